@@ -1,0 +1,56 @@
+"""What all tests share: virtual time on request, hypothesis profiles, and a mend for aioresponses."""
+
+import asyncio
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
+
+import aiohttp
+import aioresponses.core
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.virtual_time import VirtualTimeLoop
+
+settings.register_profile("ci", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", parent=settings.get_profile("ci"), max_examples=5_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "virtual_time: the event loop's time passes when there is nothing to do")
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    if item.get_closest_marker("virtual_time"):
+        return {"virtual": VirtualTimeLoop}
+    return {"asyncio": asyncio.new_event_loop}
+
+
+def _teach_aioresponses_of_stream_writers() -> None:
+    """aiohttp 3.14 asks more of a response than aioresponses 0.7 gives it (pnuckowski/aioresponses, issue 289)."""
+    if "stream_writer" not in inspect.signature(aiohttp.ClientResponse.__init__).parameters:
+        return
+    make_reader = aioresponses.core.stream_reader_factory
+
+    class Response(aiohttp.ClientResponse):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            kwargs.setdefault("stream_writer", SimpleNamespace(output_size=0))
+            super().__init__(*args, **kwargs)
+
+    def reader_with_parser(*args: Any) -> aiohttp.StreamReader:
+        # A body over the high-water mark pauses its parser, which is to be fed again once the body is read.
+        reader = make_reader(*args)
+        reader._protocol._parser = Mock(**{"feed_data.return_value": (False, b"")})
+        return reader
+
+    aioresponses.core.ClientResponse = Response
+    aioresponses.core.stream_reader_factory = reader_with_parser
+
+
+_teach_aioresponses_of_stream_writers()
