@@ -1,0 +1,137 @@
+"""Completion events: one JSON object a line, CloudEvents 1.0 in structured mode.
+
+The attribute rules are those of the CloudEvents specification 1.0.2; `traceparent` is its distributed tracing
+extension.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from worker.assets import Asset, Outcome
+
+if TYPE_CHECKING:
+    from worker.assets import Done
+    from worker.submissions import Rejection, Submission
+
+TYPE_PREFIX = "dev.asset-worker.asset."
+
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A completion event, encoded: the same bytes however often it is sent."""
+
+    id: str
+    outcome: Outcome
+    body: bytes
+    """The JSON, one line, without its newline."""
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """An event in the outbox."""
+
+    position: int
+    """Ascending in the order of completion; never given out twice."""
+    id: str
+    body: bytes
+
+
+class Times(msgspec.Struct, frozen=True):
+    """The instants of one wait, in seconds since the epoch, UTC. None: never seen."""
+
+    submitted: float
+    completed: float
+    ready: float | None = None
+    last_seen_waiting: float | None = None
+
+
+def completed(
+    submission: Submission,
+    verdict: Done,
+    *,
+    asset: Asset | None,
+    completion: int,
+    times: Times,
+    polls: int,
+    source: str,
+) -> Event:
+    """The event of an asset whose wait is over.
+
+    `completion` counts the completions of this asset, from 1; `asset` is what the API last told, None when it never
+    told anything.
+    """
+    asset_id = submission.asset_id
+    options = submission.options
+    data = {
+        "asset_id": asset_id,
+        "outcome": verdict.outcome.value,
+        "reason": verdict.reason,
+        "renditions": {"hls": asset and asset.hls, "thumbnail": asset and asset.thumbnail},
+        "asset": asset and asset.document,
+        "submitted_at": timestamp(times.submitted),
+        "ready_at": times.ready and timestamp(times.ready),
+        "completed_at": timestamp(times.completed),
+        "last_seen_waiting_at": times.last_seen_waiting and timestamp(times.last_seen_waiting),
+        "polls": polls,
+        "submission": {
+            "source": submission.source,
+            "metadata": (options.metadata if options else None) or {},
+        },
+    }
+    return _event(
+        f"{asset_id}.{completion}",
+        verdict.outcome,
+        data,
+        subject=asset_id,
+        time=times.completed,
+        source=source,
+        traceparent=options.traceparent if options else None,
+    )
+
+
+def rejected(rejection: Rejection, *, at: float, source: str) -> Event:
+    """The event of a line that holds no usable submission. It has no subject: there is no asset."""
+    data = {
+        "asset_id": None,
+        "outcome": Outcome.REJECTED.value,
+        "reason": rejection.reason,
+        "line": rejection.raw.decode(errors="replace"),
+        "completed_at": timestamp(at),
+        "submission": {"source": f"{rejection.origin}:{rejection.line}", "metadata": {}},
+    }
+    return _event(f"rejected.{rejection.key}", Outcome.REJECTED, data, subject=None, time=at, source=source)
+
+
+def timestamp(seconds: float) -> str:
+    """An RFC 3339 timestamp in UTC, to the millisecond."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _event(
+    identity: str,
+    outcome: Outcome,
+    data: dict[str, Any],
+    *,
+    subject: str | None,
+    time: float,
+    source: str,
+    traceparent: str | None = None,
+) -> Event:
+    attributes: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": identity,
+        "source": source,
+        "type": TYPE_PREFIX + outcome.value,
+    }
+    if subject is not None:
+        attributes["subject"] = subject
+    attributes["time"] = timestamp(time)
+    if traceparent is not None:
+        attributes["traceparent"] = traceparent
+    attributes["datacontenttype"] = "application/json"
+    attributes["data"] = data
+    return Event(identity, outcome, _encode(attributes))
