@@ -1,0 +1,264 @@
+"""What must survive, in one SQLite database: what is pending, what was settled, the outbox, positions.
+
+Every method is blocking and runs within a transaction that `commits` opens and closes. One connection writes, in one
+thread: SQLite's WAL-reset bug (before 3.51.3) needs two. Other processes open the file read-only (`ledger`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from worker.assets import AssetId
+from worker.events import Event
+from worker.queue import Progress
+from worker.submissions import Options, Submission
+
+FILE_NAME = "journal.sqlite3"
+APPLICATION_ID = 0x61737377
+"""'assw': SQLite's mark of whose file this is (`PRAGMA application_id`)."""
+
+_MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE pending (
+        asset_id TEXT PRIMARY KEY, origin TEXT NOT NULL, line INTEGER NOT NULL, options BLOB,
+        accepted_at REAL NOT NULL, completion INTEGER NOT NULL, progress BLOB
+    ) WITHOUT ROWID;
+    CREATE TABLE settled (
+        asset_id TEXT PRIMARY KEY, completion INTEGER NOT NULL, outcome TEXT NOT NULL,
+        accepted_at REAL NOT NULL, completed_at REAL NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX settled_by_time ON settled (completed_at);
+    CREATE TABLE outbox (position INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, body BLOB NOT NULL);
+    CREATE TABLE sinks (name TEXT PRIMARY KEY, position INTEGER NOT NULL, mark BLOB);
+    CREATE TABLE dead_letters (
+        sink TEXT NOT NULL, position INTEGER NOT NULL, id TEXT NOT NULL, body BLOB NOT NULL, reason TEXT NOT NULL,
+        PRIMARY KEY (sink, position)
+    );
+    CREATE TABLE intakes (name TEXT PRIMARY KEY, position BLOB NOT NULL);
+    """,
+)
+SCHEMA_VERSION = len(_MIGRATIONS)
+
+_PASSING = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+}
+
+_encode = msgspec.json.Encoder().encode
+_decode_options = msgspec.json.Decoder(Options).decode
+_decode_progress = msgspec.json.Decoder(Progress).decode
+
+
+class JournalError(Exception):
+    """The journal can't be used as it is. The text tells the operator what to do."""
+
+
+def is_passing(error: sqlite3.Error) -> bool:
+    """Whether the same transaction may succeed later: a full disk, an I/O error, a directory made read-only."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and (code & 0xFF) in _PASSING
+
+
+class Kept(msgspec.Struct):
+    """A pending asset as it was kept."""
+
+    submission: Submission
+    accepted_at: float
+    completion: int
+    progress: Progress | None
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """What is kept of a wait that is over. Instants are seconds since the epoch."""
+
+    asset_id: AssetId
+    completion: int
+    outcome: str
+    accepted_at: float
+    completed_at: float
+
+
+class Journal:
+    """The database, opened for writing.
+
+    Raises:
+        JournalError: the file is corrupt, of a newer version, no journal, or can't be opened.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        """Open the file at `path`, or a journal in memory, which keeps nothing (None)."""
+        self.path = path
+        try:
+            self._connection = sqlite3.connect(
+                path or ":memory:", isolation_level=None, check_same_thread=False, cached_statements=64
+            )
+            self._execute = self._connection.execute
+            self._prepare()
+        except sqlite3.Error as error:
+            raise JournalError(_advice(path, error)) from error
+
+    def _prepare(self) -> None:
+        execute = self._execute
+        [version], [owner] = execute("PRAGMA user_version").fetchone(), execute("PRAGMA application_id").fetchone()
+        if version > SCHEMA_VERSION:
+            raise JournalError(
+                f"the journal {self.path} was written by a newer asset-worker (schema {version}, this one knows "
+                f"{SCHEMA_VERSION}): run that version, or give another state.dir; the file is left as it is"
+            )
+        [tables] = execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if tables and owner != APPLICATION_ID:
+            raise JournalError(f"{self.path} is a database of another program: give another state.dir")
+        [check] = execute("PRAGMA quick_check(1)").fetchone()
+        if check != "ok":
+            raise sqlite3.DatabaseError(check)
+        execute("PRAGMA journal_mode = WAL")
+        execute("PRAGMA synchronous = FULL")
+        for number, script in enumerate(_MIGRATIONS[version:], start=version + 1):
+            with self.transaction():
+                execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                for statement in script.split(";"):
+                    execute(statement)
+                execute(f"PRAGMA user_version = {number}")
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All of what runs within it, durably, or nothing."""
+        self._execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._execute("COMMIT")
+        except BaseException:
+            # SQLite has rolled back already after some errors, a full disk among them.
+            if self._connection.in_transaction:
+                self._execute("ROLLBACK")
+            raise
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def pending(self) -> list[Kept]:
+        """All that is pending, in the order of acceptance."""
+        rows = self._execute(
+            "SELECT asset_id, origin, line, options, accepted_at, completion, progress "
+            "FROM pending ORDER BY accepted_at"
+        )
+        origins: dict[str, str] = {}
+        return [
+            Kept(
+                Submission(asset_id, origins.setdefault(origin, origin), line, options and _decode_options(options)),
+                accepted_at,
+                completion,
+                progress and _decode_progress(progress),
+            )
+            for asset_id, origin, line, options, accepted_at, completion, progress in rows
+        ]
+
+    def accept(
+        self, submissions: Sequence[Submission], *, at: float, window_start: float
+    ) -> list[tuple[Submission, int]]:
+        """Keep those not settled since `window_start`; each with which completion of its asset it leads to."""
+        if not submissions:
+            return []
+        rows = self._execute(
+            "SELECT asset_id, completion, completed_at FROM settled WHERE asset_id IN (SELECT value FROM json_each(?))",
+            (_encode([submission.asset_id for submission in submissions]).decode(),),
+        )
+        settled = {asset_id: (completion, completed_at) for asset_id, completion, completed_at in rows}
+        accepted = []
+        for submission in submissions:
+            completion, completed_at = settled.get(submission.asset_id, (0, None))
+            if completed_at is None or completed_at < window_start:
+                accepted.append((submission, completion + 1))
+        self._connection.executemany(
+            "INSERT INTO pending (asset_id, origin, line, options, accepted_at, completion) VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                (s.asset_id, s.origin, s.line, None if s.options is None else _encode(s.options), at, completion)
+                for s, completion in accepted
+            ),
+        )
+        return accepted
+
+    def settle(self, settlement: Settlement) -> None:
+        """No longer pending."""
+        self._execute("DELETE FROM pending WHERE asset_id = ?", (settlement.asset_id,))
+        self._execute(
+            "INSERT OR REPLACE INTO settled (asset_id, completion, outcome, accepted_at, completed_at) "
+            "VALUES (?, ?, ?, ?, ?)",
+            msgspec.structs.astuple(settlement),
+        )
+
+    def save_progress(self, progress: Mapping[AssetId, Progress]) -> None:
+        self._connection.executemany(
+            "UPDATE pending SET progress = ? WHERE asset_id = ?",
+            ((_encode(state), asset_id) for asset_id, state in progress.items()),
+        )
+
+    def add_events(self, events: Iterable[Event]) -> None:
+        """Put events into the outbox, in this order."""
+        self._connection.executemany(
+            "INSERT INTO outbox (id, body) VALUES (?, ?)", ((event.id, event.body) for event in events)
+        )
+
+    def last_position(self) -> int:
+        """The outbox's last position ever given out."""
+        row = self._execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
+        return 0 if row is None else int(row[0])
+
+    def events_after(self, position: int, limit: int) -> list[tuple[int, str, bytes]]:
+        """Events after a position, in order: position, ID, body."""
+        return self._execute(
+            "SELECT position, id, body FROM outbox WHERE position > ? ORDER BY position LIMIT ?", (position, limit)
+        ).fetchall()
+
+    def sinks(self) -> dict[str, tuple[int, bytes | None]]:
+        """How far each sink has come: position, mark."""
+        return {name: (position, mark) for name, position, mark in self._execute("SELECT * FROM sinks")}
+
+    def advance(self, sink: str, position: int, mark: bytes | None, *, done_by_all: int) -> None:
+        """This sink has all up to `position`; events that all have, up to `done_by_all`, are dropped."""
+        self._execute(
+            "INSERT INTO sinks (name, position, mark) VALUES (?, ?, ?) "
+            "ON CONFLICT (name) DO UPDATE SET position = excluded.position, mark = excluded.mark",
+            (sink, position, mark),
+        )
+        self._execute("DELETE FROM outbox WHERE position <= ?", (done_by_all,))
+
+    def bury(self, sink: str, position: int, event_id: str, body: bytes, reason: str) -> None:
+        self._execute(
+            "INSERT OR REPLACE INTO dead_letters (sink, position, id, body, reason) VALUES (?, ?, ?, ?, ?)",
+            (sink, position, event_id, body, reason),
+        )
+
+    def intakes(self) -> dict[str, bytes]:
+        return dict(self._execute("SELECT name, position FROM intakes").fetchall())
+
+    def set_intake(self, name: str, position: bytes) -> None:
+        self._execute("INSERT OR REPLACE INTO intakes (name, position) VALUES (?, ?)", (name, position))
+
+    def prune(self, *, before: float, limit: int) -> int:
+        """Forget settlements older than `before`, `limit` at most; how many."""
+        return self._execute(
+            "DELETE FROM settled WHERE asset_id IN "
+            "(SELECT asset_id FROM settled WHERE completed_at < ? ORDER BY completed_at LIMIT ?)",
+            (before, limit),
+        ).rowcount
+
+
+def _advice(path: Path | None, error: sqlite3.Error) -> str:
+    if is_passing(error):
+        return f"the journal {path} can't be opened ({error}): check the disk and the rights on its directory"
+    return (
+        f"the journal {path} is damaged ({error}) and is left as it is. Restore it from a backup, or move it and its "
+        "-wal and -shm files away: the worker then starts anew, reads the queue file again from its start, and looks "
+        "at every asset in it once more (events may repeat)"
+    )

@@ -1,0 +1,64 @@
+"""One worker to a state directory."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+FILE_NAME = "lock"
+
+
+class StateDirectoryError(Exception):
+    """The state directory can't be used. The text tells the operator what to do."""
+
+
+class StateDirectory:
+    """A directory held for this process, as a context manager; created if it doesn't exist.
+
+    The lock is the kernel's (flock): it ends with the process, however that ends. The file's text only tells people
+    who holds it.
+
+    Raises:
+        StateDirectoryError: another process holds it, or it can't be created or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(self.path / FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StateDirectoryError(
+                f"the state directory {self.path} can't be used ({error.strerror}): make it writable for this user, or "
+                "name another with --state-dir"
+            ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
+            os.close(descriptor)
+            raise StateDirectoryError(
+                f"the state directory {self.path} is in use by {holder}: stop that worker, or name another directory "
+                "with --state-dir"
+            ) from None
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        except OSError:
+            pass  # a full disk: the lock itself holds
+        self._descriptor = descriptor
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
