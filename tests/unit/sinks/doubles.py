@@ -1,0 +1,115 @@
+"""Doubles for sinks: an outbox in memory, a clock that is set, naps that take no time, and an `os` with faults."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Any
+
+from worker.events import Stored
+
+
+def stored(position: int, *, size: int = 0) -> Stored:
+    """An event whose body is unlike every other's, of at least `size` bytes."""
+    body = f'{{"id":"asset{position}.1","data":"{position:06}'.encode()
+    return Stored(position, f"asset{position}.1", body + b"x" * (size - len(body) - 2) + b'"}')
+
+
+class MemoryOutbox:
+    """An outbox of any number of sinks; what is recorded survives, as a journal's would."""
+
+    def __init__(self, events: list[Stored] | None = None) -> None:
+        self.events = events or []
+        self.positions: dict[str, int] = {}
+        self.marks: dict[str, bytes | None] = {}
+        self.buried: dict[tuple[str, int], tuple[Stored, str]] = {}
+        self.added = asyncio.Event()
+
+    def add(self, count: int = 1, *, size: int = 0) -> list[Stored]:
+        first = self.events[-1].position + 1 if self.events else 1
+        events = [stored(position, size=size) for position in range(first, first + count)]
+        self.events += events
+        self.added.set()
+        return events
+
+    def depth(self, sink: str) -> int:
+        return sum(event.position > self.positions.get(sink, 0) for event in self.events)
+
+    async def read(self, sink: str, limit: int) -> list[Stored]:
+        position = self.positions.get(sink, 0)
+        return [event for event in self.events if event.position > position][:limit]
+
+    async def wait(self, sink: str) -> None:
+        while not self.depth(sink):
+            self.added.clear()
+            await self.added.wait()
+
+    async def mark(self, sink: str) -> bytes | None:
+        return self.marks.get(sink)
+
+    async def advance(self, sink: str, position: int, mark: bytes | None) -> None:
+        assert position >= self.positions.get(sink, 0), "a position went back"
+        self.positions[sink] = position
+        self.marks[sink] = mark
+
+    async def bury(self, sink: str, event: Stored, reason: str) -> None:
+        self.buried[sink, event.position] = (event, reason)
+
+
+class SetClock:
+    def __init__(self) -> None:
+        self.time = 1_000_000.0
+
+    def now(self) -> float:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time
+
+
+class Naps:
+    """A sleep that takes no time. `on_nap` is called with the number of naps so far, and may change the world."""
+
+    def __init__(self, on_nap: Callable[[int], object] = lambda _: None) -> None:
+        self.taken: list[float] = []
+        self.on_nap = on_nap
+
+    async def __call__(self, seconds: float) -> None:
+        self.taken.append(seconds)
+        self.on_nap(len(self.taken))
+        await asyncio.sleep(0)
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+class FaultyOs:
+    """`os`, where `before` is told of each call that touches a file, by its name and arguments.
+
+    It may raise, change the world, return a number of bytes for a `write` to come through in part, or return an
+    exception to raise once the call has been made.
+    """
+
+    CALLS = frozenset(
+        {"open", "stat", "fstat", "pread", "write", "lseek", "ftruncate", "fdatasync", "scandir", "fsync"}
+    )
+
+    def __init__(self, before: Callable[..., int | BaseException | None]) -> None:
+        self.before = before
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(os, name)
+        if name not in self.CALLS:
+            return real
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            effect = self.before(name, *args)
+            if isinstance(effect, int) and name == "write":
+                fd, data = args
+                return os.write(fd, bytes(data)[:effect])
+            result = real(*args, **kwargs)
+            if isinstance(effect, BaseException):
+                raise effect
+            return result
+
+        return call

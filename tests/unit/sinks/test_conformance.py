@@ -1,0 +1,203 @@
+"""What every sink promises, held by each of them.
+
+A new sink joins by a row in `KINDS`: how it is made, how its receiver is read, and how that is broken and mended.
+"""
+
+import os
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from tests.unit.sinks.doubles import MemoryOutbox, Naps, SetClock, stored
+from worker.lane import InlineLane
+from worker.sinks import Outbox, Sink, SinkUnavailableError
+from worker.sinks.delivery import BATCH_EVENTS, Delivery
+from worker.sinks.file import FileSink
+from worker.sinks.stdout import StdoutSink
+from worker.stopping import Stop
+
+
+class Receiver(Protocol):
+    """The other end of a sink."""
+
+    def sink(self) -> Sink:
+        """A sink to this receiver, as after a restart."""
+        ...
+
+    def taken(self) -> list[bytes]:
+        """The bodies that came, in order."""
+        ...
+
+    def break_down(self) -> None: ...
+
+    def mend(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class FileReceiver:
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory / "spool"
+        self.directory.mkdir()
+
+    def sink(self) -> Sink:
+        return FileSink(self.directory / "events.jsonl", InlineLane())
+
+    def taken(self) -> list[bytes]:
+        path = self.directory / "events.jsonl"
+        return path.read_bytes().splitlines() if path.exists() else []
+
+    def break_down(self) -> None:
+        self.directory.rename(self.directory.with_suffix(".away"))
+        self.directory.write_bytes(b"")
+
+    def mend(self) -> None:
+        self.directory.unlink()
+        self.directory.with_suffix(".away").rename(self.directory)
+
+    def close(self) -> None:
+        pass
+
+
+class PipeReceiver:
+    """A named pipe with a reader in a thread; broken: nobody reads."""
+
+    def __init__(self, directory: Path, make: Callable[[Path], Sink]) -> None:
+        self.path = directory / "pipe"
+        self.make = make
+        os.mkfifo(self.path)
+        self.received = bytearray()
+        self.mend()
+
+    def mend(self) -> None:
+        fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+        os.set_blocking(fd, True)
+        self.reading, self.stopping = threading.Event(), threading.Event()
+        self.thread = threading.Thread(target=self._read, args=(fd, self.stopping), daemon=True)
+        # Keeps the pipe from its end while no sink has it open.
+        self.keeper = os.open(self.path, os.O_WRONLY)
+        self.thread.start()
+
+    def _read(self, fd: int, stopping: threading.Event) -> None:
+        while (chunk := os.read(fd, 1 << 16)) != b"":
+            self.received += chunk.replace(b"\0", b"")
+            if stopping.is_set() and chunk.endswith(b"\0"):
+                break
+        os.close(fd)
+
+    def break_down(self) -> None:
+        self.stopping.set()
+        os.write(self.keeper, b"\0")
+        self.thread.join()
+        os.close(self.keeper)
+
+    def sink(self) -> Sink:
+        return self.make(self.path)
+
+    def taken(self) -> list[bytes]:
+        self.break_down()
+        self.mend()
+        return bytes(self.received).splitlines()
+
+    def close(self) -> None:
+        self.break_down()
+
+
+def stdout_to(path: Path) -> Sink:
+    fd = os.open(path, os.O_WRONLY)
+
+    class Owning(StdoutSink):
+        async def close(self) -> None:
+            await super().close()
+            os.close(fd)
+
+    return Owning(InlineLane(), fd=fd)
+
+
+KINDS: dict[str, Callable[[Path], Receiver]] = {
+    "file": FileReceiver,
+    "stdout": lambda directory: PipeReceiver(directory, stdout_to),
+    "pipe": lambda directory: PipeReceiver(directory, lambda path: FileSink(path, InlineLane())),
+}
+
+
+@pytest.fixture(params=KINDS)
+async def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Receiver]:
+    receiver = KINDS[request.param](tmp_path)
+    yield receiver
+    receiver.close()
+
+
+async def run(sink: Sink, outbox: Outbox, naps: Naps | None = None) -> None:
+    stop = Stop()
+    stop.set("test")
+    await Delivery(sink, outbox, SetClock(), sleep=naps or Naps()).run(stop)
+
+
+def bodies(outbox: MemoryOutbox) -> list[bytes]:
+    return [event.body for event in outbox.events]
+
+
+async def test_events_come_in_order_and_once_when_nothing_fails(receiver: Receiver):
+    """Over several batches and restarts."""
+    outbox = MemoryOutbox()
+    for count in (1, 2 * BATCH_EVENTS + 7, 3):
+        outbox.add(count)
+        await run(receiver.sink(), outbox)
+    assert receiver.taken() == bodies(outbox)
+
+
+async def test_large_events_come_whole(receiver: Receiver):
+    """Larger than a pipe's buffer, and than a batch."""
+    outbox = MemoryOutbox()
+    outbox.add(3, size=400_000)
+    outbox.add(1, size=1_500_000)
+    await run(receiver.sink(), outbox)
+    assert receiver.taken() == bodies(outbox)
+
+
+async def test_an_outage_is_passing_and_loses_nothing(receiver: Receiver):
+    """It begins after the sink was opened, and ends while events wait."""
+    outbox = MemoryOutbox()
+    outbox.add(2)
+    sink = receiver.sink()
+    while (sent := await sink.send(outbox.events)).count == 0:
+        pass
+    await outbox.advance(sink.name, 2, sent.mark)
+    outbox.add(3)
+    receiver.break_down()
+    with pytest.raises(SinkUnavailableError) as caught:
+        await sink.send(outbox.events[2:])
+    assert "asset" not in str(caught.value), "an event's content is in the error"
+    receiver.mend()
+    while (sent := await sink.send(outbox.events[2:])).count == 0:
+        pass
+    await outbox.advance(sink.name, 5, sent.mark)
+    await sink.close()
+    assert receiver.taken() == bodies(outbox)
+
+
+async def test_a_name_is_the_same_after_a_restart(receiver: Receiver):
+    """The outbox knows the sink by it."""
+    one, other = receiver.sink(), receiver.sink()
+    assert one.name == other.name
+    await one.close()
+    await other.close()
+
+
+async def test_a_sink_counts_no_more_than_it_was_sent(receiver: Receiver):
+    """And asks for a mark at most once before it makes progress."""
+    sink = receiver.sink()
+    sink.resume(None)
+    counts = [(await sink.send([stored(1), stored(2)])).count for _ in range(2)]
+    await sink.close()
+    assert counts in ([2, 2], [0, 2])
+
+
+async def test_a_sink_that_sent_nothing_can_be_closed(receiver: Receiver):
+    """And one that has nothing to send touches nothing."""
+    await run(receiver.sink(), MemoryOutbox())
+    assert receiver.taken() == []

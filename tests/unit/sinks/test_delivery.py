@@ -1,0 +1,252 @@
+"""The pump: order, retries, dead letters, the stop."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.unit.sinks.doubles import MemoryOutbox, Naps, SetClock, stored
+from worker.events import Stored
+from worker.sinks import Sent, Sink, SinkRefusedError, SinkUnavailableError
+from worker.sinks.delivery import BATCH_BYTES, BATCH_EVENTS, Delivery, backoff
+from worker.stopping import Stop
+
+
+class ScriptedSink:
+    """Does with each `send` what its script says: a count, an error, or None for all; then takes everything."""
+
+    def __init__(self, script: Sequence[int | Exception | None] = (), name: str = "scripted") -> None:
+        self.name = name
+        self.script = list(script)
+        self.taken: list[Stored] = []
+        self.batches: list[int] = []
+        self.resumed: list[bytes | None] = []
+        self.closed = False
+
+    def resume(self, mark: bytes | None) -> None:
+        self.resumed.append(mark)
+
+    async def send(self, events: Sequence[Stored]) -> Sent:
+        self.batches.append(len(events))
+        step = self.script.pop(0) if self.script else None
+        if isinstance(step, Exception):
+            raise step
+        count = len(events) if step is None else step
+        self.taken += events[:count]
+        return Sent(count, b"mark %d" % len(self.taken))
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+def delivery(sink: Sink, outbox: MemoryOutbox, naps: Naps | None = None, clock: SetClock | None = None) -> Delivery:
+    return Delivery(sink, outbox, clock or SetClock(), sleep=naps or Naps())
+
+
+def stopped() -> Stop:
+    stop = Stop()
+    stop.set("test")
+    return stop
+
+
+async def test_events_go_out_in_order_and_their_progress_is_recorded_with_the_mark():
+    """What was sent is recorded together with the sink's mark."""
+    outbox, sink = MemoryOutbox(), ScriptedSink()
+    events = outbox.add(3)
+    pump = delivery(sink, outbox)
+    await pump.run(stopped())
+    assert sink.taken == events
+    assert (outbox.positions["scripted"], outbox.marks["scripted"]) == (3, b"mark 3")
+    assert (pump.delivered, sink.closed) == (3, True)
+
+
+async def test_a_restart_hands_the_recorded_mark_back_and_sends_only_what_follows():
+    """A sink goes on from its own mark."""
+    outbox = MemoryOutbox()
+    outbox.add(3)
+    await outbox.advance("scripted", 2, b"before")
+    sink = ScriptedSink()
+    await delivery(sink, outbox).run(stopped())
+    assert sink.resumed == [b"before"]
+    assert [event.position for event in sink.taken] == [3]
+
+
+async def test_events_that_come_later_are_sent_as_they_come_and_the_stop_flushes():
+    """The pump waits without polling, and its stop leaves nothing behind."""
+    outbox, sink, stop, naps = MemoryOutbox(), ScriptedSink(), Stop(), Naps()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(delivery(sink, outbox, naps).run(stop))
+        await asyncio.sleep(0.01)
+        first = outbox.add(1)
+        await asyncio.sleep(0.01)
+        assert sink.taken == first
+        rest = outbox.add(2)
+        stop.set("test")
+    assert sink.taken == first + rest
+    assert naps.taken == []
+
+
+@pytest.mark.parametrize(
+    ("events", "batches"),
+    [
+        pytest.param([0] * (BATCH_EVENTS + 1), [BATCH_EVENTS, 1], id="number of events"),
+        pytest.param([BATCH_BYTES // 2, BATCH_BYTES // 3, BATCH_BYTES // 2], [2, 1], id="bytes"),
+        pytest.param([BATCH_BYTES * 2, 10], [1, 1], id="an event larger than a batch goes alone"),
+    ],
+)
+async def test_a_batch_is_bounded(events: list[int], batches: list[int]):
+    """A large outbox goes out in bounded batches."""
+    outbox = MemoryOutbox([stored(position, size=size) for position, size in enumerate(events, 1)])
+    sink = ScriptedSink()
+    await delivery(sink, outbox).run(stopped())
+    assert sink.batches == batches
+    assert sink.taken == outbox.events
+
+
+async def test_an_outage_is_logged_once_and_its_end_once():
+    """However long it lasts."""
+    sink = ScriptedSink([SinkUnavailableError("no space left")] * 5)
+    outbox, clock, stop = MemoryOutbox(), SetClock(), Stop()
+    outbox.add(2)
+
+    def on_nap(count: int) -> None:
+        clock.time += 10
+        assert (pump.failing_since, pump.last_error) == (1_000_000.0, "no space left")
+        if count == 5:
+            stop.set("test")
+
+    pump = delivery(sink, outbox, Naps(on_nap), clock)
+    with capture_logs() as logs:
+        await pump.run(stop)
+    assert [log["event"] for log in logs] == ["sink.failed", "sink.recovered"]
+    assert {**logs[0], "retry_in": 0} == {
+        "event": "sink.failed",
+        "log_level": "error",
+        "sink": "scripted",
+        "error": "no space left",
+        "retry_in": 0,
+    }
+    assert 0.25 <= logs[0]["retry_in"] <= 0.5
+    assert (logs[1]["sink"], logs[1]["failed_for"]) == ("scripted", 50.0)
+    assert (pump.failing_since, pump.delivered, pump.last_error) == (None, 2, "no space left")
+
+
+async def test_tries_are_spaced_by_a_doubling_wait_with_jitter():
+    """0.5 s doubling to 30 s; the upper half of each is drawn at random."""
+    naps, stop = Naps(), Stop()
+    naps.on_nap = lambda count: stop.set("test") if count == 10 else None
+    outbox = MemoryOutbox()
+    outbox.add()
+    await delivery(ScriptedSink([SinkUnavailableError("away")] * 10), outbox, naps).run(stop)
+    ceilings = [0.5, 1, 2, 4, 8, 16, 30, 30, 30, 30]
+    assert all(ceiling / 2 <= nap <= ceiling for nap, ceiling in zip(naps.taken, ceilings, strict=True)), naps.taken
+    assert len({nap / ceiling for nap, ceiling in zip(naps.taken, ceilings, strict=True)}) > 5
+
+
+async def test_a_stop_ends_the_wait_for_the_next_try():
+    """A sink that failed for long is tried at once when the stop comes, and then often."""
+    stop, tried = Stop(), asyncio.Event()
+    sink = ScriptedSink([SinkUnavailableError("away")] * 3)
+    outbox = MemoryOutbox()
+    outbox.add()
+    naps: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        naps.append(seconds)
+        tried.set()
+        if len(naps) == 1:
+            await asyncio.Event().wait()
+
+    pump = Delivery(sink, outbox, SetClock(), sleep=sleep, wait=backoff(first=600, longest=600))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(pump.run(stop))
+        await tried.wait()
+        stop.set("test")
+    assert naps == [pytest.approx(450, abs=150), 1.0, 1.0]
+    assert len(sink.taken) == 1
+
+
+async def test_a_sink_that_fails_beyond_the_grace_loses_nothing():
+    """Cancelled while it fails: the events stay in the outbox, and the sink is closed."""
+    outbox, sink = MemoryOutbox(), ScriptedSink([SinkUnavailableError("away")] * 1000)
+    outbox.add(3)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.02):
+            await delivery(sink, outbox).run(stopped())
+    assert (outbox.depth("scripted"), sink.closed) == (3, True)
+
+
+async def test_what_a_sink_took_before_it_failed_is_not_sent_again():
+    """Part of a batch is progress."""
+    outbox, sink = MemoryOutbox(), ScriptedSink([2, SinkUnavailableError("away"), None])
+    events = outbox.add(5)
+    await delivery(sink, outbox).run(stopped())
+    assert sink.taken == events
+    assert sink.batches == [5, 3, 3]
+
+
+async def test_a_mark_is_recorded_before_anything_is_sent_after_it():
+    """A sink that asks for its mark to be recorded gets the same events again, and no failure ends by it."""
+    outbox = MemoryOutbox()
+    outbox.add(2)
+    await outbox.advance("scripted", 1, None)
+    outbox.add(1)
+    seen: list[tuple[int, bytes | None]] = []
+
+    class Watching(ScriptedSink):
+        async def send(self, events: Sequence[Stored]) -> Sent:
+            seen.append((outbox.positions[self.name], outbox.marks[self.name]))
+            return await super().send(events)
+
+    sink = Watching([0, SinkUnavailableError("away"), 0, SinkUnavailableError("away"), None])
+    with capture_logs() as logs:
+        await delivery(sink, outbox).run(stopped())
+    assert seen[0:2] == [(1, None), (1, b"mark 0")]
+    assert [event.position for event in sink.taken] == [2, 3]
+    assert [log["event"] for log in logs] == ["sink.failed", "sink.recovered"]
+
+
+async def test_a_refused_event_is_buried_and_the_others_go_on():
+    """Its body is kept; the sink's mark stays what it was."""
+    outbox = MemoryOutbox()
+    events = outbox.add(4)
+    sink = ScriptedSink([1, SinkUnavailableError("away"), SinkRefusedError("413 too large"), None])
+    pump = delivery(sink, outbox)
+    with capture_logs() as logs:
+        await pump.run(stopped())
+    assert sink.taken == [events[0], *events[2:]]
+    assert outbox.buried == {("scripted", 2): (events[1], "413 too large")}
+    assert (pump.delivered, pump.dead_letters) == (3, 1)
+    assert [log["event"] for log in logs] == ["sink.failed", "sink.recovered", "sink.dead_letter"]
+    assert (logs[2]["id"], logs[2]["reason"]) == (events[1].id, "413 too large")
+
+
+async def test_a_refused_last_event_leaves_the_mark_alone():
+    """A burial records no other mark than the sink's last."""
+    outbox = MemoryOutbox()
+    outbox.add(2)
+    await delivery(ScriptedSink([1, SinkRefusedError("no")]), outbox).run(stopped())
+    assert (outbox.positions["scripted"], outbox.marks["scripted"]) == (2, b"mark 1")
+
+
+async def test_a_failing_sink_holds_up_no_other():
+    """Each has its own pump."""
+    outbox = MemoryOutbox()
+    events = outbox.add(3)
+    well, ill = ScriptedSink(name="well"), ScriptedSink([SinkUnavailableError("away")] * 1000, name="ill")
+    pumps = [asyncio.create_task(delivery(sink, outbox).run(Stop())) for sink in (ill, well)]
+    await asyncio.sleep(0.05)
+    for pump in pumps:
+        pump.cancel()
+    await asyncio.wait(pumps)
+    assert (well.taken, ill.taken) == (events, [])
+
+
+async def test_an_unexpected_error_is_not_hidden():
+    """What is no failure of a sink stops the pump."""
+    outbox, sink = MemoryOutbox(), ScriptedSink([ZeroDivisionError()])
+    outbox.add()
+    with pytest.raises(ZeroDivisionError):
+        await delivery(sink, outbox).run(Stop())
+    assert (outbox.depth("scripted"), sink.closed) == (1, True)

@@ -1,0 +1,432 @@
+"""The file sink: what it leaves on disk, through restarts, rotation, other writers and full disks."""
+
+# ruff: noqa: ASYNC240 - nothing else runs in these loops while a test looks at its files
+
+import asyncio
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from tests.unit.sinks.doubles import Crash, FaultyOs, MemoryOutbox, Naps, SetClock, stored
+from worker.lane import InlineLane, ThreadLane
+from worker.sinks import SinkUnavailableError, file
+from worker.sinks.delivery import Delivery
+from worker.sinks.file import FileSink
+from worker.stopping import Stop
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "events.jsonl"
+
+
+async def deliver(path: Path, outbox: MemoryOutbox, naps: Naps | None = None) -> None:
+    """One life of a worker: send all that there is."""
+    stop = Stop()
+    stop.set("test")
+    sink = FileSink(path, InlineLane(), lock_patience=0)
+    await Delivery(sink, outbox, SetClock(), sleep=naps or Naps()).run(stop)
+
+
+def lines(*paths: Path) -> list[bytes]:
+    return [line for path in paths for line in path.read_bytes().splitlines()]
+
+
+def bodies(outbox: MemoryOutbox) -> list[bytes]:
+    return [event.body for event in outbox.events]
+
+
+def forget(outbox: MemoryOutbox, path: Path, position: int, mark: bytes | None) -> None:
+    """The process died before it could record more than this."""
+    outbox.positions[f"file:{path}"] = position
+    outbox.marks[f"file:{path}"] = mark
+
+
+def recorded(outbox: MemoryOutbox, path: Path) -> tuple[int, bytes | None]:
+    return outbox.positions[f"file:{path}"], outbox.marks[f"file:{path}"]
+
+
+async def test_a_new_file_is_private_to_its_owner_and_group(path: Path):
+    """0640, and a relative path has an absolute name."""
+    outbox = MemoryOutbox()
+    outbox.add(2)
+    umask = os.umask(0o022)
+    try:
+        await deliver(path, outbox)
+    finally:
+        os.umask(umask)
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert lines(path) == bodies(outbox)
+    assert FileSink(Path("events"), InlineLane()).name == f"file:{Path.cwd()}/events"
+
+
+async def test_an_existing_file_is_appended_to_and_never_looked_through(path: Path):
+    """What stood there before this worker's first start is not ours."""
+    path.write_bytes(b"old\n")
+    outbox = MemoryOutbox()
+    outbox.add(2)
+    path.write_bytes(b"old\n" + stored(1).body + b"\n")
+    await deliver(path, outbox)
+    assert lines(path) == [b"old", stored(1).body, *bodies(outbox)]
+
+
+async def test_a_foreign_torn_line_is_ended_before_ours(path: Path):
+    """Lines are never glued."""
+    path.write_bytes(b"torn")
+    outbox = MemoryOutbox()
+    outbox.add(1)
+    await deliver(path, outbox)
+    assert path.read_bytes() == b"torn\n" + stored(1).body + b"\n"
+
+
+@pytest.mark.parametrize("cut", range(0, 3 * len(stored(1).body) + 4, 3))
+async def test_a_crash_after_any_byte_is_repaired_and_nothing_repeated(path: Path, cut: int):
+    """Killed between the write and its record, with any part of the batch on the disk."""
+    outbox = MemoryOutbox()
+    outbox.add(2)
+    await deliver(path, outbox)
+    before, size = recorded(outbox, path), path.stat().st_size
+    outbox.add(3)
+    await deliver(path, outbox)
+    forget(outbox, path, *before)
+    os.truncate(path, size + cut)
+    outbox.add(2)
+    await deliver(path, outbox)
+    assert lines(path) == bodies(outbox)
+
+
+async def test_a_batch_that_was_longer_before_the_crash_is_recognised(path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Another version may read smaller batches."""
+    outbox = MemoryOutbox()
+    outbox.add(1)
+    await deliver(path, outbox)
+    before = recorded(outbox, path)
+    outbox.add(7)
+    await deliver(path, outbox)
+    forget(outbox, path, *before)
+    os.truncate(path, path.stat().st_size - 5)
+    monkeypatch.setattr("worker.sinks.delivery.BATCH_EVENTS", 2)
+    await deliver(path, outbox)
+    assert lines(path) == bodies(outbox)
+
+
+async def test_a_crash_on_the_very_first_batch_is_recognised(path: Path):
+    """The file is marked before it is written to for the first time."""
+    outbox = MemoryOutbox()
+    outbox.add(3)
+    with (
+        patch.object(file, "os", FaultyOs(lambda call, *_: Crash() if call == "write" else None)),
+        pytest.raises(Crash),
+    ):
+        await deliver(path, outbox)
+    assert len(lines(path)) == 3
+    await deliver(path, outbox)
+    assert lines(path) == bodies(outbox)
+
+
+async def test_a_rotation_between_two_batches_is_followed(path: Path):
+    """The renamed file is left alone; the next batch is in a new one."""
+    outbox, rotated = MemoryOutbox(), path.with_suffix(".1")
+    sink = FileSink(path, InlineLane())
+    first, second = outbox.add(2), outbox.add(2)
+    await sink.send(first)
+    await sink.send(first)
+    path.rename(rotated)
+    assert (await sink.send(second)).count == 0
+    await sink.send(second)
+    await sink.close()
+    assert (lines(rotated), lines(path)) == ([event.body for event in first], [event.body for event in second])
+
+
+@pytest.mark.parametrize("cut", [0, 5, len(stored(1).body) + 1, len(stored(1).body) + 9])
+async def test_a_rotation_after_a_crash_is_seen_through(path: Path, cut: int):
+    """What the batch left in the renamed file counts; its torn line is taken away there."""
+    outbox, rotated = MemoryOutbox(), path.with_suffix(".1")
+    outbox.add(1)
+    await deliver(path, outbox)
+    before, size = recorded(outbox, path), path.stat().st_size
+    outbox.add(3)
+    await deliver(path, outbox)
+    forget(outbox, path, *before)
+    os.truncate(path, size + cut)
+    path.rename(rotated)
+    await deliver(path, outbox)
+    assert lines(rotated, path) == bodies(outbox)
+
+
+async def test_a_truncated_file_starts_anew(path: Path):
+    """`copytruncate`, while the worker is up and while it is down."""
+    outbox = MemoryOutbox()
+    sink = FileSink(path, InlineLane())
+    first, second = outbox.add(2), outbox.add(1)
+    await sink.send(first)
+    mark = (await sink.send(first)).mark
+    os.truncate(path, 0)
+    assert (await sink.send(second)).count == 0
+    await sink.send(second)
+    await sink.close()
+    assert lines(path) == [second[0].body]
+    forget(outbox, path, 2, mark)
+    outbox.add(2)
+    await deliver(path, outbox)
+    assert lines(path) == bodies(outbox)[2:]
+
+
+async def test_a_truncated_file_that_grew_past_the_mark_is_recognised_by_what_it_holds(path: Path):
+    """Else the first events after the truncation would be sent again."""
+    outbox = MemoryOutbox()
+    outbox.add(2)
+    await deliver(path, outbox)
+    mark = outbox.marks[f"file:{path}"]
+    os.truncate(path, 0)
+    outbox.add(6)
+    await deliver(path, outbox)
+    forget(outbox, path, 2, mark)
+    await deliver(path, outbox)
+    assert lines(path) == bodies(outbox)[2:]
+
+
+async def test_a_deleted_file_is_made_again(path: Path):
+    """While the worker is up."""
+    outbox = MemoryOutbox()
+    sink = FileSink(path, InlineLane())
+    first, second = outbox.add(1), outbox.add(1)
+    await sink.send(first)
+    await sink.send(first)
+    path.unlink()
+    await sink.send(second)
+    await sink.send(second)
+    await sink.close()
+    assert lines(path) == [second[0].body]
+
+
+async def test_symbolic_links_are_followed_and_rotation_is_seen_where_they_lead(path: Path, tmp_path: Path):
+    """The siblings are those of the file, not of the link."""
+    real = tmp_path / "elsewhere" / "real.jsonl"
+    real.parent.mkdir()
+    path.symlink_to(real)
+    outbox = MemoryOutbox()
+    outbox.add(1)
+    await deliver(path, outbox)
+    before = recorded(outbox, path)
+    outbox.add(2)
+    await deliver(path, outbox)
+    forget(outbox, path, *before)
+    real.rename(real.with_suffix(".1"))
+    outbox.add(1)
+    await deliver(path, outbox)
+    assert path.is_symlink()
+    assert lines(real.with_suffix(".1"), real) == bodies(outbox)
+
+
+async def test_an_unrelated_file_with_the_marked_inode_is_left_alone(path: Path):
+    """A recycled inode is no proof."""
+    outbox, unrelated = MemoryOutbox(), path.with_suffix(".db")
+    outbox.add(1)
+    await deliver(path, outbox)
+    path.rename(unrelated)
+    unrelated.write_bytes(b"other content " * 20 + b"\n" + stored(2).body[:10])
+    before = unrelated.read_bytes()
+    outbox.add(1)
+    await deliver(path, outbox)
+    assert unrelated.read_bytes() == before
+    assert lines(path) == [stored(2).body]
+
+
+async def test_a_missing_directory_is_named_and_waited_for(tmp_path: Path):
+    """A mount that is late."""
+    directory = tmp_path / "late"
+    outbox = MemoryOutbox()
+    outbox.add(1)
+    naps = Naps(lambda count: directory.mkdir() if count == 3 else None)
+    await deliver(directory / "events", outbox, naps)
+    assert (len(naps.taken), lines(directory / "events")) == (3, bodies(outbox))
+
+
+async def test_a_directory_that_is_missing_after_a_crash_may_come_back_with_its_file(tmp_path: Path):
+    """The file is not given up, so nothing is repeated; the error says what is missing."""
+    path, away = tmp_path / "mount" / "events", tmp_path / "away"
+    path.parent.mkdir()
+    outbox = MemoryOutbox()
+    outbox.add(1)
+    await deliver(path, outbox)
+    before = recorded(outbox, path)
+    outbox.add(2)
+    await deliver(path, outbox)
+    forget(outbox, path, *before)
+    path.parent.rename(away)
+    with pytest.raises(SinkUnavailableError, match=f"the directory {path.parent} does not exist"):
+        await sent_after_restart(path, outbox)
+    naps = Naps(lambda count: away.rename(path.parent) if count == 3 else None)
+    await deliver(path, outbox, naps)
+    assert lines(path) == bodies(outbox)
+
+
+async def sent_after_restart(path: Path, outbox: MemoryOutbox) -> None:
+    sink = FileSink(path, InlineLane())
+    sink.resume(await outbox.mark(sink.name))
+    await sink.send(await outbox.read(sink.name, 100))
+
+
+@pytest.mark.parametrize(("make", "text"), [(Path.mkdir, "neither a file nor a pipe"), (os.mkfifo, "nobody reads")])
+async def test_what_cant_be_written_to_is_an_outage(path: Path, make, text: str):
+    """Each with a text that says why."""
+    make(path)
+    sink = FileSink(path, InlineLane())
+    with pytest.raises(SinkUnavailableError, match=text):
+        await sink.send([stored(1)])
+    await sink.close()
+
+
+async def test_a_named_pipe_gets_lines(path: Path):
+    """Opened when it has a reader; an outage when that goes."""
+    os.mkfifo(path)
+    sink = FileSink(path, InlineLane())
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    assert (await sink.send([stored(1), stored(2)])).count == 2
+    assert os.read(reader, 4096) == stored(1).body + b"\n" + stored(2).body + b"\n"
+    os.close(reader)
+    with pytest.raises(SinkUnavailableError, match="Broken pipe"):
+        await sink.send([stored(3)])
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    await sink.send([stored(3)])
+    assert os.read(reader, 4096) == stored(3).body + b"\n"
+    os.close(reader)
+    await sink.close()
+
+
+async def test_a_device_takes_everything_or_is_full():
+    """/dev/null and /dev/full."""
+    null, full = FileSink(Path("/dev/null"), InlineLane()), FileSink(Path("/dev/full"), InlineLane())
+    assert (await null.send([stored(1)])).count == 1
+    with pytest.raises(SinkUnavailableError, match="/dev/full: No space left on device"):
+        await full.send([stored(1)])
+    await null.close()
+    await full.close()
+
+
+@pytest.mark.parametrize("fault", ["short", "sync", "sync and truncate", "short, then another writer"])
+async def test_a_failed_write_is_taken_back(path: Path, fault: str):
+    """No torn line stays for readers to meet; what can't be taken back is looked at before the next try."""
+    outbox = MemoryOutbox()
+    outbox.add(2)
+    await deliver(path, outbox)
+    kept = path.read_bytes()
+    outbox.add(3)
+    ill, wrote = True, list[str]()
+
+    def before(call: str, *_: object) -> int | BaseException | None:
+        if not ill:
+            return None
+        if call == "write" and fault.startswith("short"):
+            wrote.append(call)
+            return 20
+        if call == "fstat" and wrote and "writer" in fault:
+            wrote.clear()
+            with path.open("ab") as other:
+                other.write(b"other\n")
+        if (call == "fdatasync" and "sync" in fault) or (call == "ftruncate" and "truncate" in fault):
+            raise OSError(errno.EIO, "Input/output error")
+        return None
+
+    def on_nap(count: int) -> None:
+        nonlocal ill
+        if fault in {"short", "sync"}:
+            assert path.read_bytes() == kept
+        ill = count < 2
+
+    naps = Naps(on_nap)
+    with patch.object(file, "os", FaultyOs(before)):
+        await deliver(path, outbox, naps)
+    assert len(naps.taken) == 2
+    found = lines(path)
+    assert [line for line in found if not line.endswith(b"other")] == bodies(outbox)
+    assert sum(line.endswith(b"other") for line in found) == ("writer" in fault) * 2
+
+
+async def test_workers_that_share_a_file_take_turns(path: Path):
+    """One that holds the lock too long is an outage, with a text that says so."""
+    other = os.open(path, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    outbox = MemoryOutbox()
+    outbox.add(1)
+    sink = FileSink(path, InlineLane(), lock_patience=0.05)
+    with pytest.raises(SinkUnavailableError, match="another process holds the lock"):
+        await sink.send(outbox.events)
+    os.close(other)
+    await deliver(path, outbox)
+    await sink.send(outbox.events)
+    await sink.close()
+    assert lines(path) == bodies(outbox)
+
+
+async def test_two_workers_on_one_file_keep_each_others_lines(path: Path):
+    """Both in threads of their own, in small batches."""
+    mine = [stored(position) for position in range(1, 200)]
+    theirs = [stored(position) for position in range(1001, 1200)]
+    sinks = [FileSink(path, ThreadLane("one")), FileSink(path, ThreadLane("two"))]
+    for index in range(0, 200, 10):
+        for sink, events in zip(sinks, (mine, theirs), strict=True):
+            batch = events[index : index + 10]
+            while not (await sink.send(batch)).count:
+                pass
+    for sink in sinks:
+        await sink.close()
+    found = lines(path)
+    assert [line for line in found if line in {event.body for event in mine}] == [event.body for event in mine]
+    assert [line for line in found if line in {event.body for event in theirs}] == [event.body for event in theirs]
+    assert len(found) == len(mine) + len(theirs)
+
+
+async def test_a_close_waits_for_no_write_that_hangs(path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A pipe whose reader is stuck."""
+    monkeypatch.setattr(file, "CLOSE_SECONDS", 0.05)
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    outbox, stop = MemoryOutbox(), Stop()
+    outbox.add(4, size=100_000)
+    stop.set("test")
+    pump = Delivery(FileSink(path, ThreadLane("test")), outbox, SetClock(), sleep=Naps())
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(pump.run(stop), 0.1)
+    assert outbox.depth(f"file:{path}") == 4
+    os.close(reader)
+
+
+def test_a_file_that_may_not_grow_is_an_outage_and_nothing_is_torn(path: Path):
+    """A real limit, in a process of its own: EFBIG comes by way of a short write, as a full disk does."""
+    script = textwrap.dedent(
+        f"""
+        import asyncio, resource
+        from pathlib import Path
+        from tests.unit.sinks.doubles import MemoryOutbox, Naps
+        from tests.unit.sinks.test_file import deliver, lines, bodies
+        path = Path({str(path)!r})
+        def limit(size):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+        def on_nap(count):
+            size = path.stat().st_size
+            assert size in (0, 2100), size
+            limit({{1: 2000, 2: 2130, 3: 50, 4: 10000}}[count])
+        async def main():
+            outbox = MemoryOutbox()
+            limit(10000)
+            outbox.add(21, size=99)
+            await deliver(path, outbox)
+            outbox.add(3, size=99)
+            limit(2200)
+            naps = Naps(on_nap)
+            await deliver(path, outbox, naps)
+            assert len(naps.taken) == 4, naps.taken
+            assert lines(path) == bodies(outbox)
+        asyncio.run(main())
+        """
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=30, cwd=Path(__file__).parents[3])

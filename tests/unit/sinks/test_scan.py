@@ -1,0 +1,105 @@
+"""What a scan finds in a file, and how a mark recognises its place."""
+
+import os
+import time
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from worker.sinks import scan as scanning
+from worker.sinks.scan import Found, Mark, scan
+
+A, B, C = b'{"id":"a"}', b'{"id":"bb"}', b'{"id":"ccc"}'
+
+
+def scanned(path: Path, content: bytes, start: int = 0) -> Found:
+    path.write_bytes(content)
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return scan(fd, start, [A, B, C])
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 7, 64, scanning.CHUNK_BYTES])
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        pytest.param(b"", Found(0, 0), id="empty"),
+        pytest.param(A + b"\n", Found(1, 11), id="one line"),
+        pytest.param(A + b"\n" + B + b"\n" + C + b"\n", Found(3, 36), id="all"),
+        pytest.param(A + b"\n" + B + b"\n" + C, Found(2, 23, (23, 35)), id="only the newline is missing"),
+        pytest.param(A + b"\n" + B[:4], Found(1, 11, (11, 15)), id="torn"),
+        pytest.param(A[:1], Found(0, 0, (0, 1)), id="torn after one byte"),
+        pytest.param(A + b"\n" + B[:4] + b"\0\0\0", Found(1, 11, (11, 18)), id="torn, filled with zeros"),
+        pytest.param(A[:4] + b"\0" * 300, Found(0, 0, (0, 304)), id="torn, filled with many zeros"),
+        pytest.param(A + b"\n" + A[:-2] + b"x", Found(1, 11), id="another writer's torn line"),
+        pytest.param(b"other\n" + A + b"\nother\n\n" + B + b"\n" + b"y" * 500, Found(2, 36), id="other writers"),
+        pytest.param(b"y" * 300 + A + b"\n" + A + b"\n", Found(1, 322), id="an overlong line that ends as ours"),
+        pytest.param(b"y" * 300 + b"\n" + A[:5], Found(0, 0, (301, 306)), id="torn after an overlong line"),
+        pytest.param(B + b"\n" + C + b"\n", Found(0, 0), id="later events only"),
+        pytest.param(A + b"\r\n" + A + b"\n", Found(1, 23), id="a changed line is not ours"),
+    ],
+)
+def test_a_scan_finds_whole_lines_in_order_and_a_torn_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, content: bytes, expected: Found
+):
+    """However the file falls into chunks."""
+    monkeypatch.setattr(scanning, "CHUNK_BYTES", chunk)
+    assert scanned(tmp_path / "events", content) == expected
+
+
+def test_a_scan_starts_at_its_offset(tmp_path: Path):
+    """What stands before is not looked at."""
+    assert scanned(tmp_path / "events", A + b"\n" + A + b"\n" + B[:3], start=11) == Found(1, 22, (22, 25))
+
+
+def test_a_scan_is_fast_and_small_on_a_large_file(tmp_path: Path):
+    """64 MB, one line of them without an end in sight, in some tenths of a second and a few chunks of memory."""
+    path = tmp_path / "events"
+    lines = (b"z" * 1500 + b"\n") * 700
+    with path.open("wb") as file:
+        for _ in range(32):
+            file.write(lines)
+        file.write(b"w" * (32 << 20))
+        file.write(b"\n" + A + b"\n")
+    fd = os.open(path, os.O_RDONLY)
+    tracemalloc.start()
+    began = time.process_time()
+    try:
+        found = scan(fd, 0, [A, B])
+    finally:
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        os.close(fd)
+    assert found == Found(1, path.stat().st_size)
+    assert peak < 8 * scanning.CHUNK_BYTES
+    assert time.process_time() - began < 3
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        pytest.param(lambda path: None, True, id="untouched"),
+        pytest.param(lambda path: path.write_bytes(path.read_bytes() + b"more\n"), True, id="appended to"),
+        pytest.param(lambda path: os.truncate(path, 30), False, id="truncated"),
+        pytest.param(lambda path: path.write_bytes(C * 20), False, id="truncated and grown again"),
+    ],
+)
+def test_a_mark_recognises_its_place(tmp_path: Path, change, same: bool):
+    """The same inode is not enough."""
+    path = tmp_path / "events"
+    path.write_bytes(A * 10)
+    fd = os.open(path, os.O_RDWR)
+    mark = Mark.decode(Mark.at(fd, 60).encode())
+    assert mark is not None
+    change(path)
+    assert mark.matches(fd) is same
+    os.close(fd)
+
+
+@pytest.mark.parametrize("encoded", [None, b"", b"null", b'{"inode": "x"}', b"\xff"])
+def test_a_mark_that_cant_be_read_is_none(encoded: bytes | None):
+    """Another version's mark costs a repeat, not a crash."""
+    assert Mark.decode(encoded) is None
