@@ -1,0 +1,247 @@
+"""The settings are a contract: every default, where values come from, and what is said of bad ones."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.assets import Expectations
+from worker.settings import Settings, known_keys
+from worker.settings.loading import SettingsError, load
+from worker.settings.showing import as_toml, json_schema
+
+ROOT = Path(__file__).parents[3]
+KEY = "tlk_4F2SECRET"
+
+DEFAULTS = {
+    "api.base_url": "https://api.twelvelabs.io/v1.3",
+    "api.key": None,
+    "api.key_file": None,
+    "api.timeout": 10,
+    "poll.strategy": "adaptive",
+    "poll.initial": 2,
+    "poll.multiplier": 1.5,
+    "poll.max": 30,
+    "poll.deadline": 14400,
+    "poll.rendition_deadline": 3600,
+    "poll.not_found_grace": 60,
+    "poll.batch": "auto",
+    "limits.requests_per_second": 10,
+    "limits.concurrency": 20,
+    "limits.share": 0.8,
+    "wait_for.hls": "if_requested",
+    "wait_for.thumbnail": "if_requested",
+    "queue.file": None,
+    "queue.stdin": False,
+    "queue.dedupe_window": 86400,
+    "queue.max_pending": 1_000_000,
+    "events.sinks": ("-",),
+    "log.format": None,
+    "log.level": "info",
+    "admin.host": "127.0.0.1",
+    "admin.port": None,
+    "shutdown.grace": 25,
+}
+
+
+def loaded(toml=None, environ=None, overrides=None, tmp_path=None):
+    config = None
+    if toml is not None:
+        config = tmp_path / "worker.toml"
+        config.write_text(toml)
+    return load(config=config, environ=environ or {}, overrides=overrides or {})
+
+
+def problems(**given_):
+    with pytest.raises(SettingsError) as raised:
+        loaded(**given_)
+    return raised.value.problems
+
+
+def value(settings_, path):
+    section, name = path.split(".")
+    return getattr(getattr(settings_, section), name)
+
+
+def test_every_default_is_a_public_promise():
+    found = Settings()
+    assert {path: value(found, path) for path in known_keys() if path != "state.dir"} == DEFAULTS
+
+
+def test_the_expectations_are_those_of_the_core():
+    assert Settings().expectations() == Expectations()
+
+
+def test_the_later_source_wins(tmp_path):
+    toml = "[poll]\ninitial = 3\nmax = 50\ndeadline = 7\n"
+    environ = {"ASSET_WORKER_POLL__MAX": "60", "ASSET_WORKER_POLL__DEADLINE": "600"}
+    found = loaded(toml, environ, {"poll": {"deadline": 5.0, "max": None}}, tmp_path)
+    assert (found.poll.initial, found.poll.max, found.poll.deadline) == (3, 60, 5)
+
+
+def test_the_vendors_variables_work_and_ours_outweigh_them(tmp_path):
+    vendors = {"TWELVE_LABS_API_KEY": f" {KEY} ", "TWELVELABS_BASE_URL": "http://127.0.0.1:8765/v1.3/"}
+    found = loaded('[api]\nkey = "other"\n', vendors, tmp_path=tmp_path)
+    assert found.api.key_value.strip() == KEY
+    assert found.api.base_url == "http://127.0.0.1:8765/v1.3"
+    ours = loaded(environ=vendors | {"ASSET_WORKER_API__KEY": "ours"})
+    assert ours.api.key_value == "ours"
+
+
+def test_an_empty_variable_is_not_set():
+    assert loaded(environ={"TWELVE_LABS_API_KEY": "", "ASSET_WORKER_POLL__MAX": ""}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "sinks"), [("-", ("-",)), ("/a/b", ("/a/b",)), ('["-", "/a"]', ("-", "/a"))], ids=["dash", "file", "json"]
+)
+def test_sinks_from_the_environment(text, sinks):
+    assert loaded(environ={"ASSET_WORKER_EVENTS__SINKS": text}).events.sinks == sinks
+
+
+def test_the_state_directory_is_systemds_where_it_gives_one():
+    assert loaded(environ={"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}).state.dir == Path("/var/lib/a")
+    assert loaded(environ={"STATE_DIRECTORY": "/a"}, overrides={"state": {"dir": "/b"}}).state.dir == Path("/b")
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        pytest.param({"ASSET_WORKER_POLL__DEADLIN": "1"}, "did you mean poll.deadline?", id="a slip"),
+        pytest.param({"ASSET_WORKER_POLL__CONCURRENCY": "1"}, "did you mean limits.concurrency?", id="wrong section"),
+        pytest.param({"ASSET_WORKER_POLL": "1"}, "poll is a section", id="a section"),
+        pytest.param({"ASSET_WORKER_XYZZY__PLUGH": "1"}, "asset-worker config shows them all", id="nothing like it"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest_known(environ, said):
+    [problem] = problems(environ=environ)
+    assert said in problem
+    assert problem.startswith(next(iter(environ)))
+
+
+def test_an_unknown_key_in_the_file_is_named_with_the_file(tmp_path):
+    [problem] = problems(toml="[poll]\ninital = 1\n", tmp_path=tmp_path)
+    assert re.search(r"worker\.toml: poll\.inital: .*did you mean poll\.initial\?", problem)
+
+
+WRONG = ["text", True, -1, [], {}, [1], 1e400, "\x00"]
+
+
+@pytest.mark.parametrize("path", sorted(DEFAULTS))
+@pytest.mark.parametrize("wrong", WRONG, ids=repr)
+def test_a_wrong_value_is_one_plain_line_or_no_wrong_value(path, wrong):
+    section, name = path.split(".")
+    try:
+        load(config=None, environ={}, overrides={section: {name: wrong}})
+    except SettingsError as error:
+        assert len(error.problems) == 1
+        assert "\n" not in error.problems[0]
+        assert "pydantic" not in error.problems[0]
+        assert "Input should" not in error.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"ASSET_WORKER_API__BASE_URL": "http://api.example.com"}, "use https"),
+        ({"ASSET_WORKER_API__BASE_URL": "http://localhost.example.com"}, "use https"),
+        ({"ASSET_WORKER_API__BASE_URL": "ftp://127.0.0.1"}, "write it as https://HOST/PATH"),
+        ({"ASSET_WORKER_API__BASE_URL": "https://u:p@example.com"}, "no user"),
+        ({"ASSET_WORKER_API__TIMEOUT": "0"}, "more than 0"),
+        ({"ASSET_WORKER_API__TIMEOUT": "nan"}, "finite"),
+        ({"ASSET_WORKER_API__TIMEOUT": "soon"}, "must be a number"),
+        ({"ASSET_WORKER_POLL__STRATEGY": "clever"}, "'adaptive', 'exponential' or 'fixed'"),
+        ({"ASSET_WORKER_POLL__MAX": "1"}, "poll.max (1) is less than poll.initial (2)"),
+        ({"ASSET_WORKER_POLL__MULTIPLIER": "0.5"}, "1 or more"),
+        ({"ASSET_WORKER_LIMITS__CONCURRENCY": "2.5"}, "whole number"),
+        ({"ASSET_WORKER_LIMITS__CONCURRENCY": "0"}, "1 or more"),
+        ({"ASSET_WORKER_QUEUE__STDIN": "perhaps"}, "true or false"),
+        ({"ASSET_WORKER_EVENTS__SINKS": "https://x"}, "no sink for URLs"),
+        ({"ASSET_WORKER_EVENTS__SINKS": "[1"}, "not a JSON list"),
+        ({"ASSET_WORKER_EVENTS__SINKS": '["-", "-"]'}, "twice"),
+        ({"ASSET_WORKER_EVENTS__SINKS": "[]"}, "must not be empty"),
+        ({"ASSET_WORKER_ADMIN__PORT": "70000"}, "65535 or less"),
+    ],
+)
+def test_what_is_said_of_a_bad_value(environ, said):
+    [problem] = problems(environ=environ)
+    assert said in problem
+
+
+@pytest.mark.parametrize("url", ["http://localhost:1", "http://127.0.0.1:1", "http://127.9.9.9", "http://[::1]:1"])
+def test_plain_http_is_for_this_machine(url):
+    assert loaded(environ={"TWELVELABS_BASE_URL": url}).api.base_url == url
+
+
+def test_all_problems_are_told_at_once(tmp_path):
+    found = problems(
+        toml="[poll]\nmax = 'x'\nmin = 1\n", environ={"ASSET_WORKER_API__TIMEOUT": "-1"}, tmp_path=tmp_path
+    )
+    assert len(found) == 3
+
+
+def test_a_file_that_is_no_toml_says_where(tmp_path):
+    [problem] = problems(toml="[poll\n", tmp_path=tmp_path)
+    assert "line 1" in problem
+    [problem] = _unreadable(tmp_path)
+    assert "can't be read" in problem
+
+
+def _unreadable(tmp_path):
+    with pytest.raises(SettingsError) as raised:
+        load(config=tmp_path / "absent.toml", environ={}, overrides={})
+    return raised.value.problems
+
+
+def test_the_key_is_in_no_text_that_settings_make():
+    environ = {"TWELVE_LABS_API_KEY": KEY, "ASSET_WORKER_API__TIMEOUT": "x", "ASSET_WORKER_API__KEYFILE": KEY}
+    assert KEY not in "\n".join(problems(environ=environ))
+    found = loaded(environ={"TWELVE_LABS_API_KEY": KEY})
+    for text in (repr(found), str(found), as_toml(found), found.model_dump_json()):
+        assert KEY not in text
+
+
+def test_what_config_prints_is_a_settings_file(tmp_path):
+    found = loaded(environ={"ASSET_WORKER_POLL__MAX": "61.5", "ASSET_WORKER_EVENTS__SINKS": '["a\\"b"]'})
+    assert loaded(as_toml(found), tmp_path=tmp_path) == found
+
+
+tomls = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda x: st.lists(x) | st.dictionaries(st.text(), x),
+)
+keys = st.sampled_from(sorted(DEFAULTS))
+
+
+@given(st.dictionaries(keys, tomls) | st.dictionaries(st.text(), tomls))
+@settings(max_examples=300)
+def test_any_tree_makes_settings_or_a_settings_error(tree):
+    nested = {}
+    for path, leaf in tree.items():
+        section, _, name = path.partition(".")
+        nested.setdefault(section, {})[name] = leaf
+    try:
+        load(config=None, environ={}, overrides=nested)
+    except SettingsError as error:
+        assert error.problems
+
+
+def test_the_example_file_is_good_and_shows_every_setting_with_its_default(tmp_path):
+    text = (ROOT / "config" / "worker.toml").read_text()
+    assert loaded(text, tmp_path=tmp_path) == Settings()
+    shown = tomllib.loads(re.sub(r"^# (\w+ = )", r"\1", text, flags=re.MULTILINE))
+    found = {f"{section}.{name}": leaf for section, leaves in shown.items() for name, leaf in leaves.items()}
+    assert sorted(found) == sorted(known_keys())
+    examples = {"api.key", "api.key_file", "queue.file", "state.dir", "log.format", "admin.port"}
+    for path in set(found) - examples:
+        assert found[path] == (list(DEFAULTS[path]) if path == "events.sinks" else DEFAULTS[path]), path
+
+
+def test_the_schema_in_the_tree_is_fresh():
+    assert json.loads((ROOT / "config" / "schema.json").read_text()) == json_schema()
