@@ -49,8 +49,8 @@ def _teach_aioresponses_of_stream_writers() -> None:
         reader._protocol._parser = Mock(**{"feed_data.return_value": (False, b"")})
         return reader
 
-    aioresponses.core.ClientResponse = Response
-    aioresponses.core.stream_reader_factory = reader_with_parser
+    aioresponses.core.ClientResponse = Response  # type: ignore[misc]
+    aioresponses.core.stream_reader_factory = reader_with_parser  # type: ignore[assignment]
 
 
 _teach_aioresponses_of_stream_writers()

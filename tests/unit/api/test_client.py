@@ -1,0 +1,204 @@
+"""The client over aioresponses: what each answer becomes, and what is tried again."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import aiohttp
+import pytest
+from aioresponses import CallbackResult, aioresponses
+from yarl import URL
+
+from worker.api.client import ASSET_BYTES_LIMIT, LIST_LIMIT, AssetsApi, open_session
+from worker.api.errors import (
+    BadIdError,
+    KeyRefusedError,
+    NotFoundError,
+    RateLimitedError,
+    TransientError,
+)
+from worker.api.gate import Gate
+from worker.api.key import ApiKey, BadKeyError
+from worker.api.retry import ATTEMPTS, Retries
+from worker.assets import AssetId
+from worker.stopping import Stop
+
+BASE = "https://api.example.com/v1.3"
+ID = AssetId("6298d673f1090f1100476d4c")
+URL_OF_IT = f"{BASE}/assets/{ID}"
+KEY = "tlk_4F2SECRET"
+ASSET = {"_id": ID, "status": "processing", "novelty": {"x": 1}}
+
+pytestmark = pytest.mark.virtual_time
+
+
+@pytest.fixture
+def server():
+    with aioresponses() as mocked:
+        yield mocked
+
+
+@pytest.fixture
+async def client():
+    stop = Stop()
+    async with open_session(BASE, total_timeout=10) as session:
+        retries = Retries(stop)
+        gate = Gate(requests_per_second=0, concurrency=20, share=1.0, wall_clock=lambda: 0.0, jitter=lambda: 0.5)
+        key = ApiKey(value=KEY, file=None, on_read=lambda _: None)
+        api = AssetsApi(session, BASE, key, gate, retries)
+        api.retries, api.gate = retries, gate  # type: ignore[attr-defined]
+        yield api
+
+
+async def test_an_asset_is_retrieved_with_the_key_and_unknown_fields_are_kept(client, server):
+    server.get(URL_OF_IT, payload=ASSET)
+    asset = await client.retrieve(ID)
+    assert asset.document == ASSET
+    [call] = server.requests["GET", URL(URL_OF_IT)]
+    assert call.kwargs["headers"]["x-api-key"] == KEY
+    assert call.kwargs["allow_redirects"] is False
+    assert client.retries.count == 0
+
+
+GATEWAY = "<html><body>Bad Gateway</body></html>"
+
+
+def told(code, *, nested=False):
+    body = {"code": code, "message": f"about {code}"}
+    return {"error": body} if nested else body
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["flat", "nested"])
+@pytest.mark.parametrize(
+    ("status", "code", "error"),
+    [
+        (400, "parameter_invalid", BadIdError),
+        (401, "api_key_invalid", KeyRefusedError),
+        (403, "api_not_allowed", KeyRefusedError),
+        (404, "resource_not_exist", NotFoundError),
+    ],
+)
+async def test_an_answer_that_is_final_is_asked_for_once(client, server, status, code, error, nested):
+    server.get(URL_OF_IT, status=status, payload=told(code, nested=nested))
+    with pytest.raises(error, match=f"{status} about {code}"):
+        await client.retrieve(ID)
+    assert client.gate.requests == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param({"status": 500, "payload": told("internal")}, id="500"),
+        pytest.param({"status": 502, "body": GATEWAY, "content_type": "text/html"}, id="502 html"),
+        pytest.param({"status": 408}, id="408"),
+        pytest.param({"status": 404, "body": GATEWAY, "content_type": "text/html"}, id="404 of a gateway"),
+        pytest.param({"status": 404, "payload": []}, id="404 of no shape"),
+        pytest.param({"status": 400, "body": GATEWAY}, id="400 of a gateway"),
+        pytest.param({"status": 302, "headers": {"Location": "https://elsewhere.example.com"}}, id="redirect"),
+        pytest.param({"status": 204}, id="204"),
+        pytest.param({"status": 200, "body": b""}, id="empty"),
+        pytest.param({"status": 200, "body": b'{"_id": "62'}, id="cut"),
+        pytest.param({"status": 200, "body": b"[" * 100_000}, id="nested too deep"),
+        pytest.param({"status": 200, "body": b'{"_id": "\xff", "status": "ready"}'}, id="not UTF-8"),
+        pytest.param({"status": 200, "payload": [ASSET]}, id="a list"),
+        pytest.param({"status": 200, "payload": ASSET | {"status": 7}}, id="wrong types"),
+        pytest.param({"status": 200, "payload": ASSET | {"_id": "5" * 24}}, id="somebody else's asset"),
+        pytest.param({"status": 200, "body": b" " * (ASSET_BYTES_LIMIT + 1)}, id="too large"),
+        pytest.param({"exception": aiohttp.ServerDisconnectedError()}, id="disconnected"),
+        pytest.param({"exception": aiohttp.ClientPayloadError("cut")}, id="payload cut"),
+        pytest.param({"exception": TimeoutError()}, id="timeout"),
+        pytest.param({"exception": OSError("no route")}, id="no route"),
+    ],
+)
+async def test_a_passing_failure_is_tried_again(client, server, answer):
+    server.get(URL_OF_IT, **answer)
+    server.get(URL_OF_IT, payload=ASSET)
+    assert (await client.retrieve(ID)).status == "processing"
+    assert client.retries.count == 1
+
+
+async def test_attempts_are_bounded_and_the_last_error_is_told(client, server):
+    server.get(URL_OF_IT, status=503, payload=told("down"), repeat=True)
+    with pytest.raises(TransientError, match="503 about down"):
+        await client.retrieve(ID)
+    assert client.gate.requests == ATTEMPTS
+
+
+async def test_a_told_wait_is_sat_out(client, server):
+    server.get(URL_OF_IT, status=429, payload=told("too_many_requests"), headers={"Retry-After": "7"})
+    server.get(URL_OF_IT, payload=ASSET)
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    await client.retrieve(ID)
+    assert loop.time() - start >= 7
+    assert client.gate.refusals == 1
+
+
+async def test_a_long_told_wait_goes_back_to_the_queue(client, server):
+    server.get(URL_OF_IT, status=429, headers={"Retry-After": "600"})
+    with pytest.raises(RateLimitedError) as raised:
+        await client.retrieve(ID)
+    assert raised.value.retry_after == 600
+    assert client.gate.requests == 1
+
+
+async def test_an_id_of_other_case_is_the_same_asset(client, server):
+    server.get(URL_OF_IT, payload=ASSET | {"_id": ID.upper()})
+    assert (await client.retrieve(ID)).status == "processing"
+
+
+async def test_a_list_tells_of_those_that_were_asked_for(client, server):
+    ids = [AssetId(f"{number:024x}") for number in range(3)]
+    stranger = {"_id": "f" * 24, "status": "ready"}
+    data = [{"_id": ids[0], "status": "ready"}, stranger, {"_id": ids[1]}, {"_id": ids[2], "status": "processing"}]
+    asked = []
+
+    def answer(url, **_):
+        asked.append(url)
+        return CallbackResult(payload={"data": data, "page_info": {}})
+
+    server.get(re.compile(re.escape(f"{BASE}/assets?") + ".*"), callback=answer)
+    found = await client.list_assets(ids)
+    assert {asset_id: asset.status for asset_id, asset in found.items()} == {ids[0]: "ready", ids[2]: "processing"}
+    assert asked[0].query.getall("asset_ids") == ids
+    assert asked[0].query["page_limit"] == str(LIST_LIMIT)
+
+
+async def test_the_key_is_in_no_error(client, server):
+    server.get(URL_OF_IT, exception=aiohttp.ClientConnectionError("refused"), repeat=True)
+    with pytest.raises(TransientError) as raised:
+        await client.retrieve(ID)
+    error: BaseException | None = raised.value
+    while error is not None:
+        assert KEY not in f"{error} {error!r}"
+        error = error.__cause__
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "  ", "a\nb", "a b", "schlüssel", "a\x00b", "tlk\x7f"],
+    ids=["empty", "blank", "two lines", "two words", "not ascii", "nul", "del"],
+)
+def test_what_can_be_no_key_is_refused_without_being_shown(tmp_path, text):
+    with pytest.raises(BadKeyError) as raised:
+        ApiKey(value=text, file=None, on_read=lambda _: None)
+    assert not text.strip() or text not in str(raised.value)
+
+
+async def test_the_key_file_is_read_again_when_it_changes(tmp_path):
+    path = tmp_path / "key"
+    path.write_text("first\n")
+    read, changes = [], []
+    key = ApiKey(value="ignored", file=path, on_read=read.append)
+    stop = Stop()
+    watching = asyncio.ensure_future(key.watch(stop, lambda: changes.append(key.value)))
+    await asyncio.sleep(3)
+    path.unlink()
+    await asyncio.sleep(3)
+    assert key.value == "first"
+    path.write_text("second")
+    await asyncio.sleep(3)
+    stop.set("test")
+    await watching
+    assert (key.value, changes, read) == ("second", ["second"], ["first", "second"])

@@ -1,0 +1,257 @@
+"""The gate in virtual time: order, limits, stops, cancellations, and what is logged."""
+
+import asyncio
+from collections.abc import Mapping
+
+import pytest
+from structlog.testing import capture_logs
+
+from worker.api.breaker import FAILURES_TO_OPEN, Reason
+from worker.api.errors import KeyRefusedError, NotFoundError, RateLimitedError, TransientError
+from worker.api.gate import Gate, StoppedError
+from worker.stopping import Stop
+
+pytestmark = pytest.mark.virtual_time
+NO_HEADERS: Mapping[str, str] = {}
+
+
+def gate(*, requests_per_second: float = 0, concurrency: int = 20, share: float = 1.0) -> Gate:
+    return Gate(
+        requests_per_second=requests_per_second,
+        concurrency=concurrency,
+        share=share,
+        wall_clock=lambda: 0.0,
+        jitter=lambda: 0.5,
+    )
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def request(
+    gate: Gate, status: int | None = 200, *, seconds: float = 0.0, headers: Mapping[str, str] = NO_HEADERS
+) -> float:
+    """One attempt, as the client makes it. Returns when it went out."""
+    async with gate.passing() as passage:
+        sent_at = now()
+        await asyncio.sleep(seconds)
+        if status is None:
+            raise TransientError("no answer")
+        passage.answered(status, headers)
+        if status >= 500:
+            raise TransientError(str(status))
+        if status == 401:
+            raise KeyRefusedError("401")
+        if status == 404:
+            raise NotFoundError("404")
+        if status == 429:
+            raise RateLimitedError("429", passage.told_wait)
+        return sent_at
+
+
+async def warmed_up(gate: Gate) -> Gate:
+    """Past the first requests, which go out a few at a time."""
+    for _ in range(100):
+        await request(gate)
+    return gate
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def fail(gate: Gate, status: int | None, times: int = 1) -> None:
+    for _ in range(times):
+        with pytest.raises((TransientError, KeyRefusedError)):
+            await request(gate, status)
+
+
+async def test_the_first_request_goes_alone() -> None:
+    it = gate()
+    sent = await asyncio.gather(*(request(it, seconds=1) for _ in range(7)))
+    assert sent == [0, 1, 1, 2, 2, 2, 2]
+
+
+async def test_no_more_than_the_concurrency_are_in_flight_and_the_first_come_go_first() -> None:
+    it = await warmed_up(gate(concurrency=3))
+    sent = await asyncio.gather(*(request(it, seconds=1) for _ in range(7)))
+    assert sent == [0, 0, 0, 1, 1, 1, 2]
+
+
+async def test_our_own_rate_is_kept_by_one_timer() -> None:
+    it = await warmed_up(gate(requests_per_second=2))
+    start = now()
+    sent = await asyncio.gather(*(request(it) for _ in range(21)))
+    assert sent == sorted(sent)
+    assert now() - start == pytest.approx(10.5, abs=0.6)
+
+
+async def test_where_nothing_is_limited_no_task_and_no_timer_is_made() -> None:
+    it, loop = await warmed_up(gate()), asyncio.get_running_loop()
+    before = len(asyncio.all_tasks())
+    async with it.passing() as passage:
+        passage.answered(200, NO_HEADERS)
+        assert len(asyncio.all_tasks()) == before
+        assert not loop._scheduled  # type: ignore[attr-defined]
+    assert it.requests == 101
+
+
+async def test_a_told_wait_pauses_all_and_is_logged_once() -> None:
+    it = await warmed_up(gate())
+    with capture_logs() as logs:
+        refused = [asyncio.create_task(request(it, 429, seconds=0.1, headers={"Retry-After": "30"})) for _ in range(5)]
+        await asyncio.sleep(0.1)
+        sent = await asyncio.gather(*(request(it, seconds=1) for _ in range(4)))
+    assert sent == pytest.approx([30.1, 31.1, 31.1, 32.1])
+    assert logs == [{"event": "api.rate_limited", "log_level": "warning", "seconds": 30.0, "told": True}]
+    errors = await asyncio.gather(*refused, return_exceptions=True)
+    assert [error.retry_after for error in errors if isinstance(error, RateLimitedError)] == [30.0] * 5
+    assert it.refusals == 5
+
+
+async def test_a_pause_learned_while_others_wait_holds_them_too() -> None:
+    it = await warmed_up(gate(requests_per_second=1))
+    first = asyncio.create_task(request(it, 429, seconds=0.5, headers={"Retry-After": "60"}))
+    waiting = asyncio.gather(request(it), request(it))
+    await asyncio.sleep(1.8)  # one request a second: the first went out, and was refused
+    assert it.snapshot().waiting == 2
+    sent = await waiting
+    assert min(sent) >= 60.5
+    assert isinstance((await asyncio.gather(first, return_exceptions=True))[0], RateLimitedError)
+
+
+async def test_a_told_quota_is_paced() -> None:
+    it = await warmed_up(gate())
+    headers = {"X-Ratelimit-Limit": "60", "X-Ratelimit-Remaining": "30", "X-Ratelimit-Reset": "60"}
+    await request(it, headers=headers)
+    sent = await asyncio.gather(*(request(it, headers={}) for _ in range(3)))
+    assert sent[-1] > 1
+    assert it.snapshot().remaining == 30
+    assert it.snapshot().rate == pytest.approx(0.5, rel=0.2)
+
+
+async def test_cancelled_waiters_give_their_place_on() -> None:
+    it = await warmed_up(gate(concurrency=1))
+    holder = asyncio.create_task(request(it, seconds=10))
+    await settle()
+    waiters = [asyncio.create_task(request(it)) for _ in range(20)]
+    await settle()
+    for waiter in waiters[:-1]:
+        waiter.cancel()
+    assert await waiters[-1] == 10
+    await holder
+    assert (it.in_flight, it.snapshot().waiting) == (0, 0)
+
+
+async def test_a_place_given_to_a_waiter_in_the_turn_it_is_cancelled_is_not_lost() -> None:
+    it = await warmed_up(gate(concurrency=1))
+    release = asyncio.Event()
+
+    async def hold() -> None:
+        async with it.passing() as passage:
+            await release.wait()
+            passage.answered(200, NO_HEADERS)
+
+    holder = asyncio.create_task(hold())
+    await settle()
+    first, second = asyncio.create_task(request(it)), asyncio.create_task(request(it))
+    await settle()
+    release.set()
+    while not holder.done():
+        await asyncio.sleep(0)
+        if it.snapshot().waiting == 1 and not first.done():
+            first.cancel()
+    await asyncio.wait_for(second, 5)
+    await asyncio.gather(first, holder, return_exceptions=True)
+    assert it.in_flight == 0
+
+
+async def test_a_request_cancelled_in_flight_says_nothing() -> None:
+    it = await warmed_up(gate())
+    for _ in range(15):
+        hanging = asyncio.create_task(request(it, seconds=100))
+        await settle()
+        hanging.cancel()
+        await asyncio.gather(hanging, return_exceptions=True)
+    assert it.snapshot().reason is None
+    assert it.in_flight == 0
+
+
+async def test_a_stop_turns_away_what_waits_and_what_comes() -> None:
+    it, stop = await warmed_up(gate(concurrency=1)), Stop()
+    watching = asyncio.create_task(it.watch(stop))
+    in_flight = asyncio.create_task(request(it, seconds=5))
+    await settle()
+    waiting = asyncio.create_task(request(it))
+    await asyncio.sleep(1)
+    stop.set("test")
+    with pytest.raises(StoppedError):
+        await waiting
+    with pytest.raises(StoppedError):
+        await request(it)
+    assert now() == 1
+    await in_flight
+    await watching
+
+
+async def test_an_outage_is_logged_once_probed_and_recovered_from() -> None:
+    it = await warmed_up(gate())
+    with capture_logs() as logs:
+        await fail(it, None, FAILURES_TO_OPEN)
+        await fail(it, 503, 3)
+        assert now() == 1 + 2 + 4
+        assert it.snapshot().reason is Reason.UNAVAILABLE
+        assert await request(it, 200) == 15
+        assert await request(it, 200) == 15
+    assert logs == [
+        {"event": "api.unavailable", "log_level": "error", "error": "no answer"},
+        {"event": "api.recovered", "log_level": "info", "seconds": 15.0},
+    ]
+
+
+async def test_a_refused_key_is_logged_once_and_a_new_one_is_tried_at_once() -> None:
+    it = await warmed_up(gate())
+    with capture_logs() as logs:
+        await fail(it, 401, 5)
+        waiting = asyncio.create_task(request(it))
+        await asyncio.sleep(0.5)
+        assert it.snapshot().waiting == 1
+        key_changed_at = now()
+        it.key_changed()
+        assert await waiting == key_changed_at
+    assert [line["event"] for line in logs] == ["api.key_refused", "api.recovered"]
+
+
+async def test_an_answer_that_there_is_no_such_asset_is_no_failure() -> None:
+    it = await warmed_up(gate())
+    for _ in range(30):
+        with pytest.raises(NotFoundError):
+            await request(it, 404)
+    assert it.snapshot().reason is None
+
+
+async def cut_off(gate: Gate) -> None:
+    async with gate.passing() as passage:
+        passage.answered(200, NO_HEADERS)
+        raise TransientError("cut off")
+
+
+async def test_a_200_that_is_no_answer_is_a_failure() -> None:
+    it = await warmed_up(gate())
+    for _ in range(FAILURES_TO_OPEN):
+        with pytest.raises(TransientError):
+            await cut_off(it)
+    assert it.snapshot().reason is Reason.UNAVAILABLE
+
+
+async def test_a_429_shows_that_the_api_is_there_but_not_that_the_key_works() -> None:
+    it = await warmed_up(gate())
+    await fail(it, None, FAILURES_TO_OPEN)
+    await fail(it, 429)
+    assert it.snapshot().reason is None
+    await request(it)
+    await fail(it, 401, 2)
+    await fail(it, 429)
+    assert it.snapshot().reason is Reason.KEY_REFUSED

@@ -1,0 +1,208 @@
+"""The limits' rules, one by one; instants are told by hand."""
+
+import math
+
+import pytest
+
+from worker.api.limits import (
+    FIRST_BACKOFF_SECONDS,
+    LARGEST_BURST,
+    LONGEST_BACKOFF_SECONDS,
+    TRICKLE_SECONDS,
+    Limits,
+    LimitsSnapshot,
+    Pause,
+)
+from worker.api.told import NOTHING, Told, ToldQuota
+
+
+def quota(limit: int, remaining: int, reset_in: float) -> Told:
+    return Told((ToldQuota("q", limit, remaining, reset_in),))
+
+
+def limits_after(told: Told = NOTHING, *, requests_per_second: float = 0, share: float = 1.0) -> Limits:
+    """Limits at second 0, released, the last of many answers having told this."""
+    limits = Limits(requests_per_second=requests_per_second, share=share)
+    for _ in range(100):
+        limits.sent(-10.0)
+        limits.answered(-9.9, sent_at=-10.0, status=200, told=NOTHING)
+    limits.sent(-0.1)
+    limits.answered(0.0, sent_at=-0.1, status=200, told=told)
+    return limits
+
+
+def send_all(limits: Limits, now: float) -> int:
+    sent = 0
+    while limits.delay(now) == 0 and sent < 1000:
+        limits.sent(now)
+        sent += 1
+    return sent
+
+
+def test_the_first_request_goes_alone_and_accepted_ones_bring_more() -> None:
+    limits = Limits(requests_per_second=0, share=1.0)
+    sent = []
+    for second in range(4):
+        sent.append(send_all(limits, second))
+        for _ in range(sent[-1]):
+            limits.answered(second + 0.1, sent_at=second, status=200, told=NOTHING)
+    assert sent == [1, 2, 4, 8]
+
+
+def test_no_rate_of_our_own_and_nothing_told_is_no_limit() -> None:
+    assert send_all(limits_after(), 0.0) == 1000
+    assert limits_after().snapshot(0.0) == LimitsSnapshot(rate=None, blocked_until=None, remaining=None)
+
+
+def test_our_own_rate_lets_a_second_be_caught_up_on_and_then_paces() -> None:
+    limits = limits_after(requests_per_second=4)
+    assert send_all(limits, 20.0) == 4
+    assert limits.delay(20.0) == pytest.approx(0.25)
+    assert send_all(limits, 20.25) == 1
+    assert send_all(limits_after(requests_per_second=50), 20.0) == LARGEST_BURST
+    assert send_all(limits_after(requests_per_second=0.1), 20.0) == 1
+
+
+def test_what_remains_is_spread_over_the_time_to_the_reset() -> None:
+    limits = limits_after(quota(600, 120, 60.0))
+    assert limits.snapshot(0.0).rate == pytest.approx(2.0)
+    assert limits.snapshot(30.0).rate == pytest.approx(4.0)
+
+
+def test_the_share_of_the_others_is_kept() -> None:
+    limits = limits_after(quota(600, 240, 60.0), share=0.8)
+    assert limits.snapshot(0.0).rate == pytest.approx(2.0)
+
+
+def test_what_others_spend_slows_us_down() -> None:
+    limits = limits_after(quota(600, 600, 60.0))
+    limits.sent(1.0)
+    limits.answered(2.0, sent_at=1.0, status=200, told=quota(600, 58, 58.0))
+    assert limits.snapshot(2.0).rate == pytest.approx(1.0)
+
+
+def test_requests_in_flight_count_as_not_yet_subtracted() -> None:
+    limits = limits_after(quota(600, 3, 0.01))
+    assert send_all(limits, 0.0) <= 3
+    limits = limits_after(quota(4, 3, 0.5))
+    sent = sum(send_all(limits, tick / 100) for tick in range(45))
+    assert sent == 3
+    assert limits.delay(0.45) == pytest.approx(0.05)
+
+
+def test_a_spent_quota_blocks_until_its_reset_and_is_whole_then() -> None:
+    limits = limits_after(quota(600, 0, 60.0))
+    assert limits.delay(0.0) == pytest.approx(60.0)
+    assert limits.snapshot(0.0) == LimitsSnapshot(rate=0.0, blocked_until=60.0, remaining=0)
+    assert limits.delay(60.0) <= 0.1
+    assert limits.snapshot(60.0) == LimitsSnapshot(rate=pytest.approx(10.0), blocked_until=None, remaining=600)
+
+
+def test_the_reserve_is_touched_by_one_request_a_minute() -> None:
+    limits = limits_after(quota(1000, 150, 3600.0), share=0.8)
+    assert limits.delay(0.0) == pytest.approx(TRICKLE_SECONDS - 0.1)
+    assert send_all(limits, TRICKLE_SECONDS) == 1
+
+
+@pytest.mark.parametrize("limit", [1, 2, 4])
+def test_a_share_of_a_small_quota_is_not_nothing(limit: int) -> None:
+    assert send_all(limits_after(quota(limit, limit, 60.0), share=0.8), 0.0) == 1
+
+
+def test_late_answers_only_lower_what_remains() -> None:
+    limits = limits_after(quota(600, 300, 60.0))
+    limits.sent(0.0)
+    limits.sent(0.1)
+    limits.answered(0.3, sent_at=0.1, status=200, told=quota(600, 290, 59.7))
+    limits.answered(0.4, sent_at=0.0, status=200, told=quota(600, 291, 59.6))
+    assert limits.snapshot(0.4).remaining == 290
+
+
+def test_the_last_answer_of_a_window_does_not_spoil_the_next() -> None:
+    limits = limits_after(quota(600, 5, 1.0))
+    limits.sent(0.9)
+    assert limits.snapshot(1.0).remaining == 600
+    limits.answered(1.1, sent_at=0.9, status=200, told=quota(600, 4, 1.0))
+    assert limits.snapshot(1.1).remaining == 600
+
+
+def test_a_window_that_ends_early_or_grows_is_noticed() -> None:
+    limits = limits_after(quota(600, 5, 3000.0))
+    limits.sent(700.0)
+    limits.answered(700.1, sent_at=700.0, status=200, told=quota(6000, 5999, 60.0))
+    assert limits.snapshot(700.1).rate == pytest.approx(5999 / 60)
+
+
+def test_a_reset_in_whole_seconds_is_taken_at_its_earliest() -> None:
+    limits = limits_after(quota(600, 300, 60.0))
+    limits.sent(0.9)
+    limits.answered(0.95, sent_at=0.9, status=200, told=quota(600, 299, 60.0))
+    limits.sent(1.0)
+    assert limits.snapshot(1.0).rate == pytest.approx(298 / 59)
+
+
+def test_a_quota_that_is_told_no_more_ends_with_its_window() -> None:
+    limits = limits_after(quota(600, 0, 60.0))
+    limits.delay(61.0)
+    limits.sent(61.0)
+    limits.answered(61.1, sent_at=61.0, status=502, told=NOTHING)
+    assert limits.snapshot(61.1).remaining == 600
+    limits.sent(62.0)
+    limits.answered(62.1, sent_at=62.0, status=200, told=NOTHING)
+    assert limits.snapshot(62.1) == LimitsSnapshot(rate=None, blocked_until=None, remaining=None)
+
+
+def test_every_told_quota_is_obeyed() -> None:
+    minute, day = ToldQuota("minute", 600, 600, 60.0), ToldQuota("day", 10000, 864, 86400.0)
+    assert limits_after(Told((minute, day))).snapshot(0.0).rate == pytest.approx(0.01)
+    assert limits_after(Told((day, minute))).snapshot(0.0).rate == pytest.approx(0.01)
+
+
+def test_a_refusal_pauses_for_as_long_as_is_told_and_then_one_request_goes() -> None:
+    limits = limits_after()
+    assert send_all(limits, 0.0)
+    assert limits.answered(0.1, sent_at=0.0, status=429, told=Told((), 30.0)) == Pause(30.0, told=True)
+    assert limits.delay(0.1) == pytest.approx(30.0)
+    assert send_all(limits, 30.1) == 1
+    assert limits.delay(30.1) == math.inf
+    limits.lost(sent_at=30.1)
+    assert send_all(limits, 35.0) == 1
+
+
+def test_refusals_of_what_was_in_flight_are_the_same_event() -> None:
+    limits = limits_after()
+    for _ in range(3):
+        limits.sent(0.0)
+    assert limits.answered(0.1, sent_at=0.0, status=429, told=Told((), 1.0)) == Pause(1.0, told=True)
+    rate = limits.snapshot(0.1).rate
+    assert limits.answered(0.2, sent_at=0.0, status=429, told=Told((), 9.0)) is None
+    assert limits.answered(0.3, sent_at=0.0, status=429, told=NOTHING) is None
+    assert limits.snapshot(0.3) == LimitsSnapshot(rate=rate, blocked_until=pytest.approx(9.2), remaining=None)
+
+
+def test_where_no_wait_is_told_pauses_grow_until_one_is_accepted() -> None:
+    limits, now, pauses = limits_after(), 0.0, []
+    for _ in range(30):
+        now += limits.delay(now)
+        limits.sent(now)
+        pause = limits.answered(now, sent_at=now, status=429, told=NOTHING)
+        assert pause is not None
+        pauses.append(pause.seconds)
+    assert pauses[:3] == [FIRST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 1.5, FIRST_BACKOFF_SECONDS * 2.25]
+    assert pauses[-1] == LONGEST_BACKOFF_SECONDS
+    now += limits.delay(now)
+    limits.sent(now)
+    limits.answered(now, sent_at=now, status=200, told=NOTHING)
+    now += limits.delay(now)
+    limits.sent(now)
+    assert limits.answered(now, sent_at=now, status=429, told=NOTHING) == Pause(FIRST_BACKOFF_SECONDS, told=False)
+
+
+def test_a_refusal_that_a_told_quota_explains_teaches_nothing() -> None:
+    limits = limits_after()
+    limits.sent(1.0)
+    limits.answered(1.0, sent_at=1.0, status=429, told=quota(600, 0, 30.0))
+    assert limits.delay(31.0) == 0
+    limits.sent(31.0)
+    limits.answered(31.1, sent_at=31.0, status=200, told=NOTHING)
+    assert limits.snapshot(31.1).rate is None

@@ -1,0 +1,144 @@
+"""Whatever happens in whatever order: never over what is told, never idle while allowed."""
+
+import math
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from tests.unit.api.simulated import Server, run
+from worker.api.limits import LARGEST_BURST, Limits
+from worker.api.told import LONGEST_RESET_SECONDS, Told, ToldQuota
+
+TOLD_STYLES = ["vendor", "ietf counted", "ietf structured"]
+
+
+@settings(max_examples=60)
+@given(
+    limit=st.integers(1, 200),
+    window=st.integers(2, 3600),
+    style=st.sampled_from(TOLD_STYLES),
+    share=st.floats(0.3, 1.0),
+    own=st.sampled_from([0.0, 10.0]),
+    concurrency=st.integers(1, 40),
+    aligned=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_alone_with_a_told_quota_nothing_is_refused_and_the_share_is_kept(
+    limit: int, window: int, style: str, share: float, own: float, concurrency: int, aligned: bool, seed: int
+) -> None:
+    server = Server(limit, window, style, aligned=aligned)
+    limits = Limits(requests_per_second=own, share=share)
+    until = 4.0 * window
+    outcome = run(server, limits, backlog=10**9, seed=seed, concurrency=concurrency, until=until)
+    assert outcome.refused == 0
+    ours = limit - math.floor((1 - share) * limit + 1e-6)
+    trickle = window / 60
+    assert outcome.most_in_a_window <= ours + trickle
+
+
+@settings(max_examples=60)
+@given(
+    limit=st.integers(20, 200),
+    window=st.integers(10, 3600),
+    style=st.sampled_from(TOLD_STYLES),
+    share=st.floats(0.5, 1.0),
+    seed=st.integers(0, 1000),
+)
+def test_a_told_quota_is_made_use_of(limit: int, window: int, style: str, share: float, seed: int) -> None:
+    server = Server(limit, window, style)
+    ours = limit - math.floor((1 - share) * limit + 1e-6)
+    concurrency = math.ceil(limit / window) + 20
+    outcome = run(
+        server, Limits(requests_per_second=0, share=share), backlog=ours * 3, seed=seed, concurrency=concurrency
+    )
+    assert outcome.seconds <= 1.3 * 3 * window
+
+
+@settings(max_examples=60)
+@given(rate=st.floats(0.01, 500.0), seconds=st.floats(1.0, 100.0))
+def test_our_own_rate_is_neither_exceeded_nor_left_unused(rate: float, seconds: float) -> None:
+    seconds += 3 / rate
+    limits = Limits(requests_per_second=rate, share=1.0)
+    server = Server(10**9, 1.0, "none")
+    outcome = run(server, limits, backlog=2000, concurrency=1000, until=seconds, latency=(0.0, 0.0), started=0.0)
+    spent = min(outcome.seconds, seconds)
+    assert outcome.sent <= rate * spent + max(1.0, min(rate, LARGEST_BURST)) + 1
+    assert outcome.sent >= min(rate * spent - 1, 2000)
+
+
+LONGEST_TOLD_SECONDS = 1000.0
+QUOTAS = st.builds(
+    ToldQuota,
+    name=st.sampled_from(["minute", "day"]),
+    limit=st.integers(1, 100),
+    remaining=st.integers(0, 100),
+    reset_in=st.floats(0.1, LONGEST_TOLD_SECONDS),
+    window=st.sampled_from([0.0, 60.0]),
+)
+ANSWERS = st.builds(Told, st.lists(QUOTAS, max_size=2).map(tuple), st.none() | st.floats(0.0, 100.0))
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Requests, answers of every kind and losses in any order, time passing between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.limits = Limits(requests_per_second=5.0, share=0.8)
+        self.now = 0.0
+        self.in_flight: list[float] = []
+        self.sent_at: list[float] = []
+        self.told_pause_until = 0.0
+
+    @rule(seconds=st.floats(0.0, 50.0))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule()
+    def requests_go_out_while_they_may(self) -> None:
+        for _ in range(30):
+            if self.limits.delay(self.now) > 0:
+                break
+            assert self.now >= self.told_pause_until
+            self.limits.sent(self.now)
+            self.in_flight.append(self.now)
+            self.sent_at.append(self.now)
+
+    @precondition(lambda self: self.in_flight)
+    @rule(which=st.integers(0, 100), status=st.sampled_from([200, 200, 404, 429, 500]), told=ANSWERS)
+    def an_answer_comes(self, which: int, status: int, told: Told) -> None:
+        sent_at = self.in_flight.pop(which % len(self.in_flight))
+        self.limits.answered(self.now, sent_at=sent_at, status=status, told=told)
+        if status == 429:
+            self.told_pause_until = max(self.told_pause_until, self.now + (told.wait or 0.0) - 1e-6)
+
+    @precondition(lambda self: self.in_flight)
+    @rule(which=st.integers(0, 100))
+    def a_request_is_lost(self, which: int) -> None:
+        self.limits.lost(sent_at=self.in_flight.pop(which % len(self.in_flight)))
+
+    @invariant()
+    def a_wait_has_an_end(self) -> None:
+        delay = self.limits.delay(self.now)
+        assert delay >= 0
+        assert delay < math.inf or self.in_flight
+        assert delay <= LONGEST_RESET_SECONDS or self.in_flight
+        self.limits.snapshot(self.now)
+
+    @invariant()
+    def our_own_rate_is_kept(self) -> None:
+        lately = [instant for instant in self.sent_at if instant > self.now - 10.0]
+        assert len(lately) <= 10.0 * 5.0 + 5.0 + 1
+
+    def teardown(self) -> None:
+        """With nothing in flight a request may go in the end: what is told bounds how long that takes."""
+        for sent_at in self.in_flight:
+            self.limits.lost(sent_at=sent_at)
+        began = self.now
+        while (delay := self.limits.delay(self.now)) > 0:
+            self.now += max(delay, 1e-4)
+            assert self.now - began <= LONGEST_TOLD_SECONDS + 100.0 + 60.0
+
+
+AnyOrder.TestCase.settings = settings(max_examples=100, stateful_step_count=30)
+TestAnyOrder = AnyOrder.TestCase

@@ -1,0 +1,117 @@
+"""The limits against servers with fixed windows, in virtual time: how many are refused, how long a backlog takes.
+
+Run this file with `pytest -s` to see the figures.
+"""
+
+import math
+
+import pytest
+
+from tests.unit.api.simulated import Server, run
+from worker.api.limits import Limits
+
+WINDOWS = [(10, 1), (60, 10), (60, 60), (600, 60), (3000, 3600)]
+QUOTA_STYLES = ["vendor", "ietf counted", "ietf structured"]
+WAIT_STYLES = ["retry-after", "retry-after date"]
+
+
+def windows_worked(limit: int, window: float) -> int:
+    """Enough for a minute and for some windows; more where a rate must be learned first."""
+    return math.ceil(max(60 / window, 3))
+
+
+@pytest.mark.parametrize("share", [1.0, 0.8])
+@pytest.mark.parametrize("style", QUOTA_STYLES)
+@pytest.mark.parametrize(("limit", "window"), WINDOWS)
+def test_told_quotas_are_used_and_never_exceeded(limit: int, window: int, style: str, share: float) -> None:
+    server, count, ours = Server(limit, window, style), windows_worked(limit, window), int(limit * share)
+    outcome = run(server, Limits(requests_per_second=0, share=share), backlog=ours * count)
+    assert outcome.refused == 0
+    assert outcome.most_in_a_window <= ours
+    assert outcome.seconds <= 1.3 * count * window
+
+
+@pytest.mark.parametrize("style", QUOTA_STYLES)
+@pytest.mark.parametrize(("limit", "window"), WINDOWS[1:])
+def test_windows_that_begin_with_a_request_make_no_difference(limit: int, window: int, style: str) -> None:
+    server, count = Server(limit, window, style, aligned=False), windows_worked(limit, window)
+    outcome = run(server, Limits(requests_per_second=0, share=1.0), backlog=limit * count)
+    assert outcome.refused == 0
+    assert outcome.seconds <= 1.3 * count * window
+
+
+@pytest.mark.parametrize("style", QUOTA_STYLES)
+@pytest.mark.parametrize(("limit", "window"), WINDOWS[1:])
+@pytest.mark.parametrize(("share", "others"), [(1.0, 0.2), (0.8, 0.2), (0.8, 0.5)])
+def test_other_callers_are_made_room_for(limit: int, window: int, style: str, share: float, others: float) -> None:
+    server, count = Server(limit, window, style), windows_worked(limit, window)
+    limits = Limits(requests_per_second=0, share=share)
+    outcome = run(
+        server, limits, backlog=10**9, until=0.4 + count * window, others_rate=others * limit / window, started=0.0
+    )
+    got = len(outcome.accepted_at) / (limit * count)
+    assert outcome.refused_share < 0.03
+    assert got >= 0.85 * (share - others)
+    assert server.others_refused <= 0.02 * limit * count * others or share == 1.0
+
+
+@pytest.mark.parametrize("style", WAIT_STYLES)
+@pytest.mark.parametrize(("limit", "window"), WINDOWS)
+def test_told_waits_teach_the_rate(limit: int, window: int, style: str) -> None:
+    server, count = Server(limit, window, style), 5 * windows_worked(limit, window) if window < 3600 else 3
+    outcome = run(server, Limits(requests_per_second=0, share=1.0), backlog=limit * count)
+    assert outcome.refused_share < 0.03
+    assert outcome.seconds <= 1.3 * count * window
+
+
+@pytest.mark.parametrize("own", [0, 10])
+@pytest.mark.parametrize(("limit", "window"), WINDOWS)
+def test_with_nothing_told_the_rate_is_learned(limit: int, window: int, own: int) -> None:
+    server, count = Server(limit, window, "none"), 5 * windows_worked(limit, window) if window < 3600 else 3
+    outcome = run(server, Limits(requests_per_second=own, share=1.0), backlog=limit * count)
+    assert outcome.refused_share < 0.08
+    assert outcome.seconds <= count * window / 0.75
+
+
+@pytest.mark.parametrize("style", [*QUOTA_STYLES, *WAIT_STYLES, "none"])
+def test_a_lifted_limit_is_noticed(style: str) -> None:
+    server = Server(600, 60, style)
+
+    def lift(server: Server) -> None:
+        server.limit, server.style = 10**9, "none"
+
+    limits = Limits(requests_per_second=20, share=1.0)
+    outcome = run(server, limits, backlog=10**9, until=1200, at={300.4: lift})
+    assert outcome.accepted_between(1100, 1200) >= 0.95 * 100 * 20
+
+
+@pytest.mark.parametrize("style", [*QUOTA_STYLES, *WAIT_STYLES, "none"])
+def test_a_lowered_limit_is_kept_to(style: str) -> None:
+    server = Server(600, 60, style)
+
+    def lower(server: Server) -> None:
+        server.limit = 100
+
+    outcome = run(server, Limits(requests_per_second=0, share=1.0), backlog=10**9, until=1500, at={300.4: lower})
+    assert outcome.accepted_between(900, 1500) >= 0.75 * 1000
+    assert outcome.refused_share < 0.03
+
+
+@pytest.mark.parametrize("clock_off", [-300.0, -0.7, 1.5, 300.0])
+def test_a_server_whose_clock_is_off(clock_off: float) -> None:
+    server = Server(600, 60, "vendor", clock_off=clock_off)
+    outcome = run(server, Limits(requests_per_second=0, share=1.0), backlog=3000)
+    assert outcome.refused_share < 0.01
+    assert outcome.seconds <= 1.1 * 300
+
+
+def test_after_an_hour_of_refusals_the_process_does_not_come_as_a_herd() -> None:
+    server = Server(1, 3600, "none")
+    server.begins, server.used = 0.0, 1
+    limits = Limits(requests_per_second=0, share=1.0)
+    refused = run(server, limits, backlog=10**9, until=3600.0)
+    assert refused.sent <= 90
+    server.limit = 10**9
+    released = run(server, limits, backlog=1000, started=3700.0)
+    assert released.accepted_between(0, 0.2) <= 4
+    assert released.refused == refused.refused

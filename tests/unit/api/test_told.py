@@ -1,0 +1,153 @@
+"""What headers tell, one family after the other."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.api.told import LONGEST_RESET_SECONDS, LONGEST_RETRY_AFTER_SECONDS, NOTHING, Told, ToldQuota, told
+
+NOW = 1_795_460_400.0
+DATE = "Mon, 23 Nov 2026 19:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        pytest.param({}, NOTHING, id="no headers"),
+        pytest.param({"Content-Type": "application/json", "Date": DATE}, NOTHING, id="none of them"),
+        pytest.param(
+            {
+                "X-Ratelimit-Limit": "600",
+                "X-Ratelimit-Remaining": "599",
+                "X-Ratelimit-Used": "1",
+                "X-Ratelimit-Reset": f"{NOW + 42:.0f}",
+            },
+            Told((ToldQuota("x-ratelimit.0", 600, 599, 42.0),)),
+            id="vendor",
+        ),
+        pytest.param(
+            {"x-ratelimit-limit": "600", "X-RATELIMIT-USED": "10", "x-RateLimit-reset": f"{NOW + 42:.0f}"},
+            Told((ToldQuota("x-ratelimit.0", 600, 590, 42.0),)),
+            id="used without remaining, any case",
+        ),
+        pytest.param(
+            {"X-Ratelimit-Remaining": "5", "X-Ratelimit-Reset": f"{(NOW + 42) * 1000:.0f}"},
+            Told((ToldQuota("x-ratelimit.0", 5, 5, 42.0),)),
+            id="reset in milliseconds, no limit",
+        ),
+        pytest.param(
+            {"X-RateLimit-Limit": "1, 15000", "X-RateLimit-Remaining": "0, 900", "X-RateLimit-Reset": "1, 7200"},
+            Told((ToldQuota("x-ratelimit.0", 1, 0, 1.0), ToldQuota("x-ratelimit.1", 15000, 900, 7200.0))),
+            id="lists of quotas, reset as a delay",
+        ),
+        pytest.param(
+            {"RateLimit-Limit": "100, 100;w=60", "RateLimit-Remaining": "50", "RateLimit-Reset": "30"},
+            Told((ToldQuota("ratelimit.0", 100, 50, 30.0),)),
+            id="draft 6",
+        ),
+        pytest.param(
+            {"RateLimit": "limit=100, remaining=50, reset=30", "RateLimit-Policy": "100;w=60"},
+            Told((ToldQuota("", 100, 50, 30.0),)),
+            id="draft 7",
+        ),
+        pytest.param(
+            {"RateLimit": '"default";r=50;t=30', "RateLimit-Policy": '"default";q=100;w=60'},
+            Told((ToldQuota("default", 100, 50, 30.0, 60.0),)),
+            id="draft 11",
+        ),
+        pytest.param(
+            {
+                "RateLimit": '"burst";r=9;t=30;pk=:dGVzdA==:, "day, all";r=900',
+                "RateLimit-Policy": '"burst";q=100;w=60, "day, all";q=1000;w=86400, "bytes";q=1;w=1;qu="content-bytes"',
+            },
+            Told((ToldQuota("burst", 100, 9, 30.0, 60.0), ToldQuota("day, all", 1000, 900, 86400.0, 86400.0))),
+            id="several, a comma in a name, a window for a reset, another unit",
+        ),
+        pytest.param(
+            {"RateLimit-Policy": '"default";q=100;w=60'},
+            Told((ToldQuota("default", 100, 100, 60.0, 60.0),)),
+            id="a policy alone",
+        ),
+        pytest.param({"Retry-After": "17"}, Told((), 17.0), id="retry after seconds"),
+        pytest.param({"Retry-After": "Mon, 23 Nov 2026 19:01:30 GMT"}, Told((), 90.0), id="retry after a date"),
+        pytest.param({"Retry-After": "Mon, 23 Nov 2026 18:00:00 GMT"}, Told((), 0.0), id="a date that has passed"),
+        pytest.param({"Retry-After": "-5"}, Told((), 0.0), id="negative wait"),
+        pytest.param({"Retry-After": "99999999"}, Told((), LONGEST_RETRY_AFTER_SECONDS), id="wait of years"),
+        pytest.param(
+            {"X-Ratelimit-Remaining": "-3", "X-Ratelimit-Limit": "10", "X-Ratelimit-Reset": f"{NOW + 4e7:.0f}"},
+            Told((ToldQuota("x-ratelimit.0", 10, 0, LONGEST_RESET_SECONDS),)),
+            id="reset a year ahead, less than nothing left",
+        ),
+        pytest.param(
+            {"X-Ratelimit-Remaining": "3", "X-Ratelimit-Reset": f"{NOW - 100:.0f}"}, NOTHING, id="reset long ago"
+        ),
+        pytest.param(
+            {"X-Ratelimit-Limit": "0", "X-Ratelimit-Remaining": "0", "X-Ratelimit-Reset": "60"}, NOTHING, id="limit 0"
+        ),
+        pytest.param(
+            {"X-Ratelimit-Remaining": "many", "X-Ratelimit-Reset": "soon", "Retry-After": "later"}, NOTHING, id="words"
+        ),
+        pytest.param(
+            {"X-Ratelimit-Remaining": "٣", "X-Ratelimit-Reset": "1e3", "Retry-After": "nan"}, NOTHING, id="odd numbers"
+        ),
+    ],
+)
+def test_headers_tell(headers: dict[str, str], expected: Told) -> None:
+    assert told(headers, wall_now=NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("off", "reset_in"),
+    [
+        pytest.param(0.0, 42.0, id="clocks agree"),
+        pytest.param(0.6, 41.4, id="within the Date's second our clock is believed"),
+        pytest.param(-500.0, 42.0, id="our clock is slow"),
+        pytest.param(500.0, 42.0, id="our clock is fast"),
+    ],
+)
+def test_a_reset_is_counted_in_the_servers_time(off: float, reset_in: float) -> None:
+    headers = {"Date": DATE, "X-Ratelimit-Remaining": "5", "X-Ratelimit-Reset": f"{NOW + 42:.0f}"}
+    assert told(headers, wall_now=NOW + off).quotas[0].reset_in == pytest.approx(reset_in)
+    dated = {"Date": DATE, "Retry-After": "Mon, 23 Nov 2026 19:00:42 GMT"}
+    assert told(dated, wall_now=NOW + off).retry_after == pytest.approx(reset_in)
+
+
+@pytest.mark.parametrize(
+    ("answer", "wait"),
+    [
+        (Told((ToldQuota("a", 10, 0, 30.0), ToldQuota("b", 10, 0, 60.0), ToldQuota("c", 10, 1, 90.0))), 60.0),
+        (Told((ToldQuota("a", 10, 0, 30.0),), 5.0), 5.0),
+        (Told((ToldQuota("a", 10, 3, 30.0),)), None),
+    ],
+    ids=["the spent quotas' reset", "Retry-After goes first", "nothing is spent"],
+)
+def test_a_refused_client_waits(answer: Told, wait: float | None) -> None:
+    assert answer.wait == wait
+
+
+NAMES = [
+    "date",
+    "retry-after",
+    "ratelimit",
+    "ratelimit-policy",
+    *(
+        f"{family}-{part}"
+        for family in ("x-ratelimit", "ratelimit")
+        for part in ("limit", "remaining", "used", "reset")
+    ),
+]
+PIECES = st.sampled_from(
+    [*'",;=:()-+. \\', "a", "r", "t", "q", "w", "9", "99999999999999999999", "1e9", "inf", DATE, "٣"]
+)
+VALUES = st.one_of(st.text(), st.lists(PIECES).map("".join), st.integers().map(str), st.floats().map(str))
+
+
+@given(headers=st.dictionaries(st.sampled_from(NAMES), VALUES), wall_now=st.floats(0, 4e9))
+def test_garbage_is_never_an_error_and_never_beyond_the_bounds(headers: dict[str, str], wall_now: float) -> None:
+    answer = told(headers, wall_now=wall_now)
+    assert answer.retry_after is None or 0 <= answer.retry_after <= LONGEST_RETRY_AFTER_SECONDS
+    for quota in answer.quotas:
+        assert quota.limit >= 1
+        assert quota.remaining >= 0
+        assert 0 < quota.reset_in <= LONGEST_RESET_SECONDS
+        assert 0 <= quota.window <= LONGEST_RESET_SECONDS

@@ -1,0 +1,186 @@
+"""The assets API over aiohttp: requests out, assets or errors back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from worker import __version__
+from worker.api.errors import (
+    ApiError,
+    BadIdError,
+    KeyRefusedError,
+    MalformedAnswerError,
+    NotFoundError,
+    RateLimitedError,
+    TransientError,
+)
+from worker.api.gate import Gate
+from worker.api.key import ApiKey
+from worker.api.retry import Retries
+from worker.assets import Asset, AssetId, MalformedAssetError, asset_from
+
+LIST_LIMIT: Final = 50
+"""Assets that one list request can tell of (`page_limit`'s maximum)."""
+
+ASSET_BYTES_LIMIT: Final = 1 << 20
+LIST_BYTES_LIMIT: Final = 16 << 20
+ERROR_BYTES_LIMIT: Final = 64 << 10
+"""An answer larger than any that the API gives is cut off: it can't fill the memory."""
+
+_decode = msgspec.json.Decoder().decode
+
+
+class _ErrorBody(msgspec.Struct):
+    """An error as the API tells it: older endpoints flat, newer ones nested under `error`."""
+
+    code: str | None = None
+    message: str | None = None
+    error: _ErrorBody | None = None
+
+
+_decode_error = msgspec.json.Decoder(_ErrorBody).decode
+
+
+@asynccontextmanager
+async def open_session(base_url: str, *, total_timeout: float) -> AsyncIterator[aiohttp.ClientSession]:
+    """A session for one client. `total_timeout` is for a whole request, its answer's body included, in seconds."""
+    host = URL(base_url).host or ""
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=75),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=total_timeout),
+        headers={"Accept": "application/json", "User-Agent": f"asset-worker/{__version__}"},
+        # A proxy named by the environment is meant for the world outside, not for a stand-in on this machine.
+        trust_env=host not in {"localhost", "127.0.0.1", "::1"},
+    ) as session:
+        yield session
+
+
+class AssetsApi:
+    """`GET /assets/{asset_id}` and `GET /assets`, within the limits and with retries."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, base_url: str, key: ApiKey, gate: Gate, retries: Retries
+    ) -> None:
+        self._session = session
+        self._assets = URL(base_url) / "assets"
+        self._key = key
+        self._gate = gate
+        self._retries = retries
+
+    async def retrieve(self, asset_id: AssetId) -> Asset:
+        """The asset, as the API tells it now.
+
+        Raises:
+            ApiError: it could not be had; the class tells what to make of it.
+        """
+        url = self._assets / asset_id
+
+        async def attempt() -> Asset:
+            asset = _asset(await self._get(url, ASSET_BYTES_LIMIT))
+            if asset.id.lower() != asset_id.lower():
+                raise MalformedAnswerError("the answer is about another asset")
+            return asset
+
+        return await self._retries.run(attempt, asset_id=asset_id)
+
+    async def list_assets(self, asset_ids: Sequence[AssetId]) -> dict[AssetId, Asset]:
+        """Those of the assets that the list shows, `LIST_LIMIT` IDs at most. What can't be read in it is left out.
+
+        Raises:
+            ApiError: the list could not be had.
+        """
+        query = [("page", "1"), ("page_limit", str(LIST_LIMIT)), *(("asset_ids", asset_id) for asset_id in asset_ids)]
+        url = self._assets.with_query(query)
+        wanted = {asset_id.lower(): asset_id for asset_id in asset_ids}
+
+        async def attempt() -> dict[AssetId, Asset]:
+            answer = await self._get(url, LIST_BYTES_LIMIT)
+            if not isinstance(answer, dict) or not isinstance(answer.get("data"), list):
+                raise MalformedAnswerError("the answer is not a list of assets")
+            found = {}
+            for document in answer["data"]:
+                try:
+                    asset = asset_from(document)
+                except MalformedAssetError:
+                    continue
+                if (asset_id := wanted.get(asset.id.lower())) is not None:
+                    found[asset_id] = asset
+            return found
+
+        return await self._retries.run(attempt, assets=len(asset_ids))
+
+    async def _get(self, url: URL, limit: int) -> Any:
+        """One attempt, through the gate: the decoded JSON of a 200."""
+        async with self._gate.passing() as passage:
+            try:
+                async with self._session.get(
+                    url, headers={"x-api-key": self._key.value}, allow_redirects=False
+                ) as response:
+                    passage.answered(response.status, response.headers)
+                    body = await _read(response, limit if response.status == 200 else ERROR_BYTES_LIMIT)
+            except TimeoutError as error:
+                raise TransientError("no answer in time") from error
+            except (aiohttp.ClientError, OSError, ValueError) as error:
+                raise TransientError(f"the request failed: {type(error).__name__}: {error}") from error
+            if response.status == 200:
+                return _json(body)
+            raise _error(response, body, passage.told_wait)
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > limit:
+            response.close()
+            raise MalformedAnswerError(f"the answer is larger than {limit} bytes")
+    return bytes(body)
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return _decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise MalformedAnswerError(f"the answer is not JSON: {error}") from error
+
+
+def _asset(document: Any) -> Asset:
+    try:
+        return asset_from(document)
+    except MalformedAssetError as error:
+        raise MalformedAnswerError(str(error)) from error
+
+
+def _error(response: aiohttp.ClientResponse, body: bytes, told_wait: float | None) -> ApiError:
+    """What an answer other than 200 means for a poller: the table of the vendor's error codes."""
+    told = _told_error(body)
+    text = f"{response.status} {told.message or told.code or response.reason or ''}".strip()[:300]
+    match response.status:
+        case 401 | 403:
+            return KeyRefusedError(text)
+        case 429:
+            return RateLimitedError(text, told_wait)
+        # A gateway's 400 or 404 is no word of the API about an asset: the API's errors have a code.
+        case 404 if told.code:
+            return NotFoundError(text)
+        case 400 if told.code == "parameter_invalid":
+            return BadIdError(text)
+        case 301 | 302 | 303 | 307 | 308:
+            return TransientError(f"{text}: a redirect, which is not followed with the key: check api.base_url")
+        case _:
+            return TransientError(text)
+
+
+def _told_error(body: bytes) -> _ErrorBody:
+    try:
+        told = _decode_error(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return _ErrorBody()
+    return told.error or told

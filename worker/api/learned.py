@@ -1,0 +1,70 @@
+"""The rate that a server takes which tells none: additive increase, multiplicative decrease.
+
+There is one decrease for each congestion event, which lasts from the first refusal to the next request that is
+accepted; at its end the rate falls below what was accepted on average since the event before. That average is right for
+a window of any length, as a whole number of windows has passed. The increase is CUBIC's (RFC 9438, section 4.1): slow
+near the rate that was refused, then ever faster, so that a lifted limit is soon noticed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+DECREASE: Final = 0.1
+"""After an event the rate is this much below the measured one."""
+
+HEADROOM: Final = 1.08
+"""What was accepted on average is a little below what would have been: pauses and slow starts are in it."""
+
+SHORTEST_CLIMB_SECONDS: Final = 3.0
+LONGEST_CLIMB_SECONDS: Final = 1_800.0
+"""The time to climb back to the measured rate: as long as there was between two events, within these."""
+
+LOWEST_RATE: Final = 1 / 60
+IDLE_SECONDS: Final = 2.0
+
+
+class LearnedRate:
+    """Learns from refusals that nothing told explains. Instants are monotonic seconds, rates requests per second."""
+
+    def __init__(self) -> None:
+        self.rate = math.inf
+        """Infinite while no limit has been met."""
+        self._measured = math.inf
+        self._climb_seconds = SHORTEST_CLIMB_SECONDS
+        self._climbed = 0.0
+        self._since = -math.inf
+        self._accepted = 0
+        self._refused_rate = math.inf
+
+    def sent(self, now: float, *, idle_since: float) -> None:
+        """A request goes out; none did since `idle_since` by our own choice."""
+        if now - idle_since > IDLE_SECONDS + 2 / self.rate:
+            # A stretch without need of requests says nothing about what the server would have taken.
+            self._since = now
+            self._accepted = 0
+
+    def accepted(self) -> None:
+        """A request was not refused."""
+        self._accepted += 1
+        if self.rate < math.inf:
+            # Counted in requests, not in time: a rate that is not made use of is not raised.
+            self._climbed += 1 / self.rate
+            self.rate = self._measured * (1 + DECREASE * (self._climbed / self._climb_seconds - 1) ** 3)
+
+    def refused(self, own_rate: float) -> None:
+        """A congestion event begins, `own_rate` being the most that was tried."""
+        self._refused_rate = min(self.rate, own_rate)
+
+    def recovered(self, now: float, *, learn: bool) -> None:
+        """The event is over: a request is accepted again. `learn`: no told quota explains it."""
+        lasted = max(now - self._since, 1e-3)
+        if learn:
+            average = self._accepted / lasted
+            self._measured = max(min(average * HEADROOM, self._refused_rate), LOWEST_RATE)
+            self._climb_seconds = min(max(lasted, SHORTEST_CLIMB_SECONDS), LONGEST_CLIMB_SECONDS)
+            self._climbed = 0.0
+            self.rate = self._measured * (1 - DECREASE)
+        self._since = now
+        self._accepted = 0

@@ -1,0 +1,104 @@
+"""Trying one request again: tenacity's strategies around one attempt.
+
+This is not polling: an attempt that failed says nothing about an asset, so it is made again soon, a few times, and then
+the asset goes back to wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity.wait import wait_base
+
+from worker.api.errors import RateLimitedError, TransientError
+from worker.stopping import Stop
+
+T = TypeVar("T")
+_log = structlog.get_logger()
+
+ATTEMPTS = 4
+BACKOFF_SECONDS = 0.5
+BACKOFF_MAX_SECONDS = 8.0
+LONGEST_WAIT_SECONDS = 15.0
+"""A longer told wait is not sat out with the request in hand: the asset goes back to wait."""
+
+
+class wait_told(wait_base):  # noqa: N801 - named as tenacity names its strategies
+    """The wait that the server told (`Retry-After`), or another strategy's where it told less or nothing."""
+
+    def __init__(self, otherwise: wait_base) -> None:
+        self._otherwise = otherwise
+
+    def __call__(self, retry_state: RetryCallState) -> float:
+        return max(told_wait(_error(retry_state)), self._otherwise(retry_state))
+
+
+def told_wait(error: BaseException | None) -> float:
+    """The wait that the server told with this error, in seconds; 0 where it told none."""
+    return (error.retry_after or 0.0) if isinstance(error, RateLimitedError) else 0.0
+
+
+def _error(retry_state: RetryCallState) -> BaseException | None:
+    return retry_state.outcome.exception() if retry_state.outcome else None
+
+
+def _is_worth_another_attempt(error: BaseException) -> bool:
+    return isinstance(error, TransientError) and told_wait(error) <= LONGEST_WAIT_SECONDS
+
+
+class Retries:
+    """The retry policy of a client."""
+
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
+        # Shared: strategies keep nothing. The AsyncRetrying does, and is made for each call (see `_again`).
+        self._wait = wait_told(wait_random_exponential(multiplier=BACKOFF_SECONDS, max=BACKOFF_MAX_SECONDS))
+        self._stop_retrying = stop_after_attempt(ATTEMPTS)
+        self._retry = retry_if_exception(_is_worth_another_attempt)
+        self.count = 0
+        """Attempts made again so far."""
+
+    async def run(self, attempt: Callable[[], Awaitable[T]], **about: str | int) -> T:
+        """What `attempt` returns, tried again while that is worth it; `about` goes into the log.
+
+        Raises:
+            ApiError: the last attempt's.
+        """
+        try:
+            return await attempt()
+        except TransientError as error:
+            return await self._again(attempt, error, about)
+
+    async def _again(
+        self, attempt: Callable[[], Awaitable[T]], first: TransientError, about: dict[str, str | int]
+    ) -> T:
+        # tenacity costs tens of microseconds a call, so it is asked only when an attempt has failed: it is shown that
+        # failure as its first attempt. One AsyncRetrying shared by concurrent calls loses attempts.
+        failure: TransientError | None = first
+
+        async def next_attempt() -> T:
+            nonlocal failure
+            if failure is not None:
+                error, failure = failure, None
+                raise error
+            return await attempt()
+
+        def log_retry(state: RetryCallState) -> None:
+            wait = state.next_action.sleep if state.next_action else 0.0
+            _log.info("api.retry", attempt=state.attempt_number, wait=round(wait, 3), error=str(_error(state)), **about)
+
+        retrying = AsyncRetrying(
+            wait=self._wait,
+            stop=lambda state: self._stop.is_set() or self._stop_retrying(state),
+            retry=self._retry,
+            sleep=self._stop.sleep,
+            before_sleep=log_retry,
+            reraise=True,
+        )
+        try:
+            return await retrying(next_attempt)
+        finally:
+            self.count += int(retrying.statistics["attempt_number"]) - 1
