@@ -1,0 +1,69 @@
+"""From lines read to submissions accepted: the one way into the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import structlog
+
+from worker.clock import Clock
+from worker.events import Event, rejected
+from worker.submissions import Batch, Submission
+
+_log = structlog.get_logger()
+
+LOGGED_ONE_BY_ONE = 1000
+"""A batch with more submissions is a backlog being read: it gets one line, not thousands a second."""
+
+
+class Intray(Protocol):
+    """The queue, as an intake sees it."""
+
+    async def room(self) -> int:
+        """How many more submissions may be put; waits until that is one at least."""
+        ...
+
+    async def put(
+        self, submissions: Sequence[Submission], *, events: Sequence[Event], intake: str, position: bytes | None
+    ) -> list[Submission]:
+        """Accept them durably, together with the position; those that were no repeats."""
+        ...
+
+
+class Acceptance:
+    """Puts batches into the queue; a line that holds no submission becomes a `rejected` event with them."""
+
+    def __init__(self, intray: Intray, clock: Clock, *, source: str) -> None:
+        """`source` is the events' CloudEvents source."""
+        self._intray = intray
+        self._clock = clock
+        self._source = source
+        self.accepted = 0
+        self.rejected = 0
+
+    async def room(self) -> int:
+        return await self._intray.room()
+
+    async def accept(self, batch: Batch) -> None:
+        """Durable when it returns."""
+        now = self._clock.now()
+        events = [rejected(rejection, at=now, source=self._source) for rejection in batch.rejections]
+        accepted = await self._intray.put(
+            batch.submissions, events=events, intake=batch.intake, position=batch.position
+        )
+        self.accepted += len(accepted)
+        self.rejected += len(batch.rejections)
+        if len(accepted) <= LOGGED_ONE_BY_ONE:
+            for submission in accepted:
+                _log.info("intake.accepted", asset_id=submission.asset_id, source=submission.source)
+        else:
+            _log.info(
+                "intake.accepted",
+                count=len(accepted),
+                first=accepted[0].source,
+                last=accepted[-1].source,
+                repeats=len(batch.submissions) - len(accepted),
+            )
+        for rejection in batch.rejections:
+            _log.warning("intake.rejected", source=f"{rejection.origin}:{rejection.line}", reason=rejection.reason)

@@ -1,0 +1,71 @@
+"""How far the following of a file has come: which files, told by what they are and not by their names.
+
+A name says nothing: files are rotated, copied and truncated, replaced, and their inode numbers are used again. A file
+is told by its device and inode, a hash of its first bytes, and a hash of the bytes before the position.
+"""
+
+from __future__ import annotations
+
+import os
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+
+HEAD_BYTES: Final = 1024
+TAIL_BYTES: Final = 256
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """A position in one file, and what tells that file."""
+
+    device: int
+    inode: int
+    offset: int
+    """All lines that end here or before have been read, in bytes."""
+    line: int
+    """How many lines that is."""
+    head_bytes: int
+    """How many of the first bytes were read when `head` was made: 1 KiB at the most."""
+    head: str
+    tail_bytes: int
+    tail: str
+    """A hash of the bytes just before the position."""
+
+    def matches(self, descriptor: int) -> bool:
+        """Whether the content of an open file is what was read: its beginning, and what stands before the position.
+
+        Raises:
+            OSError: the file can't be read.
+        """
+        return (
+            os.fstat(descriptor).st_size >= self.offset
+            and digest(os.pread(descriptor, self.head_bytes, 0)) == self.head
+            and digest(os.pread(descriptor, self.tail_bytes, self.offset - self.tail_bytes)) == self.tail
+        )
+
+
+class Cursor(msgspec.Struct, frozen=True):
+    """Positions in all files that are being read under one path, from the oldest to the current one."""
+
+    files: tuple[Mark, ...]
+    version: int = 1
+
+
+def digest(data: bytes) -> str:
+    return blake2b(data, digest_size=16).hexdigest()
+
+
+def encode(cursor: Cursor) -> bytes:
+    return msgspec.json.encode(cursor)
+
+
+def decode(position: bytes | None) -> Cursor | None:
+    """The cursor in a kept position; None: there is none, or it can't be read, and reading starts anew."""
+    if position is None:
+        return None
+    try:
+        cursor = msgspec.json.decode(position, type=Cursor)
+    except msgspec.DecodeError:
+        return None
+    return cursor if cursor.version == 1 else None
