@@ -1,0 +1,47 @@
+"""Classes of assets that take about the same time, as far as the first answer tells."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+STEPS: Final = ("asset", "hls", "thumbnail")
+"""What takes time: the asset from acceptance, and each rendition from `ready`."""
+
+_KINDS: Final = frozenset({"image", "video", "audio", "text", "application"})
+_MIME_TYPE: Final = re.compile(r"([a-z]+)/[a-z0-9.+-]{1,40}", re.ASCII)
+_METHODS: Final = frozenset({"direct", "url", "multipart", "connector"})
+
+
+class AssetClass(NamedTuple):
+    """One step of the assets of one file type and method."""
+
+    step: str
+    file_type: str
+    method: str
+
+    @property
+    def kind(self) -> str:
+        """The top-level MIME type, or `other`."""
+        return self.file_type.partition("/")[0]
+
+    @property
+    def shared(self) -> AssetClass:
+        """The class for what is left of its kind when there are too many classes: there are few of these."""
+        return AssetClass(self.step, f"{self.kind}/*", "*")
+
+    def __str__(self) -> str:
+        return f"{self.step} {self.file_type} {self.method}"
+
+
+@lru_cache(maxsize=512)
+def classify(waiting_on: tuple[str, ...], file_type: str | None, method: str | None) -> tuple[AssetClass, ...]:
+    """The class of each step that is waited on; none when a step is not about the asset (visibility, an answer)."""
+    if not all(step in STEPS for step in waiting_on):
+        return ()
+    plain = (file_type or "").partition(";")[0].strip().lower()
+    match = _MIME_TYPE.fullmatch(plain)
+    known_type = plain if match and match[1] in _KINDS else "other/*"
+    known_method = method if method in _METHODS else "other"
+    return tuple(AssetClass(step, known_type, known_method) for step in waiting_on)
