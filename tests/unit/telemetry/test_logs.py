@@ -1,0 +1,87 @@
+"""Logs: one JSON object a line, and the key in none of them."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+import structlog
+
+from worker.telemetry.logs import MASK, Secrets, configure
+
+KEY = "tlk_4F2SECRET"
+
+
+@pytest.fixture
+def lines(capsys):
+    def read():
+        return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+    yield read
+    structlog.reset_defaults()
+    logging.basicConfig(handlers=[logging.NullHandler()], force=True)
+
+
+def configured(level="info"):
+    secrets = Secrets()
+    secrets.add(KEY)
+    configure("json", level, secrets)
+    return structlog.get_logger()
+
+
+def test_a_line_has_event_level_and_timestamp(lines):
+    configured().info("asset.completed", asset_id="a", outcome="ready", polls=7)
+    [line] = lines()
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {"event": "asset.completed", "level": "info", "asset_id": "a", "outcome": "ready", "polls": 7}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(f"x-api-key: {KEY}", id="text"),
+        pytest.param({"headers": {"x-api-key": KEY, KEY: 1}}, id="nested, as a key too"),
+        pytest.param([f"a{KEY}", (KEY,)], id="lists"),
+        pytest.param(ValueError(KEY), id="an exception"),
+        pytest.param(KEY.encode(), id="bytes"),
+    ],
+)
+def test_the_key_is_masked_wherever_it_is(lines, capsys, value):
+    configured().info("x", value=value)
+    out = capsys.readouterr().err
+    assert KEY not in out
+    assert MASK in out
+
+
+def test_the_key_is_masked_in_tracebacks_and_foreign_logs(lines, capsys):
+    log = configured()
+    key = KEY
+    try:
+        raise ValueError(f"header {key}")
+    except ValueError:
+        log.exception("worker.stopped")
+        logging.getLogger("aiohttp.client").exception("failed with %s", key)
+    out = capsys.readouterr().err
+    assert KEY not in out
+    assert len([json.loads(line) for line in out.splitlines()]) == 2
+    assert "Traceback" in out
+
+
+def test_a_level_that_is_off_makes_no_line(lines):
+    configured("warning").info("x", value=object())
+    assert lines() == []
+
+
+def test_a_closed_stderr_does_not_end_the_work(monkeypatch):
+    class Closed:
+        def write(self, _text):
+            raise BrokenPipeError
+
+        def flush(self):
+            raise BrokenPipeError
+
+    log = configured()
+    monkeypatch.setattr("sys.stderr", Closed())
+    log.info("x")
+    logging.getLogger("x").error("y")

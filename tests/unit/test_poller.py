@@ -1,0 +1,263 @@
+"""What follows from one look, and the loop around it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+
+import msgspec
+import pytest
+
+from tests.unit.queue.conformance import ManualClock
+from worker.api.errors import BadIdError, KeyRefusedError, NotFoundError, RateLimitedError, TransientError
+from worker.assets import Expectations, Missing, Outcome, Unanswered, asset_from
+from worker.clock import SystemClock
+from worker.lane import InlineLane
+from worker.poller import KEY_REFUSED_DELAY_SECONDS, Defer, Poller, Settle, conclude
+from worker.queue import Lease, Progress, Sighting
+from worker.queue.journal import Journal
+from worker.queue.local import LocalQueue
+from worker.schedule.waits import exponential, from_tenacity
+from worker.stopping import Stop
+from worker.submissions import Options, Submission
+
+ID = "6298d673f1090f1100476d4c"
+NOW = 1_795_442_400.0
+
+
+def no_jitter():
+    return 0.0
+
+
+SCHEDULE = from_tenacity(exponential(initial=2, multiplier=1.5, maximum=30, uniform=no_jitter))
+
+
+def lease(*, age=10.0, ready_age=None, progress=None, options=None):
+    return Lease(Submission(ID, "stdin", 1, options), NOW - age, age, ready_age, 1, progress or Progress())
+
+
+def seen(status="processing", **more):
+    return asset_from({"_id": ID, "status": status, **more})
+
+
+def concluded(found, sight, *, held=0.0, expectations=None):
+    return conclude(
+        found,
+        sight,
+        held=held,
+        expectations=expectations or Expectations(),
+        schedule=SCHEDULE,
+        now=NOW,
+        source="https://x/assets",
+    )
+
+
+def test_the_schedule_says_when_to_look_again():
+    delays = []
+    progress = Progress()
+    for _ in range(9):
+        step = concluded(lease(progress=progress), seen())
+        progress = step.progress
+        delays.append(round(step.delay, 3))
+    assert delays == [2, 3, 4.5, 6.75, 10.125, 15.188, 22.781, 30, 30]
+    assert progress.polls == 9
+    assert progress.waiting_on == ("asset",)
+
+
+def test_ready_gives_the_renditions_a_fresh_start_of_the_schedule():
+    before = Progress(polls=8, phase_polls=8, sighting=Sighting("processing"))
+    step = concluded(lease(progress=before), seen("ready", hls={"status": "processing"}))
+    assert isinstance(step, Defer)
+    assert step.delay == 2
+    assert (step.progress.polls, step.progress.phase_polls, step.progress.ready_at) == (9, 1, NOW)
+    again = concluded(lease(progress=step.progress, ready_age=2.0), seen("ready", hls={"status": "processing"}))
+    assert (again.delay, again.progress.ready_at) == (3, NOW)
+
+
+def test_a_look_is_due_when_a_deadline_can_decide():
+    step = concluded(lease(age=14399.0, progress=Progress(phase_polls=20)), seen())
+    assert step.delay == pytest.approx(1.0)
+    step = concluded(lease(age=59.5, progress=Progress(phase_polls=20)), Missing())
+    assert step.delay == pytest.approx(0.5)
+
+
+def test_the_time_that_a_look_took_counts():
+    assert isinstance(concluded(lease(age=59.0), Missing()), Defer)
+    assert isinstance(concluded(lease(age=59.0), Missing(), held=1.0), Settle)
+
+
+def test_a_submissions_own_deadline_outweighs_the_default():
+    step = concluded(lease(age=5.0, options=Options(deadline=4.0)), seen())
+    assert step.verdict.outcome is Outcome.TIMED_OUT
+
+
+def test_a_look_without_an_answer_is_not_one_that_saw_it_waiting():
+    before = Progress(polls=1, sighting=Sighting("processing"), waiting_at=NOW - 50)
+    step = concluded(lease(progress=before), Unanswered("503"))
+    assert step.progress.waiting_at == NOW - 50
+    assert step.progress.sighting == Sighting("processing")
+
+
+def test_a_told_wait_is_kept():
+    assert concluded(lease(), Unanswered("429", 77.0)).delay == 77.0
+
+
+def test_the_event_tells_of_the_whole_wait():
+    before = Progress(polls=6, phase_polls=2, ready_at=NOW - 20, waiting_at=NOW - 3)
+    options = Options(metadata={"user": "ada"})
+    step = concluded(
+        lease(age=100.0, ready_age=20.0, progress=before, options=options), seen("ready", hls={"status": "ready"})
+    )
+    data = json.loads(step.event.body)["data"]
+    assert data["polls"] == 7
+    assert data["ready_at"] == "2026-11-23T13:59:40.000Z"
+    assert data["last_seen_waiting_at"] == "2026-11-23T13:59:57.000Z"
+    assert data["submitted_at"] == "2026-11-23T13:58:20.000Z"
+    assert data["submission"]["metadata"] == {"user": "ada"}
+
+
+class ScriptedApi:
+    """Answers each look with the next thing of a script; the last one stays."""
+
+    def __init__(self, *script):
+        self.script = list(script)
+        self.asked = 0
+
+    async def retrieve(self, asset_id):
+        self.asked += 1
+        step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if isinstance(step, BaseException):
+            raise step
+        return asset_from({"_id": asset_id, **step})
+
+
+async def poll(api, *, ids=(ID,), expectations=None, strict=False, seconds=3600.0):
+    """Run a poller over a queue in memory until all is settled, moving the clock from due time to due time."""
+    clock = ManualClock()
+    queue = LocalQueue(
+        Journal(None),
+        InlineLane(),
+        clock,
+        sinks=("stdout",),
+        dedupe_window=60,
+        max_pending=100,
+        first_looks=lambda count: [0.0] * count,
+    )
+    poller = Poller(
+        queue,
+        api,
+        schedule=from_tenacity(exponential(initial=2, multiplier=1.5, maximum=30, uniform=random.Random(1).random)),
+        expectations=expectations or Expectations(),
+        clock=clock,
+        source="s",
+        looks_at_once=4,
+        strict_deadlines=strict,
+    )
+    submissions = [Submission(asset_id, "stdin", 1) for asset_id in ids]
+    await queue.put(submissions, events=[], intake="i", position=None)
+    stop = Stop()
+    running = asyncio.ensure_future(poller.run(stop))
+    end = clock.mono + seconds
+    while queue.pending_count() and clock.mono < end:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        if (due := queue._heap.next_due) is not None and due > clock.mono:
+            clock.move(due - clock.mono)
+            queue._earlier.set()
+    stop.set("test")
+    await running
+    events = [msgspec.json.decode(stored.body) for stored in await queue.outbox.read("stdout", 100)]
+    return events, poller, queue
+
+
+PROCESSING = {"status": "processing"}
+READY = {"status": "ready"}
+
+
+async def test_an_asset_is_looked_at_until_it_is_done():
+    api = ScriptedApi(PROCESSING, PROCESSING, READY)
+    [event], poller, _ = await poll(api)
+    assert event["data"]["outcome"] == "ready"
+    assert event["data"]["polls"] == api.asked == poller.looks == 3
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        pytest.param(TransientError("503"), id="transient"),
+        pytest.param(RateLimitedError("429", 5.0), id="rate limited"),
+        pytest.param(KeyRefusedError("401"), id="key refused"),
+        pytest.param(NotFoundError("404"), id="not visible yet"),
+    ],
+)
+async def test_trouble_makes_no_outcome(trouble):
+    [event], _, _ = await poll(ScriptedApi(trouble, trouble, PROCESSING, trouble, READY))
+    assert event["data"]["outcome"] == "ready"
+
+
+async def test_a_refused_key_counts_as_no_look():
+    [event], _, _ = await poll(ScriptedApi(KeyRefusedError("401"), READY))
+    assert event["data"]["polls"] == 1
+    assert KEY_REFUSED_DELAY_SECONDS > 0
+
+
+async def test_a_missing_asset_is_not_found_after_the_grace():
+    [event], _, _ = await poll(ScriptedApi(NotFoundError("404")))
+    assert event["data"]["outcome"] == "not_found"
+    assert event["data"]["asset"] is None
+
+
+async def test_an_id_that_the_api_refuses_is_asked_for_once():
+    api = ScriptedApi(BadIdError("400 parameter_invalid"))
+    [event], _, _ = await poll(api)
+    assert (event["data"]["outcome"], api.asked) == ("not_found", 1)
+
+
+async def test_an_outage_over_the_deadline_is_settled_by_the_next_answer():
+    outage = [TransientError("503")] * 40
+    [event], _, _ = await poll(ScriptedApi(PROCESSING, *outage, READY), expectations=Expectations(deadline=600))
+    assert event["data"]["outcome"] == "ready"
+
+
+async def test_no_answer_at_all_ends_after_two_deadlines():
+    expectations = Expectations(deadline=600)
+    [event], _, _ = await poll(ScriptedApi(TransientError("503")), expectations=expectations)
+    assert event["data"]["outcome"] == "timed_out"
+    assert "503" in event["data"]["reason"]
+
+
+async def test_a_strict_deadline_ends_a_look_that_hangs(monkeypatch):
+    monkeypatch.setattr("worker.poller.LAST_LOOK_SECONDS", 0.0)
+
+    class Hanging:
+        async def retrieve(self, asset_id):
+            await asyncio.sleep(3600)
+
+    expectations = Expectations(deadline=0.05, unanswered_factor=1.0)
+    events, _, _ = await asyncio.wait_for(_poll_in_real_time(Hanging(), expectations), 10)
+    assert events[0]["data"]["outcome"] == "timed_out"
+
+
+async def _poll_in_real_time(api, expectations):
+    clock = SystemClock()
+    queue = LocalQueue(
+        Journal(None), InlineLane(), clock, sinks=("stdout",), dedupe_window=60, max_pending=9, first_looks=lambda n: []
+    )
+    poller = Poller(
+        queue,
+        api,
+        schedule=SCHEDULE,
+        expectations=expectations,
+        clock=clock,
+        source="s",
+        looks_at_once=2,
+        strict_deadlines=True,
+    )
+    await queue.put([Submission(ID, "stdin", 1)], events=[], intake="i", position=None)
+    stop = Stop()
+    running = asyncio.ensure_future(poller.run(stop))
+    await queue.idle()
+    stop.set("test")
+    await running
+    return [msgspec.json.decode(stored.body) for stored in await queue.outbox.read("stdout", 9)], poller, queue

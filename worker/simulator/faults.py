@@ -1,0 +1,118 @@
+"""Faults to order: which of them befalls a request.
+
+A fault is written `KIND[=ARGUMENT][:PROBABILITY][@FROM-TO]`, the times in seconds since it was ordered:
+`status=503:0.1` fails one answer in ten, `hang@5-10` lets all hang for five seconds.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from enum import StrEnum
+from random import Random
+from typing import Final
+
+import msgspec
+
+
+class Trouble(StrEnum):
+    """What can go wrong with an answer."""
+
+    STATUS = "status"
+    """An error of this status, as the API words it; default 503."""
+    HTML = "html"
+    """An error of this status, as a gateway words it; default 502."""
+    SLOW = "slow"
+    """The answer comes this many seconds late; default 1."""
+    HANG = "hang"
+    """No answer comes."""
+    RESET = "reset"
+    """The connection is reset."""
+    CUT = "cut"
+    """The body ends in the middle."""
+    DRIP = "drip"
+    """The body comes byte by byte, each this many seconds after the one before; default 0.1."""
+    TEXT = "text"
+    """200, but the body is no JSON."""
+    TYPES = "types"
+    """200, but with values of wrong types."""
+    STRANGER = "stranger"
+    """200, but about somebody else's asset."""
+    HUGE = "huge"
+    """200, with a body of this many bytes; default 1 GiB."""
+    REDIRECT = "redirect"
+    """A redirect to this URL."""
+    OMIT = "omit"
+    """A list leaves out half of what it should show."""
+    STALE = "stale"
+    """The answer tells the state of this many (simulated) seconds ago; default 60."""
+
+
+_DEFAULTS: Final = {
+    Trouble.STATUS: "503",
+    Trouble.HTML: "502",
+    Trouble.SLOW: "1",
+    Trouble.DRIP: "0.1",
+    Trouble.HUGE: str(1 << 30),
+    Trouble.REDIRECT: "https://elsewhere.example/",
+    Trouble.STALE: "60",
+}
+_GRAMMAR = re.compile(
+    r"(?P<kind>[a-z]+)(?:=(?P<argument>.+?))?(?::(?P<odds>\d*\.?\d+))?(?:@(?P<start>\d*\.?\d+)-(?P<end>\d*\.?\d+)?)?"
+)
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One order."""
+
+    kind: Trouble
+    argument: str = ""
+    probability: float = 1.0
+    start: float = 0.0
+    end: float = math.inf
+
+    @property
+    def number(self) -> float:
+        """The argument, as a number."""
+        return float(self.argument)
+
+    @classmethod
+    def parse(cls, text: str) -> Fault:
+        """From its text.
+
+        Raises:
+            ValueError: the text is no fault.
+        """
+        match = _GRAMMAR.fullmatch(text)
+        if match is None:
+            raise ValueError(
+                f"{text!r} is no fault: write KIND[=ARGUMENT][:PROBABILITY][@FROM-TO], as in status=503:0.1"
+            )
+        if match["kind"] not in set(Trouble):
+            raise ValueError(f"{match['kind']!r} is no kind of fault: one of {', '.join(Trouble)}")
+        kind = Trouble(match["kind"])
+        probability = float(match["odds"] or 1)
+        if probability > 1:
+            raise ValueError(f"{text!r}: a probability is 1 at most")
+        argument = match["argument"] or _DEFAULTS.get(kind, "")
+        if kind is not Trouble.REDIRECT and argument:
+            _check_number(kind, argument)
+        return cls(kind, argument, probability, float(match["start"] or 0), float(match["end"] or math.inf))
+
+
+def _check_number(kind: Trouble, argument: str) -> None:
+    try:
+        number = float(argument)
+    except ValueError:
+        raise ValueError(f"{argument!r} is no number, and {kind} takes one") from None
+    if kind in {Trouble.STATUS, Trouble.HTML} and not (number.is_integer() and 400 <= number <= 599):
+        raise ValueError(f"{argument!r} is no status of an error (400 to 599)")
+
+
+def befalling(faults: Sequence[Fault], random: Random, *, since: float) -> Fault | None:
+    """The first of the faults that befalls a request `since` seconds after they were ordered."""
+    for fault in faults:
+        if fault.start <= since < fault.end and random.random() < fault.probability:
+            return fault
+    return None

@@ -1,0 +1,116 @@
+"""structlog, set up once: JSON lines for machines, coloured lines on a terminal, the key masked in all of them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
+from typing import Any, Literal
+
+import msgspec
+import structlog
+from structlog.typing import EventDict, Processor
+
+MASK = "********"
+
+
+class Secrets:
+    """Texts that must never be shown. It is itself a structlog processor that masks them."""
+
+    def __init__(self) -> None:
+        self._secrets: list[str] = []
+
+    def add(self, secret: str) -> None:
+        if secret and secret not in self._secrets:
+            self._secrets.append(secret)
+            self._secrets.sort(key=len, reverse=True)  # a secret that holds another is masked whole
+
+    def mask(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, MASK)
+        return text
+
+    def __call__(self, _logger: Any, _method: str, event: EventDict) -> EventDict:
+        for name, value in event.items():
+            event[name] = self._masked(value)
+        return event
+
+    def _masked(self, value: Any) -> Any:
+        match value:
+            case str():
+                return self.mask(value)
+            case bool() | int() | float() | None:
+                return value
+            case Mapping():
+                return {self._masked(name): self._masked(inner) for name, inner in value.items()}
+            case list() | tuple() | set() | frozenset():
+                return [self._masked(inner) for inner in value]
+            case _:
+                return self.mask(str(value))
+
+
+class _StderrLogger:
+    """Writes rendered lines to whatever stderr is now (a live display puts itself in its place).
+
+    A stderr that is closed or full must not end the work, so what can't be written is dropped.
+    """
+
+    def msg(self, line: str) -> None:
+        with suppress(OSError, ValueError):
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+
+    log = debug = info = warning = error = critical = msg
+
+
+def _logger_factory(*_args: Any) -> _StderrLogger:
+    return _StderrLogger()
+
+
+def _to_json(event: MutableMapping[str, Any], **_options: Any) -> str:
+    return msgspec.json.encode(event, enc_hook=str).decode()
+
+
+def configure(format_: Literal["json", "console"], level: str, secrets: Secrets) -> None:
+    """Set up structlog and the standard library's logging (which aiohttp and asyncio use) for this process."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if format_ == "json":
+        # Without local variables: a traceback's text is enough, and a variable may hold a request with its key.
+        rendering: list[Processor] = [
+            structlog.processors.format_exc_info,
+            secrets,
+            structlog.processors.JSONRenderer(serializer=_to_json),
+        ]
+    else:
+        rendering = [
+            structlog.processors.format_exc_info,
+            secrets,
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
+        ]
+    structlog.configure(
+        processors=[*shared, *rendering],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=_logger_factory,
+        cache_logger_on_first_use=True,
+    )
+    handler = _StderrHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+
+
+class _StderrHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        _StderrLogger().msg(self.format(record))
