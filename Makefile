@@ -28,6 +28,7 @@ test: check unit integration ## every check: format, lint, layers, types, tests
 check: $(STAMP) ## format, lint, layers and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 unit: $(STAMP) ## the pure core, the client, the parts one by one

@@ -122,7 +122,7 @@ def test_an_answer_outweighs_the_deadline():
     assert assess(asset("ready"), EXPECTATIONS, Ages(99999.0)) == Done(Outcome.READY)
 
 
-PROGRESS = {
+PROGRESS: dict[str | None, list[str | None]] = {
     None: [None, "pending", "processing", "ready", "error"],
     "pending": ["pending", "processing", "ready", "error"],
     "processing": ["processing", "ready", "error"],

@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.assets import AssetId
-from worker.events import Event, Outcome
+from worker.assets import AssetId, Outcome
+from worker.events import Event
 from worker.queue.journal import Journal, Settlement
 from worker.submissions import Submission
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.unit.sinks.doubles import Crash, FaultyOs, MemoryOutbox, Naps, SetClock, stored
 from worker.lane import InlineLane, ThreadLane
-from worker.sinks import SinkUnavailableError, file
+from worker.sinks import SinkUnavailableError, file, openings, scan
 from worker.sinks.delivery import Delivery
 from worker.sinks.file import FileSink
 from worker.stopping import Stop
@@ -349,6 +349,46 @@ async def test_a_failed_write_is_taken_back(path: Path, fault: str):
     found = lines(path)
     assert [line for line in found if not line.endswith(b"other")] == bodies(outbox)
     assert sum(line.endswith(b"other") for line in found) == ("writer" in fault) * 2
+
+
+async def test_a_torn_line_that_another_writer_went_on_after_is_left(path: Path):
+    """Between our look and our cut: its line must not go with ours."""
+    outbox = MemoryOutbox()
+    outbox.add(1)
+    await deliver(path, outbox)
+    outbox.add(1)
+    path.write_bytes(path.read_bytes() + stored(2).body[:9])
+    size = path.stat().st_size
+    looked = False
+
+    def looking(call: str, *args: object) -> None:
+        nonlocal looked
+        looked = call == "pread" and args[2] == size
+
+    def cutting(call: str, *_: object) -> None:
+        if looked and path.stat().st_size == size:
+            path.write_bytes(path.read_bytes() + b"other\n")
+
+    with patch.object(scan, "os", FaultyOs(looking)), patch.object(file, "os", FaultyOs(cutting)):
+        await deliver(path, outbox)
+    assert lines(path) == [stored(1).body, stored(2).body[:9] + b"other", stored(2).body]
+
+
+async def test_a_rotated_file_that_may_not_be_opened_is_given_up(path: Path):
+    """It would stop the sink for good."""
+    outbox, rotated = MemoryOutbox(), path.with_suffix(".1")
+    outbox.add(1)
+    await deliver(path, outbox)
+    path.rename(rotated)
+    outbox.add(1)
+
+    def before(call: str, *args: object) -> None:
+        if call == "open" and args[0] == rotated:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    with patch.object(openings, "os", FaultyOs(before)):
+        await deliver(path, outbox)
+    assert (lines(rotated), lines(path)) == ([stored(1).body], [stored(2).body])
 
 
 async def test_workers_that_share_a_file_take_turns(path: Path):

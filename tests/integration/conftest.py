@@ -1,0 +1,33 @@
+"""Real processes, files, sockets and servers: the simulator in the test's own process, the worker in others."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.integration.processes import Worker
+from worker.simulator.server import Options, Simulator
+
+Serve = Callable[..., Awaitable[Simulator]]
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """Starts simulators: `await serve(time_scale=60, …)`."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**options) -> Simulator:
+            return await stack.enter_async_context(Simulator(Options(**options)))
+
+        yield start
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[Worker]:
+    """A worker with a state directory of its own; whatever it started is gone at the end."""
+    it = Worker(tmp_path)
+    yield it
+    it.kill_all()

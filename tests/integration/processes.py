@@ -1,0 +1,147 @@
+"""The worker as its users run it: the command, in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+KEY = "tlk_0123456789abcdefSECRET"
+
+QUICK = {"POLL__INITIAL": "0.2", "POLL__MAX": "0.5", "LIMITS__REQUESTS_PER_SECOND": "0", "LIMITS__CONCURRENCY": "50"}
+"""Settings for tests: assets that take a second want looks more often than those that take a minute."""
+
+
+class Run:
+    """One process."""
+
+    def __init__(self, process: subprocess.Popen[bytes], stdout: Path, stderr: Path) -> None:
+        self.process = process
+        self._stdout = stdout
+        self._stderr = stderr
+
+    @property
+    def stdout(self) -> bytes:
+        return self._stdout.read_bytes()
+
+    @property
+    def stderr(self) -> str:
+        return self._stderr.read_text()
+
+    def logs(self, event: str | None = None) -> list[dict[str, Any]]:
+        """Its log so far, as JSON; of one kind of event."""
+        lines = [json.loads(line) for line in self.stderr.splitlines() if line.startswith("{")]
+        return [line for line in lines if event in {None, line["event"]}]
+
+    def events(self) -> list[dict[str, Any]]:
+        """The events on its stdout so far."""
+        return [json.loads(line) for line in self.stdout.splitlines(keepends=True) if line.endswith(b"\n")]
+
+    async def end(self, within: float = 60) -> int:
+        """Its exit code."""
+        deadline = asyncio.get_running_loop().time() + within
+        while (code := self.process.poll()) is None:
+            if asyncio.get_running_loop().time() > deadline:
+                raise AssertionError(f"the worker has not ended within {within} s; its log:\n{self.stderr[-4000:]}")
+            await asyncio.sleep(0.01)
+        return code
+
+    async def until(self, event: str, within: float = 30) -> dict[str, Any]:
+        """The first log line of this kind, once it is there."""
+        await eventually(lambda: self.process.poll() is not None or bool(self.logs(event)), within, lambda: self.stderr)
+        assert self.logs(event), self.stderr[-4000:]
+        return self.logs(event)[0]
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+
+class Worker:
+    """Starts commands in one folder, with one state directory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.state = folder / "state"
+        self.queue_file = folder / "queue"
+        self.events_file = folder / "events.jsonl"
+        self._runs: list[Run] = []
+
+    def start(
+        self, *arguments: str | Path, base_url: str | None = None, stdin: Any = subprocess.DEVNULL, **settings: str
+    ) -> Run:
+        """Start `asset-worker …`; settings as they are named in the environment, `POLL__MAX="1"`."""
+        number = len(self._runs)
+        stdout, stderr = self.folder / f"stdout-{number}", self.folder / f"stderr-{number}"
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(("ASSET_WORKER", "TWELVE"))}
+        environ["XDG_STATE_HOME"] = str(self.folder / "home")
+        environ["TWELVE_LABS_API_KEY"] = KEY
+        if base_url is not None:
+            environ["TWELVELABS_BASE_URL"] = base_url
+        environ |= {f"ASSET_WORKER_{name}": value for name, value in (QUICK | settings).items()}
+        with stdout.open("wb") as out, stderr.open("wb") as err:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "worker", *map(str, arguments)],
+                cwd=self.folder,
+                stdin=stdin,
+                stdout=out,
+                stderr=err,
+                env=environ,
+            )
+        run = Run(process, stdout, stderr)
+        self._runs.append(run)
+        return run
+
+    def run(self, *arguments: str | Path, base_url: str | None = None, **options: Any) -> Run:
+        """Start `asset-worker run` on this folder's queue file, events file and state directory."""
+        return self.start(
+            "run",
+            "--queue-file",
+            self.queue_file,
+            "--events",
+            self.events_file,
+            "--state-dir",
+            self.state,
+            *arguments,
+            base_url=base_url,
+            **options,
+        )
+
+    def events(self) -> list[dict[str, Any]]:
+        """The whole lines of the events file."""
+        lines = self.events_file.read_bytes().splitlines(keepends=True) if self.events_file.exists() else []
+        return [json.loads(line) for line in lines if line.endswith(b"\n")]
+
+    def submit(self, *lines: str | bytes) -> None:
+        """Append lines to the queue file."""
+        with self.queue_file.open("ab") as file:
+            file.write(b"".join((line.encode() if isinstance(line, str) else line) + b"\n" for line in lines))
+
+    def kill_all(self) -> None:
+        for run in self._runs:
+            if run.process.poll() is None:
+                run.process.kill()
+            run.process.wait()
+            if run.process.stdin is not None:
+                run.process.stdin.close()
+
+    def written(self) -> bytes:
+        """All that any of its processes has written anywhere in the folder."""
+        return b"\n".join(path.read_bytes() for path in sorted(self.folder.rglob("*")) if path.is_file())
+
+
+async def eventually(condition: Any, within: float = 30, otherwise: Any = lambda: "") -> None:
+    """Wait until the condition holds.
+
+    Raises:
+        AssertionError: it doesn't, for so many seconds.
+    """
+    deadline = asyncio.get_running_loop().time() + within
+    while not condition():
+        if asyncio.get_running_loop().time() > deadline:
+            raise AssertionError(f"not within {within} s: {str(otherwise())[-4000:]}")
+        await asyncio.sleep(0.02)

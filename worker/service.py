@@ -1,0 +1,351 @@
+"""Building the parts from the settings, running them together, ending them in order.
+
+The only place that knows every part. Read `Service.run` from top to bottom: that is how the program runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from enum import IntEnum
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from worker import __version__
+from worker.api.breaker import Reason
+from worker.api.client import AssetsApi, open_session
+from worker.api.gate import Gate
+from worker.api.key import ApiKey
+from worker.api.retry import Retries
+from worker.assets import AssetId, Expectations, Outcome
+from worker.clock import SystemClock
+from worker.intake.acceptance import Acceptance
+from worker.intake.file import FileIntake
+from worker.intake.stdin import StdinIntake
+from worker.lane import ThreadLane
+from worker.poller import Poller
+from worker.queue.local import LocalQueue, open_queue
+from worker.queue.lock import StateDirectory
+from worker.schedule import Schedule
+from worker.schedule.waits import exponential, fixed, from_tenacity, spread
+from worker.settings import Settings
+from worker.sinks import Sink
+from worker.sinks.delivery import Delivery
+from worker.sinks.file import FileSink
+from worker.sinks.stdout import StdoutSink
+from worker.stopping import Stop
+from worker.submissions import Batch, Submission
+from worker.telemetry import Snapshot
+from worker.telemetry.heartbeat import beat, watch_lag
+from worker.telemetry.logs import Secrets
+
+_log = structlog.get_logger()
+
+LOOKS_TO_A_REQUEST = 2
+"""Looks under way for each request that may be in flight: those that wait to try again send none."""
+FIRST_LOOKS_SECONDS = 0.01
+"""After a restart, first looks are laid this far apart, all within `poll.max`."""
+
+
+class Exit(IntEnum):
+    """Exit codes: a contract with scripts."""
+
+    DONE = 0
+    NOT_READY = 1
+    USAGE = 2
+    KEY_REFUSED = 3
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What a run is to do, and when it is done."""
+
+    asset_ids: tuple[AssetId, ...] = ()
+    """Watch these, besides what the intakes bring."""
+    once: bool = False
+    """Read the queue file to its end and no further."""
+    keeps_state: bool = True
+    """False: all in memory, and a deadline ends a wait even where the API gives no answer."""
+    ends_by_itself: bool = False
+    """End when all inputs have ended and nothing is pending; a service goes on until a signal comes."""
+    key_refused_limit: float | None = None
+    """Give up when the key has been refused for this many seconds; None: never."""
+
+
+class Service:
+    """One run of the worker."""
+
+    def __init__(self, settings: Settings, job: Job, *, secrets: Secrets) -> None:
+        """Nothing starts yet.
+
+        Raises:
+            BadKeyError: there is no key that can be sent.
+        """
+        self._settings = settings
+        self._job = job
+        self._clock = SystemClock()
+        self._key = ApiKey(value=settings.api.key_value, file=settings.api.key_file, on_read=secrets.add)
+        self._source = f"{settings.api.base_url}/assets"
+        self._stop = Stop()
+        self._hurry = Stop()
+        """Set by a signal: the run ends before its job is done."""
+        self._refused_too_long = False
+
+    async def run(self) -> Exit:
+        """Run until the job is done or a signal comes.
+
+        Raises:
+            StateDirectoryError: the state directory is in use, or can't be used.
+            JournalError: what is in it can't be used.
+            OSError: the admin address can't be bound.
+        """
+        settings, stop = self._settings, self._stop
+        async with AsyncExitStack() as stack:
+            self._sinks = [_sink(target) for target in settings.events.sinks]
+            self._queue = await self._open_queue(stack)
+            self._gate = Gate(
+                requests_per_second=settings.limits.requests_per_second,
+                concurrency=settings.limits.concurrency,
+                share=settings.limits.share,
+            )
+            self._retries = Retries(stop)
+            session = await stack.enter_async_context(
+                open_session(settings.api.base_url, total_timeout=settings.api.timeout)
+            )
+            api = AssetsApi(session, settings.api.base_url, self._key, self._gate, self._retries)
+            self._poller = Poller(
+                self._queue,
+                api,
+                schedule=self._schedule(),
+                expectations=self._expectations(),
+                clock=self._clock,
+                source=self._source,
+                looks_at_once=settings.limits.concurrency * LOOKS_TO_A_REQUEST,
+                strict_deadlines=not self._job.keeps_state,
+            )
+            self._acceptance = Acceptance(self._queue, self._clock, source=self._source)
+            self._deliveries = [Delivery(sink, self._queue.outbox, self._clock) for sink in self._sinks]
+            if settings.admin.port is not None:
+                from worker.telemetry.admin import serving  # noqa: PLC0415 - most runs don't serve
+
+                await stack.enter_async_context(
+                    serving(self.snapshot, host=settings.admin.host, port=settings.admin.port)
+                )
+            stack.enter_context(self._signals())
+            self._log_start()
+            await self._run_parts()
+        code = self._exit_code()
+        _log.info(
+            "worker.stopped",
+            exit_code=int(code),
+            pending=self._queue.pending_count(),
+            completions=self.snapshot().completions,
+            outbox_depth=self._queue.outbox.depth(),
+        )
+        return code
+
+    async def _run_parts(self) -> None:
+        stop, drain = self._stop, Stop()
+        async with asyncio.TaskGroup() as group:
+            background = [
+                group.create_task(beat(self.snapshot), name="heartbeat"),
+                group.create_task(watch_lag(), name="lag"),
+                group.create_task(self._queue.keep_house(), name="queue"),
+                group.create_task(self._key.watch(stop, self._gate.key_changed), name="key"),
+                group.create_task(self._gate.watch(stop), name="gate"),
+                group.create_task(self._watch_refusals(), name="refusals"),
+            ]
+            deliveries = [
+                group.create_task(delivery.run(drain), name=sink.name)
+                for sink, delivery in zip(self._sinks, self._deliveries, strict=True)
+            ]
+            intakes = [group.create_task(intake.run(stop), name=name) for name, intake in self._intakes()]
+            poller = group.create_task(self._poller.run(stop), name="poller")
+            if self._job.asset_ids:
+                await self._acceptance.accept(_batch(self._job.asset_ids))
+
+            await stop.unless(self._until_done(intakes))
+            stop.set("done")
+            _log.info("worker.stopping", reason=stop.reason, pending=self._queue.pending_count())
+            grace_ends = self._clock.monotonic() + self._settings.shutdown.grace
+            await self._end([*intakes, poller], by=grace_ends)
+            drain.set("stopping")
+            await self._hurry.unless(self._until_delivered(deliveries))
+            await self._end(deliveries, by=grace_ends)
+            for task in background:
+                task.cancel()
+
+    async def _until_done(self, intakes: list[asyncio.Task[None]]) -> None:
+        """Return when the job is done: never, for a service."""
+        if not self._job.ends_by_itself:
+            await self._stop.wait()
+        if intakes:
+            await asyncio.wait(intakes)
+        await self._queue.idle()
+
+    async def _until_delivered(self, deliveries: list[asyncio.Task[None]]) -> None:
+        """Return when the outbox is empty, or no sink that is behind has worked for as long as the grace."""
+        while not all(task.done() for task in deliveries):
+            behind = [delivery for delivery, task in zip(self._deliveries, deliveries, strict=True) if not task.done()]
+            now, grace = self._clock.now(), self._settings.shutdown.grace
+            if all(delivery.failing_since is not None and now - delivery.failing_since >= grace for delivery in behind):
+                return
+            await asyncio.wait(deliveries, timeout=0.25, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _end(self, tasks: list[asyncio.Task[None]], *, by: float) -> None:
+        """Wait for the tasks until `by`, and cancel those that are not done then."""
+        _, late = await asyncio.wait(tasks, timeout=max(0.0, by - self._clock.monotonic()))
+        for task in late:
+            task.cancel()
+
+    async def _watch_refusals(self) -> None:
+        limit = self._job.key_refused_limit
+        while limit is not None and not self._stop.is_set():
+            gate = self._gate.snapshot()
+            if gate.reason is Reason.KEY_REFUSED and gate.open_for >= limit:
+                self._refused_too_long = True
+                self._stop.set("the key is refused")
+                self._hurry.set("the key is refused")
+            await self._stop.sleep(0.1)
+
+    async def _open_queue(self, stack: AsyncExitStack) -> LocalQueue:
+        settings = self._settings
+        directory = stack.enter_context(StateDirectory(settings.state.dir)).path if self._job.keeps_state else None
+
+        def first_looks(count: int) -> list[float]:
+            span = min(settings.poll.max, count * FIRST_LOOKS_SECONDS) if count > 1 else 0.0
+            return spread(count, span=span, uniform=random.random)
+
+        return await stack.enter_async_context(
+            open_queue(
+                directory,
+                self._clock,
+                sinks=[sink.name for sink in self._sinks],
+                dedupe_window=settings.queue.dedupe_window,
+                max_pending=settings.queue.max_pending,
+                first_looks=first_looks,
+            )
+        )
+
+    def _schedule(self) -> Schedule:
+        poll = self._settings.poll
+        if poll.strategy == "fixed":
+            return from_tenacity(fixed(interval=poll.initial, uniform=random.random))
+        return from_tenacity(
+            exponential(initial=poll.initial, multiplier=poll.multiplier, maximum=poll.max, uniform=random.random)
+        )
+
+    def _expectations(self) -> Expectations:
+        expectations = self._settings.expectations()
+        if self._job.keeps_state:
+            return expectations
+        return msgspec.structs.replace(expectations, unanswered_factor=1.0)
+
+    def _intakes(self) -> Iterator[tuple[str, FileIntake | StdinIntake]]:
+        queue = self._settings.queue
+        if queue.file is not None:
+            intake = FileIntake(
+                queue.file,
+                self._acceptance,
+                ThreadLane("queue-file"),
+                self._clock,
+                self._queue.intakes,
+                once=self._job.once,
+            )
+            yield "queue-file", intake
+        if queue.stdin:
+            yield "stdin", StdinIntake(0, self._acceptance, ThreadLane("stdin"))
+
+    def snapshot(self) -> Snapshot:
+        """The worker as it is now."""
+        queue, poller, gate = self._queue, self._poller, self._gate
+        completions = dict(poller.completions)
+        if self._acceptance.rejected:
+            completions[Outcome.REJECTED.value] = self._acceptance.rejected
+        return Snapshot(
+            pending=queue.pending_count(),
+            due=queue.due_count(),
+            oldest_pending_age=queue.oldest_age(),
+            looks=poller.looks,
+            requests=gate.requests,
+            refusals=gate.refusals,
+            retries=self._retries.count,
+            completions=completions,
+            outbox_depth=queue.outbox.depth(),
+            troubles=tuple(self._troubles()),
+        )
+
+    def waiting_on(self) -> dict[str, int]:
+        """How many wait for what; it walks all that is pending."""
+        return self._queue.waiting_on()
+
+    def _troubles(self) -> Iterator[str]:
+        match self._gate.snapshot().reason:
+            case Reason.KEY_REFUSED:
+                yield "the API refuses the key"
+            case Reason.UNAVAILABLE:
+                yield "the API is unavailable"
+            case None:
+                pass
+        if self._queue.failing:
+            yield "the journal can't be written"
+        for sink, delivery in zip(self._sinks, self._deliveries, strict=True):
+            if delivery.failing_since is not None:
+                yield f"the sink {sink.name} fails"
+
+    def _exit_code(self) -> Exit:
+        if self._refused_too_long:
+            return Exit.KEY_REFUSED
+        now = self.snapshot()
+        all_ready = not now.pending and not now.outbox_depth and set(now.completions) <= {Outcome.READY}
+        return Exit.DONE if all_ready or not self._job.ends_by_itself else Exit.NOT_READY
+
+    def _log_start(self) -> None:
+        settings = self._settings
+        _log.info(
+            "worker.started",
+            version=__version__,
+            base_url=settings.api.base_url,
+            queue_file=settings.queue.file and str(settings.queue.file),
+            stdin=settings.queue.stdin,
+            sinks=[sink.name for sink in self._sinks],
+            state_dir=str(settings.state.dir) if self._job.keeps_state else None,
+            strategy=settings.poll.strategy,
+            pending=self._queue.pending_count(),
+        )
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT stop the run in order; a second one ends the process at once."""
+        loop = asyncio.get_running_loop()
+
+        def stop(number: signal.Signals) -> None:
+            if self._hurry.is_set():
+                os._exit(128 + number)
+            self._hurry.set(number.name)
+            self._stop.set(number.name)
+
+        signals = (signal.SIGTERM, signal.SIGINT)
+        for number in signals:
+            loop.add_signal_handler(number, stop, number)
+        try:
+            yield
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+
+def _sink(target: str) -> Sink:
+    if target == "-":
+        return StdoutSink(ThreadLane("stdout"))
+    return FileSink(Path(target), ThreadLane("events-file"))
+
+
+def _batch(asset_ids: Iterable[AssetId]) -> Batch:
+    submissions = [Submission(asset_id, "command", number) for number, asset_id in enumerate(asset_ids, start=1)]
+    return Batch(submissions, [], "command", None)
