@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
@@ -13,6 +14,10 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 MASK = "********"
+EVENT_NAME = re.compile(r"[a-z]+\.[a-z_]+")
+"""Our events' names are constants that programs read: there is no key in them. Other libraries' events are sentences."""
+SHORT_SECRET = 12
+"""A text shorter than this (a key for tests) is masked only where it stands alone, or it would eat into other words."""
 
 
 class Secrets:
@@ -20,20 +25,21 @@ class Secrets:
 
     def __init__(self) -> None:
         self._secrets: list[str] = []
+        self._pattern: re.Pattern[str] | None = None
 
     def add(self, secret: str) -> None:
         if secret and secret not in self._secrets:
             self._secrets.append(secret)
             self._secrets.sort(key=len, reverse=True)  # a secret that holds another is masked whole
+            self._pattern = re.compile("|".join(map(_pattern, self._secrets)))
 
     def mask(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, MASK)
-        return text
+        return text if self._pattern is None else self._pattern.sub(MASK, text)
 
     def __call__(self, _logger: Any, _method: str, event: EventDict) -> EventDict:
         for name, value in event.items():
-            event[name] = self._masked(value)
+            is_ours = name in {"level", "timestamp"} or (name == "event" and EVENT_NAME.fullmatch(str(value)))
+            event[name] = value if is_ours else self._masked(value)
         return event
 
     def _masked(self, value: Any) -> Any:
@@ -48,6 +54,11 @@ class Secrets:
                 return [self._masked(inner) for inner in value]
             case _:
                 return self.mask(str(value))
+
+
+def _pattern(secret: str) -> str:
+    text = re.escape(secret)
+    return text if len(secret) >= SHORT_SECRET else rf"(?<![A-Za-z0-9_-]){text}(?![A-Za-z0-9_-])"
 
 
 class _StderrLogger:

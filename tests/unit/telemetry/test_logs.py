@@ -85,3 +85,12 @@ def test_a_closed_stderr_does_not_end_the_work(monkeypatch):
     monkeypatch.setattr("sys.stderr", Closed())
     log.info("x")
     logging.getLogger("x").error("y")
+
+
+def test_a_short_key_is_masked_where_it_stands_alone_and_eats_into_no_other_word(lines):
+    secrets = Secrets()
+    secrets.add("work")
+    configure("json", "info", secrets)
+    structlog.get_logger().info("worker.started", path="/var/worker", header="x-api-key: work")
+    [line] = lines()
+    assert (line["event"], line["path"], line["header"]) == ("worker.started", "/var/worker", f"x-api-key: {MASK}")
