@@ -17,6 +17,7 @@ AssetId = NewType("AssetId", str)
 
 ASSET_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 """What an asset ID looks like; nothing else ever reaches a URL."""
+_HEXADECIMAL: Final = re.compile(r"[0-9a-fA-F]+", re.ASCII)
 
 
 def asset_id(text: str) -> AssetId:
@@ -28,6 +29,11 @@ def asset_id(text: str) -> AssetId:
     if not ASSET_ID.fullmatch(text):
         raise ValueError("an asset ID has 1 to 64 letters, digits, '-' or '_'")
     return AssetId(text)
+
+
+def is_usual(asset_id: AssetId) -> bool:
+    """Whether the ID looks as all those that the API is known to give: 24 hexadecimal digits."""
+    return len(asset_id) == 24 and _HEXADECIMAL.fullmatch(asset_id) is not None
 
 
 class MalformedAssetError(ValueError):

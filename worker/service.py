@@ -19,7 +19,7 @@ import structlog
 
 from worker import __version__
 from worker.api.breaker import Reason
-from worker.api.client import AssetsApi, open_session
+from worker.api.client import LIST_LIMIT, AssetsApi, open_session
 from worker.api.gate import Gate
 from worker.api.key import ApiKey
 from worker.api.retry import Retries
@@ -29,10 +29,12 @@ from worker.intake.acceptance import Acceptance
 from worker.intake.file import FileIntake
 from worker.intake.stdin import StdinIntake
 from worker.lane import ThreadLane
-from worker.poller import Poller
+from worker.learning import FILE_NAME, keep_learned, recall_or_begin
+from worker.poller.loop import Batching, Poller
 from worker.queue.local import LocalQueue, open_queue
 from worker.queue.lock import StateDirectory
 from worker.schedule import Schedule
+from worker.schedule.learned import LearnedSchedule
 from worker.schedule.waits import exponential, fixed, from_tenacity, spread
 from worker.settings import Settings
 from worker.sinks import Sink
@@ -51,6 +53,10 @@ LOOKS_TO_A_REQUEST = 2
 """Looks under way for each request that may be in flight: those that wait to try again send none."""
 FIRST_LOOKS_SECONDS = 0.01
 """After a restart, first looks are laid this far apart, all within `poll.max`."""
+LEAST_AHEAD_SECONDS = 0.1
+AHEAD_SHARE = 0.05
+"""Of `poll.max`: assets due within so much ride along in a list that goes out anyway. A little early costs nothing,
+and two thousand that are each due every `poll.max` fill their lists with it."""
 
 
 class Exit(IntEnum):
@@ -118,14 +124,17 @@ class Service:
                 open_session(settings.api.base_url, total_timeout=settings.api.timeout)
             )
             api = AssetsApi(session, settings.api.base_url, self._key, self._gate, self._retries)
+            self._schedule = self._make_schedule()
             self._poller = Poller(
                 self._queue,
                 api,
-                schedule=self._schedule(),
+                schedule=self._schedule,
                 expectations=self._expectations(),
                 clock=self._clock,
                 source=self._source,
                 looks_at_once=settings.limits.concurrency * LOOKS_TO_A_REQUEST,
+                batching=self._batching(),
+                learner=self._schedule if isinstance(self._schedule, LearnedSchedule) else None,
                 strict_deadlines=not self._job.keeps_state,
             )
             self._acceptance = Acceptance(self._queue, self._clock, source=self._source)
@@ -150,7 +159,7 @@ class Service:
         return code
 
     async def _run_parts(self) -> None:
-        stop, drain = self._stop, Stop()
+        settings, stop, drain = self._settings, self._stop, Stop()
         async with asyncio.TaskGroup() as group:
             background = [
                 group.create_task(beat(self.snapshot), name="heartbeat"),
@@ -160,6 +169,9 @@ class Service:
                 group.create_task(self._gate.watch(stop), name="gate"),
                 group.create_task(self._watch_refusals(), name="refusals"),
             ]
+            if isinstance(self._schedule, LearnedSchedule) and self._job.keeps_state:
+                path, lane = settings.state.dir / FILE_NAME, ThreadLane("schedule")
+                background.append(group.create_task(keep_learned(self._schedule, path, lane), name="schedule"))
             deliveries = [
                 group.create_task(delivery.run(drain), name=sink.name)
                 for sink, delivery in zip(self._sinks, self._deliveries, strict=True)
@@ -172,7 +184,7 @@ class Service:
             await stop.unless(self._until_done(intakes))
             stop.set("done")
             _log.info("worker.stopping", reason=stop.reason, pending=self._queue.pending_count())
-            grace_ends = self._clock.monotonic() + self._settings.shutdown.grace
+            grace_ends = self._clock.monotonic() + settings.shutdown.grace
             await self._end([*intakes, poller], by=grace_ends)
             drain.set("stopping")
             await self._hurry.unless(self._until_delivered(deliveries))
@@ -232,13 +244,30 @@ class Service:
             )
         )
 
-    def _schedule(self) -> Schedule:
+    def _make_schedule(self) -> Schedule:
+        poll, uniform = self._settings.poll, random.random
+        match poll.strategy:
+            case "fixed":
+                return from_tenacity(fixed(interval=poll.initial, uniform=uniform))
+            case "exponential":
+                return from_tenacity(
+                    exponential(initial=poll.initial, multiplier=poll.multiplier, maximum=poll.max, uniform=uniform)
+                )
+            case "adaptive":
+                return LearnedSchedule(
+                    recall_or_begin(self._settings.state.dir / FILE_NAME) if self._job.keeps_state else None,
+                    initial=poll.initial,
+                    multiplier=poll.multiplier,
+                    maximum=poll.max,
+                    looks=poll.looks,
+                    uniform=uniform,
+                )
+
+    def _batching(self) -> Batching | None:
         poll = self._settings.poll
-        if poll.strategy == "fixed":
-            return from_tenacity(fixed(interval=poll.initial, uniform=random.random))
-        return from_tenacity(
-            exponential(initial=poll.initial, multiplier=poll.multiplier, maximum=poll.max, uniform=random.random)
-        )
+        if poll.batch == "off":
+            return None
+        return Batching(LIST_LIMIT, ahead=max(LEAST_AHEAD_SECONDS, AHEAD_SHARE * poll.max))
 
     def _expectations(self) -> Expectations:
         expectations = self._settings.expectations()

@@ -90,6 +90,10 @@ class AssetsApi:
 
         return await self._retries.run(attempt, asset_id=asset_id)
 
+    async def uncrowded(self) -> None:
+        """Return when a request would not have to wait behind others at the gate."""
+        await self._gate.uncrowded()
+
     async def list_assets(self, asset_ids: Sequence[AssetId]) -> dict[AssetId, Asset]:
         """Those of the assets that the list shows, `LIST_LIMIT` IDs at most. What can't be read in it is left out.
 

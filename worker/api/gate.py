@@ -72,6 +72,8 @@ class Gate:
         self._concurrency = concurrency
         self._wall_clock = wall_clock
         self._waiters: deque[tuple[asyncio.Future[None], Passage]] = deque()
+        self._nobody_waits = asyncio.Event()
+        self._nobody_waits.set()
         self._timer: asyncio.TimerHandle | None = None
         self._is_stopped = False
         self.in_flight = 0
@@ -87,6 +89,10 @@ class Gate:
             StoppedError: the stop came first.
         """
         return Passage(self)
+
+    async def uncrowded(self) -> None:
+        """Return when nobody waits at the gate."""
+        await self._nobody_waits.wait()
 
     def key_changed(self) -> None:
         """Another key is in use: try it at once."""
@@ -122,6 +128,7 @@ class Gate:
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append((turn, passage))
+        self._nobody_waits.clear()
         if len(self._waiters) == 1 or self._is_stopped:
             self._let_in()
         try:
@@ -202,6 +209,7 @@ class Gate:
                     loop = asyncio.get_running_loop()
                     self._timer = loop.call_later(max(delay, SHORTEST_TIMER_SECONDS), self._let_in)
                 return
+        self._nobody_waits.set()
 
 
 class Passage:

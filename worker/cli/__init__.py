@@ -17,6 +17,7 @@ COMMANDS = {
     "wait": "Wait for these assets, once.",
     "submit": "Append assets to a queue file, the safe way.",
     "status": "Show what is pending and what completed lately.",
+    "schedule": "Show what was learned of how long assets take.",
     "simulate": "Serve a stand-in for the assets API on this machine.",
     "demo": "Simulator and worker end to end, without a key.",
     "config": "Show, check or describe the settings.",

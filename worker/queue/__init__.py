@@ -54,6 +54,8 @@ class Lease(msgspec.Struct, frozen=True):
     completion: int
     """Which completion of this asset this wait leads to, from 1."""
     progress: Progress
+    late: float = 0.0
+    """Seconds since it was due; negative: it came along with another before it was."""
 
 
 class Queue(Protocol):

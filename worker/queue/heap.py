@@ -53,11 +53,11 @@ class DueHeap:
             self._entries.extend(entries)
             heapify(self._entries)
 
-    def pop_due(self, until: float, limit: int) -> list[AssetId]:
-        """The IDs due at `until` or before, by due time, `limit` at most."""
-        due: list[AssetId] = []
+    def pop_due(self, until: float, limit: int) -> list[tuple[float, AssetId]]:
+        """The IDs due at `until` or before, with their due times and in the order of these, `limit` at most."""
+        due: list[tuple[float, AssetId]] = []
         while self._entries and len(due) < limit and self._entries[0][0] <= until:
-            due.append(heappop(self._entries)[1])
+            due.append(heappop(self._entries))
         return due
 
     def count_due(self, now: float, limit: int) -> int:

@@ -122,13 +122,13 @@ class LocalQueue:
             now = self._clock.monotonic()
             next_due = self._heap.next_due
             if next_due is not None and next_due <= now:
-                return [self._lease(asset_id, now) for asset_id in self._heap.pop_due(now + ahead, limit)]
+                return [self._lease(asset_id, now, due) for due, asset_id in self._heap.pop_due(now + ahead, limit)]
             self._earlier.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if next_due is None else next_due - now):
                     await self._earlier.wait()
 
-    def _lease(self, asset_id: AssetId, now: float) -> Lease:
+    def _lease(self, asset_id: AssetId, now: float, due: float) -> Lease:
         pending = self._pending[asset_id]
         return Lease(
             pending.submission,
@@ -137,6 +137,7 @@ class LocalQueue:
             None if pending.ready_mono is None else now - pending.ready_mono,
             pending.completion,
             pending.progress,
+            now - due,
         )
 
     async def defer(self, lease: Lease, delay: float, progress: Progress) -> None:

@@ -8,8 +8,8 @@ own (`worker.api.retry`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -32,6 +32,19 @@ class Look(msgspec.Struct, frozen=True):
 
 Schedule = Callable[[Look], float]
 """Seconds from a look to the next one."""
+
+
+class Learner(Protocol):
+    """A schedule that learns from looks."""
+
+    def observe(self, look: Look, *, since: float, ended: Sequence[str] = ()) -> None:
+        """`look.waiting_on` still waited at `look.age`, and `ended` ended since the look before, at age `since`."""
+        ...
+
+    def looked_late(self, lateness: float) -> None:
+        """A look was made this many seconds after it was due: more are wanted than can be made, if that goes on."""
+        ...
+
 
 Uniform = Callable[[], float]
 """A random number in [0, 1): randomness comes in as an argument."""

@@ -26,6 +26,12 @@ JITTER: Final = 0.1
 which makes what is learned sharper than the intervals between looks."""
 FLOOR: Final = 0.5
 """The shortest delay, in seconds."""
+LATE: Final = 0.2
+"""Looks that are late by more than this part of the usual delay are scarce."""
+STRETCH: Final = 0.02
+USUAL: Final = 0.01
+"""The weight of one delay in the mean of those given lately."""
+MOST_SCARCITY: Final = 1000.0
 MAX_CLASSES: Final = 80
 """Classes with a life table of their own; later ones share one for their kind."""
 
@@ -94,6 +100,8 @@ class LearnedSchedule:
         self.scarcity = 1.0
         """Set it above 1 when looks are scarce (`optimum.scarcity`): the price rises with its square, which by Keller's
         rule stretches delays by it, and the looks go where ends are likely; the ceiling rises with it."""
+        self._usual_delay = initial
+        """The mean of the delays given lately, in seconds, the stretch included."""
         self._tables = learned.tables()
         self._starts = {tuple(key): count for key, count in learned.starts}
         self._news_by_step: dict[str, float] = {}
@@ -109,7 +117,9 @@ class LearnedSchedule:
             if look.attempt_number == 1:
                 self._start(key)
             delay = self.planned(key).plan.delay(look.age)
-        return delay * (1 + JITTER * (self._uniform() - 0.5))
+        delay *= 1 + JITTER * (self._uniform() - 0.5)
+        self._usual_delay += (delay - self._usual_delay) * USUAL
+        return delay
 
     def observe(self, look: Look, *, since: float, ended: Sequence[str] = ()) -> None:
         """Learns from a look: `look.waiting_on` still waited at `look.age`, and `ended` ended since the one before.
@@ -127,6 +137,20 @@ class LearnedSchedule:
         for name in self._admitted(classify(tuple(ended), look.file_type, look.method)):
             self._tables[name].ended(since, look.age, self._rates(name))
             self._news_by_step[name.step] = self._news_by_step.get(name.step, 0.0) + 1
+
+    def looked_late(self, lateness: float) -> None:
+        """Stretch or ease all delays a little, by how late a look was made.
+
+        Looks that are due longer than a part of the usual delay show that more are wanted than can be made. Stretched
+        delays allocate those that there are: where an end is likely more often than where it is not.
+
+        Args:
+            lateness: seconds from when the look was due to when it was made.
+        """
+        if lateness > LATE * self._usual_delay:
+            self.scarcity = min(self.scarcity * (1 + STRETCH), MOST_SCARCITY)
+        elif lateness < LATE / 2 * self._usual_delay:
+            self.scarcity = max(self.scarcity / (1 + STRETCH), 1.0)
 
     def urgency(self, look: Look) -> float:
         """The best rate of looks, per second, at a wait of this class and age: √(hazard / (2 · price))."""

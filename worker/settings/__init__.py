@@ -117,6 +117,9 @@ class Poll(Section):
     """Seconds from `ready` seen to `degraded`, for renditions that don't end."""
     not_found_grace: NotNegative = 60
     """Seconds from acceptance in which a 404 is no outcome yet: uploads race ahead of reads."""
+    looks: Annotated[Number, Field(gt=1)] | None = None
+    """For `adaptive`: how many looks an asset may cost on average. More looks, less lag. Not set: as many as
+    `exponential` would take, spent where they tell most."""
     batch: Literal["auto", "off"] = "auto"
     """`auto`: assets that are due together share list requests (50 for the price of one); `off`: single retrieves."""
 

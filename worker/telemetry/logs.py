@@ -15,7 +15,7 @@ from structlog.typing import EventDict, Processor
 
 MASK = "********"
 EVENT_NAME = re.compile(r"[a-z]+\.[a-z_]+")
-"""Our events' names are constants that programs read: there is no key in them. Other libraries' events are sentences."""
+"""Our events' names are constants that programs read, with no key in them; other libraries' events are sentences."""
 SHORT_SECRET = 12
 """A text shorter than this (a key for tests) is masked only where it stands alone, or it would eat into other words."""
 

@@ -278,3 +278,24 @@ def test_a_report_on_nothing_says_so() -> None:
 
 
 KEPT = to_bytes(teach(schedule(), log_normal(30, 0.4), 100).learned())
+
+
+def test_looks_that_come_late_stretch_all_delays_and_looks_in_time_ease_them_again():
+    schedule = LearnedSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
+    look = Look(attempt_number=5, age=20.0, file_type="video/mp4", method="direct")
+    usual = schedule(look)
+    for _ in range(400):
+        schedule.looked_late(60.0)
+        stretched = schedule(look)
+    assert stretched > 3 * usual
+    for _ in range(2000):
+        schedule.looked_late(0.0)
+    assert schedule.scarcity == 1
+    assert schedule(look) == pytest.approx(usual, rel=0.05)
+
+
+def test_a_little_lateness_changes_nothing():
+    schedule = LearnedSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
+    for _ in range(100):
+        schedule.looked_late(0.01)
+    assert schedule.scarcity == 1

@@ -31,6 +31,7 @@ DEFAULTS = {
     "poll.deadline": 14400,
     "poll.rendition_deadline": 3600,
     "poll.not_found_grace": 60,
+    "poll.looks": None,
     "poll.batch": "auto",
     "limits.requests_per_second": 10,
     "limits.concurrency": 20,
@@ -238,7 +239,7 @@ def test_the_example_file_is_good_and_shows_every_setting_with_its_default(tmp_p
     shown = tomllib.loads(re.sub(r"^# (\w+ = )", r"\1", text, flags=re.MULTILINE))
     found = {f"{section}.{name}": leaf for section, leaves in shown.items() for name, leaf in leaves.items()}
     assert sorted(found) == sorted(known_keys())
-    examples = {"api.key", "api.key_file", "queue.file", "state.dir", "log.format", "admin.port"}
+    examples = {"api.key", "poll.looks", "api.key_file", "queue.file", "state.dir", "log.format", "admin.port"}
     for path in set(found) - examples:
         assert found[path] == (["-"] if path == "events.sinks" else DEFAULTS[path]), path
 

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from tests.unit.queue.conformance import ManualClock
-from worker.api.errors import BadIdError, KeyRefusedError, NotFoundError, RateLimitedError, TransientError
+from worker.api.errors import (
+    BadIdError,
+    KeyRefusedError,
+    MalformedAnswerError,
+    NotFoundError,
+    RateLimitedError,
+    TransientError,
+)
 from worker.assets import Expectations, Missing, Outcome, Unanswered, asset_from
 from worker.clock import SystemClock
 from worker.lane import InlineLane
-from worker.poller import KEY_REFUSED_DELAY_SECONDS, Defer, Poller, Settle, conclude
+from worker.poller.conclude import Defer, Settle, conclude
+from worker.poller.loop import KEY_REFUSED_DELAY_SECONDS, Batching, Poller
 from worker.queue import Lease, Progress, Sighting
 from worker.queue.journal import Journal
 from worker.queue.local import LocalQueue
@@ -23,6 +33,7 @@ from worker.stopping import Stop
 from worker.submissions import Options, Submission
 
 ID = "6298d673f1090f1100476d4c"
+IDS = [f"{number:024x}" for number in range(1, 4)]
 NOW = 1_795_442_400.0
 
 
@@ -124,6 +135,9 @@ class ScriptedApi:
         self.script = list(script)
         self.asked = 0
 
+    async def uncrowded(self):
+        pass
+
     async def retrieve(self, asset_id):
         self.asked += 1
         step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
@@ -132,7 +146,7 @@ class ScriptedApi:
         return asset_from({"_id": asset_id, **step})
 
 
-async def poll(api, *, ids=(ID,), expectations=None, strict=False, seconds=3600.0):
+async def poll(api, *, ids=(ID,), expectations=None, strict=False, seconds=3600.0, schedule=None, **options):
     """Run a poller over a queue in memory until all is settled, moving the clock from due time to due time."""
     clock = ManualClock()
     queue = LocalQueue(
@@ -147,12 +161,14 @@ async def poll(api, *, ids=(ID,), expectations=None, strict=False, seconds=3600.
     poller = Poller(
         queue,
         api,
-        schedule=from_tenacity(exponential(initial=2, multiplier=1.5, maximum=30, uniform=random.Random(1).random)),
+        schedule=schedule
+        or from_tenacity(exponential(initial=2, multiplier=1.5, maximum=30, uniform=random.Random(1).random)),
         expectations=expectations or Expectations(),
         clock=clock,
         source="s",
         looks_at_once=4,
         strict_deadlines=strict,
+        **{"uniform": lambda: 1.0} | options,
     )
     submissions = [Submission(asset_id, "stdin", 1) for asset_id in ids]
     await queue.put(submissions, events=[], intake="i", position=None)
@@ -228,18 +244,22 @@ async def test_no_answer_at_all_ends_after_two_deadlines():
 
 
 async def test_a_strict_deadline_ends_a_look_that_hangs(monkeypatch):
-    monkeypatch.setattr("worker.poller.LAST_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("worker.poller.loop.LAST_LOOK_SECONDS", 0.0)
 
-    class Hanging:
+    class Hanging(ScriptedApi):
         async def retrieve(self, asset_id):
             await asyncio.sleep(3600)
 
+        async def list_assets(self, asset_ids):
+            await asyncio.sleep(3600)
+
     expectations = Expectations(deadline=0.05, unanswered_factor=1.0)
-    events, _, _ = await asyncio.wait_for(_poll_in_real_time(Hanging(), expectations), 10)
-    assert events[0]["data"]["outcome"] == "timed_out"
+    for ids in ([ID], IDS):
+        events, _, _ = await asyncio.wait_for(_poll_in_real_time(Hanging(), expectations, ids), 10)
+        assert [event["data"]["outcome"] for event in events] == ["timed_out"] * len(ids)
 
 
-async def _poll_in_real_time(api, expectations):
+async def _poll_in_real_time(api, expectations, ids):
     clock = SystemClock()
     queue = LocalQueue(
         Journal(None), InlineLane(), clock, sinks=("stdout",), dedupe_window=60, max_pending=9, first_looks=lambda n: []
@@ -252,12 +272,160 @@ async def _poll_in_real_time(api, expectations):
         clock=clock,
         source="s",
         looks_at_once=2,
+        batching=Batching(),
         strict_deadlines=True,
     )
-    await queue.put([Submission(ID, "stdin", 1)], events=[], intake="i", position=None)
+    await queue.put([Submission(each, "stdin", 1) for each in ids], events=[], intake="i", position=None)
     stop = Stop()
     running = asyncio.ensure_future(poller.run(stop))
     await queue.idle()
     stop.set("test")
     await running
     return [msgspec.json.decode(stored.body) for stored in await queue.outbox.read("stdout", 9)], poller, queue
+
+
+class Shelf:
+    """An API with lists: assets by ID, each with the statuses that it goes through, look by look."""
+
+    def __init__(self, ways, *, listed=None, list_errors=()):
+        self.ways = {asset_id: list(way) for asset_id, way in ways.items()}
+        self.listed = listed or (lambda asset_id, told: told)
+        self.list_errors = iter(list_errors)
+        self.retrieved = []
+        self.lists = []
+
+    async def uncrowded(self):
+        pass
+
+    def _now(self, asset_id):
+        way = self.ways[asset_id]
+        return way.pop(0) if len(way) > 1 else way[0]
+
+    async def retrieve(self, asset_id):
+        self.retrieved.append(asset_id)
+        told = self._now(asset_id)
+        if told is None:
+            raise NotFoundError("404")
+        return asset_from({"_id": asset_id, **told})
+
+    async def list_assets(self, asset_ids):
+        self.lists.append(list(asset_ids))
+        if error := next(self.list_errors, None):
+            raise error
+        told = {asset_id: self.listed(asset_id, self._now(asset_id)) for asset_id in asset_ids}
+        return {asset_id: asset_from({"_id": asset_id, **each}) for asset_id, each in told.items() if each}
+
+
+def outcomes(events):
+    return {event["subject"]: event["data"]["outcome"] for event in events}
+
+
+async def test_assets_due_together_share_a_list_and_only_what_is_done_is_retrieved():
+    api = Shelf({asset_id: [PROCESSING, PROCESSING, READY] for asset_id in IDS})
+    events, poller, _ = await poll(api, ids=IDS, batching=Batching())
+    assert outcomes(events) == dict.fromkeys(IDS, "ready")
+    assert sorted(api.retrieved) == sorted(IDS)
+    assert len(api.lists) < 9
+    assert [event["data"]["polls"] for event in events] == [4, 4, 4]
+    assert poller.looks == 12
+
+
+async def test_one_that_is_due_alone_is_retrieved():
+    api = Shelf({ID: [PROCESSING, READY]})
+    await poll(api, batching=Batching())
+    assert (api.lists, api.retrieved) == ([], [ID, ID])
+
+
+async def test_an_asset_that_a_list_leaves_out_is_confirmed_before_anything_is_made_of_it():
+    api = Shelf({each: [READY] for each in IDS}, listed=lambda asset_id, told: None if asset_id == IDS[0] else told)
+    events, _, _ = await poll(api, ids=IDS, batching=Batching())
+    assert outcomes(events) == dict.fromkeys(IDS, "ready")
+
+
+async def test_an_asset_that_is_not_there_is_not_found_by_a_retrieve():
+    api = Shelf({IDS[0]: [None], IDS[1]: [None]})
+    events, _, _ = await poll(api, ids=IDS[:2], batching=Batching(), schedule=SCHEDULE)
+    assert outcomes(events) == dict.fromkeys(IDS[:2], "not_found")
+    # Once when the list first left it out, and once when the grace was over: not at each look.
+    assert len(api.retrieved) == 4
+
+
+async def test_what_a_list_shows_done_and_a_retrieve_does_not_goes_on_waiting():
+    api = Shelf({each: [PROCESSING] * 9 + [READY] for each in IDS}, listed=lambda _, told: READY if told else None)
+    events, _, _ = await poll(api, ids=IDS, batching=Batching())
+    assert outcomes(events) == dict.fromkeys(IDS, "ready")
+    assert all(event["data"]["asset"]["status"] == "ready" for event in events)
+
+
+async def test_a_state_older_than_one_seen_before_is_not_believed():
+    """A cache behind the list: renditions that had ended don't begin again."""
+    fresh = {"status": "ready", "hls": {"status": "processing"}, "thumbnail": {"status": "ready"}}
+    done = {"status": "ready", "hls": {"status": "ready"}, "thumbnail": {"status": "ready"}}
+    api = Shelf({each: [fresh, fresh, done] for each in IDS[:2]}, listed=lambda _, told: told and PROCESSING)
+    with capture_logs() as logs:
+        events, _, _ = await poll(api, ids=IDS[:2], batching=Batching(), uniform=lambda: 0.0)
+    assert outcomes(events) == dict.fromkeys(IDS[:2], "ready")
+    assert not [log for log in logs if log["event"] == "asset.changed" and log["from"] == "ready"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [NotFoundError("404"), BadIdError("400"), MalformedAnswerError("no list")],
+    ids=["no such endpoint", "refused", "malformed"],
+)
+async def test_where_there_are_no_lists_it_retrieves_and_says_so_once(error):
+    api = Shelf({each: [PROCESSING] * 6 + [READY] for each in IDS}, list_errors=itertools.repeat(error))
+    with capture_logs() as logs:
+        events, _, _ = await poll(api, ids=IDS, batching=Batching())
+    assert outcomes(events) == dict.fromkeys(IDS, "ready")
+    assert len(api.lists) == 1 + (len(api.lists) > 1)
+    assert [log["event"] for log in logs if log["event"].startswith("api.list")] == ["api.list_doubted"]
+
+
+async def test_lists_that_leave_out_what_is_there_are_given_up_and_tried_again_later():
+    api = Shelf({each: [PROCESSING] * 40 + [READY] for each in IDS}, listed=lambda *_: None)
+    with capture_logs() as logs:
+        events, _, _ = await poll(api, ids=IDS, batching=Batching())
+    assert outcomes(events) == dict.fromkeys(IDS, "ready")
+    assert 3 <= len(api.lists) < 20
+    assert [log["event"] for log in logs if log["event"].startswith("api.list")] == ["api.list_doubted"]
+
+
+@pytest.mark.parametrize("error", [TransientError("503"), KeyRefusedError("401"), RateLimitedError("429", 5.0)])
+async def test_trouble_with_a_list_makes_no_outcome(error):
+    api = Shelf({each: [READY] for each in IDS}, list_errors=[error, error])
+    events, _, _ = await poll(api, ids=IDS, batching=Batching(), schedule=SCHEDULE)
+    assert outcomes(events) == dict.fromkeys(IDS, "ready")
+    assert len(api.lists) == 3
+
+
+async def test_an_id_of_another_form_spoils_no_list():
+    odd = "my-asset"
+    api = Shelf({odd: [PROCESSING, READY], **{each: [PROCESSING, READY] for each in IDS}})
+    await poll(api, ids=[odd, *IDS], batching=Batching())
+    assert odd not in api.lists[0]
+    assert api.retrieved[0] == odd
+
+
+async def test_the_schedule_is_taught_what_looks_showed():
+    class Notes:
+        def __init__(self):
+            self.seen = []
+
+        def observe(self, look, *, since, ended=()):
+            self.seen.append((look.phase, round(since, 3), round(look.age, 3), look.waiting_on, ended))
+
+        def looked_late(self, lateness):
+            assert lateness <= 0.001
+
+    notes = Notes()
+    hls = {"status": "ready", "hls": {"status": "processing"}}
+    api = Shelf({ID: [PROCESSING, PROCESSING, hls, hls, {"status": "ready", "hls": {"status": "ready"}}]})
+    await poll(api, learner=notes, schedule=SCHEDULE)
+    assert notes.seen == [
+        ("asset", 0, 0, ("asset",), ()),
+        ("asset", 0, 2, ("asset",), ()),
+        ("asset", 2, 5, (), ("asset",)),
+        ("renditions", 0, 2, ("hls",), ()),
+        ("renditions", 2, 5, (), ("hls",)),
+    ]

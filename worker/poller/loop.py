@@ -1,0 +1,322 @@
+"""The loop: take what is due, look, assess, defer or settle.
+
+Assets that are due together share list requests. What a list shows is a hint (`is_hint_enough`): what would settle an
+asset, or contradicts what was seen before, is confirmed by one retrieve, from which the event is made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from worker.api.errors import ApiError, BadIdError, KeyRefusedError, MalformedAnswerError, NotFoundError, TransientError
+from worker.api.retry import told_wait
+from worker.assets import Asset, AssetId, Expectations, Missing, Sight, Unanswered, is_usual
+from worker.clock import Clock
+from worker.poller.conclude import Defer, Settle, conclude, is_hint_enough, is_older, lessons, sighting_of
+from worker.poller.trust import Doubted, Trust, Trusted
+from worker.queue import Lease, Progress, Queue
+from worker.schedule import Learner, Schedule
+from worker.stopping import Stop
+from worker.submissions import expectations_for
+
+_log = structlog.get_logger()
+
+KEY_REFUSED_DELAY_SECONDS = 1.0
+LAST_LOOK_SECONDS = 1.0
+"""Even a strict deadline leaves its last look the time for an answer: that decides better than the clock."""
+TOO_LATE = "the deadline came before the answer"
+AUDIT_SHARE = 0.05
+"""How many lists have one of the hints checked that would be acted on unchecked: a list that is always late shows
+nothing else that could be contradicted."""
+KNOWN_STATUSES = frozenset({"processing", "ready", "failed"})
+KNOWN_RENDITION_STATUSES = frozenset({"pending", "processing", "ready", "error"})
+
+
+class Api(Protocol):
+    """What the poller asks of the assets API."""
+
+    async def uncrowded(self) -> None:
+        """Return when a request would not have to wait behind others."""
+        ...
+
+    async def retrieve(self, asset_id: AssetId) -> Asset:
+        """The asset, as the API tells it now.
+
+        Raises:
+            ApiError: it could not be had.
+        """
+        ...
+
+    async def list_assets(self, asset_ids: Sequence[AssetId]) -> dict[AssetId, Asset]:
+        """Those of the assets that a list shows.
+
+        Raises:
+            ApiError: it could not be had.
+        """
+        ...
+
+
+class Batching(msgspec.Struct, frozen=True):
+    """How looks are shared."""
+
+    limit: int = 50
+    """Assets in one list request."""
+    ahead: float = 1.0
+    """Assets due within so many seconds ride along when a request goes out anyway."""
+
+
+class Poller:
+    """Empties a queue into its outbox."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        api: Api,
+        *,
+        schedule: Schedule,
+        expectations: Expectations,
+        clock: Clock,
+        source: str,
+        looks_at_once: int,
+        batching: Batching | None = None,
+        learner: Learner | None = None,
+        strict_deadlines: bool = False,
+        uniform: Callable[[], float] = random.random,
+    ) -> None:
+        """`source` is the events' CloudEvents source; without `batching`, each look is a retrieve.
+
+        With `strict_deadlines` a look ends with its asset's deadline, answered or not. Without, it waits for its turn
+        and its answer, so that an asset past its deadline is settled by what the API says.
+        """
+        self._queue = queue
+        self._api = api
+        self._schedule = schedule
+        self._expectations = expectations
+        self._clock = clock
+        self._source = source
+        self._slots = asyncio.Semaphore(looks_at_once)
+        self._batching = batching
+        self._learner = learner
+        self._strict = strict_deadlines
+        self._uniform = uniform
+        self._trust = Trust()
+        self._unknown: set[str] = set()
+        self.looks = 0
+        """Looks answered so far."""
+        self.completions: Counter[str] = Counter()
+        """Settled so far, by outcome."""
+
+    async def run(self, stop: Stop) -> None:
+        """Look at what is due until the stop; then finish the looks that are under way."""
+        async with asyncio.TaskGroup() as looks:
+            taking = looks.create_task(self._take(looks, stop))
+            await stop.wait()
+            # Nothing is lost by this: `take` gives leases without a pause between having and returning them.
+            taking.cancel()
+
+    async def _take(self, looks: asyncio.TaskGroup, stop: Stop) -> None:
+        while True:
+            await self._slots.acquire()
+            # What is most due is known best when the request can go out, so nothing is taken before.
+            await self._api.uncrowded()
+            batching = self._batching if self._trust.is_usable(self._clock.monotonic()) else None
+            if batching is None:
+                leases = await self._queue.take(1)
+            else:
+                leases = await self._queue.take(batching.limit, ahead=batching.ahead)
+            self._note_lateness(leases)
+            shared = [lease for lease in leases if _may_share(lease)]
+            alone = [lease for lease in leases if not _may_share(lease)]
+            if len(shared) == 1:
+                alone += shared
+            elif shared:
+                looks.create_task(self._look_at_all(shared, looks, stop))
+            else:
+                self._slots.release()
+            for number, lease in enumerate(alone):
+                if number or len(shared) > 1:
+                    await self._slots.acquire()
+                looks.create_task(self._look_at(lease, stop))
+
+    async def _look_at(self, lease: Lease, stop: Stop) -> None:
+        """Retrieve one asset; a slot is held, and given back."""
+        try:
+            await self._retrieve(lease, stop)
+        finally:
+            self._slots.release()
+
+    async def _look_at_all(self, leases: list[Lease], looks: asyncio.TaskGroup, stop: Stop) -> None:
+        """List several assets; a slot is held, and given back."""
+        taken = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(min(filter(None, map(self._time_left, leases)), default=None)):
+                shown = await self._api.list_assets([lease.submission.asset_id for lease in leases])
+        except TimeoutError:
+            for lease in leases:
+                await self._act(lease, Unanswered(TOO_LATE), taken)
+            return
+        except KeyRefusedError:
+            await self._put_back(leases)
+            return
+        except TransientError as error:
+            if isinstance(error, MalformedAnswerError):
+                self._tell(self._trust.refused(self._clock.monotonic(), str(error)))
+            if not stop.is_set():
+                for lease in leases:
+                    await self._act(lease, Unanswered(str(error), told_wait(error)), taken)
+            return
+        except ApiError as error:
+            self._tell(self._trust.refused(self._clock.monotonic(), str(error)))
+            shown = None
+        finally:
+            self._slots.release()
+        audited = self._uniform() < AUDIT_SHARE
+        for lease in leases:
+            hint: Sight | None = None
+            if shown is not None:
+                hint = shown.get(lease.submission.asset_id) or Missing()
+                if not audited and await self._act(lease, hint, taken, is_hint=True):
+                    continue
+                audited = False
+            looks.create_task(self._confirm(lease, hint, stop))
+
+    async def _confirm(self, lease: Lease, hint: Sight | None, stop: Stop) -> None:
+        """Retrieve what a list has shown; `hint` None: it has shown nothing at all."""
+        if hint is not None:
+            # The look at the list counts, though nothing is concluded from it.
+            polls = lease.progress.polls + 1
+            lease = msgspec.structs.replace(lease, progress=msgspec.structs.replace(lease.progress, polls=polls))
+            self.looks += 1
+        async with self._slots:
+            sight = await self._retrieve(lease, stop)
+        if hint is None or sight is None or isinstance(sight, Unanswered):
+            return
+        self._tell(self._trust.checked(self._clock.monotonic(), agreed=_agree(hint, sight)))
+
+    async def _retrieve(self, lease: Lease, stop: Stop) -> Sight | None:
+        """Look at one asset and act on it; what was seen, or None when it was no look."""
+        taken = self._clock.monotonic()
+        try:
+            sight = await self._see(lease)
+        except KeyRefusedError:
+            await self._put_back([lease])
+            return None
+        # A look cut short by the stop is none: the asset stays pending, and the next start looks again.
+        if isinstance(sight, Unanswered) and stop.is_set():
+            return None
+        await self._act(lease, sight, taken)
+        return sight
+
+    async def _see(self, lease: Lease) -> Sight:
+        try:
+            async with asyncio.timeout(self._time_left(lease)):
+                return await self._api.retrieve(lease.submission.asset_id)
+        except NotFoundError:
+            return Missing()
+        except BadIdError as error:
+            return Missing(refused=str(error))
+        except TimeoutError:
+            return Unanswered(TOO_LATE)
+        except KeyRefusedError:
+            raise
+        except ApiError as error:
+            return Unanswered(str(error), told_wait(error))
+
+    def _time_left(self, lease: Lease) -> float | None:
+        """Seconds for a look; None: as long as it takes."""
+        if not self._strict:
+            return None
+        expectations = expectations_for(lease.submission.options, self._expectations)
+        return max(expectations.deadline - lease.age, LAST_LOOK_SECONDS)
+
+    async def _put_back(self, leases: list[Lease]) -> None:
+        """No look: the key is at fault, and the gate holds all requests until it works again."""
+        for lease in leases:
+            await self._queue.defer(lease, KEY_REFUSED_DELAY_SECONDS, lease.progress)
+
+    async def _act(self, lease: Lease, sight: Sight, taken: float, *, is_hint: bool = False) -> bool:
+        """Do what follows from a look; whether anything does: a hint may not be enough."""
+        held = self._clock.monotonic() - taken
+        next_step = conclude(
+            lease,
+            sight,
+            held=held,
+            expectations=self._expectations,
+            schedule=self._schedule,
+            now=self._clock.now(),
+            source=self._source,
+        )
+        if is_hint and not is_hint_enough(lease, sight, next_step):
+            return False
+        self.looks += 1
+        self._log_changes(lease, next_step.progress)
+        if self._learner is not None:
+            for lesson in lessons(lease, sight, held=held):
+                self._learner.observe(lesson.look, since=lesson.since, ended=lesson.ended)
+        match next_step:
+            case Defer(delay=delay, progress=progress):
+                await self._queue.defer(lease, delay, progress)
+            case Settle(verdict=verdict, event=event, progress=progress):
+                await self._queue.settle(lease, event)
+                self.completions[verdict.outcome] += 1
+                _log.info(
+                    "asset.completed",
+                    asset_id=lease.submission.asset_id,
+                    outcome=verdict.outcome.value,
+                    reason=verdict.reason,
+                    elapsed=round(lease.age + held, 3),
+                    polls=progress.polls,
+                )
+        return True
+
+    def _note_lateness(self, leases: list[Lease]) -> None:
+        if self._learner is not None and leases and leases[0].progress.polls:
+            self._learner.looked_late(leases[0].late)
+
+    @staticmethod
+    def _tell(change: Doubted | Trusted | None) -> None:
+        match change:
+            case Doubted(why, seconds):
+                _log.warning("api.list_doubted", why=why, seconds=seconds)
+            case Trusted():
+                _log.info("api.list_trusted")
+            case None:
+                pass
+
+    def _log_changes(self, lease: Lease, progress: Progress) -> None:
+        before, after = lease.progress.sighting, progress.sighting
+        if after is None or after == before:
+            return
+        asset_id = lease.submission.asset_id
+        for what, known in (
+            ("status", KNOWN_STATUSES | {"missing"}),
+            ("hls", KNOWN_RENDITION_STATUSES),
+            ("thumbnail", KNOWN_RENDITION_STATUSES),
+        ):
+            old, new = before and getattr(before, what), getattr(after, what)
+            if old != new:
+                _log.info("asset.changed", **{"asset_id": asset_id, "what": what, "from": old, "to": new})
+            if new is not None and new not in known and (value := f"{what}={new}") not in self._unknown:
+                self._unknown.add(value)
+                _log.warning("api.unknown_status", asset_id=asset_id, what=what, value=new)
+
+
+def _may_share(lease: Lease) -> bool:
+    """Whether its ID may stand in a list: one that the API takes for none would spoil it for the others."""
+    sighting = lease.progress.sighting
+    return is_usual(lease.submission.asset_id) or (sighting is not None and sighting.status != "missing")
+
+
+def _agree(hint: Sight, sight: Sight) -> bool:
+    """Whether a retrieve has shown what a list had: not less, and not what it must have seen, too."""
+    if isinstance(hint, Missing) or isinstance(sight, Missing):
+        return isinstance(hint, Missing) and isinstance(sight, Missing)
+    listed, retrieved = sighting_of(hint, None), sighting_of(sight, None)
+    return not is_older(retrieved, listed) and not is_older(listed, retrieved)
