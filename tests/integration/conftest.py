@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from tests.integration.processes import Worker
 from worker.simulator.server import Options, Simulator
@@ -21,6 +22,23 @@ async def serve() -> AsyncIterator[Serve]:
 
         async def start(**options) -> Simulator:
             return await stack.enter_async_context(Simulator(Options(**options)))
+
+        yield start
+
+
+@pytest.fixture
+async def aiohttp_server_of() -> AsyncIterator[Callable[..., Awaitable[str]]]:
+    """Serves routes of the test's own, for what the simulator doesn't do: `base_url = await aiohttp_server_of(…)`."""
+    async with AsyncExitStack() as stack:
+
+        async def start(*routes: web.RouteDef) -> str:
+            app = web.Application()
+            app.add_routes(routes)
+            runner = web.AppRunner(app, access_log=None)
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            return f"http://127.0.0.1:{runner.addresses[0][1]}/v1.3"
 
         yield start
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from aiohttp import web
+
 from tests.integration.processes import eventually
 from worker.simulator.lifecycles import KINDS, Lifecycle, Odds, draw
 
@@ -59,3 +61,19 @@ async def test_what_was_learned_survives_a_restart_and_is_shown(serve, worker):
     await again.until("worker.started")
     await eventually(lambda: bool(again.logs("schedule.unreadable")))
     assert (worker.state / "schedule.unreadable").read_bytes() == b"\0garbage"
+
+
+async def test_where_there_is_no_list_endpoint_retrieves_do_the_job(worker, aiohttp_server_of):
+    """A gateway in front answers the list with an error of its own, in HTML, and knows retrieves only."""
+
+    async def retrieve(request):
+        return web.json_response({"_id": request.match_info["id"], "status": "ready"})
+
+    base_url = await aiohttp_server_of(web.get("/v1.3/assets/{id}", retrieve))
+    ids = [f"{number:024x}" for number in range(200)]
+    worker.submit(*ids)
+    run = worker.run("--once", base_url=base_url)
+    assert await run.end() == 0
+    assert sorted(event["subject"] for event in worker.events()) == ids
+    assert len(run.logs("api.list_doubted")) == 1
+    assert run.logs("api.unavailable") == []

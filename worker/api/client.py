@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from worker.api.errors import (
     ApiError,
     BadIdError,
     KeyRefusedError,
+    ListRefusedError,
     MalformedAnswerError,
     NotFoundError,
     RateLimitedError,
@@ -28,10 +29,15 @@ from worker.assets import Asset, AssetId, MalformedAssetError, asset_from
 LIST_LIMIT: Final = 50
 """Assets that one list request can tell of (`page_limit`'s maximum)."""
 
+LIST_ATTEMPTS: Final = 2
+"""A list that fails has a retrieve try instead, which has more."""
+
 ASSET_BYTES_LIMIT: Final = 1 << 20
 LIST_BYTES_LIMIT: Final = 16 << 20
 ERROR_BYTES_LIMIT: Final = 64 << 10
 """An answer larger than any that the API gives is cut off: it can't fill the memory."""
+
+ErrorOf = Callable[[aiohttp.ClientResponse, bytes, float | None], ApiError]
 
 _decode = msgspec.json.Decoder().decode
 
@@ -83,7 +89,7 @@ class AssetsApi:
         url = self._assets / asset_id
 
         async def attempt() -> Asset:
-            asset = _asset(await self._get(url, ASSET_BYTES_LIMIT))
+            asset = _asset(await self._get(url, ASSET_BYTES_LIMIT, error_of=_error))
             if asset.id.lower() != asset_id.lower():
                 raise MalformedAnswerError("the answer is about another asset")
             return asset
@@ -105,7 +111,7 @@ class AssetsApi:
         wanted = {asset_id.lower(): asset_id for asset_id in asset_ids}
 
         async def attempt() -> dict[AssetId, Asset]:
-            answer = await self._get(url, LIST_BYTES_LIMIT)
+            answer = await self._get(url, LIST_BYTES_LIMIT, error_of=_list_error)
             if not isinstance(answer, dict) or not isinstance(answer.get("data"), list):
                 raise MalformedAnswerError("the answer is not a list of assets")
             found = {}
@@ -118,9 +124,9 @@ class AssetsApi:
                     found[asset_id] = asset
             return found
 
-        return await self._retries.run(attempt, assets=len(asset_ids))
+        return await self._retries.run(attempt, attempts=LIST_ATTEMPTS, assets=len(asset_ids))
 
-    async def _get(self, url: URL, limit: int) -> Any:
+    async def _get(self, url: URL, limit: int, *, error_of: ErrorOf) -> Any:
         """One attempt, through the gate: the decoded JSON of a 200."""
         async with self._gate.passing() as passage:
             try:
@@ -135,7 +141,7 @@ class AssetsApi:
                 raise TransientError(f"the request failed: {type(error).__name__}: {error}") from error
             if response.status == 200:
                 return _json(body)
-            raise _error(response, body, passage.told_wait)
+            raise error_of(response, body, passage.told_wait)
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
@@ -180,6 +186,13 @@ def _error(response: aiohttp.ClientResponse, body: bytes, told_wait: float | Non
             return TransientError(f"{text}: a redirect, which is not followed with the key: check api.base_url")
         case _:
             return TransientError(text)
+
+
+def _list_error(response: aiohttp.ClientResponse, body: bytes, told_wait: float | None) -> ApiError:
+    """As `_error`, but a 4xx that is about the request, whoever gives it, means that such lists are not to be had."""
+    if 400 <= response.status < 500 and response.status not in {401, 403, 408, 429}:
+        return ListRefusedError(str(_error(response, body, told_wait)))
+    return _error(response, body, told_wait)
 
 
 def _told_error(body: bytes) -> _ErrorBody:

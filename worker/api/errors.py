@@ -35,5 +35,9 @@ class KeyRefusedError(ApiError):
     """401 or 403: the key is wrong, expired or not entitled. No asset is at fault."""
 
 
+class ListRefusedError(ApiError):
+    """Any other 4xx to a list: there is no such endpoint, or it doesn't take such a query. Retrieves may well work."""
+
+
 class BadIdError(ApiError):
     """400: the server takes this for no asset ID; to ask again is no use."""

@@ -10,7 +10,14 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import structlog
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_any,
+    wait_random_exponential,
+)
 from tenacity.wait import wait_base
 
 from worker.api.errors import RateLimitedError, TransientError
@@ -56,13 +63,12 @@ class Retries:
         self._stop = stop
         # Shared: strategies keep nothing. The AsyncRetrying does, and is made for each call (see `_again`).
         self._wait = wait_told(wait_random_exponential(multiplier=BACKOFF_SECONDS, max=BACKOFF_MAX_SECONDS))
-        self._stop_retrying = stop_after_attempt(ATTEMPTS)
         self._retry = retry_if_exception(_is_worth_another_attempt)
         self.count = 0
         """Attempts made again so far."""
 
-    async def run(self, attempt: Callable[[], Awaitable[T]], **about: str | int) -> T:
-        """What `attempt` returns, tried again while that is worth it; `about` goes into the log.
+    async def run(self, attempt: Callable[[], Awaitable[T]], *, attempts: int = ATTEMPTS, **about: str | int) -> T:
+        """What `attempt` returns, tried again while that is worth it, `attempts` in all; `about` goes into the log.
 
         Raises:
             ApiError: the last attempt's.
@@ -70,10 +76,10 @@ class Retries:
         try:
             return await attempt()
         except TransientError as error:
-            return await self._again(attempt, error, about)
+            return await self._again(attempt, error, attempts, about)
 
     async def _again(
-        self, attempt: Callable[[], Awaitable[T]], first: TransientError, about: dict[str, str | int]
+        self, attempt: Callable[[], Awaitable[T]], first: TransientError, attempts: int, about: dict[str, str | int]
     ) -> T:
         # tenacity costs tens of microseconds a call, so it is asked only when an attempt has failed: it is shown that
         # failure as its first attempt. One AsyncRetrying shared by concurrent calls loses attempts.
@@ -92,7 +98,7 @@ class Retries:
 
         retrying = AsyncRetrying(
             wait=self._wait,
-            stop=lambda state: self._stop.is_set() or self._stop_retrying(state),
+            stop=stop_any(stop_after_attempt(attempts), lambda _: self._stop.is_set()),
             retry=self._retry,
             sleep=self._stop.sleep,
             before_sleep=log_retry,

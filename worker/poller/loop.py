@@ -15,7 +15,15 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from worker.api.errors import ApiError, BadIdError, KeyRefusedError, MalformedAnswerError, NotFoundError, TransientError
+from worker.api.errors import (
+    ApiError,
+    BadIdError,
+    KeyRefusedError,
+    MalformedAnswerError,
+    NotFoundError,
+    RateLimitedError,
+    TransientError,
+)
 from worker.api.retry import told_wait
 from worker.assets import Asset, AssetId, Expectations, Missing, Sight, Unanswered, is_usual
 from worker.clock import Clock
@@ -165,12 +173,14 @@ class Poller:
         except KeyRefusedError:
             await self._put_back(leases)
             return
+        except RateLimitedError as error:
+            await self._put_off(leases, error, taken)
+            return
         except TransientError as error:
-            if isinstance(error, MalformedAnswerError):
-                self._tell(self._trust.refused(self._clock.monotonic(), str(error)))
+            first, *rest = leases
+            looks.create_task(self._find_fault(first, error, stop))
             if not stop.is_set():
-                for lease in leases:
-                    await self._act(lease, Unanswered(str(error), told_wait(error)), taken)
+                await self._put_off(rest, error, taken)
             return
         except ApiError as error:
             self._tell(self._trust.refused(self._clock.monotonic(), str(error)))
@@ -186,6 +196,16 @@ class Poller:
                     continue
                 audited = False
             looks.create_task(self._confirm(lease, hint, stop))
+
+    async def _find_fault(self, lease: Lease, failure: TransientError, stop: Stop) -> None:
+        """Retrieve one of the assets of a list that failed: when that works, it is not the API that is away."""
+        async with self._slots:
+            sight = await self._retrieve(lease, stop)
+        if isinstance(sight, Asset | Missing):
+            now = self._clock.monotonic()
+            malformed = isinstance(failure, MalformedAnswerError)
+            change = self._trust.refused(now, str(failure)) if malformed else self._trust.checked(now, agreed=False)
+            self._tell(change)
 
     async def _confirm(self, lease: Lease, hint: Sight | None, stop: Stop) -> None:
         """Retrieve what a list has shown; `hint` None: it has shown nothing at all."""
@@ -235,6 +255,11 @@ class Poller:
             return None
         expectations = expectations_for(lease.submission.options, self._expectations)
         return max(expectations.deadline - lease.age, LAST_LOOK_SECONDS)
+
+    async def _put_off(self, leases: list[Lease], error: TransientError, taken: float) -> None:
+        """No answer about them could be had."""
+        for lease in leases:
+            await self._act(lease, Unanswered(str(error), told_wait(error)), taken)
 
     async def _put_back(self, leases: list[Lease]) -> None:
         """No look: the key is at fault, and the gate holds all requests until it works again."""

@@ -57,7 +57,9 @@ class Trust:
         contradictions = self._checks.count(False)
         if contradictions < CONTRADICTIONS_TO_DOUBT or contradictions < SHARE_TO_DOUBT * len(self._checks):
             return None
-        return self._turn_off(now, f"{contradictions} of {len(self._checks)} of its hints were wrong")
+        return self._turn_off(
+            now, f"{contradictions} of {len(self._checks)} lists or hints that were checked were wrong"
+        )
 
     def refused(self, now: float, why: str) -> Doubted | None:
         """The endpoint doesn't answer as a list does."""

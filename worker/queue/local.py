@@ -62,8 +62,7 @@ class LocalQueue:
 
     def _take_up(self, journal: Journal, first_looks: Callable[[int], list[float]]) -> None:
         now, mono = self._clock.now(), self._clock.monotonic()
-        kept = journal.pending()
-        for pending in kept:
+        for pending in journal.pending():
             progress = pending.progress or NOT_LOOKED_AT
             self._pending[pending.submission.asset_id] = Pending(
                 pending.submission,
@@ -73,10 +72,8 @@ class LocalQueue:
                 progress,
                 None if progress.ready_at is None else mono - max(0.0, now - progress.ready_at),
             )
-        delays = first_looks(len(kept)) if kept else []
-        self._heap.push_all(
-            [(mono + delay, pending.submission.asset_id) for pending, delay in zip(kept, delays, strict=True)]
-        )
+        delays = first_looks(len(self._pending)) if self._pending else []
+        self._heap.push_all([(mono + delay, asset_id) for asset_id, delay in zip(self._pending, delays, strict=True)])
 
     async def room(self) -> int:
         while len(self._pending) >= self._max_pending:

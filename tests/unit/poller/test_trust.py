@@ -19,7 +19,7 @@ def test_many_contradictions_turn_lists_off_and_it_is_told_once():
     it = Trust()
     changes = [it.checked(0.0, agreed=False) for _ in range(10)]
     [doubted] = [change for change in changes if change]
-    assert doubted == Doubted("4 of 4 of its hints were wrong", FIRST_PAUSE_SECONDS)
+    assert doubted == Doubted("4 of 4 lists or hints that were checked were wrong", FIRST_PAUSE_SECONDS)
     assert not it.is_usable(FIRST_PAUSE_SECONDS - 1)
     assert it.is_usable(FIRST_PAUSE_SECONDS)
 
