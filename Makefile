@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check unit integration format lock clean
+.PHONY: help setup demo test check unit integration bench format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,12 @@ unit: $(STAMP) ## the pure core, the client, the parts one by one
 integration: $(STAMP) ## real processes, files, sockets and servers
 	$(BIN)/pytest -n auto tests/integration
 
+bench: $(STAMP) ## what polling costs and how late it is, side by side with the usual ways (some minutes)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	$(BIN)/python -m tests.bench.costs
+	$(BIN)/python -m tests.bench.lag
+	$(BIN)/python -m tests.bench.plots
+
 format: $(STAMP) ## rewrite the files the way the checks want them
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -48,6 +54,8 @@ lock: ## renew the lock files from pyproject.toml
 		--no-header --extra fast pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --extra fast --group dev pyproject.toml -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --group bench --constraint requirements-dev.lock -o requirements-bench.lock
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -17,7 +17,6 @@ from tests.bench.workloads import FEATURES, MIXED, Told, Workload
 from tests.unit.schedule.exact import watch
 from worker.schedule import Look
 from worker.schedule.learned import LearnedSchedule
-from worker.schedule.optimum import scarcity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,31 +72,25 @@ def round_robin(arrivals: list[Arrival], span: float) -> Run:
 
 def batched(arrivals: list[Arrival], span: float, schedule: Schedule, *, confirm: bool = True) -> Run:
     """Lists of those due first, and a retrieve for each that is shown done."""
-    due: list[tuple[float, int, float, int]] = []  # when, asset, delay wanted, looks so far
+    due: list[tuple[float, int, int]] = []  # when, asset, looks so far
     doubtful: deque[int] = deque()
     coming = deque(enumerate(arrivals))
     found: list[tuple[float, float]] = []
-    looks, wanted, retrieves = 0, 0.0, 0.0
-    now = 0.0
+    looks, now = 0, 0.0
     while now < span and (due or coming or doubtful):
         while coming and coming[0][1][0] <= now:
             index, (accepted, _, _) = coming.popleft()
-            heappush(due, (max(accepted, 0.0), index, 0.0, 0))
+            heappush(due, (max(accepted, 0.0), index, 0))
         now += 1
-        # The share of requests that confirming takes, with a memory of five minutes.
-        retrieves += ((1.0 if doubtful else 0.0) - retrieves) / 300
         if doubtful:
             accepted, _, end = arrivals[doubtful.popleft()]
             found.append((accepted, now - end))
             continue
-        if isinstance(schedule, LearnedSchedule):
-            scarce_now = scarcity(schedule.scarcity, wanted=wanted, affordable=BATCH * (1 - retrieves))
-            if now % 10 == 0 and abs(scarce_now / schedule.scarcity - 1) > 0.05:
-                schedule.scarcity = schedule.scarcity * (scarce_now / schedule.scarcity) ** 0.3
+        if isinstance(schedule, LearnedSchedule) and due and due[0][2]:
+            schedule.looked_late(now - due[0][0])
         for _ in range(min(BATCH, len(due))):
-            _, index, delay, seen = heappop(due)
+            _, index, seen = heappop(due)
             accepted, told, end = arrivals[index]
-            wanted -= 1 / delay if delay else 0.0
             looks += 1
             if end <= now:
                 if confirm:
@@ -106,9 +99,7 @@ def batched(arrivals: list[Arrival], span: float, schedule: Schedule, *, confirm
                     found.append((accepted, now - end))
                 continue
             look = Look(attempt_number=seen + 1, age=now - accepted, file_type=told.file_type, method=told.method)
-            delay = schedule(look)
-            wanted += 1 / delay
-            heappush(due, (now + delay, index, delay, seen + 1))
+            heappush(due, (now + schedule(look), index, seen + 1))
     return found, looks
 
 

@@ -86,7 +86,7 @@ class AssetsApi:
         Raises:
             ApiError: it could not be had; the class tells what to make of it.
         """
-        url = self._assets / asset_id
+        url = self._assets.joinpath(asset_id, encoded=True)  # an asset ID holds nothing that a URL would encode
 
         async def attempt() -> Asset:
             asset = _asset(await self._get(url, ASSET_BYTES_LIMIT, error_of=_error))
@@ -145,6 +145,8 @@ class AssetsApi:
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    if (response.content_length or limit) < limit and "Content-Encoding" not in response.headers:
+        return await response.read()  # no longer than it says; a compressed one might be
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk

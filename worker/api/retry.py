@@ -15,7 +15,6 @@ from tenacity import (
     RetryCallState,
     retry_if_exception,
     stop_after_attempt,
-    stop_any,
     wait_random_exponential,
 )
 from tenacity.wait import wait_base
@@ -96,9 +95,10 @@ class Retries:
             wait = state.next_action.sleep if state.next_action else 0.0
             _log.info("api.retry", attempt=state.attempt_number, wait=round(wait, 3), error=str(_error(state)), **about)
 
+        out_of_attempts = stop_after_attempt(attempts)
         retrying = AsyncRetrying(
             wait=self._wait,
-            stop=stop_any(stop_after_attempt(attempts), lambda _: self._stop.is_set()),
+            stop=lambda state: self._stop.is_set() or out_of_attempts(state),
             retry=self._retry,
             sleep=self._stop.sleep,
             before_sleep=log_retry,

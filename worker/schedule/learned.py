@@ -98,7 +98,7 @@ class LearnedSchedule:
         self.price = learned.price or self._first_price
         """Of a look, in seconds of lag."""
         self.scarcity = 1.0
-        """Set it above 1 when looks are scarce (`optimum.scarcity`): the price rises with its square, which by Keller's
+        """Set it above 1 when looks are scarce (`looked_late`): the price rises with its square, which by Keller's
         rule stretches delays by it, and the looks go where ends are likely; the ceiling rises with it."""
         self._usual_delay = initial
         """The mean of the delays given lately, in seconds, the stretch included."""

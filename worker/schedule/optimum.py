@@ -153,16 +153,5 @@ def expected_looks(ages: Sequence[float], tail: float, rates: Rates) -> float:
     return looks
 
 
-def scarcity(now: float, *, wanted: float, affordable: float) -> float:
-    """By how much delays must be stretched for the looks that there are; 1 when there are enough.
-
-    Args:
-        now: the stretch that the pending waits' delays were made with.
-        wanted: the sum of 1 / delay over all that is pending: looks per second at that stretch.
-        affordable: looks per second that can be made.
-    """
-    return max(1.0, now * wanted / affordable) if affordable > 0 else inf
-
-
 def _within(value: float, floor: float, ceiling: float) -> float:
     return min(max(value, floor), ceiling)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from math import exp, inf, log, sqrt
+from math import exp, log, sqrt
 
 import pytest
 from hypothesis import given, settings
@@ -18,7 +18,7 @@ from tests.unit.schedule.exact import (
     weibull,
 )
 from worker.schedule.hazard import BINS, EDGES, WIDTHS, Rates
-from worker.schedule.optimum import expected_looks, keller_interval, plan, scarcity
+from worker.schedule.optimum import expected_looks, keller_interval, plan
 
 KNOWN = [
     log_normal(10, 0.15),
@@ -90,11 +90,3 @@ def test_delays_stay_between_floor_and_ceiling_whatever_the_hazard(
 def test_looks_of_even_spacing_are_counted() -> None:
     rates = tuple(width / 100 for width in WIDTHS)
     assert expected_looks([0.0], 10, rates) == pytest.approx(1 / (1 - exp(-0.1)), rel=0.01)
-
-
-@pytest.mark.parametrize(
-    ("now", "wanted", "affordable", "stretch"),
-    [(1, 5, 10, 1), (1, 20, 10, 2), (2, 20, 10, 4), (4, 5, 10, 2), (4, 1, 10, 1), (1, 1, 0, inf)],
-)
-def test_delays_are_stretched_until_the_looks_fit(now: float, wanted: float, affordable: float, stretch: float) -> None:
-    assert scarcity(now, wanted=wanted, affordable=affordable) == stretch
