@@ -79,8 +79,8 @@ class Worker:
         stdout, stderr = self.folder / f"stdout-{number}", self.folder / f"stderr-{number}"
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("ASSET_WORKER", "TWELVE"))}
         environ["XDG_STATE_HOME"] = str(self.folder / "home")
-        environ["TWELVE_LABS_API_KEY"] = KEY
         if base_url is not None:
+            environ["TWELVE_LABS_API_KEY"] = KEY
             environ["TWELVELABS_BASE_URL"] = base_url
         environ |= {f"ASSET_WORKER_{name}": value for name, value in (QUICK | settings).items()}
         with stdout.open("wb") as out, stderr.open("wb") as err:

@@ -1,0 +1,299 @@
+"""The commands, as people and scripts use them: exit codes, stdout, stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from asyncio import to_thread
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.integration.processes import KEY, eventually
+from worker.simulator.lifecycles import Lifecycle, Rendition
+
+
+async def test_wait_tells_by_its_exit_code_how_it_went(serve, worker):
+    """0 all ready, 1 not all; an ID given twice is one; events on stdout only; nothing kept."""
+    simulator = await serve(time_scale=10)
+    ready, failed = simulator.store.add(Lifecycle(5)), simulator.store.add(Lifecycle(5, "failed"))
+    good = worker.start("wait", ready, ready, base_url=simulator.base_url)
+    bad = worker.start("wait", ready, failed, base_url=simulator.base_url)
+    assert (await good.end(), await bad.end()) == (0, 1)
+    assert [event["data"]["outcome"] for event in good.events()] == ["ready"]
+    assert sorted(event["data"]["outcome"] for event in bad.events()) == ["failed", "ready"]
+    assert good.stderr == ""
+    assert not worker.state.exists()
+    assert not (worker.folder / "home").exists()
+
+
+@pytest.mark.parametrize("trouble", ["hang", "status=503", "reset"])
+async def test_wait_ends_when_its_time_is_over_whatever_the_api_does(serve, worker, trouble):
+    simulator = await serve()
+    asset_id = simulator.store.add(Lifecycle())
+    simulator.order(trouble)
+    run = worker.start("wait", asset_id, "--timeout", "1", base_url=simulator.base_url)
+    assert await run.end(within=8) == 1
+    [event] = run.events()
+    assert event["data"]["outcome"] == "timed_out"
+
+
+async def test_wait_says_at_once_that_the_key_is_refused(serve, worker):
+    simulator = await serve(key="another")
+    run = worker.start("wait", "6298d673f1090f1100476d4c", base_url=simulator.base_url)
+    assert await run.end(within=10) == 3
+    assert run.logs("api.key_refused")
+    assert run.stdout == b""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["wait"], "ID..."),
+        (["wait", "../x"], "'../x' is no asset ID"),
+        (["wait", "a", "--timeout", "0"], "--timeout"),
+        (["run"], "--queue-file"),
+        (["run", "--queue-file", "missing", "--once"], "missing does not exist"),
+        (["run", "--queue-file", "."], "no regular file"),
+        (["run", "--stdin", "--log-format", "xml"], "--log-format"),
+        (["run", "--stdin", "--events", "https://x"], "--events"),
+        (["run", "--config", "missing.toml"], "missing.toml"),
+        (["submit", "a"], "--queue-file"),
+        (["submit", "a b", "--queue-file", "q"], "'a b' is no asset ID"),
+        (["submit", "a", "--queue-file", "q", "--metadata", "m"], "K=V"),
+        (["simulate", "--fault", "flood"], "--fault"),
+        (["frobnicate"], "frobnicate"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+async def test_errors_of_usage_end_with_2_and_name_what_is_wrong(worker, arguments, says):
+    run = worker.start(*arguments, base_url="http://127.0.0.1:1")
+    assert await run.end() == 2
+    assert says in run.stderr
+    assert run.stdout == b""
+    assert "Traceback" not in run.stderr
+
+
+async def test_without_a_key_it_says_how_to_give_one(worker):
+    run = worker.start("wait", "a")
+    assert await run.end() == 2
+    assert "TWELVE_LABS_API_KEY" in run.stderr
+
+
+async def test_submitters_at_once_write_whole_lines(serve, worker):
+    """Forty of them, onto a line that another writer has left without its end; all of it is then accepted."""
+    simulator = await serve()
+    first, *ids = [simulator.store.add(Lifecycle()) for _ in range(41)]
+    worker.queue_file.write_text(first)
+    runs = [
+        worker.start("submit", *pair, "--queue-file", worker.queue_file, "--metadata", "user=ada")
+        for pair in zip(ids[::2], ids[1::2], strict=True)
+    ]
+    assert [await run.end() for run in runs] == [0] * 20
+    lines = worker.queue_file.read_text().splitlines()
+    assert lines[0] == first
+    assert sorted(json.loads(line)["asset_id"] for line in lines[1:]) == sorted(ids)
+    assert await worker.run("--once", base_url=simulator.base_url).end() == 0
+    assert {tuple(event["data"]["submission"]["metadata"].items()) for event in worker.events()[1:]} <= {
+        (("user", "ada"),),
+        (),
+    }
+
+
+async def test_status_shows_what_a_running_worker_waits_for(serve, worker):
+    simulator = await serve()
+    waiting = simulator.store.add(Lifecycle(0, hls=Rendition(ends_after=3600)))
+    done = simulator.store.add(Lifecycle())
+    worker.submit(waiting, done)
+    run = worker.run(base_url=simulator.base_url)
+    await eventually(lambda: len(worker.events()) == 1, otherwise=lambda: run.stderr)
+
+    async def told():
+        status = worker.start("status", "--state-dir", worker.state, "--json")
+        assert await status.end() == 0
+        return json.loads(status.stdout)
+
+    found = await told()
+    assert (found["pending_count"], found["completed_lately"]) == (1, {"ready": 1})
+    text = worker.start("status", "--state-dir", worker.state)
+    assert await text.end() == 0
+    assert waiting in text.stdout.decode()
+    run.send(signal.SIGTERM)
+    assert await run.end() == 0
+    [pending] = (await told())["pending"]
+    assert (pending["asset_id"], pending["waiting_on"], pending["status"]) == (waiting, ["hls"], "ready")
+
+
+async def test_status_of_a_directory_without_a_journal_says_so(worker):
+    run = worker.start("status", "--state-dir", worker.folder / "nothing")
+    assert await run.end() in {0, 2}
+    assert "Traceback" not in run.stderr
+    assert not (worker.folder / "nothing").exists()
+
+
+async def test_config_shows_what_is_in_force_and_no_secret(worker):
+    (worker.folder / "worker.toml").write_text('[poll]\nmax = 60\ninitial = 3\n[api]\nkey = "tlk_IN_THE_FILE"\n')
+    run = worker.start("config", "--config", "worker.toml", POLL__MAX="40")
+    assert await run.end() == 0
+    shown = run.stdout.decode()
+    assert "max = 40" in shown
+    assert "tlk_IN_THE_FILE" not in shown
+    assert KEY not in shown
+    (worker.folder / "wrong.toml").write_text('[pol]\nmax = 60\n[poll]\nmaxx = 1\ndeadline = "soon"\n')
+    wrong = worker.start("config", "--config", "wrong.toml", "--check")
+    assert await wrong.end() == 2
+    for said in ("pol", "poll.maxx", "poll.max", "poll.deadline"):
+        assert said in wrong.stderr
+
+
+@pytest.mark.parametrize("kind", ["pipe", "file", "/dev/null"])
+async def test_stdin_of_any_kind_is_read_to_its_end(serve, worker, kind):
+    """A last line without its newline counts: nothing more can come."""
+    simulator = await serve()
+    ids = [simulator.store.add(Lifecycle()) for _ in range(20)]
+    text = "\n".join(ids).encode()
+    if kind == "pipe":
+        run = worker.start("run", "--stdin", base_url=simulator.base_url, stdin=subprocess.PIPE)
+        await to_thread(run.process.communicate, text)
+    elif kind == "file":
+        (worker.folder / "ids").write_bytes(text)
+        with (worker.folder / "ids").open("rb") as file:
+            run = worker.start("run", "--stdin", base_url=simulator.base_url, stdin=file)
+    else:
+        run = worker.start("run", "--stdin", base_url=simulator.base_url)
+    assert await run.end() == 0
+    expected = [] if kind == "/dev/null" else sorted(ids)
+    assert sorted(event["subject"] for event in run.events()) == expected
+    assert {event["data"]["submission"]["source"].partition(":")[0] for event in run.events()} <= {"stdin"}
+
+
+async def test_a_stdin_that_stays_open_keeps_no_worker_from_stopping(serve, worker):
+    simulator = await serve()
+    run = worker.start("run", "--stdin", base_url=simulator.base_url, stdin=subprocess.PIPE)
+    asset_id = simulator.store.add(Lifecycle())
+    run.process.stdin.write(asset_id.encode() + b"\n")
+    run.process.stdin.flush()
+    await eventually(lambda: len(run.events()) == 1, otherwise=lambda: run.stderr)
+    run.send(signal.SIGTERM)
+    assert await run.end(within=10) == 0
+
+
+async def get(url):
+    def ask():
+        try:
+            with urllib.request.urlopen(url, timeout=5) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    return await to_thread(ask)
+
+
+async def test_the_admin_endpoints_tell_how_it_is(serve, worker):
+    """Ready while the API takes the key; not ready while it doesn't; ready again after."""
+    port = free_port()
+    simulator = await serve(key=KEY)
+    worker.submit(simulator.store.add(Lifecycle()), simulator.store.add(Lifecycle(3600)))
+    run = worker.run("--admin-port", str(port), base_url=simulator.base_url)
+    await eventually(lambda: len(worker.events()) == 1, otherwise=lambda: run.stderr)
+    at = f"http://127.0.0.1:{port}"
+    assert (await get(f"{at}/healthz"))[0] == 200
+    assert (await get(f"{at}/readyz"))[0] == 200
+    _, text = await get(f"{at}/metrics")
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert samples["asset_worker_pending_assets",] == 1
+    assert samples["asset_worker_completions_total", "ready"] == 1
+
+    simulator.key = "another"
+    await run.until("api.key_refused")
+    assert (await get(f"{at}/readyz"))[0] == 503
+    assert (await get(f"{at}/healthz"))[0] == 200
+    simulator.key = KEY
+    await run.until("api.recovered")
+    assert (await get(f"{at}/readyz"))[0] == 200
+    second = worker.start(
+        "run",
+        "--stdin",
+        "--admin-port",
+        str(port),
+        "--state-dir",
+        worker.folder / "other",
+        stdin=subprocess.PIPE,
+        base_url=simulator.base_url,
+    )
+    assert await second.end() == 2
+    assert "admin.port" in second.stderr
+    assert len(run.logs("api.key_refused")) == 1
+
+
+def free_port():
+    with socket.socket() as it:
+        it.bind(("127.0.0.1", 0))
+        return it.getsockname()[1]
+
+
+async def test_the_demo_shows_every_outcome_and_ends_by_itself(worker):
+    run = worker.start("demo")
+    assert await run.end(within=60) == 0
+    assert {event["data"]["outcome"] for event in run.events()} == {
+        "ready",
+        "degraded",
+        "failed",
+        "not_found",
+        "timed_out",
+        "rejected",
+    }
+    assert "events in" in run.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "wait", "submit", "status", "schedule", "simulate", "demo", "config"])
+async def test_help_teaches_by_example(worker, command):
+    run = worker.start(command, "--help")
+    assert await run.end() == 0
+    assert f"  asset-worker {command}" in run.stdout.decode()
+
+
+async def test_on_a_terminal_there_is_live_progress(serve, worker):
+    simulator = await serve(time_scale=10)
+    asset_id = simulator.store.add(Lifecycle(15))
+    terminal, other = os.openpty()
+    stdout = worker.folder / "stdout"
+    environ = os.environ | {
+        "TWELVE_LABS_API_KEY": KEY,
+        "TWELVELABS_BASE_URL": simulator.base_url,
+        "ASSET_WORKER_POLL__INITIAL": "0.2",
+        "TERM": "xterm",
+        "COLUMNS": "120",
+    }
+    with stdout.open("wb") as out:
+        process = subprocess.Popen(  # noqa: ASYNC220 - a start, and no wait
+            [sys.executable, "-m", "worker", "wait", asset_id], stdout=out, stderr=other, env=environ, cwd=worker.folder
+        )
+    os.close(other)
+    shown = b""
+
+    def read():
+        nonlocal shown
+        try:
+            while block := os.read(terminal, 65536):
+                shown += block
+        except OSError:  # the other end is closed
+            return
+
+    await to_thread(read)
+    assert process.wait(30) == 0
+    os.close(terminal)
+    assert b"waiting for" in shown
+    assert b"1/1 done" in shown
+    assert KEY.encode() not in shown
+    assert json.loads(stdout.read_bytes())["data"]["outcome"] == "ready"
