@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).parents[2]
 KEY = "tlk_0123456789abcdefSECRET"
 
 QUICK = {"POLL__INITIAL": "0.2", "POLL__MAX": "0.5", "LIMITS__REQUESTS_PER_SECOND": "0", "LIMITS__CONCURRENCY": "50"}
@@ -72,12 +73,18 @@ class Worker:
         self._runs: list[Run] = []
 
     def start(
-        self, *arguments: str | Path, base_url: str | None = None, stdin: Any = subprocess.DEVNULL, **settings: str
+        self,
+        *arguments: str | Path,
+        base_url: str | None = None,
+        stdin: Any = subprocess.DEVNULL,
+        program: tuple[str, ...] = ("worker",),
+        **settings: str,
     ) -> Run:
         """Start `asset-worker …`; settings as they are named in the environment, `POLL__MAX="1"`."""
         number = len(self._runs)
         stdout, stderr = self.folder / f"stdout-{number}", self.folder / f"stderr-{number}"
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("ASSET_WORKER", "TWELVE"))}
+        environ["PYTHONPATH"] = str(ROOT)
         environ["XDG_STATE_HOME"] = str(self.folder / "home")
         if base_url is not None:
             environ["TWELVE_LABS_API_KEY"] = KEY
@@ -85,7 +92,7 @@ class Worker:
         environ |= {f"ASSET_WORKER_{name}": value for name, value in (QUICK | settings).items()}
         with stdout.open("wb") as out, stderr.open("wb") as err:
             process = subprocess.Popen(
-                [sys.executable, "-m", "worker", *map(str, arguments)],
+                [sys.executable, "-m", *program, *map(str, arguments)],
                 cwd=self.folder,
                 stdin=stdin,
                 stdout=out,

@@ -1,0 +1,118 @@
+"""The worker, made to die at one step: `python -m tests.integration.failpoints POINT:WHEN:HIT run …`.
+
+The steps are replaced from outside, so that the program itself holds nothing for tests. WHEN is `before`, `after`, or
+for a write `half`; HIT counts the passes. It dies by SIGKILL: nothing is flushed, no handler runs.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from worker import learning
+from worker.cli import main
+from worker.intake.follower import Follower
+from worker.queue.journal import Journal
+from worker.sinks import file as file_sink
+from worker.sinks.file import FileSink
+
+STEPS: dict[str, tuple[Any, str]] = {
+    "accept": (Journal, "accept"),
+    "position": (Journal, "set_intake"),
+    "settle": (Journal, "settle"),
+    "outbox": (Journal, "add_events"),
+    "advance": (Journal, "advance"),
+    "progress": (Journal, "save_progress"),
+    "prepare": (Journal, "_prepare"),
+    "read": (Follower, "step"),
+    "record": (FileSink, "_record"),
+    "examine": (FileSink, "_examine"),
+    "send": (FileSink, "_send"),
+    "keep": (learning, "keep"),
+}
+
+
+def die() -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+    raise AssertionError
+
+
+def kill_at(point: str, when: str, hit: int) -> None:
+    """Replace one step with itself and a death."""
+    passes = 0
+
+    def is_hit() -> bool:
+        nonlocal passes
+        passes += 1
+        return passes == hit
+
+    def around(original: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*args: Any, **kwargs: Any) -> Any:
+            hits = is_hit()
+            if hits and when == "before":
+                die()
+            result = original(*args, **kwargs)
+            if hits:
+                die()
+            return result
+
+        return step
+
+    if point == "commit":
+        original = Journal.transaction
+
+        @contextmanager
+        def transaction(self: Journal) -> Iterator[None]:
+            hits = is_hit()
+            with original(self):
+                yield
+                if hits and when == "before":
+                    die()
+            if hits:
+                die()
+
+        Journal.transaction = transaction
+    elif point in {"write", "sync"}:
+        name = {"write": "write", "sync": "fdatasync"}[point]
+
+        class DyingOs:
+            """The os module as the file sink sees it."""
+
+            def __getattr__(self, attribute: str) -> Any:
+                return getattr(os, attribute)
+
+        def half(fd: int, data: bytes) -> int:
+            if is_hit():
+                os.write(fd, data[: len(data) // 2])
+                die()
+            return os.write(fd, data)
+
+        setattr(DyingOs, name, staticmethod(half if when == "half" else around(getattr(os, name))))
+        vars(file_sink)["os"] = DyingOs()
+    else:
+        owner, attribute = STEPS[point]
+        setattr(owner, attribute, around(getattr(owner, attribute)))
+
+
+def step_the_clock(seconds: float) -> None:
+    """From the third second on, the machine's clock is set by so much."""
+    real, started = time.time, time.time()
+    time.time = lambda: real() + (seconds if real() - started > 3 else 0.0)
+
+
+if __name__ == "__main__":
+    spec = sys.argv.pop(1)
+    if spec.startswith("clock:"):
+        step_the_clock(float(spec.removeprefix("clock:")))
+    else:
+        name, moment, count = spec.split(":")
+        kill_at(name, moment, int(count))
+    sys.argv[0] = str(Path("asset-worker"))
+    main()

@@ -1,0 +1,146 @@
+"""Death at every durable step, and a clock that steps: nothing lost, nothing told twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from random import Random
+
+import pytest
+
+from tests.integration.processes import eventually
+from worker.simulator.lifecycles import Lifecycle
+
+POINTS = [
+    "prepare:before:1",
+    "prepare:after:1",
+    "commit:before:1",  # the migration
+    "commit:after:1",
+    "commit:before:2",
+    "commit:after:2",
+    "commit:before:4",
+    "commit:after:4",
+    "commit:before:8",
+    "commit:after:8",
+    "accept:after:1",
+    "position:before:1",
+    "position:after:1",
+    "settle:before:1",
+    "settle:after:1",
+    "settle:after:5",
+    "outbox:before:2",
+    "outbox:after:2",
+    "advance:before:1",
+    "advance:after:1",
+    "advance:before:3",
+    "progress:after:1",
+    "read:after:1",
+    "write:before:1",
+    "write:half:1",
+    "write:after:1",
+    "write:half:2",
+    "write:after:2",
+    "sync:before:1",
+    "sync:after:1",
+    "record:before:2",
+    "record:after:2",
+    "send:after:2",
+    "keep:before:1",
+    "keep:after:1",
+]
+REJECTED = 2
+
+
+def fill(simulator, worker, later=10):
+    """Some done at once, some later, and lines that hold no asset."""
+    ids = [simulator.store.add(Lifecycle(ends_after)) for ends_after in [0] * 8 + [later] * 6]
+    worker.submit(*ids[:5], "no asset", *ids[5:], "{")
+    return ids
+
+
+def check(worker, ids):
+    """Each line has its one event, and no line is repeated."""
+    lines = worker.events_file.read_bytes().splitlines()
+    assert len(lines) == len(set(lines)), "a line is repeated"
+    events = [json.loads(line) for line in lines]
+    assert sorted(event["id"] for event in events if "subject" in event) == sorted(f"{each}.1" for each in ids)
+    assert {event["data"]["outcome"] for event in events if "subject" in event} == {"ready"}
+    rejected = [event["data"]["submission"]["source"] for event in events if "subject" not in event]
+    assert len(rejected) == len(set(rejected)) == REJECTED
+
+
+@pytest.mark.parametrize("point", POINTS)
+async def test_it_may_die_at_any_step(serve, worker, point):
+    simulator = await serve(time_scale=5)
+    # Progress is saved every five seconds.
+    ids = fill(simulator, worker, later=50 if point.startswith("progress") else 10)
+    dying = worker.run("--once", base_url=simulator.base_url, program=("tests.integration.failpoints", point))
+    assert await dying.end() == -signal.SIGKILL, dying.stderr
+    assert await worker.run("--once", base_url=simulator.base_url).end() in {0, 1}
+    check(worker, ids)
+
+
+async def test_it_may_die_at_the_same_step_again_and_again(serve, worker):
+    """No progress in between but what is durable."""
+    simulator = await serve(time_scale=5)
+    ids = fill(simulator, worker)
+    for point in ("write:half:1", "write:after:1", "settle:after:1", "commit:before:2") * 2:
+        dying = worker.run("--once", base_url=simulator.base_url, program=("tests.integration.failpoints", point))
+        await dying.end()
+    assert await worker.run("--once", base_url=simulator.base_url).end() in {0, 1}
+    check(worker, ids)
+
+
+@pytest.mark.parametrize("step", ["86400", "-86400"])
+async def test_a_clock_that_is_set_ends_no_wait_and_loses_nothing(serve, worker, step):
+    simulator = await serve()
+    ids = [simulator.store.add(Lifecycle(ends_after)) for ends_after in (0, 5, 6)]
+    worker.submit(*ids)
+    run = worker.run(
+        "--once",
+        base_url=simulator.base_url,
+        program=("tests.integration.failpoints", f"clock:{step}"),
+        POLL__DEADLINE="600",
+    )
+    assert await run.end() == 0
+    assert sorted(event["subject"] for event in worker.events()) == sorted(ids)
+
+
+async def test_sigterm_at_any_moment_is_a_stop_in_order(serve, worker):
+    random = Random(5)
+    simulator = await serve(time_scale=5)
+    ids = [simulator.store.add(Lifecycle(random.uniform(0, 20))) for _ in range(100)]
+    worker.submit(*ids)
+    for _ in range(6):
+        run = worker.run(base_url=simulator.base_url)
+        await run.until("worker.started")
+        already = len(run.logs())
+        wanted = already + random.randrange(60)
+        await eventually(lambda run=run, wanted=wanted: len(run.logs()) >= wanted or len(worker.events()) == 100)
+        run.send(signal.SIGTERM)
+        assert await run.end(within=10) == 0
+        assert run.logs("worker.stopped")[0]["outbox_depth"] == 0
+    assert await worker.run("--once", base_url=simulator.base_url).end() == 0
+    lines = worker.events_file.read_bytes().splitlines()
+    assert sorted(json.loads(line)["id"] for line in lines) == sorted(f"{each}.1" for each in ids)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_what_a_power_loss_leaves_of_the_journal_is_enough(serve, worker, seed):
+    """What was not synced is gone: the log ends anywhere. What was settled may be told again, under its ID."""
+    random = Random(seed)
+    simulator = await serve(time_scale=5)
+    ids = fill(simulator, worker)
+    run = worker.run(base_url=simulator.base_url)
+    await eventually(lambda: len(worker.events()) >= 5 + seed, otherwise=lambda: run.stderr)
+    run.send(signal.SIGKILL)
+    await run.end()
+    log = worker.state / "journal.sqlite3-wal"
+    os.truncate(log, random.randrange(log.stat().st_size + 1))
+    shutil.rmtree(worker.state / "lock", ignore_errors=True)
+    assert await worker.run("--once", base_url=simulator.base_url).end() in {0, 1}
+    events = worker.events()
+    assert {event["id"] for event in events if "subject" in event} == {f"{each}.1" for each in ids}
+    assert {event["data"]["outcome"] for event in events if "subject" in event} == {"ready"}
