@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from worker import learning
 from worker.cli import main
 from worker.intake.follower import Follower
+from worker.queue import local
 from worker.queue.journal import Journal
 from worker.sinks import file as file_sink
 from worker.sinks.file import FileSink
@@ -107,9 +108,17 @@ def step_the_clock(seconds: float) -> None:
     time.time = lambda: real() + (seconds if real() - started > 3 else 0.0)
 
 
+def forget_soon() -> None:
+    """Prune every few seconds what is otherwise kept for a week."""
+    local.KEEP_COUNTS_SECONDS = 0
+    local.PRUNE_EVERY_SECONDS = 5.0
+
+
 if __name__ == "__main__":
     spec = sys.argv.pop(1)
-    if spec.startswith("clock:"):
+    if spec == "forget":
+        forget_soon()
+    elif spec.startswith("clock:"):
         step_the_clock(float(spec.removeprefix("clock:")))
     else:
         name, moment, count = spec.split(":")
