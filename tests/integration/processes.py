@@ -77,12 +77,13 @@ class Worker:
         *arguments: str | Path,
         base_url: str | None = None,
         stdin: Any = subprocess.DEVNULL,
+        stdout: int | None = None,
         program: tuple[str, ...] = ("worker",),
         **settings: str,
     ) -> Run:
         """Start `asset-worker …`; settings as they are named in the environment, `POLL__MAX="1"`."""
         number = len(self._runs)
-        stdout, stderr = self.folder / f"stdout-{number}", self.folder / f"stderr-{number}"
+        to, stderr = self.folder / f"stdout-{number}", self.folder / f"stderr-{number}"
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("ASSET_WORKER", "TWELVE"))}
         environ["PYTHONPATH"] = str(ROOT)
         environ["XDG_STATE_HOME"] = str(self.folder / "home")
@@ -90,16 +91,16 @@ class Worker:
             environ["TWELVE_LABS_API_KEY"] = KEY
             environ["TWELVELABS_BASE_URL"] = base_url
         environ |= {f"ASSET_WORKER_{name}": value for name, value in (QUICK | settings).items()}
-        with stdout.open("wb") as out, stderr.open("wb") as err:
+        with to.open("wb") as out, stderr.open("wb") as err:
             process = subprocess.Popen(
                 [sys.executable, "-m", *program, *map(str, arguments)],
                 cwd=self.folder,
                 stdin=stdin,
-                stdout=out,
+                stdout=out if stdout is None else stdout,
                 stderr=err,
                 env=environ,
             )
-        run = Run(process, stdout, stderr)
+        run = Run(process, to, stderr)
         self._runs.append(run)
         return run
 

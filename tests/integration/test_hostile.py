@@ -1,0 +1,253 @@
+"""Surroundings that fail: a full disk, a pipe without a reader, a journal that is none, a server that floods."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+from asyncio import to_thread
+from pathlib import Path
+
+import psutil
+import pytest
+from aiohttp import web
+
+from tests.integration.processes import KEY, eventually
+from worker.simulator.lifecycles import Lifecycle
+
+
+def limited(process, **limits):
+    """Set a running process's resource limits, and take them back by calling what is returned."""
+    before = {}
+    for name, value in limits.items():
+        number = getattr(resource, f"RLIMIT_{name}")
+        before[number] = resource.prlimit(process.pid, number)
+        resource.prlimit(process.pid, number, (value, before[number][1]))
+
+    def lift():
+        for number, value in before.items():
+            resource.prlimit(process.pid, number, value)
+
+    return lift
+
+
+async def test_a_full_disk_is_waited_out_and_nothing_is_lost(serve, worker):
+    """No file may grow: neither the journal's log nor the events file; then there is room again."""
+    simulator = await serve()
+    ids = [simulator.store.add(Lifecycle()) for _ in range(30)]
+    worker.submit(*ids[:10])
+    run = worker.run("--events", "-", base_url=simulator.base_url)
+    await eventually(lambda: len(worker.events()) == 10, otherwise=lambda: run.stderr)
+    # Logs go to a file, too, whose size the limit counts: it must leave them room.
+    os.truncate(worker.events_file, 0)
+    with worker.events_file.open("ab") as file:
+        file.write(b" " * 200_000 + b"\n")
+    lift = limited(run.process, FSIZE=100_000)
+    worker.submit(*ids[10:])
+    await eventually(lambda: bool(run.logs("sink.failed") or run.logs("journal.failed")), otherwise=lambda: run.stderr)
+    assert run.process.poll() is None
+    lift()
+    await eventually(
+        lambda: {event["subject"] for event in run.events()} == set(ids), within=60, otherwise=lambda: run.stderr
+    )
+    await eventually(
+        lambda: worker.events_file.read_bytes().count(b'"specversion"') == 20, otherwise=lambda: run.stderr
+    )
+    run.send(signal.SIGTERM)
+    assert await run.end() == 0
+
+
+async def test_file_descriptors_used_up_make_no_outcome(serve, worker):
+    simulator = await serve()
+    run = worker.run(base_url=simulator.base_url, POLL__BATCH="off")
+    await run.until("worker.started")
+    lift = limited(run.process, NOFILE=psutil.Process(run.process.pid).num_fds())
+    ids = [simulator.store.add(Lifecycle()) for _ in range(20)]
+    worker.submit(*ids)
+    await eventually(lambda: bool(run.logs("api.retry") or run.logs("intake.rotated")), otherwise=lambda: run.stderr)
+    lift()
+    await eventually(lambda: len(worker.events()) == 20, within=60, otherwise=lambda: run.stderr)
+    assert {event["data"]["outcome"] for event in worker.events()} == {"ready"}
+    run.send(signal.SIGTERM)
+    assert await run.end() == 0
+
+
+async def test_no_file_events_are_needed(serve, worker):
+    """Watches can run out, and don't work on network file systems: none is used."""
+    simulator = await serve()
+    run = worker.run(base_url=simulator.base_url)
+    await run.until("worker.started")
+    held = [str(each.readlink()) for each in Path(f"/proc/{run.process.pid}/fd").iterdir()]  # noqa: ASYNC240
+    assert held
+    assert not [name for name in held if "inotify" in name]
+
+
+async def test_a_reader_that_goes_away_holds_up_no_other_sink(serve, worker):
+    simulator = await serve()
+    ids = [simulator.store.add(Lifecycle()) for _ in range(20)]
+    worker.submit(*ids[:10])
+    run = worker.run("--events", "-", base_url=simulator.base_url, stdout=subprocess.PIPE, SHUTDOWN__GRACE="2")
+    first = await to_thread(run.process.stdout.readline)
+    assert b"specversion" in first
+    run.process.stdout.close()
+    worker.submit(*ids[10:])
+    await eventually(lambda: len(worker.events()) == 20, otherwise=lambda: run.stderr)
+    await run.until("sink.failed")
+    run.send(signal.SIGTERM)
+    assert await run.end(within=20) == 0
+    again = worker.run("--events", "-", "--once", base_url=simulator.base_url)
+    assert await again.end() == 0
+    # What the reader had not taken is sent again, at least once.
+    assert {event["subject"] for event in again.events()} >= set(ids[10:])
+    assert len(worker.events()) == 20
+
+
+async def test_a_reader_that_is_slow_slows_nothing_else(serve, worker):
+    simulator = await serve()
+    ids = [simulator.store.add(Lifecycle()) for _ in range(300)]
+    worker.submit(*ids)
+    run = worker.run("--events", "-", base_url=simulator.base_url, stdout=subprocess.PIPE)
+    await eventually(lambda: len(worker.events()) == 300, otherwise=lambda: run.stderr)
+    run.send(signal.SIGTERM)
+    taken = await to_thread(run.process.stdout.read)
+    assert await run.end() == 0
+    assert taken.count(b"\n") == 300
+    run.process.stdout.close()
+
+
+def corrupt(path):
+    path.write_bytes(b"SQLite format 3\0" + os.urandom(50_000))
+
+
+def cut_in_half(path):
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def of_another_program(path):
+    path.unlink()
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE songs (title TEXT)")
+    connection.close()
+
+
+def of_a_newer_version(path):
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 999")
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (corrupt, "damaged"),
+        (cut_in_half, "damaged"),
+        (of_another_program, "another program"),
+        (of_a_newer_version, "newer"),
+    ],
+)
+async def test_a_journal_that_cant_be_used_is_refused_and_left_as_it_is(serve, worker, spoil, says):
+    simulator = await serve()
+    worker.submit(*(simulator.store.add(Lifecycle()) for _ in range(200)))
+    assert await worker.run("--once", base_url=simulator.base_url).end() == 0
+    path = worker.state / "journal.sqlite3"
+    spoil(path)
+    before = path.read_bytes()
+    run = worker.run("--once", base_url=simulator.base_url)
+    assert await run.end() == 2
+    assert says in run.stderr
+    assert str(path) in run.stderr
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("base_url", "says"),
+    [
+        ("http://api.example/v1.3", "https"),
+        ("https://user:secretword@api.example/v1.3", "password"),
+        ("ftp://api.example", "https://HOST"),
+        ("api.example", "https://HOST"),
+    ],
+)
+async def test_a_base_url_that_would_show_the_key_is_refused(worker, base_url, says):
+    run = worker.start("wait", "a", base_url=base_url)
+    assert await run.end() == 2
+    assert says in run.stderr
+    assert "secretword" not in run.stderr
+
+
+async def test_a_name_that_resolves_to_nothing_makes_no_outcome_before_the_time_is_over(worker):
+    run = worker.start("wait", "6298d673f1090f1100476d4c", "--timeout", "2", base_url="https://nothing.invalid/v1.3")
+    assert await run.end(within=15) == 1
+    [event] = run.events()
+    assert event["data"]["outcome"] == "timed_out"
+    assert event["data"]["asset"] is None
+
+
+@pytest.mark.parametrize("fault", ["huge", "drip=0.05", "text", "types", "stranger", "cut"])
+async def test_an_answer_that_is_none_is_passing(serve, worker, fault):
+    """A gigabyte fills no memory, a drip ends with the time limit; then the API is well again."""
+    simulator = await serve()
+    asset_id = simulator.store.add(Lifecycle())
+    simulator.order(fault)
+    worker.submit(asset_id)
+    run = worker.run("--once", base_url=simulator.base_url, API__TIMEOUT="1")
+    await run.until("api.retry")
+    assert psutil.Process(run.process.pid).memory_info().rss < 200_000_000
+    assert worker.events() == []
+    simulator.order()
+    assert await run.end() == 0
+    assert [event["data"]["outcome"] for event in worker.events()] == ["ready"]
+
+
+async def test_a_redirect_is_not_followed_with_the_key(worker, aiohttp_server_of):
+    seen = []
+
+    async def elsewhere(request):
+        seen.append(dict(request.headers))
+        return web.json_response({"_id": request.match_info["id"], "status": "ready"})
+
+    other = await aiohttp_server_of(web.get("/v1.3/assets/{id}", elsewhere))
+
+    async def redirect(request):
+        raise web.HTTPTemporaryRedirect(f"{other}/assets/{request.match_info['id']}")
+
+    base_url = await aiohttp_server_of(web.get("/v1.3/assets/{id}", redirect))
+    run = worker.start("wait", "6298d673f1090f1100476d4c", "--timeout", "2", base_url=base_url, LOG__LEVEL="info")
+    assert await run.end() == 1
+    assert seen == []
+    assert "redirect" in run.stderr
+    assert KEY not in run.stderr
+
+
+async def test_a_queue_file_that_becomes_a_directory_and_comes_back_is_followed_on(serve, worker):
+    simulator = await serve()
+    first, second = (simulator.store.add(Lifecycle()) for _ in range(2))
+    worker.submit(first)
+    run = worker.run(base_url=simulator.base_url)
+    await eventually(lambda: len(worker.events()) == 1, otherwise=lambda: run.stderr)
+    worker.queue_file.unlink()
+    worker.queue_file.mkdir()
+    await eventually(lambda: len(run.logs("intake.rotated")) > 1, otherwise=lambda: run.stderr)
+    worker.queue_file.rmdir()
+    worker.submit(second)
+    await eventually(lambda: len(worker.events()) == 2, otherwise=lambda: run.stderr)
+    run.send(signal.SIGTERM)
+    assert await run.end() == 0
+
+
+async def test_an_events_file_that_is_moved_away_is_made_anew(serve, worker):
+    simulator = await serve()
+    ids = [simulator.store.add(Lifecycle()) for _ in range(2)]
+    run = worker.run(base_url=simulator.base_url)
+    worker.submit(ids[0])
+    await eventually(lambda: len(worker.events()) == 1, otherwise=lambda: run.stderr)
+    worker.events_file.rename(worker.events_file.with_suffix(".1"))
+    worker.submit(ids[1])
+    await eventually(lambda: [event["subject"] for event in worker.events()] == [ids[1]], otherwise=lambda: run.stderr)
+    run.send(signal.SIGTERM)
+    assert await run.end() == 0
