@@ -1,0 +1,227 @@
+"""The stand-in: lifecycles, limits, orders for faults, and what a client sees of each."""
+
+from __future__ import annotations
+
+import math
+from email.utils import parsedate_to_datetime
+from random import Random
+
+import aiohttp
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.assets import Ages, Done, Expectations, assess, asset_from
+from worker.simulator.faults import Fault, Trouble, befalling
+from worker.simulator.lifecycles import KINDS, Created, Lifecycle, Odds, Rendition, document, draw, outcome
+from worker.simulator.limits import Limit, Style, Window
+from worker.simulator.server import Options, Simulator
+
+CREATED = Created("0" * 24, "2026-11-24T00:00:00Z", "talk.mp4", "video/mp4", "direct", 1000, 60.0)
+
+renditions = st.none() | st.builds(
+    Rendition, ends_after=st.floats(0, 100), ends_in=st.sampled_from(["ready", "error"]), starts_after=st.floats(0, 50)
+)
+lifecycles = st.builds(
+    Lifecycle,
+    ends_after=st.floats(0, 100),
+    ends_in=st.sampled_from(["ready", "failed"]),
+    visible_after=st.floats(0, 10),
+    hls=renditions,
+    thumbnail=renditions,
+)
+
+
+@given(lifecycles)
+def test_how_it_ends_is_what_the_worker_makes_of_its_last_state(lifecycle):
+    told = document(CREATED, lifecycle, 1000.0)
+    assert told is not None
+    verdict = assess(asset_from(told), Expectations(), Ages(1.0, 0.5))
+    assert isinstance(verdict, Done)
+    assert verdict.outcome == outcome(lifecycle)
+
+
+@given(lifecycles, st.lists(st.floats(0, 300), min_size=2).map(sorted))
+def test_nothing_that_has_ended_begins_again(lifecycle, ages):
+    order = {"pending": 0, "processing": 1, "ready": 2, "error": 2, "failed": 2}
+    seen = [told for age in ages if (told := document(CREATED, lifecycle, age)) is not None]
+    for states in (
+        [each["status"] for each in seen],
+        [each["hls"]["status"] for each in seen if "hls" in each],
+        [each["thumbnail"]["status"] for each in seen if "thumbnail" in each],
+    ):
+        assert [order[state] for state in states] == sorted(order[state] for state in states)
+
+
+def test_what_never_ends_has_no_outcome():
+    assert outcome(Lifecycle(math.inf)) is None
+    assert outcome(Lifecycle(hls=Rendition(math.inf))) is None
+    assert outcome(Lifecycle(ends_in="archived")) is None
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_durations_lie_about_the_kinds_median_and_are_repeatable(kind):
+    drawn = sorted(draw(kind, Random(number)).ends_after for number in range(400))
+    assert 0.8 * kind.ready < drawn[200] < 1.25 * kind.ready
+    assert draw(kind, Random(7)) == draw(kind, Random(7))
+    quiet = draw(kind, Random(1), odds=Odds(failed=1), enable_hls=False)
+    assert (quiet.ends_in, quiet.hls) == ("failed", None)
+
+
+@pytest.mark.parametrize("style", Style)
+def test_no_window_lets_more_through_and_the_headers_tell_the_truth(style):
+    window, allowed = Window(Limit(5, 10.0, style)), []
+    for tick in range(300):
+        now = 1_000_000.0 + tick / 10
+        answer = window.charge(now)
+        if answer.allowed:
+            allowed.append(now)
+        elif style in {Style.VENDOR, Style.RETRY_AFTER}:
+            assert (now + int(answer.headers["Retry-After"])) // 10 > now // 10
+        elif style is Style.RETRY_AFTER_DATE:
+            assert parsedate_to_datetime(answer.headers["Retry-After"]).timestamp() == math.ceil((now // 10 + 1) * 10)
+    assert [sum(at // 10 == number for at in allowed) for number in range(100_000, 100_003)] == [5, 5, 5]
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [("60/60", Limit(60, 60.0)), ("5/0.5:ietf", Limit(5, 0.5, Style.IETF)), ("1/1:none", Limit(1, 1.0, Style.NONE))],
+)
+def test_a_limit_is_read(text, limit):
+    assert Limit.parse(text) == limit
+
+
+@pytest.mark.parametrize("text", ["", "60", "60/", "0/1", "1/0", "60/60:loud", "-1/1", "a/b"])
+def test_what_is_no_limit_is_refused(text):
+    with pytest.raises(ValueError, match="is no"):
+        Limit.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("status", Fault(Trouble.STATUS, "503")),
+        ("status=500:0.25", Fault(Trouble.STATUS, "500", 0.25)),
+        ("hang@5-10", Fault(Trouble.HANG, "", 1.0, 5.0, 10.0)),
+        ("slow=0.5:.5@2-", Fault(Trouble.SLOW, "0.5", 0.5, 2.0)),
+        ("redirect=https://a.example:8443/x", Fault(Trouble.REDIRECT, "https://a.example:8443/x")),
+    ],
+)
+def test_a_fault_is_read(text, fault):
+    assert Fault.parse(text) == fault
+
+
+@pytest.mark.parametrize("text", ["", "flood", "status=999", "status=ok", "slow=x", "hang:2", "hang@", "hang@a-b"])
+def test_what_is_no_fault_is_refused_with_what_to_write(text):
+    with pytest.raises(ValueError, match=r"is no|at most"):
+        Fault.parse(text)
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_a_fault_or_refused(text):
+    try:
+        Fault.parse(text)
+    except ValueError:
+        return
+
+
+def test_a_fault_befalls_as_often_as_it_says_and_in_its_time():
+    random, fault = Random(1), Fault.parse("reset:0.3@10-20")
+    assert befalling([fault], random, since=9.9) is None
+    assert befalling([fault], random, since=20.0) is None
+    hits = sum(befalling([fault], random, since=15.0) is fault for _ in range(2000))
+    assert 500 < hits < 700
+
+
+@pytest.fixture
+async def simulator():
+    async with Simulator(Options(key="k", time_scale=1000)) as it:
+        yield it
+
+
+@pytest.fixture
+async def session():
+    async with aiohttp.ClientSession(headers={"x-api-key": "k"}) as it:
+        yield it
+
+
+async def got(session, url, **options):
+    async with session.get(url, allow_redirects=False, **options) as response:
+        return response.status, await response.read(), response.headers
+
+
+async def test_each_fault_is_what_a_client_sees(simulator, session):
+    asset_id = simulator.store.add(Lifecycle())
+    url = f"{simulator.base_url}/assets/{asset_id}"
+    quick = {"timeout": aiohttp.ClientTimeout(total=0.3)}
+
+    simulator.order("status=500")
+    status, body, _ = await got(session, url)
+    assert (status, b'"code"' in body) == (500, True)
+    simulator.order("html=504")
+    status, body, headers = await got(session, url)
+    assert (status, body[:6], headers["Content-Type"]) == (504, b"<html>", "text/html")
+    for text, error in (
+        ("hang", TimeoutError),
+        ("slow=1", TimeoutError),
+        ("drip=0.1", TimeoutError),
+        ("reset", aiohttp.ClientConnectionError),
+        ("cut", aiohttp.ClientPayloadError),
+    ):
+        simulator.order(text)
+        with pytest.raises(error):
+            await got(session, url, **quick)
+    simulator.order("text")
+    assert (await got(session, url))[1] == b"Service temporarily unavailable"
+    simulator.order("types")
+    assert b'"status":7' in (await got(session, url))[1]
+    simulator.order("stranger")
+    assert asset_id.encode() not in (await got(session, url))[1]
+    simulator.order("redirect=https://elsewhere.example/")
+    assert (await got(session, url))[2]["Location"] == "https://elsewhere.example/"
+    simulator.order("huge=3145728")
+    assert len((await got(session, url))[1]) == 3 << 20
+    simulator.order()
+    assert (await got(session, url))[0] == 200
+
+
+async def test_lists_page_filter_and_leave_out_what_is_not_there(simulator, session):
+    ids = [simulator.store.add(Lifecycle(), kind=KINDS["clip" if n % 2 else "image"]) for n in range(7)]
+    hidden = simulator.store.add(Lifecycle(visible_after=math.inf))
+    url = f"{simulator.base_url}/assets"
+
+    async def listed(*query):
+        async with session.get(url, params=list(query)) as response:
+            return await response.json()
+
+    first = await listed(("page_limit", "3"))
+    assert [each["_id"] for each in first["data"]] == ids[:3:-1]
+    assert first["page_info"] == {"page": 1, "limit_per_page": 3, "total_page": 3, "total_results": 7}
+    wanted = await listed(*(("asset_ids", each) for each in (ids[0], hidden, "f" * 24)))
+    assert [each["_id"] for each in wanted["data"]] == [ids[0]]
+    assert len((await listed(("asset_types", "image")))["data"]) == 4
+    for query in (("page_limit", "51"), ("page", "0"), ("page", "x"), ("asset_ids", "../x")):
+        assert (await listed(query))["code"] == "parameter_invalid"
+
+
+async def test_orders_are_taken_over_http_and_wrong_ones_refused(simulator, session):
+    at = simulator.base_url.removesuffix("/v1.3") + "/_simulator"
+    async with session.post(f"{at}/assets", json={"count": 3, "kind": "image"}) as response:
+        assert len((await response.json())["assets"]) == 3
+    async with session.post(f"{at}/assets", json={"kind": "hologram"}) as response:
+        assert response.status == 400
+    async with session.put(f"{at}/faults", json=["flood"]) as response:
+        assert (response.status, "flood" in await response.text()) == (400, True)
+    async with session.put(f"{at}/limit", json="1/3600:vendor") as response:
+        assert response.status == 200
+    statuses = [(await got(session, f"{simulator.base_url}/assets"))[0] for _ in range(3)]
+    assert 429 in statuses
+    async with session.get(f"{at}/stats") as response:
+        assert (await response.json())["by_status"]["429"] >= 1
+
+
+async def test_paths_that_are_none_of_the_apis_are_noted(simulator, session):
+    host = simulator.base_url.removesuffix("/v1.3")
+    for path in ("/v1.3/assets/a/b", "/v1.3/indexes", "/"):
+        assert (await got(session, host + path))[0] == 404
+    assert simulator.stats.strays == ["GET /v1.3/assets/a/b", "GET /v1.3/indexes", "GET /"]
