@@ -32,6 +32,10 @@ class Mark(msgspec.Struct, frozen=True):
     tail: str
     """A hash of the bytes just before the position."""
 
+    @property
+    def identity(self) -> tuple[int, int]:
+        return (self.device, self.inode)
+
     def matches(self, descriptor: int) -> bool:
         """Whether the content of an open file is what was read: its beginning, and what stands before the position.
 
@@ -46,9 +50,14 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 class Cursor(msgspec.Struct, frozen=True):
-    """Positions in all files that are being read under one path, from the oldest to the current one."""
+    """How far all files under one path have been read."""
 
     files: tuple[Mark, ...]
+    """Those still being read, from the oldest to the current one."""
+    retired: tuple[Mark, ...]
+    """The last ones that were let go."""
+    since: int
+    """Any file that was made after the last look was written then or later: a modification time, in nanoseconds."""
     version: int = 1
 
 

@@ -20,11 +20,14 @@ LINE_BYTES_LIMIT: Final = 64 * 1024
 RAW_BYTES_LIMIT: Final = 1024
 """How much of a rejected line is shown."""
 DEADLINE_LIMIT: Final = 10 * 365 * 86400.0
+NESTING_LIMIT: Final = 32
+"""How deep metadata may nest. What can just be decoded here could not be encoded again where the stack is deeper."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 _BLANKS: Final = b" \t\r\n\v\f"
 _BARE: Final = re.compile(rb"[A-Za-z0-9_-]{1,64}")
-_TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+_TRACE: Final = r"(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+_TRACEPARENT: Final = re.compile(rf"00-{_TRACE}|(?!00|ff)[0-9a-f]{{2}}-{_TRACE}(-[!-~]*)?")
 """W3C Trace Context, section 3.2. One that is not valid is to be ignored, and rejects nothing."""
 
 _decode = msgspec.json.Decoder().decode
@@ -72,7 +75,9 @@ def _submission(text: bytes) -> tuple[AssetId, Options | None]:
         raise _Unusable("an asset ID has 1 to 64 letters, digits, '-' or '_'")
     try:
         document = _decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except RecursionError:
+        raise _Unusable("the object is nested too deeply") from None
+    except msgspec.DecodeError as error:
         raise _Unusable(f"the line is not JSON: {error}") from None
     asset_id = document.get("asset_id")
     if asset_id is None:
@@ -91,7 +96,16 @@ def _submission(text: bytes) -> tuple[AssetId, Options | None]:
 def _metadata(value: Any) -> dict[str, Any] | None:
     if value is not None and not isinstance(value, dict):
         raise _Unusable("metadata must be an object")
+    if _nests_deeper(value, NESTING_LIMIT):
+        raise _Unusable(f"metadata may nest {NESTING_LIMIT} levels deep at most")
     return value
+
+
+def _nests_deeper(value: Any, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_nests_deeper(each, levels - 1) for each in inner)
 
 
 def _deadline(value: Any) -> float | None:

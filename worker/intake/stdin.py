@@ -7,6 +7,7 @@ all.
 from __future__ import annotations
 
 import os
+import select
 import uuid
 from typing import Final
 
@@ -47,10 +48,13 @@ class StdinIntake:
             self._lane.close()
 
     def _read(self) -> bytes:
-        try:
-            return os.read(self._descriptor, CHUNK_BYTES)
-        except OSError:
-            return b""  # closed, or a terminal that has gone: the input has ended
+        while True:
+            try:
+                return os.read(self._descriptor, CHUNK_BYTES)
+            except BlockingIOError:  # another process that has the same pipe open made it so
+                select.select([self._descriptor], [], [])
+            except OSError:
+                return b""  # closed, or a terminal that has gone: the input has ended
 
     async def _accept(self, lines: list[Line], stop: Stop) -> None:
         while lines:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from worker.intake.cursor import HEAD_BYTES, TAIL_BYTES, Mark, digest
-from worker.intake.lines import Line, LineSplitter
+from worker.intake.lines import LINE_BYTES_LIMIT, Line, LineSplitter
 
 CHUNK_BYTES: Final = 256 * 1024
 SMALLEST_CHUNK_BYTES: Final = 4096
@@ -25,17 +23,25 @@ class NotAFileError(OSError):
 class Watched:
     """An open file, and how far it has been read."""
 
-    def __init__(self, descriptor: int, *, offset: int = 0, line: int = 0) -> None:
+    def __init__(self, descriptor: int, name: str) -> None:
         status = os.fstat(descriptor)
         self.descriptor = descriptor
-        self.device, self.inode = status.st_dev, status.st_ino
-        self.line = line
+        self.name = name
+        """The one it was opened by."""
+        self.identity = (status.st_dev, status.st_ino)
         self.quiet_since = 0.0
         """When it was last seen to grow or to be rotated, by the follower's clock."""
+        self.go_to(0, 0)
+
+    def go_to(self, offset: int, line: int) -> None:
+        """Read on from an offset at which so many lines have ended."""
+        self.line = line
         self._splitter = LineSplitter(offset)
-        self._head = os.pread(descriptor, min(HEAD_BYTES, offset), 0)
-        self._recent = os.pread(descriptor, min(TAIL_BYTES, offset), max(0, offset - TAIL_BYTES))
-        self._checked: tuple[int, int] | None = None
+        self._head = self._recent = b""
+        if offset:
+            self._head = os.pread(self.descriptor, min(HEAD_BYTES, offset), 0)
+            self._recent = os.pread(self.descriptor, min(TAIL_BYTES, offset), max(0, offset - TAIL_BYTES))
+        self._within_line = offset > 0 and not self._recent.endswith(b"\n")
 
     @classmethod
     def open(cls, path: Path, mark: Mark | None = None) -> Watched:
@@ -44,19 +50,25 @@ class Watched:
         Raises:
             OSError: it can't be opened, or is no regular file.
         """
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not hold the open up
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
+        # Looked at first: whoever writes into a pipe would take an open, however short, for a reader.
+        if not stat.S_ISREG(path.stat().st_mode):
             raise NotAFileError(errno.EINVAL, "is not a regular file", str(path))
-        return cls(descriptor, offset=mark.offset if mark else 0, line=mark.line if mark else 0)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            file = cls(descriptor, path.name)
+            if mark is not None:
+                file.go_to(mark.offset, mark.line)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return file
 
     def close(self) -> None:
-        with suppress(OSError):
-            os.close(self.descriptor)
-
-    @property
-    def identity(self) -> tuple[int, int]:
-        return (self.device, self.inode)
+        """Closing twice is harmless."""
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            with suppress(OSError):
+                os.close(descriptor)
 
     @property
     def torn(self) -> bytes:
@@ -68,30 +80,34 @@ class Watched:
         """All lines that end here or before have been read."""
         return self._splitter.torn_at
 
+    @property
+    def end(self) -> int:
+        """What stands before has been read."""
+        return self._splitter.end
+
     def mark(self) -> Mark:
-        torn = self._splitter.end - self.offset
+        torn = self.end - self.offset
         tail = self._recent[: len(self._recent) - torn][-TAIL_BYTES:] if torn <= len(self._recent) else b""
         head = self._head[: self.offset]
-        return Mark(self.device, self.inode, self.offset, self.line, len(head), digest(head), len(tail), digest(tail))
+        return Mark(*self.identity, self.offset, self.line, len(head), digest(head), len(tail), digest(tail))
 
-    def was_rewritten(self) -> bool:
-        """Whether what has been read is no longer what stands there: truncated, or truncated and grown again."""
-        status = os.fstat(self.descriptor)
-        if status.st_size < self._splitter.end:
-            return True
-        seen = (status.st_size, status.st_mtime_ns)
-        if seen == self._checked:
-            return False
-        rewritten = not self.mark().matches(self.descriptor)
-        self._checked = seen
-        return rewritten
+    def is_intact(self) -> bool:
+        """Whether what has been read still stands there: it was not truncated, nor truncated and grown again."""
+        return (
+            os.fstat(self.descriptor).st_size >= self.end
+            and os.pread(self.descriptor, len(self._head), 0) == self._head
+            and os.pread(self.descriptor, len(self._recent), self.end - len(self._recent)) == self._recent
+        )
 
     def read(self, max_lines: int) -> list[Line]:
         """The next lines, `max_lines` at most; none: there is no complete one."""
+        self._leave_unterminated_line()
         size = min(CHUNK_BYTES, max(SMALLEST_CHUNK_BYTES, max_lines * 64))
         lines: list[Line] = []
-        while not lines and (data := os.pread(self.descriptor, size, self._splitter.end)):
-            start = self._splitter.end
+        while not lines and (data := os.pread(self.descriptor, size, self.end)):
+            if not self.is_intact():  # asked after the read: what was read may be another content's middle
+                break
+            start = self.end
             lines = self._splitter.feed(data)
             if len(lines) > max_lines:
                 lines = lines[:max_lines]
@@ -103,6 +119,18 @@ class Watched:
         self.line += len(lines)
         return lines
 
+    def _leave_unterminated_line(self) -> None:
+        """Where an earlier run took an unterminated last line, and it has grown: it was not the whole, so again."""
+        if not self._within_line or not (more := os.pread(self.descriptor, 1, self.end)):
+            return
+        if more == b"\n":
+            self.go_to(self.end + 1, self.line)
+        else:
+            start = max(0, self.end - LINE_BYTES_LIMIT)
+            before = os.pread(self.descriptor, self.end - start, start)
+            self.go_to(start + before.rfind(b"\n") + 1, self.line - 1)
+        self._within_line = False
+
     def finish(self) -> Line | None:
         """The unterminated last line, taken as it is."""
         line = self._splitter.finish()
@@ -110,17 +138,18 @@ class Watched:
         return line
 
     def is_read_to_the_end(self) -> bool:
-        return os.fstat(self.descriptor).st_size <= self._splitter.end
+        with suppress(OSError):  # of a file that is gone there is nothing more to read
+            return os.fstat(self.descriptor).st_size <= self.end
+        return True
 
+    def has_line(self) -> bool:
+        """Whether a complete line follows."""
+        return b"\n" in os.pread(self.descriptor, CHUNK_BYTES, self.end)
 
-def siblings(path: Path) -> Iterator[Path]:
-    """What a file of this name may have been renamed or copied to."""
-    with suppress(OSError), os.scandir(path.parent) as entries:
-        for entry in entries:
-            if entry.name.startswith(path.name) and entry.name != path.name:
-                yield path.parent / entry.name
-
-
-def is_rotated_name(name: str, base: str) -> bool:
-    """Whether a name is one that log rotation gives: `queue.1`, `queue-20261123`, `queue.2026-11-23.2`, `queue.old`."""
-    return re.fullmatch(re.escape(base) + r"[.-](\d[\d.T_-]*|old)", name) is not None
+    def begins(self, other: Watched) -> bool:
+        """Whether all of this file stands at the beginning of another, as that of a copy being made does."""
+        size = os.fstat(self.descriptor).st_size
+        pieces = ((min(size, HEAD_BYTES), 0), (min(size, SMALLEST_CHUNK_BYTES), max(0, size - SMALLEST_CHUNK_BYTES)))
+        return size > 0 and all(
+            os.pread(self.descriptor, length, at) == os.pread(other.descriptor, length, at) for length, at in pieces
+        )

@@ -1,0 +1,150 @@
+"""Doubles for intakes: a directory whose clock is set by hand, and a follower that dies and comes back."""
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+
+from worker.intake.follower import Follower, Happening
+from worker.submissions import Batch
+
+TICK = 4_000_000
+"""In nanoseconds: how fine the times of a file system are."""
+
+
+class Disk:
+    """Does what writers and rotation do, and sets the file times: a test says what happens in one tick."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.now = 1_700_000_000_000_000_000
+        self._stamp(directory)
+
+    def path(self, name: str = "queue") -> Path:
+        return self.directory / name
+
+    def tick(self, ticks: int = 1) -> None:
+        self.now += ticks * TICK
+
+    def _stamp(self, *paths: Path) -> None:
+        for path in paths:
+            os.utime(path, ns=(self.now, self.now))
+
+    def append(self, data: bytes, name: str = "queue") -> None:
+        path = self.path(name)
+        made = not path.exists()
+        with path.open("ab") as file:
+            file.write(data)
+        self._stamp(path, *([self.directory] if made else []))
+
+    def rename(self, old: str, new: str) -> None:
+        self.path(old).rename(self.path(new))
+        self._stamp(self.directory)
+
+    def copy(self, old: str, new: str) -> None:
+        made = not self.path(new).exists()
+        shutil.copyfile(self.path(old), self.path(new))
+        self._stamp(self.path(new), *([self.directory] if made else []))
+
+    def truncate(self, name: str = "queue") -> None:
+        os.truncate(self.path(name), 0)
+        self._stamp(self.path(name))
+
+    def replace(self, data: bytes, name: str = "queue") -> None:
+        """Atomically: a new file is written, and takes the old one's name."""
+        self.append(data, "new")
+        self.rename("new", name)
+
+    def delete(self, name: str = "queue") -> None:
+        self.path(name).unlink()
+        self._stamp(self.directory)
+
+
+class Following:
+    """A follower of one path, stepped by hand; what it brought is durable at once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.now = 0.0
+        self.position: bytes | None = None
+        self.batches: list[Batch] = []
+        self.happened: list[Happening] = []
+        self.at_end = False
+        self.follower = Follower(path, None)
+
+    def restart(self) -> None:
+        """Die, and come back knowing the last durable position only."""
+        self.follower.close()
+        self.follower = Follower(self.path, self.position)
+
+    def step(self, seconds: float = 0.25, limit: int = 1000) -> list[str]:
+        """Wait, look once, and tell the IDs that it brought."""
+        self.now += seconds
+        step = self.follower.step(self.now, limit)
+        self.happened += step.happenings
+        self.at_end = step.at_end
+        return self.take(step.batch)
+
+    def take(self, batch: Batch | None) -> list[str]:
+        if batch is None:
+            return []
+        self.batches.append(batch)
+        self.position = batch.position
+        return [submission.asset_id for submission in batch.submissions]
+
+    def finish(self, seconds: float = 0.25) -> tuple[list[str], bool]:
+        self.now += seconds
+        batch, finished = self.follower.finish(self.now)
+        return self.take(batch), finished
+
+    def whats(self) -> list[str]:
+        """What happened since this was asked last."""
+        happened, self.happened = self.happened, []
+        return [happening.what for happening in happened]
+
+    @property
+    def rejections(self) -> list[tuple[int, bytes]]:
+        return [(found.line, found.raw) for batch in self.batches for found in batch.rejections]
+
+
+class Inbox:
+    """Takes what it has room for; a test makes more."""
+
+    def __init__(self, room: int = 1_000_000) -> None:
+        self._room = room
+        self._made = asyncio.Event()
+        self._changed = asyncio.Event()
+        self.batches: list[Batch] = []
+
+    def make_room(self, count: int) -> None:
+        self._room += count
+        self._made.set()
+
+    async def room(self) -> int:
+        while self._room <= 0:
+            self._made.clear()
+            await self._made.wait()
+        return self._room
+
+    async def accept(self, batch: Batch) -> None:
+        self._room -= len(batch.submissions)
+        self.batches.append(batch)
+        self._changed.set()
+
+    async def changed(self) -> None:
+        """Wait for the next batch."""
+        await self._changed.wait()
+        self._changed.clear()
+
+    @property
+    def ids(self) -> list[str]:
+        return [submission.asset_id for batch in self.batches for submission in batch.submissions]
+
+    @property
+    def rejections(self) -> list[tuple[int, bytes]]:
+        return [(found.line, found.raw) for batch in self.batches for found in batch.rejections]
+
+    @property
+    def positions(self) -> dict[str, bytes]:
+        """As the queue keeps them."""
+        return {batch.intake: batch.position for batch in self.batches if batch.position is not None}

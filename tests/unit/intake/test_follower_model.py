@@ -1,0 +1,226 @@
+"""The follower against a model of the file system: whatever happens between two steps, or within one.
+
+The law that is searched for a counter-example: every line that was written, with its newline, and can still be read is
+delivered; no line is delivered that was never written; and, but for what can't be told apart, none comes twice.
+What can't be read in principle is said in `spool`.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from tests.unit.intake.spool import Spool
+from worker.intake import cursor, watched
+from worker.intake.follower import Follower
+
+PIECES = st.lists(st.sampled_from(["line", "line", "torn", "rest", "bad", "comment", "blank"]), min_size=1, max_size=4)
+
+
+def then(*actions: Callable[[Spool], object]) -> Callable[[Spool], None]:
+    def act(spool: Spool) -> None:
+        for action in actions:
+            action(spool)
+
+    return act
+
+
+def append(spool: Spool) -> None:
+    spool.append(["line"] * 2)
+
+
+def rotate(spool: Spool) -> None:
+    spool.rotate(chain=True)
+
+
+DISTURBANCES: dict[str, Callable[[Spool], None]] = {
+    "append": append,
+    "append torn": lambda spool: spool.append(["torn"]),
+    "append late": lambda spool: spool.append_late(["line"], 0),
+    "rotate": rotate,
+    "rotate and append": then(rotate, append),
+    "rotate twice": then(rotate, append, rotate),
+    "copy and truncate": lambda spool: spool.copy_and_truncate(chain=False),
+    "copy, truncate and append": then(lambda spool: spool.copy_and_truncate(chain=True), append),
+    "truncate and append": then(Spool.truncate, append, append),
+    "replace": lambda spool: spool.replace(["line"], older=False),
+    "delete": lambda spool: spool.delete(writer_stays=False),
+}
+
+
+class DisturbedOs:
+    """`os`, where something happens before a call."""
+
+    def __init__(self) -> None:
+        self.before: list[Callable[[], object]] = []
+        self.calls = 0
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(os, name)
+        if name not in {"open", "pread", "fstat"}:
+            return real
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if self.before and self.calls == 0:
+                self.before.pop()()
+            self.calls -= 1
+            return real(*args, **kwargs)
+
+        return call
+
+
+class FollowerMachine(RuleBasedStateMachine):
+    @initialize(existing=st.booleans())
+    def start(self, existing: bool) -> None:
+        self.stack = ExitStack()
+        directory = tempfile.mkdtemp(prefix="spool")
+        self.stack.callback(shutil.rmtree, directory)
+        self.spool = Spool(Path(directory))
+        self.stack.callback(self.spool.close)
+        self.follower: Follower | None = None
+        self.stack.callback(self.die)
+        self.position: bytes | None = None
+        self.durably_let_go = set(self.spool.let_go)
+        self.now = 0.0
+        self.os = DisturbedOs()
+        for module, name, value in (
+            (watched, "os", self.os),
+            # Small, so that short files have many chunks and are longer than what is hashed of them.
+            (watched, "SMALLEST_CHUNK_BYTES", 24),
+            (watched, "CHUNK_BYTES", 48),
+            (watched, "HEAD_BYTES", 16),
+            (watched, "TAIL_BYTES", 12),
+            (cursor, "HEAD_BYTES", 16),
+            (cursor, "TAIL_BYTES", 12),
+        ):
+            self.stack.enter_context(patch.object(module, name, value))
+        if existing:
+            self.spool.append(["line"])
+        self.step(0.0, 1000, accepted=True, disturbance=None, at=0)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "stack"):
+            return
+        with self.stack:
+            self.settle()
+            for _ in range(2):
+                self.step(6.0, 1000, accepted=True, disturbance=None, at=0)
+
+    # The world
+
+    @rule(pieces=PIECES)
+    def append(self, pieces: list[str]) -> None:
+        self.spool.append(pieces)
+
+    @rule(pieces=PIECES, which=st.integers(0, 5))
+    def append_late(self, pieces: list[str], which: int) -> None:
+        self.spool.append_late(pieces, which)
+
+    @rule(chain=st.booleans(), pieces=st.one_of(st.just([]), PIECES))
+    def rotate(self, chain: bool, pieces: list[str]) -> None:
+        self.spool.rotate(chain=chain)
+        if pieces:
+            self.spool.append(pieces)
+
+    @rule(chain=st.booleans(), pieces=st.one_of(st.just([]), PIECES))
+    def copy_and_truncate(self, chain: bool, pieces: list[str]) -> None:
+        self.spool.copy_and_truncate(chain=chain)
+        if pieces:
+            self.spool.append(pieces)
+
+    @rule(chain=st.booleans())
+    def copy(self, chain: bool) -> None:
+        self.spool.copy(chain=chain)
+
+    @rule(pieces=st.one_of(st.just([]), PIECES))
+    def rewrite_in_place(self, pieces: list[str]) -> None:
+        """The same inode, with another content: as one that was given out again."""
+        self.spool.truncate()
+        if pieces:
+            self.spool.append(pieces)
+
+    @rule(pieces=PIECES, older=st.booleans())
+    def replace(self, pieces: list[str], older: bool) -> None:
+        self.spool.replace(pieces, older=older)
+
+    @rule(writer_stays=st.booleans(), pieces=st.one_of(st.just([]), PIECES))
+    def delete(self, writer_stays: bool, pieces: list[str]) -> None:
+        self.spool.delete(writer_stays=writer_stays)
+        if pieces:
+            self.spool.append(pieces)
+
+    @rule()
+    def hurry(self) -> None:
+        """The next change comes within the same tick of the file system's clock."""
+        self.spool.same_tick = True
+
+    # The follower
+
+    @rule(
+        seconds=st.sampled_from([0.0, 0.25, 0.25, 1.0, 6.0]),
+        limit=st.sampled_from([1000, 1000, 1, 2]),
+        accepted=st.sampled_from([True, True, True, False]),
+        disturbance=st.one_of(st.none(), st.none(), st.sampled_from(sorted(DISTURBANCES))),
+        at=st.integers(0, 25),
+    )
+    def step(self, seconds: float, limit: int, accepted: bool, disturbance: str | None, at: int) -> None:
+        """A look; the process may die before what it brought is accepted."""
+        follower = self.follower = self.follower or Follower(self.spool.disk.path(), self.position)
+        trail = follower._trail
+        self.now += seconds
+        retired = list(trail._retired)
+        self.spool.lately = []
+        self.os.calls = at
+        self.os.before = [lambda: DISTURBANCES[disturbance](self.spool)] if disturbance else []
+        self.spool.looking = True
+        batch = follower.step(self.now, limit).batch
+        self.spool.looking = False
+        self.os.before = []
+        self.spool.holds(
+            [file.identity[1] for file in trail.files],
+            [mark.inode for mark in trail._retired if not any(mark is other for other in retired)],
+        )
+        if not accepted:
+            self.die()
+        elif batch is not None:
+            self.spool.deliver(batch)
+            self.position = batch.position
+            self.durably_let_go = set(self.spool.let_go)
+
+    @rule()
+    def die(self) -> None:
+        """What is known afterwards is what was durable."""
+        if self.follower is not None:
+            self.follower.close()
+            self.follower = None
+            self.spool.let_go = set(self.durably_let_go)
+            self.spool.holds([], [])
+
+    @rule()
+    def settle(self) -> None:
+        """The law: once two looks have brought nothing, nothing is owed."""
+        quiet = 0
+        while quiet < 2:
+            before = self.position
+            self.step(0.25, 1000, accepted=True, disturbance=None, at=0)
+            quiet = quiet + 1 if self.position == before else 0
+        assert not self.spool.owed, "a line is lost"
+
+
+TestFollowerModel = FollowerMachine.TestCase
+TestFollowerModel.settings = settings(
+    max_examples=settings().max_examples * 10,
+    stateful_step_count=25,
+    deadline=None,
+    report_multiple_bugs=False,
+    phases=set(Phase) - {Phase.explain},
+    suppress_health_check=list(HealthCheck),
+)

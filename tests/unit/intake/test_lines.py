@@ -1,0 +1,398 @@
+"""Lines to submissions: every rule of the queue line, hostile lines, and the splitting of bytes into lines."""
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from worker.assets import ASSET_ID, WaitFor
+from worker.events import rejected
+from worker.intake.lines import (
+    DEADLINE_LIMIT,
+    LINE_BYTES_LIMIT,
+    NESTING_LIMIT,
+    RAW_BYTES_LIMIT,
+    Line,
+    LineSplitter,
+    parse,
+    rejection,
+)
+from worker.submissions import Options, Rejection, Submission
+
+BOM = b"\xef\xbb\xbf"
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def parsed(raw: bytes) -> Submission | Rejection | None:
+    return parse(raw, origin="stdin", line=7, stream="run", offset=100)
+
+
+def submitted(raw: bytes) -> Submission:
+    found = parsed(raw)
+    assert isinstance(found, Submission), found
+    return found
+
+
+def refused(raw: bytes) -> Rejection:
+    found = parsed(raw)
+    assert isinstance(found, Rejection), found
+    return found
+
+
+def options(**document: Any) -> Options | None:
+    return submitted(json.dumps({"asset_id": "a1", **document}).encode()).options
+
+
+def reason(**document: Any) -> str:
+    return refused(json.dumps({"asset_id": "a1", **document}).encode()).reason
+
+
+def nested(levels: int) -> bytes:
+    """Metadata of so many levels, itself the first."""
+    return b'{"asset_id":"a1","metadata":' + b'{"a":' * (levels - 1) + b"{}" + b"}" * levels
+
+
+# What a line may be
+
+
+@pytest.mark.parametrize(
+    ("raw", "asset_id"),
+    [
+        pytest.param(b"6298d673f1090f1100476d4c", "6298d673f1090f1100476d4c", id="a bare ID"),
+        pytest.param(b"a", "a", id="one character"),
+        pytest.param(b"Az09_-" * 10 + b"1234", "Az09_-" * 10 + "1234", id="64 characters of every kind"),
+        pytest.param(b"--", "--", id="dashes only"),
+        pytest.param(b"a1\r", "a1", id="CRLF"),
+        pytest.param(b" \t a1 \v\f ", "a1", id="blanks around"),
+        pytest.param(BOM + b"a1", "a1", id="a byte-order mark"),
+        pytest.param(BOM + b" a1\r", "a1", id="a byte-order mark, a blank and CRLF"),
+        pytest.param(b'{"asset_id":"a1"}', "a1", id="an object"),
+        pytest.param(b' { "asset_id" : "a1" } \r', "a1", id="an object with blanks"),
+        pytest.param(BOM + b'{"asset_id":"a1"}', "a1", id="an object after a byte-order mark"),
+        pytest.param(rb'{"asset_id":"\u0061\u0031"}', "a1", id="an escaped ID"),
+        pytest.param(b'{"asset_id":"a1","colour":"red"}', "a1", id="an unknown member"),
+        pytest.param(b'{"asset_id":"b","asset_id":"a1"}', "a1", id="of duplicate members the last"),
+        pytest.param(b'{"asset_id":"a1","wait_for":{},"metadata":null,"deadline":null}', "a1", id="nothing asked"),
+    ],
+)
+def test_a_line_that_names_an_asset_is_a_submission(raw: bytes, asset_id: str):
+    assert parsed(raw) == Submission(asset_id, "stdin", 7, None)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"\r", id="empty with CRLF"),
+        pytest.param(b" \t\v\f ", id="blanks"),
+        pytest.param(BOM, id="a byte-order mark alone"),
+        pytest.param(b"# a1", id="a comment"),
+        pytest.param(b"#", id="an empty comment"),
+        pytest.param(b"  # indented", id="an indented comment"),
+        pytest.param(BOM + b"# a1\r", id="a comment after a byte-order mark"),
+        pytest.param(b"# \xff\x00 anything", id="a comment that is no text"),
+        pytest.param(b"#" * LINE_BYTES_LIMIT, id="a comment as long as a line may be"),
+    ],
+)
+def test_blank_lines_and_comments_are_skipped(raw: bytes):
+    assert parsed(raw) is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        pytest.param(b"a" * 65, "1 to 64", id="65 characters"),
+        pytest.param(b"a1 b2", "1 to 64", id="two IDs"),
+        pytest.param(b"a1,", "1 to 64", id="punctuation"),
+        pytest.param(b"a1 # comment", "1 to 64", id="a comment behind an ID"),
+        pytest.param(b'"a1"', "1 to 64", id="a JSON string"),
+        pytest.param(b"[]", "1 to 64", id="a JSON array"),
+        pytest.param(b"null, true", "1 to 64", id="other JSON"),
+        pytest.param(b"../../etc/passwd", "1 to 64", id="path traversal"),
+        pytest.param(b"..", "1 to 64", id="the parent directory"),
+        pytest.param(b"%2e%2e%2f", "1 to 64", id="escaped path traversal"),
+        pytest.param(b"a1?x=1", "1 to 64", id="a query string"),
+        pytest.param(b"a1\x00", "1 to 64", id="a NUL"),
+        pytest.param(b"a\x1b[2J", "1 to 64", id="a terminal's control sequence"),
+        pytest.param(b"a1\rb2", "1 to 64", id="a carriage return in the middle"),
+        pytest.param(b"a1\x85", "UTF-8", id="a blank of another encoding"),
+        pytest.param("a1\u2028".encode(), "1 to 64", id="a Unicode line separator"),
+        pytest.param("a\u0661".encode(), "1 to 64", id="an Arabic digit"),
+        pytest.param("\uff21".encode(), "1 to 64", id="a full-width letter"),
+        pytest.param(BOM + BOM + b"a1", "1 to 64", id="two byte-order marks"),
+        pytest.param("a1".encode("utf-16"), "UTF-8", id="UTF-16"),
+        pytest.param(b"\xff\xfe\x00\x01\x80", "UTF-8", id="binary"),
+        pytest.param(b"\xc0\xaf", "UTF-8", id="an overlong encoding"),
+        pytest.param(b"\xed\xa0\x80", "UTF-8", id="a surrogate"),
+        pytest.param(b'{"asset_id":"a\xff"}', "UTF-8", id="binary in an object"),
+        pytest.param(b"{", "not JSON", id="a torn object"),
+        pytest.param(b'{"asset_id":"a1"}x', "not JSON", id="more after the object"),
+        pytest.param(b'{"asset_id":"a1"}{"asset_id":"a2"}', "not JSON", id="two objects"),
+        pytest.param(b"{'asset_id':'a1'}", "not JSON", id="Python's quotes"),
+        pytest.param(b'{"asset_id":"a1","deadline":NaN}', "not JSON", id="NaN"),
+        pytest.param(b'{"asset_id":"a1","deadline":Infinity}', "not JSON", id="Infinity"),
+        pytest.param(b'{"asset_id":"a1","deadline":1e999}', "not JSON", id="a number beyond all bounds"),
+        pytest.param(b'{"asset_id":"a1","deadline":' + b"9" * 5000 + b"}", "not JSON", id="5,000 digits"),
+        pytest.param(rb'{"asset_id":"a1","metadata":{"a":"\ud800"}}', "not JSON", id="an escaped lone surrogate"),
+        pytest.param(b'{"asset_id":"a\x01"}', "not JSON", id="a control character in a string"),
+        pytest.param(b"{}", "no asset_id", id="an empty object"),
+        pytest.param(b'{"asset_id":null}', "no asset_id", id="null for an ID"),
+        pytest.param(b'{"ASSET_ID":"a1"}', "no asset_id", id="capitals"),
+        pytest.param(b'{"asset_id":5}', "asset_id must", id="a number for an ID"),
+        pytest.param(b'{"asset_id":["a1"]}', "asset_id must", id="a list of IDs"),
+        pytest.param(b'{"asset_id":""}', "asset_id must", id="an empty ID"),
+        pytest.param(b'{"asset_id":" a1"}', "asset_id must", id="a blank in an ID"),
+        pytest.param(rb'{"asset_id":"a1\n"}', "asset_id must", id="a newline at an ID's end"),
+        pytest.param(rb'{"asset_id":"a1\u0000"}', "asset_id must", id="an escaped NUL"),
+        pytest.param(rb'{"asset_id":"\u0661"}', "asset_id must", id="an escaped Arabic digit"),
+        pytest.param(b'{"asset_id":"../x"}', "asset_id must", id="path traversal in an object"),
+        pytest.param(b'{"asset_id":"a1","metadata":[]}', "metadata must", id="a list for metadata"),
+        pytest.param(nested(NESTING_LIMIT + 1), "metadata may nest", id="metadata nested too deeply"),
+        pytest.param(nested(900), "metadata may nest", id="metadata that could be decoded and not encoded again"),
+        pytest.param(nested(5000), "nested too deeply", id="metadata nested beyond the stack"),
+        pytest.param(b'{"a":' * 10_000, "nested too deeply", id="an object nested without end"),
+    ],
+)
+def test_any_other_line_is_rejected_with_a_reason(raw: bytes, says: str):
+    found = refused(raw)
+    assert says in found.reason
+    assert (found.origin, found.line, found.raw) == ("stdin", 7, raw[:RAW_BYTES_LIMIT])
+    assert msgspec.json.decode(rejected(found, at=0.0, source="test").body)["type"].endswith(".rejected")
+
+
+def test_a_line_holds_64_kib_at_most():
+    """Its carriage return and byte-order mark are not counted."""
+    longest = b'{"asset_id":"a1","metadata":{"a":"' + b"x" * (LINE_BYTES_LIMIT - 37) + b'"}}'
+    assert len(longest) == LINE_BYTES_LIMIT
+    assert submitted(longest).asset_id == "a1"
+    assert submitted(BOM + longest + b"\r").asset_id == "a1"
+    assert "65536 bytes" in refused(longest.replace(b"xx", b"xxx", 1)).reason
+
+
+@pytest.mark.parametrize("size", [RAW_BYTES_LIMIT - 1, RAW_BYTES_LIMIT, RAW_BYTES_LIMIT + 1, 60_000])
+def test_a_rejected_line_is_shown_up_to_1_kib(size: int):
+    assert refused(b"!" * size).raw == b"!" * min(size, 1024)
+
+
+def test_a_rejected_line_cut_within_a_character_still_makes_an_event():
+    found = refused("é".encode() * 600 + b"!")
+    data = msgspec.json.decode(rejected(found, at=0.0, source="test").body)["data"]
+    assert data["line"] == "é" * 512
+    cut = refused(b"!" + "é".encode() * 600)
+    assert msgspec.json.decode(rejected(cut, at=0.0, source="test").body)["data"]["line"].endswith("é\ufffd")
+
+
+def test_a_rejections_key_is_the_same_when_read_again_and_unlike_all_others():
+    def key(raw: bytes = b"!", *, stream: str = "run", offset: int = 0) -> str:
+        return rejection(raw, "why", origin="stdin", line=1, stream=stream, offset=offset).key
+
+    assert key() == key()
+    others = [key(b"?"), key(stream="other"), key(offset=1), key(stream="\udcff")]
+    assert len({key(), *others}) == 5
+
+
+# What an object may ask
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        pytest.param({"metadata": {"k": [1, {"b": None}]}}, Options(metadata={"k": [1, {"b": None}]}), id="metadata"),
+        pytest.param({"metadata": {}}, Options(metadata={}), id="empty metadata"),
+        pytest.param({"metadata": {"n": 2**80}}, Options(metadata={"n": 2**80}), id="an integer of 80 bits"),
+        pytest.param({"wait_for": {"hls": "required"}}, Options(hls=WaitFor.REQUIRED), id="HLS required"),
+        pytest.param(
+            {"wait_for": {"hls": "ignore", "thumbnail": "if_requested"}},
+            Options(hls=WaitFor.IGNORE, thumbnail=WaitFor.IF_REQUESTED),
+            id="both renditions",
+        ),
+        pytest.param({"deadline": 600}, Options(deadline=600.0), id="a deadline"),
+        pytest.param({"deadline": 0.5}, Options(deadline=0.5), id="a fraction of a second"),
+        pytest.param({"deadline": DEADLINE_LIMIT}, Options(deadline=DEADLINE_LIMIT), id="ten years"),
+        pytest.param({"traceparent": f"00-{TRACE}"}, Options(traceparent=f"00-{TRACE}"), id="traceparent"),
+        pytest.param({"traceparent": f"01-{TRACE}-x"}, Options(traceparent=f"01-{TRACE}-x"), id="of a later version"),
+    ],
+)
+def test_an_object_may_ask_for_more(document: dict[str, Any], expected: Options):
+    assert options(**document) == expected
+
+
+@pytest.mark.parametrize(
+    "wait_for",
+    [[], "required", 1, {"hls": "Required"}, {"hls": None}, {"hls": []}, {"hls": {}}, {"video": "required"}],
+    ids=json.dumps,
+)
+def test_wait_for_takes_known_renditions_and_choices_only(wait_for: Any):
+    assert "wait_for" in reason(wait_for=wait_for)
+
+
+@pytest.mark.parametrize("deadline", [0, -1, True, "600", [600], {}, 10**9, 10**30, 1e300, -1e300], ids=json.dumps)
+def test_a_deadline_is_a_positive_number_of_seconds_of_ten_years_at_most(deadline: Any):
+    assert "deadline" in reason(deadline=deadline)
+
+
+@pytest.mark.parametrize(
+    "traceparent",
+    [
+        "",
+        5,
+        {},
+        f"ff-{TRACE}",
+        f"00-{TRACE}-more",
+        f"00-{TRACE}\n",
+        f"01-{TRACE}-\u0000",
+        f"01-{TRACE}x",
+        f"00-{TRACE}".upper(),
+        f"00-{'0' * 32}-00f067aa0ba902b7-01",
+        f"00-4bf92f3577b34da6a3ce929d0e0e4736-{'0' * 16}-01",
+    ],
+)
+def test_a_traceparent_that_is_none_is_ignored(traceparent: Any):
+    """W3C Trace Context: a receiver goes on without it."""
+    assert options(traceparent=traceparent) is None
+
+
+def test_metadata_nests_up_to_the_limit():
+    assert submitted(nested(NESTING_LIMIT)).options is not None
+
+
+# Nothing that a line holds may do more than be rejected
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+MEMBERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "asset_id": st.sampled_from(["a1", "../a", "", 5, None]) | JSON,
+        "metadata": st.dictionaries(st.text(), JSON, max_size=4) | JSON,
+        "wait_for": st.dictionaries(st.sampled_from(["hls", "thumbnail"]), st.sampled_from([*WaitFor, "x"]) | JSON)
+        | JSON,
+        "deadline": st.integers() | st.floats() | JSON,
+        "traceparent": st.from_regex(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?") | JSON,
+    },
+)
+
+
+def is_harmless(raw: bytes) -> None:
+    """Whatever comes out has a proper ID and can be kept and sent, or is a rejection that can."""
+    match parsed(raw):
+        case None:
+            assert not raw.strip(b" \t\r\n\v\f").removeprefix(BOM).strip() or b"#" in raw
+        case Submission() as submission:
+            assert ASSET_ID.fullmatch(submission.asset_id)
+            assert submission.asset_id.isascii()
+            if submission.options is not None:
+                kept = msgspec.json.encode(submission.options)
+                assert msgspec.json.decode(kept, type=Options) == submission.options
+        case Rejection() as found:
+            assert found.reason
+            assert len(found.raw) <= RAW_BYTES_LIMIT
+            msgspec.json.decode(rejected(found, at=0.0, source="test").body)
+
+
+@given(st.binary() | st.text().map(str.encode))
+@example(b"\x0b")
+def test_any_bytes_are_harmless(raw: bytes):
+    is_harmless(raw)
+
+
+@given(st.binary(max_size=40), st.binary(max_size=40))
+def test_any_bytes_within_an_object_are_harmless(left: bytes, right: bytes):
+    is_harmless(b'{"asset_id":"a1",' + left + b'"metadata":{"a":' + right + b"}}")
+
+
+@given(MEMBERS | JSON, st.booleans())
+def test_any_json_is_harmless(document: Any, ascii_only: bool):
+    """NaN and lone surrogates too, which Python writes and JSON has not."""
+    is_harmless(json.dumps(document, ensure_ascii=ascii_only).encode(errors="surrogatepass"))
+
+
+@given(st.integers(0, 2000), st.sampled_from([b"[", b'{"a":', b'[{"a":']))
+def test_any_depth_is_harmless(depth: int, opening: bytes):
+    closing = opening.replace(b'"a":', b"").translate(bytes.maketrans(b"[{", b"]}"))[::-1]
+    is_harmless(b'{"asset_id":"a1","metadata":{"a":' + opening * depth + b"1" + closing * depth + b"}}")
+
+
+# Bytes to lines
+
+
+def split(data: bytes, *, offset: int = 0, cuts: list[int] | None = None) -> tuple[list[Line], LineSplitter]:
+    splitter = LineSplitter(offset)
+    edges = [0, *sorted(min(cut, len(data)) for cut in cuts or []), len(data)]
+    lines = [line for start, end in pairwise(edges) for line in splitter.feed(data[start:end])]
+    return lines, splitter
+
+
+def test_a_line_comes_once_its_newline_has_come():
+    splitter = LineSplitter(10)
+    assert splitter.feed(b"ab") == []
+    assert (splitter.torn, splitter.torn_at, splitter.end) == (b"ab", 10, 12)
+    assert splitter.feed(b"c\n\nd") == [Line(b"abc", 10, 14), Line(b"", 14, 15)]
+    assert (splitter.torn, splitter.torn_at, splitter.end) == (b"d", 15, 16)
+    assert splitter.feed(b"") == []
+    assert splitter.finish() == Line(b"d", 15, 16)
+    assert splitter.finish() is None
+    assert (splitter.torn, splitter.torn_at, splitter.end) == (b"", 16, 16)
+
+
+@pytest.mark.parametrize("chunk", [1000, 65_536, 400_000])
+def test_a_line_of_300_kb_is_cut_to_its_beginning_and_the_next_one_is_whole(chunk: int):
+    """It never fills the memory, in whatever pieces it comes."""
+    data = b"x" * 300_000 + b"\na1\n"
+    splitter = LineSplitter(0)
+    lines = []
+    for start in range(0, len(data), chunk):
+        lines += splitter.feed(data[start : start + chunk])
+        assert len(splitter.torn) <= LINE_BYTES_LIMIT + 4
+    assert lines == [Line(b"x" * 1024, 0, 300_001, too_long=True), Line(b"a1", 300_001, 300_004)]
+
+
+def test_a_line_that_is_too_long_and_has_no_end_is_cut_as_well():
+    lines, splitter = split(b"x" * 300_000)
+    assert lines == []
+    assert splitter.finish() == Line(b"x" * 1024, 0, 300_000, too_long=True)
+
+
+@pytest.mark.parametrize(("size", "too_long"), [(LINE_BYTES_LIMIT + 4, False), (LINE_BYTES_LIMIT + 5, True)])
+def test_the_splitter_leaves_room_for_what_the_limit_does_not_count(size: int, too_long: bool):
+    [line], _ = split(b"x" * size + b"\n")
+    assert line.too_long is too_long
+
+
+PIECES = st.sampled_from(
+    [b"a", b"ab\r", b"\n", b"\n\n", b"\r\n", b"\xff", BOM, b"x" * 1500, b"y" * 40_000, b"z" * 66_000]
+)
+
+
+@given(
+    st.lists(PIECES, max_size=10).map(b"".join), st.lists(st.integers(0, 100_000), max_size=12), st.integers(0, 10**9)
+)
+def test_however_the_bytes_are_chunked_the_lines_are_the_same(data: bytes, cuts: list[int], offset: int):
+    whole, whole_splitter = split(data, offset=offset)
+    lines, splitter = split(data, offset=offset, cuts=cuts)
+    assert lines == whole
+    assert (splitter.torn, splitter.torn_at, splitter.end) == (
+        whole_splitter.torn,
+        whole_splitter.torn_at,
+        whole_splitter.end,
+    )
+    assert splitter.finish() == whole_splitter.finish()
+
+
+@given(st.binary(max_size=200).map(lambda data: data.replace(b"\x00", b"\n")), st.lists(st.integers(0, 200)))
+def test_every_offset_is_that_of_a_lines_start(data: bytes, cuts: list[int]):
+    lines, splitter = split(data, offset=1000, cuts=cuts)
+    ends = [line.end for line in lines]
+    assert [line.offset for line in lines] == [1000, *ends][: len(lines)]
+    for line in lines:
+        assert data[line.offset - 1000 : line.end - 1000] == line.raw + b"\n"
+    assert splitter.torn_at == [1000, *ends][-1]
+    assert splitter.torn == data[splitter.torn_at - 1000 :]
+    assert splitter.end == 1000 + len(data)

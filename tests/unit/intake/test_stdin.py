@@ -1,0 +1,225 @@
+"""stdin: whatever it is, read to its end or to the stop."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.unit.intake.doubles import Inbox
+from worker.intake.stdin import CHUNK_BYTES, StdinIntake
+from worker.lane import InlineLane, ThreadLane
+from worker.stopping import Stop
+
+GRACE = 10.0
+"""Real seconds, for what takes none: only a test that fails waits for so long."""
+
+
+class Pipe:
+    def __init__(self) -> None:
+        self.reader, self.writer = os.pipe()
+
+    def write(self, data: bytes) -> None:
+        os.write(self.writer, data)
+
+    def end(self) -> None:
+        with suppress(OSError):
+            os.close(self.writer)
+
+    def close(self) -> None:
+        self.end()
+        os.close(self.reader)
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    pipe = Pipe()
+    yield pipe
+    pipe.close()
+
+
+async def run(descriptor: int, inbox: Inbox, stop: Stop | None = None) -> None:
+    """To the end, in a thread as in the service."""
+    async with asyncio.timeout(GRACE):
+        await StdinIntake(descriptor, inbox, ThreadLane("stdin")).run(stop or Stop())
+
+
+async def until(inbox: Inbox, count: int) -> None:
+    async with asyncio.timeout(GRACE):
+        while len(inbox.ids) < count:
+            await inbox.changed()
+
+
+async def test_a_pipe_is_read_to_its_end(pipe: Pipe):
+    inbox = Inbox()
+    pipe.write(b"a1\n# comment\n\na2\n../bad\na3\n")
+    pipe.end()
+    await run(pipe.reader, inbox)
+    assert inbox.ids == ["a1", "a2", "a3"]
+    assert inbox.rejections == [(5, b"../bad")]
+    assert [submission.source for submission in inbox.batches[0].submissions] == ["stdin:1", "stdin:4", "stdin:6"]
+    assert inbox.positions == {}
+
+
+async def test_lines_are_accepted_while_the_pipe_stays_open(pipe: Pipe):
+    inbox = Inbox()
+    running = asyncio.create_task(run(pipe.reader, inbox))
+    pipe.write(b"a1\nab")
+    await until(inbox, 1)
+    pipe.write(b"cd\n")
+    await until(inbox, 2)
+    pipe.end()
+    await running
+    assert inbox.ids == ["a1", "abcd"]
+
+
+@pytest.mark.parametrize(
+    ("data", "ids"),
+    [
+        pytest.param(b"", [], id="nothing"),
+        pytest.param(b"\n", [], id="a blank line"),
+        pytest.param(b"a1\na2", ["a1", "a2"], id="a last line without newline"),
+        pytest.param(b"\xef\xbb\xbfa1\r\na2\r\n", ["a1", "a2"], id="a byte-order mark and CRLF"),
+        pytest.param(b"# only a comment", [], id="a comment without newline"),
+    ],
+)
+async def test_an_input_that_ends_at_once_is_read(pipe: Pipe, data: bytes, ids: list[str]):
+    inbox = Inbox()
+    pipe.write(data)
+    pipe.end()
+    await run(pipe.reader, inbox)
+    assert inbox.ids == ids
+
+
+async def test_dev_null_has_ended():
+    """A sidecar's usual stdin."""
+    inbox = Inbox()
+    descriptor = os.open(os.devnull, os.O_RDONLY)
+    try:
+        await run(descriptor, inbox)
+    finally:
+        os.close(descriptor)
+    assert inbox.batches == []
+
+
+async def test_a_regular_file_is_read_to_its_end(tmp_path: Path):
+    path = tmp_path / "ids"
+    ids = [f"asset{number:06}" for number in range(3 * CHUNK_BYTES // 12)]
+    path.write_text("\n".join(ids))
+    inbox = Inbox()
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        await run(descriptor, inbox)
+    finally:
+        os.close(descriptor)
+    assert inbox.ids == ids
+
+
+async def test_a_terminal_that_goes_away_has_ended():
+    leader, follower = os.openpty()
+    os.write(leader, b"a1\n")
+    inbox = Inbox()
+    running = asyncio.create_task(run(follower, inbox))
+    await until(inbox, 1)
+    os.close(leader)
+    await running
+    os.close(follower)
+    assert inbox.ids == ["a1"]
+
+
+async def test_a_descriptor_that_is_closed_has_ended(pipe: Pipe):
+    """As when the program is started with `<&-`."""
+    inbox = Inbox()
+    closed = os.dup(pipe.reader)
+    os.close(closed)
+    await run(closed, inbox)
+    assert inbox.batches == []
+
+
+async def test_a_pipe_that_was_made_non_blocking_is_waited_for(pipe: Pipe):
+    """Whoever shares it may do that; nothing there yet is not the end."""
+    os.set_blocking(pipe.reader, False)
+    inbox = Inbox()
+    running = asyncio.create_task(run(pipe.reader, inbox))
+    await asyncio.sleep(0.01)
+    assert not running.done()
+    pipe.write(b"a1\n")
+    await until(inbox, 1)
+    pipe.end()
+    await running
+    assert inbox.ids == ["a1"]
+
+
+async def test_a_pipe_that_never_ends_does_not_hold_up_the_stop(pipe: Pipe):
+    inbox, stop = Inbox(), Stop()
+    running = asyncio.create_task(run(pipe.reader, inbox, stop))
+    pipe.write(b"a1\ntorn")
+    await until(inbox, 1)
+    stop.set("test")
+    await running
+    assert inbox.ids == ["a1"]
+    pipe.write(b"\n")  # lets the reading thread go before the descriptor is closed
+
+
+async def test_a_stop_before_the_start_reads_nothing(pipe: Pipe):
+    inbox, stop = Inbox(), Stop()
+    pipe.write(b"a1\n")
+    stop.set("test")
+    await run(pipe.reader, inbox, stop)
+    assert inbox.batches == []
+
+
+@pytest.mark.virtual_time
+async def test_no_more_is_read_than_there_is_room_for(pipe: Pipe):
+    inbox = Inbox(room=2)
+    pipe.write(b"a1\na2\n!\na3\na4\na5\n")
+    pipe.end()
+    intake = StdinIntake(pipe.reader, inbox, InlineLane())
+    running = asyncio.create_task(intake.run(Stop()))
+    await asyncio.sleep(0.01)
+    assert inbox.ids == ["a1", "a2"]
+    inbox.make_room(1)
+    await asyncio.sleep(0.01)
+    assert inbox.ids == ["a1", "a2", "a3"]
+    inbox.make_room(100)
+    await running
+    assert inbox.ids == ["a1", "a2", "a3", "a4", "a5"]
+    assert [submission.line for batch in inbox.batches for submission in batch.submissions] == [1, 2, 4, 5, 6]
+    assert inbox.rejections == [(3, b"!")]
+
+
+async def test_a_stop_while_there_is_no_room_ends_the_reading(pipe: Pipe):
+    inbox, stop = Inbox(room=0), Stop()
+    pipe.write(b"a1\n")
+    running = asyncio.create_task(run(pipe.reader, inbox, stop))
+    await asyncio.sleep(0.01)
+    stop.set("test")
+    await running
+    assert inbox.batches == []
+
+
+async def test_a_line_that_is_too_long_is_rejected_and_the_next_one_read(tmp_path: Path):
+    path = tmp_path / "ids"
+    path.write_bytes(b"x" * 300_000 + b"\na1\n" + b"y" * 300_000)
+    inbox = Inbox()
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        await run(descriptor, inbox)
+    finally:
+        os.close(descriptor)
+    assert inbox.ids == ["a1"]
+    assert inbox.rejections == [(1, b"x" * 1024), (3, b"y" * 1024)]
+
+
+async def test_the_same_bad_line_of_another_run_is_another_rejection():
+    keys = []
+    for _ in range(2):
+        pipe, inbox = Pipe(), Inbox()
+        pipe.write(b"!\n!\n")
+        pipe.end()
+        await run(pipe.reader, inbox)
+        keys += [found.key for found in inbox.batches[0].rejections]
+        pipe.close()
+    assert len(set(keys)) == 4

@@ -1,0 +1,32 @@
+"""What a followed file may have been renamed or copied to."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+_STAMP: Final = r"[.-](\d[\d.T_-]*|old)"
+
+
+def siblings(path: Path) -> list[Path]:
+    """Files beside this one whose names begin with its name, or are those of a rotation of it."""
+    with suppress(FileNotFoundError), os.scandir(path.parent) as entries:
+        return [
+            path.parent / entry.name
+            for entry in entries
+            if entry.name != path.name and (entry.name.startswith(path.name) or is_rotated_name(entry.name, path))
+        ]
+    return []
+
+
+def is_rotated_name(name: str, path: Path) -> bool:
+    """Whether a name is one that log rotation gives.
+
+    To `queue`: `queue.1`, `queue-20261123`, `queue.2026-11-23.2`, `queue.old`; to `queue.txt` those and
+    `queue-20261123.txt`.
+    """
+    stem, suffix = re.escape(path.stem), re.escape(path.suffix)
+    return re.fullmatch(rf"{stem}({suffix}{_STAMP}|{_STAMP}{suffix})", name) is not None

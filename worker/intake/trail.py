@@ -1,0 +1,280 @@
+"""The files that are read under one path: which they are now, and which of them has lines left.
+
+A file that is open can't be lost to a renaming. All others are found by looking through the directory whenever it has
+changed: what was made there since the last look, whatever its name is now, was written no earlier than anything that
+the last look saw. So modification times tell it from history, which is not read; and no clock is asked but the file
+system's own.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Final
+
+from worker.intake.cursor import Cursor, Mark
+from worker.intake.names import is_rotated_name, siblings
+from worker.intake.watched import Watched
+
+SETTLE_SECONDS: Final = 1.0
+"""How long the directory is looked through again and again after a change: a listing that is made during a renaming
+may miss a file, and a modification time has ticks."""
+RETIRED_KEPT: Final = 8
+
+_PASSING: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
+
+class Trail:
+    """Open files, from the oldest to the current one."""
+
+    def __init__(self, path: Path, cursor: Cursor | None, tell: Callable[[str, str | None], None]) -> None:
+        """`tell` is told of what happened, for the log."""
+        self._path = path
+        self._tell = tell
+        self._current: Watched | None = None
+        self.old: list[Watched] = []
+        """Those that no longer stand under the path, still read for late writers' sake."""
+        self._lost = list(cursor.files) if cursor else []
+        self._retired = list(cursor.retired) if cursor else []
+        self._since = cursor.since if cursor else None
+        """As in the cursor. None: nothing was ever looked at, and what stands beside the path is history."""
+        self._next_since: tuple[float, int] | None = None
+        self._listed: int | None = None
+        self._written: int | None = None
+        self._settles_at = 0.0
+        self._settled = False
+
+    @property
+    def files(self) -> list[Watched]:
+        return self.old if self._current is None else [*self.old, self._current]
+
+    @property
+    def is_found(self) -> bool:
+        """Whether all files of the cursor have been looked for."""
+        return not self._lost
+
+    def cursor(self) -> Cursor:
+        files = (*self._lost, *(file.mark() for file in self.files))
+        return Cursor(files, tuple(self._retired), self._since or 0)
+
+    def close(self) -> None:
+        for file in self.files:
+            file.close()
+        self.old, self._current = [], None
+
+    def retire(self, file: Watched) -> None:
+        """Let go of an old file."""
+        self._tell("retired", f"{file.offset} bytes read")
+        self._retired = [*self._retired, file.mark()][-RETIRED_KEPT:]
+        self.old.remove(file)
+        file.close()
+
+    def look(self, now: float) -> None:
+        """Bring what is open into line with what stands under the path and beside it, or leave all as it is.
+
+        Raises:
+            OSError: something that stands there can't be read.
+        """
+        if self._lost:
+            self._reopen(now)
+        directory, here = _status(self._path.parent), _status(self._path)
+        listed, written = _time(directory), _time(here)
+        # Seen before all else: whatever is made after this is not older.
+        latest = max(listed, written, *map(_written, self.files))
+        current = self._current
+        stays = current is not None and here is not None and current.identity == (here.st_dev, here.st_ino)
+        moved = not stays and not (current is None and here is None)
+        rewritten = self._reset_rewritten()
+        # What was read tells a truncation. Where nothing was, or nothing follows, only the time can.
+        grown = current is not None and here is not None and here.st_size > current.end > 0
+        touched = listed != self._listed or (written != self._written and not grown)
+        changed = moved or touched or bool(self._lost)
+        with ExitStack() as opened:
+            newest = current if stays else self._arrived(opened)
+            beside: list[Watched] = []
+            if changed or not self._settled:
+                beside = self._beside([file for file in rewritten if file is not newest], newest, opened)
+            opened.pop_all()
+        for file in rewritten:
+            self._tell("truncated", file.name)
+        self._move_on(newest, beside, rewritten, now)
+        self._listed, self._written = listed, written
+        if changed:
+            self._settles_at = now + SETTLE_SECONDS
+        self._settled = not changed and now >= self._settles_at
+        self._remember(latest, now)
+
+    def _reset_rewritten(self) -> list[Watched]:
+        """Files that were truncated are read anew; what had been read of them is looked for in copies."""
+        rewritten = [file for file in self.files if _is_rewritten(file)]
+        for file in rewritten:
+            self._lost.append(file.mark())
+            file.go_to(0, 0)
+        return rewritten
+
+    def _move_on(self, newest: Watched | None, beside: list[Watched], rewritten: list[Watched], now: float) -> None:
+        current, old = self._current, self.old
+        if current is not None and newest is not current:
+            self._tell("deleted" if newest is None else "rotated", None)
+            current.quiet_since = now
+            old = [*old, current]
+        elif newest is not current and not old:
+            self._tell("appeared", None)
+        for file in beside:
+            if file not in rewritten:
+                self._tell("found", file.name)
+            file.quiet_since = now
+        for mark in self._lost:
+            self._tell("gone", f"{mark.offset} bytes read")
+        self._lost = []
+        dropped = [file for file in rewritten if file is not newest and file not in beside]
+        self.old = [file for file in old if file is not newest and file not in rewritten] + beside
+        self._current = newest
+        for file in dropped:
+            file.close()
+
+    def _remember(self, latest: int, now: float) -> None:
+        """Take over what an earlier look saw: a file that is found a little late was made since then, too."""
+        if self._since is None:
+            self._since = latest
+        if self._next_since is None:
+            self._next_since = (now, latest)
+        elif now - self._next_since[0] >= SETTLE_SECONDS:
+            self._since, self._next_since = self._next_since[1], (now, latest)
+
+    def _reopen(self, now: float) -> None:
+        """Find the files again that were being read when the position was kept, whatever their names are now."""
+        for mark in tuple(self._lost):
+            file = self._renamed(mark)
+            if file is None:
+                continue
+            self._lost.remove(mark)
+            file.quiet_since = now
+            here = _status(self._path)
+            if here is not None and file.identity == (here.st_dev, here.st_ino):
+                self._current = file
+            else:
+                self.old.append(file)
+
+    def _renamed(self, mark: Mark) -> Watched | None:
+        for path in (self._path, *siblings(self._path)):
+            status = _status(path)
+            if status is None or mark.identity != (status.st_dev, status.st_ino):
+                continue
+            try:
+                file = Watched.open(path, mark)
+            except FileNotFoundError:
+                continue
+            if mark.matches(file.descriptor):
+                return file
+            file.close()
+        return None
+
+    def _arrived(self, opened: ExitStack) -> Watched | None:
+        try:
+            file = Watched.open(self._path)
+        except FileNotFoundError:
+            return None
+        for old in self.old:
+            if old.identity == file.identity:  # it was moved back
+                file.close()
+                return old
+        opened.callback(file.close)
+        return file
+
+    def _beside(self, rewritten: list[Watched], newest: Watched | None, opened: ExitStack) -> list[Watched]:
+        """Files beside the path that hold lines not read yet, the oldest first; of those rewritten, which do."""
+        known = [file for file in self.files if file not in rewritten]
+        if newest is not None:
+            known.append(newest)
+        for file in self.old:
+            if not file.end:  # the copy may have been written into it
+                self._is_copy_of_lost(file)
+        found: list[tuple[int, Watched]] = []
+        for file in rewritten:
+            if self._has_unread(file, known, recent=True):
+                found.append((_written(file), file))
+                known.append(file)
+        mine = {file.identity for file in (*known, *rewritten)}
+        around = [(status, path) for path in siblings(self._path) if (status := _status(path)) is not None]
+        for status, path in sorted(around, key=lambda pair: (self._is_new(pair[0]), pair[0].st_size), reverse=True):
+            recent = self._is_new(status) and is_rotated_name(path.name, self._path)
+            if not (recent or self._lost) or (status.st_dev, status.st_ino) in mine:
+                continue
+            opening = _open(path)
+            if opening is None:
+                continue
+            opened.callback(opening.close)
+            if self._has_unread(opening, known, recent=recent):
+                found.append((status.st_mtime_ns, opening))
+                known.append(opening)
+            else:
+                opening.close()
+        return [file for _, file in sorted(found, key=lambda pair: pair[0])]
+
+    def _is_new(self, status: os.stat_result) -> bool:
+        return self._since is not None and status.st_mtime_ns >= self._since
+
+    def _is_copy_of_lost(self, file: Watched) -> bool:
+        """Whether a file is the copy that was made before a truncation; it is brought to where reading had come."""
+        for mark in self._lost:
+            if mark.offset and mark.matches(file.descriptor):
+                self._lost.remove(mark)
+                file.go_to(mark.offset, mark.line)
+                return True
+        return False
+
+    def _has_unread(self, file: Watched, known: list[Watched], *, recent: bool) -> bool:
+        """Whether a file holds lines not read yet; it is brought to where they begin."""
+        with suppress(OSError):  # a file beside the path that can't be read must not keep the others from being
+            if self._is_copy_of_lost(file):
+                return True
+            if not recent:
+                return False
+            for mark in self._retired:
+                if (mark.offset or mark.identity == file.identity) and mark.matches(file.descriptor):
+                    file.go_to(mark.offset, mark.line)
+                    return file.has_line()
+            return not any(file.begins(other) for other in known)
+        return False
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """What stands at a path; None: nothing."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def _time(status: os.stat_result | None) -> int:
+    return 0 if status is None else status.st_mtime_ns
+
+
+def _written(file: Watched) -> int:
+    with suppress(OSError):
+        return os.fstat(file.descriptor).st_mtime_ns
+    return 0
+
+
+def _is_rewritten(file: Watched) -> bool:
+    with suppress(OSError):  # what can't be read was not seen to be rewritten: reading it will tell
+        return not file.is_intact()
+    return False
+
+
+def _open(path: Path) -> Watched | None:
+    """A file beside the path; None: it is gone again, or none of ours.
+
+    Raises:
+        OSError: it may be opened later.
+    """
+    try:
+        return Watched.open(path)
+    except OSError as error:
+        if error.errno in _PASSING:
+            raise
+        return None
