@@ -89,7 +89,8 @@ class Breaker:
         is_late = self._ended(period)
         self._failures = 0
         if not self._is_open:
-            self._allowed = min(self._allowed * 2, self._concurrency)
+            # One more for each success: with all in flight answered, twice as many.
+            self._allowed = min(self._allowed + 1, self._concurrency)
             return None
         # Late or not, any answer shows that the API is there; but one to the old key says nothing about the new one.
         return None if is_late and self.reason is not Reason.UNAVAILABLE else self._close(now)

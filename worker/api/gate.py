@@ -22,7 +22,7 @@ import structlog
 from worker.api.breaker import Breaker, Change, Closed, Opened, Reason
 from worker.api.errors import ApiError, TransientError
 from worker.api.limits import Limits
-from worker.api.told import told
+from worker.api.told import ServerClock, told
 from worker.stopping import Stop
 
 _log = structlog.get_logger()
@@ -70,6 +70,7 @@ class Gate:
         self._limits = Limits(requests_per_second=requests_per_second, share=share)
         self._breaker = Breaker(concurrency=concurrency, random=jitter)
         self._concurrency = concurrency
+        self._server_clock = ServerClock()
         self._wall_clock = wall_clock
         self._waiters: deque[tuple[asyncio.Future[None], Passage]] = deque()
         self._nobody_waits = asyncio.Event()
@@ -144,8 +145,10 @@ class Gate:
     def answered(self, passage: Passage, status: int, headers: Mapping[str, str]) -> None:
         """The head of an answer has come: the limits are told at once, the breaker when the attempt has ended."""
         passage.status = status
-        answer = told(headers, wall_now=self._wall_clock())
-        pause = self._limits.answered(self._now(), sent_at=passage.sent_at, status=status, told=answer)
+        now, sent_at = self._now(), passage.sent_at
+        server_now = self._server_clock.read(headers.get("Date"), now=now, sent_at=sent_at)
+        answer = told(headers, server_now=self._wall_clock() if server_now is None else server_now)
+        pause = self._limits.answered(now, sent_at=sent_at, status=status, told=answer)
         if pause is not None:
             _log.warning("api.rate_limited", seconds=round(pause.seconds, 3), told=pause.told)
         if status == 429:

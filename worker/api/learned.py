@@ -14,7 +14,7 @@ from typing import Final
 DECREASE: Final = 0.1
 """After an event the rate is this much below the measured one."""
 
-HEADROOM: Final = 1.08
+HEADROOM: Final = 1.04
 """What was accepted on average is a little below what would have been: pauses and slow starts are in it."""
 
 SHORTEST_CLIMB_SECONDS: Final = 3.0

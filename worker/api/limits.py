@@ -1,11 +1,12 @@
 """When the next request may go out: our own rate, what the server tells, and what is learned where it tells nothing.
 
-One bucket of tokens gives the pace; what fills it is the least of three rates:
+The pace is given by buckets of tokens, of which each request takes one from each:
 
-- our own, `limits.requests_per_second`;
-- of each told quota: what remains of it, less the reserve for the organisation's other callers, spread evenly over the
-  time to its reset. When others spend it, less remains, and the pace falls by itself;
-- the learned rate, once a refusal came that no told quota explains.
+- one is filled at our own rate, `limits.requests_per_second`, or at the learned one, once a refusal came that no told
+  quota explains;
+- one for each told quota: what remains of it, less the reserve for the organisation's other callers, is spread over the
+  time to its reset. When others spend it, less remains, and the pace falls by itself. The bucket holds a part of what
+  remains, so little work is done at once, and much of it without a blackout at the end of the window.
 
 Beside the pace there are two gates. A request that a told quota might not cover is never sent: what remained was told
 before the requests in flight went out, so each of them counts as not yet subtracted. And a refusal (429) pauses the
@@ -23,17 +24,31 @@ from typing import Final
 import msgspec
 
 from worker.api.learned import LearnedRate
-from worker.api.told import Told, ToldQuota
+from worker.api.told import LONGEST_RETRY_AFTER_SECONDS, MOST_QUOTAS, Told, ToldQuota
 
 BURST_SECONDS: Final = 1.0
 LARGEST_BURST: Final = 10.0
 """Requests that were not sent lately may be caught up on at once: a second's worth, and ten at most."""
+
+LEARNED_BURST_SECONDS: Final = 0.25
+"""The same for a learned rate, where a burst may bring the refusal that is to be avoided."""
+
+SPENT_AT_ONCE: Final = 0.25
+"""This part of what a told quota has left for us may be spent at once, at the start of its window or after a lull."""
+
+FIRST_SPREAD_SECONDS: Final = 3_600.0
+SPREAD_GROWTH: Final = 3.0
+"""The rest is spread over the time to the reset, or over an hour if that is less; later over three times as long as the
+window is known already. So a day's quota is there when it is needed, and enough of it is left in the evening."""
 
 SHORTEST_SPREAD: Final = 0.05
 """What remains is spread over a twentieth of the window at least: the end of a window is no reason to race."""
 
 TRICKLE_SECONDS: Final = 60.0
 """Where others left us nothing but the reserve, one request in this time is still sent, so that nothing starves."""
+
+ASK_AGAIN_SECONDS: Final = LONGEST_RETRY_AFTER_SECONDS
+"""Where nothing is left for longer, one request asks again: a wrong value can't stop the worker for good."""
 
 ROUNDING_SECONDS: Final = 1.5
 """The same reset, told in whole seconds by answers of different age, differs by up to this."""
@@ -69,14 +84,33 @@ class LimitsSnapshot(msgspec.Struct, frozen=True):
 
 
 class _Quota:
-    """A told quota, as known from its last answers."""
+    """A told quota, as known from its last answers, and the pace at which it is spent."""
 
-    __slots__ = ("_as_of", "_assumed", "_length", "limit", "remaining", "reset_at")
+    __slots__ = (
+        "_as_of",
+        "_assumed",
+        "_credit",
+        "_filled_at",
+        "_is_rounded_down",
+        "_known_since",
+        "_length",
+        "_rate",
+        "_spent",
+        "limit",
+        "remaining",
+        "reset_at",
+    )
 
     def __init__(self, now: float, told: ToldQuota) -> None:
         self._as_of = -math.inf
         self._assumed = True
+        self._credit = math.inf
+        self._filled_at = now
+        self._is_rounded_down = False
+        self._known_since = now
         self._length = 0.0
+        self._rate = math.inf
+        self._spent = 0
         self.limit = told.limit
         self.remaining = told.remaining
         self.reset_at = now + told.reset_in
@@ -87,51 +121,83 @@ class _Quota:
 
         Answers overtake one another. One that was sent before our knowledge came in can only lower what remains.
         """
-        reset_at = now + told.reset_in
+        is_cut = self._is_rounded_down and not told.is_rounded_down
+        self._is_rounded_down |= told.is_rounded_down
+        reset_in = told.reset_in + is_cut
+        reset_at = now + reset_in
         if sent_at < self._as_of:
             is_of_this_window = reset_at > self._as_of + max(self._length / 2, ROUNDING_SECONDS)
             if is_of_this_window or not self._assumed:
                 self.remaining = min(self.remaining, told.remaining)
             return
-        if not self._assumed and told.remaining < self.remaining and reset_at < self.reset_at + ROUNDING_SECONDS:
+        known_length = self._length if told.limit == self.limit else 0.0
+        if self._assumed:
+            # The first word of a new window: a part of it may be spent at once.
+            self._credit = math.inf
+        elif reset_at < self.reset_at - ROUNDING_SECONDS:
+            # An end that turns out to be nearer was never true, nor the length that was taken from it.
+            known_length = 0.0
+        elif told.remaining < self.remaining and reset_at < self.reset_at + ROUNDING_SECONDS:
             # Still the same window, whose reset was told in whole seconds, rounded up: the earliest is the nearest.
             reset_at = min(reset_at, self.reset_at)
-        known_length = self._length if told.limit == self.limit else 0.0
-        self._length = max(told.window, told.reset_in, known_length)
+        self._length = max(told.window, reset_in, known_length)
         self.limit = told.limit
         self.remaining = told.remaining
         self.reset_at = reset_at
         self._as_of = now
         self._assumed = False
 
-    def has_reset(self, now: float) -> bool:
-        """Whether a new window has begun, which is then assumed to be whole until an answer tells."""
-        if now < self.reset_at:
-            return False
-        self.remaining = self.limit
-        self._as_of = now
-        self._assumed = True
-        self.reset_at = now + self._length
-        return True
-
     def is_gone(self, sent_at: float) -> bool:
         """Whether an answer that tells of no quota, to a request sent at `sent_at`, is the end of this one."""
         return self._assumed and sent_at >= self._as_of
 
-    def usable(self, share: float, in_flight: int) -> int:
-        reserve = math.floor((1.0 - share) * self.limit + 1e-6)
-        return self.remaining - reserve - in_flight
+    def fill(self, now: float, share: float, in_flight: int) -> float:
+        """Bring the credit up to `now`; returns the rate that fills it, requests per second."""
+        if now >= self.reset_at:
+            # A new window, assumed to be whole until an answer tells. What was saved up is no claim on it.
+            self.remaining = self.limit
+            self.reset_at = now + self._length
+            self._as_of = now
+            self._assumed = True
+            self._credit, self._filled_at = 1.0, now
+            self._known_since = now
+            self._spent = 0
+        usable = self._usable(share, in_flight)
+        if usable < 1:
+            # It blocks, and the pace has no say.
+            self._credit = min(self._credit, 1.0)
+            self._rate = math.inf
+        else:
+            spread = min(self.reset_at - now, max(FIRST_SPREAD_SECONDS, SPREAD_GROWTH * (now - self._known_since)))
+            self._rate = usable / max(spread, self._length * SHORTEST_SPREAD)
+            gained = self._rate * max(now - self._filled_at, 0.0)
+            self._credit = min(self._credit + gained, max(usable * SPENT_AT_ONCE, 1.0))
+        self._filled_at = now
+        return self._rate
 
-    def rate(self, now: float, usable: int) -> float:
-        return usable / max(self.reset_at - now, self._length * SHORTEST_SPREAD)
+    def delay(self, now: float, share: float, in_flight: int, last_sent_at: float) -> float:
+        """Seconds until the pace allows one more request and what remains covers it, as far as is known now."""
+        blocked_until = self.blocked_until(share, in_flight, last_sent_at)
+        if blocked_until > now:
+            return blocked_until - now
+        if self._credit >= _WHOLE:
+            return 0.0
+        return min((1.0 - self._credit) / self._rate, self.reset_at - now)
+
+    def sent(self) -> None:
+        self._credit = max(self._credit - 1.0, 0.0)
+        self._spent += 1
 
     def blocked_until(self, share: float, in_flight: int, last_sent_at: float) -> float:
-        """When one more request is covered, as far as is known now."""
-        if self.usable(share, in_flight) >= 1:
+        """When what remains covers one more request, as far as is known now."""
+        if self._usable(share, in_flight) >= 1:
             return -math.inf
-        if self.remaining > in_flight:
-            return min(self.reset_at, last_sent_at + TRICKLE_SECONDS)
-        return self.reset_at
+        is_others_doing = self.remaining > in_flight and self._spent < share * self.limit
+        return min(self.reset_at, last_sent_at + (TRICKLE_SECONDS if is_others_doing else ASK_AGAIN_SECONDS))
+
+    def _usable(self, share: float, in_flight: int) -> int:
+        reserve = math.floor((1.0 - share) * self.limit + 1e-6)
+        return self.remaining - reserve - in_flight
 
 
 class Limits:
@@ -165,19 +231,18 @@ class Limits:
         if self._in_flight_since_pause >= self._allowed_in_flight:
             return math.inf
         rate = self._fill(now)
-        if (blocked_until := self._blocked_until()) > now:
-            return blocked_until - now
-        if self._tokens >= _WHOLE:
-            return 0.0
-        delay = (1.0 - self._tokens) / rate
+        delay = 0.0 if self._tokens >= _WHOLE else (1.0 - self._tokens) / rate
         for quota in self._quotas.values():
-            delay = min(delay, quota.reset_at - now)
+            quota.fill(now, self._share, self._in_flight)
+            delay = max(delay, quota.delay(now, self._share, self._in_flight, self._last_sent_at))
         return delay
 
     def sent(self, now: float) -> None:
         """A request goes out, `delay` having been 0."""
         self._learned.sent(now, idle_since=max(self._last_sent_at, self._paused_until))
         self._tokens = max(self._tokens - 1.0, 0.0)
+        for quota in self._quotas.values():
+            quota.sent()
         self._last_sent_at = now
         self._in_flight += 1
         self._in_flight_since_pause += 1
@@ -200,8 +265,10 @@ class Limits:
         return None
 
     def snapshot(self, now: float) -> LimitsSnapshot:
-        rate = self._fill(now)
-        blocked_until = max(self._paused_until, self._blocked_until())
+        rate, blocked_until = self._fill(now), self._paused_until
+        for quota in self._quotas.values():
+            rate = min(rate, quota.fill(now, self._share, self._in_flight))
+            blocked_until = max(blocked_until, quota.blocked_until(self._share, self._in_flight, self._last_sent_at))
         is_blocked = blocked_until > now
         return LimitsSnapshot(
             rate=0.0 if is_blocked else None if rate == math.inf else rate,
@@ -210,30 +277,14 @@ class Limits:
         )
 
     def _fill(self, now: float) -> float:
-        """Bring the bucket up to `now`; returns the rate that fills it."""
-        rate, burst = min(self._own_rate, self._learned.rate), LARGEST_BURST
-        for quota in self._quotas.values():
-            if quota.has_reset(now):
-                # What was saved up before a reset is no claim on the new window.
-                burst = 1.0
-            if (usable := quota.usable(self._share, self._in_flight)) >= 1:
-                rate = min(rate, quota.rate(now, usable))
-            else:
-                # It blocks, and when it no longer does, one request shall go at once.
-                burst = 1.0
-        burst = max(1.0, min(rate * BURST_SECONDS, burst))
+        """Bring the bucket up to `now`; returns the rate that fills it: what no told quota rules."""
+        rate = min(self._own_rate, self._learned.rate)
+        burst = max(1.0, min(self._own_rate * BURST_SECONDS, self._learned.rate * LEARNED_BURST_SECONDS, LARGEST_BURST))
         since = max(now - self._filled_at, 0.0)
         gained = burst if math.inf in {rate, since} else rate * since
         self._tokens = min(self._tokens + gained, burst)
         self._filled_at = max(now, self._filled_at)
         return rate
-
-    def _blocked_until(self) -> float:
-        """When every told quota covers one more request; in the past: now."""
-        until = -math.inf
-        for quota in self._quotas.values():
-            until = max(until, quota.blocked_until(self._share, self._in_flight, self._last_sent_at))
-        return until
 
     def _note(self, now: float, sent_at: float, status: int, told: Told) -> None:
         for quota in told.quotas:
@@ -241,8 +292,14 @@ class Limits:
                 self._quotas[quota.name] = _Quota(now, quota)
             else:
                 known.tell(now, sent_at, quota)
-        if self._quotas and not told.quotas and status < 500 and status != 429:
-            self._quotas = {name: quota for name, quota in self._quotas.items() if not quota.is_gone(sent_at)}
+        if len(self._quotas) > len(told.quotas) and status < 500 and status != 429:
+            named = {quota.name for quota in told.quotas}
+            are_too_many = len(self._quotas) > MOST_QUOTAS
+            self._quotas = {
+                name: quota
+                for name, quota in self._quotas.items()
+                if name in named or not (are_too_many or quota.is_gone(sent_at))
+            }
 
     def _refused(self, now: float, sent_at: float, told: Told) -> Pause | None:
         told_wait = told.wait or 0.0

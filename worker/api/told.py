@@ -8,11 +8,13 @@ proxies of every age: what can't be read is ignored, and no value is believed be
 
 from __future__ import annotations
 
+import math
 import re
 from calendar import timegm
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from email.utils import parsedate_tz
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -21,8 +23,13 @@ LONGEST_RESET_SECONDS: Final = 86_400.0
 LONGEST_RETRY_AFTER_SECONDS: Final = 3_600.0
 """Longer waits are cut to these: then one request asks again, so that a wrong value can't stop the worker for good."""
 
-AGREEING_SECONDS: Final = 2.0
-"""A server's `Date` that is less than this behind our clock is that of the same second, and its way to us."""
+LATE_SECONDS: Final = 10.0
+"""A reset that has passed by less than this had not yet when the answer set out."""
+
+SHORTEST_RESET_SECONDS: Final = 1e-3
+
+DRIFT: Final = 1e-4
+"""The most that two clocks drift apart, as a part of the time that passes."""
 
 MOST_REQUESTS: Final = 10**9
 LONGEST_FIELD: Final = 2_048
@@ -52,6 +59,9 @@ class ToldQuota(msgspec.Struct, frozen=True):
     reset_in: float
     window: float = 0.0
     """The length of the quota's window in seconds; 0 where it is not told."""
+    is_rounded_down: bool = False
+    """The reset was told as passed, but much of the quota is spent: resets are cut to whole seconds by this server, and
+    `reset_in` is the latest that this one can mean."""
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -66,14 +76,42 @@ class Told(msgspec.Struct, frozen=True):
         """How long a refused client is asked to wait, in seconds: `Retry-After`, else until the spent quotas' reset."""
         if self.retry_after is not None:
             return self.retry_after
-        return max((quota.reset_in for quota in self.quotas if quota.remaining == 0), default=None)
+        resets = [quota.reset_in for quota in self.quotas if quota.remaining == 0]
+        return min(max(resets), LONGEST_RETRY_AFTER_SECONDS) if resets else None
 
 
 NOTHING: Final = Told()
 
 
-def told(headers: Mapping[str, str], *, wall_now: float) -> Told:
-    """What `headers` tell; their names may be of any case. `wall_now` is seconds since the epoch, at their arrival."""
+class ServerClock:
+    """The server's clock, as the `Date` of its answers tells it.
+
+    A `Date` is cut to whole seconds and as old as its way to us, so it is never ahead of the server's clock: the latest
+    of many, each carried on by our own clock, is nearly exact.
+    """
+
+    def __init__(self) -> None:
+        self._ahead: float | None = None
+        self._as_of = 0.0
+
+    def read(self, date: str | None, *, now: float, sent_at: float) -> float | None:
+        """Seconds since the epoch there, as an answer with this `Date` comes in at `now`; None: it was never told.
+
+        `now`, and `sent_at` of the request, are of a clock of ours that never goes back.
+        """
+        if self._ahead is not None:
+            self._ahead -= DRIFT * (now - self._as_of)
+        self._as_of = now
+        if date is not None and (told_date := _http_date(date)) is not None:
+            ahead = told_date - now
+            # Behind by more than the cut and the way can explain, the clock has been set back.
+            if self._ahead is None or ahead > self._ahead or ahead + 1.0 + (now - sent_at) < self._ahead:
+                self._ahead = ahead
+        return None if self._ahead is None else now + self._ahead
+
+
+def told(headers: Mapping[str, str], *, server_now: float) -> Told:
+    """What `headers` tell; their names may be of any case. `server_now` is the server's clock at their arrival."""
     fields: dict[str, str] = {}
     for name, value in headers.items():
         if (field := name.lower()) in _FIELDS:
@@ -82,17 +120,10 @@ def told(headers: Mapping[str, str], *, wall_now: float) -> Told:
     date = fields.pop("date", None)
     if not fields:
         return NOTHING
-    server_now = _server_now(date, wall_now)
-    quotas = [*_structured(fields), *(quota for family in _FAMILIES for quota in _counted(fields, family, server_now))]
-    return Told(tuple(quotas[:MOST_QUOTAS]), _retry_after(fields.get("retry-after"), server_now))
-
-
-def _server_now(date: str | None, wall_now: float) -> float:
-    """The server's clock. `Date` has whole seconds: where our own clock agrees with it, it knows the fraction."""
-    told_date = None if date is None else _http_date(date)
-    if told_date is None:
-        return wall_now
-    return min(wall_now, told_date + 1) if told_date <= wall_now <= told_date + AGREEING_SECONDS else told_date
+    made_at = None if date is None else _http_date(date)
+    counted = (quota for family in _FAMILIES for quota in _counted(fields, family, made_at, server_now))
+    quotas = (*_structured(fields), *counted)
+    return Told(quotas[:MOST_QUOTAS], _retry_after(fields.get("retry-after"), server_now))
 
 
 def _retry_after(text: str | None, server_now: float) -> float | None:
@@ -105,7 +136,7 @@ def _retry_after(text: str | None, server_now: float) -> float | None:
     return None if wait is None else min(max(wait, 0.0), LONGEST_RETRY_AFTER_SECONDS)
 
 
-def _counted(fields: Mapping[str, str], family: str, server_now: float) -> Iterator[ToldQuota]:
+def _counted(fields: Mapping[str, str], family: str, made_at: float | None, server_now: float) -> Iterator[ToldQuota]:
     """`-Limit`, `-Remaining`, `-Used` and `-Reset`; lists in them are of several quotas, in the same order."""
     limits, remainings, useds, resets = (
         [_number(item) for item in _ITEM.findall(fields.get(f"{family}-{part}", ""))]
@@ -115,8 +146,12 @@ def _counted(fields: Mapping[str, str], family: str, server_now: float) -> Itera
         limit, remaining, used = (_at(values, index) for values in (limits, remainings, useds))
         if remaining is None and limit is not None and used is not None:
             remaining = limit - used
-        if reset is not None:
-            yield from _quota(f"{family}.{index}", limit, remaining, _reset_in(reset, server_now))
+        if reset is None or reset < EARLIEST_EPOCH_SECONDS:
+            yield from _quota(f"{family}.{index}", limit, remaining, reset)
+        else:
+            instant = reset / 1000 if reset >= EARLIEST_EPOCH_MILLISECONDS else reset
+            when_made = math.inf if made_at is None else instant - made_at
+            yield from _quota(f"{family}.{index}", limit, remaining, instant - server_now, when_made=when_made)
 
 
 def _structured(fields: Mapping[str, str]) -> Iterator[ToldQuota]:
@@ -127,16 +162,16 @@ def _structured(fields: Mapping[str, str]) -> Iterator[ToldQuota]:
     items = dict(_items(text))
     for name, item in items.items():
         policy = policies.get(name, {})
-        window = _number(policy.get("w", "")) or 0.0
+        window = _number(policy.get("w", "")) or None
         limit, remaining, reset = _number(policy.get("q", "")), _number(item.get("r", "")), _number(item.get("t", ""))
         if name not in other_units:
             yield from _quota(name, limit, remaining, window if reset is None else reset, window)
     for name in policies.keys() - items.keys() - other_units:
         # A policy alone tells no more than a rate: its quota over its window, from now on.
-        quota, window = _number(policies[name].get("q", "")), _number(policies[name].get("w", "")) or 0.0
+        quota, window = _number(policies[name].get("q", "")), _number(policies[name].get("w", "")) or None
         yield from _quota(name, quota, quota, window, window)
     draft_7 = {name.lower(): float(value) for name, value in _DRAFT_7.findall(text)}
-    yield from _quota("", draft_7.get("limit"), draft_7.get("remaining"), draft_7.get("reset", 0.0))
+    yield from _quota("", draft_7.get("limit"), draft_7.get("remaining"), draft_7.get("reset"))
 
 
 def _items(text: str) -> Iterator[tuple[str, dict[str, str]]]:
@@ -146,22 +181,32 @@ def _items(text: str) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _quota(
-    name: str, limit: float | None, remaining: float | None, reset_in: float, window: float = 0.0
+    name: str,
+    limit: float | None,
+    remaining: float | None,
+    reset_in: float | None,
+    window: float | None = None,
+    *,
+    when_made: float | None = None,
 ) -> Iterator[ToldQuota]:
-    """The quota, where these make one: a reset that has passed, or a limit of nothing, tells nothing."""
-    if remaining is None or reset_in <= 0 or (limit is not None and limit < 1):
+    """The quota, where these make one. `when_made`: what `reset_in` was when the answer set out, if that is another."""
+    if remaining is None or reset_in is None or (limit is not None and limit < 1):
+        return
+    told_in = reset_in if when_made is None else when_made
+    if told_in <= -1 or reset_in <= -LATE_SECONDS:
         return
     left = int(min(max(remaining, 0), MOST_REQUESTS))
     most = left if limit is None else int(min(limit, MOST_REQUESTS))
+    # A bucket that fills all the time may be told as just full; a window that is half spent has a time to go.
+    is_rounded_down = told_in <= 0 and (left == 0 or left < most / 2)
     yield ToldQuota(
-        name, max(most, 1), left, min(reset_in, LONGEST_RESET_SECONDS), min(max(window, 0.0), LONGEST_RESET_SECONDS)
+        name,
+        max(most, 1),
+        left,
+        min(max(reset_in + is_rounded_down, SHORTEST_RESET_SECONDS), LONGEST_RESET_SECONDS),
+        min(max(window or 0.0, 0.0), LONGEST_RESET_SECONDS),
+        is_rounded_down,
     )
-
-
-def _reset_in(reset: float, server_now: float) -> float:
-    if reset >= EARLIEST_EPOCH_MILLISECONDS:
-        reset /= 1000
-    return reset - server_now if reset >= EARLIEST_EPOCH_SECONDS else reset
 
 
 def _number(text: str) -> float | None:
@@ -173,6 +218,7 @@ def _at(values: list[float | None], index: int) -> float | None:
     return values[index] if index < len(values) else None
 
 
+@lru_cache(maxsize=4)  # all answers of one second have the same
 def _http_date(text: str) -> float | None:
     with suppress(ValueError, TypeError, IndexError, OverflowError):
         if (parsed := parsedate_tz(text)) is not None:

@@ -2,26 +2,31 @@
 
 import heapq
 import math
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from random import Random
 
 from worker.api.limits import Limits
-from worker.api.told import told
+from worker.api.told import ServerClock, told
 
 EPOCH = 1_800_000_000.0
 
 
 @dataclass
 class Server:
-    """`limit` requests in `window` seconds. `aligned`: windows begin at multiples of it, else with a request."""
+    """`limit` requests in `window` seconds. `aligned`: windows begin at multiples of it, else with a request.
+
+    Resets are told in whole seconds, rounded up, or down with `rounds_down`.
+    """
 
     limit: int
     window: float
     style: str
     aligned: bool = True
     clock_off: float = 0.0
+    rounds_down: bool = False
     begins: float = -math.inf
     used: int = 0
     ours: int = 0
@@ -43,9 +48,10 @@ class Server:
         return (200 if accepted else 429), self.headers(now, accepted=accepted)
 
     def headers(self, now: float, *, accepted: bool) -> dict[str, str]:
-        reset = self.begins + self.window
-        left, wait = self.limit - self.used, max(math.ceil(reset - now), 1)
+        reset, cut = self.begins + self.window, math.floor if self.rounds_down else math.ceil
+        left, wait = self.limit - self.used, cut(reset - now)
         server_now = EPOCH + now + self.clock_off
+        reset_at = cut(EPOCH + reset + self.clock_off)
         match self.style:
             case "vendor":
                 return {
@@ -53,7 +59,7 @@ class Server:
                     "X-Ratelimit-Limit": str(self.limit),
                     "X-Ratelimit-Remaining": str(left),
                     "X-Ratelimit-Used": str(self.used),
-                    "X-Ratelimit-Reset": str(math.ceil(EPOCH + reset + self.clock_off)),
+                    "X-Ratelimit-Reset": str(reset_at),
                 }
             case "ietf counted":
                 return {
@@ -71,9 +77,27 @@ class Server:
             case "retry-after date" if not accepted:
                 return {
                     "Date": formatdate(server_now, usegmt=True),
-                    "Retry-After": formatdate(math.ceil(EPOCH + reset + self.clock_off), usegmt=True),
+                    "Retry-After": formatdate(reset_at, usegmt=True),
                 }
         return {}
+
+
+@dataclass
+class SlidingServer(Server):
+    """`limit` requests in any `window` seconds; the reset is when the first of them no longer counts."""
+
+    accepted: deque[tuple[float, bool]] = field(default_factory=deque)
+
+    def request(self, now: float, *, is_ours: bool) -> tuple[int, dict[str, str]]:
+        while self.accepted and self.accepted[0][0] + self.window <= now:
+            _, was_ours = self.accepted.popleft()
+            self.used -= 1
+            self.ours -= was_ours
+        self.begins = self.accepted[0][0] if self.accepted else now
+        status, headers = super().request(now, is_ours=is_ours)
+        if status == 200:
+            self.accepted.append((now, is_ours))
+        return status, headers
 
 
 @dataclass
@@ -118,7 +142,7 @@ def run(
         heapq.heappush(events, (instant, order, what, facts))
 
     now, in_flight, woken_at = started, 0, started
-    outcome = Outcome(0.0, 0, 0, 0)
+    outcome, clock = Outcome(0.0, 0, 0, 0), ServerClock()
     for instant in at or {}:
         push(instant, "change")
     if others_rate:
@@ -138,7 +162,8 @@ def run(
             case "answer":
                 sent_at, status, headers = facts
                 in_flight -= 1
-                limits.answered(now, sent_at=sent_at, status=status, told=told(headers, wall_now=EPOCH + now))
+                server_now = clock.read(headers.get("Date"), now=now, sent_at=sent_at) or EPOCH + now
+                limits.answered(now, sent_at=sent_at, status=status, told=told(headers, server_now=server_now))
                 if status == 200:
                     outcome.accepted_at.append(now - started)
             case "wake" if now == woken_at:

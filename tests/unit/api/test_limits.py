@@ -5,15 +5,17 @@ import math
 import pytest
 
 from worker.api.limits import (
+    ASK_AGAIN_SECONDS,
     FIRST_BACKOFF_SECONDS,
     LARGEST_BURST,
     LONGEST_BACKOFF_SECONDS,
+    SPENT_AT_ONCE,
     TRICKLE_SECONDS,
     Limits,
     LimitsSnapshot,
     Pause,
 )
-from worker.api.told import NOTHING, Told, ToldQuota
+from worker.api.told import MOST_QUOTAS, NOTHING, Told, ToldQuota
 
 
 def quota(limit: int, remaining: int, reset_in: float) -> Told:
@@ -69,6 +71,20 @@ def test_what_remains_is_spread_over_the_time_to_the_reset() -> None:
     assert limits.snapshot(30.0).rate == pytest.approx(4.0)
 
 
+def test_a_part_of_what_remains_may_be_spent_at_once() -> None:
+    limits = limits_after(quota(1000, 800, 3600.0))
+    assert send_all(limits, 0.0) == SPENT_AT_ONCE * 800
+    limits = limits_after(quota(1000, 800, 3600.0), share=0.4)
+    assert send_all(limits, 0.0) == SPENT_AT_ONCE * 200
+
+
+def test_a_days_quota_is_there_when_it_is_needed_and_lasts_until_the_evening() -> None:
+    limits = limits_after(quota(10_000, 10_000, 86_400.0))
+    assert limits.snapshot(0.0).rate == pytest.approx(10_000 / 4_320)
+    assert limits.snapshot(14_400.0).rate == pytest.approx(10_000 / 43_200)
+    assert limits.snapshot(43_200.0).rate == pytest.approx(10_000 / 43_200)
+
+
 def test_the_share_of_the_others_is_kept() -> None:
     limits = limits_after(quota(600, 240, 60.0), share=0.8)
     assert limits.snapshot(0.0).rate == pytest.approx(2.0)
@@ -102,6 +118,14 @@ def test_the_reserve_is_touched_by_one_request_a_minute() -> None:
     limits = limits_after(quota(1000, 150, 3600.0), share=0.8)
     assert limits.delay(0.0) == pytest.approx(TRICKLE_SECONDS - 0.1)
     assert send_all(limits, TRICKLE_SECONDS) == 1
+
+
+def test_a_value_however_wrong_does_not_stop_us_for_good() -> None:
+    limits = limits_after(quota(600, 0, 86_400.0))
+    assert limits.delay(0.0) == pytest.approx(ASK_AGAIN_SECONDS, abs=1)
+    limits.sent(3_600.0)
+    limits.answered(3_600.1, sent_at=3_600.0, status=200, told=quota(600, 599, 60.0))
+    assert limits.snapshot(3_600.1).rate == pytest.approx(599 / 60)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 4])
@@ -152,10 +176,37 @@ def test_a_quota_that_is_told_no_more_ends_with_its_window() -> None:
     assert limits.snapshot(62.1) == LimitsSnapshot(rate=None, blocked_until=None, remaining=None)
 
 
+def test_a_quota_that_is_told_no_more_beside_others_ends_with_its_window_too() -> None:
+    limits = limits_after(Told((ToldQuota("a", 600, 0, 60.0), ToldQuota("b", 600, 600, 60.0))))
+    limits.delay(61.0)
+    limits.sent(61.0)
+    limits.answered(61.1, sent_at=61.0, status=200, told=Told((ToldQuota("b", 600, 599, 60.0),)))
+    assert limits.snapshot(61.1).remaining == 599
+
+
+def test_quotas_of_ever_new_names_are_not_all_kept() -> None:
+    limits = limits_after()
+    for number in range(100):
+        limits.sent(1.0)
+        told = Told((ToldQuota(f"{number}", 600, 600 - number, 86_400.0),))
+        limits.answered(1.0, sent_at=1.0, status=200, told=told)
+    assert len(limits._quotas) <= MOST_QUOTAS
+    assert limits.snapshot(1.0).remaining == 501
+
+
+def test_a_reset_that_was_told_absurdly_far_once_has_no_lasting_effect() -> None:
+    limits = limits_after(quota(600, 300, 86_400.0))
+    assert limits.delay(0.0) == 0
+    limits.sent(0.1)
+    limits.answered(0.2, sent_at=0.1, status=200, told=quota(600, 299, 30.0))
+    assert limits.snapshot(0.2).rate == pytest.approx(299 / 30)
+    assert limits.snapshot(29.2).rate == pytest.approx(299 / 1.5)
+
+
 def test_every_told_quota_is_obeyed() -> None:
-    minute, day = ToldQuota("minute", 600, 600, 60.0), ToldQuota("day", 10000, 864, 86400.0)
-    assert limits_after(Told((minute, day))).snapshot(0.0).rate == pytest.approx(0.01)
-    assert limits_after(Told((day, minute))).snapshot(0.0).rate == pytest.approx(0.01)
+    minute, hour = ToldQuota("minute", 600, 600, 60.0), ToldQuota("hour", 10000, 36, 3600.0)
+    assert limits_after(Told((minute, hour))).snapshot(0.0).rate == pytest.approx(0.01)
+    assert limits_after(Told((hour, minute))).snapshot(0.0).rate == pytest.approx(0.01)
 
 
 def test_a_refusal_pauses_for_as_long_as_is_told_and_then_one_request_goes() -> None:

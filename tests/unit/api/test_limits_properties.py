@@ -22,12 +22,21 @@ TOLD_STYLES = ["vendor", "ietf counted", "ietf structured"]
     own=st.sampled_from([0.0, 10.0]),
     concurrency=st.integers(1, 40),
     aligned=st.booleans(),
+    clock_off=st.just(0.0) | st.floats(-1e6, 1e6),
     seed=st.integers(0, 1000),
 )
 def test_alone_with_a_told_quota_nothing_is_refused_and_the_share_is_kept(
-    limit: int, window: int, style: str, share: float, own: float, concurrency: int, aligned: bool, seed: int
+    limit: int,
+    window: int,
+    style: str,
+    share: float,
+    own: float,
+    concurrency: int,
+    aligned: bool,
+    clock_off: float,
+    seed: int,
 ) -> None:
-    server = Server(limit, window, style, aligned=aligned)
+    server = Server(limit, window, style, aligned=aligned, clock_off=clock_off)
     limits = Limits(requests_per_second=own, share=share)
     until = 4.0 * window
     outcome = run(server, limits, backlog=10**9, seed=seed, concurrency=concurrency, until=until)
@@ -56,6 +65,27 @@ def test_a_told_quota_is_made_use_of(limit: int, window: int, style: str, share:
 
 
 @settings(max_examples=60)
+@given(
+    limit=st.integers(8, 2000),
+    window=st.integers(2, 86_400),
+    style=st.sampled_from(TOLD_STYLES),
+    share=st.floats(0.5, 1.0),
+    used=st.floats(0.0, 1.0),
+)
+def test_a_quarter_of_what_is_ours_is_had_at_once(
+    limit: int, window: int, style: str, share: float, used: float
+) -> None:
+    ours = limit - math.floor((1 - share) * limit + 1e-6)
+    server = Server(limit, window, style, begins=0.0, used=math.floor(ours * used))
+    if (backlog := (ours - server.used) // 4) < 1:
+        return
+    limits = Limits(requests_per_second=10, share=share)
+    outcome = run(server, limits, backlog=backlog, concurrency=1000, latency=(0.02, 0.02))
+    assert outcome.refused == 0
+    assert outcome.seconds <= backlog / 10 + 1.0
+
+
+@settings(max_examples=60)
 @given(rate=st.floats(0.01, 500.0), seconds=st.floats(1.0, 100.0))
 def test_our_own_rate_is_neither_exceeded_nor_left_unused(rate: float, seconds: float) -> None:
     seconds += 3 / rate
@@ -63,7 +93,7 @@ def test_our_own_rate_is_neither_exceeded_nor_left_unused(rate: float, seconds: 
     server = Server(10**9, 1.0, "none")
     outcome = run(server, limits, backlog=2000, concurrency=1000, until=seconds, latency=(0.0, 0.0), started=0.0)
     spent = min(outcome.seconds, seconds)
-    assert outcome.sent <= rate * spent + max(1.0, min(rate, LARGEST_BURST)) + 1
+    assert outcome.sent <= rate * outcome.seconds + max(1.0, min(rate, LARGEST_BURST)) + 1
     assert outcome.sent >= min(rate * spent - 1, 2000)
 
 

@@ -1,10 +1,22 @@
 """What headers tell, one family after the other."""
 
+from email.utils import formatdate
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.api.told import LONGEST_RESET_SECONDS, LONGEST_RETRY_AFTER_SECONDS, NOTHING, Told, ToldQuota, told
+from worker.api.told import (
+    LONGEST_RESET_SECONDS,
+    LONGEST_RETRY_AFTER_SECONDS,
+    NOTHING,
+    SHORTEST_RESET_SECONDS,
+    ServerClock,
+    Told,
+    ToldQuota,
+    told,
+)
 
 NOW = 1_795_460_400.0
 DATE = "Mon, 23 Nov 2026 19:00:00 GMT"
@@ -93,23 +105,70 @@ DATE = "Mon, 23 Nov 2026 19:00:00 GMT"
     ],
 )
 def test_headers_tell(headers: dict[str, str], expected: Told) -> None:
-    assert told(headers, wall_now=NOW) == expected
+    assert told(headers, server_now=NOW) == expected
+
+
+def test_an_answer_that_was_made_before_the_reset_and_comes_after_it_still_counts() -> None:
+    headers = {
+        "Date": DATE,
+        "X-Ratelimit-Limit": "10",
+        "X-Ratelimit-Remaining": "0",
+        "X-Ratelimit-Reset": f"{NOW + 1:.0f}",
+    }
+    assert told(headers, server_now=NOW + 1.5).quotas == (ToldQuota("x-ratelimit.0", 10, 0, SHORTEST_RESET_SECONDS),)
 
 
 @pytest.mark.parametrize(
-    ("off", "reset_in"),
+    "headers",
     [
-        pytest.param(0.0, 42.0, id="clocks agree"),
-        pytest.param(0.6, 41.4, id="within the Date's second our clock is believed"),
-        pytest.param(-500.0, 42.0, id="our clock is slow"),
-        pytest.param(500.0, 42.0, id="our clock is fast"),
+        pytest.param({"X-Ratelimit-Remaining": "2", "X-Ratelimit-Reset": f"{NOW:.0f}"}, id="vendor"),
+        pytest.param({"X-Ratelimit-Remaining": "0", "X-Ratelimit-Reset": f"{NOW:.0f}"}, id="vendor, spent"),
     ],
 )
-def test_a_reset_is_counted_in_the_servers_time(off: float, reset_in: float) -> None:
-    headers = {"Date": DATE, "X-Ratelimit-Remaining": "5", "X-Ratelimit-Reset": f"{NOW + 42:.0f}"}
-    assert told(headers, wall_now=NOW + off).quotas[0].reset_in == pytest.approx(reset_in)
-    dated = {"Date": DATE, "Retry-After": "Mon, 23 Nov 2026 19:00:42 GMT"}
-    assert told(dated, wall_now=NOW + off).retry_after == pytest.approx(reset_in)
+def test_a_reset_cut_to_the_second_that_has_begun_is_up_to_a_second_later(headers: dict[str, str]) -> None:
+    answer = told({"Date": DATE, "X-Ratelimit-Limit": "10", **headers}, server_now=NOW + 0.7)
+    assert answer.quotas[0].is_rounded_down
+    assert answer.quotas[0].reset_in == pytest.approx(0.3)
+
+
+def test_a_delay_cut_to_nothing_is_up_to_a_second_unless_nothing_is_spent() -> None:
+    spent = told({"RateLimit": '"a";r=0;t=0', "RateLimit-Policy": '"a";q=10;w=1'}, server_now=NOW)
+    assert spent.quotas == (ToldQuota("a", 10, 0, 1.0, 1.0, is_rounded_down=True),)
+    full = told({"RateLimit": '"a";r=10;t=0', "RateLimit-Policy": '"a";q=10;w=1'}, server_now=NOW)
+    assert full.quotas == (ToldQuota("a", 10, 10, SHORTEST_RESET_SECONDS, 1.0),)
+
+
+def at(instant: float) -> str:
+    return formatdate(instant, usegmt=True)
+
+
+@pytest.mark.parametrize("ahead", [NOW, NOW - 0.4, NOW + 5000.9])
+def test_the_servers_clock_is_known_the_better_the_more_answers_came(ahead: float) -> None:
+    clock, random, read = ServerClock(), Random(1), []
+    assert clock.read(None, now=0.0, sent_at=0.0) is None
+    for number in range(200):
+        now, way = number / 7, random.uniform(0.01, 0.1)
+        server_now = clock.read(at(ahead + now - way), now=now, sent_at=now - 2 * way)
+        assert server_now is not None
+        read.append(server_now - ahead - now)
+    assert min(read) >= -1.1
+    assert min(read[50:]) >= -0.2
+    assert max(read) <= 0
+
+
+def test_a_server_whose_clock_is_set_is_believed_at_once() -> None:
+    clock = ServerClock()
+    for now in range(20):
+        clock.read(at(NOW + now), now=now, sent_at=now - 0.1)
+    assert clock.read(at(NOW + 20 - 300), now=20, sent_at=19.9) == NOW - 280
+    assert clock.read(at(NOW + 21 + 300), now=21, sent_at=20.9) == NOW + 321
+
+
+def test_an_answer_that_took_long_does_not_set_the_servers_clock_back() -> None:
+    clock = ServerClock()
+    clock.read(at(NOW), now=0.0, sent_at=-0.1)
+    assert clock.read(at(NOW), now=8.0, sent_at=-0.1) == pytest.approx(NOW + 8, abs=0.01)
+    assert clock.read("yesterday", now=9.0, sent_at=8.9) == pytest.approx(NOW + 9, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -117,9 +176,10 @@ def test_a_reset_is_counted_in_the_servers_time(off: float, reset_in: float) -> 
     [
         (Told((ToldQuota("a", 10, 0, 30.0), ToldQuota("b", 10, 0, 60.0), ToldQuota("c", 10, 1, 90.0))), 60.0),
         (Told((ToldQuota("a", 10, 0, 30.0),), 5.0), 5.0),
+        (Told((ToldQuota("a", 10, 0, 80_000.0),)), LONGEST_RETRY_AFTER_SECONDS),
         (Told((ToldQuota("a", 10, 3, 30.0),)), None),
     ],
-    ids=["the spent quotas' reset", "Retry-After goes first", "nothing is spent"],
+    ids=["the spent quotas' reset", "Retry-After goes first", "an hour at most", "nothing is spent"],
 )
 def test_a_refused_client_waits(answer: Told, wait: float | None) -> None:
     assert answer.wait == wait
@@ -142,9 +202,9 @@ PIECES = st.sampled_from(
 VALUES = st.one_of(st.text(), st.lists(PIECES).map("".join), st.integers().map(str), st.floats().map(str))
 
 
-@given(headers=st.dictionaries(st.sampled_from(NAMES), VALUES), wall_now=st.floats(0, 4e9))
-def test_garbage_is_never_an_error_and_never_beyond_the_bounds(headers: dict[str, str], wall_now: float) -> None:
-    answer = told(headers, wall_now=wall_now)
+@given(headers=st.dictionaries(st.sampled_from(NAMES), VALUES), server_now=st.floats(0, 4e9))
+def test_garbage_is_never_an_error_and_never_beyond_the_bounds(headers: dict[str, str], server_now: float) -> None:
+    answer = told(headers, server_now=server_now)
     assert answer.retry_after is None or 0 <= answer.retry_after <= LONGEST_RETRY_AFTER_SECONDS
     for quota in answer.quotas:
         assert quota.limit >= 1
