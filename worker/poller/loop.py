@@ -126,7 +126,7 @@ class Poller:
         async with asyncio.TaskGroup() as looks:
             taking = looks.create_task(self._take(looks, stop))
             await stop.wait()
-            # Nothing is lost by this: `take` gives leases without a pause between having and returning them.
+            # What is leased and not yet looked at stays pending, for the next start.
             taking.cancel()
 
     async def _take(self, looks: asyncio.TaskGroup, stop: Stop) -> None:
@@ -140,18 +140,11 @@ class Poller:
             else:
                 leases = await self._queue.take(batching.limit, ahead=batching.ahead)
             self._note_lateness(leases)
-            shared = [lease for lease in leases if _may_share(lease)]
-            alone = [lease for lease in leases if not _may_share(lease)]
-            if len(shared) == 1:
-                alone += shared
-            elif shared:
-                looks.create_task(self._look_at_all(shared, looks, stop))
-            else:
-                self._slots.release()
-            for number, lease in enumerate(alone):
-                if number or len(shared) > 1:
+            for number, group in enumerate(_groups(leases)):
+                if number:  # the first has the slot from above
                     await self._slots.acquire()
-                looks.create_task(self._look_at(lease, stop))
+                look = self._look_at(group[0], stop) if len(group) == 1 else self._look_at_all(group, looks, stop)
+                looks.create_task(look)
 
     async def _look_at(self, lease: Lease, stop: Stop) -> None:
         """Retrieve one asset; a slot is held, and given back."""
@@ -333,6 +326,12 @@ class Poller:
             if new is not None and new not in known and (value := f"{what}={new}") not in self._unknown:
                 self._unknown.add(value)
                 _log.warning("api.unknown_status", asset_id=asset_id, what=what, value=new)
+
+
+def _groups(leases: list[Lease]) -> list[list[Lease]]:
+    """Leases by the request that they are to share."""
+    shared = [lease for lease in leases if _may_share(lease)]
+    return [[lease] for lease in leases if not _may_share(lease)] + ([shared] if shared else [])
 
 
 def _may_share(lease: Lease) -> bool:

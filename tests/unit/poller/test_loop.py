@@ -440,3 +440,23 @@ async def test_the_schedule_is_taught_what_looks_showed():
         ("renditions", 0, 2, ("hls",), ()),
         ("renditions", 2, 5, (), ("hls",)),
     ]
+
+
+async def test_looks_in_flight_stay_within_their_slots():
+    """Whatever the mix of IDs that may share and those that may not."""
+    under_way, most = 0, 0
+
+    class Counting(Shelf):
+        async def retrieve(self, asset_id):
+            nonlocal under_way, most
+            under_way += 1
+            most = max(most, under_way)
+            await asyncio.sleep(0)
+            under_way -= 1
+            return await super().retrieve(asset_id)
+
+    odd = [f"odd-{number}" for number in range(12)]
+    api = Counting({each: [PROCESSING] * 8 + [READY] for each in [*odd, *IDS]})
+    events, _, _ = await poll(api, ids=[*odd, *IDS], batching=Batching(), schedule=SCHEDULE)
+    assert len(events) == 15
+    assert most <= 4
