@@ -32,10 +32,11 @@ check: $(STAMP) ## format, lint, layers and types
 	$(BIN)/mypy
 
 unit: $(STAMP) ## the pure core, the client, the parts one by one
-	$(BIN)/pytest -n auto tests/unit
+	$(BIN)/pytest -n auto --dist worksteal tests/unit
 
+# These mostly wait for processes and clocks, so more of them than there are cores run at once.
 integration: $(STAMP) ## real processes, files, sockets and servers
-	$(BIN)/pytest -n auto tests/integration
+	$(BIN)/pytest -n 4 --dist worksteal tests/integration
 
 bench: $(STAMP) ## what polling costs and how late it is, side by side with the usual ways (some minutes)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock

@@ -33,7 +33,7 @@ LIST_ATTEMPTS: Final = 2
 """A list that fails has a retrieve try instead, which has more."""
 
 ASSET_BYTES_LIMIT: Final = 1 << 20
-LIST_BYTES_LIMIT: Final = 16 << 20
+LIST_BYTES_LIMIT: Final = 4 << 20
 ERROR_BYTES_LIMIT: Final = 64 << 10
 """An answer larger than any that the API gives is cut off: it can't fill the memory."""
 

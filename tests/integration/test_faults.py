@@ -1,0 +1,505 @@
+"""An API that fails in every way there is: what it says wrongly, or not at all, says nothing about an asset.
+
+The numbers that are asserted are the server's. Times are asserted only where they can't come out shorter on a slow
+machine, or with seconds to spare.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+
+import aiohttp
+import msgspec
+import psutil
+import pytest
+from aiohttp import web
+
+from tests.integration.processes import KEY, Run, Worker, eventually
+from worker.api.breaker import FAILURES_TO_OPEN, FIRST_PROBE_SECONDS, PROBE_JITTER
+from worker.cli.run import KEY_REFUSED_SECONDS
+from worker.simulator.faults import Fault, Trouble
+from worker.simulator.lifecycles import KINDS, Lifecycle, Rendition
+from worker.simulator.server import Options, Simulator
+from worker.simulator.store import Store
+
+OTHER_KEY = "tlk_fedcba9876543210OTHER"
+TIME_SCALE = 10
+GRACE = {"POLL__NOT_FOUND_GRACE": "1"}
+"""Short, so that a 404 which is not the API's would soon be taken for an outcome."""
+IMPATIENT = {"API__TIMEOUT": "0.6"}
+"""So that answers which hang or drip cost seconds, not minutes."""
+
+FAULTS: dict[str, str | None] = {
+    "status=500": r"500 Ordered",
+    "status=408": r"408 Ordered",
+    "html=502": r"502 ",
+    "html=404": r"404 ",
+    "html=400": r"400 ",
+    "redirect": r"307 .*not followed",
+    "slow=0.3": None,
+    "hang": r"no answer in time",
+    "reset": r"the request failed",
+    "cut": r"the request failed",
+    "drip=0.02": r"no answer in time",
+    "text": r"not JSON",
+    "types": r"not an asset",
+    "stranger": r"another asset",
+    f"huge={32 << 20}": r"larger than",
+    "omit": None,
+    "stale=20": None,
+}
+"""Every kind of fault, and what `api.retry` says of it; None: an attempt that it befalls is not made again."""
+
+
+@pytest.fixture
+def worker_in(tmp_path: Path) -> Iterator[Callable[[str], Worker]]:
+    """Workers, each in a folder of its own."""
+    workers = []
+
+    def make(name: str) -> Worker:
+        folder = tmp_path / re.sub(r"\W", "-", name)
+        folder.mkdir()
+        workers.append(Worker(folder))
+        return workers[-1]
+
+    yield make
+    for each in workers:
+        each.kill_all()
+
+
+@pytest.fixture
+async def elsewhere(aiohttp_server_of):
+    """Another host's URL, and the requests that came to it."""
+    came: list[str] = []
+
+    async def answer(request):
+        came.append(f"{request.method} {request.path_qs} x-api-key={request.headers.get('x-api-key')}")
+        asset_id = request.path.rpartition("/")[2]
+        return web.json_response({"_id": asset_id, "status": "failed", "error": {"message": "somebody else's"}})
+
+    return await aiohttp_server_of(web.route("*", "/{path:.*}", answer)), came
+
+
+def free_port() -> int:
+    """A port that no connection of another test takes while it is free: below those that the system hands out."""
+    random = Random()
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+
+
+def assets(store: Store, count: int) -> dict[str, str]:
+    """IDs with the outcome each is to have; the last changes come two seconds after now."""
+    ways = [
+        (Lifecycle(), "ready"),
+        (Lifecycle(10, hls=Rendition(10), thumbnail=Rendition(5)), "ready"),
+        (Lifecycle(15, visible_after=5), "ready"),
+        (Lifecycle(10, "failed", "no frames"), "failed"),
+        (Lifecycle(10, hls=Rendition(5, "error"), thumbnail=Rendition(10)), "degraded"),
+        (None, "not_found"),
+    ]
+    expected = {}
+    for number in range(count):
+        way, outcome = ways[number % len(ways)]
+        expected[f"{number:024x}" if way is None else store.add(way, kind=KINDS["clip"])] = outcome
+    return expected
+
+
+def pending(simulator: Simulator, count: int) -> list[str]:
+    """IDs of assets that end when the test says so (`end`), a third of which aren't visible until then."""
+    ways = [Lifecycle(math.inf), Lifecycle(math.inf, hls=Rendition(1)), Lifecycle(visible_after=math.inf)]
+    return [simulator.store.add(ways[number % len(ways)], kind=KINDS["clip"]) for number in range(count)]
+
+
+def end(simulator: Simulator, asset_ids: list[str]) -> dict[str, str]:
+    """Now they end, three in four as they should; the IDs with their outcomes."""
+    ended, expected = simulator.store._assets, {}
+    for number, asset_id in enumerate(asset_ids):
+        expected[asset_id] = "ready" if number % 4 else "failed"
+        way = Lifecycle(ends_in=expected[asset_id], hls=Rendition(), thumbnail=Rendition())
+        ended[asset_id] = msgspec.structs.replace(ended[asset_id], lifecycle=way)
+    return expected
+
+
+def untruths(worker: Worker, expected: dict[str, str]) -> list[str]:
+    """What its events tell wrongly, twice or not at all."""
+    events = worker.events()
+    found = {event["subject"]: event["data"] for event in events}
+    wrong = [
+        f"{asset_id}: {found[asset_id]['outcome']} ({found[asset_id]['reason']}) instead of {outcome}"
+        if asset_id in found
+        else f"{asset_id}: no event instead of {outcome}"
+        for asset_id, outcome in expected.items()
+        if asset_id not in found or found[asset_id]["outcome"] != outcome
+    ]
+    wrong += [
+        f"{asset_id}: its event shows the asset {data['asset']['_id']}"
+        for asset_id, data in found.items()
+        if data["asset"] is not None and data["asset"]["_id"] != asset_id
+    ]
+    if len(events) != len(found):
+        wrong.append(f"{len(events)} events for {len(found)} assets")
+    return wrong
+
+
+def numbers(simulator: Simulator, run: Run) -> str:
+    """For a failure's message."""
+    logged = {
+        name: len(run.logs(name)) for name in ("api.retry", "api.unavailable", "api.key_refused", "api.recovered")
+    }
+    return f"server: {simulator.stats.told()}\nlogged: {logged}\n{run.stderr[-1500:]}"
+
+
+class Alone(msgspec.Struct):
+    """How a run went with one kind of fault."""
+
+    kind: str
+    exit_code: int
+    untruths: list[str]
+    faulty: float
+    """The share of requests that it befell."""
+    unexplained: bool
+    """No `api.retry` tells of it, though one should."""
+    strays: list[str]
+    seconds: float
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [list(FAULTS)[0:6], list(FAULTS)[6:11], list(FAULTS)[11:]],
+    ids=["errors", "transport", "nonsense"],
+)
+async def test_when_half_of_the_answers_are_faulty_in_one_way_every_outcome_is_right(
+    serve, worker_in, elsewhere, kinds
+):
+    other_host, came = elsewhere
+
+    async def one(kind: str) -> Alone:
+        simulator = await serve(time_scale=TIME_SCALE, seed=5)
+        expected = assets(simulator.store, 36)
+        fault = Fault.parse(f"{kind}:0.5")
+        argument = other_host if fault.kind is Trouble.REDIRECT else fault.argument
+        simulator.order(msgspec.structs.replace(fault, argument=argument))
+        worker = worker_in(kind)
+        worker.submit(*expected)
+        began = asyncio.get_running_loop().time()
+        run = worker.run("--once", base_url=simulator.base_url, **GRACE, **IMPATIENT)
+        exit_code = await run.end()
+        said, stats = FAULTS[kind], simulator.stats
+        return Alone(
+            kind=kind,
+            exit_code=exit_code,
+            untruths=untruths(worker, expected),
+            faulty=stats.by_fault.total() / stats.requests,
+            unexplained=said is not None and not any(re.search(said, line["error"]) for line in run.logs("api.retry")),
+            strays=stats.strays,
+            seconds=asyncio.get_running_loop().time() - began,
+        )
+
+    found = await asyncio.gather(*map(one, kinds))
+    assert not any(each.untruths for each in found), found
+    assert [each.exit_code for each in found] == [1] * len(kinds), found
+    assert not any(each.unexplained for each in found), found
+    assert all(each.faulty > 0.25 for each in found), found
+    assert not any(each.strays for each in found), found
+    assert came == [], "a redirect was followed"
+
+
+async def test_when_half_of_the_answers_are_faulty_in_every_way_at_once_every_outcome_is_right(
+    serve, worker, elsewhere
+):
+    other_host, came = elsewhere
+    simulator = await serve(time_scale=TIME_SCALE, seed=6)
+    expected = assets(simulator.store, 180)
+    kinds = [Fault.parse(kind) for kind in FAULTS]
+    each = 0.5 / len(kinds)
+    simulator.order(
+        *(
+            # The first that befalls a request does, so the later are to be likelier, for all to be as frequent.
+            msgspec.structs.replace(
+                fault,
+                argument=other_host if fault.kind is Trouble.REDIRECT else fault.argument,
+                probability=each / (1 - each * number),
+            )
+            for number, fault in enumerate(kinds)
+        )
+    )
+    worker.submit(*expected)
+    run = worker.run("--once", base_url=simulator.base_url, **GRACE, **IMPATIENT)
+    assert await run.end() == 1, numbers(simulator, run)
+    assert untruths(worker, expected) == [], numbers(simulator, run)
+    assert set(simulator.stats.by_fault) == {fault.kind for fault in kinds}, numbers(simulator, run)
+    retries = run.logs("api.retry")
+    reasons = [said for said in FAULTS.values() if said and any(re.search(said, line["error"]) for line in retries)]
+    assert len(retries) > 20, numbers(simulator, run)
+    assert len(reasons) > 8, (reasons, numbers(simulator, run))
+    assert run.logs("api.key_refused") == []
+    assert came == [], "a redirect was followed"
+    assert KEY.encode() not in worker.written()
+
+
+async def status_of(port: int) -> tuple[int, list[str]]:
+    """What `/readyz` says."""
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/readyz") as response:
+        return response.status, (await response.json())["troubles"]
+
+
+async def requests_of(port: int) -> int:
+    """How many requests the worker says to have sent: what counts where nothing listens that could count them."""
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as response:
+        found = re.search(r"^asset_worker_requests_total (\S+)", await response.text(), re.MULTILINE)
+    assert found is not None
+    return int(float(found[1]))
+
+
+def looked_at(run: Run) -> int:
+    """Assets of which it has seen anything, be it that they aren't visible yet."""
+    return len({line["asset_id"] for line in run.logs("asset.changed")})
+
+
+def most_probes(seconds: float) -> int:
+    """Probes that fit into an outage, each twice as far from the one before, and as early as jitter lets them."""
+    return math.floor(math.log2(seconds / (FIRST_PROBE_SECONDS * (1 - PROBE_JITTER)) + 1))
+
+
+@pytest.mark.parametrize("outage", ["html=503", "reset", "stopped"])
+async def test_few_requests_go_into_an_outage_and_its_end_is_seen_at_once_and_met_gradually(worker, outage):
+    concurrency, slow = 10, 0.3
+    loop = asyncio.get_running_loop()
+    admin = free_port()
+    simulator = Simulator(Options(port=free_port(), seed=7))
+    await simulator.__aenter__()
+    try:
+        stats = simulator.stats
+        run = worker.run(
+            "--admin-port",
+            str(admin),
+            base_url=simulator.base_url,
+            POLL__BATCH="off",
+            LIMITS__CONCURRENCY=str(concurrency),
+        )
+        await run.until("worker.started")
+        ids = pending(simulator, 60)
+        worker.submit(*ids)
+        await eventually(lambda: looked_at(run) == len(ids), otherwise=lambda: run.stderr)
+        assert await status_of(admin) == (200, [])
+
+        before, began = await requests_of(admin), loop.time()
+        if outage == "stopped":
+            await simulator.__aexit__()
+        else:
+            simulator.order(outage)
+        await run.until("api.unavailable")
+        assert await status_of(admin) == (503, ["the API is unavailable"])
+        expected = end(simulator, ids[:40])
+        await asyncio.sleep(2.5)
+        assert worker.events() == []
+        during, lasted = await requests_of(admin) - before, loop.time() - began
+        if outage == "stopped":
+            await simulator.__aenter__()
+        ended = loop.time()
+        simulator.order(f"slow={slow}")
+        await run.until("api.recovered")
+        await asyncio.sleep(2 * slow)
+        # In a row, those in flight when the breaker opens, and what still succeeded before the first failure.
+        most = FAILURES_TO_OPEN + 2 * concurrency + most_probes(lasted)
+        said = f"{during} requests (at most {most}) in {lasted:.1f} s of outage"
+        assert during <= most, f"{said}\n{numbers(simulator, run)}"
+
+        after = [seen - ended for seen in stats.times if seen >= ended]
+        since = [seen - after[0] for seen in after]
+        longest = FIRST_PROBE_SECONDS * 2 ** most_probes(lasted) * (1 + PROBE_JITTER)
+        said = f"first request {after[0]:.2f} s after the end (at most {longest:.2f} s), then {since[:12]}"
+        assert after[0] < longest + 3, f"{said}\n{numbers(simulator, run)}"
+        # The probe is alone until it is answered, and what follows its answer are two, not all that wait.
+        assert sum(seen < slow * 0.99 for seen in since) == 1, said
+        assert sum(seen < slow * 1.99 for seen in since) <= 3, said
+
+        simulator.order()
+        expected |= end(simulator, ids[40:])
+        await eventually(lambda: len(worker.events()) >= len(ids), otherwise=lambda: numbers(simulator, run))
+        assert untruths(worker, expected) == [], numbers(simulator, run)
+        assert (len(run.logs("api.unavailable")), len(run.logs("api.recovered"))) == (1, 1), numbers(simulator, run)
+        assert await status_of(admin) == (200, [])
+        run.send(signal.SIGTERM)
+        assert await run.end() == 0
+    finally:
+        await simulator.__aexit__()
+
+
+async def test_a_refused_key_stops_polling_until_its_file_holds_another_and_settles_nothing(serve, tmp_path, worker_in):
+    """The refusal outlasts the assets' deadline, and the grace of those that aren't visible yet."""
+    concurrency = 10
+    simulator = await serve(key=KEY, seed=8)
+    key_file, admin = tmp_path / "key", free_port()
+    key_file.write_text(f"{KEY}\n")
+    worker = worker_in("worker")
+    run = worker.run(
+        "--admin-port",
+        str(admin),
+        base_url=simulator.base_url,
+        API__KEY_FILE=str(key_file),
+        LIMITS__CONCURRENCY=str(concurrency),
+        POLL__DEADLINE="5",
+        POLL__NOT_FOUND_GRACE="5",
+    )
+    await run.until("worker.started")
+    ids = pending(simulator, 60)
+    worker.submit(*ids)
+    await eventually(lambda: looked_at(run) == len(ids), otherwise=lambda: run.stderr)
+    simulator.key = OTHER_KEY
+    refused_at = asyncio.get_running_loop().time()
+    await run.until("api.key_refused")
+    expected = end(simulator, ids)
+    await asyncio.sleep(5)
+    assert await status_of(admin) == (503, ["the API refuses the key"])
+    lasted = asyncio.get_running_loop().time() - refused_at
+    refused = simulator.stats.by_status[401]
+    # Those in flight at the first refusal, the one that confirms it, and the probes.
+    most = concurrency + 1 + most_probes(lasted)
+    said = f"{refused} requests (at most {most}) with a refused key in {lasted:.1f} s"
+    assert refused <= most, f"{said}\n{numbers(simulator, run)}"
+    assert worker.events() == []
+
+    replacement = tmp_path / "key.new"
+    replacement.write_text(f"{OTHER_KEY}\n")
+    replacement.replace(key_file)
+    await run.until("api.recovered")
+    assert len(run.logs("api.key_changed")) == 1
+    await eventually(lambda: len(worker.events()) >= len(ids), otherwise=lambda: numbers(simulator, run))
+    assert untruths(worker, expected) == [], numbers(simulator, run)
+    [line] = run.logs("api.key_refused")
+    assert line["level"] == "error"
+    assert "key is invalid" in line["error"], line
+    assert len(run.logs("api.recovered")) == 1
+    assert await status_of(admin) == (200, [])
+    run.send(signal.SIGTERM)
+    assert await run.end() == 0
+    assert KEY.encode() not in worker.written()
+    assert OTHER_KEY.encode() not in worker.written()
+
+
+async def test_a_plan_that_is_not_entitled_for_a_while_settles_nothing(serve, worker):
+    """403 instead of 401, to single retrieves, and the same key is taken again afterwards."""
+    concurrency = 10
+    simulator = await serve(seed=9)
+    run = worker.run(
+        base_url=simulator.base_url,
+        LIMITS__CONCURRENCY=str(concurrency),
+        POLL__BATCH="off",
+        POLL__DEADLINE="4",
+        POLL__NOT_FOUND_GRACE="4",
+    )
+    await run.until("worker.started")
+    ids = pending(simulator, 60)
+    worker.submit(*ids)
+    await eventually(lambda: looked_at(run) == len(ids), otherwise=lambda: run.stderr)
+    simulator.order("status=403")
+    refused_at = asyncio.get_running_loop().time()
+    await run.until("api.key_refused")
+    expected = end(simulator, ids)
+    await asyncio.sleep(4.2)
+    lasted = asyncio.get_running_loop().time() - refused_at
+    refused, most = simulator.stats.by_status[403], concurrency + 1 + most_probes(lasted)
+    said = f"{refused} requests (at most {most}) with a refused key in {lasted:.1f} s"
+    assert refused <= most, f"{said}\n{numbers(simulator, run)}"
+    assert worker.events() == []
+    simulator.order()
+    await eventually(lambda: len(worker.events()) >= len(ids), otherwise=lambda: numbers(simulator, run))
+    assert untruths(worker, expected) == [], numbers(simulator, run)
+    assert (len(run.logs("api.key_refused")), len(run.logs("api.recovered"))) == (1, 1), numbers(simulator, run)
+
+
+async def test_wait_ends_with_exit_code_3_when_the_key_is_refused(serve, worker):
+    simulator = await serve(key=OTHER_KEY)
+    run = worker.start("wait", *(simulator.store.add(Lifecycle()) for _ in range(3)), base_url=simulator.base_url)
+    assert await run.end() == 3, run.stderr
+    assert run.stdout == b""
+    assert len(run.logs("api.key_refused")) == 1
+    assert simulator.stats.requests <= 4, simulator.stats.told()
+
+
+async def test_a_run_that_ends_by_itself_gives_up_a_refused_key_with_exit_code_3_and_keeps_what_is_pending(
+    serve, worker
+):
+    """After a minute; the test has a program of its own that differs from ours in this alone."""
+    assert KEY_REFUSED_SECONDS == 60
+    (worker.folder / "impatient.py").write_text(
+        "import sys\n"
+        "import worker.cli.run\n"
+        "sys.modules['worker.cli.run'].KEY_REFUSED_SECONDS = 1.5\n"
+        "worker.cli.main()\n"
+    )
+    simulator = await serve(key=OTHER_KEY)
+    expected = {simulator.store.add(Lifecycle()): "ready" for _ in range(5)}
+    worker.submit(*expected)
+    run = worker.run("--once", base_url=simulator.base_url, program=("impatient",))
+    assert await run.end(within=30) == 3, run.stderr
+    assert len(run.logs("api.key_refused")) == 1
+    [stopped] = run.logs("worker.stopped")
+    assert (stopped["exit_code"], stopped["pending"]) == (3, 5)
+    assert worker.events() == []
+
+    simulator.key = KEY
+    assert await worker.run("--once", base_url=simulator.base_url).end() == 0
+    assert untruths(worker, expected) == []
+
+
+@pytest.mark.parametrize(
+    ("storm", "grace", "opens"),
+    [("status=404", 60, False), ("html=404", 1, True)],
+    ids=["the API's own, shorter than the grace", "a gateway's, longer than the grace"],
+)
+async def test_a_storm_of_404s_settles_nothing_as_not_found(serve, worker, storm, grace, opens):
+    simulator = await serve(seed=10)
+    run = worker.run(base_url=simulator.base_url, POLL__NOT_FOUND_GRACE=str(grace))
+    await run.until("worker.started")
+    ids = [simulator.store.add(Lifecycle(math.inf)) for _ in range(60)]
+    worker.submit(*ids)
+    await eventually(lambda: looked_at(run) == len(ids), otherwise=lambda: run.stderr)
+    simulator.order(storm)
+    expected = end(simulator, ids)
+    await asyncio.sleep(2.5)
+    befell = simulator.stats.by_fault.total()
+    assert worker.events() == [], numbers(simulator, run)
+    simulator.order()
+    await eventually(lambda: len(worker.events()) >= len(ids), otherwise=lambda: numbers(simulator, run))
+    assert untruths(worker, expected) == [], numbers(simulator, run)
+    assert befell > FAILURES_TO_OPEN, f"{befell} answers of the storm\n{numbers(simulator, run)}"
+    assert len(run.logs("api.unavailable")) == opens, numbers(simulator, run)
+
+
+@pytest.mark.parametrize("batch", ["auto", "off"])
+async def test_answers_of_a_gigabyte_do_not_fill_the_memory(serve, worker, batch):
+    simulator = await serve(seed=11)
+    ids = pending(simulator, 300)
+    run = worker.run(base_url=simulator.base_url, POLL__BATCH=batch)
+    await run.until("worker.started")
+    process = psutil.Process(run.process.pid)
+    before = most = process.memory_info().rss
+    simulator.order(f"huge={1 << 30}")
+    worker.submit(*ids)
+    ends = asyncio.get_running_loop().time() + 3
+    while asyncio.get_running_loop().time() < ends:
+        most = max(most, process.memory_info().rss)
+        await asyncio.sleep(0.01)
+    befell = simulator.stats.by_fault.total()
+    said = f"{(most - before) >> 20} MiB more than {before >> 20} MiB, {befell} such answers"
+    simulator.order()
+    assert befell > 3, f"{said}\n{numbers(simulator, run)}"
+    assert most - before < 100 << 20, f"{said}\n{numbers(simulator, run)}"
+    expected = end(simulator, ids)
+    await eventually(lambda: len(worker.events()) >= len(ids), otherwise=lambda: numbers(simulator, run))
+    assert untruths(worker, expected) == [], numbers(simulator, run)

@@ -1,0 +1,214 @@
+"""The server's limit, told in every way or in none: obeyed, used up, and shared.
+
+Requests are the bottleneck: each asset is done already and costs one retrieve, or never is and costs as many as there
+are. All counts and times are the server's, so a slow start of the worker is in none of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import aiohttp
+import msgspec
+import pytest
+
+from tests.integration.processes import Worker, eventually
+from worker.simulator.lifecycles import Lifecycle
+from worker.simulator.limits import Answer, Limit, Style, Window
+from worker.simulator.server import Simulator
+
+TELLING = {Style.VENDOR, Style.IETF}
+"""Styles that tell the quota with every answer. The others tell nothing before the limit is met."""
+
+CONCURRENCY = 20
+OF_OURS = {"POLL__BATCH": "off", "LIMITS__CONCURRENCY": str(CONCURRENCY)}
+"""Single retrieves, no rate of our own, and as many in flight as there are by default."""
+
+
+class Counted(Window):
+    """A limit that remembers how often each of its windows was asked for a request, and refused one."""
+
+    def __init__(self, limit: Limit) -> None:
+        super().__init__(limit)
+        self.asked: Counter[int] = Counter()
+        self.refused: Counter[int] = Counter()
+
+    def charge(self, now: float) -> Answer:
+        answer = super().charge(now)
+        number = int(now // self.limit.window)
+        self.asked[number] += 1
+        self.refused[number] += not answer.allowed
+        return answer
+
+
+def limit(simulator: Simulator, text: str) -> Counted:
+    """Limit the simulator from now on."""
+    simulator._window = window = Counted(Limit.parse(text))
+    return window
+
+
+@pytest.fixture
+def worker_in(tmp_path: Path) -> Iterator[Callable[[str], Worker]]:
+    """Workers, each in a folder of its own."""
+    workers = []
+
+    def make(name: str) -> Worker:
+        folder = tmp_path / re.sub(r"\W", "-", name)
+        folder.mkdir()
+        workers.append(Worker(folder))
+        return workers[-1]
+
+    yield make
+    for each in workers:
+        each.kill_all()
+
+
+class Passed(msgspec.Struct):
+    """How a run under a limit went."""
+
+    style: Style
+    exit_code: int
+    done: int
+    seconds: float
+    """From the first request to the last."""
+    forced: float
+    """What the limit alone forces, at its share."""
+    asked: list[int]
+    """Requests in each of the server's windows."""
+    refusals: list[int]
+    """Those of them that were refused."""
+    rate_limited: int
+    """`api.rate_limited` lines in the log."""
+
+    @property
+    def refused(self) -> float:
+        """The part of the requests that was refused."""
+        return sum(self.refusals) / sum(self.asked)
+
+    @property
+    def refused_once_met(self) -> float:
+        """The same, without the window in which the limit was met first."""
+        met = next((number for number, refusals in enumerate(self.refusals) if refusals), 0)
+        later = sum(self.asked[:met]) + sum(self.asked[met + 1 :])
+        return sum(self.refusals[met + 1 :]) / max(later, 1)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.style}: {self.done} done in {self.seconds:.1f} s = {self.seconds / self.forced:.2f} x the forced "
+            f"{self.forced:.1f} s; {self.refused:.1%} refused, {self.refused_once_met:.1%} once the limit was met, in "
+            f"{self.rate_limited} events; asked in each window {self.asked}, refused {self.refusals}"
+        )
+
+
+async def all_done_under(simulator: Simulator, worker: Worker, *, text: str, count: int) -> Passed:
+    """Run until that many assets, done already, have been looked at, one by one, under a limit."""
+    window = limit(simulator, text)
+    worker.submit(*(simulator.store.add(Lifecycle()) for _ in range(count)))
+    run = worker.run("--once", base_url=simulator.base_url, LIMITS__SHARE="1", **OF_OURS)
+    exit_code = await run.end(within=100)
+    times = simulator.stats.times
+    return Passed(
+        style=window.limit.style,
+        exit_code=exit_code,
+        done=len({event["subject"] for event in worker.events() if event["data"]["outcome"] == "ready"}),
+        seconds=times[-1] - times[0],
+        forced=count * window.limit.window / window.limit.requests,
+        asked=[window.asked[number] for number in sorted(window.asked)],
+        refusals=[window.refused[number] for number in sorted(window.asked)],
+        rate_limited=len(run.logs("api.rate_limited")),
+    )
+
+
+@pytest.mark.parametrize(("limited", "count"), [("40/2", 240), ("50/5", 150)])
+async def test_under_any_limit_told_in_any_way_all_assets_are_done_about_as_fast_as_it_allows(
+    serve, worker_in, limited, count
+):
+    """All styles side by side: under a limit, a worker does nothing but wait."""
+
+    async def one(style: Style) -> Passed:
+        return await all_done_under(await serve(), worker_in(style), text=f"{limited}:{style}", count=count)
+
+    found = await asyncio.gather(*map(one, Style))
+    table = "\n".join(map(str, found))
+    assert all((each.exit_code, each.done) == (0, count) for each in found), table
+    requests, window = Limit.parse(limited).requests, Limit.parse(limited).window
+    for each in found:
+        if each.style in TELLING:
+            assert each.refused < 0.03, table
+            assert max(each.asked) <= requests * 1.03, table
+            assert each.seconds < 1.3 * each.forced + window, table
+        else:
+            # The limit is met at full speed, with all that may be in flight; after that it is known, or nearly.
+            assert max(each.asked) <= requests + CONCURRENCY + 10, table
+            assert each.refused_once_met < 0.12, table
+            assert each.seconds < 1.6 * each.forced + window, table
+
+
+async def test_a_share_of_a_told_quota_is_left_to_others_who_are_never_refused(serve, worker_in):
+    """Another client of the organisation takes 15 % of the limit, where we leave 20 %; we would take all there is."""
+    requests, seconds = 40, 2.0
+
+    async def one(style: Style) -> None:
+        simulator, worker = await serve(), worker_in(style)
+        worker.submit(*(simulator.store.add(Lifecycle(math.inf)) for _ in range(60)))
+        run = worker.run(base_url=simulator.base_url, **OF_OURS)
+        await run.until("worker.started")
+        window = limit(simulator, f"{requests}/{seconds:g}:{style}")
+        statuses: Counter[int] = Counter()
+        others: Counter[int] = Counter()
+        url = f"{simulator.base_url}/assets/{simulator.store.add(Lifecycle())}"
+        async with aiohttp.ClientSession(headers={"x-api-key": "another"}) as session:
+            ends = asyncio.get_running_loop().time() + 9
+            while asyncio.get_running_loop().time() < ends:
+                others[int(time.time() // seconds)] += 1
+                async with session.get(url) as response:
+                    statuses[response.status] += 1
+                await asyncio.sleep(seconds / (0.15 * requests))
+        # The first window was under way when the limit came, and the last is.
+        whole = sorted(window.asked)[1:-1]
+        asked, ours = [window.asked[each] for each in whole], [window.asked[each] - others[each] for each in whole]
+        said = (
+            f"{style}: others {statuses}; in each whole window asked {asked}, by us {ours}; "
+            f"refused {window.refused.total()}"
+        )
+        assert set(statuses) == {200}, said
+        assert window.refused.total() == 0, said
+        assert max(asked) <= requests, said
+        # One more where the other's request was sent in one window and counted in the next.
+        assert max(ours) <= 0.8 * requests + 1, said
+        assert sum(ours) > 0.4 * requests * len(whole), said
+        run.send(signal.SIGTERM)
+        assert await run.end() == 0
+
+    await asyncio.gather(*map(one, sorted(TELLING)))
+
+
+async def test_when_requests_are_short_no_asset_starves(serve, worker):
+    """Assets of every kind that never end want many times the looks that there are; some come when others are old."""
+    simulator = await serve(seed=12)
+    window = limit(simulator, "60/1:vendor")
+    old = [simulator.store.add(Lifecycle(math.inf)) for _ in range(50)]
+    worker.submit(*old)
+    run = worker.run(base_url=simulator.base_url, **OF_OURS)
+    await eventually(lambda: len(simulator.stats.looks) == len(old), otherwise=lambda: run.stderr)
+    new = [simulator.store.add(Lifecycle(math.inf)) for _ in range(25)]
+    before = Counter(simulator.stats.looks)
+    worker.submit(*new)
+    enough = before.total() + 5 * (len(old) + len(new))
+    await eventually(lambda: simulator.stats.looks.total() >= enough, otherwise=lambda: run.stderr)
+    looks = simulator.stats.looks - before
+    spread = sorted(looks[asset_id] for asset_id in old), sorted(looks[asset_id] for asset_id in new)
+    asked = [window.asked[number] for number in sorted(window.asked)]
+    said = f"looks of the old {spread[0]}, of the new {spread[1]}; asked {asked}, refused {window.refused.total()}"
+    assert min(spread[0] + spread[1]) >= 3, said
+    assert max(spread[0] + spread[1]) <= 8, said
+    assert window.refused.total() < 0.03 * window.asked.total(), said
+    run.send(signal.SIGTERM)
+    assert await run.end() == 0
