@@ -76,6 +76,7 @@ class Spool:
     # Writers
 
     def data(self, pieces: Sequence[str]) -> bytes:
+        """No two lines are alike: what is alike can't be told apart."""
         data = b""
         for piece in pieces:
             self.count += 1
@@ -85,7 +86,6 @@ class Spool:
                 "rest": b"r%d\n",
                 "bad": b"!%d\n",
                 "comment": b"# %d\n",
-                "blank": b"\n",
             }[piece].replace(b"%d", b"%d" % self.count)
         return data
 
