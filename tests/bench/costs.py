@@ -8,6 +8,7 @@ tests.bench.costs` prints tables and writes `tests/bench/results/costs.json`.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -293,7 +294,7 @@ WAYS = {
 
 def run(name: str, base_url: str) -> None:
     """One way, in this process, on uvloop; its figures go to stdout as JSON."""
-
+    gc.freeze()  # as the service does
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         echo(json.dumps(runner.run(WAYS[name](base_url))))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 import aiohttp
@@ -86,15 +87,10 @@ class AssetsApi:
         Raises:
             ApiError: it could not be had; the class tells what to make of it.
         """
-        url = self._assets.joinpath(asset_id, encoded=True)  # an asset ID holds nothing that a URL would encode
-
-        async def attempt() -> Asset:
-            asset = _asset(await self._get(url, ASSET_BYTES_LIMIT, error_of=_error))
-            if asset.id.lower() != asset_id.lower():
-                raise MalformedAnswerError("the answer is about another asset")
-            return asset
-
-        return await self._retries.run(attempt, asset_id=asset_id)
+        try:
+            return await self._retrieve(asset_id)
+        except TransientError as error:
+            return await self._retries.again(partial(self._retrieve, asset_id), error, asset_id=asset_id)
 
     async def uncrowded(self) -> None:
         """Return when a request would not have to wait behind others at the gate."""
@@ -106,25 +102,36 @@ class AssetsApi:
         Raises:
             ApiError: the list could not be had.
         """
+        try:
+            return await self._list(asset_ids)
+        except TransientError as error:
+            attempt = partial(self._list, asset_ids)
+            return await self._retries.again(attempt, error, attempts=LIST_ATTEMPTS, assets=len(asset_ids))
+
+    async def _retrieve(self, asset_id: AssetId) -> Asset:
+        # An asset ID holds nothing that a URL would encode.
+        asset = _asset(
+            await self._get(self._assets.joinpath(asset_id, encoded=True), ASSET_BYTES_LIMIT, error_of=_error)
+        )
+        if asset.id != asset_id and asset.id.lower() != asset_id.lower():
+            raise MalformedAnswerError("the answer is about another asset")
+        return asset
+
+    async def _list(self, asset_ids: Sequence[AssetId]) -> dict[AssetId, Asset]:
         query = [("page", "1"), ("page_limit", str(LIST_LIMIT)), *(("asset_ids", asset_id) for asset_id in asset_ids)]
-        url = self._assets.with_query(query)
         wanted = {asset_id.lower(): asset_id for asset_id in asset_ids}
-
-        async def attempt() -> dict[AssetId, Asset]:
-            answer = await self._get(url, LIST_BYTES_LIMIT, error_of=_list_error)
-            if not isinstance(answer, dict) or not isinstance(answer.get("data"), list):
-                raise MalformedAnswerError("the answer is not a list of assets")
-            found = {}
-            for document in answer["data"]:
-                try:
-                    asset = asset_from(document)
-                except MalformedAssetError:
-                    continue
-                if (asset_id := wanted.get(asset.id.lower())) is not None:
-                    found[asset_id] = asset
-            return found
-
-        return await self._retries.run(attempt, attempts=LIST_ATTEMPTS, assets=len(asset_ids))
+        answer = await self._get(self._assets.with_query(query), LIST_BYTES_LIMIT, error_of=_list_error)
+        if not isinstance(answer, dict) or not isinstance(answer.get("data"), list):
+            raise MalformedAnswerError("the answer is not a list of assets")
+        found = {}
+        for document in answer["data"]:
+            try:
+                asset = asset_from(document)
+            except MalformedAssetError:
+                continue
+            if (asset_id := wanted.get(asset.id.lower())) is not None:
+                found[asset_id] = asset
+        return found
 
     async def _get(self, url: URL, limit: int, *, error_of: ErrorOf) -> Any:
         """One attempt, through the gate: the decoded JSON of a 200."""

@@ -121,12 +121,15 @@ class Gate:
             open_for=0.0 if opened_at is None else now - opened_at,
         )
 
-    async def enter(self, passage: Passage) -> None:
+    def admits(self, passage: Passage) -> bool:
+        """Take a place, if there is one at once."""
+        if self._waiters or self._is_stopped or self._delay(now := self._now()) > 0:
+            return False
+        self._take_place(passage, now)
+        return True
+
+    async def wait(self, passage: Passage) -> None:
         """Wait for a place and take it."""
-        now = self._now()
-        if not self._waiters and not self._is_stopped and self._delay(now) <= 0:
-            self._take_place(passage, now)
-            return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append((turn, passage))
         self._nobody_waits.clear()
@@ -233,7 +236,8 @@ class Passage:
         self._gate.answered(self, status, headers)
 
     async def __aenter__(self) -> Self:
-        await self._gate.enter(self)
+        if not self._gate.admits(self):
+            await self._gate.wait(self)
         return self
 
     async def __aexit__(

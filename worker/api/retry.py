@@ -60,29 +60,30 @@ class Retries:
 
     def __init__(self, stop: Stop) -> None:
         self._stop = stop
-        # Shared: strategies keep nothing. The AsyncRetrying does, and is made for each call (see `_again`).
+        # Shared: strategies keep nothing. The AsyncRetrying does, and is made for each call (see `again`).
         self._wait = wait_told(wait_random_exponential(multiplier=BACKOFF_SECONDS, max=BACKOFF_MAX_SECONDS))
         self._retry = retry_if_exception(_is_worth_another_attempt)
         self.count = 0
         """Attempts made again so far."""
 
-    async def run(self, attempt: Callable[[], Awaitable[T]], *, attempts: int = ATTEMPTS, **about: str | int) -> T:
-        """What `attempt` returns, tried again while that is worth it, `attempts` in all; `about` goes into the log.
+    async def again(
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        failed: TransientError,
+        *,
+        attempts: int = ATTEMPTS,
+        **about: str | int,
+    ) -> T:
+        """What `attempt`, which failed once, returns when it is made again while that is worth it, `attempts` in all.
+
+        `about` goes into the log.
 
         Raises:
             ApiError: the last attempt's.
         """
-        try:
-            return await attempt()
-        except TransientError as error:
-            return await self._again(attempt, error, attempts, about)
-
-    async def _again(
-        self, attempt: Callable[[], Awaitable[T]], first: TransientError, attempts: int, about: dict[str, str | int]
-    ) -> T:
         # tenacity costs tens of microseconds a call, so it is asked only when an attempt has failed: it is shown that
         # failure as its first attempt. One AsyncRetrying shared by concurrent calls loses attempts.
-        failure: TransientError | None = first
+        failure: TransientError | None = failed
 
         async def next_attempt() -> T:
             nonlocal failure

@@ -158,11 +158,15 @@ class Journal:
             "SELECT asset_id, origin, line, options, accepted_at, completion, progress "
             "FROM pending ORDER BY accepted_at"
         )
+        # Many share an origin, and those accepted together an instant: one object for all of them spares memory.
         origins: dict[str, str] = {}
+        accepted_together = -1.0
         for asset_id, origin, line, options, accepted_at, completion, progress in rows:
+            if accepted_at != accepted_together:
+                accepted_together = accepted_at
             yield Kept(
                 Submission(asset_id, origins.setdefault(origin, origin), line, options and _decode_options(options)),
-                accepted_at,
+                accepted_together,
                 completion,
                 progress and _decode_progress(progress),
             )

@@ -65,7 +65,10 @@ async def watch(assets: int, api: Api, stop: Stop) -> Counter[int]:
         await stop.sleep(asset * INTERVAL / assets)
         while not stop.is_set():
             try:
-                await retries.run(api.attempt)
+                try:
+                    await api.attempt()
+                except TransientError as error:
+                    await retries.again(api.attempt, error)
                 looks[asset] += 1
             except KeyRefusedError:
                 await stop.sleep(1.0)
