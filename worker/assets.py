@@ -153,6 +153,8 @@ class Ages(msgspec.Struct, frozen=True):
     accepted: float
     ready: float | None = None
     """Since `ready` was first seen; None while it has not been."""
+    missing: float | None = None
+    """Since an asset that had been seen was first found missing; None: it is not, or never was seen."""
 
 
 class Missing(msgspec.Struct, frozen=True):
@@ -215,15 +217,15 @@ def assess(sight: Sight, expectations: Expectations, ages: Ages) -> Verdict:
         case Missing(refused=str(why)):
             return Done(Outcome.NOT_FOUND, f"the API takes this for no asset ID: {why}")
         case Missing():
-            grace_left = expectations.not_found_grace - ages.accepted
+            # One that was seen before is gone only when it stays away for as long: a single 404 may be a replica's.
+            gone_for = ages.accepted if ages.missing is None else ages.missing
+            grace_left = expectations.not_found_grace - gone_for
             left = expectations.deadline - ages.accepted
             if grace_left <= 0:
                 grace = _seconds(expectations.not_found_grace)
-                return Done(
-                    Outcome.NOT_FOUND,
-                    f"the API knows no such asset, {grace} or more after acceptance (wrong ID, "
-                    "deleted, or another account's)",
-                )
+                since = "after acceptance" if ages.missing is None else "after it was first found missing"
+                why = "wrong ID, deleted, or another account's" if ages.missing is None else "deleted"
+                return Done(Outcome.NOT_FOUND, f"the API knows no such asset, {grace} or more {since} ({why})")
             if left <= 0:
                 return Done(Outcome.TIMED_OUT, f"not visible {_seconds(expectations.deadline)} after acceptance")
             return Waiting(("visibility",), min(grace_left, left))

@@ -56,7 +56,16 @@ def ages_of(lease: Lease, sight: Sight, *, held: float) -> Ages:
         ready: float | None = lease.ready_age + held
     else:
         ready = 0.0 if isinstance(sight, Asset) and sight.status == "ready" else None
-    return Ages(accepted=lease.age + held, ready=ready)
+    return Ages(accepted=lease.age + held, ready=ready, missing=_missing_age(lease, sight, held))
+
+
+def _missing_age(lease: Lease, sight: Sight, held: float) -> float | None:
+    if not isinstance(sight, Missing):
+        return None
+    if lease.missing_age is not None:
+        return lease.missing_age + held
+    before = lease.progress.sighting
+    return None if before is None or before.status == "missing" else 0.0
 
 
 def conclude(
@@ -69,6 +78,7 @@ def conclude(
     before = lease.progress
     ages = ages_of(lease, sight, held=held)
     newly_ready = ages.ready is not None and before.ready_at is None
+    newly_missing = ages.missing is not None and before.missing_at is None
     verdict = assess(sight, expectations_for(lease.submission.options, expectations), ages)
     progress = msgspec.structs.replace(
         before,
@@ -76,6 +86,7 @@ def conclude(
         phase_polls=1 if newly_ready else before.phase_polls + 1,
         sighting=sighting_of(sight, before.sighting),
         ready_at=now if newly_ready else before.ready_at,
+        missing_at=None if isinstance(sight, Asset) else now if newly_missing else before.missing_at,
     )
     if isinstance(verdict, Done):
         event = completed(

@@ -37,6 +37,8 @@ class Progress(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     waiting_on: tuple[str, ...] = ()
     ready_at: float | None = None
     """When `ready` was first seen."""
+    missing_at: float | None = None
+    """When an asset that had been seen was first found missing; None again once it is back."""
     waiting_at: float | None = None
     """When it was last seen not to be done."""
 
@@ -51,6 +53,8 @@ class Lease(msgspec.Struct, frozen=True):
     """Seconds since acceptance, by a clock that doesn't step."""
     ready_age: float | None
     """Seconds since `ready` was first seen, by a clock that doesn't step."""
+    missing_age: float | None
+    """Seconds since an asset that had been seen was first found missing, by a clock that doesn't step."""
     completion: int
     """Which completion of this asset this wait leads to, from 1."""
     progress: Progress

@@ -18,7 +18,7 @@ NOT_LOOKED_AT = Progress()
 
 
 class Pending(msgspec.Struct, gc=False):
-    """One pending asset. `accepted_mono` and `ready_mono` are the monotonic clock's seconds."""
+    """One pending asset. `accepted_mono`, `ready_mono` and `missing_mono` are the monotonic clock's seconds."""
 
     submission: Submission
     accepted_at: float
@@ -26,6 +26,7 @@ class Pending(msgspec.Struct, gc=False):
     completion: int
     progress: Progress = NOT_LOOKED_AT
     ready_mono: float | None = None
+    missing_mono: float | None = None
 
 
 class DueHeap:

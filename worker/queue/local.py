@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -62,15 +63,24 @@ class LocalQueue:
 
     def _take_up(self, journal: Journal, first_looks: Callable[[int], list[float]]) -> None:
         now, mono = self._clock.now(), self._clock.monotonic()
+
+        def monotonic(instant: float) -> float:
+            return mono - max(0.0, now - instant)
+
+        accepted_at = accepted_mono = math.nan
         for pending in journal.pending():
             progress = pending.progress or NOT_LOOKED_AT
+            if pending.accepted_at != accepted_at:  # else one object for all that were accepted together
+                accepted_at = pending.accepted_at
+                accepted_mono = monotonic(accepted_at)
             self._pending[pending.submission.asset_id] = Pending(
                 pending.submission,
-                pending.accepted_at,
-                mono - max(0.0, now - pending.accepted_at),
+                accepted_at,
+                accepted_mono,
                 pending.completion,
                 progress,
-                None if progress.ready_at is None else mono - max(0.0, now - progress.ready_at),
+                None if progress.ready_at is None else monotonic(progress.ready_at),
+                None if progress.missing_at is None else monotonic(progress.missing_at),
             )
         delays = first_looks(len(self._pending)) if self._pending else []
         self._heap.push_all([(mono + delay, asset_id) for asset_id, delay in zip(self._pending, delays, strict=True)])
@@ -132,6 +142,7 @@ class LocalQueue:
             pending.accepted_at,
             now - pending.accepted_mono,
             None if pending.ready_mono is None else now - pending.ready_mono,
+            None if pending.missing_mono is None else now - pending.missing_mono,
             pending.completion,
             pending.progress,
             now - due,
@@ -143,6 +154,10 @@ class LocalQueue:
         now = self._clock.monotonic()
         if progress.ready_at is not None and pending.ready_mono is None:
             pending.ready_mono = now
+        if progress.missing_at is None:
+            pending.missing_mono = None
+        elif pending.missing_mono is None:
+            pending.missing_mono = now
         self._unsaved[asset_id] = progress
         pending.progress = progress
         self._heap.push(asset_id, now + delay)

@@ -45,8 +45,8 @@ def no_jitter():
 SCHEDULE = from_tenacity(exponential(initial=2, multiplier=1.5, maximum=30, uniform=no_jitter))
 
 
-def lease(*, age=10.0, ready_age=None, progress=None, options=None):
-    return Lease(Submission(ID, "stdin", 1, options), NOW - age, age, ready_age, 1, progress or Progress())
+def lease(*, age=10.0, ready_age=None, missing_age=None, progress=None, options=None):
+    return Lease(Submission(ID, "stdin", 1, options), NOW - age, age, ready_age, missing_age, 1, progress or Progress())
 
 
 def seen(status="processing", **more):
@@ -85,6 +85,21 @@ def test_ready_gives_the_renditions_a_fresh_start_of_the_schedule():
     assert (step.progress.polls, step.progress.phase_polls, step.progress.ready_at) == (9, 1, NOW)
     again = concluded(lease(progress=step.progress, ready_age=2.0), seen("ready", hls={"status": "processing"}))
     assert (again.delay, again.progress.ready_at) == (3, NOW)
+
+
+def test_one_that_was_seen_before_is_gone_only_when_it_stays_away_for_the_grace():
+    before = Progress(polls=8, phase_polls=8, sighting=Sighting("processing"))
+    first = concluded(lease(age=500.0, progress=before), Missing())
+    assert isinstance(first, Defer)
+    assert (first.progress.missing_at, first.progress.waiting_on) == (NOW, ("visibility",))
+    assert isinstance(concluded(lease(age=559.0, missing_age=59.0, progress=first.progress), Missing()), Defer)
+    back = concluded(lease(age=559.0, missing_age=59.0, progress=first.progress), seen())
+    assert back.progress.missing_at is None
+    gone = concluded(lease(age=560.0, missing_age=60.0, progress=first.progress), Missing())
+    assert isinstance(gone, Settle)
+    assert gone.verdict.outcome is Outcome.NOT_FOUND
+    never_seen = Progress(polls=8, phase_polls=8, sighting=Sighting("missing"))
+    assert isinstance(concluded(lease(age=60.0, progress=never_seen), Missing()), Settle)
 
 
 def test_a_look_is_due_when_a_deadline_can_decide():
