@@ -6,6 +6,7 @@ Each setting's meaning, its unit and the reason of its default stand here, and c
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,15 +27,21 @@ from worker.assets import Expectations, WaitFor
 
 
 def _base_url(value: str) -> str:
-    parts = urlsplit(value.strip())
-    host = parts.hostname
-    if parts.scheme not in {"http", "https"} or not host:
-        raise ValueError("write it as https://HOST/PATH")
+    try:
+        parts = urlsplit(value.strip())
+        host, _port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"write it as https://HOST/PATH or https://HOST:PORT/PATH ({error})") from None
+    if parts.scheme not in {"http", "https"} or not host or not _NO_BLANKS.fullmatch(value.strip()):
+        raise ValueError("write it as https://HOST/PATH, without blanks")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("it must hold no user, password, query or fragment")
     if parts.scheme == "http" and not _is_loopback(host):
         raise ValueError("plain http would show the key to the network: use https (http is for this machine only)")
     return value.strip().rstrip("/")
+
+
+_NO_BLANKS = re.compile(r"[!-~]+")
 
 
 def _is_loopback(host: str) -> bool:
@@ -56,25 +63,46 @@ def _targets(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _path(value: Any) -> Any:
+    if value == "":
+        raise ValueError("it is empty: name a path, or leave it out")
+    return value
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
 def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(value)) != len(value):
         raise ValueError("the same target stands there twice")
     return value
 
 
-def _number(value: Any) -> Any:
-    # TOML's and JSON's booleans are no numbers, though Python's are.
-    if isinstance(value, bool):
-        raise ValueError("it must be a number")  # noqa: TRY004 - pydantic reports a ValueError
-    return value
+class Text(str):
+    """A value from the environment: a text that may stand for a number or a switch. A file has types of its own."""
+
+    __slots__ = ()
 
 
-Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+def _typed(*types: type, words: str) -> BeforeValidator:
+    """Takes a text only from where there is nothing else, and a boolean, which Python counts as a number, for none."""
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, (Text, *types)) or (isinstance(value, bool) and bool not in types):
+            raise ValueError(f"it must be {words}")
+        return value
+
+    return BeforeValidator(check)
+
+
+Number = Annotated[float, _typed(int, float, words="a number"), Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
 NotNegative = Annotated[Number, Field(ge=0)]
-Whole = Annotated[int, BeforeValidator(_number)]
+Whole = Annotated[int, _typed(int, words="a whole number")]
+Switch = Annotated[bool, _typed(bool, words="true or false")]
 Port = Annotated[Whole, Field(ge=0, le=65535)]
-File = Annotated[Path, AfterValidator(lambda path: path.expanduser())]
+File = Annotated[Path, BeforeValidator(_path), AfterValidator(lambda path: path.expanduser())]
 
 
 class Section(BaseModel):
@@ -155,7 +183,7 @@ class Queue(Section):
 
     file: File | None = None
     """Follow this file: one asset a line."""
-    stdin: bool = False
+    stdin: Switch = False
     """Read assets from stdin, one a line."""
     dedupe_window: NotNegative = 86400
     """Seconds after its completion in which an asset submitted again is a repeat."""
@@ -191,14 +219,14 @@ class Log(Section):
 
     format: Literal["json", "console"] | None = None
     """Default: json, unless stderr is a terminal."""
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
     """The least level that is logged."""
 
 
 class Admin(Section):
     """/metrics, /healthz and /readyz."""
 
-    host: str = "127.0.0.1"
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     """The address to listen on. The endpoints have no password: open them to a network that may read them."""
     port: Port | None = None
     """The port; not set: off. 0: any free port."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from worker.settings import Settings, known_keys
+from worker.settings import Settings, Text, known_keys
 
 ENV_PREFIX = "ASSET_WORKER_"
 VENDOR_VARIABLES = {"TWELVE_LABS_API_KEY": "api.key", "TWELVELABS_BASE_URL": "api.base_url"}
 """Named by the vendor's SDK. Our own variables outweigh them."""
+_SERVICE_LINK = re.compile(r"ASSET_WORKER_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_.*)?)")
+"""Kubernetes sets these for a Service named asset-worker, in all pods of its namespace: they are no settings."""
 
 
 class SettingsError(Exception):
@@ -69,7 +72,7 @@ class _Layer:
         if config is None:
             return cls({})
         try:
-            tree = tomllib.loads(config.read_text("utf-8"))
+            tree = tomllib.loads(config.read_text("utf-8-sig"))
         except OSError as error:
             problems.append(f"{config}: can't be read ({error.strerror}): check the path and its rights")
         except UnicodeDecodeError:
@@ -87,18 +90,20 @@ class _Layer:
         for name, text in environ.items():
             if not text.strip():
                 continue  # set to nothing is not set: that is how a container's template leaves a variable out
+            if _SERVICE_LINK.fullmatch(name):
+                continue
             if name in VENDOR_VARIABLES:
-                vendors[VENDOR_VARIABLES[name]] = (text, name)
+                vendors[VENDOR_VARIABLES[name]] = (Text(text), name)
             elif name.upper().startswith(ENV_PREFIX):
                 path = name[len(ENV_PREFIX) :].lower().replace("__", ".")
-                ours[path] = (_from_text(text, name, problems) if path == "events.sinks" else text, name)
+                ours[path] = (_from_text(text, name, problems) if path == "events.sinks" else Text(text), name)
         return cls(vendors | ours)
 
 
 def _from_text(text: str, name: str, problems: list[str]) -> Any:
-    """A list in a variable: JSON, or one bare target."""
+    """A list in a variable: JSON, or bare targets with commas in between."""
     if not text.lstrip().startswith("["):
-        return [text]
+        return [part.strip() for part in text.split(",")]
     try:
         return json.loads(text)
     except ValueError:

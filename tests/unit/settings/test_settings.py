@@ -100,7 +100,9 @@ def test_an_empty_variable_is_not_set():
 
 
 @pytest.mark.parametrize(
-    ("text", "sinks"), [("-", ("-",)), ("/a/b", ("/a/b",)), ('["-", "/a"]', ("-", "/a"))], ids=["dash", "file", "json"]
+    ("text", "sinks"),
+    [("-", ("-",)), ("/a/b", ("/a/b",)), ('["-", "/a,b"]', ("-", "/a,b")), ("-, /a", ("-", "/a"))],
+    ids=["dash", "file", "json", "commas"],
 )
 def test_sinks_from_the_environment(text, sinks):
     assert loaded(environ={"ASSET_WORKER_EVENTS__SINKS": text}).events.sinks == sinks
@@ -154,6 +156,11 @@ def test_a_wrong_value_is_one_plain_line_or_no_wrong_value(path, wrong):
         ({"ASSET_WORKER_API__BASE_URL": "http://localhost.example.com"}, "use https"),
         ({"ASSET_WORKER_API__BASE_URL": "ftp://127.0.0.1"}, "write it as https://HOST/PATH"),
         ({"ASSET_WORKER_API__BASE_URL": "https://u:p@example.com"}, "no user"),
+        ({"ASSET_WORKER_API__BASE_URL": "https://example.com:99999/v1"}, "https://HOST:PORT/PATH"),
+        ({"ASSET_WORKER_API__BASE_URL": "https://example.com:http/v1"}, "https://HOST:PORT/PATH"),
+        ({"ASSET_WORKER_API__BASE_URL": "https://[::1"}, "https://HOST:PORT/PATH"),
+        ({"ASSET_WORKER_API__BASE_URL": "https://ex ample.com/"}, "without blanks"),
+        ({"ASSET_WORKER_API__BASE_URL": "https://example.com/v1\n.3"}, "without blanks"),
         ({"ASSET_WORKER_API__TIMEOUT": "0"}, "more than 0"),
         ({"ASSET_WORKER_API__TIMEOUT": "nan"}, "finite"),
         ({"ASSET_WORKER_API__TIMEOUT": "soon"}, "must be a number"),
@@ -178,6 +185,40 @@ def test_what_is_said_of_a_bad_value(environ, said):
 @pytest.mark.parametrize("url", ["http://localhost:1", "http://127.0.0.1:1", "http://127.9.9.9", "http://[::1]:1"])
 def test_plain_http_is_for_this_machine(url):
     assert loaded(environ={"TWELVELABS_BASE_URL": url}).api.base_url == url
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ('[poll]\ndeadline = "600"\n', "must be a number"),
+        ("[poll]\ndeadline = true\n", "must be a number"),
+        ('[queue]\nstdin = "yes"\n', "true or false"),
+        ("[queue]\nstdin = 1\n", "true or false"),
+        ("[queue]\nmax_pending = 5.0\n", "whole number"),
+        ('[admin]\nport = "9"\n', "whole number"),
+        ('[queue]\nfile = ""\n', "empty"),
+        ('[state]\ndir = ""\n', "empty"),
+        ('[api]\nkey_file = ""\n', "empty"),
+        ('[admin]\nhost = ""\n', "at least 1 character"),
+    ],
+)
+def test_a_file_has_types_of_its_own(toml, said, tmp_path):
+    [problem] = problems(toml=toml, tmp_path=tmp_path)
+    assert said in problem
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path):
+    assert loaded("\ufeff[poll]\nmax = 60\n", tmp_path=tmp_path).poll.max == 60
+
+
+def test_what_kubernetes_tells_of_a_service_of_our_name_is_no_setting():
+    links = {"SERVICE_HOST": "10.0.0.1", "SERVICE_PORT": "80", "SERVICE_PORT_HTTP": "80", "PORT": "tcp://10.0.0.1:80"}
+    links |= {"PORT_80_TCP_ADDR": "10.0.0.1", "PORT_80_TCP": "tcp://10.0.0.1:80"}
+    assert loaded(environ={f"ASSET_WORKER_{name}": text for name, text in links.items()}) == Settings()
+
+
+def test_a_level_may_be_shouted():
+    assert loaded(environ={"ASSET_WORKER_LOG__LEVEL": "WARNING"}).log.level == "warning"
 
 
 def test_all_problems_are_told_at_once(tmp_path):
