@@ -42,6 +42,7 @@ bench: $(STAMP) ## what polling costs and how late it is, side by side with the 
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	$(BIN)/python -m tests.bench.costs
 	$(BIN)/python -m tests.bench.lag
+	$(BIN)/python -m tests.bench.batches
 	$(BIN)/python -m tests.bench.plots
 
 format: $(STAMP) ## rewrite the files the way the checks want them

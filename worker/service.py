@@ -6,6 +6,7 @@ The only place that knows every part. Read `Service.run` from top to bottom: tha
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import signal
@@ -38,7 +39,7 @@ from worker.schedule.learned import LearnedSchedule
 from worker.schedule.waits import exponential, fixed, from_tenacity, spread
 from worker.settings import Settings
 from worker.sinks import Sink
-from worker.sinks.delivery import Delivery
+from worker.sinks.delivery import LAST_TRIES_SECONDS, Delivery
 from worker.sinks.file import FileSink
 from worker.sinks.stdout import StdoutSink
 from worker.stopping import Stop
@@ -57,6 +58,8 @@ LEAST_AHEAD_SECONDS = 0.1
 AHEAD_SHARE = 0.05
 """Of `poll.max`: assets due within so much ride along in a list that goes out anyway. A little early costs nothing,
 and two thousand that are each due every `poll.max` fill their lists with it."""
+GATHER_SHARE = 1 / 3
+"""Of the time ahead: new assets that come within so much share a list, where a request has just gone out."""
 
 
 class Exit(IntEnum):
@@ -101,6 +104,8 @@ class Service:
         self._hurry = Stop()
         """Set by a signal: the run ends before its job is done."""
         self._refused_too_long = False
+        # Where nothing is kept, somebody waits at a terminal, and a reader that has gone does not come back.
+        self._grace = settings.shutdown.grace if job.keeps_state else LAST_TRIES_SECONDS
 
     async def run(self) -> Exit:
         """Run until the job is done or a signal comes.
@@ -147,6 +152,8 @@ class Service:
                 )
             stack.enter_context(self._signals())
             self._log_start()
+            # What was built so far lives as long as the process: the garbage collector needn't walk it again and again.
+            gc.freeze()
             await self._run_parts()
         code = self._exit_code()
         _log.info(
@@ -184,7 +191,7 @@ class Service:
             await stop.unless(self._until_done(intakes))
             stop.set("done")
             _log.info("worker.stopping", reason=stop.reason, pending=self._queue.pending_count())
-            grace_ends = self._clock.monotonic() + settings.shutdown.grace
+            grace_ends = self._clock.monotonic() + self._grace
             await self._end([*intakes, poller], by=grace_ends)
             drain.set("stopping")
             await self._hurry.unless(self._until_delivered(deliveries))
@@ -204,8 +211,11 @@ class Service:
         """Return when the outbox is empty, or no sink that is behind has worked for as long as the grace."""
         while not all(task.done() for task in deliveries):
             behind = [delivery for delivery, task in zip(self._deliveries, deliveries, strict=True) if not task.done()]
-            now, grace = self._clock.now(), self._settings.shutdown.grace
-            if all(delivery.failing_since is not None and now - delivery.failing_since >= grace for delivery in behind):
+            now = self._clock.now()
+            if all(
+                delivery.failing_since is not None and now - delivery.failing_since >= self._grace
+                for delivery in behind
+            ):
                 return
             await asyncio.wait(deliveries, timeout=0.25, return_when=asyncio.FIRST_COMPLETED)
 
@@ -267,7 +277,8 @@ class Service:
         poll = self._settings.poll
         if poll.batch == "off":
             return None
-        return Batching(LIST_LIMIT, ahead=max(LEAST_AHEAD_SECONDS, AHEAD_SHARE * poll.max))
+        ahead = max(LEAST_AHEAD_SECONDS, AHEAD_SHARE * poll.max)
+        return Batching(LIST_LIMIT, ahead=ahead, gather=ahead * GATHER_SHARE)
 
     def _expectations(self) -> Expectations:
         expectations = self._settings.expectations()
@@ -372,7 +383,7 @@ class Service:
 def _sink(target: str) -> Sink:
     if target == "-":
         return StdoutSink(ThreadLane("stdout"))
-    return FileSink(Path(target), ThreadLane("events-file"))
+    return FileSink(Path(target).expanduser(), ThreadLane("events-file"))
 
 
 def _batch(asset_ids: Iterable[AssetId]) -> Batch:

@@ -49,6 +49,25 @@ def scarce(rows: list[dict[str, Any]]) -> None:
     _save(figure, "scarce.png")
 
 
+def batches(rows: list[dict[str, Any]]) -> None:
+    """Requests for each asset, by what they are for."""
+    workloads = list(dict.fromkeys(row["workload"] for row in rows))
+    figure, axes = plt.subplots(1, len(workloads), figsize=(5.5 * len(workloads), 2.4))
+    for axis, workload in zip(axes, workloads, strict=True):
+        found = [row for row in rows if row["workload"] == workload]
+        ways = [row["way"] for row in found]
+        looking, confirming = ([row[part] / row["assets"] for row in found] for part in ("looking", "confirming"))
+        axis.barh(ways, looking, label="to look")
+        bars = axis.barh(ways, confirming, left=looking, label="to confirm an end that a list has shown")
+        axis.bar_label(
+            bars, [f"{row['requests'] / row['assets']:.2f}, lag {row['lag']:.1f} s" for row in found], fontsize=7
+        )
+        axis.invert_yaxis()
+        axis.set(title=workload, xlabel="requests for each asset", xlim=(0, 1.3 * max(looking)))
+    axes[-1].legend(fontsize=7)
+    _save(figure, "batches.png")
+
+
 def costs(found: dict[str, dict[str, float]]) -> None:
     """Looks per CPU second, and memory for each pending asset."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 2.6))
@@ -80,6 +99,7 @@ def main() -> None:
     told = json.loads((RESULTS / "lag.json").read_text())
     lag(told["lag"])
     scarce(told["scarce"])
+    batches(json.loads((RESULTS / "batches.json").read_text()))
     costs(json.loads((RESULTS / "costs.json").read_text()))
 
 

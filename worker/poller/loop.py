@@ -78,6 +78,9 @@ class Batching(msgspec.Struct, frozen=True):
     """Assets in one list request."""
     ahead: float = 1.0
     """Assets due within so many seconds ride along when a request goes out anyway."""
+    gather: float = 0.0
+    """After a request that had room left, the next one waits for so many seconds. No longer than `ahead`: what comes
+    due in that time rode along already, so it is only the first looks at new assets that wait for one another."""
 
 
 class Poller:
@@ -130,7 +133,9 @@ class Poller:
             taking.cancel()
 
     async def _take(self, looks: asyncio.TaskGroup, stop: Stop) -> None:
+        gathered_at = 0.0
         while True:
+            await asyncio.sleep(max(0.0, gathered_at - self._clock.monotonic()))
             await self._slots.acquire()
             # What is most due is known best when the request can go out, so nothing is taken before.
             await self._api.uncrowded()
@@ -139,6 +144,8 @@ class Poller:
                 leases = await self._queue.take(1)
             else:
                 leases = await self._queue.take(batching.limit, ahead=batching.ahead)
+                if len(leases) < batching.limit:
+                    gathered_at = self._clock.monotonic() + batching.gather
             self._note_lateness(leases)
             for number, group in enumerate(_groups(leases)):
                 if number:  # the first has the slot from above

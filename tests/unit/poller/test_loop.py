@@ -475,3 +475,37 @@ async def test_looks_in_flight_stay_within_their_slots():
     events, _, _ = await poll(api, ids=odd, batching=Batching(), schedule=SCHEDULE)
     assert len(events) == 12
     assert most <= 4
+
+
+@pytest.mark.virtual_time
+async def test_new_assets_that_come_one_by_one_wait_for_one_another_and_share_lists():
+    clock, stop = SystemClock(), Stop()
+    ids = [f"{number:024x}" for number in range(1, 41)]
+    api = Shelf({each: [PROCESSING] for each in ids})
+    queue = LocalQueue(
+        Journal(None), InlineLane(), clock, sinks=("-",), dedupe_window=60, max_pending=99, first_looks=lambda n: []
+    )
+    poller = Poller(
+        queue,
+        api,
+        schedule=lambda _: 1000.0,
+        expectations=Expectations(),
+        clock=clock,
+        source="s",
+        looks_at_once=4,
+        batching=Batching(limit=15, ahead=1.5, gather=0.52),
+        uniform=lambda: 1.0,
+    )
+    running = asyncio.ensure_future(poller.run(stop))
+    for asset_id in ids[:20]:
+        await queue.put([Submission(asset_id, "stdin", 1)], events=[], intake="i", position=None)
+        await asyncio.sleep(0.1)
+    assert api.retrieved == ids[:1], "the first one waits for nobody"
+    assert [len(shared) for shared in api.lists] == [5, 5, 5]
+    await asyncio.sleep(1)
+    assert [len(shared) for shared in api.lists] == [5, 5, 5, 4]
+    await queue.put([Submission(each, "stdin", 1) for each in ids[20:]], events=[], intake="i", position=None)
+    await asyncio.sleep(0.01)
+    assert [len(shared) for shared in api.lists][4:] == [15, 5], "a full list is followed at once"
+    stop.set("test")
+    await running

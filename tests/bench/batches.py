@@ -1,0 +1,165 @@
+"""What shared list requests save: the whole poller, with lists and without, on the same assets in virtual time.
+
+Two thousand assets and more are pending at a time, and one that is done makes room for the next. Requests are counted
+in three parts, for a list that shows an asset done is followed by the one retrieve that its event is made from: no way
+of polling can do without that. `python -m tests.bench.batches` prints a table and writes
+`tests/bench/results/batches.json`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import structlog
+from click import echo
+
+from tests.bench.workloads import FEATURES, MIXED, Told, Workload
+from tests.virtual_time import run_virtually
+from worker.assets import Asset, AssetId, Expectations, asset_from
+from worker.clock import SystemClock
+from worker.events import Event
+from worker.lane import InlineLane
+from worker.poller.loop import Batching, Poller
+from worker.queue import Lease
+from worker.queue.journal import Journal
+from worker.queue.local import LocalQueue
+from worker.schedule.waits import exponential, from_tenacity
+from worker.stopping import Stop
+from worker.submissions import Submission
+
+RESULTS = Path(__file__).parent / "results" / "batches.json"
+PENDING = 2000
+FOLLOWING = 2000
+ARRIVE_WITHIN = 30.0
+LATENCY = 0.2
+MAXIMUM = 30.0
+BATCHING = Batching(50, ahead=1.5, gather=0.5)
+"""As the service sets it for this maximum."""
+Row = dict[str, Any]
+
+
+class Assets:
+    """The API's side: assets that end when their time has come, and a count of requests."""
+
+    def __init__(self) -> None:
+        self._ends: dict[AssetId, tuple[Told, float]] = {}
+        self.retrieves = self.lists = self.listed = 0
+
+    def begin(self, asset_id: AssetId, told: Told, duration: float) -> None:
+        self._ends[asset_id] = (told, asyncio.get_running_loop().time() + duration)
+
+    def lag(self, asset_id: AssetId) -> float:
+        return asyncio.get_running_loop().time() - self._ends[asset_id][1]
+
+    def _asset(self, asset_id: AssetId) -> Asset:
+        told, ends_at = self._ends[asset_id]
+        status = "ready" if asyncio.get_running_loop().time() >= ends_at else "processing"
+        return asset_from({"_id": asset_id, "status": status, "file_type": told.file_type, "method": told.method})
+
+    async def uncrowded(self) -> None:
+        """No limit."""
+
+    async def retrieve(self, asset_id: AssetId) -> Asset:
+        self.retrieves += 1
+        await asyncio.sleep(LATENCY)
+        return self._asset(asset_id)
+
+    async def list_assets(self, asset_ids: Sequence[AssetId]) -> dict[AssetId, Asset]:
+        self.lists += 1
+        self.listed += len(asset_ids)
+        await asyncio.sleep(LATENCY)
+        return {asset_id: self._asset(asset_id) for asset_id in asset_ids}
+
+
+class Watched(LocalQueue):
+    """A queue in memory that puts the next asset in as one is settled."""
+
+    settled: asyncio.Queue[AssetId]
+
+    async def settle(self, lease: Lease, event: Event) -> None:
+        await super().settle(lease, event)
+        self.settled.put_nowait(lease.submission.asset_id)
+
+
+async def measure(workload: Workload, batching: Batching | None) -> Row:
+    """`PENDING` assets at a time until as many more have been followed to their ends, and then all to theirs."""
+    random, durations = Random(3), Random(4)  # the same assets for both ways
+    clock, api, stop = SystemClock(), Assets(), Stop()
+    queue = Watched(
+        Journal(None), InlineLane(), clock, sinks=["-"], dedupe_window=60, max_pending=10**6, first_looks=lambda _: []
+    )
+    queue.settled = asyncio.Queue()
+    poller = Poller(
+        queue,
+        api,
+        schedule=from_tenacity(exponential(initial=2, multiplier=1.5, maximum=MAXIMUM, uniform=random.random)),
+        expectations=Expectations(deadline=10**6),
+        clock=clock,
+        source="-",
+        looks_at_once=400,  # never short of places: else single retrieves would queue up, and be late for that
+        batching=batching,
+        uniform=random.random,
+    )
+    polling = asyncio.ensure_future(poller.run(stop))
+    lags: list[float] = []
+    count = 0
+
+    async def put() -> None:
+        nonlocal count
+        count += 1
+        asset_id = AssetId(f"{count:024x}")
+        api.begin(asset_id, *workload.draw(durations))
+        await queue.put([Submission(asset_id, "-", count)], events=[], intake="-", position=None)
+
+    for _ in range(PENDING):
+        await put()
+        await asyncio.sleep(ARRIVE_WITHIN / PENDING)
+    while queue.pending_count() or not queue.settled.empty():
+        lags.append(api.lag(await queue.settled.get()))
+        if count < PENDING + FOLLOWING:
+            await put()
+    stop.set("done")
+    await polling
+    await queue.close()
+    confirmed = count if batching else 0
+    return {
+        "assets": count,
+        "requests": api.retrieves + api.lists,
+        "lists": api.lists,
+        "fill": api.listed / api.lists if api.lists else 0.0,
+        "confirming": confirmed,
+        "looking": api.retrieves + api.lists - confirmed,
+        "lag": sum(lags) / len(lags),
+        "p95": sorted(lags)[int(len(lags) * 0.95)],
+    }
+
+
+def main() -> None:
+    """Runs all and writes the figures."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    rows = []
+    echo(f"(f) {PENDING} pending at a time, 2 s x1.5 to 30 s, with lists and without")
+    for workload in (MIXED, FEATURES):
+        alone = run_virtually(measure(workload, None))
+        shared = run_virtually(measure(workload, BATCHING))
+        for way, row in (("retrieves", alone), ("lists", shared)):
+            rows.append({"workload": workload.name, "way": way, **row})
+            each = {part: row[part] / row["assets"] for part in ("requests", "looking", "confirming")}
+            ratio = {part: row[part] / alone[part] for part in ("requests", "looking")}
+            echo(
+                f"{workload.name:34}{way:10}{each['requests']:8.2f} requests an asset (x {ratio['requests']:.3f}): "
+                f"{each['looking']:.2f} to look (x {ratio['looking']:.3f}) and {each['confirming']:.0f} to confirm; "
+                f"{row['fill']:.0f} to a list; lag {row['lag']:.2f} s, p95 {row['p95']:.2f} s"
+            )
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()
