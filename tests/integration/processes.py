@@ -74,14 +74,18 @@ class Worker:
 
     def start(
         self,
-        *arguments: str | Path,
+        *arguments: str | bytes | Path,
         base_url: str | None = None,
         stdin: Any = subprocess.DEVNULL,
         stdout: int | None = None,
         program: tuple[str, ...] = ("worker",),
+        redirect: str = "",
         **settings: str,
     ) -> Run:
-        """Start `asset-worker …`; settings as they are named in the environment, `POLL__MAX="1"`."""
+        """Start `asset-worker …`; settings as they are named in the environment, `POLL__MAX="1"`.
+
+        `redirect` is what a shell would be told: `<&-` starts it without stdin.
+        """
         number = len(self._runs)
         to, stderr = self.folder / f"stdout-{number}", self.folder / f"stderr-{number}"
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("ASSET_WORKER", "TWELVE"))}
@@ -93,7 +97,16 @@ class Worker:
         environ |= {f"ASSET_WORKER_{name}": value for name, value in (QUICK | settings).items()}
         with to.open("wb") as out, stderr.open("wb") as err:
             process = subprocess.Popen(
-                [sys.executable, "-m", *program, *map(str, arguments)],
+                [
+                    "sh",
+                    "-c",
+                    f'exec "$@" {redirect}',
+                    "sh",
+                    sys.executable,
+                    "-m",
+                    *program,
+                    *map(os.fsdecode, arguments),
+                ],
                 cwd=self.folder,
                 stdin=stdin,
                 stdout=out if stdout is None else stdout,

@@ -44,6 +44,30 @@ async def test_wait_ends_when_its_time_is_over_whatever_the_api_does(serve, work
     assert event["data"]["outcome"] == "timed_out"
 
 
+async def test_wait_ends_at_once_when_its_reader_has_gone(serve, worker):
+    simulator = await serve(time_scale=10)
+    reading, writing = os.pipe()
+    os.close(reading)
+    run = worker.start("wait", simulator.store.add(Lifecycle(1)), base_url=simulator.base_url, stdout=writing)
+    os.close(writing)
+    assert await run.end(within=10) == 1
+    assert run.logs("sink.failed")
+
+
+@pytest.mark.parametrize("redirect", ["<&-", "2>&-", "<&- 2>&-"])
+async def test_it_does_its_job_without_the_standard_streams_that_it_was_started_without(serve, worker, redirect):
+    """A descriptor's free number would go to the journal or a socket."""
+    simulator = await serve(time_scale=10)
+    asset_id = simulator.store.add(Lifecycle(1))
+    worker.submit(asset_id)
+    once = worker.run("--once", base_url=simulator.base_url, redirect=f"{redirect} >&-")
+    wait = worker.start("wait", asset_id, base_url=simulator.base_url, redirect=redirect)
+    stdin = worker.start("run", "--stdin", "--state-dir", "other", base_url=simulator.base_url, redirect=redirect)
+    assert [await run.end() for run in (once, wait, stdin)] == [0, 0, 0]
+    assert [event["subject"] for event in worker.events()] == [asset_id]
+    assert [event["subject"] for event in wait.events()] == [asset_id]
+
+
 async def test_wait_says_at_once_that_the_key_is_refused(serve, worker):
     simulator = await serve(key="another")
     run = worker.start("wait", "6298d673f1090f1100476d4c", base_url=simulator.base_url)
@@ -61,16 +85,19 @@ async def test_wait_says_at_once_that_the_key_is_refused(serve, worker):
         (["run"], "--queue-file"),
         (["run", "--queue-file", "missing", "--once"], "missing does not exist"),
         (["run", "--queue-file", "."], "no regular file"),
+        (["run", "--queue-file", "q", "--events", "./q"], "each event would be read as a line"),
+        (["run", "--stdin", "--state-dir", "/dev/null"], "there is a file in its place"),
         (["run", "--stdin", "--log-format", "xml"], "--log-format"),
         (["run", "--stdin", "--events", "https://x"], "--events"),
         (["run", "--config", "missing.toml"], "missing.toml"),
         (["submit", "a"], "--queue-file"),
         (["submit", "a b", "--queue-file", "q"], "'a b' is no asset ID"),
         (["submit", "a", "--queue-file", "q", "--metadata", "m"], "K=V"),
+        (["submit", "a", "--queue-file", "q", "--metadata", b"m=\xff"], "UTF-8"),
         (["simulate", "--fault", "flood"], "--fault"),
         (["frobnicate"], "frobnicate"),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
 )
 async def test_errors_of_usage_end_with_2_and_name_what_is_wrong(worker, arguments, says):
     run = worker.start(*arguments, base_url="http://127.0.0.1:1")

@@ -6,6 +6,8 @@ Events go to stdout, everything else to stderr. Errors of usage and settings end
 from __future__ import annotations
 
 import importlib
+import io
+import os
 import sys
 
 import click
@@ -62,9 +64,24 @@ def asset_worker() -> None:
     """
 
 
+def _open_standard_streams() -> None:
+    """Give /dev/null to each of the three that the process was started without (`<&-`, `2>&-`).
+
+    Its number would go to whatever is opened first: the journal, or a socket, which uvloop then refuses to close.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - a descriptor, kept for good
+
+
 def main() -> None:
     """The `asset-worker` command."""
+    _open_standard_streams()
     # A broken pipe on stderr, or an output that can't encode a character, is no reason to end.
-    if sys.stderr is not None and hasattr(sys.stderr, "reconfigure"):
+    if isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr.reconfigure(errors="backslashreplace")
     asset_worker(prog_name="asset-worker")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -68,15 +69,17 @@ def run(
     )
     if settings.queue.file is None and not settings.queue.stdin:
         fail("there is nothing to watch: give --queue-file or --stdin (or queue.file or queue.stdin in the settings)")
-    _check_queue_file(settings.queue.file, once=once)
+    _check_queue_file(settings.queue.file, once=once, sinks=settings.events.sinks)
     ends_by_itself = once or settings.queue.file is None
     job = Job(once=once, key_refused_limit=KEY_REFUSED_SECONDS if once else None, ends_by_itself=ends_by_itself)
     sys.exit(run_service(settings, job, title="asset-worker"))
 
 
-def _check_queue_file(path: Path | None, *, once: bool) -> None:
+def _check_queue_file(path: Path | None, *, once: bool, sinks: tuple[str, ...]) -> None:
     if path is None:
         return
+    if any(sink != "-" and os.path.realpath(sink) == os.path.realpath(path) for sink in sinks):
+        fail(f"{path} is the queue file and where events go: each event would be read as a line; give --events a file")
     if path.exists() and not path.is_file():
         fail(f"{path} is no regular file, so it can't be followed: pipe it in with --stdin instead")
     if once and not path.exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -78,6 +79,8 @@ def simulate(
     options = Options(port=port, seed=seed, time_scale=time_scale, key=key, limit=limit, faults=faults)
     try:
         asyncio.run(_serve(options, assets))
+    except BrokenPipeError:
+        sys.exit(1)  # nobody reads the IDs any more
     except OSError as error:
         fail(f"port {port} can't be served ({error.strerror}): give another --port, or 0 for any that is free")
 

@@ -54,7 +54,10 @@ def _line(text: str, metadata: dict[str, str]) -> str:
     except ValueError as error:
         fail(f"{text!r} is no asset ID: {error}")
     line: dict[str, Any] = {"asset_id": found, "metadata": metadata}
-    rendered = msgspec.json.encode(line).decode() if metadata else found
+    try:
+        rendered = msgspec.json.encode(line).decode() if metadata else found
+    except UnicodeEncodeError:
+        fail("--metadata: a name or value is not UTF-8 text")
     if len(rendered.encode()) > 64 * 1024:
         fail("--metadata: a line of the queue file holds 64 KiB at most")
     return rendered + "\n"

@@ -34,6 +34,11 @@ class StateDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             descriptor = os.open(self.path / FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise StateDirectoryError(
+                f"the state directory {self.path} can't be used: there is a file in its place; name another with "
+                "--state-dir"
+            ) from error
         except OSError as error:
             raise StateDirectoryError(
                 f"the state directory {self.path} can't be used ({error.strerror}): make it writable for this user, or "

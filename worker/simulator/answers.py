@@ -88,7 +88,7 @@ def listing_of(query: MultiMapping[str]) -> dict[str, Any]:
 
     def number(name: str, default: int, most: int) -> int:
         text = query.get(name, str(default))
-        if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
+        if not (text.isascii() and text.isdigit() and len(text) <= 10 and 1 <= int(text) <= most):
             raise RefusedError(400, None, f"The parameter {name} is invalid: it must be from 1 to {most}.")
         return int(text)
 

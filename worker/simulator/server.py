@@ -246,8 +246,7 @@ class Simulator:
 
     async def _create(self, request: web.Request, _: Fault | None) -> Reply:
         asset_id = self.store.upload(**await upload_of(request))
-        # The answer to its own creation shows it even while reads don't yet.
-        return Reply(201, self.store.view(asset_id) or {"_id": asset_id, "status": "processing"})
+        return Reply(201, self.store.as_created(asset_id))
 
     async def _delete(self, request: web.Request, _: Fault | None) -> Reply:
         asset_id = asset_id_of(request.match_info["id"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import islice
@@ -86,6 +87,12 @@ class Store:
         renditions = (way.hls, way.thumbnail) if way.ends_in == "ready" else ()
         last = max((each.ends_after for each in renditions if each is not None), default=0.0)
         return self._clock() - kept.at - way.ends_after - last
+
+    def as_created(self, asset_id: str) -> dict[str, Any]:
+        """The asset as the answer to its creation tells it: processing, and shown even while reads don't show it."""
+        kept = self._assets[asset_id]
+        young = msgspec.structs.replace(kept.lifecycle, visible_after=0.0, ends_after=math.inf)
+        return document(kept.created, young, 0.0) or {}
 
     def view(self, asset_id: str, *, ago: float = 0.0) -> dict[str, Any] | None:
         """The asset as the API tells it, now or some seconds ago; None: there is no such asset to be seen."""

@@ -79,6 +79,7 @@ async def serving(read: Callable[[], Snapshot], *, host: str, port: int) -> Asyn
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
+        _log.info("admin.serving", addresses=[f"{each[0]}:{each[1]}" for each in runner.addresses])
         yield
     finally:
         await runner.cleanup()
