@@ -6,12 +6,14 @@ extension.
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from worker.assets import Asset, Outcome
+from worker.submissions import RAW_BYTES_LIMIT
 
 if TYPE_CHECKING:
     from worker.assets import Done
@@ -99,11 +101,24 @@ def rejected(rejection: Rejection, *, at: float, source: str) -> Event:
         "asset_id": None,
         "outcome": Outcome.REJECTED.value,
         "reason": rejection.reason,
-        "line": rejection.raw.decode(errors="replace"),
+        "line": _shown(rejection.raw),
+        "renditions": {"hls": None, "thumbnail": None},
+        "asset": None,
+        "submitted_at": timestamp(at),
+        "ready_at": None,
         "completed_at": timestamp(at),
+        "last_seen_waiting_at": None,
+        "polls": 0,
         "submission": {"source": f"{rejection.origin}:{rejection.line}", "metadata": {}},
     }
     return _event(f"rejected.{rejection.key}", Outcome.REJECTED, data, subject=None, time=at, source=source)
+
+
+def _shown(raw: bytes) -> str:
+    """The line as text of at most `RAW_BYTES_LIMIT` bytes; a character that the cut has gone through is left out."""
+    is_whole = len(raw) < RAW_BYTES_LIMIT
+    text = getincrementaldecoder("utf-8")("replace").decode(raw, final=is_whole)
+    return text.encode()[:RAW_BYTES_LIMIT].decode(errors="ignore")
 
 
 def timestamp(seconds: float) -> str:

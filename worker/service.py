@@ -37,6 +37,7 @@ from worker.queue.lock import StateDirectory
 from worker.schedule import Schedule
 from worker.schedule.learned import LearnedSchedule
 from worker.schedule.waits import exponential, fixed, from_tenacity, spread
+from worker.secrets import Secrets
 from worker.settings import Settings
 from worker.sinks import Sink
 from worker.sinks.delivery import LAST_TRIES_SECONDS, Delivery
@@ -46,7 +47,6 @@ from worker.stopping import Stop
 from worker.submissions import Batch, Submission
 from worker.telemetry import Snapshot
 from worker.telemetry.heartbeat import beat, watch_lag
-from worker.telemetry.logs import Secrets
 
 _log = structlog.get_logger()
 
@@ -98,6 +98,7 @@ class Service:
         self._settings = settings
         self._job = job
         self._clock = SystemClock()
+        self._secrets = secrets
         self._key = ApiKey(value=settings.api.key_value, file=settings.api.key_file, on_read=secrets.add)
         self._source = f"{settings.api.base_url}/assets"
         self._stop = Stop()
@@ -128,7 +129,9 @@ class Service:
             session = await stack.enter_async_context(
                 open_session(settings.api.base_url, total_timeout=settings.api.timeout)
             )
-            api = AssetsApi(session, settings.api.base_url, self._key, self._gate, self._retries)
+            api = AssetsApi(
+                session, settings.api.base_url, self._key, self._gate, self._retries, conceal=self._secrets.conceal
+            )
             self._schedule = self._make_schedule()
             self._poller = Poller(
                 self._queue,
@@ -142,7 +145,7 @@ class Service:
                 learner=self._schedule if isinstance(self._schedule, LearnedSchedule) else None,
                 strict_deadlines=not self._job.keeps_state,
             )
-            self._acceptance = Acceptance(self._queue, self._clock, source=self._source)
+            self._acceptance = Acceptance(self._queue, self._clock, source=self._source, secrets=self._secrets)
             self._deliveries = [Delivery(sink, self._queue.outbox, self._clock) for sink in self._sinks]
             if settings.admin.port is not None:
                 from worker.telemetry.admin import serving  # noqa: PLC0415 - most runs don't serve

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from worker.assets import AssetId, Expectations, WaitFor
+
+RAW_BYTES_LIMIT: Final = 1024
+"""How much of a rejected line is shown."""
 
 
 class Options(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -47,7 +50,7 @@ class Rejection(msgspec.Struct, frozen=True):
     line: int
     reason: str
     raw: bytes
-    """The line itself, cut at 1 KiB."""
+    """The line itself, cut at `RAW_BYTES_LIMIT`."""
     key: str
     """Tells this line from all others, and is the same whenever it is read again."""
 

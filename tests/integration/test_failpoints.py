@@ -74,7 +74,7 @@ def check(worker, ids):
 @pytest.mark.parametrize("point", POINTS)
 async def test_it_may_die_at_any_step(serve, worker, point):
     simulator = await serve(time_scale=5)
-    # Progress is saved every five seconds.
+    # Progress is saved every second.
     ids = fill(simulator, worker, later=50 if point.startswith("progress") else 10)
     dying = worker.run("--once", base_url=simulator.base_url, program=("tests.integration.failpoints", point))
     assert await dying.end() == -signal.SIGKILL, dying.stderr

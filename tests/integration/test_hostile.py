@@ -66,7 +66,7 @@ async def test_file_descriptors_used_up_make_no_outcome(serve, worker):
     lift = limited(run.process, NOFILE=psutil.Process(run.process.pid).num_fds())
     ids = [simulator.store.add(Lifecycle()) for _ in range(20)]
     worker.submit(*ids)
-    await eventually(lambda: bool(run.logs("api.retry") or run.logs("intake.rotated")), otherwise=lambda: run.stderr)
+    await eventually(lambda: bool(run.logs("api.retry") or run.logs("intake.unreadable")), otherwise=lambda: run.stderr)
     lift()
     await eventually(lambda: len(worker.events()) == 20, within=60, otherwise=lambda: run.stderr)
     assert {event["data"]["outcome"] for event in worker.events()} == {"ready"}
@@ -232,7 +232,7 @@ async def test_a_queue_file_that_becomes_a_directory_and_comes_back_is_followed_
     await eventually(lambda: len(worker.events()) == 1, otherwise=lambda: run.stderr)
     worker.queue_file.unlink()
     worker.queue_file.mkdir()
-    await eventually(lambda: len(run.logs("intake.rotated")) > 1, otherwise=lambda: run.stderr)
+    await eventually(lambda: bool(run.logs("intake.unreadable")), otherwise=lambda: run.stderr)
     worker.queue_file.rmdir()
     worker.submit(second)
     await eventually(lambda: len(worker.events()) == 2, otherwise=lambda: run.stderr)

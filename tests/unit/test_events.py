@@ -91,7 +91,22 @@ def test_a_rejected_event_has_the_line_and_no_subject():
     assert body["type"] == "dev.asset-worker.asset.rejected"
     assert body["data"]["line"] == "�../.."
     assert body["data"]["submission"]["source"] == "stdin:3"
+    assert body["data"].keys() - {"line"} == json.loads(make().body)["data"].keys()
     assert event.id == "rejected.k1"
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        pytest.param(b"x" * 1024, "x" * 1024, id="ascii"),
+        pytest.param(b"x" * 1022 + "€".encode()[:2], "x" * 1022, id="cut within a character"),
+        pytest.param(b"\xff" * 1024, "\ufffd" * 341, id="no text, which takes more room when it is shown"),
+        pytest.param(b"x\xe2\x82", "x\ufffd", id="a whole line that ends within a character"),
+    ],
+)
+def test_a_rejected_line_is_shown_up_to_1_kib(raw, shown):
+    event = rejected(Rejection("stdin", 3, "no", raw, "k1"), at=0.0, source=SOURCE)
+    assert json.loads(event.body)["data"]["line"] == shown
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))

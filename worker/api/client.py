@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Final
 
 import aiohttp
@@ -40,6 +42,9 @@ ERROR_BYTES_LIMIT: Final = 64 << 10
 
 ErrorOf = Callable[[aiohttp.ClientResponse, bytes, float | None], ApiError]
 
+_OF_A_RESOURCE: Final = re.compile("resource|asset", re.IGNORECASE)
+"""What a 404's code names when there is no such asset: `resource_not_exist` today."""
+
 _decode = msgspec.json.Decoder().decode
 
 
@@ -73,13 +78,22 @@ class AssetsApi:
     """`GET /assets/{asset_id}` and `GET /assets`, within the limits and with retries."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, base_url: str, key: ApiKey, gate: Gate, retries: Retries
+        self,
+        session: aiohttp.ClientSession,
+        base_url: str,
+        key: ApiKey,
+        gate: Gate,
+        retries: Retries,
+        *,
+        conceal: Callable[[bytes], bytes],
     ) -> None:
+        """`conceal` masks the key in an answer: a server may send it back in an error's text, or an asset hold it."""
         self._session = session
         self._assets = URL(base_url) / "assets"
         self._key = key
         self._gate = gate
         self._retries = retries
+        self._conceal = conceal
 
     async def retrieve(self, asset_id: AssetId) -> Asset:
         """The asset, as the API tells it now.
@@ -146,6 +160,7 @@ class AssetsApi:
                 raise TransientError("no answer in time") from error
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 raise TransientError(f"the request failed: {type(error).__name__}: {error}") from error
+            body = self._conceal(body)
             if response.status == 200:
                 return _json(body)
             raise error_of(response, body, passage.told_wait)
@@ -180,15 +195,18 @@ def _asset(document: Any) -> Asset:
 def _error(response: aiohttp.ClientResponse, body: bytes, told_wait: float | None) -> ApiError:
     """What an answer other than 200 means for a poller: the table of the vendor's error codes."""
     told = _told_error(body)
-    text = f"{response.status} {told.message or told.code or response.reason or ''}".strip()[:300]
+    text = f"{response.status} {told.message or told.code or _phrase(response.status)}".strip()[:300]
     match response.status:
         case 401 | 403:
             return KeyRefusedError(text)
         case 429:
             return RateLimitedError(text, told_wait)
-        # A gateway's 400 or 404 is no word of the API about an asset: the API's errors have a code.
-        case 404 if told.code:
+        # A gateway's 400 or 404 is no word of the API about an asset: the API's errors have a code. Nor is a 404 that
+        # is about the path: it tells of a wrong api.base_url.
+        case 404 if told.code and _OF_A_RESOURCE.search(told.code):
             return NotFoundError(text)
+        case 404:
+            return TransientError(f"{text}: no word about the asset: check api.base_url")
         case 400 if told.code == "parameter_invalid":
             return BadIdError(text)
         case 301 | 302 | 303 | 307 | 308:
@@ -202,6 +220,13 @@ def _list_error(response: aiohttp.ClientResponse, body: bytes, told_wait: float 
     if 400 <= response.status < 500 and response.status not in {401, 403, 408, 429}:
         return ListRefusedError(str(_error(response, body, told_wait)))
     return _error(response, body, told_wait)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
 
 
 def _told_error(body: bytes) -> _ErrorBody:

@@ -42,7 +42,7 @@ class ApiKey:
                 self._value = self._read(file)
             except OSError as error:
                 raise BadKeyError(
-                    f"api.key_file {file} can't be read ({error.strerror}): check its path and rights"
+                    f"api.key_file{_shown(file)} can't be read ({error.strerror}): check its path and rights"
                 ) from error
 
     @property
@@ -74,10 +74,15 @@ class ApiKey:
 
     def _read(self, file: Path) -> str:
         identity = _identity(file)
-        value = _checked(file.read_text("utf-8", errors="replace"), f"api.key_file {file}")
+        value = _checked(file.read_text("utf-8", errors="replace"), f"api.key_file{_shown(file)}")
         self._seen = identity
         self._on_read(value)
         return value
+
+
+def _shown(file: Path) -> str:
+    """The path for people. A single word is not shown: somebody may have put the key itself there."""
+    return f" {file}" if len(file.parts) > 1 else ""
 
 
 def _identity(file: Path) -> tuple[int, int, int]:

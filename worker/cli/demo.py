@@ -16,11 +16,12 @@ import msgspec
 
 from worker.cli.running import run_loop
 from worker.cli.usage import log_format
+from worker.secrets import Secrets
 from worker.service import Job, Service
 from worker.settings.loading import load
 from worker.simulator.lifecycles import KINDS, Lifecycle, Odds, Rendition, draw
 from worker.simulator.server import Options, Simulator
-from worker.telemetry.logs import Secrets, configure
+from worker.telemetry.logs import configure
 
 DRAWN = {"image": 8, "document": 3, "text": 2, "audio": 4, "clip": 11}
 TIME_SCALE = 8.0

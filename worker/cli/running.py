@@ -13,9 +13,10 @@ from worker.api.key import BadKeyError
 from worker.cli.usage import fail, log_format
 from worker.queue.journal import JournalError
 from worker.queue.lock import StateDirectoryError
+from worker.secrets import Secrets
 from worker.service import Exit, Job, Service
 from worker.settings import Settings
-from worker.telemetry.logs import Secrets, configure
+from worker.telemetry.logs import configure
 
 _log = structlog.get_logger()
 

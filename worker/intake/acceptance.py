@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import msgspec
 import structlog
 
 from worker.clock import Clock
 from worker.events import Event, rejected
-from worker.submissions import Batch, Submission
+from worker.secrets import MASK, Secrets
+from worker.submissions import Batch, Options, Rejection, Submission
 
 _log = structlog.get_logger()
 
@@ -34,11 +36,12 @@ class Intray(Protocol):
 class Acceptance:
     """Puts batches into the queue; a line that holds no submission becomes a `rejected` event with them."""
 
-    def __init__(self, intray: Intray, clock: Clock, *, source: str) -> None:
+    def __init__(self, intray: Intray, clock: Clock, *, source: str, secrets: Secrets) -> None:
         """`source` is the events' CloudEvents source."""
         self._intray = intray
         self._clock = clock
         self._source = source
+        self._secrets = secrets
         self.accepted = 0
         self.rejected = 0
 
@@ -47,6 +50,7 @@ class Acceptance:
 
     async def accept(self, batch: Batch) -> None:
         """Durable when it returns."""
+        batch = self._concealed(batch)
         now = self._clock.now()
         events = [rejected(rejection, at=now, source=self._source) for rejection in batch.rejections]
         accepted = await self._intray.put(
@@ -67,3 +71,24 @@ class Acceptance:
             )
         for rejection in batch.rejections:
             _log.warning("intake.rejected", source=f"{rejection.origin}:{rejection.line}", reason=rejection.reason)
+
+    def _concealed(self, batch: Batch) -> Batch:
+        """The batch without the key, which somebody may have put into the queue file by mistake."""
+        submissions: list[Submission] = []
+        rejections = [
+            msgspec.structs.replace(rejection, raw=self._secrets.conceal(rejection.raw))
+            for rejection in batch.rejections
+        ]
+        for submission in batch.submissions:
+            if submission.asset_id in self._secrets:
+                reason = "this is the API key, and no asset ID: it does not belong here"
+                key = f"key-{submission.origin}-{submission.line}"
+                rejections.append(Rejection(submission.origin, submission.line, reason, MASK.encode(), key))
+            elif submission.options is None:
+                submissions.append(submission)
+            else:
+                options = msgspec.json.decode(
+                    self._secrets.conceal(msgspec.json.encode(submission.options)), type=Options
+                )
+                submissions.append(msgspec.structs.replace(submission, options=options))
+        return msgspec.structs.replace(batch, submissions=submissions, rejections=rejections)

@@ -21,6 +21,9 @@ INTERVAL_SECONDS: Final = 0.25
 BATCH_LINES: Final = 10_000
 
 
+ROTATIONS: Final = frozenset({"rotated", "truncated", "deleted", "found"})
+
+
 class FileIntake:
     """Follows a file, for ever or (once) to its end."""
 
@@ -73,4 +76,5 @@ class FileIntake:
     def _log(self, happenings: tuple[Happening, ...]) -> None:
         for happening in happenings:
             log = _log.warning if "unreadable" in happening.what else _log.info
-            log("intake.rotated", path=str(self._path), what=happening.what, detail=happening.detail)
+            event = "rotated" if happening.what in ROTATIONS else happening.what
+            log(f"intake.{event}", path=str(self._path), what=happening.what, detail=happening.detail)

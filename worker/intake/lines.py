@@ -13,12 +13,10 @@ from typing import Any, Final
 import msgspec
 
 from worker.assets import ASSET_ID, AssetId, WaitFor
-from worker.submissions import Options, Rejection, Submission
+from worker.submissions import RAW_BYTES_LIMIT, Options, Rejection, Submission
 
 LINE_BYTES_LIMIT: Final = 64 * 1024
 """The longest line, its newline not counted."""
-RAW_BYTES_LIMIT: Final = 1024
-"""How much of a rejected line is shown."""
 DEADLINE_LIMIT: Final = 10 * 365 * 86400.0
 NESTING_LIMIT: Final = 32
 """How deep metadata may nest. What can just be decoded here could not be encoded again where the stack is deeper."""

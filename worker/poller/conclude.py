@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from worker.assets import Ages, Asset, Done, Expectations, Missing, Sight, Unanswered, Waiting, assess
+from worker.assets import Ages, Asset, Done, Expectations, Missing, Sight, Unanswered, Waiting, assess, asset_from
 from worker.events import Event, Times, completed
 from worker.queue import Lease, Progress, Sighting
 from worker.schedule import Look, Phase, Schedule
@@ -45,9 +45,27 @@ def sighting_of(sight: Sight, before: Sighting | None) -> Sighting | None:
         case Asset():
             return Sighting(sight.status, sight.hls, sight.thumbnail, sight.file_type, sight.method)
         case Missing():
-            return Sighting("missing")
+            if before is None:
+                return Sighting("missing")
+            was = before.was if before.status == "missing" else before.status
+            return msgspec.structs.replace(before, status="missing", was=was)
         case Unanswered():
             return before
+
+
+def last_told(lease: Lease) -> Asset | None:
+    """The asset as the API last told it, in brief: what is kept of an earlier look. None: it never told anything."""
+    sighting = lease.progress.sighting
+    status = None if sighting is None else sighting.was if sighting.status == "missing" else sighting.status
+    if sighting is None or status is None:
+        return None
+    told = {"file_type": sighting.file_type, "method": sighting.method}
+    renditions = {"hls": sighting.hls, "thumbnail": sighting.thumbnail}
+    return asset_from(
+        {"_id": lease.submission.asset_id, "status": status}
+        | {name: value for name, value in told.items() if value is not None}
+        | {name: {"status": value} for name, value in renditions.items() if value is not None}
+    )
 
 
 def ages_of(lease: Lease, sight: Sight, *, held: float) -> Ages:
@@ -64,8 +82,7 @@ def _missing_age(lease: Lease, sight: Sight, held: float) -> float | None:
         return None
     if lease.missing_age is not None:
         return lease.missing_age + held
-    before = lease.progress.sighting
-    return None if before is None or before.status == "missing" else 0.0
+    return None if lease.progress.sighting is None or lease.progress.sighting.status == "missing" else 0.0
 
 
 def conclude(
@@ -92,7 +109,7 @@ def conclude(
         event = completed(
             lease.submission,
             verdict,
-            asset=sight if isinstance(sight, Asset) else None,
+            asset=sight if isinstance(sight, Asset) else last_told(lease),
             completion=lease.completion,
             times=Times(lease.accepted_at, now, progress.ready_at, before.waiting_at),
             polls=progress.polls,

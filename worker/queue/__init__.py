@@ -25,6 +25,8 @@ class Sighting(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     thumbnail: str | None = None
     file_type: str | None = None
     method: str | None = None
+    was: str | None = None
+    """The status that an asset had before it was missing; None: it was never seen."""
 
 
 class Progress(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

@@ -25,8 +25,8 @@ part of its next event's ID, and a count that started again would make a new com
 PRUNE_EVERY_SECONDS = 60.0
 PRUNE_ROWS = 20_000
 
-PROGRESS_EVERY_SECONDS = 5.0
-"""How long progress may wait for company: losing it costs a count of looks, not an asset."""
+PROGRESS_EVERY_SECONDS = 1.0
+"""How long progress may wait for company: `status` reads it, and losing it costs a count of looks, not an asset."""
 
 
 class LocalQueue:

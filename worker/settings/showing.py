@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 
+from worker.secrets import MASK
 from worker.settings import Settings
-
-MASK = "********"
 
 
 def as_toml(settings: Settings) -> str:
@@ -20,6 +20,8 @@ def as_toml(settings: Settings) -> str:
         values = getattr(settings, section)
         for name in type(values).model_fields:
             value = getattr(values, name)
+            if isinstance(value, Path) and section == "api" and len(value.parts) == 1:
+                value = SecretStr(str(value))
             lines.append(f"# {name} is not set" if value is None else f"{name} = {_toml(value)}")
         lines.append("")
     return "\n".join(lines)

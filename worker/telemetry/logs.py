@@ -13,28 +13,17 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, Processor
 
-MASK = "********"
+from worker.secrets import Secrets
+
 EVENT_NAME = re.compile(r"[a-z]+\.[a-z_]+")
 """Our events' names are constants that programs read, with no key in them; other libraries' events are sentences."""
-SHORT_SECRET = 12
-"""A text shorter than this (a key for tests) is masked only where it stands alone, or it would eat into other words."""
 
 
-class Secrets:
-    """Texts that must never be shown. It is itself a structlog processor that masks them."""
+class Masking:
+    """A structlog processor that masks every secret in an event."""
 
-    def __init__(self) -> None:
-        self._secrets: list[str] = []
-        self._pattern: re.Pattern[str] | None = None
-
-    def add(self, secret: str) -> None:
-        if secret and secret not in self._secrets:
-            self._secrets.append(secret)
-            self._secrets.sort(key=len, reverse=True)  # a secret that holds another is masked whole
-            self._pattern = re.compile("|".join(map(_pattern, self._secrets)))
-
-    def mask(self, text: str) -> str:
-        return text if self._pattern is None else self._pattern.sub(MASK, text)
+    def __init__(self, secrets: Secrets) -> None:
+        self._mask = secrets.mask
 
     def __call__(self, _logger: Any, _method: str, event: EventDict) -> EventDict:
         for name, value in event.items():
@@ -45,7 +34,7 @@ class Secrets:
     def _masked(self, value: Any) -> Any:
         match value:
             case str():
-                return self.mask(value)
+                return self._mask(value)
             case bool() | int() | float() | None:
                 return value
             case Mapping():
@@ -53,12 +42,7 @@ class Secrets:
             case list() | tuple() | set() | frozenset():
                 return [self._masked(inner) for inner in value]
             case _:
-                return self.mask(str(value))
-
-
-def _pattern(secret: str) -> str:
-    text = re.escape(secret)
-    return text if len(secret) >= SHORT_SECRET else rf"(?<![A-Za-z0-9_-]){text}(?![A-Za-z0-9_-])"
+                return self._mask(str(value))
 
 
 class _StderrLogger:
@@ -86,6 +70,7 @@ def _to_json(event: MutableMapping[str, Any], **_options: Any) -> str:
 def configure(format_: Literal["json", "console"], level: str, secrets: Secrets) -> None:
     """Set up structlog and the standard library's logging (which aiohttp and asyncio use) for this process."""
     number = logging.getLevelNamesMapping()[level.upper()]
+    masking = Masking(secrets)
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -95,13 +80,13 @@ def configure(format_: Literal["json", "console"], level: str, secrets: Secrets)
         # Without local variables: a traceback's text is enough, and a variable may hold a request with its key.
         rendering: list[Processor] = [
             structlog.processors.format_exc_info,
-            secrets,
+            masking,
             structlog.processors.JSONRenderer(serializer=_to_json),
         ]
     else:
         rendering = [
             structlog.processors.format_exc_info,
-            secrets,
+            masking,
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
             ),

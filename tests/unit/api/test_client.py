@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -22,12 +23,15 @@ from worker.api.gate import Gate
 from worker.api.key import ApiKey, BadKeyError
 from worker.api.retry import ATTEMPTS, Retries
 from worker.assets import AssetId
+from worker.secrets import MASK, Secrets
 from worker.stopping import Stop
 
 BASE = "https://api.example.com/v1.3"
 ID = AssetId("6298d673f1090f1100476d4c")
 URL_OF_IT = f"{BASE}/assets/{ID}"
 KEY = "tlk_4F2SECRET"
+SECRETS = Secrets()
+SECRETS.add(KEY)
 ASSET = {"_id": ID, "status": "processing", "novelty": {"x": 1}}
 
 pytestmark = pytest.mark.virtual_time
@@ -46,7 +50,7 @@ async def client():
         retries = Retries(stop)
         gate = Gate(requests_per_second=0, concurrency=20, share=1.0, wall_clock=lambda: 0.0, jitter=lambda: 0.5)
         key = ApiKey(value=KEY, file=None, on_read=lambda _: None)
-        api = AssetsApi(session, BASE, key, gate, retries)
+        api = AssetsApi(session, BASE, key, gate, retries, conceal=SECRETS.conceal)
         api.retries, api.gate = retries, gate  # type: ignore[attr-defined]
         yield api
 
@@ -94,6 +98,7 @@ async def test_an_answer_that_is_final_is_asked_for_once(client, server, status,
         pytest.param({"status": 408}, id="408"),
         pytest.param({"status": 404, "body": GATEWAY, "content_type": "text/html"}, id="404 of a gateway"),
         pytest.param({"status": 404, "payload": []}, id="404 of no shape"),
+        pytest.param({"status": 404, "payload": told("endpoint_not_exist")}, id="404 of a path"),
         pytest.param({"status": 400, "body": GATEWAY}, id="400 of a gateway"),
         pytest.param({"status": 302, "headers": {"Location": "https://elsewhere.example.com"}}, id="redirect"),
         pytest.param({"status": 204}, id="204"),
@@ -165,6 +170,21 @@ async def test_a_list_tells_of_those_that_were_asked_for(client, server):
     assert asked[0].query["page_limit"] == str(LIST_LIMIT)
 
 
+async def test_a_key_that_comes_back_is_masked(client, server):
+    server.get(URL_OF_IT, status=400, payload={"code": "parameter_invalid", "message": f"bad key {KEY}"})
+    with pytest.raises(BadIdError) as raised:
+        await client.retrieve(ID)
+    assert str(raised.value) == f"400 bad key {MASK}"
+    server.get(URL_OF_IT, status=503, reason=f"no {KEY}", repeat=True)
+    with pytest.raises(TransientError) as failed:
+        await client.retrieve(ID)
+    assert KEY not in str(failed.value)
+    other = AssetId("7" * 24)
+    server.get(f"{BASE}/assets/{other}", payload={"_id": other, "status": "failed", "error": {"message": KEY}})
+    asset = await client.retrieve(other)
+    assert (asset.error, asset.document["error"]) == (MASK, {"message": MASK})
+
+
 async def test_the_key_is_in_no_error(client, server):
     server.get(URL_OF_IT, exception=aiohttp.ClientConnectionError("refused"), repeat=True)
     with pytest.raises(TransientError) as raised:
@@ -184,6 +204,12 @@ def test_what_can_be_no_key_is_refused_without_being_shown(tmp_path, text):
     with pytest.raises(BadKeyError) as raised:
         ApiKey(value=text, file=None, on_read=lambda _: None)
     assert not text.strip() or text not in str(raised.value)
+
+
+def test_a_key_in_the_place_of_its_file_is_not_shown():
+    with pytest.raises(BadKeyError, match="can't be read") as raised:
+        ApiKey(value=None, file=Path(KEY), on_read=lambda _: None)
+    assert KEY not in str(raised.value)
 
 
 async def test_the_key_file_is_read_again_when_it_changes(tmp_path):

@@ -10,9 +10,13 @@ from structlog.testing import capture_logs
 from worker.events import Event
 from worker.intake.acceptance import LOGGED_ONE_BY_ONE, Acceptance
 from worker.intake.lines import rejection
-from worker.submissions import Batch, Submission
+from worker.secrets import MASK, Secrets
+from worker.submissions import Batch, Options, Submission
 
 SOURCE = "https://api.twelvelabs.io/v1.3/assets"
+KEY = "tlk_0123456789SECRET"
+SECRETS = Secrets()
+SECRETS.add(KEY)
 
 
 class Intray:
@@ -65,7 +69,7 @@ def intray() -> Intray:
 
 @pytest.fixture
 def acceptance(intray: Intray) -> Acceptance:
-    return Acceptance(intray, Noon(), source=SOURCE)
+    return Acceptance(intray, Noon(), source=SOURCE, secrets=SECRETS)
 
 
 async def test_submissions_are_put_together_with_the_position(acceptance: Acceptance, intray: Intray):
@@ -139,3 +143,16 @@ async def test_nothing_is_counted_when_the_queue_breaks(acceptance: Acceptance, 
     with pytest.raises(RuntimeError, match="broken"):
         await acceptance.accept(batch("a1", bad=[b"!"]))
     assert (acceptance.accepted, acceptance.rejected) == (0, 0)
+
+
+async def test_a_key_in_the_queue_file_gets_no_further(acceptance: Acceptance, intray: Intray):
+    with capture_logs() as logs:
+        submission = Submission("a1", "file:/queue", 2, Options(metadata={"note": f"with {KEY}"}))
+        lines = batch(KEY, bad=[f"key={KEY}".encode()])
+        await acceptance.accept(msgspec.structs.replace(lines, submissions=[*lines.submissions, submission]))
+    assert [each.asset_id for each in intray.submissions] == ["a1"]
+    assert intray.submissions[0].options == Options(metadata={"note": f"with {MASK}"})
+    told = [msgspec.json.decode(event.body)["data"] for event in intray.events]
+    assert [each["line"] for each in told] == [f"key={MASK}", MASK]
+    assert "this is the API key" in told[1]["reason"]
+    assert KEY not in repr((logs, intray.events))

@@ -86,7 +86,7 @@ async def test_a_rotated_file_is_read_on_and_told_of(path: Path):
             await asyncio.sleep(60)
     assert inbox.ids == ["a1", "a2", "b1", "a3"]
     told = [(log["event"], log["log_level"], log["what"]) for log in logs]
-    assert told == [("intake.rotated", "info", what) for what in ("appeared", "rotated", "retired")]
+    assert told == [(f"intake.{what}", "info", what) for what in ("appeared", "rotated", "retired")]
 
 
 async def test_what_cannot_be_read_is_a_warning_once(path: Path):

@@ -15,13 +15,12 @@ from worker.intake.lines import (
     DEADLINE_LIMIT,
     LINE_BYTES_LIMIT,
     NESTING_LIMIT,
-    RAW_BYTES_LIMIT,
     Line,
     LineSplitter,
     parse,
     rejection,
 )
-from worker.submissions import Options, Rejection, Submission
+from worker.submissions import RAW_BYTES_LIMIT, Options, Rejection, Submission
 
 BOM = b"\xef\xbb\xbf"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -173,7 +172,7 @@ def test_a_line_holds_64_kib_at_most():
     assert "65536 bytes" in refused(longest.replace(b"xx", b"xxx", 1)).reason
 
 
-@pytest.mark.parametrize("size", [RAW_BYTES_LIMIT - 1, RAW_BYTES_LIMIT, RAW_BYTES_LIMIT + 1, 60_000])
+@pytest.mark.parametrize("size", [RAW_BYTES_LIMIT - 1, RAW_BYTES_LIMIT + 1, 60_000])
 def test_a_rejected_line_is_shown_up_to_1_kib(size: int):
     assert refused(b"!" * size).raw == b"!" * min(size, 1024)
 
@@ -183,7 +182,7 @@ def test_a_rejected_line_cut_within_a_character_still_makes_an_event():
     data = msgspec.json.decode(rejected(found, at=0.0, source="test").body)["data"]
     assert data["line"] == "é" * 512
     cut = refused(b"!" + "é".encode() * 600)
-    assert msgspec.json.decode(rejected(cut, at=0.0, source="test").body)["data"]["line"].endswith("é\ufffd")
+    assert msgspec.json.decode(rejected(cut, at=0.0, source="test").body)["data"]["line"] == "!" + "é" * 511
 
 
 def test_a_rejections_key_is_the_same_when_read_again_and_unlike_all_others():

@@ -98,6 +98,8 @@ def test_one_that_was_seen_before_is_gone_only_when_it_stays_away_for_the_grace(
     gone = concluded(lease(age=560.0, missing_age=60.0, progress=first.progress), Missing())
     assert isinstance(gone, Settle)
     assert gone.verdict.outcome is Outcome.NOT_FOUND
+    told = json.loads(gone.event.body)["data"]
+    assert told["asset"] == {"_id": ID, "status": "processing"}
     never_seen = Progress(polls=8, phase_polls=8, sighting=Sighting("missing"))
     assert isinstance(concluded(lease(age=60.0, progress=never_seen), Missing()), Settle)
 
@@ -124,6 +126,24 @@ def test_a_look_without_an_answer_is_not_one_that_saw_it_waiting():
     step = concluded(lease(progress=before), Unanswered("503"))
     assert step.progress.waiting_at == NOW - 50
     assert step.progress.sighting == Sighting("processing")
+
+
+def test_an_event_without_an_answer_tells_the_asset_as_it_was_told_last():
+    sighting = Sighting("ready", "processing", "ready", "video/mp4", "url")
+    before = Progress(polls=8, sighting=sighting, ready_at=NOW - 100)
+    expectations = Expectations(deadline=5, unanswered_factor=1)
+    step = concluded(lease(ready_age=100.0, progress=before), Unanswered("503"), expectations=expectations)
+    assert isinstance(step, Settle)
+    told = json.loads(step.event.body)["data"]
+    assert told["renditions"] == {"hls": "processing", "thumbnail": "ready"}
+    assert told["asset"] == {
+        "_id": ID,
+        "status": "ready",
+        "file_type": "video/mp4",
+        "method": "url",
+        "hls": {"status": "processing"},
+        "thumbnail": {"status": "ready"},
+    }
 
 
 def test_a_told_wait_is_kept():

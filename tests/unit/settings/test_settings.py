@@ -247,6 +247,7 @@ def test_the_key_is_in_no_text_that_settings_make():
     found = loaded(environ={"TWELVE_LABS_API_KEY": KEY})
     for text in (repr(found), str(found), as_toml(found), found.model_dump_json()):
         assert KEY not in text
+    assert KEY not in as_toml(loaded(environ={"ASSET_WORKER_API__KEY_FILE": KEY}))
 
 
 def test_what_config_prints_is_a_settings_file(tmp_path):

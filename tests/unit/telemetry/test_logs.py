@@ -8,7 +8,8 @@ import logging
 import pytest
 import structlog
 
-from worker.telemetry.logs import MASK, Secrets, configure
+from worker.secrets import MASK, Secrets
+from worker.telemetry.logs import configure
 
 KEY = "tlk_4F2SECRET"
 

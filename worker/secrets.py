@@ -1,0 +1,60 @@
+"""What must never be shown: the keys, wherever their texts turn up.
+
+A key comes back in what a server echoes, and goes out in what somebody has put into the queue file by mistake. So it is
+masked in all that is read from either, and in every line of the log.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final
+
+MASK: Final = "********"
+SHORT: Final = 12
+"""A text shorter than this (a key for tests) is masked only where it stands alone, or it would eat into other words."""
+SHORTEST_KEY: Final = 8
+"""In other people's data a text shorter than this (`any`, `test`) is taken for a word: no key that guards anything is
+so short."""
+
+
+class Secrets:
+    """Texts that must never be shown."""
+
+    def __init__(self) -> None:
+        self._secrets: list[str] = []
+        self._in_texts: re.Pattern[str] | None = None
+        self._in_data: re.Pattern[bytes] | None = None
+
+    def add(self, secret: str) -> None:
+        if not secret or secret in self._secrets:
+            return
+        self._secrets.append(secret)
+        self._secrets.sort(key=len, reverse=True)  # a secret that holds another is masked whole
+        self._in_texts = re.compile("|".join(map(_pattern, self._secrets)))
+        keys = [secret for secret in self._secrets if len(secret) >= SHORTEST_KEY]
+        forms = dict.fromkeys(_pattern(form).encode() for key in keys for form in _forms(key))
+        self._in_data = re.compile(b"|".join(forms)) if forms else None
+
+    def __contains__(self, text: str) -> bool:
+        """Whether the whole text is a key."""
+        return text in self._secrets and len(text) >= SHORTEST_KEY
+
+    def mask(self, text: str) -> str:
+        """A text of our own, with every secret in it masked."""
+        return text if self._in_texts is None else self._in_texts.sub(MASK, text)
+
+    def conceal(self, data: bytes) -> bytes:
+        """Other people's text or JSON, with every key in it masked."""
+        return data if self._in_data is None else self._in_data.sub(MASK.encode(), data)
+
+
+def _forms(key: str) -> tuple[str, ...]:
+    """A key as it stands in a text, and in JSON."""
+    in_json = json.dumps(key)[1:-1]
+    return key, in_json, in_json.replace("/", r"\/")
+
+
+def _pattern(secret: str) -> str:
+    text = re.escape(secret)
+    return text if len(secret) >= SHORT else rf"(?<![A-Za-z0-9_-]){text}(?![A-Za-z0-9_-])"
