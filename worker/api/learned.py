@@ -21,6 +21,12 @@ SHORTEST_CLIMB_SECONDS: Final = 3.0
 LONGEST_CLIMB_SECONDS: Final = 1_800.0
 """The time to climb back to the measured rate: as long as there was between two events, within these."""
 
+ENOUGH: Final = 10
+"""Accepted requests that make an average. With fewer, one refusal says little: it may be a passing one."""
+
+FIRST_GUESS: Final = 0.7
+"""Until there are enough, this part of the rate that was refused is tried (CUBIC's factor, RFC 9438, section 4.6)."""
+
 LOWEST_RATE: Final = 1 / 60
 IDLE_SECONDS: Final = 2.0
 
@@ -61,10 +67,14 @@ class LearnedRate:
         """The event is over: a request is accepted again. `learn`: no told quota explains it."""
         lasted = max(now - self._since, 1e-3)
         if learn:
-            average = self._accepted / lasted
-            self._measured = max(min(average * HEADROOM, self._refused_rate), LOWEST_RATE)
+            is_guess = self._accepted < ENOUGH and self._refused_rate < math.inf
+            average = self._accepted / lasted * HEADROOM
+            guess = self._refused_rate * FIRST_GUESS
+            self._measured = max(guess if is_guess else min(average, self._refused_rate), LOWEST_RATE)
             self._climb_seconds = min(max(lasted, SHORTEST_CLIMB_SECONDS), LONGEST_CLIMB_SECONDS)
             self._climbed = 0.0
             self.rate = self._measured * (1 - DECREASE)
+            if is_guess:
+                return  # what was accepted so far counts on, so that guesses soon come to an end
         self._since = now
         self._accepted = 0

@@ -26,12 +26,10 @@ import msgspec
 from worker.api.learned import LearnedRate
 from worker.api.told import LONGEST_RETRY_AFTER_SECONDS, MOST_QUOTAS, Told, ToldQuota
 
-BURST_SECONDS: Final = 1.0
+BURST_SECONDS: Final = 0.2
 LARGEST_BURST: Final = 10.0
-"""Requests that were not sent lately may be caught up on at once: a second's worth, and ten at most."""
-
-LEARNED_BURST_SECONDS: Final = 0.25
-"""The same for a learned rate, where a burst may bring the refusal that is to be avoided."""
+"""Requests that were not sent lately may be caught up on at once: a fifth of a second's worth, and ten at most. Enough
+for timers that fire late, and little beside what a second may see."""
 
 SPENT_AT_ONCE: Final = 0.25
 """This part of what a told quota has left for us may be spent at once, at the start of its window or after a lull."""
@@ -279,7 +277,7 @@ class Limits:
     def _fill(self, now: float) -> float:
         """Bring the bucket up to `now`; returns the rate that fills it: what no told quota rules."""
         rate = min(self._own_rate, self._learned.rate)
-        burst = max(1.0, min(self._own_rate * BURST_SECONDS, self._learned.rate * LEARNED_BURST_SECONDS, LARGEST_BURST))
+        burst = max(1.0, min(rate * BURST_SECONDS, LARGEST_BURST))
         since = max(now - self._filled_at, 0.0)
         gained = burst if math.inf in {rate, since} else rate * since
         self._tokens = min(self._tokens + gained, burst)

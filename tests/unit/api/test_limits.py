@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from tests.unit.api.simulated import Server, run
 from worker.api.limits import (
     ASK_AGAIN_SECONDS,
     FIRST_BACKOFF_SECONDS,
@@ -56,13 +57,37 @@ def test_no_rate_of_our_own_and_nothing_told_is_no_limit() -> None:
     assert limits_after().snapshot(0.0) == LimitsSnapshot(rate=None, blocked_until=None, remaining=None)
 
 
-def test_our_own_rate_lets_a_second_be_caught_up_on_and_then_paces() -> None:
-    limits = limits_after(requests_per_second=4)
-    assert send_all(limits, 20.0) == 4
-    assert limits.delay(20.0) == pytest.approx(0.25)
-    assert send_all(limits, 20.25) == 1
-    assert send_all(limits_after(requests_per_second=50), 20.0) == LARGEST_BURST
+def test_our_own_rate_lets_a_fifth_of_a_second_be_caught_up_on_and_then_paces() -> None:
+    limits = limits_after(requests_per_second=10)
+    assert send_all(limits, 20.0) == 2
+    assert limits.delay(20.0) == pytest.approx(0.1)
+    assert send_all(limits, 20.1) == 1
+    assert send_all(limits_after(requests_per_second=100), 20.0) == LARGEST_BURST
     assert send_all(limits_after(requests_per_second=0.1), 20.0) == 1
+
+
+def test_one_passing_refusal_does_not_slow_us_down_for_long() -> None:
+    server, refused = Server(10**9, 1.0, "none"), 0
+
+    def request(now: float, *, is_ours: bool) -> tuple[int, dict[str, str]]:
+        nonlocal refused
+        refused += 1
+        return (429, {"Retry-After": "1"}) if refused == 5 else (200, {})
+
+    server.request = request
+    assert run(server, Limits(requests_per_second=10, share=0.8), backlog=100).seconds < 1.6 * (10 + 1)
+
+
+def test_a_few_refusals_at_the_start_leave_no_gaps_of_seconds() -> None:
+    server, asked = Server(10**9, 1.0, "none"), 0
+
+    def request(now: float, *, is_ours: bool) -> tuple[int, dict[str, str]]:
+        nonlocal asked
+        asked += 1
+        return (429, {"Retry-After": "2"}) if asked <= 2 else (200, {})
+
+    server.request = request
+    assert run(server, Limits(requests_per_second=10, share=0.8), backlog=5).seconds < 4 + 2
 
 
 def test_what_remains_is_spread_over_the_time_to_the_reset() -> None:
