@@ -10,7 +10,7 @@ import gc
 import os
 import random
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from enum import IntEnum
 from pathlib import Path
@@ -157,8 +157,10 @@ class Service:
             self._log_start()
             # What was built so far lives as long as the process: the garbage collector needn't walk it again and again.
             gc.freeze()
+            await self._queue.begin_job(ends_by_itself=self._job.ends_by_itself)
             await self._run_parts()
-        code = self._exit_code()
+            tally = await self._queue.end_job()
+        code = self._exit_code(tally)
         _log.info(
             "worker.stopped",
             exit_code=int(code),
@@ -341,11 +343,12 @@ class Service:
             if delivery.failing_since is not None:
                 yield f"the sink {sink.name} fails"
 
-    def _exit_code(self) -> Exit:
+    def _exit_code(self, tally: Mapping[str, int] | None) -> Exit:
+        """By the outcomes of the whole job: a run that was killed had a part of them."""
         if self._refused_too_long:
             return Exit.KEY_REFUSED
-        now = self.snapshot()
-        all_ready = not now.pending and not now.outbox_depth and set(now.completions) <= {Outcome.READY}
+        left = self._queue.pending_count() or self._queue.outbox.depth()
+        all_ready = not left and tally is not None and tally.keys() <= {Outcome.READY}
         return Exit.DONE if all_ready or not self._job.ends_by_itself else Exit.NOT_READY
 
     def _log_start(self) -> None:

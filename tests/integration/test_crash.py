@@ -11,9 +11,21 @@ from random import Random
 import pytest
 
 from tests.integration.processes import eventually
-from worker.simulator.lifecycles import outcome
+from worker.simulator.lifecycles import Lifecycle, outcome
 
 ASSETS = 600
+
+
+async def test_the_exit_code_tells_of_the_whole_job_also_after_a_kill(serve, worker):
+    """One asset fails before the kill, the other is ready after it. The next run is another job, with nothing to do."""
+    simulator = await serve(time_scale=10)
+    worker.submit(simulator.store.add(Lifecycle(1, "failed")), simulator.store.add(Lifecycle(60)))
+    killed = worker.run("--once", base_url=simulator.base_url)
+    await eventually(lambda: len(worker.events()) == 1, otherwise=lambda: killed.stderr)
+    killed.send(signal.SIGKILL)
+    await killed.end()
+    assert await worker.run("--once", base_url=simulator.base_url).end() == 1
+    assert await worker.run("--once", base_url=simulator.base_url).end() == 0
 
 
 @pytest.mark.timeout(240)

@@ -33,6 +33,7 @@ class Commits:
         self.count = 0
         """Durable commits so far."""
         self.failing = False
+        self._gives_up = False
 
     async def write(self, change: Callable[[Journal], T]) -> T:
         """Run `change` within a transaction; what it returned, once that is durable.
@@ -40,7 +41,7 @@ class Commits:
         A full disk or a failing one is waited out. Changes are made in the order of the calls.
 
         Raises:
-            sqlite3.Error: the journal is damaged.
+            sqlite3.Error: the journal is damaged, or can't be written when nothing is waited out any more.
         """
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append((change, done))
@@ -51,6 +52,10 @@ class Commits:
     async def read(self, query: Callable[[Journal], T]) -> T:
         """Run `query` between two transactions."""
         return await self._lane.run(query, self._journal)
+
+    def give_up(self) -> None:
+        """From now on a disk that is full or failing is not waited for: the process is to end."""
+        self._gives_up = True
 
     async def close(self) -> None:
         """Wait for what is under way, and close the journal."""
@@ -72,7 +77,7 @@ class Commits:
             try:
                 results = await self._lane.run(self._transact, changes)
             except sqlite3.Error as error:
-                if is_passing(error):
+                if is_passing(error) and not self._gives_up:
                     await self._wait_out(error)
                     continue
                 failure: BaseException = error

@@ -45,6 +45,7 @@ _MIGRATIONS: tuple[str, ...] = (
     );
     CREATE TABLE intakes (name TEXT PRIMARY KEY, position BLOB NOT NULL);
     """,
+    "CREATE TABLE tally (outcome TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID",
 )
 SCHEMA_VERSION = len(_MIGRATIONS)
 
@@ -102,6 +103,7 @@ class Journal:
     def __init__(self, path: Path | None) -> None:
         """Open the file at `path`, or a journal in memory, which keeps nothing (None)."""
         self.path = path
+        self._tallies = False
         try:
             self._connection = sqlite3.connect(
                 path or ":memory:", isolation_level=None, check_same_thread=False, cached_statements=64
@@ -214,9 +216,29 @@ class Journal:
 
     def add_events(self, events: Iterable[Event]) -> None:
         """Put events into the outbox, in this order."""
+        events = tuple(events)
         self._connection.executemany(
             "INSERT INTO outbox (id, body) VALUES (?, ?)", ((event.id, event.body) for event in events)
         )
+        if self._tallies:
+            self._connection.executemany(
+                "INSERT INTO tally (outcome, count) VALUES (?, 1) "
+                "ON CONFLICT (outcome) DO UPDATE SET count = count + 1",
+                ((event.outcome.value,) for event in events),
+            )
+
+    def begin_job(self, *, ends_by_itself: bool) -> None:
+        """From now on outcomes are tallied, for a job that ends by itself: one that was interrupted goes on."""
+        self._tallies = ends_by_itself
+        if not ends_by_itself:
+            self.end_job()
+
+    def tally(self) -> dict[str, int]:
+        """The events since the last job ended, by outcome."""
+        return dict(self._execute("SELECT outcome, count FROM tally").fetchall())
+
+    def end_job(self) -> None:
+        self._execute("DELETE FROM tally")
 
     def last_position(self) -> int:
         """The outbox's last position ever given out."""

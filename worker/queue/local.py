@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -211,6 +212,27 @@ class LocalQueue:
                 counts[what] = counts.get(what, 0) + 1
         return counts
 
+    async def begin_job(self, *, ends_by_itself: bool) -> None:
+        """From now on outcomes are tallied for a job that ends by itself; one that was interrupted goes on."""
+        await self._commits.write(lambda journal: journal.begin_job(ends_by_itself=ends_by_itself))
+
+    async def end_job(self) -> dict[str, int] | None:
+        """The outcomes of the job, over all the runs that it took; it ends with the run that leaves nothing to do.
+
+        The last that is asked of a queue. None: the journal can't be written, and that is not waited for.
+        """
+
+        def change(journal: Journal) -> dict[str, int]:
+            counts = journal.tally()
+            if not self._pending and not self.outbox.depth():
+                journal.end_job()
+            return counts
+
+        self._commits.give_up()
+        with suppress(sqlite3.Error):
+            return await self._commits.write(change)
+        return None
+
     async def keep_house(self) -> None:
         """Save progress and prune, for ever."""
         loop = asyncio.get_running_loop()
@@ -238,8 +260,10 @@ class LocalQueue:
         return self._commits.failing
 
     async def close(self) -> None:
-        """Save how far the waits have come, and let go of the journal."""
-        await self._save_progress()
+        """Save how far the waits have come, if that is possible at once, and let go of the journal."""
+        self._commits.give_up()
+        with suppress(sqlite3.Error):
+            await self._save_progress()
         await self._commits.close()
 
 
