@@ -50,6 +50,7 @@ class Assets:
     def __init__(self) -> None:
         self._ends: dict[AssetId, tuple[Told, float]] = {}
         self.retrieves = self.lists = self.listed = 0
+        self.latest_failure = None
 
     def begin(self, asset_id: AssetId, told: Told, duration: float) -> None:
         self._ends[asset_id] = (told, asyncio.get_running_loop().time() + duration)

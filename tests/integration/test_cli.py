@@ -42,6 +42,9 @@ async def test_wait_ends_when_its_time_is_over_whatever_the_api_does(serve, work
     assert await run.end(within=8) == 1
     [event] = run.events()
     assert event["data"]["outcome"] == "timed_out"
+    assert {"hang": "before the answer", "status=503": "503 ", "reset": "the request failed"}[trouble] in event["data"][
+        "reason"
+    ]
 
 
 async def test_wait_ends_at_once_when_its_reader_has_gone(serve, worker):

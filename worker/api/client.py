@@ -106,6 +106,11 @@ class AssetsApi:
         except TransientError as error:
             return await self._retries.again(partial(self._retrieve, asset_id), error, asset_id=asset_id)
 
+    @property
+    def latest_failure(self) -> str | None:
+        """What the last request that failed in passing failed of, for people; None: none did."""
+        return self._retries.latest_failure
+
     async def uncrowded(self) -> None:
         """Return when a request would not have to wait behind others at the gate."""
         await self._gate.uncrowded()

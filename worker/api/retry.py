@@ -65,6 +65,8 @@ class Retries:
         self._retry = retry_if_exception(_is_worth_another_attempt)
         self.count = 0
         """Attempts made again so far."""
+        self.latest_failure: str | None = None
+        """What the last attempt that failed in passing failed of."""
 
     async def again(
         self,
@@ -84,6 +86,7 @@ class Retries:
         # tenacity costs tens of microseconds a call, so it is asked only when an attempt has failed: it is shown that
         # failure as its first attempt. One AsyncRetrying shared by concurrent calls loses attempts.
         failure: TransientError | None = failed
+        self.latest_failure = str(failed)
 
         async def next_attempt() -> T:
             nonlocal failure
@@ -94,6 +97,7 @@ class Retries:
 
         def log_retry(state: RetryCallState) -> None:
             wait = state.next_action.sleep if state.next_action else 0.0
+            self.latest_failure = str(_error(state))
             _log.info("api.retry", attempt=state.attempt_number, wait=round(wait, 3), error=str(_error(state)), **about)
 
         out_of_attempts = stop_after_attempt(attempts)

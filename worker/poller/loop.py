@@ -50,6 +50,11 @@ KNOWN_RENDITION_STATUSES = frozenset({"pending", "processing", "ready", "error"}
 class Api(Protocol):
     """What the poller asks of the assets API."""
 
+    @property
+    def latest_failure(self) -> str | None:
+        """What the last request that failed in passing failed of, for people; None: none did."""
+        ...
+
     async def uncrowded(self) -> None:
         """Return when a request would not have to wait behind others."""
         ...
@@ -168,7 +173,7 @@ class Poller:
                 shown = await self._api.list_assets([lease.submission.asset_id for lease in leases])
         except TimeoutError:
             for lease in leases:
-                await self._act(lease, Unanswered(TOO_LATE), taken)
+                await self._act(lease, self._too_late(), taken)
             return
         except KeyRefusedError:
             await self._put_back(leases)
@@ -245,11 +250,15 @@ class Poller:
         except BadIdError as error:
             return Missing(refused=str(error))
         except TimeoutError:
-            return Unanswered(TOO_LATE)
+            return self._too_late()
         except KeyRefusedError:
             raise
         except ApiError as error:
             return Unanswered(str(error), told_wait(error))
+
+    def _too_late(self) -> Unanswered:
+        failure = self._api.latest_failure
+        return Unanswered(TOO_LATE if failure is None else f"{TOO_LATE}; lately: {failure}")
 
     def _time_left(self, lease: Lease) -> float | None:
         """Seconds for a look; None: as long as it takes."""

@@ -68,11 +68,17 @@ def read_ledger(directory: Path, *, now: float, limit: int) -> Ledger:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             [version] = connection.execute("PRAGMA user_version").fetchone()
             if version != SCHEMA_VERSION:
-                raise JournalError(f"{path} has schema {version}, this asset-worker reads {SCHEMA_VERSION}")
+                raise JournalError(
+                    f"{path} has schema {version}, and this asset-worker reads {SCHEMA_VERSION}: run the version that "
+                    "the worker has"
+                )
             connection.execute("BEGIN")  # one state of the database for all that is read
             return _read(connection, now, limit)
     except sqlite3.Error as error:
-        raise JournalError(f"{path} can't be read: {error}") from error
+        raise JournalError(
+            f"{path} can't be read ({error}): check the rights on it; where it is damaged, the next start of the "
+            "worker says what to do"
+        ) from error
 
 
 def _read(connection: sqlite3.Connection, now: float, limit: int) -> Ledger:

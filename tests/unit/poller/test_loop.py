@@ -165,6 +165,8 @@ def test_the_event_tells_of_the_whole_wait():
 
 
 class ScriptedApi:
+    latest_failure = None
+
     """Answers each look with the next thing of a script; the last one stays."""
 
     def __init__(self, *script):
@@ -322,6 +324,8 @@ async def _poll_in_real_time(api, expectations, ids):
 
 class Shelf:
     """An API with lists: assets by ID, each with the statuses that it goes through, look by look."""
+
+    latest_failure = None
 
     def __init__(self, ways, *, listed=None, list_errors=()):
         self.ways = {asset_id: list(way) for asset_id, way in ways.items()}
