@@ -45,8 +45,9 @@ SHORTEST_SPREAD: Final = 0.05
 TRICKLE_SECONDS: Final = 60.0
 """Where others left us nothing but the reserve, one request in this time is still sent, so that nothing starves."""
 
-ASK_AGAIN_SECONDS: Final = LONGEST_RETRY_AFTER_SECONDS
-"""Where nothing is left for longer, one request asks again: a wrong value can't stop the worker for good."""
+ASK_AGAIN_SECONDS: Final = LONGEST_RETRY_AFTER_SECONDS + 60.0
+"""Where nothing is left for longer, one request asks again: a wrong value can't stop the worker for good. A little more
+than an hour, so that an hour's window has ended by then."""
 
 ROUNDING_SECONDS: Final = 1.5
 """The same reset, told in whole seconds by answers of different age, differs by up to this."""

@@ -6,7 +6,8 @@ It can't be read when
 - no file that holds it has a name or is held open by the follower: it was truncated away without a copy, overwritten,
   or deleted before the follower opened it, or between a crash and a restart;
 - it was written into a file that the follower had let go of after its drain;
-- it is in a file older than the follower's last look (written elsewhere and moved to the path) that was rotated away.
+- it is in a file older than the follower's last look (written elsewhere and moved to the path) that was rotated away,
+  or is written into that file later on: no change of the directory tells of it before the next rotation does.
 
 Such a line is *excused*: it may come, and need not.
 """
@@ -32,6 +33,8 @@ class File:
         self.inode = inode
         self.older = older
         self.is_copy = False
+        self.was_passed_by = False
+        """It came and was rotated away between two looks, and looked like history."""
         self.writer: int | None = None
         """Someone has it open, and writes on."""
         self.hold(content)
@@ -199,6 +202,7 @@ class Spool:
         file = self.names[new] = self.names.pop(old)
         if old == PATH and file.older:
             self.owed -= {text for _, text in file.lines}
+            file.was_passed_by = file not in self.held
 
     def _forget_name(self, name: str) -> None:
         if name in self.names:
@@ -229,7 +233,7 @@ class Spool:
             self.written.setdefault(text, set()).add(number)
             if text not in before:
                 new.add(text)
-        if file not in self.let_go:
+        if file not in self.let_go and not file.was_passed_by:
             self.owed |= new
         self.lately.append((file, new))
         self.settle_books()

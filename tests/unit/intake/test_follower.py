@@ -104,6 +104,15 @@ def test_a_bad_line_is_rejected_with_its_number(disk: Disk, following: Following
     assert following.batches[-1].submissions[-1].line == 7
 
 
+def test_an_id_followed_by_more_blanks_than_a_line_may_hold_is_rejected(disk: Disk, following: Following):
+    """What is kept of such a line is an ID, and not the whole."""
+    disk.append(b"a1" + b" " * 70 * 1024 + b"\na2\n")
+    assert [*following.step(), *following.step()] == ["a2"]
+    [found] = [found for batch in following.batches for found in batch.rejections]
+    assert (found.line, found.raw) == (1, b"a1".ljust(1024))
+    assert str(LINE_BYTES_LIMIT) in found.reason
+
+
 def test_a_line_of_the_full_length_is_read_while_it_is_torn_in_many_pieces(disk: Disk, following: Following):
     line = b'{"asset_id":"a1","metadata":{"a":"' + b"x" * (LINE_BYTES_LIMIT - 37) + b'"}}'
     for start in range(0, len(line), 10_000):
@@ -236,6 +245,21 @@ def test_files_that_were_rotated_before_the_first_start_are_history(disk: Disk, 
     disk.tick()
     disk.append(b"a1\n")
     assert following.step() == ["a1"]
+    disk.tick()
+    disk.rename("queue.1", "queue.2")
+    disk.rename("queue", "queue.1")
+    disk.append(b"b1\n")
+    assert following.step() == ["b1"]
+
+
+def test_and_stay_history_after_a_restart(disk: Disk, following: Following):
+    disk.append(b"x1\n", "queue.1")
+    disk.tick()
+    disk.append(b"a1\n")
+    assert following.step() == ["a1"]
+    following.restart()
+    disk.append(b"a2\n")
+    assert following.step() == ["a2"]
     disk.tick()
     disk.rename("queue.1", "queue.2")
     disk.rename("queue", "queue.1")
@@ -586,6 +610,18 @@ def test_a_file_that_differs_only_behind_its_first_kilobyte_is_read_from_its_sta
     following.follower.close()
     disk.truncate()
     disk.append(head + b"b1\n")
+    following.restart()
+    assert following.step() == ["b1"]
+
+
+def test_so_is_one_that_differs_only_in_its_first_kilobyte(disk: Disk, following: Following):
+    """Of the same length, and the same before the position."""
+    rest = b"# x\n" * 400
+    disk.append(b"a1\n" + rest)
+    assert following.step() == ["a1"]
+    following.follower.close()
+    disk.truncate()
+    disk.append(b"b1\n" + rest)
     following.restart()
     assert following.step() == ["b1"]
 

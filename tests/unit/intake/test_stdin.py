@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.intake.doubles import Inbox
+from worker.intake.lines import LINE_BYTES_LIMIT
 from worker.intake.stdin import CHUNK_BYTES, StdinIntake
 from worker.lane import InlineLane, ThreadLane
 from worker.stopping import Stop
@@ -211,6 +212,22 @@ async def test_a_line_that_is_too_long_is_rejected_and_the_next_one_read(tmp_pat
         os.close(descriptor)
     assert inbox.ids == ["a1"]
     assert inbox.rejections == [(1, b"x" * 1024), (3, b"y" * 1024)]
+
+
+async def test_an_id_followed_by_more_blanks_than_a_line_may_hold_is_rejected(tmp_path: Path):
+    """What is kept of such a line is an ID, and not the whole."""
+    path = tmp_path / "ids"
+    path.write_bytes((b"a1" + b" " * 70 * 1024 + b"\n") * 2 + b"a2\n")
+    inbox = Inbox()
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        await run(descriptor, inbox)
+    finally:
+        os.close(descriptor)
+    assert inbox.ids == ["a2"]
+    assert inbox.rejections == [(1, b"a1".ljust(1024)), (2, b"a1".ljust(1024))]
+    reasons = [found.reason for batch in inbox.batches for found in batch.rejections]
+    assert all(str(LINE_BYTES_LIMIT) in reason for reason in reasons)
 
 
 async def test_the_same_bad_line_of_another_run_is_another_rejection():
