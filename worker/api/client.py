@@ -27,7 +27,7 @@ from worker.api.errors import (
 from worker.api.gate import Gate
 from worker.api.key import ApiKey
 from worker.api.retry import Retries
-from worker.assets import Asset, AssetId, MalformedAssetError, asset_from
+from worker.assets import Asset, AssetId, MalformedAssetError, asset_from, nests_deeper
 
 LIST_LIMIT: Final = 50
 """Assets that one list request can tell of (`page_limit`'s maximum)."""
@@ -39,6 +39,10 @@ ASSET_BYTES_LIMIT: Final = 1 << 20
 LIST_BYTES_LIMIT: Final = 4 << 20
 ERROR_BYTES_LIMIT: Final = 64 << 10
 """An answer larger than any that the API gives is cut off: it can't fill the memory."""
+
+SUSPICIOUS_BRACKETS: Final = 500
+NESTING_LIMIT: Final = 100
+"""What can just be decoded could not be encoded again, as a part of an event. Few answers have brackets for that."""
 
 ErrorOf = Callable[[aiohttp.ClientResponse, bytes, float | None], ApiError]
 
@@ -185,9 +189,12 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
 
 def _json(body: bytes) -> Any:
     try:
-        return _decode(body)
+        document = _decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise MalformedAnswerError(f"the answer is not JSON: {error}") from error
+    if body.count(b"[") + body.count(b"{") > SUSPICIOUS_BRACKETS and nests_deeper(document, NESTING_LIMIT):
+        raise MalformedAnswerError(f"the answer nests deeper than {NESTING_LIMIT} levels")
+    return document
 
 
 def _asset(document: Any) -> Asset:
@@ -217,7 +224,7 @@ def _error(response: aiohttp.ClientResponse, body: bytes, told_wait: float | Non
         case 301 | 302 | 303 | 307 | 308:
             return TransientError(f"{text}: a redirect, which is not followed with the key: check api.base_url")
         case _:
-            return TransientError(text)
+            return TransientError(text, told_wait)
 
 
 def _list_error(response: aiohttp.ClientResponse, body: bytes, told_wait: float | None) -> ApiError:

@@ -14,17 +14,18 @@ class ApiError(Exception):
 class TransientError(ApiError):
     """The network, the gateway or the server failed in passing: the same request may succeed later."""
 
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        """`retry_after` is the wait that the server told with a 429 or a 503, in seconds."""
+        super().__init__(message)
+        self.retry_after = retry_after
+
 
 class MalformedAnswerError(TransientError):
     """An answer came, but not one that the API gives: cut off, too large, of wrong types, about another asset."""
 
 
 class RateLimitedError(TransientError):
-    """429: the organisation's quota is used up. `retry_after` is the wait that the server told, in seconds."""
-
-    def __init__(self, message: str, retry_after: float | None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
+    """429: the organisation's quota is used up."""
 
 
 class NotFoundError(ApiError):

@@ -157,6 +157,8 @@ class Gate:
         if status == 429:
             self.refusals += 1
             passage.told_wait = answer.wait
+        elif status == 503:
+            passage.told_wait = answer.retry_after
         self._let_in()
 
     def ended(self, passage: Passage, error: BaseException | None) -> None:
@@ -229,7 +231,7 @@ class Passage:
         self.period = 0
         self.status: int | None = None
         self.told_wait: float | None = None
-        """How long the refusal asks to wait, in seconds."""
+        """How long a refusal, or a server that is away, asks to wait, in seconds."""
 
     def answered(self, status: int, headers: Mapping[str, str]) -> None:
         """To be called when the head of an answer has come; no answer at all is told by the error that is raised."""

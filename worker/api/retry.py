@@ -19,7 +19,7 @@ from tenacity import (
 )
 from tenacity.wait import wait_base
 
-from worker.api.errors import RateLimitedError, TransientError
+from worker.api.errors import TransientError
 from worker.stopping import Stop
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class wait_told(wait_base):  # noqa: N801 - named as tenacity names its strategi
 
 def told_wait(error: BaseException | None) -> float:
     """The wait that the server told with this error, in seconds; 0 where it told none."""
-    return (error.retry_after or 0.0) if isinstance(error, RateLimitedError) else 0.0
+    return (error.retry_after or 0.0) if isinstance(error, TransientError) else 0.0
 
 
 def _error(retry_state: RetryCallState) -> BaseException | None:

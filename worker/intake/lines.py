@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from worker.assets import ASSET_ID, AssetId, WaitFor
+from worker.assets import ASSET_ID, AssetId, WaitFor, nests_deeper
 from worker.submissions import RAW_BYTES_LIMIT, Options, Rejection, Submission
 
 LINE_BYTES_LIMIT: Final = 64 * 1024
@@ -94,16 +94,9 @@ def _submission(text: bytes) -> tuple[AssetId, Options | None]:
 def _metadata(value: Any) -> dict[str, Any] | None:
     if value is not None and not isinstance(value, dict):
         raise _Unusable("metadata must be an object")
-    if _nests_deeper(value, NESTING_LIMIT):
+    if nests_deeper(value, NESTING_LIMIT):
         raise _Unusable(f"metadata may nest {NESTING_LIMIT} levels deep at most")
     return value
-
-
-def _nests_deeper(value: Any, levels: int) -> bool:
-    if not isinstance(value, dict | list):
-        return False
-    inner = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(_nests_deeper(each, levels - 1) for each in inner)
 
 
 def _deadline(value: Any) -> float | None:

@@ -50,8 +50,18 @@ class Commits:
         return await done
 
     async def read(self, query: Callable[[Journal], T]) -> T:
-        """Run `query` between two transactions."""
-        return await self._lane.run(query, self._journal)
+        """Run `query` between two transactions. A disk that fails in passing is waited out.
+
+        Raises:
+            sqlite3.Error: the journal is damaged, or can't be read when nothing is waited out any more.
+        """
+        while True:
+            try:
+                return await self._lane.run(query, self._journal)
+            except sqlite3.Error as error:
+                if not is_passing(error) or self._gives_up:
+                    raise
+                await self._wait_out(error)
 
     def give_up(self) -> None:
         """From now on a disk that is full or failing is not waited for: the process is to end."""

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import pytest
 from aioresponses import CallbackResult, aioresponses
 from yarl import URL
@@ -30,6 +31,7 @@ BASE = "https://api.example.com/v1.3"
 ID = AssetId("6298d673f1090f1100476d4c")
 URL_OF_IT = f"{BASE}/assets/{ID}"
 KEY = "tlk_4F2SECRET"
+NESTED = msgspec.json.decode(b"[" * 600 + b"]" * 600)
 SECRETS = Secrets()
 SECRETS.add(KEY)
 ASSET = {"_id": ID, "status": "processing", "novelty": {"x": 1}}
@@ -105,6 +107,7 @@ async def test_an_answer_that_is_final_is_asked_for_once(client, server, status,
         pytest.param({"status": 200, "body": b""}, id="empty"),
         pytest.param({"status": 200, "body": b'{"_id": "62'}, id="cut"),
         pytest.param({"status": 200, "body": b"[" * 100_000}, id="nested too deep"),
+        pytest.param({"status": 200, "payload": ASSET | {"deep": NESTED}}, id="nested too deep for an event"),
         pytest.param({"status": 200, "body": b'{"_id": "\xff", "status": "ready"}'}, id="not UTF-8"),
         pytest.param({"status": 200, "payload": [ASSET]}, id="a list"),
         pytest.param({"status": 200, "payload": ASSET | {"status": 7}}, id="wrong types"),
@@ -138,6 +141,14 @@ async def test_a_told_wait_is_sat_out(client, server):
     await client.retrieve(ID)
     assert loop.time() - start >= 7
     assert client.gate.refusals == 1
+
+
+async def test_a_wait_that_a_503_tells_is_kept_too(client, server):
+    server.get(URL_OF_IT, status=503, headers={"Retry-After": "7"})
+    server.get(URL_OF_IT, payload=ASSET)
+    start = asyncio.get_running_loop().time()
+    await client.retrieve(ID)
+    assert asyncio.get_running_loop().time() - start >= 7
 
 
 async def test_a_long_told_wait_goes_back_to_the_queue(client, server):

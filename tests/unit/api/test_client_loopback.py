@@ -1,0 +1,76 @@
+"""The client against a real server: what aioresponses, which has no transport, can't show."""
+
+from __future__ import annotations
+
+import gzip
+import tracemalloc
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from worker.api.client import ASSET_BYTES_LIMIT, LIST_BYTES_LIMIT, AssetsApi, open_session
+from worker.api.errors import MalformedAnswerError
+from worker.api.gate import Gate
+from worker.api.key import ApiKey
+from worker.api.retry import Retries
+from worker.assets import AssetId
+from worker.stopping import Stop
+
+ID = AssetId("6298d673f1090f1100476d4c")
+BOMB_BYTES = 64 << 20
+BOMB = gzip.compress(bytes(BOMB_BYTES), compresslevel=9)
+
+
+@asynccontextmanager
+async def client_of(answer: Callable[[web.Request], Awaitable[web.Response]]) -> AsyncIterator[AssetsApi]:
+    """A client that makes one attempt, and the server that it asks."""
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    stop = Stop()
+    stop.set("one attempt")
+    async with TestServer(app) as server:
+        base_url = f"http://127.0.0.1:{server.port}"
+        async with open_session(base_url, total_timeout=20) as session:
+            gate = Gate(requests_per_second=0, concurrency=20, share=1.0)
+            key = ApiKey(value="tlk_4F2SECRET", file=None, on_read=lambda _: None)
+            yield AssetsApi(session, base_url, key, gate, Retries(stop), conceal=bytes)
+
+
+@pytest.mark.parametrize(
+    ("ask", "status", "limit"),
+    [
+        pytest.param(lambda api: api.retrieve(ID), 200, ASSET_BYTES_LIMIT, id="an asset"),
+        pytest.param(lambda api: api.list_assets([ID]), 200, LIST_BYTES_LIMIT, id="a list"),
+        pytest.param(lambda api: api.retrieve(ID), 500, 64 << 10, id="an error"),
+    ],
+)
+async def test_a_small_answer_that_unpacks_to_a_huge_one_is_cut_off(
+    ask: Callable[[AssetsApi], Awaitable[object]], status: int, limit: int
+):
+    """Its length tells nothing of what it becomes."""
+    assert len(BOMB) < limit
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=status, body=BOMB, headers={"Content-Encoding": "gzip"})
+
+    async with client_of(answer) as api:
+        tracemalloc.start()
+        try:
+            with pytest.raises(MalformedAnswerError, match=f"larger than {limit} bytes"):
+                await ask(api)
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert most < BOMB_BYTES / 4
+
+
+async def test_a_compressed_answer_is_read():
+    async def answer(_: web.Request) -> web.Response:
+        body = gzip.compress(b'{"_id": "%s", "status": "ready"}' % ID.encode())
+        return web.Response(body=body, headers={"Content-Encoding": "gzip"})
+
+    async with client_of(answer) as api:
+        assert (await api.retrieve(ID)).status == "ready"

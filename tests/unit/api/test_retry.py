@@ -1,0 +1,75 @@
+"""The retry policy alone, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from worker.api.errors import NotFoundError, RateLimitedError, TransientError
+from worker.api.retry import ATTEMPTS, BACKOFF_MAX_SECONDS, LONGEST_WAIT_SECONDS, Retries
+from worker.stopping import Stop
+
+pytestmark = pytest.mark.virtual_time
+
+
+class Attempts:
+    """Fails with each of these, then returns how many attempts it took; it notes when each was made."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.failures = list(failures)
+        self.made_at: list[float] = []
+
+    async def __call__(self) -> int:
+        self.made_at.append(asyncio.get_running_loop().time())
+        if self.failures:
+            raise self.failures.pop(0)
+        return len(self.made_at)
+
+
+async def test_the_wait_that_the_server_told_is_slept_before_the_next_attempt():
+    attempt = Attempts(RateLimitedError("429", 9.0))
+    assert await Retries(Stop()).again(attempt, RateLimitedError("429", 7.0)) == 2
+    first, second = attempt.made_at
+    assert 7 <= first < 7 + BACKOFF_MAX_SECONDS
+    assert 9 <= second - first < 9 + BACKOFF_MAX_SECONDS
+
+
+@pytest.mark.parametrize(
+    "failure", [RateLimitedError("429", None), RateLimitedError("429", 0.0), TransientError("503")], ids=repr
+)
+async def test_where_none_was_told_it_backs_off(failure: TransientError):
+    attempt = Attempts()
+    await Retries(Stop()).again(attempt, failure)
+    assert 0 < attempt.made_at[0] <= BACKOFF_MAX_SECONDS
+
+
+async def test_a_wait_that_is_too_long_to_sit_out_is_no_attempt():
+    retries, attempt = Retries(Stop()), Attempts()
+    with pytest.raises(RateLimitedError, match="429"):
+        await retries.again(attempt, RateLimitedError("429", LONGEST_WAIT_SECONDS + 0.1))
+    assert (attempt.made_at, retries.count) == ([], 0)
+    assert await retries.again(attempt, RateLimitedError("429", LONGEST_WAIT_SECONDS)) == 1
+
+
+async def test_attempts_are_counted_and_bounded_and_the_last_failure_is_told():
+    retries = Retries(Stop())
+    attempt = Attempts(*[TransientError(f"failure {number}") for number in range(2, 9)])
+    with pytest.raises(TransientError, match=f"failure {ATTEMPTS}"):
+        await retries.again(attempt, TransientError("failure 1"))
+    assert (len(attempt.made_at), retries.count) == (ATTEMPTS - 1, ATTEMPTS - 1)
+
+
+async def test_an_answer_that_is_final_ends_the_attempts():
+    attempt = Attempts(NotFoundError("404"))
+    with pytest.raises(NotFoundError):
+        await Retries(Stop()).again(attempt, TransientError("503"))
+    assert len(attempt.made_at) == 1
+
+
+async def test_a_stop_ends_the_wait():
+    stop = Stop()
+    asyncio.get_running_loop().call_later(2, stop.set, "test")
+    with pytest.raises(RateLimitedError):
+        await Retries(stop).again(Attempts(RateLimitedError("429", 10.0)), RateLimitedError("429", 10.0))
+    assert asyncio.get_running_loop().time() == 2
