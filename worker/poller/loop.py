@@ -140,7 +140,8 @@ class Poller:
     async def _take(self, looks: asyncio.TaskGroup, stop: Stop) -> None:
         gathered_at = 0.0
         while True:
-            await asyncio.sleep(max(0.0, gathered_at - self._clock.monotonic()))
+            if (gathering := gathered_at - self._clock.monotonic()) > 0:
+                await asyncio.sleep(gathering)
             await self._slots.acquire()
             # What is most due is known best when the request can go out, so nothing is taken before.
             await self._api.uncrowded()
