@@ -347,8 +347,16 @@ class Poller:
 
 def _groups(leases: list[Lease]) -> list[list[Lease]]:
     """Leases by the request that they are to share."""
-    shared = [lease for lease in leases if _may_share(lease)]
-    return [[lease] for lease in leases if not _may_share(lease)] + ([shared] if shared else [])
+    if len(leases) == 1:
+        return [leases]
+    alone: list[list[Lease]] = []
+    shared: list[Lease] = []
+    for lease in leases:
+        if _may_share(lease):
+            shared.append(lease)
+        else:
+            alone.append([lease])
+    return [*alone, shared] if shared else alone
 
 
 def _may_share(lease: Lease) -> bool:
