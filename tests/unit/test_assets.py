@@ -97,6 +97,61 @@ def test_a_look_without_an_asset(sight, accepted, outcome):
     assert (verdict.outcome if isinstance(verdict, Done) else None) == outcome
 
 
+@pytest.mark.parametrize(
+    ("accepted", "missing", "expected"),
+    [
+        pytest.param(0.0, None, 60.0, id="never seen, at once"),
+        pytest.param(59.9, None, 60 - 59.9, id="never seen, within the grace"),
+        pytest.param(60.0, None, Outcome.NOT_FOUND, id="never seen, the grace is over"),
+        pytest.param(60.0, 0.0, 60.0, id="just gone, old enough for one never seen"),
+        pytest.param(59.9, 59.9, 60 - 59.9, id="gone since it was accepted, within the grace"),
+        pytest.param(500.0, 0.0, 60.0, id="just gone"),
+        pytest.param(500.0, 59.9, 60 - 59.9, id="gone, within the grace"),
+        pytest.param(500.0, 60.0, Outcome.NOT_FOUND, id="gone for the grace"),
+        pytest.param(14399.0, 0.0, 1.0, id="just gone, and the deadline is nearer than the grace"),
+        pytest.param(14400.0, None, Outcome.NOT_FOUND, id="never seen until the deadline"),
+        pytest.param(14400.0, 0.0, Outcome.TIMED_OUT, id="just gone, at the deadline"),
+        pytest.param(14400.0, 59.9, Outcome.TIMED_OUT, id="gone, within the grace, at the deadline"),
+        pytest.param(14400.0, 60.0, Outcome.NOT_FOUND, id="gone for the grace, at the deadline"),
+    ],
+)
+def test_one_that_is_missing_has_the_grace_from_acceptance_or_since_it_was_missed(accepted, missing, expected):
+    verdict = assess(Missing(), EXPECTATIONS, Ages(accepted, missing=missing))
+    if isinstance(expected, Outcome):
+        assert isinstance(verdict, Done)
+        assert verdict.outcome == expected
+        assert verdict.reason is not None
+        assert ("first found missing" in verdict.reason) == (expected == "not_found" and missing is not None)
+    else:
+        assert verdict == Waiting(("visibility",), expected)
+
+
+@pytest.mark.parametrize(("accepted", "expected"), [(9.0, Waiting(("visibility",), 1.0)), (10.0, Outcome.TIMED_OUT)])
+def test_a_deadline_shorter_than_the_grace_ends_the_wait_for_one_that_is_missing(accepted, expected):
+    verdict = assess(Missing(), Expectations(deadline=10, not_found_grace=60), Ages(accepted))
+    assert (verdict.outcome if isinstance(verdict, Done) else verdict) == expected
+
+
+@pytest.mark.parametrize(
+    ("factor", "accepted", "decides_in"),
+    [
+        pytest.param(2.0, 0.0, 14400.0, id="at once"),
+        pytest.param(2.0, 14390.0, 10.0, id="before the deadline: an answer could decide then"),
+        pytest.param(2.0, 14400.0, 14400.0, id="at the deadline: only the end of patience can"),
+        pytest.param(2.0, 28790.0, 10.0, id="past the deadline"),
+        pytest.param(1.0, 14390.0, 10.0, id="no patience beyond the deadline"),
+    ],
+)
+def test_without_an_answer_the_next_look_is_due_when_one_could_decide(factor, accepted, decides_in):
+    verdict = assess(Unanswered("503"), Expectations(unanswered_factor=factor), Ages(accepted))
+    assert verdict == Waiting(("answer",), decides_in)
+
+
+def test_without_patience_beyond_it_the_deadline_ends_a_wait_without_an_answer():
+    verdict = assess(Unanswered("503"), Expectations(unanswered_factor=1.0), Ages(14400.0))
+    assert verdict == Done(Outcome.TIMED_OUT, "no answer about it 14400 s after acceptance: 503")
+
+
 def test_a_failed_asset_tells_the_apis_reason_and_waits_for_no_rendition():
     verdict = assess(asset("failed", hls="processing", error="codec not supported"), EXPECTATIONS, Ages(1.0))
     assert verdict == Done(Outcome.FAILED, "codec not supported")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
@@ -11,7 +14,7 @@ from worker.lane import InlineLane
 from worker.learning import keep, keep_learned, recall, recall_or_begin
 from worker.schedule import Look
 from worker.schedule.learned import LearnedSchedule
-from worker.schedule.memory import Unreadable
+from worker.schedule.memory import Learned, Unreadable
 
 
 def taught():
@@ -52,6 +55,43 @@ def test_a_disk_that_fails_is_told_and_forgiven(tmp_path):
     with capture_logs() as logs:
         keep(tmp_path / "missing" / "schedule.msgpack", taught().learned())
     assert [log["event"] for log in logs] == ["schedule.not_kept"]
+
+
+@pytest.mark.parametrize("fails", ["write", "fsync", "replace"])
+def test_what_was_kept_before_survives_a_disk_that_fails_midway(tmp_path, monkeypatch, fails):
+    before, path = Learned(price=1.5), tmp_path / "schedule.msgpack"
+    keep(path, before)
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    where = {"write": "worker.learning.to_bytes", "fsync": "os.fsync", "replace": "pathlib.Path.replace"}
+    monkeypatch.setattr(where[fails], fail)
+    with capture_logs() as logs:
+        keep(path, taught().learned())
+    assert [log["event"] for log in logs] == ["schedule.not_kept"]
+    assert recall(path) == before
+
+
+def test_it_is_on_the_disk_before_it_takes_the_place_of_what_was_kept_before(tmp_path, monkeypatch):
+    path, synced = tmp_path / "schedule.msgpack", []
+    keep(path, Learned(price=1.5))
+    kept, fsync, replace = path.read_bytes(), os.fsync, Path.replace
+
+    def note_sync(descriptor):
+        assert path.read_bytes() == kept
+        fsync(descriptor)
+        synced.append((os.fstat(descriptor).st_ino, os.fstat(descriptor).st_size))
+
+    def note_replace(draft, target):
+        assert (draft.stat().st_ino, draft.stat().st_size) in synced
+        return replace(draft, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(Path, "replace", note_replace)
+    keep(path, taught().learned())
+    assert recall(path) == taught().learned()
+    assert synced
 
 
 @pytest.mark.virtual_time

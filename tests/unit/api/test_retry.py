@@ -27,9 +27,10 @@ class Attempts:
         return len(self.made_at)
 
 
-async def test_the_wait_that_the_server_told_is_slept_before_the_next_attempt():
-    attempt = Attempts(RateLimitedError("429", 9.0))
-    assert await Retries(Stop()).again(attempt, RateLimitedError("429", 7.0)) == 2
+@pytest.mark.parametrize("error", [RateLimitedError, TransientError])
+async def test_the_wait_that_the_server_told_is_slept_before_the_next_attempt(error: type[TransientError]):
+    attempt = Attempts(error("refused", 9.0))
+    assert await Retries(Stop()).again(attempt, error("refused", 7.0)) == 2
     first, second = attempt.made_at
     assert 7 <= first < 7 + BACKOFF_MAX_SECONDS
     assert 9 <= second - first < 9 + BACKOFF_MAX_SECONDS

@@ -408,6 +408,28 @@ async def test_a_state_older_than_one_seen_before_is_not_believed():
     assert not [log for log in logs if log["event"] == "asset.changed" and log["from"] == "ready"]
 
 
+async def test_nor_is_one_older_than_a_retrieve_has_shown_where_nothing_is_audited():
+    fresh = {"status": "ready", "hls": {"status": "processing"}}
+    done = {"status": "ready", "hls": {"status": "ready"}}
+    shown = itertools.chain([None, None], itertools.repeat(PROCESSING))
+    api = Shelf({each: [fresh, fresh, fresh, done] for each in IDS[:2]}, listed=lambda *_: next(shown))
+    with capture_logs() as logs:
+        events, _, _ = await poll(api, ids=IDS[:2], batching=Batching(), uniform=lambda: 1.0, seconds=300.0)
+    assert outcomes(events) == dict.fromkeys(IDS[:2], "ready")
+    assert sorted(api.retrieved[:4]) == sorted(IDS[:2] * 2), "each list was confirmed"
+    assert {log["to"] for log in logs if log["event"] == "asset.changed" and log["what"] == "status"} == {"ready"}
+
+
+async def test_lists_that_are_always_late_are_found_out_by_an_audit():
+    """They contradict nothing that was seen before, so nothing else would ask."""
+    ids = [f"{number:024x}" for number in range(1, 9)]
+    api = Shelf({each: [READY] for each in ids}, listed=lambda *_: PROCESSING)
+    with capture_logs() as logs:
+        events, _, _ = await poll(api, ids=ids, batching=Batching(), uniform=lambda: 0.0, seconds=300.0)
+    assert outcomes(events) == dict.fromkeys(ids, "ready")
+    assert [log["event"] for log in logs if log["event"].startswith("api.list")] == ["api.list_doubted"]
+
+
 @pytest.mark.parametrize(
     "error",
     [ListRefusedError("404"), MalformedAnswerError("no list")],
@@ -499,6 +521,44 @@ async def test_looks_in_flight_stay_within_their_slots():
     events, _, _ = await poll(api, ids=odd, batching=Batching(), schedule=SCHEDULE)
     assert len(events) == 12
     assert most <= 4
+
+
+@pytest.mark.parametrize("ids", [[ID], IDS], ids=["alone", "in a list"])
+async def test_a_look_cut_short_by_the_stop_is_none(ids):
+    """Nothing follows from it: the next start finds the asset as it was."""
+    stop, deferred = Stop(), []
+
+    class Stopping(ScriptedApi):
+        async def retrieve(self, asset_id):
+            stop.set("test")
+            return await super().retrieve(asset_id)
+
+        async def list_assets(self, asset_ids):
+            return [await self.retrieve(each) for each in asset_ids]
+
+    class Noting(LocalQueue):
+        async def defer(self, lease, delay, progress):
+            deferred.append(lease.submission.asset_id)
+
+    clock = ManualClock()
+    queue = Noting(
+        Journal(None), InlineLane(), clock, sinks=("-",), dedupe_window=60, max_pending=9, first_looks=lambda n: []
+    )
+    api = Stopping(TransientError("cut short"))
+    poller = Poller(
+        queue,
+        api,
+        schedule=SCHEDULE,
+        expectations=Expectations(),
+        clock=clock,
+        source="s",
+        looks_at_once=2,
+        batching=Batching(),
+    )
+    await queue.put([Submission(each, "stdin", 1) for each in ids], events=[], intake="i", position=None)
+    await asyncio.wait_for(poller.run(stop), 10)
+    assert api.asked
+    assert (deferred, poller.looks, queue.pending_count()) == ([], 0, len(ids))
 
 
 @pytest.mark.virtual_time

@@ -204,6 +204,35 @@ async def test_lists_page_filter_and_leave_out_what_is_not_there(simulator, sess
         assert (await listed(query))["code"] == "parameter_invalid"
 
 
+@pytest.mark.parametrize("name", ["page", "page_limit"])
+@pytest.mark.parametrize("text", ["9" * 5000, "0" * 5000 + "1", "-1", "1.0", "\u0661", "1_0", ""])
+async def test_a_number_that_is_none_is_refused(simulator, session, name, text):
+    async with session.get(f"{simulator.base_url}/assets", params={name: text}) as response:
+        assert (response.status, (await response.json())["code"]) == (400, "parameter_invalid")
+
+
+async def test_an_upload_is_answered_with_an_asset_that_is_processing(simulator, session):
+    """Even where a read does not show it yet, or would show it done."""
+    hidden = 0
+    for number in range(200):
+        form = aiohttp.FormData({"method": "direct" if number % 2 else "url"}, default_to_multipart=True)
+        name = f"file-{number}{('.mp4', '.jpg', '.txt', '')[number // 2 % 4]}"
+        if number % 2:
+            form.add_field("file", b"x" * number, filename=name)
+        else:
+            form.add_field("url", f"https://media.example/{name}")
+        async with session.post(f"{simulator.base_url}/assets", data=form) as response:
+            told = await response.json()
+            assert response.status == 201
+        assert told.keys() >= {"_id", "created_at", "file_type", "filename", "method", "status"}
+        assert (told["status"], told["filename"]) == ("processing", name)
+        assert told["method"] == ("direct" if number % 2 else "url")
+        asset_from(told)
+        hidden += simulator.store.lifecycle(told["_id"]).visible_after > 0
+    assert hidden
+    assert len(simulator.store) == 200
+
+
 async def test_orders_are_taken_over_http_and_wrong_ones_refused(simulator, session):
     at = simulator.base_url.removesuffix("/v1.3") + "/_simulator"
     async with session.post(f"{at}/assets", json={"count": 3, "kind": "image"}) as response:

@@ -1,6 +1,7 @@
 """The pump: order, retries, dead letters, the stop."""
 
 import asyncio
+import errno
 from collections.abc import Sequence
 
 import pytest
@@ -220,6 +221,21 @@ async def test_a_refused_event_is_buried_and_the_others_go_on():
     assert (pump.delivered, pump.dead_letters) == (3, 1)
     assert [log["event"] for log in logs] == ["sink.failed", "sink.recovered", "sink.dead_letter"]
     assert (logs[2]["id"], logs[2]["reason"]) == (events[1].id, "413 too large")
+
+
+async def test_a_refused_event_is_not_passed_over_before_it_is_buried():
+    """Else an end between the two would lose it."""
+
+    class Full(MemoryOutbox):
+        async def bury(self, sink: str, event: Stored, reason: str) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    outbox = Full()
+    outbox.add(3)
+    sink = ScriptedSink([1, SinkRefusedError("413 too large")])
+    with pytest.raises(OSError, match="No space left"):
+        await delivery(sink, outbox).run(stopped())
+    assert (outbox.positions["scripted"], outbox.depth("scripted")) == (1, 2)
 
 
 async def test_a_refused_last_event_leaves_the_mark_alone():

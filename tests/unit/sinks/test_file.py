@@ -67,6 +67,54 @@ async def test_a_new_file_is_private_to_its_owner_and_group(path: Path):
     assert FileSink(Path("events"), InlineLane()).name == f"file:{Path.cwd()}/events"
 
 
+@pytest.mark.parametrize("linked", [False, True], ids=["plain", "through a symbolic link"])
+async def test_a_new_files_name_is_durable_before_anything_is_written_to_it(path: Path, tmp_path: Path, linked: bool):
+    """A power failure must not take away a file whose events are recorded as sent."""
+    real = tmp_path / "elsewhere" / "real.jsonl" if linked else path
+    if linked:
+        real.parent.mkdir()
+        path.symlink_to(real)
+    done: list[Path | str] = []
+
+    def before(call: str, *args: object) -> None:
+        if call == "write":
+            done.append("write")
+        elif call == "fsync" and real.exists():
+            assert isinstance(args[0], int)
+            done.append(Path(f"/proc/self/fd/{args[0]}").readlink())
+
+    outbox = MemoryOutbox()
+    outbox.add(2)
+    with patch.object(openings, "os", FaultyOs(before)), patch.object(file, "os", FaultyOs(before)):
+        await deliver(path, outbox)
+        assert done == [real.parent, "write"]
+        outbox.add(2)
+        real.rename(real.with_suffix(".1"))
+        await deliver(path, outbox)
+    assert lines(real.with_suffix(".1"), real) == bodies(outbox)
+    assert done[2:] == [real.parent, "write"], "and so is the next file's after a rotation"
+
+
+async def test_a_name_that_cant_be_made_durable_is_an_outage(path: Path):
+    outbox = MemoryOutbox()
+    outbox.add(2)
+    failing = True
+
+    def before(call: str, *_: object) -> None:
+        if call == "fsync" and failing:
+            raise OSError(errno.EIO, "Input/output error")
+
+    def on_nap(count: int) -> None:
+        nonlocal failing
+        assert path.read_bytes() == b""
+        failing = count < 2
+
+    naps = Naps(on_nap)
+    with patch.object(openings, "os", FaultyOs(before)):
+        await deliver(path, outbox, naps)
+    assert (len(naps.taken), lines(path)) == (2, bodies(outbox))
+
+
 async def test_an_existing_file_is_appended_to_and_never_looked_through(path: Path):
     """What stood there before this worker's first start is not ours."""
     path.write_bytes(b"old\n")

@@ -24,10 +24,10 @@ def lines(capsys):
     logging.basicConfig(handlers=[logging.NullHandler()], force=True)
 
 
-def configured(level="info"):
+def configured(level="info", format_="json"):
     secrets = Secrets()
     secrets.add(KEY)
-    configure("json", level, secrets)
+    configure(format_, level, secrets)
     return structlog.get_logger()
 
 
@@ -38,6 +38,7 @@ def test_a_line_has_event_level_and_timestamp(lines):
     assert line == {"event": "asset.completed", "level": "info", "asset_id": "a", "outcome": "ready", "polls": 7}
 
 
+@pytest.mark.parametrize("format_", ["json", "console"])
 @pytest.mark.parametrize(
     "value",
     [
@@ -48,8 +49,8 @@ def test_a_line_has_event_level_and_timestamp(lines):
         pytest.param(KEY.encode(), id="bytes"),
     ],
 )
-def test_the_key_is_masked_wherever_it_is(lines, capsys, value):
-    configured().info("x", value=value)
+def test_the_key_is_masked_wherever_it_is(lines, capsys, value, format_):
+    configured(format_=format_).info("x", value=value)
     out = capsys.readouterr().err
     assert KEY not in out
     assert MASK in out
@@ -67,6 +68,22 @@ def test_the_key_is_masked_in_tracebacks_and_foreign_logs(lines, capsys):
     assert KEY not in out
     assert len([json.loads(line) for line in out.splitlines()]) == 2
     assert "Traceback" in out
+
+
+def test_so_it_is_in_those_for_people(lines, capsys):
+    log = configured(format_="console")
+    key, sentence = KEY, f"a sentence with {KEY}"
+    try:
+        raise ValueError(f"header {key}")
+    except ValueError:
+        log.exception("worker.stopped", asset_id="a1", header=key)
+        logging.getLogger("aiohttp.client").exception("failed with %s", key)
+    log.info(sentence)
+    out = capsys.readouterr().err
+    assert KEY not in out
+    assert out.count("Traceback") == 2
+    for text in ("worker.stopped", "asset_id=a1", f"failed with {MASK}", f"a sentence with {MASK}"):
+        assert text in out
 
 
 def test_a_level_that_is_off_makes_no_line(lines):

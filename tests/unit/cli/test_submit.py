@@ -1,0 +1,87 @@
+"""`asset-worker submit`: what it leaves on the disk."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from worker.cli.submit import submit
+
+
+@pytest.fixture
+def queue_file(tmp_path: Path) -> Path:
+    return tmp_path / "queue"
+
+
+def submitted(queue_file: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(submit, [*arguments, "--queue-file", str(queue_file)])
+
+
+class Writes:
+    """`os.write`, which writes so many bytes and no more; it notes what it was given."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, most: int | None = None) -> None:
+        self.most = most
+        self.given: list[bytes] = []
+        self._write = os.write
+        monkeypatch.setattr(os, "write", self)
+
+    def __call__(self, descriptor: int, data: bytes) -> int:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return self._write(descriptor, data)
+        self.given.append(data)
+        return self._write(descriptor, data[: self.most])
+
+
+def test_all_assets_go_out_in_one_write(queue_file: Path, monkeypatch: pytest.MonkeyPatch):
+    writes = Writes(monkeypatch)
+    assert submitted(queue_file, "a1", "a2", "--metadata", "video=12").exit_code == 0
+    assert len(writes.given) == 1
+    line = b'{"asset_id":"%s","metadata":{"video":"12"}}\n'
+    assert queue_file.read_bytes() == line % b"a1" + line % b"a2" == writes.given[0]
+
+
+@pytest.mark.parametrize("most", [0, 1, 5, 8])
+def test_a_write_that_comes_through_in_part_is_taken_back(queue_file: Path, monkeypatch: pytest.MonkeyPatch, most: int):
+    """Half an ID may look like a whole one."""
+    queue_file.write_bytes(b"a1\n")
+    Writes(monkeypatch, most)
+    result = submitted(queue_file, "asset2", "asset3")
+    assert queue_file.read_bytes() == b"a1\n"
+    assert (result.exit_code, "No space left on device" in result.stderr) == (2, True)
+
+
+def test_what_was_submitted_is_on_the_disk_when_the_command_returns(queue_file: Path, monkeypatch: pytest.MonkeyPatch):
+    synced: list[tuple[Path, bytes]] = []
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.append((Path(f"/proc/self/fd/{descriptor}").readlink(), queue_file.read_bytes()))
+
+    monkeypatch.setattr(os, "fsync", note)
+    assert submitted(queue_file, "a1").exit_code == 0
+    assert synced == [(queue_file, b"a1\n"), (queue_file.parent, b"a1\n")], "with the new file's name"
+    synced.clear()
+    assert submitted(queue_file, "a2").exit_code == 0
+    assert synced == [(queue_file, b"a1\na2\n")]
+
+
+def test_a_disk_that_does_not_keep_it_is_told(queue_file: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    result = submitted(queue_file, "a1")
+    assert (result.exit_code, "Input/output error" in result.stderr) == (2, True)
+
+
+def test_a_torn_line_of_another_writer_does_not_swallow_the_first_asset(queue_file: Path):
+    queue_file.write_bytes(b"torn")
+    assert submitted(queue_file, "a1", "a2").exit_code == 0
+    assert queue_file.read_bytes() == b"torn\na1\na2\n"

@@ -1,0 +1,79 @@
+"""What the worker says of itself once a minute, and when its loop was held up."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.virtual_time import VirtualTimeLoop
+from worker.telemetry import Snapshot
+from worker.telemetry.heartbeat import LAG_CHECK_SECONDS, LAG_LIMIT_SECONDS, beat, watch_lag
+
+pytestmark = pytest.mark.virtual_time
+
+
+def snapshot(pending: int) -> Snapshot:
+    return Snapshot(
+        pending=pending,
+        due=2,
+        oldest_pending_age=3.14159,
+        looks=4,
+        requests=5,
+        refusals=6,
+        retries=7,
+        completions={"ready": 8, "rejected": 9},
+        outbox_depth=10,
+        troubles=("the API refuses the key",),
+    )
+
+
+async def test_every_minute_one_line_tells_how_the_worker_is():
+    read = iter(range(11, 99))
+    with capture_logs() as logs:
+        beating = asyncio.ensure_future(beat(lambda: snapshot(next(read))))
+        await asyncio.sleep(59)
+        assert logs == []
+        await asyncio.sleep(2)
+        assert logs == [
+            {
+                "event": "worker.heartbeat",
+                "log_level": "info",
+                "pending": 11,
+                "due": 2,
+                "oldest_pending_age": 3.1,
+                "looks": 4,
+                "requests": 5,
+                "refusals": 6,
+                "retries": 7,
+                "completions": {"ready": 8, "rejected": 9},
+                "outbox_depth": 10,
+                "troubles": ["the API refuses the key"],
+            }
+        ]
+        await asyncio.sleep(120)
+    beating.cancel()
+    assert [log["pending"] for log in logs] == [11, 12, 13]
+
+
+@pytest.mark.parametrize(
+    ("held_up", "lags"),
+    [
+        pytest.param(LAG_LIMIT_SECONDS - 0.05, [], id="a little"),
+        pytest.param(LAG_LIMIT_SECONDS + 0.05, [0.3], id="too long"),
+        pytest.param(10.0, [10.0], id="very long"),
+    ],
+)
+async def test_a_loop_that_was_held_up_is_told_once(held_up: float, lags: list[float]):
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    with capture_logs() as logs:
+        watching = asyncio.ensure_future(watch_lag())
+        await asyncio.sleep(60 + LAG_CHECK_SECONDS / 2)
+        loop._virtual.skipped += LAG_CHECK_SECONDS / 2 + held_up
+        await asyncio.sleep(60)
+    watching.cancel()
+    assert [(log["event"], log["log_level"], log["lag"]) for log in logs] == [
+        ("worker.lagging", "warning", lag) for lag in lags
+    ]

@@ -1,0 +1,60 @@
+"""What the service makes of its settings and its job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from worker.api.client import LIST_LIMIT
+from worker.assets import Expectations, WaitFor
+from worker.poller.loop import Batching
+from worker.secrets import Secrets
+from worker.service import Job, Service
+from worker.settings import Settings
+from worker.sinks.delivery import LAST_TRIES_SECONDS
+
+KEY = "tlk_4F2SECRET"
+
+
+def service(job: Job | None = None, **sections: dict[str, Any]) -> Service:
+    settings = Settings.model_validate({"api": {"key": KEY}, **sections})
+    return Service(settings, job or Job(), secrets=Secrets())
+
+
+@pytest.mark.parametrize(
+    ("poll", "ahead", "gather"),
+    [
+        pytest.param({}, 1.5, 0.5, id="the defaults"),
+        pytest.param({"max": 300}, 15.0, 5.0, id="a long poll.max"),
+        pytest.param({"initial": 0.5, "max": 1}, 0.1, 0.1 / 3, id="a poll.max so short that a list needs more"),
+    ],
+)
+def test_how_looks_share_lists_follows_from_the_longest_delay(poll: dict[str, Any], ahead: float, gather: float):
+    batching = service(poll=poll)._batching()
+    assert isinstance(batching, Batching)
+    assert batching.limit == LIST_LIMIT
+    assert batching.ahead == pytest.approx(ahead)
+    assert batching.gather == pytest.approx(gather)
+    assert batching.gather < batching.ahead
+
+
+def test_lists_can_be_turned_off():
+    assert service(poll={"batch": "off"})._batching() is None
+
+
+def test_a_job_that_keeps_nothing_ends_at_its_deadlines_though_nothing_was_answered():
+    """Somebody waits at a terminal."""
+    sections = {"poll": {"deadline": 5, "not_found_grace": 7}, "wait_for": {"hls": "required"}}
+    expected = Expectations(hls=WaitFor.REQUIRED, deadline=5, not_found_grace=7)
+    kept, unkept = service(Job(), **sections), service(Job(keeps_state=False), **sections)
+    assert kept._expectations() == expected
+    assert (kept._expectations().unanswered_factor, kept._grace) == (2.0, 25)
+    assert (unkept._expectations().unanswered_factor, unkept._grace) == (1.0, LAST_TRIES_SECONDS)
+    assert unkept._expectations().unanswered_deadline == unkept._expectations().deadline == 5
+
+
+def test_the_key_is_among_what_is_never_shown():
+    secrets = Secrets()
+    Service(Settings.model_validate({"api": {"key": KEY}}), Job(), secrets=secrets)
+    assert KEY in secrets
