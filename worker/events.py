@@ -7,6 +7,7 @@ extension.
 from __future__ import annotations
 
 from codecs import getincrementaldecoder
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from worker.submissions import Rejection, Submission
 
 TYPE_PREFIX = "dev.asset-worker.asset."
+
+Conceal = Callable[[Any], Any]
+"""Decoded JSON, and the same with every key in it masked."""
+
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -60,20 +65,21 @@ def completed(
     times: Times,
     polls: int,
     source: str,
+    conceal: Conceal,
 ) -> Event:
     """The event of an asset whose wait is over.
 
     `completion` counts the completions of this asset, from 1; `asset` is what the API last told, None when it never
-    told anything.
+    told anything. `conceal` masks the key, which the API may have sent back.
     """
     asset_id = submission.asset_id
     options = submission.options
     data = {
         "asset_id": asset_id,
         "outcome": verdict.outcome.value,
-        "reason": verdict.reason,
-        "renditions": {"hls": asset and asset.hls, "thumbnail": asset and asset.thumbnail},
-        "asset": asset and asset.document,
+        "reason": conceal(verdict.reason),
+        "renditions": conceal({"hls": asset and asset.hls, "thumbnail": asset and asset.thumbnail}),
+        "asset": conceal(asset and asset.document),
         "submitted_at": timestamp(times.submitted),
         "ready_at": times.ready and timestamp(times.ready),
         "completed_at": timestamp(times.completed),

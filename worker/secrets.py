@@ -1,14 +1,13 @@
 """What must never be shown: the keys, wherever their texts turn up.
 
 A key comes back in what a server echoes, and goes out in what somebody has put into the queue file by mistake. So it is
-masked in all that is read from either, and in every line of the log.
+masked in all that comes from either before it is told on, and in every line of the log.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Final
+from typing import Any, Final
 
 MASK: Final = "********"
 SHORT: Final = 12
@@ -24,7 +23,8 @@ class Secrets:
     def __init__(self) -> None:
         self._secrets: list[str] = []
         self._in_texts: re.Pattern[str] | None = None
-        self._in_data: re.Pattern[bytes] | None = None
+        self._in_data: re.Pattern[str] | None = None
+        self._in_bytes: re.Pattern[bytes] | None = None
 
     def add(self, secret: str) -> None:
         if not secret or secret in self._secrets:
@@ -32,9 +32,8 @@ class Secrets:
         self._secrets.append(secret)
         self._secrets.sort(key=len, reverse=True)  # a secret that holds another is masked whole
         self._in_texts = re.compile("|".join(map(_pattern, self._secrets)))
-        keys = [secret for secret in self._secrets if len(secret) >= SHORTEST_KEY]
-        forms = dict.fromkeys(_pattern(form).encode() for key in keys for form in _forms(key))
-        self._in_data = re.compile(b"|".join(forms)) if forms else None
+        if keys := "|".join(_pattern(secret) for secret in self._secrets if len(secret) >= SHORTEST_KEY):
+            self._in_data, self._in_bytes = re.compile(keys), re.compile(keys.encode())
 
     def __contains__(self, text: str) -> bool:
         """Whether the whole text is a key."""
@@ -44,15 +43,21 @@ class Secrets:
         """A text of our own, with every secret in it masked."""
         return text if self._in_texts is None else self._in_texts.sub(MASK, text)
 
-    def conceal(self, data: bytes) -> bytes:
-        """Other people's text or JSON, with every key in it masked."""
-        return data if self._in_data is None else self._in_data.sub(MASK.encode(), data)
-
-
-def _forms(key: str) -> tuple[str, ...]:
-    """A key as it stands in a text, and in JSON."""
-    in_json = json.dumps(key)[1:-1]
-    return key, in_json, in_json.replace("/", r"\/")
+    def conceal(self, data: Any) -> Any:
+        """Other people's data, with every key in it masked: a text, bytes, or decoded JSON."""
+        if self._in_data is None or self._in_bytes is None:
+            return data
+        match data:
+            case str():
+                return self._in_data.sub(MASK, data)
+            case bytes():
+                return self._in_bytes.sub(MASK.encode(), data)
+            case list():
+                return [self.conceal(inner) for inner in data]
+            case dict():
+                return {self.conceal(name): self.conceal(inner) for name, inner in data.items()}
+            case _:
+                return data
 
 
 def _pattern(secret: str) -> str:

@@ -140,6 +140,7 @@ class Service:
                 expectations=self._expectations(),
                 clock=self._clock,
                 source=self._source,
+                conceal=self._secrets.conceal,
                 looks_at_once=settings.limits.concurrency * LOOKS_TO_A_REQUEST,
                 batching=self._batching(),
                 learner=self._schedule if isinstance(self._schedule, LearnedSchedule) else None,

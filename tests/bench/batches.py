@@ -30,6 +30,7 @@ from worker.queue import Lease
 from worker.queue.journal import Journal
 from worker.queue.local import LocalQueue
 from worker.schedule.waits import exponential, from_tenacity
+from worker.secrets import Secrets
 from worker.stopping import Stop
 from worker.submissions import Submission
 
@@ -103,6 +104,7 @@ async def measure(workload: Workload, batching: Batching | None) -> Row:
         expectations=Expectations(deadline=10**6),
         clock=clock,
         source="-",
+        conceal=Secrets().conceal,
         looks_at_once=400,  # never short of places: else single retrieves would queue up, and be late for that
         batching=batching,
         uniform=random.random,

@@ -160,6 +160,7 @@ async def ours(base_url: str, *, batched: bool = False) -> dict[str, float]:
                     expectations=Expectations(),
                     clock=clock,
                     source="-",
+                    conceal=secrets.conceal,
                     looks_at_once=CONCURRENCY,
                     batching=Batching() if batched else None,
                     uniform=lambda: 1.0,

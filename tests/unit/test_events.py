@@ -10,10 +10,14 @@ from hypothesis import strategies as st
 
 from worker.assets import Done, Outcome, asset_from
 from worker.events import Times, completed, rejected, timestamp
+from worker.secrets import MASK, Secrets
 from worker.submissions import Options, Rejection, Submission
 
 SOURCE = "https://api.twelvelabs.io/v1.3/assets"
 ID = "6298d673f1090f1100476d4c"
+KEY = 'tlk_0123456789\\"SECRET'
+SECRETS = Secrets()
+SECRETS.add(KEY)
 DOCUMENT = {
     "_id": ID,
     "status": "ready",
@@ -34,6 +38,7 @@ def make(options=None, document=DOCUMENT, outcome=Outcome.READY, reason=None):
         ),
         polls=7,
         source=SOURCE,
+        conceal=SECRETS.conceal,
     )
 
 
@@ -67,6 +72,15 @@ def test_an_event_is_one_line():
     assert b"\n" not in make().body
 
 
+def test_a_key_that_the_api_sends_back_is_in_no_event():
+    """However it is written in JSON, and wherever in it."""
+    document = DOCUMENT | {KEY: [{"k": f"<{KEY}>"}], "hls": {"status": KEY}}
+    event = make(document=document, outcome=Outcome.FAILED, reason=f"no {KEY}")
+    told = json.loads(event.body)["data"]
+    assert (told["reason"], told["renditions"]["hls"]) == (f"no {MASK}", MASK)
+    assert told["asset"] == DOCUMENT | {MASK: [{"k": f"<{MASK}>"}], "hls": {"status": MASK}}
+
+
 def test_what_was_never_seen_is_null():
     event = completed(
         Submission(ID, "stdin", 1),
@@ -76,6 +90,7 @@ def test_what_was_never_seen_is_null():
         times=Times(submitted=0.0, completed=1.0),
         polls=3,
         source=SOURCE,
+        conceal=SECRETS.conceal,
     )
     data = json.loads(event.body)["data"]
     assert event.id == f"{ID}.2"

@@ -221,6 +221,7 @@ def told_on(asset: Asset, outcome: Outcome = Outcome.READY, reason: str | None =
         completion=1,
         times=Times(submitted=0.0, completed=1.0),
         polls=1,
+        conceal=Secrets().conceal,
         source="s",
     )
 

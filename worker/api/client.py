@@ -44,7 +44,7 @@ SUSPICIOUS_BRACKETS: Final = 500
 NESTING_LIMIT: Final = 100
 """What can just be decoded could not be encoded again, as a part of an event. Few answers have brackets for that."""
 
-ErrorOf = Callable[[aiohttp.ClientResponse, bytes, float | None], ApiError]
+ErrorOf = Callable[[int, "_ErrorBody", float | None], ApiError]
 
 _OF_A_RESOURCE: Final = re.compile("resource|asset", re.IGNORECASE)
 """What a 404's code names when there is no such asset: `resource_not_exist` today."""
@@ -89,9 +89,9 @@ class AssetsApi:
         gate: Gate,
         retries: Retries,
         *,
-        conceal: Callable[[bytes], bytes],
+        conceal: Callable[[str], str],
     ) -> None:
-        """`conceal` masks the key in an answer: a server may send it back in an error's text, or an asset hold it."""
+        """`conceal` masks the key in an error's text: a server may send it back."""
         self._session = session
         self._assets = URL(base_url) / "assets"
         self._key = key
@@ -169,10 +169,11 @@ class AssetsApi:
                 raise TransientError("no answer in time") from error
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 raise TransientError(f"the request failed: {type(error).__name__}: {error}") from error
-            body = self._conceal(body)
             if response.status == 200:
                 return _json(body)
-            raise error_of(response, body, passage.told_wait)
+            told = _told_error(body)
+            told.message = self._conceal(told.message or told.code or "")
+            raise error_of(response.status, told, passage.told_wait)
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
@@ -204,11 +205,10 @@ def _asset(document: Any) -> Asset:
         raise MalformedAnswerError(str(error)) from error
 
 
-def _error(response: aiohttp.ClientResponse, body: bytes, told_wait: float | None) -> ApiError:
+def _error(status: int, told: _ErrorBody, told_wait: float | None) -> ApiError:
     """What an answer other than 200 means for a poller: the table of the vendor's error codes."""
-    told = _told_error(body)
-    text = f"{response.status} {told.message or told.code or _phrase(response.status)}".strip()[:300]
-    match response.status:
+    text = f"{status} {told.message or _phrase(status)}".strip()[:300]
+    match status:
         case 401 | 403:
             return KeyRefusedError(text)
         case 429:
@@ -227,11 +227,10 @@ def _error(response: aiohttp.ClientResponse, body: bytes, told_wait: float | Non
             return TransientError(text, told_wait)
 
 
-def _list_error(response: aiohttp.ClientResponse, body: bytes, told_wait: float | None) -> ApiError:
+def _list_error(status: int, told: _ErrorBody, told_wait: float | None) -> ApiError:
     """As `_error`, but a 4xx that is about the request, whoever gives it, means that such lists are not to be had."""
-    if 400 <= response.status < 500 and response.status not in {401, 403, 408, 429}:
-        return ListRefusedError(str(_error(response, body, told_wait)))
-    return _error(response, body, told_wait)
+    error = _error(status, told, told_wait)
+    return ListRefusedError(str(error)) if 400 <= status < 500 and status not in {401, 403, 408, 429} else error
 
 
 def _phrase(status: int) -> str:

@@ -11,7 +11,7 @@ import structlog
 from worker.clock import Clock
 from worker.events import Event, rejected
 from worker.secrets import MASK, Secrets
-from worker.submissions import Batch, Options, Rejection, Submission
+from worker.submissions import Batch, Rejection, Submission
 
 _log = structlog.get_logger()
 
@@ -87,8 +87,7 @@ class Acceptance:
             elif submission.options is None:
                 submissions.append(submission)
             else:
-                options = msgspec.json.decode(
-                    self._secrets.conceal(msgspec.json.encode(submission.options)), type=Options
-                )
+                metadata = self._secrets.conceal(submission.options.metadata)
+                options = msgspec.structs.replace(submission.options, metadata=metadata)
                 submissions.append(msgspec.structs.replace(submission, options=options))
         return msgspec.structs.replace(batch, submissions=submissions, rejections=rejections)

@@ -158,7 +158,7 @@ class Follower:
             file for file in self._trail.old if now - file.quiet_since >= self._drain and file.is_read_to_the_end()
         ]
         for file in quiet:
-            rest = Line(file.torn, file.offset, file.end)
+            rest = Line(file.torn, file.offset, file.end, file.is_too_long)
             if self._parsed(file, rest, file.line + 1) is not None:
                 rejections.append(
                     rejection(

@@ -152,6 +152,11 @@ class LineSplitter:
         return self._torn
 
     @property
+    def is_too_long(self) -> bool:
+        """Whether that is more than a line may hold: then only its beginning is kept."""
+        return self._too_long
+
+    @property
     def torn_at(self) -> int:
         """Where that line begins."""
         return self._start

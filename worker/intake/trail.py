@@ -191,7 +191,7 @@ class Trail:
         if newest is not None:
             known.append(newest)
         for file in self.old:
-            if not file.end:  # the copy may have been written into it
+            if not file.end and file not in rewritten:  # the copy may have been written into it
                 self._is_copy_of_lost(file)
         found: list[tuple[int, Watched]] = []
         for file in rewritten:

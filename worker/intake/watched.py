@@ -76,6 +76,11 @@ class Watched:
         return self._splitter.torn
 
     @property
+    def is_too_long(self) -> bool:
+        """Whether that is longer already than a line may be."""
+        return self._splitter.is_too_long
+
+    @property
     def offset(self) -> int:
         """All lines that end here or before have been read."""
         return self._splitter.torn_at

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from worker.assets import Ages, Asset, Done, Expectations, Missing, Sight, Unanswered, Waiting, assess, asset_from
-from worker.events import Event, Times, completed
+from worker.events import Conceal, Event, Times, completed
 from worker.queue import Lease, Progress, Sighting
 from worker.schedule import Look, Phase, Schedule
 from worker.submissions import expectations_for
@@ -86,7 +86,15 @@ def _missing_age(lease: Lease, sight: Sight, held: float) -> float | None:
 
 
 def conclude(
-    lease: Lease, sight: Sight, *, held: float, expectations: Expectations, schedule: Schedule, now: float, source: str
+    lease: Lease,
+    sight: Sight,
+    *,
+    held: float,
+    expectations: Expectations,
+    schedule: Schedule,
+    now: float,
+    source: str,
+    conceal: Conceal,
 ) -> Settle | Defer:
     """What follows from one look.
 
@@ -114,6 +122,7 @@ def conclude(
             times=Times(lease.accepted_at, now, progress.ready_at, before.waiting_at),
             polls=progress.polls,
             source=source,
+            conceal=conceal,
         )
         return Settle(verdict, event, progress)
     progress = msgspec.structs.replace(

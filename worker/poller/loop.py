@@ -27,6 +27,7 @@ from worker.api.errors import (
 from worker.api.retry import told_wait
 from worker.assets import Asset, AssetId, Expectations, Missing, Sight, Unanswered, is_usual
 from worker.clock import Clock
+from worker.events import Conceal
 from worker.poller.conclude import Defer, Settle, conclude, is_hint_enough, is_older, lessons, sighting_of
 from worker.poller.trust import Doubted, Trust, Trusted
 from worker.queue import Lease, Progress, Queue
@@ -100,13 +101,16 @@ class Poller:
         expectations: Expectations,
         clock: Clock,
         source: str,
+        conceal: Conceal,
         looks_at_once: int,
         batching: Batching | None = None,
         learner: Learner | None = None,
         strict_deadlines: bool = False,
         uniform: Callable[[], float] = random.random,
     ) -> None:
-        """`source` is the events' CloudEvents source; without `batching`, each look is a retrieve.
+        """`source` is the events' CloudEvents source; `conceal` masks the key in them.
+
+        Without `batching`, each look is a retrieve.
 
         With `strict_deadlines` a look ends with its asset's deadline, answered or not. Without, it waits for its turn
         and its answer, so that an asset past its deadline is settled by what the API says.
@@ -117,6 +121,7 @@ class Poller:
         self._expectations = expectations
         self._clock = clock
         self._source = source
+        self._conceal = conceal
         self._slots = asyncio.Semaphore(looks_at_once)
         self._batching = batching
         self._learner = learner
@@ -289,6 +294,7 @@ class Poller:
             schedule=self._schedule,
             now=self._clock.now(),
             source=self._source,
+            conceal=self._conceal,
         )
         if is_hint and not is_hint_enough(lease, sight, next_step):
             return False

@@ -30,6 +30,7 @@ from worker.queue import Lease, Progress, Sighting
 from worker.queue.journal import Journal
 from worker.queue.local import LocalQueue
 from worker.schedule.waits import exponential, from_tenacity
+from worker.secrets import Secrets
 from worker.stopping import Stop
 from worker.submissions import Options, Submission
 
@@ -62,6 +63,7 @@ def concluded(found, sight, *, held=0.0, expectations=None):
         schedule=SCHEDULE,
         now=NOW,
         source="https://x/assets",
+        conceal=Secrets().conceal,
     )
 
 
@@ -204,6 +206,7 @@ async def poll(api, *, ids=(ID,), expectations=None, strict=False, seconds=3600.
         expectations=expectations or Expectations(),
         clock=clock,
         source="s",
+        conceal=Secrets().conceal,
         looks_at_once=4,
         strict_deadlines=strict,
         **{"uniform": lambda: 1.0} | options,
@@ -309,6 +312,7 @@ async def _poll_in_real_time(api, expectations, ids):
         expectations=expectations,
         clock=clock,
         source="s",
+        conceal=Secrets().conceal,
         looks_at_once=2,
         batching=Batching(),
         strict_deadlines=True,
@@ -552,6 +556,7 @@ async def test_a_look_cut_short_by_the_stop_is_none(ids):
         expectations=Expectations(),
         clock=clock,
         source="s",
+        conceal=Secrets().conceal,
         looks_at_once=2,
         batching=Batching(),
     )
@@ -576,6 +581,7 @@ async def test_new_assets_that_come_one_by_one_wait_for_one_another_and_share_li
         expectations=Expectations(),
         clock=clock,
         source="s",
+        conceal=Secrets().conceal,
         looks_at_once=4,
         batching=Batching(limit=15, ahead=1.5, gather=0.52),
         uniform=lambda: 1.0,
