@@ -234,7 +234,7 @@ class Trail:
                 return True
             if not recent:
                 return False
-            for mark in self._retired:
+            for mark in reversed(self._retired):  # the latest: an empty file is the beginning of any
                 if (mark.offset or mark.identity == file.identity) and mark.matches(file.descriptor):
                     file.go_to(mark.offset, mark.line)
                     return file.has_line()
