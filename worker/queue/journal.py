@@ -240,6 +240,11 @@ class Journal:
     def end_job(self) -> None:
         self._execute("DELETE FROM tally")
 
+    def first_position(self) -> int:
+        """The position of the outbox's oldest event; of the next one, where there is none."""
+        [first] = self._execute("SELECT min(position) FROM outbox").fetchone()
+        return self.last_position() + 1 if first is None else int(first)
+
     def last_position(self) -> int:
         """The outbox's last position ever given out."""
         row = self._execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
@@ -292,8 +297,9 @@ def _asset_id(accepted: tuple[Submission, int]) -> str:
 def _advice(path: Path | None, error: sqlite3.Error) -> str:
     if is_passing(error):
         return f"the journal {path} can't be opened ({error}): check the disk and the rights on its directory"
+    why = " ".join(str(error).split())  # SQLite's own text has lines
     return (
-        f"the journal {path} is damaged ({error}) and is left as it is. Restore it from a backup, or move it and its "
+        f"the journal {path} is damaged ({why}) and is left as it is. Restore it from a backup, or move it and its "
         "-wal and -shm files away: the worker then starts anew, reads the queue file again from its start, and looks "
         "at every asset in it once more (events may repeat)"
     )

@@ -56,7 +56,8 @@ class LocalQueue:
         self._less = asyncio.Event()
         self._idle = asyncio.Event()
         self._unsaved: dict[AssetId, Progress] = {}
-        self.outbox = LocalOutbox(self._commits, sinks=sinks, known=journal.sinks(), last=journal.last_position())
+        kept = (journal.first_position(), journal.last_position())
+        self.outbox = LocalOutbox(self._commits, sinks=sinks, known=journal.sinks(), kept=kept)
         self.intakes = journal.intakes()
         """How far each intake had come before this start."""
         self._take_up(journal, first_looks)

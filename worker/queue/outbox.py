@@ -14,11 +14,20 @@ class LocalOutbox:
     """The journal's outbox, as sinks see it: each reads on from its own position."""
 
     def __init__(
-        self, commits: Commits, *, sinks: Sequence[str], known: dict[str, tuple[int, bytes | None]], last: int
+        self,
+        commits: Commits,
+        *,
+        sinks: Sequence[str],
+        known: dict[str, tuple[int, bytes | None]],
+        kept: tuple[int, int],
     ) -> None:
-        """`known` is how far sinks had come before; one that is new starts with the oldest event that is kept."""
+        """`known` is how far sinks had come before; `kept` are the positions of the first and the last event.
+
+        A sink that is new, or was not there while events were dropped, starts with the oldest one that is kept.
+        """
+        first, last = kept
         self._commits = commits
-        self._positions = {name: known.get(name, (0, None))[0] for name in sinks}
+        self._positions = {name: max(known.get(name, (0, None))[0], first - 1) for name in sinks}
         self._marks = {name: known.get(name, (0, None))[1] for name in sinks}
         self._last = last
         self._added = {name: asyncio.Event() for name in sinks}

@@ -1,24 +1,37 @@
 """What every engine of the queue promises, as a state machine that searches for its own counter-examples.
 
-An engine's test subclasses `QueueMachine` and says how to open and how to crash. Nothing here knows how an engine
-works.
+An engine's test subclasses `QueueMachine` and says how to open, to close and to crash. Nothing here knows how an engine
+works. Time is virtual: a wait takes none, and one that would never end fails.
 """
 
 from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
+from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tests.virtual_time import VirtualTimeLoop
 from worker.assets import AssetId, Done, Outcome
-from worker.events import Times, completed
+from worker.events import Event, Times, completed, rejected
 from worker.queue import Lease, Progress
-from worker.submissions import Options, Submission
+from worker.secrets import Secrets
+from worker.submissions import Options, Rejection, Submission
 
-IDS = [AssetId(f"asset-{number}") for number in range(6)]
+IDS = [AssetId(f"asset-{number}") for number in range(8)]
+INTAKES = ["file:/q", "stdin"]
 DEDUPE_WINDOW = 100.0
+MAX_PENDING = 6
+PATIENCE = 1.0
+"""Seconds after which what was to return never will."""
+
+IDS_OF_ONE_PUT = st.lists(st.sampled_from(IDS), max_size=MAX_PENDING)
+DELAYS = st.sampled_from([0.0, 1.0, 2.5, 10.0])
+SEEN = st.sampled_from(["waiting", "ready", "missing"])
+TURNS = st.integers(0, 7)
+"""How often the event loop goes round before a crash: from nothing done to all done."""
 
 
 class ManualClock:
@@ -39,22 +52,55 @@ class ManualClock:
         self.mono += seconds
 
 
+class LoopClock:
+    """The event loop's time, a wall clock that a test may step, and a start of the machine that it may change."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.stepped = 0.0
+        self.start = 50.0
+
+    def now(self) -> float:
+        return 1_000_000.0 + self._loop.time() + self.stepped
+
+    def monotonic(self) -> float:
+        return self.start + self._loop.time()
+
+
+@dataclass
+class Waiting:
+    """What the model knows of one pending asset. `_mono` is the monotonic clock's."""
+
+    submission: Submission
+    accepted_at: float
+    accepted_mono: float
+    completion: int
+    due: float | None
+    """None: leased."""
+    told: list[Progress] = field(default_factory=lambda: [Progress()])
+    """What the queue was told of its progress, from the last that it surely kept: a crash may lose the rest."""
+    taken_up: bool = False
+    """Whether the queue has started again since the last lease, and so may say any of these."""
+    ready_mono: float | None = None
+    missing_mono: float | None = None
+
+
 class QueueMachine(RuleBasedStateMachine):
-    """put, take, defer, settle, crash, reopen, against a model of dictionaries."""
+    """All that may be done with a queue, against a model of dictionaries."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner()
-        self.clock = ManualClock()
-        self.due: dict[AssetId, float] = {}
+        self.runner = asyncio.Runner(loop_factory=VirtualTimeLoop)
+        self.clock = LoopClock(self.runner.get_loop())
+        self.opened_at = self.clock.now(), self.clock.monotonic()
+        self.pending: dict[AssetId, Waiting] = {}
         self.leases: dict[AssetId, Lease] = {}
-        self.accepted_at: dict[AssetId, float] = {}
-        self.polls: dict[AssetId, int] = {}
         self.settled_at: dict[AssetId, float] = {}
         self.completions: dict[AssetId, int] = {}
         self.events: list[str] = []
-        self.line = 0
-        self.position: bytes | None = None
+        self.positions: dict[str, bytes] = {}
+        self.count = 0
+        self.steps = 0
         self.queue = self.run(self.open())
 
     def run(self, work):
@@ -62,125 +108,418 @@ class QueueMachine(RuleBasedStateMachine):
 
     @abstractmethod
     async def open(self):
-        """The engine, opened on what it kept."""
+        """The engine, opened on what it kept, with room for MAX_PENDING and no spread of first looks."""
+
+    @abstractmethod
+    async def keep_house(self):
+        """What the engine does now and then by itself: it keeps all progress."""
+
+    @abstractmethod
+    async def close(self):
+        """End the engine in order: it keeps all progress."""
 
     @abstractmethod
     async def crash(self):
-        """End the engine as kill -9 would."""
+        """End the engine as kill -9 would: what it had not kept is lost, what it was doing is never done."""
 
     @abstractmethod
     async def sent(self) -> list[str]:
         """The IDs of all events in the outbox, in order."""
 
     @abstractmethod
-    async def kept_position(self) -> bytes | None:
-        """The intake's position, as kept."""
+    async def kept_positions(self) -> dict[str, bytes]:
+        """Each intake's position, as kept."""
 
-    @rule(ids=st.lists(st.sampled_from(IDS), max_size=4), metadata=st.booleans())
-    def put(self, ids, metadata):
-        options = Options(metadata={"k": "v"}) if metadata else None
+    def now(self) -> float:
+        return self.clock.monotonic()
+
+    def room_left(self) -> int:
+        return MAX_PENDING - len(self.pending)
+
+    def next_due(self):
+        return min((waiting.due for waiting in self.pending.values() if waiting.due is not None), default=None)
+
+    def some_wait(self) -> bool:
+        return self.next_due() is not None
+
+    def none_is_due(self) -> bool:
+        due = self.next_due()
+        return due is None or due > self.now()
+
+    def runs_for_a_while(self) -> bool:
+        """A start ends all leases: were it as frequent as the other steps, few would ever be used."""
+        return self.steps >= 5
+
+    def is_new(self, asset_id) -> bool:
+        settled_at = self.settled_at.get(asset_id)
+        return asset_id not in self.pending and (settled_at is None or settled_at < self.clock.now() - DEDUPE_WINDOW)
+
+    def new_ids(self) -> list[AssetId]:
+        return [asset_id for asset_id in IDS if self.is_new(asset_id)]
+
+    def submissions(self, ids, options=None) -> list[Submission]:
         submissions = []
         for asset_id in ids:
-            self.line += 1
-            submissions.append(Submission(asset_id, "file:/q", self.line, options))
-        self.position = b"%d" % self.line
-        new = self.run(self.queue.put(submissions, events=[], intake="file:/q", position=self.position))
-        now = self.clock.now()
-        expected = [
-            asset_id
-            for asset_id in dict.fromkeys(ids)
-            if asset_id not in self.accepted_at and self.settled_at.get(asset_id, -1e9) < now - DEDUPE_WINDOW
+            self.count += 1
+            submissions.append(Submission(asset_id, "file:/q", self.count, options))
+        return submissions
+
+    def rejections(self, count) -> list[Event]:
+        events = []
+        for _ in range(count):
+            self.count += 1
+            events.append(rejected(Rejection("file:/q", self.count, "why", b"x", str(self.count)), at=0.0, source="s"))
+        return events
+
+    def put_with(self, submissions, events, intake):
+        """The put, and what of it is new once it is done."""
+        self.count += 1
+        position = b"%d" % self.count
+        firsts = {submission.asset_id: submission for submission in reversed(submissions)}
+        new = [
+            submission
+            for submission in submissions
+            if submission is firsts[submission.asset_id] and self.is_new(submission.asset_id)
         ]
-        assert [submission.asset_id for submission in new] == expected
-        for asset_id in expected:
-            self.accepted_at[asset_id] = now
-            self.polls[asset_id] = 0
-            self.due[asset_id] = self.clock.monotonic()
+        return self.queue.put(submissions, events=events, intake=intake, position=position), position, new
 
-    @rule(limit=st.integers(1, 4), ahead=st.sampled_from([0.0, 3.0]))
+    def accepted(self, submissions) -> None:
+        for submission in submissions:
+            completion = self.completions.get(submission.asset_id, 0) + 1
+            self.pending[submission.asset_id] = Waiting(
+                submission, self.clock.now(), self.now(), completion, due=self.now()
+            )
+
+    def put_is_kept(self, submissions, events, intake, position) -> None:
+        self.accepted(submissions)
+        self.events += [event.id for event in events]
+        self.positions[intake] = position
+
+    @initialize(ids=st.lists(st.sampled_from(IDS), min_size=2, max_size=MAX_PENDING))
+    def begin(self, ids):
+        self.put(ids, False, 0, INTAKES[0])
+
+    @precondition(lambda self: self.room_left())
+    @rule(ids=IDS_OF_ONE_PUT, metadata=st.booleans(), rejected=st.integers(0, 2), intake=st.sampled_from(INTAKES))
+    def put(self, ids, metadata, rejected, intake):
+        submissions = self.submissions(ids[: self.room_left()], Options(metadata={"k": "v"}) if metadata else None)
+        events = self.rejections(rejected)
+        work, position, new = self.put_with(submissions, events, intake)
+        assert self.run(work) == new
+        self.put_is_kept(new, events, intake, position)
+
+    @precondition(lambda self: self.room_left())
+    @rule(ids=IDS_OF_ONE_PUT, others=IDS_OF_ONE_PUT, intakes=st.tuples(*[st.sampled_from(INTAKES)] * 2))
+    def two_put_at_once(self, ids, others, intakes):
+        ids = ids[: self.room_left()]
+        others = others[: self.room_left() - len(ids)]
+        works, expected, kept = [], set(), []
+        for some, intake in zip([ids, others], intakes, strict=True):
+            events = self.rejections(1)
+            work, position, new = self.put_with(self.submissions(some), events, intake)
+            works.append(work)
+            expected |= {submission.asset_id for submission in new}
+            kept.append((events, intake, position))
+        accepted = [submission for new in self.run(gathered(*works)) for submission in new]
+        assert sorted(submission.asset_id for submission in accepted) == sorted(expected)
+        self.accepted(accepted)
+        for events, intake, position in kept:
+            self.put_is_kept([], events, intake, position)
+
+    @precondition(some_wait)
+    @rule(limit=st.integers(1, MAX_PENDING), ahead=st.sampled_from([0.0, 3.0]))
     def take(self, limit, ahead):
-        now = self.clock.monotonic()
-        if not any(due <= now for due in self.due.values()):
-            self.run(self.takes_nothing())
-            return
-        leases = self.run(self.queue.take(limit, ahead=ahead))
-        ids = [lease.submission.asset_id for lease in leases]
-        dues = [self.due.pop(asset_id) for asset_id in ids]
-        assert len(leases) == min(limit, len(ids) + sum(due <= now + ahead for due in self.due.values()))
-        assert dues == sorted(dues)
-        assert all(due <= now + ahead for due in dues)
-        assert all(due >= max(dues) for due in self.due.values())
-        for lease in leases:
-            asset_id = lease.submission.asset_id
-            assert lease.accepted_at == self.accepted_at[asset_id]
-            assert abs(lease.age - (self.clock.now() - lease.accepted_at)) < 1e-6
-            assert lease.completion == self.completions.get(asset_id, 0) + 1
-            assert lease.progress.polls <= self.polls[asset_id]
-            self.leases[asset_id] = lease
+        """It waits until one is due, and not longer."""
+        expected_at = max(self.now(), self.next_due())
+        leases = self.run(self.taken(limit, ahead=ahead, by=expected_at))
+        self.check_taken(leases, limit, ahead, expected_at)
 
-    async def takes_nothing(self):
-        taking = asyncio.ensure_future(self.queue.take(1))
-        for _ in range(3):
-            await asyncio.sleep(0)
-        assert not taking.done()
-        taking.cancel()
-        await asyncio.wait([taking])
+    async def taken(self, limit, *, by, ahead=0.0):
+        return await self.ended(self.queue.take(limit, ahead=ahead), by=by)
 
-    @rule(data=st.data(), delay=st.sampled_from([0.0, 1.0, 2.5, 10.0]))
-    def defer(self, data, delay):
-        if not self.leases:
-            return
-        asset_id = data.draw(st.sampled_from(sorted(self.leases)))
-        lease = self.leases.pop(asset_id)
-        self.polls[asset_id] += 1
-        progress = Progress(polls=lease.progress.polls + 1)
-        self.run(self.queue.defer(lease, delay, progress))
-        self.due[asset_id] = self.clock.monotonic() + delay
+    async def ended(self, work, *, by):
+        try:
+            async with asyncio.timeout(by - self.now() + PATIENCE):
+                return await work
+        except TimeoutError:
+            raise AssertionError("it waits for what is there") from None
 
+    def check_taken(self, leases, limit, ahead, expected_at) -> None:
+        now = self.now()
+        assert now == expected_at
+        due = sorted(w.due for w in self.pending.values() if w.due is not None and w.due <= now + ahead)
+        waiting = [self.pending[lease.submission.asset_id] for lease in leases]
+        assert [w.due for w in waiting] == due[:limit]
+        for lease, w in zip(leases, waiting, strict=True):
+            self.check_lease(lease, w)
+            self.leases[lease.submission.asset_id] = lease
+            w.due = None
+
+    def check_lease(self, lease, w) -> None:
+        now = self.now()
+        assert lease.submission == w.submission
+        assert lease.accepted_at == w.accepted_at
+        assert lease.completion == w.completion
+        assert lease.age == now - w.accepted_mono
+        assert lease.late == now - w.due
+        assert lease.progress in (w.told if w.taken_up else w.told[-1:])
+        if w.taken_up:
+            w.taken_up = False
+            w.told = [lease.progress]
+            w.ready_mono = self.mono_when_opened(lease.progress.ready_at)
+            w.missing_mono = self.mono_when_opened(lease.progress.missing_at)
+        assert lease.ready_age == (None if w.ready_mono is None else now - w.ready_mono)
+        assert lease.missing_age == (None if w.missing_mono is None else now - w.missing_mono)
+
+    def mono_when_opened(self, instant):
+        wall, mono = self.opened_at
+        return None if instant is None else mono - max(0.0, wall - instant)
+
+    @precondition(lambda self: sum(w.due is not None and w.due <= self.now() for w in self.pending.values()) > 1)
+    @rule()
+    def two_take_at_once(self):
+        now = self.now()
+        [first], [second] = self.run(gathered(self.taken(1, by=now), self.taken(1, by=now)))
+        self.check_taken([first, second], 2, 0.0, now)
+
+    @precondition(none_is_due)
+    @precondition(lambda self: self.room_left() and self.new_ids())
     @rule(data=st.data())
-    def settle(self, data):
-        if not self.leases:
-            return
-        asset_id = data.draw(st.sampled_from(sorted(self.leases)))
-        lease = self.leases.pop(asset_id)
-        event = completed(
+    def a_put_wakes_who_waits_to_take(self, data):
+        work, position, new = self.put_with(
+            self.submissions([data.draw(st.sampled_from(self.new_ids()))]), [], INTAKES[0]
+        )
+        now = self.now()
+        leases, accepted = self.run(self.taken_after(work, by=now))
+        assert accepted == new
+        self.put_is_kept(new, [], INTAKES[0], position)
+        self.check_taken(leases, 1, 0.0, now)
+
+    @precondition(none_is_due)
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), delay=DELAYS)
+    def a_defer_wakes_who_waits_to_take(self, data, delay):
+        asset_id = self.draw_leased(data)
+        expected_at = min(self.now() + delay, self.next_due() or float("inf"))
+        leases, _ = self.run(self.taken_after(self.deferred(asset_id, delay, "waiting"), by=expected_at))
+        self.check_taken(leases, 1, 0.0, expected_at)
+
+    async def taken_after(self, work, *, by):
+        """What a take gives that began before `work` and had to wait, and what `work` returned."""
+        taking = asyncio.ensure_future(self.queue.take(1))
+        await turns(3)
+        assert not taking.done()
+        result = await work
+        return await self.ended(taking, by=by), result
+
+    def draw_leased(self, data):
+        return data.draw(st.sampled_from(sorted(self.leases)), label="leased")
+
+    async def deferred(self, asset_id, delay, seen) -> None:
+        lease, w = self.leases.pop(asset_id), self.pending[asset_id]
+        now, before = self.clock.now(), lease.progress
+        ready_at = now if seen == "ready" and before.ready_at is None else before.ready_at
+        missing_at = None if seen != "missing" else now if before.missing_at is None else before.missing_at
+        progress = Progress(polls=before.polls + 1, ready_at=ready_at, missing_at=missing_at)
+        await self.queue.defer(lease, delay, progress)
+        w.due = self.now() + delay
+        w.told.append(progress)
+        if ready_at is not None and w.ready_mono is None:
+            w.ready_mono = self.now()
+        if missing_at is None:
+            w.missing_mono = None
+        elif w.missing_mono is None:
+            w.missing_mono = self.now()
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), delay=DELAYS, seen=SEEN)
+    def defer(self, data, delay, seen):
+        self.run(self.deferred(self.draw_leased(data), delay, seen))
+
+    def event_for(self, lease) -> Event:
+        return completed(
             lease.submission,
             Done(Outcome.READY),
             asset=None,
             completion=lease.completion,
             times=Times(lease.accepted_at, self.clock.now()),
             polls=1,
+            conceal=Secrets().conceal,
             source="s",
         )
-        self.run(self.queue.settle(lease, event))
-        self.events.append(event.id)
+
+    def settling(self, asset_id):
+        lease = self.leases[asset_id]
+        return self.queue.settle(lease, self.event_for(lease))
+
+    def settled(self, asset_id) -> None:
+        lease = self.leases.pop(asset_id)
+        self.events.append(self.event_for(lease).id)
         self.completions[asset_id] = lease.completion
         self.settled_at[asset_id] = self.clock.now()
-        del self.accepted_at[asset_id]
+        del self.pending[asset_id]
 
-    @rule(seconds=st.sampled_from([0.5, 1.0, 5.0, 60.0, 150.0]))
-    def time_passes(self, seconds):
-        self.clock.move(seconds)
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data())
+    def settle(self, data):
+        asset_id = self.draw_leased(data)
+        self.run(self.settling(asset_id))
+        self.settled(asset_id)
 
+    @precondition(lambda self: len(self.leases) > 1)
     @rule()
-    def crash_and_reopen(self):
-        self.run(self.crash())
+    def all_leased_are_settled_at_once(self):
+        asset_ids = sorted(self.leases)
+        self.run(gathered(*map(self.settling, asset_ids)))
+        for asset_id in asset_ids:
+            self.settled(asset_id)
+
+    @precondition(some_wait)
+    @rule(limit=st.integers(1, MAX_PENDING), data=st.data())
+    def a_round_of_looks(self, limit, data):
+        self.take(limit, 0.0)
+        for asset_id in sorted(self.leases):
+            match data.draw(st.sampled_from(["done", "not done", "still looking"])):
+                case "done":
+                    self.run(self.settling(asset_id))
+                    self.settled(asset_id)
+                case "not done":
+                    self.run(self.deferred(asset_id, data.draw(DELAYS), data.draw(SEEN)))
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), first=st.booleans())
+    def one_is_put_again_while_it_is_settled(self, data, first):
+        asset_id = self.draw_leased(data)
+        work, position, new = self.put_with(self.submissions([asset_id]), [], INTAKES[1])
+        assert not new
+        settling = self.settling(asset_id)
+        results = self.run(gathered(*((work, settling) if first else (settling, work))))
+        assert [] in results
+        self.settled(asset_id)
+        self.put_is_kept([], [], INTAKES[1], position)
+
+    @precondition(lambda self: self.leases and self.room_left() <= len(self.new_ids()))
+    @rule(data=st.data())
+    def who_waits_for_room_has_it_once_one_is_settled(self, data):
+        self.put(self.new_ids()[: self.room_left()], False, 0, INTAKES[0])
+        asset_id = self.draw_leased(data)
+        assert self.run(self.room_after(self.settling(asset_id))) == 1
+        self.settled(asset_id)
+
+    async def room_after(self, work):
+        waiting = asyncio.ensure_future(self.queue.room())
+        await turns(3)
+        assert not waiting.done()
+        await work
+        return await self.ended(waiting, by=self.now())
+
+    @rule(
+        seconds=st.sampled_from([0.5, 1.0, 5.0, 60.0, 100.0, 150.0]),
+        stepped=st.none() | st.sampled_from([-100_000.0, -60.0, 0.0, 60.0, 100_000.0]),
+        house_is_kept=st.booleans(),
+    )
+    def time_passes(self, seconds, stepped, house_is_kept):
+        """And the wall clock may be set."""
+        self.run(asyncio.sleep(seconds))
+        if stepped is not None:
+            self.clock.stepped = stepped
+        if house_is_kept:
+            self.run(self.keep_house())
+            self.progress_is_kept()
+
+    @precondition(runs_for_a_while)
+    @rule(crash=st.booleans())
+    def start_again(self, crash):
+        if crash:
+            self.run(self.crash())
+        else:
+            self.run(self.close())
+            self.progress_is_kept()
+        self.started_again()
+
+    def progress_is_kept(self) -> None:
+        for w in self.pending.values():
+            if not w.taken_up:
+                del w.told[:-1]
+
+    @precondition(runs_for_a_while)
+    @rule(ids=IDS_OF_ONE_PUT, rejected=st.integers(0, 1), intake=st.sampled_from(INTAKES), turns=TURNS)
+    def crash_while_putting(self, ids, rejected, intake, turns):
+        """All of it is kept, or nothing; all, once it has returned."""
+        events = self.rejections(rejected)
+        work, position, new = self.put_with(self.submissions(ids[: self.room_left()]), events, intake)
+        returned = self.run(self.cut_short(work, turns))
+        self.started_again()
+        if returned or self.run(self.kept_positions()).get(intake) == position:
+            self.put_is_kept(new, events, intake, position)
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), turns=TURNS)
+    def crash_while_settling(self, data, turns):
+        asset_id = self.draw_leased(data)
+        leases, event_id = dict(self.leases), self.event_for(self.leases[asset_id]).id
+        returned = self.run(self.cut_short(self.settling(asset_id), turns))
+        self.started_again()
+        if returned or event_id in self.run(self.sent()):
+            self.leases = {asset_id: leases[asset_id]}
+            self.settled(asset_id)
+
+    async def cut_short(self, work, count):
+        """Whether it had returned when the crash came."""
+        working = asyncio.ensure_future(work)
+        await turns(count)
+        returned = working.done()
+        await self.crash()
+        working.cancel()
+        await asyncio.wait([working])
+        return returned
+
+    def started_again(self) -> None:
+        self.steps = 0
         self.leases.clear()
+        self.clock.start += 1_000.0
         self.queue = self.run(self.open())
-        # First looks after a restart are due at once here: every engine is opened with no spread.
-        self.due = dict.fromkeys(self.accepted_at, self.clock.monotonic())
+        self.opened_at = wall, mono = self.clock.now(), self.now()
+        for w in self.pending.values():
+            w.due, w.taken_up = mono, True
+            w.accepted_mono = mono - max(0.0, wall - w.accepted_at)
 
     @invariant()
-    def nothing_is_lost_and_nothing_is_settled_twice(self):
-        assert self.queue.pending_count() == len(self.accepted_at)
-        sent = self.run(self.sent())
-        assert sent == self.events
-        assert len(set(sent)) == len(sent)
+    def what_is_pending_takes_room(self):
+        if self.room_left():
+            assert self.run(self.ended(self.queue.room(), by=self.now())) == self.room_left()
+        else:
+            self.run(self.has_no_room())
+
+    async def has_no_room(self):
+        waiting = asyncio.ensure_future(self.queue.room())
+        await turns(3)
+        assert not waiting.done()
+        waiting.cancel()
+        await asyncio.wait([waiting])
 
     @invariant()
-    def the_position_is_that_of_what_was_accepted(self):
-        assert self.run(self.kept_position()) == self.position
+    def each_event_is_in_the_outbox_once_and_in_order(self):
+        assert self.run(self.sent()) == self.events
+        assert len(set(self.events)) == len(self.events)
+
+    @invariant()
+    def the_positions_are_those_of_what_was_kept(self):
+        assert self.run(self.kept_positions()) == self.positions
+
+    @invariant()
+    def a_step_is_over(self):
+        self.steps += 1
 
     def teardown(self):
         self.run(self.crash())
         self.runner.close()
+
+
+async def gathered(*works):
+    return await asyncio.gather(*works)
+
+
+async def turns(count) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)

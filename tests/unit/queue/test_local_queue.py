@@ -3,81 +3,77 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import settings
 
-from tests.unit.queue.conformance import DEDUPE_WINDOW, IDS, ManualClock, QueueMachine
-from worker.assets import Done, Outcome
-from worker.events import Times, completed, rejected
-from worker.lane import InlineLane
+from tests.unit.queue.conformance import IDS, MAX_PENDING, ManualClock, QueueMachine
+from tests.unit.queue.local import (
+    SuspendingLane,
+    crash,
+    directory_in_memory,
+    end_all_tasks,
+    event_for,
+    open_local,
+    put,
+    rejection,
+    settle,
+)
+from worker.lane import ThreadLane
 from worker.queue import Progress, Sighting
-from worker.queue.journal import APPLICATION_ID, FILE_NAME, Journal, JournalError, Settlement
+from worker.queue.journal import APPLICATION_ID, FILE_NAME, Journal, JournalError
 from worker.queue.ledger import read_ledger
-from worker.queue.local import LocalQueue
+from worker.queue.local import PROGRESS_EVERY_SECONDS, PRUNE_EVERY_SECONDS
 from worker.queue.lock import StateDirectory, StateDirectoryError
-from worker.submissions import Options, Rejection, Submission
-
-
-def open_local(path, clock, *, max_pending=1_000_000, sinks=("stdout",), window=DEDUPE_WINDOW):
-    return LocalQueue(
-        Journal(path),
-        InlineLane(),
-        clock,
-        sinks=sinks,
-        dedupe_window=window,
-        max_pending=max_pending,
-        first_looks=lambda count: [0.0] * count,
-    )
+from worker.submissions import Options
 
 
 class LocalQueueMachine(QueueMachine):
     def __init__(self):
-        self.directory = TemporaryDirectory()
+        self.directory = directory_in_memory()
+        self.crashes = 0
         super().__init__()
 
+    @property
+    def path(self):
+        return Path(self.directory.name) / f"{self.crashes}.sqlite3"
+
     async def open(self):
-        return open_local(Path(self.directory.name) / FILE_NAME, self.clock)
+        return open_local(self.path, self.clock, lane=SuspendingLane(), max_pending=MAX_PENDING)
+
+    async def keep_house(self):
+        keeping = asyncio.ensure_future(self.queue.keep_house())
+        await asyncio.sleep(PROGRESS_EVERY_SECONDS / 2)
+        keeping.cancel()
+
+    async def close(self):
+        await self.queue.close()
 
     async def crash(self):
-        self.queue._commits._journal.close()
+        """The files as they are now are what the next start finds; what still runs comes too late."""
+        before = self.path
+        self.crashes += 1
+        for suffix in ("", "-wal"):
+            shutil.copyfile(f"{before}{suffix}", f"{self.path}{suffix}")
+        await end_all_tasks()
+        crash(self.queue)
 
     async def sent(self):
         return [stored.id for stored in await self.queue.outbox.read("stdout", 10_000)]
 
-    async def kept_position(self):
-        return self.queue._commits._journal.intakes().get("file:/q")
+    async def kept_positions(self):
+        return await self.queue._commits.read(lambda journal: journal.intakes())
 
     def teardown(self):
         super().teardown()
         self.directory.cleanup()
 
 
-TestConformance = LocalQueueMachine.TestCase
-TestConformance.settings = settings(stateful_step_count=30, deadline=None)
-
-
-def submission(number, options=None):
-    return Submission(IDS[number], "stdin", number + 1, options)
-
-
-def event_for(lease):
-    return completed(
-        lease.submission,
-        Done(Outcome.READY),
-        asset=None,
-        completion=lease.completion,
-        times=Times(lease.accepted_at, 0.0),
-        polls=1,
-        source="s",
-    )
-
-
-async def put(queue, *numbers, options=None):
-    return await queue.put([submission(n, options) for n in numbers], events=[], intake="i", position=None)
+TestConformance = pytest.mark.timeout(3600)(LocalQueueMachine.TestCase)
+TestConformance.settings = settings(max_examples=2 * settings().max_examples)
 
 
 async def test_room_waits_until_something_is_settled(tmp_path):
@@ -95,8 +91,7 @@ async def test_room_waits_until_something_is_settled(tmp_path):
 
 async def test_a_rejection_goes_into_the_outbox_with_its_position(tmp_path):
     queue = open_local(tmp_path / "j", ManualClock())
-    event = rejected(Rejection("stdin", 1, "why", b"x", "k"), at=0.0, source="s")
-    await queue.put([], events=[event], intake="file:/q", position=b"9")
+    await queue.put([], events=[rejection("k")], intake="file:/q", position=b"9")
     assert [stored.id for stored in await queue.outbox.read("stdout", 10)] == ["rejected.k"]
     assert Journal(tmp_path / "j").intakes() == {"file:/q": b"9"}
 
@@ -139,6 +134,56 @@ async def test_a_clock_set_forward_makes_no_asset_older(tmp_path):
     assert lease.age == 0.0
 
 
+async def test_the_age_of_what_was_seen_is_not_by_the_wall_clock(tmp_path):
+    clock = ManualClock()
+    queue = open_local(tmp_path / "j", clock)
+    await put(queue, 0)
+    [lease] = await queue.take(1)
+    assert (lease.ready_age, lease.missing_age) == (None, None)
+    seen = Progress(polls=1, ready_at=clock.now(), missing_at=clock.now())
+    await queue.defer(lease, 0.0, seen)
+    clock.wall += 1e6
+    clock.mono += 3.0
+    [lease] = await queue.take(1)
+    assert (lease.ready_age, lease.missing_age) == (3.0, 3.0)
+    await queue.defer(lease, 0.0, seen)
+    clock.wall -= 2e6
+    clock.mono += 4.0
+    [lease] = await queue.take(1)
+    assert (lease.ready_age, lease.missing_age) == (7.0, 7.0)
+
+
+async def test_an_asset_that_is_back_is_missing_anew_the_next_time(tmp_path):
+    clock = ManualClock()
+    queue = open_local(tmp_path / "j", clock)
+    await put(queue, 0)
+    ages = []
+    for missing in (True, True, False, True, True):
+        [lease] = await queue.take(1)
+        ages.append(lease.missing_age)
+        await queue.defer(lease, 0.0, Progress(missing_at=clock.now() if missing else None))
+        clock.move(10.0)
+    assert ages == [None, 10.0, 20.0, None, 10.0]
+
+
+@pytest.mark.parametrize("head_start", range(6))
+async def test_the_same_asset_put_twice_at_once_is_accepted_once(tmp_path, head_start):
+    """Wherever the first is on its way to the disk when the second comes."""
+    queue = open_local(tmp_path / "j", ManualClock(), lane=SuspendingLane())
+    first = asyncio.ensure_future(put(queue, 0))
+    for _ in range(head_start):
+        await asyncio.sleep(0)
+    second = asyncio.ensure_future(put(queue, 0, 1))
+    assert [len(accepted) for accepted in await asyncio.gather(first, second)] == [1, 1]
+    assert len(await queue.take(9)) == 2
+
+
+async def test_the_same_asset_put_twice_at_once_is_accepted_once_by_a_thread_too(tmp_path):
+    queue = open_local(tmp_path / "j", ManualClock(), lane=ThreadLane("journal"))
+    assert [len(accepted) for accepted in await asyncio.gather(put(queue, 0), put(queue, 0))] == [1, 0]
+    await queue.close()
+
+
 async def test_the_outbox_keeps_an_event_until_every_sink_has_it(tmp_path):
     queue = open_local(tmp_path / "j", ManualClock(), sinks=("a", "b"))
     await put(queue, 0, 1)
@@ -162,9 +207,7 @@ async def test_a_position_is_never_given_out_twice(tmp_path):
     """A sink that was told of position 1 must not take another event for it."""
     for expected in (1, 2, 3):
         queue = open_local(tmp_path / "j", ManualClock())
-        await queue.put(
-            [], events=[rejected(Rejection("s", 1, "", b"", "k"), at=0.0, source="s")], intake="i", position=None
-        )
+        await put(queue, events=[rejection("k")])
         [stored] = await queue.outbox.read("stdout", 10)
         assert stored.position == expected
         await queue.outbox.advance("stdout", stored.position, None)
@@ -173,15 +216,77 @@ async def test_a_position_is_never_given_out_twice(tmp_path):
 
 async def test_old_settlements_are_pruned_and_young_ones_are_not(tmp_path):
     clock = ManualClock()
-    journal = Journal(tmp_path / "j")
-    with journal.transaction():
-        journal.settle(Settlement(IDS[0], 1, "ready", 0.0, clock.now() - 8 * 86400))
-        journal.settle(Settlement(IDS[1], 1, "ready", 0.0, clock.now() - 1))
-    journal.close()
     queue = open_local(tmp_path / "j", clock)
+    await settle(queue, 0)
+    clock.move(8 * 86400.0)
+    await settle(queue, 1)
     await queue._prune()
     await queue.close()
     assert [line.asset_id for line in read_ledger_of(tmp_path, clock)] == [IDS[1]]
+
+
+async def test_pruning_leaves_what_tells_a_repeat_however_long_the_window(tmp_path):
+    clock = ManualClock()
+    queue = open_local(tmp_path / "j", clock, window=30 * 86400.0)
+    await settle(queue, 0)
+    clock.move(8 * 86400.0)
+    await queue._prune()
+    assert await put(queue, 0) == []
+
+
+@pytest.mark.parametrize(
+    ("window", "later"),
+    [pytest.param(1.0, 6 * 86400.0, id="a week"), pytest.param(86400.0 * 2, 86400.0 * 13, id="seven windows")],
+)
+async def test_pruning_leaves_the_count_of_completions(tmp_path, window, later):
+    """Else the next completion would have the ID of the last, and a consumer would drop it as a repeat."""
+    clock = ManualClock()
+    queue = open_local(tmp_path / "j", clock, window=window)
+    await settle(queue, 0)
+    clock.move(later)
+    await queue._prune()
+    [lease] = await settle(queue, 0)
+    assert lease.completion == 2
+    assert [stored.id for stored in await queue.outbox.read("stdout", 9)] == ["asset-0.1", "asset-0.2"]
+
+
+@pytest.mark.virtual_time
+async def test_the_house_is_kept_by_itself(tmp_path, monkeypatch):
+    """Old settlements go at the start and each minute, in as many steps as it takes."""
+    monkeypatch.setattr("worker.queue.local.PRUNE_ROWS", 2)
+    clock = ManualClock()
+    queue = open_local(tmp_path / "j", clock)
+    await settle(queue, 0, 1, 2, 3, 4)
+    clock.move(8 * 86400.0)
+    await settle(queue, 5)
+    keeping = asyncio.ensure_future(queue.keep_house())
+    await asyncio.sleep(0.5)
+    assert await settled_ids(queue) == [IDS[5]]
+    clock.move(8 * 86400.0)
+    await asyncio.sleep(PRUNE_EVERY_SECONDS + PROGRESS_EVERY_SECONDS)
+    assert await settled_ids(queue) == []
+    keeping.cancel()
+
+
+async def settled_ids(queue):
+    rows = await queue._commits.read(lambda journal: journal._execute("SELECT asset_id FROM settled").fetchall())
+    return [asset_id for (asset_id,) in rows]
+
+
+@pytest.mark.virtual_time
+async def test_progress_outlives_a_crash_once_it_is_a_second_old(tmp_path):
+    clock = ManualClock()
+    queue = open_local(tmp_path / "j", clock)
+    await put(queue, 0, 1)
+    keeping = asyncio.ensure_future(queue.keep_house())
+    await asyncio.sleep(0.5)
+    for polls, lease in enumerate(await queue.take(2), start=3):
+        await queue.defer(lease, 0.0, Progress(polls=polls))
+    await asyncio.sleep(PROGRESS_EVERY_SECONDS)
+    keeping.cancel()
+    crash(queue)
+    again = open_local(tmp_path / "j", clock)
+    assert [lease.progress for lease in await again.take(2)] == [Progress(polls=3), Progress(polls=4)]
 
 
 def read_ledger_of(tmp_path, clock):

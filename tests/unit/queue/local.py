@@ -1,0 +1,97 @@
+"""The local engine, as its tests open and use it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.unit.queue.conformance import DEDUPE_WINDOW, IDS
+from worker.assets import Done, Outcome
+from worker.events import Times, completed, rejected
+from worker.lane import InlineLane
+from worker.queue.journal import Journal
+from worker.queue.local import LocalQueue
+from worker.secrets import Secrets
+from worker.submissions import Rejection, Submission
+
+
+class SuspendingLane:
+    """A lane that lets others run before a call and after it, as a thread does, but always in the same order."""
+
+    async def run(self, call, /, *args, **kwargs):
+        await asyncio.sleep(0)
+        try:
+            return call(*args, **kwargs)
+        finally:
+            await asyncio.sleep(0)
+
+    def close(self):
+        pass
+
+
+def directory_in_memory():
+    """Where a sync costs nothing, if there is such a place: a state machine asks for thousands."""
+    memory = Path("/dev/shm")
+    return TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None)
+
+
+def open_local(path, clock, *, lane=None, max_pending=1_000_000, sinks=("stdout",), window=DEDUPE_WINDOW):
+    return LocalQueue(
+        Journal(path),
+        lane or InlineLane(),
+        clock,
+        sinks=sinks,
+        dedupe_window=window,
+        max_pending=max_pending,
+        first_looks=lambda count: [0.0] * count,
+    )
+
+
+def crash(queue):
+    """Save nothing more."""
+    queue._commits._journal.close()
+
+
+def submission(number, options=None):
+    return Submission(IDS[number], "stdin", number + 1, options)
+
+
+def event_for(lease):
+    return completed(
+        lease.submission,
+        Done(Outcome.READY),
+        asset=None,
+        completion=lease.completion,
+        times=Times(lease.accepted_at, 0.0),
+        polls=1,
+        conceal=Secrets().conceal,
+        source="s",
+    )
+
+
+def rejection(key):
+    """The event `rejected.<key>`."""
+    return rejected(Rejection("file:/q", 1, "why", b"x", key), at=0.0, source="s")
+
+
+async def put(queue, *numbers, options=None, events=(), position=None):
+    return await queue.put([submission(n, options) for n in numbers], events=events, intake="i", position=position)
+
+
+async def settle(queue, *numbers):
+    """Put these, and settle them at once; what their leases were."""
+    await put(queue, *numbers)
+    leases = await queue.take(len(numbers))
+    for lease in leases:
+        await queue.settle(lease, event_for(lease))
+    return leases
+
+
+async def end_all_tasks():
+    """Of this loop, but the one that asks for it."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,155 @@
+"""Group commit: the order of changes, and a disk that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.unit.queue.conformance import ManualClock
+from tests.unit.queue.local import SuspendingLane, crash, open_local, put
+from worker.lane import InlineLane
+from worker.queue.commits import RETRY_SECONDS, Commits
+from worker.queue.journal import Journal
+
+PASSING = {
+    "busy": sqlite3.SQLITE_BUSY,
+    "can't open": sqlite3.SQLITE_CANTOPEN,
+    "can't open, for it is a directory": sqlite3.SQLITE_CANTOPEN_ISDIR,
+    "full": sqlite3.SQLITE_FULL,
+    "I/O error": sqlite3.SQLITE_IOERR,
+    "I/O error in a sync": sqlite3.SQLITE_IOERR_FSYNC,
+    "I/O error in a write": sqlite3.SQLITE_IOERR_WRITE,
+    "locked": sqlite3.SQLITE_LOCKED,
+    "no memory": sqlite3.SQLITE_NOMEM,
+    "read-only": sqlite3.SQLITE_READONLY,
+    "read-only, for the file has moved": sqlite3.SQLITE_READONLY_DBMOVED,
+}
+LASTING = {
+    "corrupt": sqlite3.SQLITE_CORRUPT,
+    "constraint": sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY,
+    "not a database": sqlite3.SQLITE_NOTADB,
+}
+
+
+def failure(code):
+    error = sqlite3.OperationalError("it failed")
+    error.sqlite_errorcode = code
+    return error
+
+
+class FailingLane(InlineLane):
+    """Fails with each of these errors in turn, then works."""
+
+    def __init__(self, *errors):
+        self.errors = list(errors)
+
+    async def run(self, call, /, *args, **kwargs):
+        if self.errors:
+            raise self.errors.pop(0)
+        return call(*args, **kwargs)
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("code", PASSING.values(), ids=PASSING)
+async def test_what_passes_is_waited_out_and_told_once(tmp_path, code):
+    queue = open_local(tmp_path / "j", ManualClock(), lane=FailingLane(failure(code), failure(code)))
+    with capture_logs() as logs:
+        assert len(await put(queue, 0, 1)) == 2
+    assert asyncio.get_running_loop().time() == pytest.approx(2 * RETRY_SECONDS)
+    assert [line["event"] for line in logs] == ["journal.failed", "journal.recovered"]
+    assert not queue.failing
+
+
+@pytest.mark.virtual_time
+async def test_each_time_that_the_disk_fails_is_told(tmp_path):
+    lane = FailingLane(failure(sqlite3.SQLITE_FULL))
+    queue = open_local(tmp_path / "j", ManualClock(), lane=lane)
+    with capture_logs() as logs:
+        await put(queue, 0)
+        lane.errors.append(failure(sqlite3.SQLITE_IOERR))
+        await put(queue, 1)
+    assert [line["event"] for line in logs] == ["journal.failed", "journal.recovered"] * 2
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("code", LASTING.values(), ids=LASTING)
+async def test_what_does_not_pass_is_raised_at_once(tmp_path, code):
+    queue = open_local(tmp_path / "j", ManualClock(), lane=FailingLane(failure(code)))
+    with pytest.raises(sqlite3.OperationalError, match="it failed"):
+        await put(queue, 0)
+    assert asyncio.get_running_loop().time() == 0.0
+    assert not queue.failing
+    assert len(await put(queue, 0)) == 1
+
+
+def full_for_ever():
+    return FailingLane(*[failure(sqlite3.SQLITE_FULL)] * 1_000)
+
+
+@pytest.mark.virtual_time
+async def test_once_it_gives_up_a_write_that_fails_is_raised_and_the_close_ends(tmp_path):
+    lane = full_for_ever()
+    commits = Commits(Journal(tmp_path / "j"), lane)
+    commits.give_up()
+    with pytest.raises(sqlite3.OperationalError, match="it failed"):
+        await commits.write(lambda journal: journal.set_intake("i", b"1"))
+    assert asyncio.get_running_loop().time() == 0.0
+    lane.errors.clear()
+    await commits.close()
+
+
+@pytest.mark.virtual_time
+async def test_a_write_that_waits_when_it_gives_up_is_tried_once_more(tmp_path):
+    commits = Commits(Journal(tmp_path / "j"), full_for_ever())
+    writing = asyncio.ensure_future(commits.write(lambda journal: journal.set_intake("i", b"1")))
+    await asyncio.sleep(10.5 * RETRY_SECONDS)
+    assert commits.failing
+    commits.give_up()
+    with pytest.raises(sqlite3.OperationalError, match="it failed"):
+        await writing
+    assert asyncio.get_running_loop().time() == pytest.approx(11 * RETRY_SECONDS)
+
+
+@pytest.mark.virtual_time
+async def test_a_queue_closes_while_its_disk_is_full(tmp_path):
+    lane = FailingLane()
+    queue = open_local(tmp_path / "j", ManualClock(), lane=lane)
+    await put(queue, 0)
+    lane.errors = full_for_ever().errors
+    putting = asyncio.ensure_future(put(queue, 1))
+    await asyncio.sleep(2.5 * RETRY_SECONDS)
+    closing = asyncio.ensure_future(queue.close())
+    with pytest.raises(sqlite3.OperationalError, match="it failed"):
+        await putting
+    lane.errors.clear()
+    await closing
+    assert asyncio.get_running_loop().time() == pytest.approx(3 * RETRY_SECONDS)
+
+
+@pytest.mark.parametrize("lane", [InlineLane(), SuspendingLane()], ids=["on the spot", "suspending"])
+async def test_changes_are_made_in_the_order_of_the_calls(tmp_path, lane):
+    queue = open_local(tmp_path / "j", ManualClock(), lane=lane)
+    await asyncio.gather(*(put(queue, position=b"%d" % number) for number in range(1, 6)))
+    assert queue._commits.count == 1
+    crash(queue)
+    again = open_local(tmp_path / "j", ManualClock())
+    assert again.intakes == {"i": b"5"}
+    crash(again)
+
+
+async def test_a_change_that_fails_undoes_what_it_shares_a_commit_with(tmp_path):
+    commits = Commits(Journal(tmp_path / "j"), InlineLane())
+
+    def fail(journal):
+        journal.set_intake("i", b"2")
+        raise ZeroDivisionError
+
+    results = await asyncio.gather(
+        commits.write(lambda journal: journal.set_intake("i", b"1")), commits.write(fail), return_exceptions=True
+    )
+    assert [type(result) for result in results] == [ZeroDivisionError, ZeroDivisionError]
+    assert await commits.read(lambda journal: journal.intakes()) == {}
+    await commits.close()

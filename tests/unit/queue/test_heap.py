@@ -1,0 +1,80 @@
+"""The heap of due times, against a sorted list."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from worker.assets import AssetId
+from worker.queue.heap import DueHeap
+
+DUES = st.integers(0, 40).map(float)
+LIMITS = st.integers(0, 60)
+
+
+class DueHeapMachine(RuleBasedStateMachine):
+    def __init__(self):
+        super().__init__()
+        self.heap = DueHeap()
+        self.entries: list[tuple[float, AssetId]] = []
+        self.count = 0
+
+    def entry(self, due):
+        self.count += 1
+        return due, AssetId(f"a{self.count}")
+
+    @rule(due=DUES)
+    def push(self, due):
+        due, asset_id = self.entry(due)
+        self.heap.push(asset_id, due)
+        self.entries.append((due, asset_id))
+
+    @rule(dues=st.lists(DUES, max_size=3) | st.lists(DUES, min_size=20, max_size=40))
+    def push_all(self, dues):
+        entries = [self.entry(due) for due in dues]
+        self.heap.push_all(list(entries))
+        self.entries += entries
+
+    @rule(until=DUES, limit=LIMITS)
+    def pop_due(self, until, limit):
+        popped = self.heap.pop_due(until, limit)
+        assert [due for due, _ in popped] == sorted(due for due, _ in self.entries if due <= until)[:limit]
+        for entry in popped:
+            self.entries.remove(entry)
+
+    @rule(now=DUES, limit=LIMITS)
+    def count_due(self, now, limit):
+        assert self.heap.count_due(now, limit) == min(limit, sum(due <= now for due, _ in self.entries))
+
+    @invariant()
+    def the_next_due_is_the_earliest(self):
+        assert self.heap.next_due == min((due for due, _ in self.entries), default=None)
+        assert len(self.heap) == len(self.entries)
+
+
+TestDueHeap = DueHeapMachine.TestCase
+TestDueHeap.settings = settings(stateful_step_count=30)
+
+
+@pytest.mark.parametrize(
+    ("there", "pushed"),
+    [
+        pytest.param([60.0], [50.0], id="few"),
+        pytest.param([60.0], [70.0, 55.0, 50.0], id="many beside what is there"),
+        pytest.param([60.0] * 20, [50.0], id="few beside what is there"),
+    ],
+)
+def test_what_is_pushed_together_may_be_due_before_what_was_there(there, pushed):
+    heap = DueHeap()
+    heap.push_all([(due, AssetId(f"a{number}")) for number, due in enumerate(there)])
+    heap.push_all([(due, AssetId(f"b{number}")) for number, due in enumerate(pushed)])
+    assert heap.next_due == 50.0
+
+
+def test_all_that_are_due_are_counted_up_to_the_limit():
+    heap = DueHeap()
+    heap.push_all([(float(number), AssetId(f"a{number}")) for number in range(20)])
+    assert [heap.count_due(now, 100) for now in (-1.0, 0.0, 2.0, 6.5, 99.0)] == [0, 1, 3, 7, 20]
+    assert heap.count_due(99.0, 5) == 5
