@@ -2,6 +2,8 @@
 
 The steps are replaced from outside, so that the program itself holds nothing for tests. WHEN is `before`, `after`, or
 for a write `half`; HIT counts the passes. It dies by SIGKILL: nothing is flushed, no handler runs.
+
+Instead of a point: `clock:BY:AFTER` sets the machine's clock, `forget` prunes early.
 """
 
 from __future__ import annotations
@@ -30,6 +32,10 @@ STEPS: dict[str, tuple[Any, str]] = {
     "outbox": (Journal, "add_events"),
     "advance": (Journal, "advance"),
     "progress": (Journal, "save_progress"),
+    "begin_job": (Journal, "begin_job"),
+    "tally": (Journal, "tally"),
+    "end_job": (Journal, "end_job"),
+    "prune": (Journal, "prune"),
     "prepare": (Journal, "_prepare"),
     "read": (Follower, "step"),
     "record": (FileSink, "_record"),
@@ -37,6 +43,13 @@ STEPS: dict[str, tuple[Any, str]] = {
     "send": (FileSink, "_send"),
     "keep": (learning, "keep"),
 }
+CALLS: dict[str, tuple[Any, str]] = {
+    "write": (file_sink, "write"),
+    "sync": (file_sink, "fdatasync"),
+    "truncate": (file_sink, "ftruncate"),
+    "draft": (learning, "fsync"),
+}
+"""Steps that are calls of the system: by which module, of which name."""
 
 
 def die() -> NoReturn:
@@ -80,32 +93,33 @@ def kill_at(point: str, when: str, hit: int) -> None:
                 die()
 
         Journal.transaction = transaction
-    elif point in {"write", "sync"}:
-        name = {"write": "write", "sync": "fdatasync"}[point]
+    elif point in CALLS:
+        module, name = CALLS[point]
 
         class DyingOs:
-            """The os module as the file sink sees it."""
+            """The os module as that module sees it."""
 
             def __getattr__(self, attribute: str) -> Any:
                 return getattr(os, attribute)
 
-        def half(fd: int, data: bytes) -> int:
+        def write_half(fd: int, data: bytes) -> int:
             if is_hit():
-                os.write(fd, data[: len(data) // 2])
+                half = data[: len(data) // 2]
+                os.write(fd, half.removesuffix(b"\n"))  # a line that is torn
                 die()
             return os.write(fd, data)
 
-        setattr(DyingOs, name, staticmethod(half if when == "half" else around(getattr(os, name))))
-        vars(file_sink)["os"] = DyingOs()
+        setattr(DyingOs, name, staticmethod(write_half if when == "half" else around(getattr(os, name))))
+        vars(module)["os"] = DyingOs()
     else:
         owner, attribute = STEPS[point]
         setattr(owner, attribute, around(getattr(owner, attribute)))
 
 
-def step_the_clock(seconds: float) -> None:
-    """From the third second on, the machine's clock is set by so much."""
+def step_the_clock(seconds: float, after: float) -> None:
+    """So many seconds after the start, the machine's clock is set by so much."""
     real, started = time.time, time.time()
-    time.time = lambda: real() + (seconds if real() - started > 3 else 0.0)
+    time.time = lambda: real() + (seconds if real() - started >= after else 0.0)
 
 
 def forget_soon() -> None:
@@ -119,7 +133,8 @@ if __name__ == "__main__":
     if spec == "forget":
         forget_soon()
     elif spec.startswith("clock:"):
-        step_the_clock(float(spec.removeprefix("clock:")))
+        _, by, after = spec.split(":")
+        step_the_clock(float(by), float(after))
     else:
         name, moment, count = spec.split(":")
         kill_at(name, moment, int(count))

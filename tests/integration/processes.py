@@ -32,11 +32,11 @@ class Run:
 
     @property
     def stderr(self) -> str:
-        return self._stderr.read_text()
+        return self._stderr.read_bytes().decode(errors="replace")
 
     def logs(self, event: str | None = None) -> list[dict[str, Any]]:
-        """Its log so far, as JSON; of one kind of event."""
-        lines = [json.loads(line) for line in self.stderr.splitlines() if line.startswith("{")]
+        """The whole lines of its log so far, as JSON; of one kind of event."""
+        lines = [json.loads(line) for line in self.stderr.split("\n")[:-1] if line.startswith("{")]
         return [line for line in lines if event in {None, line["event"]}]
 
     def events(self) -> list[dict[str, Any]]:
@@ -79,12 +79,14 @@ class Worker:
         stdin: Any = subprocess.DEVNULL,
         stdout: int | None = None,
         program: tuple[str, ...] = ("worker",),
+        before: str = "",
         redirect: str = "",
         **settings: str,
     ) -> Run:
         """Start `asset-worker …`; settings as they are named in the environment, `POLL__MAX="1"`.
 
-        `redirect` is what a shell would be told: `<&-` starts it without stdin.
+        `before` and `redirect` are what a shell would be told: `ulimit -f 8;` keeps files small, `<&-` starts it
+        without stdin.
         """
         number = len(self._runs)
         to, stderr = self.folder / f"stdout-{number}", self.folder / f"stderr-{number}"
@@ -100,7 +102,7 @@ class Worker:
                 [
                     "sh",
                     "-c",
-                    f'exec "$@" {redirect}',
+                    f'{before} exec "$@" {redirect}',
                     "sh",
                     sys.executable,
                     "-m",

@@ -1,25 +1,71 @@
-"""A long life in minutes: `python -m tests.integration.soak --assets 100000 --seconds 200`.
+"""A long life in minutes, or a thousand short ones; each fails, with exit code 1, where something is not as promised.
 
-The simulator's assets pass through one worker at an even rate, while its memory, file descriptors, journal and the lag
-of its event loop are sampled. What is flat in the second half of the run stays flat for ever; the slopes are printed.
+`python -m tests.integration.soak --assets 100000 --seconds 200`: the simulator's assets pass through one worker at an
+even rate, while its memory, file descriptors, journal and the lag of its event loop are sampled. What is flat in the
+second half of the run stays flat for ever.
+
+`python -m tests.integration.soak --kills 1000`: kill -9 at random moments while assets pass (`kills.survive`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
 import click
+import msgspec
 import psutil
 
+from tests.integration.kills import Survived, survive
 from tests.integration.processes import Worker
+from worker.queue.journal import CHECKPOINT_PAGES, FILE_NAME
+from worker.simulator.faults import Fault
 from worker.simulator.lifecycles import KINDS, Odds, draw
 from worker.simulator.server import Options, Simulator
 
 SAMPLE_SECONDS = 2.0
 ODDS = Odds(late_visible=0.01)
+PAGE_BYTES = 4096
+LOG_MOST = 2 * CHECKPOINT_PAGES * PAGE_BYTES
+"""Of the journal's write-ahead log, which grows up to a checkpoint and is then written from its start."""
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """The most that may be added in the second half of a run.
+
+    100,000 assets in 200 s added less than a byte of memory for each, no descriptor and no page of the journal; the
+    smallest thing that could be kept of an asset, its ID and a place in a set, is some 150 bytes.
+    """
+
+    memory: float = 100.0
+    """Bytes for each asset."""
+    descriptors: int = 3
+    """From the lowest to the highest."""
+    journal: float = 60.0
+    """Bytes for each asset."""
+
+
+class Sample(msgspec.Struct, frozen=True):
+    assets: int
+    memory: int
+    descriptors: int
+    journal: int
+    """Its pages, whether they stand in the database or in its log yet."""
+    log: int
+
+
+class Life(msgspec.Struct):
+    """How it went."""
+
+    told: list[str]
+    """For people."""
+    samples: list[Sample]
+    wrong: list[str]
+    """What may not be."""
 
 
 def slope(points: list[tuple[float, float]]) -> float:
@@ -30,10 +76,38 @@ def slope(points: list[tuple[float, float]]) -> float:
     return sum((x - mean_x) * (y - mean_y) for x, y in points) / spread
 
 
-async def soak(assets: int, seconds: float, folder: Path) -> bool:
-    """Whether each asset had its one event."""
+def grown(samples: list[Sample], bounds: Bounds) -> tuple[list[str], list[str]]:
+    """What the second half of the samples tells, and what of it is out of bounds."""
+    late = samples[len(samples) // 2 :]
+    told, wrong = [], []
+    for name, most in (("memory", bounds.memory), ("journal", bounds.journal)):
+        each = slope([(sample.assets, getattr(sample, name)) for sample in late])
+        first, last = getattr(late[0], name), getattr(late[-1], name)
+        told.append(f"{name:12} {first:>12} to {last:>12} bytes: {each:+.3f} for each asset (at most {most:g})")
+        if each > most:
+            wrong.append(f"{name} grows by {each:.1f} bytes for each asset")
+    fewest, many = min(sample.descriptors for sample in late), max(sample.descriptors for sample in late)
+    if (log := max(sample.log for sample in samples)) > LOG_MOST:
+        wrong.append(f"the journal's log grew to {log} bytes")
+    told.append(f"descriptors  {fewest:>12} to {many:>12} (at most {bounds.descriptors} more)")
+    if many - fewest > bounds.descriptors:
+        wrong.append(f"from {fewest} to {many} descriptors")
+    return told, wrong
+
+
+def _sizes(journal: Path) -> tuple[int, int]:
+    """Of the journal and of its log, in bytes; 0 before they are there."""
+    log = journal.with_name(f"{journal.name}-wal")
+    if not log.exists():
+        return 0, 0
+    with closing(sqlite3.connect(f"{journal.as_uri()}?mode=ro", uri=True)) as connection:
+        [pages] = connection.execute("PRAGMA page_count").fetchone()
+    return pages * PAGE_BYTES, log.stat().st_size
+
+
+async def live(assets: int, seconds: float, worker: Worker, *, bounds: Bounds, every: float = SAMPLE_SECONDS) -> Life:
+    """Let so many assets pass through one worker in so many seconds, with a sample `every` so many."""
     random, ids = Random(1), set()
-    worker = Worker(folder)
     async with Simulator(Options(time_scale=30, seed=1)) as simulator:
         run = worker.run(
             base_url=simulator.base_url,
@@ -47,7 +121,7 @@ async def soak(assets: int, seconds: float, folder: Path) -> bool:
         loop = asyncio.get_running_loop()
         started, samples = loop.time(), []
         while len(ids) < assets:
-            await asyncio.sleep(SAMPLE_SECONDS / 10)
+            await asyncio.sleep(every / 10)
             due = min(assets, int(assets * (loop.time() - started) / seconds))
             batch = []
             while len(ids) < due:
@@ -55,40 +129,69 @@ async def soak(assets: int, seconds: float, folder: Path) -> bool:
                 batch.append(simulator.store.add(draw(kind, random, odds=ODDS), kind=kind))
                 ids.add(batch[-1])
             worker.submit(*batch)
-            if loop.time() - started > SAMPLE_SECONDS * (len(samples) + 1):
-                journal = sum(path.stat().st_size for path in worker.state.glob("journal*"))
-                samples.append((len(ids), process.memory_info().rss, process.num_fds(), journal))
+            if loop.time() - started > every * (len(samples) + 1):
+                samples.append(
+                    Sample(len(ids), process.memory_info().rss, process.num_fds(), *_sizes(worker.state / FILE_NAME))
+                )
         found = 0
         while found < assets and run.process.poll() is None and loop.time() - started < 3 * seconds:
-            await asyncio.sleep(1)
+            await asyncio.sleep(0.2)
             found = worker.events_file.read_bytes().count(b"\n")
         cpu = process.cpu_times()
         run.process.terminate()
         code = await run.end()
         requests = simulator.stats.requests
-    late = samples[len(samples) // 2 :]
-    click.echo(
-        f"{assets} assets in {seconds:.0f} s; {requests} requests; {cpu.user + cpu.system:.0f} CPU seconds; exit {code}"
-    )
-    for name, column, unit in (("memory", 1, "bytes"), ("descriptors", 2, ""), ("journal", 3, "bytes")):
-        each = slope([(sample[0], sample[column]) for sample in late])
-        click.echo(f"{name:12} {late[0][column]:>12} to {late[-1][column]:>12} {unit}: {each:+.3f} for each asset")
+    told, wrong = grown(samples, bounds)
     lags = [line["lag"] for line in run.logs("worker.lagging")]
-    click.echo(f"event loop held up for more than 250 ms: {len(lags)} times, {max(lags, default=0):.2f} s at most")
     subjects = [event["id"] for event in worker.events()]
-    right = sorted(subjects) == sorted(f"{each}.1" for each in ids)
-    click.echo(f"{len(subjects)} events, {'each asset once' if right else 'NOT each asset once'}")
-    worker.kill_all()
-    return right
+    if code != 0:
+        wrong.append(f"exit code {code}: {run.stderr[-2000:]}")
+    if sorted(subjects) != sorted(f"{each}.1" for each in ids):
+        wrong.append(f"{len(subjects)} events for {len(ids)} assets, NOT each asset once")
+    return Life(
+        [
+            f"{assets} assets in {seconds:.0f} s; {requests} requests; {cpu.user + cpu.system:.0f} CPU seconds",
+            *told,
+            f"event loop held up for more than 250 ms: {len(lags)} times, {max(lags, default=0):.2f} s at most",
+            f"{len(subjects)} events",
+        ],
+        samples,
+        wrong,
+    )
+
+
+async def _survive(kills: int, seed: int, faults: tuple[str, ...], worker: Worker) -> Survived:
+    orders = tuple(map(Fault.parse, faults))
+    async with Simulator(Options(time_scale=300, seed=seed, faults=orders)) as simulator:
+        return await survive(simulator, worker, kills=kills, random=Random(seed), within=300)
 
 
 @click.command()
 @click.option("--assets", default=100_000, show_default=True)
 @click.option("--seconds", default=200.0, show_default=True)
-def main(assets: int, seconds: float) -> None:
-    """Let assets pass through one worker, and see what grows."""
+@click.option("--kills", default=0, help="Instead of one long life, this many short ones.")
+@click.option("--seed", default=1, show_default=True, help="Of the kills.")
+@click.option("--fault", "faults", multiple=True, help="Between the kills, as in status=503:0.1; may be repeated.")
+def main(assets: int, seconds: float, kills: int, seed: int, faults: tuple[str, ...]) -> None:
+    """Let assets pass through one worker, and see what grows; or kill it again and again, and see what is lost."""
     with tempfile.TemporaryDirectory() as folder:
-        raise SystemExit(not asyncio.run(soak(assets, seconds, Path(folder))))
+        worker = Worker(Path(folder))
+        try:
+            if kills:
+                survived = asyncio.run(_survive(kills, seed, faults, worker))
+                click.echo(
+                    f"{survived.kills} kills survived, {survived.before_started} of them before the worker was ready; "
+                    f"{survived.assets} assets, {survived.lines} events, {survived.seconds:.0f} s"
+                )
+                wrong = survived.wrong
+            else:
+                life = asyncio.run(live(assets, seconds, worker, bounds=Bounds()))
+                click.echo("\n".join(life.told))
+                wrong = life.wrong
+        finally:
+            worker.kill_all()
+    click.echo("\n".join(f"WRONG: {each}" for each in wrong) or "nothing lost, nothing told twice")
+    raise SystemExit(bool(wrong))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import sys
 import urllib.error
 import urllib.request
 from asyncio import to_thread
+from datetime import datetime
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -45,6 +46,28 @@ async def test_wait_ends_when_its_time_is_over_whatever_the_api_does(serve, work
     assert {"hang": "before the answer", "status=503": "503 ", "reset": "the request failed"}[trouble] in event["data"][
         "reason"
     ]
+
+
+@pytest.mark.parametrize("trouble", ["hang", "status=503"])
+async def test_wait_takes_its_timeout_and_not_a_multiple_of_it(serve, worker, trouble):
+    """One asset alone, and three that share a list. How long it was is told by the events: a start takes time, too."""
+    simulator = await serve()
+    ids = [simulator.store.add(Lifecycle()) for _ in range(4)]
+    simulator.order(trouble)
+    runs = [
+        worker.start("wait", *some, "--timeout", "4", base_url=simulator.base_url, LOG__LEVEL="info")
+        for some in (ids[:1], ids[1:])
+    ]
+    assert [await run.end(within=30) for run in runs] == [1, 1]
+    for run in runs:
+        assert {event["data"]["outcome"] for event in run.events()} == {"timed_out"}
+        for event in run.events():
+            asked, ended = (
+                datetime.fromisoformat(event["data"][name]).timestamp() for name in ("submitted_at", "completed_at")
+            )
+            assert 3.9 < ended - asked < 6.5
+        [stopped] = run.logs("worker.stopped")
+        assert datetime.fromisoformat(stopped["timestamp"]).timestamp() - ended < 3
 
 
 async def test_wait_ends_at_once_when_its_reader_has_gone(serve, worker):
@@ -158,6 +181,28 @@ async def test_status_shows_what_a_running_worker_waits_for(serve, worker):
     assert await run.end() == 0
     [pending] = (await told())["pending"]
     assert (pending["asset_id"], pending["waiting_on"], pending["status"]) == (waiting, ["hls"], "ready")
+
+
+async def test_status_shows_within_three_seconds_what_an_asset_waits_for(serve, worker):
+    """While the worker runs: progress is kept every second."""
+    simulator = await serve()
+    waiting = {
+        simulator.store.add(Lifecycle(3600)): ["asset"],
+        simulator.store.add(Lifecycle(hls=Rendition(3600), thumbnail=Rendition(3600))): ["hls", "thumbnail"],
+    }
+    run = worker.run(base_url=simulator.base_url)
+    await run.until("worker.started")
+    worker.submit(*waiting)
+    await eventually(lambda: len(run.logs("intake.accepted")) == 2, otherwise=lambda: run.stderr)
+    shown = {}
+    while shown != waiting:
+        status = worker.start("status", "--state-dir", worker.state, "--json")
+        assert await status.end() == 0
+        told = json.loads(status.stdout)
+        shown = {each["asset_id"]: each["waiting_on"] for each in told["pending"]}
+        assert shown == waiting or told["oldest_age"] < 3, told
+    assert told["waiting_on"] == {"asset": 1, "hls": 1, "thumbnail": 1}
+    assert run.process.poll() is None
 
 
 async def test_status_of_a_directory_without_a_journal_says_so(worker):

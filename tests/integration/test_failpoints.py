@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from tests.integration.processes import eventually
-from worker.simulator.lifecycles import Lifecycle
+from worker.simulator.lifecycles import Lifecycle, Rendition
 
 POINTS = [
     "prepare:before:1",
@@ -49,7 +49,25 @@ POINTS = [
     "send:after:2",
     "keep:before:1",
     "keep:after:1",
+    "draft:before:1",
+    "draft:after:1",  # between the write of what was learned and its rename
+    "begin_job:before:1",
+    "begin_job:after:1",
+    "prune:before:1",
+    "prune:after:1",
 ]
+AT_THE_END = ["tally:before:1", "tally:after:1", "end_job:before:1", "end_job:after:1"]
+"""All is told, and the job is not over yet."""
+AFTER_A_DEATH = [
+    ("write:half:1", "examine:before:1"),
+    ("write:half:1", "examine:after:1"),
+    ("write:after:1", "examine:after:1"),
+    ("write:half:2", "truncate:before:1"),
+    ("write:half:2", "truncate:after:1"),
+    ("write:after:2", "sync:before:1"),
+    ("sync:after:2", "record:after:1"),
+]
+"""Where the first death leaves something to repair, and the second comes in the middle of that."""
 REJECTED = 2
 
 
@@ -82,6 +100,44 @@ async def test_it_may_die_at_any_step(serve, worker, point):
     check(worker, ids)
 
 
+@pytest.mark.parametrize("point", AT_THE_END)
+async def test_a_death_while_the_job_ends_takes_nothing_from_its_exit_code(serve, worker, point):
+    """The lines that hold no asset count in the run that ends the job, though they were told by the one that died."""
+    simulator = await serve(time_scale=5)
+    ids = fill(simulator, worker, later=1)
+    dying = worker.run("--once", base_url=simulator.base_url, program=("tests.integration.failpoints", point))
+    assert await dying.end() == -signal.SIGKILL, dying.stderr
+    assert await worker.run("--once", base_url=simulator.base_url).end() == 1
+    check(worker, ids)
+    assert await worker.run("--once", base_url=simulator.base_url).end() == 0
+
+
+@pytest.mark.parametrize(("first", "second"), AFTER_A_DEATH)
+async def test_it_may_die_while_it_repairs_what_a_death_has_left(serve, worker, first, second):
+    simulator = await serve(time_scale=5)
+    ids = fill(simulator, worker)
+    for point in (first, second):
+        dying = worker.run("--once", base_url=simulator.base_url, program=("tests.integration.failpoints", point))
+        assert await dying.end() == -signal.SIGKILL, dying.stderr
+    assert await worker.run("--once", base_url=simulator.base_url).end() in {0, 1}
+    check(worker, ids)
+
+
+async def test_a_death_while_the_schedule_is_kept_leaves_the_one_kept_before(serve, worker):
+    simulator = await serve(time_scale=5)
+    fill(simulator, worker, later=1)
+    assert await worker.run("--once", base_url=simulator.base_url).end() == 1
+    kept = worker.state / "schedule.msgpack"
+    before = kept.read_bytes()
+    worker.submit(simulator.store.add(Lifecycle(2)))
+    dying = worker.run("--once", base_url=simulator.base_url, program=("tests.integration.failpoints", "draft:after:1"))
+    assert await dying.end() == -signal.SIGKILL, dying.stderr
+    assert kept.read_bytes() == before
+    again = worker.run("--once", base_url=simulator.base_url)
+    assert await again.end() == 0
+    assert again.logs("schedule.unreadable") == []
+
+
 async def test_it_may_die_at_the_same_step_again_and_again(serve, worker):
     """No progress in between but what is durable."""
     simulator = await serve(time_scale=5)
@@ -101,11 +157,37 @@ async def test_a_clock_that_is_set_ends_no_wait_and_loses_nothing(serve, worker,
     run = worker.run(
         "--once",
         base_url=simulator.base_url,
-        program=("tests.integration.failpoints", f"clock:{step}"),
+        program=("tests.integration.failpoints", f"clock:{step}:3"),
         POLL__DEADLINE="600",
     )
     assert await run.end() == 0
     assert sorted(event["subject"] for event in worker.events()) == sorted(ids)
+
+
+@pytest.mark.parametrize(("step", "ample"), [("-86400", "600"), ("86400", "864000")])
+async def test_a_clock_that_is_set_while_no_worker_runs_ends_no_wait_and_loses_nothing(serve, worker, step, ample):
+    """One asset still processes, of another a rendition does; afterwards the clock is right again."""
+    # Across restarts an age is what the wall clock says: a step forward of a day takes a day from every deadline, so
+    # only one that is longer still holds. A step back gives time, and never an age below nothing.
+    simulator = await serve()
+    done = simulator.store.add(Lifecycle())
+    ids = [simulator.store.add(Lifecycle(8)), simulator.store.add(Lifecycle(0, hls=Rendition(8)))]
+    deadlines = {"POLL__DEADLINE": ample, "POLL__RENDITION_DEADLINE": ample, "POLL__NOT_FOUND_GRACE": ample}
+    worker.submit(done, *ids)
+    run = worker.run(base_url=simulator.base_url, **deadlines)
+    await eventually(lambda: {line["asset_id"] for line in run.logs("asset.changed")} == {done, *ids})
+    await eventually(lambda: len(worker.events()) == 1, otherwise=lambda: run.stderr)
+    run.send(signal.SIGTERM)
+    assert await run.end() == 0
+    stepped = worker.run(
+        "--once", base_url=simulator.base_url, program=("tests.integration.failpoints", f"clock:{step}:0"), **deadlines
+    )
+    assert (await stepped.until("worker.started"))["pending"] == len(ids)
+    assert await stepped.end() == 0
+    assert await worker.run("--once", base_url=simulator.base_url, **deadlines).end() == 0
+    events = worker.events()
+    assert sorted(event["id"] for event in events) == sorted(f"{each}.1" for each in (done, *ids))
+    assert {event["data"]["outcome"] for event in events} == {"ready"}
 
 
 async def test_sigterm_at_any_moment_is_a_stop_in_order(serve, worker):

@@ -11,7 +11,9 @@ import math
 import re
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from random import Random
 
@@ -479,6 +481,51 @@ async def test_a_storm_of_404s_settles_nothing_as_not_found(serve, worker, storm
     assert untruths(worker, expected) == [], numbers(simulator, run)
     assert befell > FAILURES_TO_OPEN, f"{befell} answers of the storm\n{numbers(simulator, run)}"
     assert len(run.logs("api.unavailable")) == opens, numbers(simulator, run)
+
+
+async def test_an_asset_that_was_seen_is_gone_when_it_stays_away_for_the_grace_and_no_sooner(serve, worker):
+    """All are older than the grace when the API denies them: most for less than a second, some for good."""
+    grace = 3.0
+    simulator = await serve(seed=12)
+    run = worker.run(base_url=simulator.base_url, POLL__NOT_FOUND_GRACE=str(grace))
+    await run.until("worker.started")
+    ids = [simulator.store.add(Lifecycle(math.inf, hls=Rendition()), kind=KINDS["clip"]) for _ in range(40)]
+    worker.submit(*ids)
+    await eventually(lambda: looked_at(run) == len(ids), otherwise=lambda: run.stderr)
+    await asyncio.sleep(grace + 0.3)
+    deleted, left = ids[:8], ids[8:]
+    denied_at = time.time()
+    for asset_id in deleted:
+        assert simulator.store.delete(asset_id)
+    simulator.order("status=404")
+    await asyncio.sleep(0.7)
+    await eventually(lambda: denied(run) & {*left}, otherwise=lambda: numbers(simulator, run))
+    simulator.order()
+    expected = end(simulator, left) | dict.fromkeys(deleted, "not_found")
+    await eventually(lambda: len(worker.events()) >= len(ids), otherwise=lambda: numbers(simulator, run))
+    assert untruths(worker, expected) == [], numbers(simulator, run)
+    for event in worker.events():
+        if event["subject"] not in deleted:
+            continue
+        took = datetime.fromisoformat(event["data"]["completed_at"]).timestamp() - denied_at
+        assert grace - 0.05 < took < grace + 5, took
+        assert "deleted" in event["data"]["reason"]
+        assert event["data"]["asset"] == {
+            "_id": event["subject"],
+            "status": "processing",
+            "file_type": "video/mp4",
+            "method": "direct",
+            "hls": {"status": "pending"},
+        }
+
+
+def denied(run: Run) -> set[str]:
+    """Assets that were seen, and then answered with 404."""
+    return {
+        line["asset_id"]
+        for line in run.logs("asset.changed")
+        if (line["from"], line["to"]) == ("processing", "missing")
+    }
 
 
 @pytest.mark.parametrize("batch", ["auto", "off"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 
 from aiohttp import web
 
@@ -44,9 +45,13 @@ async def test_lists_that_fail_cost_no_asset(serve, worker):
 async def test_what_was_learned_survives_a_restart_and_is_shown(serve, worker):
     simulator = await serve(time_scale=10)
     clip, odds = KINDS["clip"], Odds(failed=0, hls_error=0, thumbnail_error=0, late_visible=0)
-    for _ in range(60):
-        worker.submit(simulator.store.add(draw(clip, simulator.random, odds=odds), kind=clip))
-    assert await worker.run("--once", base_url=simulator.base_url).end() == 0
+    run = worker.run(base_url=simulator.base_url)
+    # Their time passes from here on: a start that took a part of it would be learned from.
+    await run.until("worker.started")
+    worker.submit(*(simulator.store.add(draw(clip, simulator.random, odds=odds), kind=clip) for _ in range(60)))
+    await eventually(lambda: len(worker.events()) == 60, otherwise=lambda: run.stderr)
+    run.send(signal.SIGTERM)
+    assert await run.end() == 0
     shown = worker.start("schedule", "--state-dir", worker.state)
     assert await shown.end() == 0
     assert "asset video/mp4 direct" in shown.stdout.decode()

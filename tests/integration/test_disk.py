@@ -1,0 +1,238 @@
+"""A disk that is full from the start, directories that are read-only, and what readiness says of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.integration.processes import eventually
+from worker.simulator.lifecycles import Lifecycle
+
+Mount = Callable[..., Callable[[], None]]
+
+
+@pytest.fixture
+def mount() -> Iterator[Mount]:
+    """Mounts something, and returns what takes it away again; skips where that is not allowed."""
+    with ExitStack() as stack:
+
+        def make(*arguments: str | Path) -> Callable[[], None]:
+            made = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
+            if made.returncode:
+                pytest.skip(f"nothing can be mounted here: {made.stderr.partition(chr(10))[0]}")
+            taken = False
+
+            def take_away() -> None:
+                nonlocal taken
+                if not taken:
+                    taken = True
+                    subprocess.run(["umount", "--lazy", arguments[-1]], capture_output=True, check=True)
+
+            stack.callback(take_away)
+            return take_away
+
+        yield make
+
+
+@pytest.fixture
+def read_only(mount: Mount) -> Callable[[Path], Callable[[], None]]:
+    """Makes a directory read-only, also for root, whom its mode doesn't stop; returns what makes it writable again."""
+
+    def make(directory: Path) -> Callable[[], None]:
+        if os.geteuid() != 0:
+            directory.chmod(0o500)
+            return lambda: directory.chmod(0o700)
+        take_away = mount("--bind", directory, directory)
+        subprocess.run(["mount", "-o", "remount,ro,bind", directory], check=True, capture_output=True)
+        return take_away
+
+    return make
+
+
+@pytest.mark.parametrize("which", ["state", "state/of/it"], ids=["it exists", "it is to be made"])
+async def test_a_state_directory_that_is_read_only_is_refused_by_name(serve, worker, read_only, which):
+    simulator = await serve()
+    asset_id = simulator.store.add(Lifecycle())
+    worker.submit(asset_id)
+    worker.state.mkdir()
+    lift = read_only(worker.state)
+    worker.state = worker.folder / which
+    run = worker.run("--once", base_url=simulator.base_url)
+    assert await run.end() == 2
+    assert str(worker.state) in run.stderr
+    assert "--state-dir" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert run.logs() == []
+    lift()
+    assert await worker.run("--once", base_url=simulator.base_url).end() == 0
+    assert [event["id"] for event in worker.events()] == [f"{asset_id}.1"]
+
+
+async def test_a_journal_that_has_become_read_only_is_refused_and_what_it_holds_kept(serve, worker, read_only):
+    simulator = await serve()
+    ids = [simulator.store.add(Lifecycle()) for _ in range(5)]
+    waiting = simulator.store.add(Lifecycle(5))
+    worker.submit(*ids, waiting)
+    run = worker.run(base_url=simulator.base_url)
+    await eventually(lambda: len(worker.events()) == 5, otherwise=lambda: run.stderr)
+    run.send(signal.SIGKILL)
+    await run.end()
+    lift = read_only(worker.state)
+    refused = worker.run("--once", base_url=simulator.base_url)
+    assert await refused.end() == 2
+    assert str(worker.state) in refused.stderr
+    assert "Traceback" not in refused.stderr
+    lift()
+    assert await worker.run("--once", base_url=simulator.base_url).end() == 0
+    assert sorted(event["id"] for event in worker.events()) == sorted(f"{each}.1" for each in (*ids, waiting))
+
+
+async def test_events_for_a_read_only_directory_are_delivered_when_it_is_writable(serve, worker, read_only):
+    simulator = await serve()
+    ids = [simulator.store.add(Lifecycle()) for _ in range(5)]
+    (worker.folder / "events").mkdir()
+    worker.events_file = worker.folder / "events" / "events.jsonl"
+    lift = read_only(worker.events_file.parent)
+    worker.submit(*ids)
+    run = worker.run("--once", base_url=simulator.base_url)
+    failed = await run.until("sink.failed")
+    assert str(worker.events_file) in failed["error"]
+    await eventually(lambda: len(run.logs("asset.completed")) == len(ids), otherwise=lambda: run.stderr)
+    assert run.process.poll() is None
+    lift()
+    assert await run.end() == 0
+    assert run.logs("sink.recovered")
+    assert sorted(event["id"] for event in worker.events()) == sorted(f"{each}.1" for each in ids)
+
+
+def fill(directory: Path) -> Path:
+    """A file that takes all the room there is."""
+    path = directory / "ballast"
+    with suppress(OSError), path.open("wb", buffering=0) as file:
+        for size in (1 << 16, 1 << 12, 1):
+            with suppress(OSError):
+                while file.write(bytes(size)):
+                    pass
+    return path
+
+
+async def test_a_first_start_on_a_full_disk_says_so_and_loses_nothing(serve, worker, mount):
+    simulator = await serve()
+    ids = [simulator.store.add(Lifecycle()) for _ in range(5)]
+    worker.submit(*ids)
+    worker.state.mkdir()
+    mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", worker.state)
+    ballast = fill(worker.state)
+    run = worker.run("--once", base_url=simulator.base_url)
+    assert await run.end() == 2
+    assert str(worker.state) in run.stderr
+    assert "check the disk" in run.stderr
+    assert "Traceback" not in run.stderr
+    ballast.unlink()
+    assert await worker.run("--once", base_url=simulator.base_url).end() == 0
+    assert sorted(event["id"] for event in worker.events()) == sorted(f"{each}.1" for each in ids)
+
+
+async def test_a_later_start_on_a_full_disk_says_so_or_waits_and_loses_nothing(serve, worker, mount):
+    """The journal holds what is pending; its log and what it shares with readers are to be made anew."""
+    simulator = await serve()
+    ids = [simulator.store.add(Lifecycle(4)) for _ in range(5)]
+    worker.submit(*ids)
+    worker.state.mkdir()
+    mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", worker.state)
+    first = worker.run(base_url=simulator.base_url)
+    await eventually(lambda: len(first.logs("intake.accepted")) == len(ids), otherwise=lambda: first.stderr)
+    first.send(signal.SIGTERM)
+    assert await first.end() == 0
+    ballast = fill(worker.state)
+    run = worker.run("--once", base_url=simulator.base_url)
+    await eventually(
+        lambda: run.process.poll() is not None or bool(run.logs("journal.failed")), otherwise=lambda: run.stderr
+    )
+    assert run.process.poll() in {None, 2}
+    assert str(worker.state) in run.stderr
+    assert "Traceback" not in run.stderr
+    ballast.unlink()
+    if await run.end() == 2:
+        run = worker.run("--once", base_url=simulator.base_url)
+    assert await run.end() == 0
+    assert sorted(event["id"] for event in worker.events()) == sorted(f"{each}.1" for each in ids)
+
+
+async def test_a_start_where_no_file_may_grow_says_so_and_loses_nothing(serve, worker):
+    """As on a full disk, but for a line on stderr: files end at 4 KiB."""
+    simulator = await serve()
+    ids = [simulator.store.add(Lifecycle()) for _ in range(5)]
+    worker.submit(*ids)
+    run = worker.run("--once", base_url=simulator.base_url, before="ulimit -f 8;")
+    assert await run.end() == 2
+    assert str(worker.state) in run.stderr
+    assert "check the disk" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert await worker.run("--once", base_url=simulator.base_url).end() == 0
+    assert sorted(event["id"] for event in worker.events()) == sorted(f"{each}.1" for each in ids)
+
+
+async def readiness(run) -> tuple[int, list[str]]:
+    """What `/readyz` says."""
+    address = (await run.until("admin.serving"))["addresses"][0]
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"http://{address}/healthz") as response:
+            assert response.status == 200
+        async with session.get(f"http://{address}/readyz") as response:
+            return response.status, (await response.json())["troubles"]
+
+
+async def until_ready(run, troubles: list[str]) -> None:
+    """Once the worker tells of these troubles and no others."""
+    wanted = (503 if troubles else 200, troubles)
+    found = None
+    for _ in range(600):
+        found = await readiness(run)
+        if found == wanted:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{found} instead of {wanted}: {run.stderr[-4000:]}")
+
+
+async def test_it_is_not_ready_while_the_journal_cannot_be_written(serve, worker):
+    simulator = await serve()
+    ids = [simulator.store.add(Lifecycle()) for _ in range(30)]
+    worker.submit(*ids[:10])
+    run = worker.run("--admin-port", "0", base_url=simulator.base_url)
+    await eventually(lambda: len(worker.events()) == 10, otherwise=lambda: run.stderr)
+    await until_ready(run, [])
+    log = worker.state / "journal.sqlite3-wal"
+    before = resource.prlimit(run.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(run.process.pid, resource.RLIMIT_FSIZE, (log.stat().st_size, before[1]))
+    worker.submit(*ids[10:])
+    await until_ready(run, ["the journal can't be written"])
+    resource.prlimit(run.process.pid, resource.RLIMIT_FSIZE, before)
+    await until_ready(run, [])
+    await eventually(lambda: len(worker.events()) == 30, otherwise=lambda: run.stderr)
+    run.send(signal.SIGTERM)
+    assert await run.end() == 0
+
+
+async def test_it_is_not_ready_while_a_sink_fails(serve, worker):
+    simulator = await serve()
+    ids = [simulator.store.add(Lifecycle()) for _ in range(5)]
+    missing = worker.folder / "missing" / "events.jsonl"
+    worker.submit(*ids)
+    run = worker.run("--events", missing, "--admin-port", "0", base_url=simulator.base_url)
+    await eventually(lambda: len(worker.events()) == 5, otherwise=lambda: run.stderr)
+    await until_ready(run, [f"the sink file:{missing} fails"])
+    missing.parent.mkdir()
+    await until_ready(run, [])
+    await eventually(lambda: missing.read_bytes() == worker.events_file.read_bytes(), otherwise=lambda: run.stderr)
+    run.send(signal.SIGTERM)
+    assert await run.end() == 0

@@ -1,0 +1,141 @@
+"""Signals: what a stop waits for, what it does not wait for, and when it comes too early or twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+from random import Random
+
+from tests.integration.processes import eventually
+from worker.simulator.lifecycles import Lifecycle
+
+MANY = 200
+"""More events than a pipe holds, which is 64 KiB: each is of some 800 bytes."""
+
+
+def whole_lines(pipe):
+    """What a reader finds in a pipe whose writer has gone."""
+    os.set_blocking(pipe, False)
+    found = b""
+    while block := os.read(pipe, 65_536):
+        found += block
+    return {json.loads(line)["id"] for line in found.splitlines(keepends=True) if line.endswith(b"\n")}
+
+
+async def test_a_look_that_is_under_way_at_the_stop_is_finished_and_its_event_written(serve, worker):
+    simulator = await serve()
+    asset_id = simulator.store.add(Lifecycle())
+    simulator.order("slow=1.5")
+    worker.submit(asset_id)
+    run = worker.run(base_url=simulator.base_url)
+    await eventually(lambda: simulator.stats.in_flight == 1, otherwise=lambda: run.stderr)
+    assert worker.events() == []
+    run.send(signal.SIGTERM)
+    assert await run.end() == 0
+    assert [event["id"] for event in worker.events()] == [f"{asset_id}.1"]
+    [stopped] = run.logs("worker.stopped")
+    assert (stopped["pending"], stopped["outbox_depth"]) == (0, 0)
+    assert simulator.stats.requests == 1
+
+
+async def test_a_list_that_is_under_way_at_the_stop_loses_nothing(serve, worker):
+    """What it shows may be left for the next start to confirm."""
+    simulator = await serve()
+    ids = [simulator.store.add(Lifecycle()) for _ in range(5)]
+    simulator.order("slow=1")
+    worker.submit(*ids)
+    run = worker.run(base_url=simulator.base_url)
+    await eventually(lambda: simulator.stats.in_flight > 0, otherwise=lambda: run.stderr)
+    run.send(signal.SIGTERM)
+    assert await run.end() == 0
+    [stopped] = run.logs("worker.stopped")
+    assert stopped["pending"] == len(ids) - len(worker.events())
+    simulator.order()
+    assert await worker.run("--once", base_url=simulator.base_url).end() == 0
+    assert sorted(event["id"] for event in worker.events()) == sorted(f"{each}.1" for each in ids)
+
+
+async def test_a_look_that_outlasts_the_grace_is_given_up_and_its_asset_kept(serve, worker):
+    simulator = await serve()
+    asset_id = simulator.store.add(Lifecycle())
+    simulator.order("hang")
+    worker.submit(asset_id)
+    run = worker.run(base_url=simulator.base_url, SHUTDOWN__GRACE="1", API__TIMEOUT="300")
+    await eventually(lambda: simulator.stats.in_flight == 1, otherwise=lambda: run.stderr)
+    run.send(signal.SIGTERM)
+    assert await run.end(within=20) == 0
+    assert run.logs("worker.stopped")[0]["pending"] == 1
+    assert worker.events() == []
+    simulator.order()
+    assert await worker.run("--once", base_url=simulator.base_url).end() == 0
+    assert [event["id"] for event in worker.events()] == [f"{asset_id}.1"]
+
+
+async def test_a_second_signal_ends_it_at_once_while_a_reader_holds_up_stdout(serve, worker):
+    simulator = await serve()
+    ids = [simulator.store.add(Lifecycle()) for _ in range(MANY)]
+    worker.submit(*ids)
+    run = worker.run("--events", "-", base_url=simulator.base_url, stdout=subprocess.PIPE, SHUTDOWN__GRACE="300")
+    await eventually(lambda: len(worker.events()) == MANY, otherwise=lambda: run.stderr)
+    run.send(signal.SIGTERM)
+    await run.until("worker.stopping")
+    await asyncio.sleep(0.5)
+    assert run.process.poll() is None
+    run.send(signal.SIGTERM)
+    assert await run.end(within=10) == 128 + signal.SIGTERM
+    taken = whole_lines(run.process.stdout.fileno())
+    run.process.stdout.close()
+    again = worker.run("--events", "-", "--once", base_url=simulator.base_url)
+    assert await again.end() == 0
+    assert taken | {event["id"] for event in again.events()} == {f"{each}.1" for each in ids}
+    assert len(worker.events()) == MANY
+
+
+async def test_a_second_signal_ends_it_at_once_while_a_reader_holds_up_a_named_pipe(serve, worker):
+    simulator = await serve()
+    ids = [simulator.store.add(Lifecycle()) for _ in range(MANY)]
+    worker.submit(*ids)
+    os.mkfifo(worker.events_file)
+    reader = os.open(worker.events_file, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        run = worker.run(base_url=simulator.base_url, SHUTDOWN__GRACE="300")
+        await eventually(lambda: len(run.logs("asset.completed")) == MANY, otherwise=lambda: run.stderr)
+        run.send(signal.SIGINT)
+        await run.until("worker.stopping")
+        await asyncio.sleep(0.5)
+        assert run.process.poll() is None
+        run.send(signal.SIGINT)
+        assert await run.end(within=10) == 128 + signal.SIGINT
+        taken = whole_lines(reader)
+    finally:
+        os.close(reader)
+    worker.events_file.unlink()
+    assert await worker.run("--once", base_url=simulator.base_url).end() == 0
+    assert taken | {event["id"] for event in worker.events()} == {f"{each}.1" for each in ids}
+
+
+async def test_sigterm_at_any_moment_of_the_start_ends_it_and_loses_nothing(serve, worker):
+    """Before the handlers are set it ends as any process does; from then on, in order."""
+    random = Random(10)
+    simulator = await serve(time_scale=5)
+    ids = [simulator.store.add(Lifecycle(random.uniform(0, 10))) for _ in range(60)]
+    left = list(ids)
+    for number in range(10):
+        worker.submit(*left[:6])
+        del left[:6]
+        run = worker.run(base_url=simulator.base_url)
+        if number == 0:
+            began = asyncio.get_running_loop().time()
+            await run.until("worker.started")
+            takes = asyncio.get_running_loop().time() - began
+        else:
+            await asyncio.sleep(random.uniform(0, 1.3 * takes))
+        run.send(signal.SIGTERM)
+        code = await run.end(within=30)
+        assert code in ({0} if run.logs("worker.started") else {0, -signal.SIGTERM}), run.stderr
+        assert "Traceback" not in run.stderr
+    assert await worker.run("--once", base_url=simulator.base_url).end() == 0
+    assert sorted(event["id"] for event in worker.events()) == sorted(f"{each}.1" for each in ids)
