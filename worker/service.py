@@ -62,6 +62,10 @@ GATHER_SHARE = 1 / 3
 """Of the time ahead: new assets that come within so much share a list, where a request has just gone out."""
 
 
+YOUNG_OBJECTS = 5_000
+"""Python's default, 700, has the collector run for each thirty looks, which leave nothing that it could find."""
+
+
 class Exit(IntEnum):
     """Exit codes: a contract with scripts."""
 
@@ -156,8 +160,10 @@ class Service:
                 )
             stack.enter_context(self._signals())
             self._log_start()
-            # What was built so far lives as long as the process: the garbage collector needn't walk it again and again.
+            # What was built so far lives as long as the process: the garbage collector needn't walk it again and again,
+            # nor begin at each handful of looks that are under way together.
             gc.freeze()
+            gc.set_threshold(YOUNG_OBJECTS)
             await self._queue.begin_job(ends_by_itself=self._job.ends_by_itself)
             await self._run_parts()
             tally = await self._queue.end_job()

@@ -1,9 +1,10 @@
 """What shared list requests save: the whole poller, with lists and without, on the same assets in virtual time.
 
-Two thousand assets and more are pending at a time, and one that is done makes room for the next. Requests are counted
-in three parts, for a list that shows an asset done is followed by the one retrieve that its event is made from: no way
-of polling can do without that. `python -m tests.bench.batches` prints a table and writes
-`tests/bench/results/batches.json`.
+Two thousand assets are pending at a time, and one that is done makes room for the next. Requests are counted in two
+parts, for a list that shows an asset done is followed by the one retrieve that its event is made from: no way of
+polling can do without that. What lists save may be spent on looks: the adaptive schedule with forty of them.
+
+`python -m tests.bench.batches` prints a table and writes `tests/bench/results/batches.json`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import structlog
 from click import echo
 
+from tests.bench.lag import taught
 from tests.bench.workloads import FEATURES, MIXED, Told, Workload
 from tests.virtual_time import run_virtually
 from worker.assets import Asset, AssetId, Expectations, asset_from
@@ -29,7 +31,9 @@ from worker.poller.loop import Batching, Poller
 from worker.queue import Lease
 from worker.queue.journal import Journal
 from worker.queue.local import LocalQueue
-from worker.schedule.waits import exponential, from_tenacity
+from worker.schedule import Schedule
+from worker.schedule.learned import LearnedSchedule
+from worker.schedule.waits import exponential, fixed, from_tenacity
 from worker.secrets import Secrets
 from worker.stopping import Stop
 from worker.submissions import Submission
@@ -79,35 +83,45 @@ class Assets:
         return {asset_id: self._asset(asset_id) for asset_id in asset_ids}
 
 
-class Watched(LocalQueue):
-    """A queue in memory that puts the next asset in as one is settled."""
+class VirtualClock(SystemClock):
+    """Both times are the loop's: the schedule learns from the wall clock's, too."""
 
-    settled: asyncio.Queue[AssetId]
+    def now(self) -> float:
+        return 1_800_000_000.0 + self.monotonic()
+
+
+class Watched(LocalQueue):
+    """A queue in memory that tells of each asset that is settled."""
+
+    settled: asyncio.Queue[float]
+    """The lag of each asset that was settled, in seconds."""
+    api: Assets
 
     async def settle(self, lease: Lease, event: Event) -> None:
         await super().settle(lease, event)
-        self.settled.put_nowait(lease.submission.asset_id)
+        self.settled.put_nowait(self.api.lag(lease.submission.asset_id))
 
 
-async def measure(workload: Workload, batching: Batching | None) -> Row:
+async def measure(workload: Workload, schedule: Schedule, batching: Batching | None) -> Row:
     """`PENDING` assets at a time until as many more have been followed to their ends, and then all to theirs."""
-    random, durations = Random(3), Random(4)  # the same assets for both ways
-    clock, api, stop = SystemClock(), Assets(), Stop()
+    durations = Random(4)  # the same assets for each way
+    clock, api, stop = VirtualClock(), Assets(), Stop()
     queue = Watched(
         Journal(None), InlineLane(), clock, sinks=["-"], dedupe_window=60, max_pending=10**6, first_looks=lambda _: []
     )
-    queue.settled = asyncio.Queue()
+    queue.settled, queue.api = asyncio.Queue(), api
     poller = Poller(
         queue,
         api,
-        schedule=from_tenacity(exponential(initial=2, multiplier=1.5, maximum=MAXIMUM, uniform=random.random)),
+        schedule=schedule,
         expectations=Expectations(deadline=10**6),
         clock=clock,
         source="-",
         conceal=Secrets().conceal,
         looks_at_once=400,  # never short of places: else single retrieves would queue up, and be late for that
         batching=batching,
-        uniform=random.random,
+        learner=schedule if isinstance(schedule, LearnedSchedule) else None,
+        uniform=Random(3).random,
     )
     polling = asyncio.ensure_future(poller.run(stop))
     lags: list[float] = []
@@ -124,7 +138,7 @@ async def measure(workload: Workload, batching: Batching | None) -> Row:
         await put()
         await asyncio.sleep(ARRIVE_WITHIN / PENDING)
     while queue.pending_count() or not queue.settled.empty():
-        lags.append(api.lag(await queue.settled.get()))
+        lags.append(await queue.settled.get())
         if count < PENDING + FOLLOWING:
             await put()
     stop.set("done")
@@ -143,20 +157,39 @@ async def measure(workload: Workload, batching: Batching | None) -> Row:
     }
 
 
+def ways(workload: Workload) -> Iterator[tuple[str, Schedule, Batching | None]]:
+    """Ways of polling: the first is what the others are compared with."""
+
+    def growing(initial: float, multiplier: float, maximum: float) -> Schedule:
+        return from_tenacity(
+            exponential(initial=initial, multiplier=multiplier, maximum=maximum, uniform=Random(5).random)
+        )
+
+    yield "retrieves, 2 s x1.5 to 30 s", growing(2, 1.5, MAXIMUM), None
+    yield "lists, 2 s x1.5 to 30 s", growing(2, 1.5, MAXIMUM), BATCHING
+    if workload is MIXED:
+        yield "retrieves, 1 s x2 to 60 s", growing(1, 2, 60), None
+        yield "retrieves, 1 s x1.5 to 20 s", growing(1, 1.5, 20), None
+        yield "retrieves, each 5 s", from_tenacity(fixed(interval=5, uniform=Random(5).random)), None
+        yield "lists, adaptive", taught(workload), BATCHING
+        yield "lists, adaptive, 40 looks", taught(workload, looks=40), BATCHING
+
+
 def main() -> None:
     """Runs all and writes the figures."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     rows = []
-    echo(f"(f) {PENDING} pending at a time, 2 s x1.5 to 30 s, with lists and without")
+    echo(f"(f) {PENDING} pending at a time, with lists and without")
     for workload in (MIXED, FEATURES):
-        alone = run_virtually(measure(workload, None))
-        shared = run_virtually(measure(workload, BATCHING))
-        for way, row in (("retrieves", alone), ("lists", shared)):
+        alone: Row = {}
+        for way, schedule, batching in ways(workload):
+            row = run_virtually(measure(workload, schedule, batching))
+            alone = alone or row
             rows.append({"workload": workload.name, "way": way, **row})
             each = {part: row[part] / row["assets"] for part in ("requests", "looking", "confirming")}
             ratio = {part: row[part] / alone[part] for part in ("requests", "looking")}
             echo(
-                f"{workload.name:34}{way:10}{each['requests']:8.2f} requests an asset (x {ratio['requests']:.3f}): "
+                f"{workload.name:32}{way:38}{each['requests']:8.2f} requests an asset (x {ratio['requests']:.3f}): "
                 f"{each['looking']:.2f} to look (x {ratio['looking']:.3f}) and {each['confirming']:.0f} to confirm; "
                 f"{row['fill']:.0f} to a list; lag {row['lag']:.2f} s, p95 {row['p95']:.2f} s"
             )

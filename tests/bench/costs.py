@@ -39,6 +39,7 @@ from worker.events import Event
 from worker.poller.loop import Batching, Poller
 from worker.queue.local import open_queue
 from worker.secrets import Secrets
+from worker.service import YOUNG_OBJECTS
 from worker.stopping import Stop
 from worker.submissions import Submission
 
@@ -318,6 +319,7 @@ WAYS = {
 def run(name: str, base_url: str) -> None:
     """One way, in this process, on uvloop; its figures go to stdout as JSON."""
     gc.freeze()  # as the service does
+    gc.set_threshold(YOUNG_OBJECTS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         echo(json.dumps(runner.run(WAYS[name](base_url))))
 

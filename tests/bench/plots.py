@@ -63,7 +63,7 @@ def batches(rows: list[dict[str, Any]]) -> None:
             bars, [f"{row['requests'] / row['assets']:.2f}, lag {row['lag']:.1f} s" for row in found], fontsize=7
         )
         axis.invert_yaxis()
-        axis.set(title=workload, xlabel="requests for each asset", xlim=(0, 1.3 * max(looking)))
+        axis.set(title=workload, xlabel="requests for each asset", xlim=(0, 1.45 * max(looking)))
     axes[-1].legend(fontsize=7)
     _save(figure, "batches.png")
 
