@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -20,10 +21,17 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock, and the running event loop's."""
+    """The machine's clock, and that of the event loop in which it is first asked."""
+
+    def __init__(self) -> None:
+        self._loop_time: Callable[[], float] | None = None
 
     def now(self) -> float:
         return time.time()
 
     def monotonic(self) -> float:
-        return asyncio.get_running_loop().time()
+        # The loop is asked for once: up to Python 3.11 that is a system call each time (getpid, to notice a fork), and
+        # a look asks for the time ten times over.
+        if self._loop_time is None:
+            self._loop_time = asyncio.get_running_loop().time
+        return self._loop_time()

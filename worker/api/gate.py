@@ -23,6 +23,7 @@ from worker.api.breaker import Breaker, Change, Closed, Opened, Reason
 from worker.api.errors import ApiError, TransientError
 from worker.api.limits import Limits
 from worker.api.told import ServerClock, told
+from worker.clock import SystemClock
 from worker.stopping import Stop
 
 _log = structlog.get_logger()
@@ -72,6 +73,7 @@ class Gate:
         self._concurrency = concurrency
         self._server_clock = ServerClock()
         self._wall_clock = wall_clock
+        self._now = SystemClock().monotonic
         self._waiters: deque[tuple[asyncio.Future[None], Passage]] = deque()
         self._nobody_waits = asyncio.Event()
         self._nobody_waits.set()
@@ -182,10 +184,6 @@ class Gate:
         if change is not None:
             _log_change(change, error)
         self._let_in()
-
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()
 
     def _delay(self, now: float) -> float:
         if self.in_flight >= self._concurrency:
