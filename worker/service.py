@@ -62,6 +62,8 @@ GATHER_SHARE = 1 / 3
 """Of the time ahead: new assets that come within so much share a list, where a request has just gone out."""
 
 
+DONE = "done"
+"""Why the run stops, where it is not for a signal."""
 YOUNG_OBJECTS = 5_000
 """Python's default, 700, has the collector run for each thirty looks, which leave nothing that it could find."""
 
@@ -201,7 +203,7 @@ class Service:
                 await self._acceptance.accept(_batch(self._job.asset_ids))
 
             await stop.unless(self._until_done(intakes))
-            stop.set("done")
+            stop.set(DONE)
             _log.info("worker.stopping", reason=stop.reason, pending=self._queue.pending_count())
             grace_ends = self._clock.monotonic() + self._grace
             await self._end([*intakes, poller], by=grace_ends)
@@ -355,7 +357,9 @@ class Service:
         if self._refused_too_long:
             return Exit.KEY_REFUSED
         left = self._queue.pending_count() or self._queue.outbox.depth()
-        all_ready = not left and tally is not None and tally.keys() <= {Outcome.READY}
+        # A --once that a signal ended has not read its inputs to their end.
+        is_interrupted = self._job.once and self._stop.reason != DONE
+        all_ready = not left and not is_interrupted and tally is not None and tally.keys() <= {Outcome.READY}
         return Exit.DONE if all_ready or not self._job.ends_by_itself else Exit.NOT_READY
 
     def _log_start(self) -> None:

@@ -24,6 +24,15 @@ async def test_the_exit_code_tells_of_the_whole_job_also_after_a_kill(serve, wor
     assert await worker.run("--once", base_url=simulator.base_url).end() == 0
 
 
+async def test_a_once_that_a_signal_ends_is_not_done(serve, worker):
+    simulator = await serve()
+    worker.submit(simulator.store.add(Lifecycle()), simulator.store.add(Lifecycle(3600)))
+    run = worker.run("--once", base_url=simulator.base_url)
+    await eventually(lambda: len(worker.events()) == 1, otherwise=lambda: run.stderr)
+    run.send(signal.SIGTERM)
+    assert await run.end() == 1
+
+
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("seed", [1])
 async def test_twenty_kills_while_six_hundred_assets_pass(serve, worker, seed):

@@ -118,7 +118,7 @@ async def test_a_second_signal_ends_it_at_once_while_a_reader_holds_up_a_named_p
 
 
 async def test_sigterm_at_any_moment_of_the_start_ends_it_and_loses_nothing(serve, worker):
-    """Before the handlers are set it ends as any process does; from then on, in order."""
+    """Before any of our code runs it ends as any process does; from then on, in order."""
     random = Random(10)
     simulator = await serve(time_scale=5)
     ids = [simulator.store.add(Lifecycle(random.uniform(0, 10))) for _ in range(60)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import signal
 import sys
 
 import click
@@ -78,8 +79,16 @@ def _open_standard_streams() -> None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - a descriptor, kept for good
 
 
+def _stop_in_order_from_the_start() -> None:
+    """A service that is stopped while it still loads has accepted nothing: that is a stop in order, too."""
+    if sys.argv[1:2] == ["run"] and "--once" not in sys.argv:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: os._exit(0))
+
+
 def main() -> None:
     """The `asset-worker` command."""
+    _stop_in_order_from_the_start()
     _open_standard_streams()
     # A broken pipe on stderr, or an output that can't encode a character, is no reason to end.
     if isinstance(sys.stderr, io.TextIOWrapper):
