@@ -12,7 +12,6 @@ import random
 import signal
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
-from enum import IntEnum
 from pathlib import Path
 
 import msgspec
@@ -29,6 +28,7 @@ from worker.clock import SystemClock
 from worker.intake.acceptance import Acceptance
 from worker.intake.file import FileIntake
 from worker.intake.stdin import StdinIntake
+from worker.job import Exit, Job
 from worker.lane import ThreadLane
 from worker.learning import FILE_NAME, keep_learned, recall_or_begin
 from worker.poller.loop import Batching, Poller
@@ -66,30 +66,6 @@ DONE = "done"
 """Why the run stops, where it is not for a signal."""
 YOUNG_OBJECTS = 5_000
 """Python's default, 700, has the collector run for each thirty looks, which leave nothing that it could find."""
-
-
-class Exit(IntEnum):
-    """Exit codes: a contract with scripts."""
-
-    DONE = 0
-    NOT_READY = 1
-    USAGE = 2
-    KEY_REFUSED = 3
-
-
-class Job(msgspec.Struct, frozen=True):
-    """What a run is to do, and when it is done."""
-
-    asset_ids: tuple[AssetId, ...] = ()
-    """Watch these, besides what the intakes bring."""
-    once: bool = False
-    """Read the queue file to its end and no further."""
-    keeps_state: bool = True
-    """False: all in memory, and a deadline ends a wait even where the API gives no answer."""
-    ends_by_itself: bool = False
-    """End when all inputs have ended and nothing is pending; a service goes on until a signal comes."""
-    key_refused_limit: float | None = None
-    """Give up when the key has been refused for this many seconds; None: never."""
 
 
 class Service:

@@ -8,9 +8,10 @@ import pytest
 
 from worker.api.client import LIST_LIMIT
 from worker.assets import Expectations, WaitFor
+from worker.job import Job
 from worker.poller.loop import Batching
 from worker.secrets import Secrets
-from worker.service import Job, Service
+from worker.service import Service
 from worker.settings import Settings
 from worker.sinks.delivery import LAST_TRIES_SECONDS
 

@@ -16,8 +16,9 @@ import msgspec
 
 from worker.cli.running import run_loop
 from worker.cli.usage import log_format
+from worker.job import Job
 from worker.secrets import Secrets
-from worker.service import Job, Service
+from worker.service import Service
 from worker.settings.loading import load
 from worker.simulator.lifecycles import KINDS, Lifecycle, Odds, Rendition, draw
 from worker.simulator.server import Options, Simulator

@@ -10,7 +10,7 @@ import click
 
 from worker.cli.running import run_service
 from worker.cli.usage import fail, settings_from
-from worker.service import Job
+from worker.job import Job
 
 KEY_REFUSED_SECONDS = 60.0
 """A run that is to end by itself gives up after this long with a key that is refused."""

@@ -11,10 +11,11 @@ import structlog
 
 from worker.api.key import BadKeyError
 from worker.cli.usage import fail, log_format
+from worker.job import Exit, Job
 from worker.queue.journal import JournalError
 from worker.queue.lock import StateDirectoryError
 from worker.secrets import Secrets
-from worker.service import Exit, Job, Service
+from worker.service import Service
 from worker.settings import Settings
 from worker.telemetry.logs import configure
 

@@ -9,17 +9,16 @@ from typing import Any, Literal, NoReturn
 
 import click
 
+from worker.job import Exit
 from worker.settings import Settings
 from worker.settings.loading import SettingsError, load
-
-USAGE_EXIT = 2
 
 
 def fail(*problems: str) -> NoReturn:
     """Say what is wrong and what to do, and end with exit code 2."""
     for problem in problems:
         click.echo(f"asset-worker: {problem}", err=True)
-    sys.exit(USAGE_EXIT)
+    sys.exit(Exit.USAGE)
 
 
 def settings_from(config: Path | None, overrides: Mapping[str, Any]) -> Settings:

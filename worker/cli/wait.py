@@ -10,7 +10,7 @@ import click
 from worker.assets import AssetId, asset_id
 from worker.cli.running import run_service
 from worker.cli.usage import fail, settings_from
-from worker.service import Job
+from worker.job import Job
 
 
 @click.command()
