@@ -10,9 +10,10 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from asyncio import to_thread
+from asyncio import create_task, to_thread
 from datetime import datetime
 
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -339,8 +340,8 @@ async def test_help_teaches_by_example(worker, command):
 
 
 async def test_on_a_terminal_there_is_live_progress(serve, worker):
-    simulator = await serve(time_scale=10)
-    asset_id = simulator.store.add(Lifecycle(15))
+    simulator = await serve()
+    asset_id = simulator.store.add(Lifecycle(3600))
     terminal, other = os.openpty()
     stdout = worker.folder / "stdout"
     environ = os.environ | {
@@ -365,10 +366,13 @@ async def test_on_a_terminal_there_is_live_progress(serve, worker):
         except OSError:  # the other end is closed
             return
 
-    await to_thread(read)
+    reading = create_task(to_thread(read))
+    await eventually(lambda: b"waiting for" in shown)
+    assets = simulator.store._assets
+    assets[asset_id] = msgspec.structs.replace(assets[asset_id], lifecycle=Lifecycle())
+    await reading
     assert process.wait(30) == 0
     os.close(terminal)
-    assert b"waiting for" in shown
     assert b"1/1 done" in shown
     assert KEY.encode() not in shown
     assert json.loads(stdout.read_bytes())["data"]["outcome"] == "ready"
