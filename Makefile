@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check unit integration bench format lock clean
+.PHONY: help setup demo test check unit integration soak bench format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,10 @@ unit: $(STAMP) ## the pure core, the client, the parts one by one
 # These mostly wait for processes and clocks, so more of them than there are cores run at once.
 integration: $(STAMP) ## real processes, files, sockets and servers
 	$(BIN)/pytest -n 4 --dist worksteal tests/integration
+
+soak: $(STAMP) ## a thousand kills, and a hundred thousand assets (some twenty minutes)
+	$(BIN)/python -m tests.integration.soak --kills 1000
+	$(BIN)/python -m tests.integration.soak
 
 bench: $(STAMP) ## what polling costs and how late it is, side by side with the usual ways (some minutes)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
