@@ -25,10 +25,10 @@ from worker.api.key import ApiKey
 from worker.api.retry import Retries
 from worker.assets import AssetId, Expectations, Outcome
 from worker.clock import SystemClock
+from worker.errand import Errand, Exit
 from worker.intake.acceptance import Acceptance
 from worker.intake.file import FileIntake
 from worker.intake.stdin import StdinIntake
-from worker.job import Exit, Job
 from worker.lane import ThreadLane
 from worker.learning import FILE_NAME, keep_learned, recall_or_begin
 from worker.poller.loop import Batching, Poller
@@ -71,27 +71,27 @@ YOUNG_OBJECTS = 5_000
 class Service:
     """One run of the worker."""
 
-    def __init__(self, settings: Settings, job: Job, *, secrets: Secrets) -> None:
+    def __init__(self, settings: Settings, errand: Errand, *, secrets: Secrets) -> None:
         """Nothing starts yet.
 
         Raises:
             BadKeyError: there is no key that can be sent.
         """
         self._settings = settings
-        self._job = job
+        self._errand = errand
         self._clock = SystemClock()
         self._secrets = secrets
         self._key = ApiKey(value=settings.api.key_value, file=settings.api.key_file, on_read=secrets.add)
         self._source = f"{settings.api.base_url}/assets"
         self._stop = Stop()
         self._hurry = Stop()
-        """Set by a signal: the run ends before its job is done."""
+        """Set by a signal: the run ends before its errand is done."""
         self._refused_too_long = False
         # Where nothing is kept, somebody waits at a terminal, and a reader that has gone does not come back.
-        self._grace = settings.shutdown.grace if job.keeps_state else LAST_TRIES_SECONDS
+        self._grace = settings.shutdown.grace if errand.keeps_state else LAST_TRIES_SECONDS
 
     async def run(self) -> Exit:
-        """Run until the job is done or a signal comes.
+        """Run until the errand is done or a signal comes.
 
         Raises:
             StateDirectoryError: the state directory is in use, or can't be used.
@@ -126,7 +126,7 @@ class Service:
                 looks_at_once=settings.limits.concurrency * LOOKS_TO_A_REQUEST,
                 batching=self._batching(),
                 learner=self._schedule if isinstance(self._schedule, LearnedSchedule) else None,
-                strict_deadlines=not self._job.keeps_state,
+                strict_deadlines=not self._errand.keeps_state,
             )
             self._acceptance = Acceptance(self._queue, self._clock, source=self._source, secrets=self._secrets)
             self._deliveries = [Delivery(sink, self._queue.outbox, self._clock) for sink in self._sinks]
@@ -142,9 +142,9 @@ class Service:
             # nor begin at each handful of looks that are under way together.
             gc.freeze()
             gc.set_threshold(YOUNG_OBJECTS)
-            await self._queue.begin_job(ends_by_itself=self._job.ends_by_itself)
+            await self._queue.begin_errand(ends_by_itself=self._errand.ends_by_itself)
             await self._run_parts()
-            tally = await self._queue.end_job()
+            tally = await self._queue.end_errand()
         code = self._exit_code(tally)
         _log.info(
             "worker.stopped",
@@ -166,7 +166,7 @@ class Service:
                 group.create_task(self._gate.watch(stop), name="gate"),
                 group.create_task(self._watch_refusals(), name="refusals"),
             ]
-            if isinstance(self._schedule, LearnedSchedule) and self._job.keeps_state:
+            if isinstance(self._schedule, LearnedSchedule) and self._errand.keeps_state:
                 path, lane = settings.state.dir / FILE_NAME, ThreadLane("schedule")
                 background.append(group.create_task(keep_learned(self._schedule, path, lane), name="schedule"))
             deliveries = [
@@ -175,8 +175,8 @@ class Service:
             ]
             intakes = [group.create_task(intake.run(stop), name=name) for name, intake in self._intakes()]
             poller = group.create_task(self._poller.run(stop), name="poller")
-            if self._job.asset_ids:
-                await self._acceptance.accept(_batch(self._job.asset_ids))
+            if self._errand.asset_ids:
+                await self._acceptance.accept(_batch(self._errand.asset_ids))
 
             await stop.unless(self._until_done(intakes))
             stop.set(DONE)
@@ -190,8 +190,8 @@ class Service:
                 task.cancel()
 
     async def _until_done(self, intakes: list[asyncio.Task[None]]) -> None:
-        """Return when the job is done: never, for a service."""
-        if not self._job.ends_by_itself:
+        """Return when the errand is done: never, for a service."""
+        if not self._errand.ends_by_itself:
             await self._stop.wait()
         if intakes:
             await asyncio.wait(intakes)
@@ -216,7 +216,7 @@ class Service:
             task.cancel()
 
     async def _watch_refusals(self) -> None:
-        limit = self._job.key_refused_limit
+        limit = self._errand.key_refused_limit
         while limit is not None and not self._stop.is_set():
             gate = self._gate.snapshot()
             if gate.reason is Reason.KEY_REFUSED and gate.open_for >= limit:
@@ -227,7 +227,7 @@ class Service:
 
     async def _open_queue(self, stack: AsyncExitStack) -> LocalQueue:
         settings = self._settings
-        directory = stack.enter_context(StateDirectory(settings.state.dir)).path if self._job.keeps_state else None
+        directory = stack.enter_context(StateDirectory(settings.state.dir)).path if self._errand.keeps_state else None
 
         def first_looks(count: int) -> list[float]:
             span = min(settings.poll.max, count * FIRST_LOOKS_SECONDS) if count > 1 else 0.0
@@ -255,7 +255,7 @@ class Service:
                 )
             case "adaptive":
                 return LearnedSchedule(
-                    recall_or_begin(self._settings.state.dir / FILE_NAME) if self._job.keeps_state else None,
+                    recall_or_begin(self._settings.state.dir / FILE_NAME) if self._errand.keeps_state else None,
                     initial=poll.initial,
                     multiplier=poll.multiplier,
                     maximum=poll.max,
@@ -272,7 +272,7 @@ class Service:
 
     def _expectations(self) -> Expectations:
         expectations = self._settings.expectations()
-        if self._job.keeps_state:
+        if self._errand.keeps_state:
             return expectations
         return msgspec.structs.replace(expectations, unanswered_factor=1.0)
 
@@ -285,7 +285,7 @@ class Service:
                 ThreadLane("queue-file"),
                 self._clock,
                 self._queue.intakes,
-                once=self._job.once,
+                once=self._errand.once,
             )
             yield "queue-file", intake
         if queue.stdin:
@@ -329,14 +329,14 @@ class Service:
                 yield f"the sink {sink.name} fails"
 
     def _exit_code(self, tally: Mapping[str, int] | None) -> Exit:
-        """By the outcomes of the whole job: a run that was killed had a part of them."""
+        """By the outcomes of the whole errand: a run that was killed had a part of them."""
         if self._refused_too_long:
             return Exit.KEY_REFUSED
         left = self._queue.pending_count() or self._queue.outbox.depth()
         # A --once that a signal ended has not read its inputs to their end.
-        is_interrupted = self._job.once and self._stop.reason != DONE
+        is_interrupted = self._errand.once and self._stop.reason != DONE
         all_ready = not left and not is_interrupted and tally is not None and tally.keys() <= {Outcome.READY}
-        return Exit.DONE if all_ready or not self._job.ends_by_itself else Exit.NOT_READY
+        return Exit.DONE if all_ready or not self._errand.ends_by_itself else Exit.NOT_READY
 
     def _log_start(self) -> None:
         settings = self._settings
@@ -347,7 +347,7 @@ class Service:
             queue_file=settings.queue.file and str(settings.queue.file),
             stdin=settings.queue.stdin,
             sinks=[sink.name for sink in self._sinks],
-            state_dir=str(settings.state.dir) if self._job.keeps_state else None,
+            state_dir=str(settings.state.dir) if self._errand.keeps_state else None,
             strategy=settings.poll.strategy,
             pending=self._queue.pending_count(),
         )

@@ -12,8 +12,8 @@ from tests.integration.processes import eventually
 from worker.simulator.lifecycles import Lifecycle
 
 
-async def test_the_exit_code_tells_of_the_whole_job_also_after_a_kill(serve, worker):
-    """One asset fails before the kill, the other is ready after it. The next run is another job, with nothing to do."""
+async def test_the_exit_code_tells_of_the_whole_errand_also_after_a_kill(serve, worker):
+    """One asset fails before the kill, the other is ready after it. The next run is another, with nothing to do."""
     simulator = await serve(time_scale=10)
     worker.submit(simulator.store.add(Lifecycle(1, "failed")), simulator.store.add(Lifecycle(60)))
     killed = worker.run("--once", base_url=simulator.base_url)

@@ -51,13 +51,13 @@ POINTS = [
     "keep:after:1",
     "draft:before:1",
     "draft:after:1",  # between the write of what was learned and its rename
-    "begin_job:before:1",
-    "begin_job:after:1",
+    "begin_errand:before:1",
+    "begin_errand:after:1",
     "prune:before:1",
     "prune:after:1",
 ]
-AT_THE_END = ["tally:before:1", "tally:after:1", "end_job:before:1", "end_job:after:1"]
-"""All is told, and the job is not over yet."""
+AT_THE_END = ["tally:before:1", "tally:after:1", "end_errand:before:1", "end_errand:after:1"]
+"""All is told, and the errand is not over yet."""
 AFTER_A_DEATH = [
     ("write:half:1", "examine:before:1"),
     ("write:half:1", "examine:after:1"),
@@ -101,8 +101,8 @@ async def test_it_may_die_at_any_step(serve, worker, point):
 
 
 @pytest.mark.parametrize("point", AT_THE_END)
-async def test_a_death_while_the_job_ends_takes_nothing_from_its_exit_code(serve, worker, point):
-    """The lines that hold no asset count in the run that ends the job, though they were told by the one that died."""
+async def test_a_death_while_the_errand_ends_takes_nothing_from_its_exit_code(serve, worker, point):
+    """The lines that hold no asset count in the run that ends it, though they were told by the one that died."""
     simulator = await serve(time_scale=5)
     ids = fill(simulator, worker, later=1)
     dying = worker.run("--once", base_url=simulator.base_url, program=("tests.integration.failpoints", point))

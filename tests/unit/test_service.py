@@ -1,4 +1,4 @@
-"""What the service makes of its settings and its job."""
+"""What the service makes of its settings and its errand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from worker.api.client import LIST_LIMIT
 from worker.assets import Expectations, WaitFor
-from worker.job import Job
+from worker.errand import Errand
 from worker.poller.loop import Batching
 from worker.secrets import Secrets
 from worker.service import Service
@@ -18,9 +18,9 @@ from worker.sinks.delivery import LAST_TRIES_SECONDS
 KEY = "tlk_4F2SECRET"
 
 
-def service(job: Job | None = None, **sections: dict[str, Any]) -> Service:
+def service(errand: Errand | None = None, **sections: dict[str, Any]) -> Service:
     settings = Settings.model_validate({"api": {"key": KEY}, **sections})
-    return Service(settings, job or Job(), secrets=Secrets())
+    return Service(settings, errand or Errand(), secrets=Secrets())
 
 
 @pytest.mark.parametrize(
@@ -44,11 +44,11 @@ def test_lists_can_be_turned_off():
     assert service(poll={"batch": "off"})._batching() is None
 
 
-def test_a_job_that_keeps_nothing_ends_at_its_deadlines_though_nothing_was_answered():
+def test_an_errand_that_keeps_nothing_ends_at_its_deadlines_though_nothing_was_answered():
     """Somebody waits at a terminal."""
     sections = {"poll": {"deadline": 5, "not_found_grace": 7}, "wait_for": {"hls": "required"}}
     expected = Expectations(hls=WaitFor.REQUIRED, deadline=5, not_found_grace=7)
-    kept, unkept = service(Job(), **sections), service(Job(keeps_state=False), **sections)
+    kept, unkept = service(Errand(), **sections), service(Errand(keeps_state=False), **sections)
     assert kept._expectations() == expected
     assert (kept._expectations().unanswered_factor, kept._grace) == (2.0, 25)
     assert (unkept._expectations().unanswered_factor, unkept._grace) == (1.0, LAST_TRIES_SECONDS)
@@ -57,5 +57,5 @@ def test_a_job_that_keeps_nothing_ends_at_its_deadlines_though_nothing_was_answe
 
 def test_the_key_is_among_what_is_never_shown():
     secrets = Secrets()
-    Service(Settings.model_validate({"api": {"key": KEY}}), Job(), secrets=secrets)
+    Service(Settings.model_validate({"api": {"key": KEY}}), Errand(), secrets=secrets)
     assert KEY in secrets

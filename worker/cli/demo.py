@@ -16,7 +16,7 @@ import msgspec
 
 from worker.cli.running import run_loop
 from worker.cli.usage import log_format
-from worker.job import Job
+from worker.errand import Errand
 from worker.secrets import Secrets
 from worker.service import Service
 from worker.settings.loading import load
@@ -80,7 +80,7 @@ async def _work(simulator: Simulator, queue: Path, events: Path) -> None:
     )
     secrets = Secrets()
     configure(log_format(settings), settings.log.level, secrets)
-    service = Service(settings, Job(once=True, ends_by_itself=True), secrets=secrets)
+    service = Service(settings, Errand(once=True, ends_by_itself=True), secrets=secrets)
     if sys.stderr.isatty():
         from worker.cli.progress import shown  # noqa: PLC0415 - rich, only for a terminal
 

@@ -10,7 +10,7 @@ import click
 
 from worker.cli.running import run_service
 from worker.cli.usage import fail, settings_from
-from worker.job import Job
+from worker.errand import Errand
 
 KEY_REFUSED_SECONDS = 60.0
 """A run that is to end by itself gives up after this long with a key that is refused."""
@@ -71,8 +71,8 @@ def run(
         fail("there is nothing to watch: give --queue-file or --stdin (or queue.file or queue.stdin in the settings)")
     _check_queue_file(settings.queue.file, once=once, sinks=settings.events.sinks)
     ends_by_itself = once or settings.queue.file is None
-    job = Job(once=once, key_refused_limit=KEY_REFUSED_SECONDS if once else None, ends_by_itself=ends_by_itself)
-    sys.exit(run_service(settings, job, title="asset-worker"))
+    errand = Errand(once=once, key_refused_limit=KEY_REFUSED_SECONDS if once else None, ends_by_itself=ends_by_itself)
+    sys.exit(run_service(settings, errand, title="asset-worker"))
 
 
 def _check_queue_file(path: Path | None, *, once: bool, sinks: tuple[str, ...]) -> None:

@@ -11,7 +11,7 @@ import structlog
 
 from worker.api.key import BadKeyError
 from worker.cli.usage import fail, log_format
-from worker.job import Exit, Job
+from worker.errand import Errand, Exit
 from worker.queue.journal import JournalError
 from worker.queue.lock import StateDirectoryError
 from worker.secrets import Secrets
@@ -22,15 +22,15 @@ from worker.telemetry.logs import configure
 _log = structlog.get_logger()
 
 
-def run_service(settings: Settings, job: Job, *, title: str, level: str | None = None) -> int:
-    """Run a job to its end, with a live display where stderr is a terminal; the exit code.
+def run_service(settings: Settings, errand: Errand, *, title: str, level: str | None = None) -> int:
+    """Run an errand to its end, with a live display where stderr is a terminal; the exit code.
 
     Bad settings and a state directory that can't be used end the process with exit code 2.
     """
     secrets = Secrets()
     configure(log_format(settings), level or settings.log.level, secrets)
     try:
-        service = Service(settings, job, secrets=secrets)
+        service = Service(settings, errand, secrets=secrets)
         if sys.stderr.isatty():
             from worker.cli.progress import shown  # noqa: PLC0415 - rich, only for a terminal
 

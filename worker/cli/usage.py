@@ -9,7 +9,7 @@ from typing import Any, Literal, NoReturn
 
 import click
 
-from worker.job import Exit
+from worker.errand import Exit
 from worker.settings import Settings
 from worker.settings.loading import SettingsError, load
 

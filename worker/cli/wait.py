@@ -10,7 +10,7 @@ import click
 from worker.assets import AssetId, asset_id
 from worker.cli.running import run_service
 from worker.cli.usage import fail, settings_from
-from worker.job import Job
+from worker.errand import Errand
 
 
 @click.command()
@@ -40,7 +40,7 @@ def wait(ids: tuple[str, ...], timeout: float | None, config: Path | None, log_l
     settings = settings_from(
         config, {"poll": {"deadline": timeout}, "events": {"sinks": ["-"]}, "log": {"level": log_level}}
     )
-    job = Job(asset_ids=tuple(found), keeps_state=False, key_refused_limit=0.0, ends_by_itself=True)
+    errand = Errand(asset_ids=tuple(found), keeps_state=False, key_refused_limit=0.0, ends_by_itself=True)
     # A person or a script waits for the events; the log is for when something is wrong, or asked for.
     level = settings.log.level if "level" in settings.log.model_fields_set else "warning"
-    sys.exit(run_service(settings, job, title="waiting", level=level))
+    sys.exit(run_service(settings, errand, title="waiting", level=level))

@@ -227,17 +227,17 @@ class Journal:
                 ((event.outcome.value,) for event in events),
             )
 
-    def begin_job(self, *, ends_by_itself: bool) -> None:
-        """From now on outcomes are tallied, for a job that ends by itself: one that was interrupted goes on."""
+    def begin_errand(self, *, ends_by_itself: bool) -> None:
+        """From now on outcomes are tallied, for an errand that ends by itself: one that was interrupted goes on."""
         self._tallies = ends_by_itself
         if not ends_by_itself:
-            self.end_job()
+            self.end_errand()
 
     def tally(self) -> dict[str, int]:
-        """The events since the last job ended, by outcome."""
+        """The events since the last errand ended, by outcome."""
         return dict(self._execute("SELECT outcome, count FROM tally").fetchall())
 
-    def end_job(self) -> None:
+    def end_errand(self) -> None:
         self._execute("DELETE FROM tally")
 
     def first_position(self) -> int:

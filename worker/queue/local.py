@@ -213,12 +213,12 @@ class LocalQueue:
                 counts[what] = counts.get(what, 0) + 1
         return counts
 
-    async def begin_job(self, *, ends_by_itself: bool) -> None:
-        """From now on outcomes are tallied for a job that ends by itself; one that was interrupted goes on."""
-        await self._commits.write(lambda journal: journal.begin_job(ends_by_itself=ends_by_itself))
+    async def begin_errand(self, *, ends_by_itself: bool) -> None:
+        """From now on outcomes are tallied for an errand that ends by itself; one that was interrupted goes on."""
+        await self._commits.write(lambda journal: journal.begin_errand(ends_by_itself=ends_by_itself))
 
-    async def end_job(self) -> dict[str, int] | None:
-        """The outcomes of the job, over all the runs that it took; it ends with the run that leaves nothing to do.
+    async def end_errand(self) -> dict[str, int] | None:
+        """The outcomes of the errand, over all the runs that it took; it ends with the run that leaves nothing to do.
 
         The last that is asked of a queue. None: the journal can't be written, and that is not waited for.
         """
@@ -226,7 +226,7 @@ class LocalQueue:
         def change(journal: Journal) -> dict[str, int]:
             counts = journal.tally()
             if not self._pending and not self.outbox.depth():
-                journal.end_job()
+                journal.end_errand()
             return counts
 
         self._commits.give_up()

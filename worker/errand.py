@@ -18,7 +18,7 @@ class Exit(IntEnum):
     KEY_REFUSED = 3
 
 
-class Job(msgspec.Struct, frozen=True):
+class Errand(msgspec.Struct, frozen=True):
     """What a run is to do, and when it is done."""
 
     asset_ids: tuple[AssetId, ...] = ()
