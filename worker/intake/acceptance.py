@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol
+from uuid import uuid4
 
 import msgspec
 import structlog
@@ -82,8 +83,9 @@ class Acceptance:
         for submission in batch.submissions:
             if submission.asset_id in self._secrets:
                 reason = "this is the API key, and no asset ID: it does not belong here"
-                key = f"key-{submission.origin}-{submission.line}"
-                rejections.append(Rejection(submission.origin, submission.line, reason, MASK.encode(), key))
+                # Of the line only its number is left, and many a file has a line of that number: a repeat of such a
+                # line has another ID, which is better than two lines with the same.
+                rejections.append(Rejection(submission.origin, submission.line, reason, MASK.encode(), uuid4().hex))
             elif submission.options is None:
                 submissions.append(submission)
             else:

@@ -155,4 +155,6 @@ async def test_a_key_in_the_queue_file_gets_no_further(acceptance: Acceptance, i
     told = [msgspec.json.decode(event.body)["data"] for event in intray.events]
     assert [each["line"] for each in told] == [f"key={MASK}", MASK]
     assert "this is the API key" in told[1]["reason"]
+    await acceptance.accept(lines)
+    assert len({event.id for event in intray.events}) == 3, "each such line has an ID of its own"
     assert KEY not in repr((logs, intray.events))
