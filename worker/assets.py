@@ -202,7 +202,8 @@ class Done(msgspec.Struct, frozen=True):
 
 Verdict = Waiting | Done
 
-_ENDED: Final = frozenset({"ready", "error"})
+RENDITION_ENDED: Final = frozenset({"ready", "error"})
+"""A rendition's statuses that don't change any more."""
 
 
 def assess(sight: Sight, expectations: Expectations, ages: Ages) -> Verdict:
@@ -260,7 +261,7 @@ def awaited_renditions(asset: Asset, expectations: Expectations) -> dict[str, st
 
 def _assess_renditions(asset: Asset, expectations: Expectations, ages: Ages) -> Verdict:
     awaited = awaited_renditions(asset, expectations)
-    waiting = tuple(name for name, status in awaited.items() if status not in _ENDED)
+    waiting = tuple(name for name, status in awaited.items() if status not in RENDITION_ENDED)
     broken = [name for name, status in awaited.items() if status == "error"]
     why = [f"{name} ended in error" for name in broken]
     if not waiting:

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 TYPE_PREFIX = "dev.asset-worker.asset."
 
 Conceal = Callable[[Any], Any]
-"""Decoded JSON, and the same with every key in it masked."""
-
+"""From decoded JSON to the same with every key in it masked."""
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 

@@ -19,9 +19,8 @@ _log = structlog.get_logger()
 INTERVAL_SECONDS: Final = 0.25
 """Costs nothing and, unlike file events, has no failure mode on network and overlay file systems."""
 BATCH_LINES: Final = 10_000
-
-
 ROTATIONS: Final = frozenset({"rotated", "truncated", "deleted", "found"})
+"""Happenings that are logged as `intake.rotated`; all others under their own names."""
 
 
 class FileIntake:

@@ -6,14 +6,25 @@ from collections.abc import Iterator
 
 import msgspec
 
-from worker.assets import Ages, Asset, Done, Expectations, Missing, Sight, Unanswered, Waiting, assess, asset_from
+from worker.assets import (
+    RENDITION_ENDED,
+    Ages,
+    Asset,
+    Done,
+    Expectations,
+    Missing,
+    Sight,
+    Unanswered,
+    Waiting,
+    assess,
+    asset_from,
+)
 from worker.events import Conceal, Event, Times, completed
 from worker.queue import Lease, Progress, Sighting
 from worker.schedule import Look, Phase, Schedule
 from worker.submissions import expectations_for
 
 ENDED = frozenset({"ready", "failed"})
-RENDITION_ENDED = frozenset({"ready", "error"})
 
 
 class Settle(msgspec.Struct, frozen=True):
