@@ -6,7 +6,6 @@ is told by its device and inode, a hash of its first bytes, and a hash of the by
 
 from __future__ import annotations
 
-import os
 from hashlib import blake2b
 from typing import Final
 
@@ -36,17 +35,9 @@ class Mark(msgspec.Struct, frozen=True):
     def identity(self) -> tuple[int, int]:
         return (self.device, self.inode)
 
-    def matches(self, descriptor: int) -> bool:
-        """Whether the content of an open file is what was read: its beginning, and what stands before the position.
-
-        Raises:
-            OSError: the file can't be read.
-        """
-        return (
-            os.fstat(descriptor).st_size >= self.offset
-            and digest(os.pread(descriptor, self.head_bytes, 0)) == self.head
-            and digest(os.pread(descriptor, self.tail_bytes, self.offset - self.tail_bytes)) == self.tail
-        )
+    def matches(self, head: bytes, tail: bytes) -> bool:
+        """Whether content is what was read: its beginning, and what stands before the position, both in full."""
+        return digest(head[: self.head_bytes]) == self.head and digest(tail[len(tail) - self.tail_bytes :]) == self.tail
 
 
 class Cursor(msgspec.Struct, frozen=True):

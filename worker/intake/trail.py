@@ -112,7 +112,7 @@ class Trail:
         rewritten = [file for file in self.files if _is_rewritten(file)]
         for file in rewritten:
             self._lost.append(file.mark())
-            file.go_to(0, 0)
+            file.restart()
         return rewritten
 
     def _move_on(self, newest: Watched | None, beside: list[Watched], rewritten: list[Watched], now: float) -> None:
@@ -164,13 +164,15 @@ class Trail:
             status = _status(path)
             if status is None or mark.identity != (status.st_dev, status.st_ino):
                 continue
-            try:
-                file = Watched.open(path, mark)
-            except FileNotFoundError:
-                continue
-            if mark.matches(file.descriptor):
-                return file
-            file.close()
+            with ExitStack() as opened:
+                try:
+                    file = Watched.open(path)
+                except FileNotFoundError:
+                    continue
+                opened.callback(file.close)
+                if file.resume(mark):
+                    opened.pop_all()
+                    return file
         return None
 
     def _arrived(self, opened: ExitStack) -> Watched | None:
@@ -221,9 +223,8 @@ class Trail:
     def _is_copy_of_lost(self, file: Watched) -> bool:
         """Whether a file is the copy that was made before a truncation; it is brought to where reading had come."""
         for mark in self._lost:
-            if mark.offset and mark.matches(file.descriptor):
+            if mark.offset and file.resume(mark):
                 self._lost.remove(mark)
-                file.go_to(mark.offset, mark.line)
                 return True
         return False
 
@@ -235,8 +236,7 @@ class Trail:
             if not recent:
                 return False
             for mark in reversed(self._retired):  # the latest: an empty file is the beginning of any
-                if (mark.offset or mark.identity == file.identity) and mark.matches(file.descriptor):
-                    file.go_to(mark.offset, mark.line)
+                if (mark.offset or mark.identity == file.identity) and file.resume(mark):
                     return file.has_line()
             return not any(file.begins(other) for other in known)
         return False

@@ -31,21 +31,40 @@ class Watched:
         self.identity = (status.st_dev, status.st_ino)
         self.quiet_since = 0.0
         """When it was last seen to grow or to be rotated, by the follower's clock."""
-        self.go_to(0, 0)
+        self.restart()
 
-    def go_to(self, offset: int, line: int) -> None:
-        """Read on from an offset at which so many lines have ended."""
+    def restart(self) -> None:
+        """Read from the start."""
+        self._stand_at(0, 0, head=b"", recent=b"")
+
+    def resume(self, mark: Mark) -> bool:
+        """Read on from a mark that was made in this content; False: in another, and nothing has changed.
+
+        What is compared with the mark is what later reads are held against: a file that is rewritten in between
+        is seen to be.
+
+        Raises:
+            OSError: it can't be read.
+        """
+        before = min(TAIL_BYTES, mark.offset)
+        head = os.pread(self.descriptor, min(HEAD_BYTES, mark.offset), 0)
+        recent = os.pread(self.descriptor, before, mark.offset - before)
+        if len(recent) < before or not mark.matches(head, recent):
+            return False
+        self._stand_at(mark.offset, mark.line, head=head, recent=recent)
+        return True
+
+    def _stand_at(self, offset: int, line: int, *, head: bytes, recent: bytes) -> None:
+        """At an offset at which so many lines have ended; `head` begins the file, `recent` ends there."""
         self.line = line
         self._splitter = LineSplitter(offset)
-        self._head = self._recent = b""
-        if offset:
-            self._head = os.pread(self.descriptor, min(HEAD_BYTES, offset), 0)
-            self._recent = os.pread(self.descriptor, min(TAIL_BYTES, offset), max(0, offset - TAIL_BYTES))
-        self._within_line = offset > 0 and not self._recent.endswith(b"\n")
+        self._head = head[:HEAD_BYTES]
+        self._recent = recent[-TAIL_BYTES:]
+        self._within_line = offset > 0 and not recent.endswith(b"\n")
 
     @classmethod
-    def open(cls, path: Path, mark: Mark | None = None) -> Watched:
-        """Open a file, to be read from its start or from a mark that was made in it.
+    def open(cls, path: Path) -> Watched:
+        """Open a file, to be read from its start.
 
         Raises:
             OSError: it can't be opened, or is no regular file.
@@ -55,13 +74,10 @@ class Watched:
             raise NotAFileError(errno.EINVAL, "is not a regular file", str(path))
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            file = cls(descriptor, path.name)
-            if mark is not None:
-                file.go_to(mark.offset, mark.line)
+            return cls(descriptor, path.name)
         except OSError:
             os.close(descriptor)
             raise
-        return file
 
     def close(self) -> None:
         """Closing twice is harmless."""
@@ -129,12 +145,14 @@ class Watched:
         if not self._within_line or not (more := os.pread(self.descriptor, 1, self.end)):
             return
         if more == b"\n":
-            self.go_to(self.end + 1, self.line)
-        else:
-            start = max(0, self.end - LINE_BYTES_LIMIT)
-            before = os.pread(self.descriptor, self.end - start, start)
-            self.go_to(start + before.rfind(b"\n") + 1, self.line - 1)
-        self._within_line = False
+            self._stand_at(self.end + 1, self.line, head=self._head + more, recent=self._recent + more)
+            return
+        start = max(0, self.end - LINE_BYTES_LIMIT)
+        before = os.pread(self.descriptor, self.end - start, start)
+        if before.endswith(self._recent):  # else it was rewritten, as the check after a read will find
+            length = before.rfind(b"\n") + 1
+            self._stand_at(start + length, self.line - 1, head=self._head[: start + length], recent=before[:length])
+            self._within_line = False
 
     def finish(self) -> Line | None:
         """The unterminated last line, taken as it is."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -224,3 +225,17 @@ TestFollowerModel.settings = settings(
     phases=set(Phase) - {Phase.explain},
     suppress_health_check=list(HealthCheck),
 )
+
+
+@pytest.mark.parametrize("at", range(26))
+def test_a_copy_written_over_a_retired_file_while_that_is_recognised_is_read_from_its_start(at: int):
+    """Found by the search: it was recognised by what it had held, and read on from where that had ended."""
+    machine = FollowerMachine()
+    machine.start(existing=False)
+    machine.append(["line", "line"])
+    machine.step(0.0, 1000, accepted=True, disturbance="copy, truncate and append", at=0)
+    machine.append(["line"])
+    machine.copy_and_truncate(chain=False, pieces=["torn", "torn", "line"])
+    machine.step(6.0, 1000, accepted=True, disturbance=None, at=0)
+    machine.step(0.0, 1000, accepted=True, disturbance="copy, truncate and append", at=at)
+    machine.teardown()
