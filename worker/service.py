@@ -19,10 +19,11 @@ import structlog
 
 from worker import __version__
 from worker.api.breaker import Reason
-from worker.api.client import LIST_LIMIT, AssetsApi, open_session
+from worker.api.client import LIST_LIMIT, AssetsApi
 from worker.api.gate import Gate
 from worker.api.key import ApiKey
 from worker.api.retry import Retries
+from worker.api.session import open_session
 from worker.assets import AssetId, Expectations, Outcome
 from worker.clock import SystemClock
 from worker.errand import Errand, Exit
@@ -96,6 +97,7 @@ class Service:
         Raises:
             StateDirectoryError: the state directory is in use, or can't be used.
             JournalError: what is in it can't be used.
+            BadProxyError: the environment names a proxy that can't be used.
             OSError: the admin address can't be bound.
         """
         settings, stop = self._settings, self._stop

@@ -29,10 +29,11 @@ from aiohttp import web
 from click import echo
 from tenacity import AsyncRetrying, RetryError, retry_if_result, stop_after_attempt, wait_exponential, wait_none
 
-from worker.api.client import AssetsApi, _decode, open_session
+from worker.api.client import AssetsApi, _decode
 from worker.api.gate import Gate
 from worker.api.key import ApiKey
 from worker.api.retry import Retries
+from worker.api.session import open_session
 from worker.assets import Expectations, Outcome, asset_from
 from worker.clock import SystemClock
 from worker.events import Event

@@ -17,11 +17,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.virtual_time import run_virtually
-from worker.api.client import AssetsApi, _asset, _json, _told_error, open_session
+from worker.api.client import AssetsApi, _asset, _json, _told_error
 from worker.api.errors import ApiError, MalformedAnswerError
 from worker.api.gate import Gate
 from worker.api.key import ApiKey
 from worker.api.retry import Retries
+from worker.api.session import open_session
 from worker.api.told import LONGEST_RESET_SECONDS, LONGEST_RETRY_AFTER_SECONDS, MOST_QUOTAS, ServerClock, told
 from worker.assets import (
     ASSET_ID,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
@@ -13,7 +12,6 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from worker import __version__
 from worker.api.errors import (
     ApiError,
     BadIdError,
@@ -61,21 +59,6 @@ class _ErrorBody(msgspec.Struct):
 
 
 _decode_error = msgspec.json.Decoder(_ErrorBody).decode
-
-
-@asynccontextmanager
-async def open_session(base_url: str, *, total_timeout: float) -> AsyncIterator[aiohttp.ClientSession]:
-    """A session for one client. `total_timeout` is for a whole request, its answer's body included, in seconds."""
-    host = URL(base_url).host or ""
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=75),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=total_timeout),
-        headers={"Accept": "application/json", "User-Agent": f"asset-worker/{__version__}"},
-        # A proxy named by the environment is meant for the world outside, not for a stand-in on this machine.
-        trust_env=host not in {"localhost", "127.0.0.1", "::1"},
-    ) as session:
-        yield session
 
 
 class AssetsApi:
@@ -167,6 +150,9 @@ class AssetsApi:
                     body = await _read(response, limit if response.status == 200 else ERROR_BYTES_LIMIT)
             except TimeoutError as error:
                 raise TransientError("no answer in time") from error
+            except aiohttp.ClientHttpProxyError as error:
+                # Its own text shows the proxy's password.
+                raise TransientError(f"the proxy refuses to connect: {error.status} {error.message}") from None
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 raise TransientError(f"the request failed: {type(error).__name__}: {error}") from error
             if response.status == 200:

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from worker.api.key import BadKeyError
+from worker.api.session import BadProxyError
 from worker.cli.usage import fail, log_format
 from worker.errand import Errand, Exit
 from worker.queue.journal import JournalError
@@ -36,7 +37,7 @@ def run_service(settings: Settings, errand: Errand, *, title: str, level: str | 
 
             return run_loop(shown(service, title=title))
         return run_loop(service.run())
-    except (BadKeyError, StateDirectoryError, JournalError) as error:
+    except (BadKeyError, BadProxyError, StateDirectoryError, JournalError) as error:
         fail(str(error))
     except OSError as error:  # of what is opened at the start: what fails later comes in a group from the parts
         fail(f"the admin endpoints can't be served ({error.strerror}): give another admin.host or admin.port")

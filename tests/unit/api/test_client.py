@@ -12,7 +12,7 @@ import pytest
 from aioresponses import CallbackResult, aioresponses
 from yarl import URL
 
-from worker.api.client import ASSET_BYTES_LIMIT, LIST_LIMIT, AssetsApi, open_session
+from worker.api.client import ASSET_BYTES_LIMIT, LIST_LIMIT, AssetsApi
 from worker.api.errors import (
     BadIdError,
     KeyRefusedError,
@@ -23,6 +23,7 @@ from worker.api.errors import (
 from worker.api.gate import Gate
 from worker.api.key import ApiKey, BadKeyError
 from worker.api.retry import ATTEMPTS, Retries
+from worker.api.session import open_session
 from worker.assets import AssetId
 from worker.secrets import MASK, Secrets
 from worker.stopping import Stop

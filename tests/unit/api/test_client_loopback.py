@@ -11,11 +11,12 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from worker.api.client import ASSET_BYTES_LIMIT, LIST_BYTES_LIMIT, AssetsApi, open_session
+from worker.api.client import ASSET_BYTES_LIMIT, LIST_BYTES_LIMIT, AssetsApi
 from worker.api.errors import MalformedAnswerError
 from worker.api.gate import Gate
 from worker.api.key import ApiKey
 from worker.api.retry import Retries
+from worker.api.session import open_session
 from worker.assets import AssetId
 from worker.stopping import Stop
 

@@ -1,0 +1,208 @@
+"""The way to the API: TLS that is verified, and the proxy that the environment names."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+
+import pytest
+import trustme
+from aiohttp import web
+
+from tests.integration.processes import KEY
+from worker.simulator.lifecycles import Lifecycle
+
+HOST = "api.example"
+PASSWORD = "pr0xy-s3cret"
+
+
+async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:
+    """Two connections become one."""
+    to_reader, to_writer = await asyncio.open_connection("127.0.0.1", port)
+    await asyncio.gather(pour(reader, to_writer), pour(to_reader, writer))
+
+
+Listen = Callable[..., Awaitable[int]]
+
+
+@pytest.fixture
+async def listen() -> AsyncIterator[Listen]:
+    """Serves connections: `port = await listen(serve, ssl=…)`."""
+    async with AsyncExitStack() as stack:
+        connections: set[asyncio.Task[None]] = set()
+
+        async def start(serve, **options) -> int:
+            async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                task = asyncio.current_task()
+                assert task is not None
+                connections.add(task)
+                with suppress(OSError, asyncio.CancelledError):
+                    await serve(reader, writer)
+                writer.close()
+
+            server = await asyncio.start_server(connected, "127.0.0.1", 0, **options)
+            stack.callback(server.close)
+            return int(server.sockets[0].getsockname()[1])
+
+        yield start
+        for connection in connections:
+            connection.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
+
+
+class Authority:
+    """A certificate authority that nobody knows unless told."""
+
+    def __init__(self, folder: Path) -> None:
+        self._ca = trustme.CA()
+        self.file = folder / "authority.pem"
+        self._ca.cert_pem.write_to_path(self.file)
+
+    def context(self, *names: str) -> ssl.SSLContext:
+        """A server's, with a certificate for these names."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._ca.issue_cert(*names).configure_cert(context)
+        return context
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+def port_of(base_url: str) -> int:
+    return int(base_url.split(":")[2].partition("/")[0])
+
+
+@pytest.mark.parametrize(
+    ("names", "trusted", "outcome"),
+    [
+        pytest.param(["localhost"], True, "ready", id="an authority that the environment names"),
+        pytest.param(["localhost"], False, "timed_out", id="an unknown authority"),
+        pytest.param(["other.example"], True, "timed_out", id="a certificate of another host"),
+    ],
+)
+async def test_the_certificate_is_verified_before_anything_is_sent(
+    serve, worker, listen, authority, names, trusted, outcome
+):
+    """The key goes to nobody else."""
+    simulator = await serve()
+    asset_id = simulator.store.add(Lifecycle())
+    port = await listen(
+        lambda reader, writer: join(reader, writer, port_of(simulator.base_url)), ssl=authority.context(*names)
+    )
+    run = worker.start(
+        "wait",
+        asset_id,
+        "--timeout",
+        "30" if outcome == "ready" else "1",
+        base_url=f"https://localhost:{port}/v1.3",
+        before=f"export SSL_CERT_FILE={authority.file};" if trusted else "",
+    )
+    assert await run.end() == (0 if outcome == "ready" else 1), run.stderr
+    [event] = run.events()
+    assert event["data"]["outcome"] == outcome
+    if outcome != "ready":
+        assert simulator.stats.by_route == {}
+        assert "CertificateError" in event["data"]["reason"]
+
+
+class Proxy:
+    """Takes CONNECT, and leads every connection to one port."""
+
+    def __init__(self, to: int, *, status: str = "200 Connection established") -> None:
+        self.to = to
+        self.status = status
+        self.asked: list[str] = []
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        self.asked.append(head.decode())
+        writer.write(f"HTTP/1.1 {self.status}\r\n\r\n".encode())
+        await writer.drain()
+        if self.status.startswith("200"):
+            await join(reader, writer, self.to)
+
+
+async def test_requests_go_through_the_proxy_that_the_environment_names(
+    worker, listen, authority, tmp_path, aiohttp_server_of
+):
+    """In a tunnel that is kept, so that the proxy sees no key; and the API sees no password of the proxy or a netrc."""
+    seen: list[dict[str, str]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        seen.append(dict(request.headers))
+        return web.json_response({"_id": request.match_info["id"], "status": "ready"})
+
+    api = await aiohttp_server_of(web.get("/v1.3/assets/{id}", answer))
+    tls = await listen(lambda reader, writer: join(reader, writer, port_of(api)), ssl=authority.context(HOST))
+    proxy = Proxy(tls)
+    port = await listen(proxy)
+    (tmp_path / ".netrc").write_text("default login someone password else\n")
+    worker.submit(*(f"asset{number}" for number in range(40)))
+    run = worker.run(
+        "--once",
+        base_url=f"https://{HOST}/v1.3",
+        before=f"export SSL_CERT_FILE={authority.file} HTTPS_PROXY=http://user:{PASSWORD}@127.0.0.1:{port} "
+        f"HOME={tmp_path};",
+        POLL__BATCH="off",
+        LIMITS__CONCURRENCY="2",
+    )
+    assert await run.end() == 0, run.stderr
+    assert len(worker.events()) == len(seen) == 40
+    assert 1 <= len(proxy.asked) <= 2
+    credentials = base64.b64encode(f"user:{PASSWORD}".encode()).decode()
+    for head in proxy.asked:
+        assert head.startswith(f"CONNECT {HOST}:443 HTTP/1.1\r\n")
+        assert f"Proxy-Authorization: Basic {credentials}\r\n" in head
+        assert KEY not in head
+    for headers in seen:
+        assert headers["x-api-key"] == KEY
+        assert not {name for name in headers if "authorization" in name.lower()}
+    assert run.logs("api.proxy")[0]["proxy"] == f"http://127.0.0.1:{port}"
+    assert PASSWORD not in run.stderr
+
+
+async def test_a_proxy_that_refuses_is_an_outage_that_names_it(worker, listen):
+    """And not its password."""
+    proxy = Proxy(0, status="407 Proxy Authentication Required")
+    port = await listen(proxy)
+    run = worker.start(
+        "wait",
+        "asset",
+        "--timeout",
+        "1",
+        base_url=f"https://{HOST}/v1.3",
+        before=f"export https_proxy=http://user:{PASSWORD}@127.0.0.1:{port};",
+    )
+    assert await run.end() == 1
+    [event] = run.events()
+    assert "the proxy refuses to connect: 407 Proxy Authentication Required" in event["data"]["reason"]
+    assert proxy.asked
+    assert PASSWORD not in run.stderr + run.stdout.decode()
+
+
+async def test_a_proxy_that_can_not_be_used_is_an_error_of_usage(worker):
+    """Rather than going past it."""
+    run = worker.start(
+        "wait",
+        "asset",
+        base_url=f"https://{HOST}/v1.3",
+        before=f"export HTTPS_PROXY=socks5://u:{PASSWORD}@127.0.0.1:1;",
+    )
+    assert await run.end() == 2
+    assert "HTTPS_PROXY" in run.stderr
+    assert "socks5" in run.stderr
+    assert PASSWORD not in run.stderr

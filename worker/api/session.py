@@ -1,0 +1,69 @@
+"""The aiohttp session of a client: how connections are made, kept and given up."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import structlog
+from yarl import URL
+
+from worker import __version__
+
+_log = structlog.get_logger()
+
+LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class BadProxyError(Exception):
+    """The environment names a proxy that can't be used. The text tells the operator what to do."""
+
+
+@asynccontextmanager
+async def open_session(base_url: str, *, total_timeout: float) -> AsyncIterator[aiohttp.ClientSession]:
+    """A session for one client. `total_timeout` is for a whole request, its answer's body included, in seconds.
+
+    Raises:
+        BadProxyError: the environment names a proxy that can't be used.
+    """
+    proxy = proxy_of_environment(URL(base_url))
+    if proxy is not None:
+        _log.info("api.proxy", proxy=str(proxy.with_user(None)))
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=75),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=total_timeout),
+        headers={"Accept": "application/json", "User-Agent": f"asset-worker/{__version__}"},
+        # Not `trust_env`: with it each request asks the environment and ~/.netrc again, in threads, at several times
+        # the cost of the request itself; and what a netrc's default entry holds would go to the API.
+        proxy=proxy,
+    ) as session:
+        yield session
+
+
+def proxy_of_environment(url: URL) -> URL | None:
+    """The proxy, its password included, that `HTTPS_PROXY` or `HTTP_PROXY` names for a URL; `NO_PROXY` is obeyed.
+
+    None for loopback: such a proxy is meant for the world outside, not for a stand-in on this machine.
+
+    Raises:
+        BadProxyError: it is no URL, or of another kind of proxy.
+    """
+    host = url.host or ""
+    named = getproxies().get(url.scheme)
+    if not named or host in LOOPBACK or proxy_bypass(host):
+        return None
+    variable = f"{url.scheme.upper()}_PROXY"
+    try:
+        proxy = URL(named if "://" in named else f"http://{named}")
+    except ValueError as error:
+        raise BadProxyError(f"{variable} is not a URL: it should be like http://proxy.example:3128") from error
+    if proxy.scheme not in {"http", "https"} or not proxy.host:
+        raise BadProxyError(
+            f"{variable} names a proxy of the kind {proxy.scheme!r}, which can't be used: "
+            f"give an http:// one, or have NO_PROXY except {host} from it"
+        )
+    return proxy
