@@ -15,6 +15,10 @@ from worker import __version__
 
 _log = structlog.get_logger()
 
+DNS_CACHE_SECONDS: Final = 30
+"""Connections are kept, so names are seldom asked for; an address that has gone must not be tried for long."""
+KEEP_ALIVE_SECONDS: Final = 75
+"""A connection outlives the longest default wait between two looks."""
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -33,7 +37,7 @@ async def open_session(base_url: str, *, total_timeout: float) -> AsyncIterator[
     if proxy is not None:
         _log.info("api.proxy", proxy=str(proxy.with_user(None)))
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=75),
+        connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=DNS_CACHE_SECONDS, keepalive_timeout=KEEP_ALIVE_SECONDS),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=total_timeout),
         headers={"Accept": "application/json", "User-Agent": f"asset-worker/{__version__}"},
