@@ -134,6 +134,7 @@ def test_the_cloudevents_sdk_reads_every_event(outcome):
     assert read.get_extension("traceparent") == trace
 
 
+@pytest.mark.timeout(3600)
 @given(
     st.dictionaries(
         st.text(), st.recursive(st.none() | st.text() | st.floats(allow_nan=False, allow_infinity=False), st.lists)

@@ -169,7 +169,7 @@ async def answered(
     stop, secrets = Stop(), Secrets()
     stop.set("one attempt")
     key = ApiKey(value="tlk_4F2SECRET", file=None, on_read=secrets.add)
-    gate = Gate(requests_per_second=0, concurrency=20, share=1.0)
+    gate = Gate(requests_per_second=0, concurrency=20, share=1.0, wall_clock=lambda: 1_795_442_400.0)
     async with open_session(BASE, total_timeout=10) as session:
         api = AssetsApi(session, BASE, key, gate, Retries(stop), conceal=secrets.conceal)
         with aioresponses() as server:

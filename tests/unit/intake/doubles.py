@@ -114,6 +114,7 @@ class Inbox:
         self._room = room
         self._made = asyncio.Event()
         self._changed = asyncio.Event()
+        self.asked_for_room = asyncio.Event()
         self.batches: list[Batch] = []
 
     def make_room(self, count: int) -> None:
@@ -121,6 +122,7 @@ class Inbox:
         self._made.set()
 
     async def room(self) -> int:
+        self.asked_for_room.set()
         while self._room <= 0:
             self._made.clear()
             await self._made.wait()

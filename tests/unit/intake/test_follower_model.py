@@ -216,7 +216,7 @@ class FollowerMachine(RuleBasedStateMachine):
         assert not self.spool.owed, "a line is lost"
 
 
-TestFollowerModel = FollowerMachine.TestCase
+TestFollowerModel = pytest.mark.timeout(3600)(FollowerMachine.TestCase)
 TestFollowerModel.settings = settings(
     max_examples=settings().max_examples * 10,
     stateful_step_count=25,

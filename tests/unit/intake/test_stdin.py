@@ -2,19 +2,22 @@
 
 import asyncio
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.unit.intake.doubles import Inbox
+from worker.intake import stdin
 from worker.intake.lines import LINE_BYTES_LIMIT
 from worker.intake.stdin import CHUNK_BYTES, StdinIntake
 from worker.lane import InlineLane, ThreadLane
 from worker.stopping import Stop
 
-GRACE = 10.0
+GRACE = 30.0
 """Real seconds, for what takes none: only a test that fails waits for so long."""
 
 
@@ -31,6 +34,9 @@ class Pipe:
 
     def close(self) -> None:
         self.end()
+        for thread in threading.enumerate():
+            if thread.name == "stdin":  # it would read on from whatever gets the descriptor's number next
+                thread.join(GRACE)
         os.close(self.reader)
 
 
@@ -139,13 +145,31 @@ async def test_a_descriptor_that_is_closed_has_ended(pipe: Pipe):
     assert inbox.batches == []
 
 
-async def test_a_pipe_that_was_made_non_blocking_is_waited_for(pipe: Pipe):
+class NotingOs:
+    """`os`, where a read that finds nothing yet is noted."""
+
+    def __init__(self) -> None:
+        self.found_nothing = threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def read(self, descriptor: int, size: int) -> bytes:
+        try:
+            return os.read(descriptor, size)
+        except BlockingIOError:
+            self.found_nothing.set()
+            raise
+
+
+async def test_a_pipe_that_was_made_non_blocking_is_waited_for(pipe: Pipe, monkeypatch: pytest.MonkeyPatch):
     """Whoever shares it may do that; nothing there yet is not the end."""
+    noting = NotingOs()
+    monkeypatch.setattr(stdin, "os", noting)
     os.set_blocking(pipe.reader, False)
     inbox = Inbox()
     running = asyncio.create_task(run(pipe.reader, inbox))
-    await asyncio.sleep(0.01)
-    assert not running.done()
+    assert await asyncio.to_thread(noting.found_nothing.wait, GRACE)
     pipe.write(b"a1\n")
     await until(inbox, 1)
     pipe.end()
@@ -161,7 +185,6 @@ async def test_a_pipe_that_never_ends_does_not_hold_up_the_stop(pipe: Pipe):
     stop.set("test")
     await running
     assert inbox.ids == ["a1"]
-    pipe.write(b"\n")  # lets the reading thread go before the descriptor is closed
 
 
 async def test_a_stop_before_the_start_reads_nothing(pipe: Pipe):
@@ -195,7 +218,8 @@ async def test_a_stop_while_there_is_no_room_ends_the_reading(pipe: Pipe):
     inbox, stop = Inbox(room=0), Stop()
     pipe.write(b"a1\n")
     running = asyncio.create_task(run(pipe.reader, inbox, stop))
-    await asyncio.sleep(0.01)
+    async with asyncio.timeout(GRACE):
+        await inbox.asked_for_room.wait()
     stop.set("test")
     await running
     assert inbox.batches == []

@@ -284,9 +284,8 @@ async def test_no_answer_at_all_ends_after_two_deadlines():
     assert "503" in event["data"]["reason"]
 
 
-async def test_a_strict_deadline_ends_a_look_that_hangs(monkeypatch):
-    monkeypatch.setattr("worker.poller.loop.LAST_LOOK_SECONDS", 0.0)
-
+@pytest.mark.virtual_time
+async def test_a_strict_deadline_ends_a_look_that_hangs():
     class Hanging(ScriptedApi):
         async def retrieve(self, asset_id):
             await asyncio.sleep(3600)
@@ -294,13 +293,16 @@ async def test_a_strict_deadline_ends_a_look_that_hangs(monkeypatch):
         async def list_assets(self, asset_ids):
             await asyncio.sleep(3600)
 
-    expectations = Expectations(deadline=0.05, unanswered_factor=1.0)
+    loop = asyncio.get_running_loop()
     for ids in ([ID], IDS):
-        events, _, _ = await asyncio.wait_for(_poll_in_real_time(Hanging(), expectations, ids), 10)
+        start = loop.time()
+        async with asyncio.timeout(3600):
+            events = await _poll_by_the_loops_clock(Hanging(), Expectations(deadline=5.0, unanswered_factor=1.0), ids)
         assert [event["data"]["outcome"] for event in events] == ["timed_out"] * len(ids)
+        assert loop.time() - start == pytest.approx(5.0)
 
 
-async def _poll_in_real_time(api, expectations, ids):
+async def _poll_by_the_loops_clock(api, expectations, ids):
     clock = SystemClock()
     queue = LocalQueue(
         Journal(None), InlineLane(), clock, sinks=("stdout",), dedupe_window=60, max_pending=9, first_looks=lambda n: []
@@ -323,7 +325,7 @@ async def _poll_in_real_time(api, expectations, ids):
     await queue.idle()
     stop.set("test")
     await running
-    return [msgspec.json.decode(stored.body) for stored in await queue.outbox.read("stdout", 9)], poller, queue
+    return [msgspec.json.decode(stored.body) for stored in await queue.outbox.read("stdout", 9)]
 
 
 class Shelf:

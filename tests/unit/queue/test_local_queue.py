@@ -24,6 +24,7 @@ from tests.unit.queue.local import (
 )
 from worker.lane import ThreadLane
 from worker.queue import Progress, Sighting
+from worker.queue.commits import RETRY_SECONDS
 from worker.queue.journal import APPLICATION_ID, FILE_NAME, Journal, JournalError
 from worker.queue.ledger import read_ledger
 from worker.queue.local import PROGRESS_EVERY_SECONDS, PRUNE_EVERY_SECONDS
@@ -294,13 +295,13 @@ def read_ledger_of(tmp_path, clock):
     return read_ledger(tmp_path, now=clock.now(), limit=10).completed
 
 
-async def test_a_full_disk_is_waited_out_and_loses_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("worker.queue.commits.RETRY_SECONDS", 0.01)
+@pytest.mark.virtual_time
+async def test_a_full_disk_is_waited_out_and_loses_nothing(tmp_path):
     queue = open_local(tmp_path / "j", ManualClock())
     journal = queue._commits._journal
     journal._execute("PRAGMA max_page_count = 1")
     putting = asyncio.ensure_future(put(queue, *range(6), options=Options(metadata={"x": "y" * 60_000})))
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(5.5 * RETRY_SECONDS)
     assert not putting.done()
     assert queue._commits.failing
     journal._execute("PRAGMA max_page_count = 100000")

@@ -325,6 +325,7 @@ async def open_with_three_events(path, sinks, *, advance):
     await queue.close()
 
 
+@pytest.mark.virtual_time
 async def test_who_waits_for_events_is_woken_by_each_that_is_added(path):
     queue = open_local(path, ManualClock(), sinks=["a", "b"])
     for position in (1, 2):
@@ -338,6 +339,7 @@ async def test_who_waits_for_events_is_woken_by_each_that_is_added(path):
             await queue.outbox.advance(sink, position, None)
 
 
+@pytest.mark.virtual_time
 async def test_a_settlement_wakes_who_waits_for_events(path):
     queue = open_local(path, ManualClock())
     waiting = asyncio.ensure_future(queue.outbox.wait("stdout"))

@@ -262,6 +262,7 @@ tomls = st.recursive(
 keys = st.sampled_from(sorted(DEFAULTS))
 
 
+@pytest.mark.timeout(3600)
 @given(st.dictionaries(keys, tomls) | st.dictionaries(st.text(), tomls))
 @settings(max_examples=300)
 def test_any_tree_makes_settings_or_a_settings_error(tree):

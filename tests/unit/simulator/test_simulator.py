@@ -161,16 +161,16 @@ async def test_each_fault_is_what_a_client_sees(simulator, session):
     simulator.order("html=504")
     status, body, headers = await got(session, url)
     assert (status, body[:6], headers["Content-Type"]) == (504, b"<html>", "text/html")
-    for text, error in (
-        ("hang", TimeoutError),
-        ("slow=1", TimeoutError),
-        ("drip=0.1", TimeoutError),
-        ("reset", aiohttp.ClientConnectionError),
-        ("cut", aiohttp.ClientPayloadError),
+    for text, error, options in (
+        ("hang", TimeoutError, quick),
+        ("slow=1", TimeoutError, quick),
+        ("drip=0.1", TimeoutError, quick),
+        ("reset", aiohttp.ClientConnectionError, {}),
+        ("cut", aiohttp.ClientPayloadError, {}),
     ):
         simulator.order(text)
         with pytest.raises(error):
-            await got(session, url, **quick)
+            await got(session, url, **options)
     simulator.order("text")
     assert (await got(session, url))[1] == b"Service temporarily unavailable"
     simulator.order("types")

@@ -79,6 +79,21 @@ class Naps:
         await asyncio.sleep(0)
 
 
+PATIENCE = 30.0
+"""Real seconds, for what takes none: only a test that fails waits for so long."""
+
+
+async def some_is_written_to(pipe: int) -> None:
+    """Return when there is something to read in a pipe: whoever writes more than it takes hangs from then on."""
+    loop, written = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(pipe, written.set)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await written.wait()
+    finally:
+        loop.remove_reader(pipe)
+
+
 class Crash(BaseException):
     """The process dies here."""
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 
 import pytest
 from structlog.testing import capture_logs
@@ -10,16 +11,16 @@ from structlog.testing import capture_logs
 from tests.unit.sinks.doubles import MemoryOutbox, Naps, SetClock, stored
 from worker.events import Stored
 from worker.sinks import Sent, Sink, SinkRefusedError, SinkUnavailableError
-from worker.sinks.delivery import BATCH_BYTES, BATCH_EVENTS, Delivery, backoff
+from worker.sinks.delivery import BATCH_BYTES, BATCH_EVENTS, LAST_TRIES_SECONDS, Delivery, backoff
 from worker.stopping import Stop
 
 
 class ScriptedSink:
     """Does with each `send` what its script says: a count, an error, or None for all; then takes everything."""
 
-    def __init__(self, script: Sequence[int | Exception | None] = (), name: str = "scripted") -> None:
+    def __init__(self, script: Iterable[int | Exception | None] = (), name: str = "scripted") -> None:
         self.name = name
-        self.script = list(script)
+        self.script = iter(script)
         self.taken: list[Stored] = []
         self.batches: list[int] = []
         self.resumed: list[bytes | None] = []
@@ -30,7 +31,7 @@ class ScriptedSink:
 
     async def send(self, events: Sequence[Stored]) -> Sent:
         self.batches.append(len(events))
-        step = self.script.pop(0) if self.script else None
+        step = next(self.script, None)
         if isinstance(step, Exception):
             raise step
         count = len(events) if step is None else step
@@ -73,6 +74,7 @@ async def test_a_restart_hands_the_recorded_mark_back_and_sends_only_what_follow
     assert [event.position for event in sink.taken] == [3]
 
 
+@pytest.mark.virtual_time
 async def test_events_that_come_later_are_sent_as_they_come_and_the_stop_flushes():
     """The pump waits without polling, and its stop leaves nothing behind."""
     outbox, sink, stop, naps = MemoryOutbox(), ScriptedSink(), Stop(), Naps()
@@ -168,13 +170,15 @@ async def test_a_stop_ends_the_wait_for_the_next_try():
     assert len(sink.taken) == 1
 
 
+@pytest.mark.virtual_time
 async def test_a_sink_that_fails_beyond_the_grace_loses_nothing():
     """Cancelled while it fails: the events stay in the outbox, and the sink is closed."""
-    outbox, sink = MemoryOutbox(), ScriptedSink([SinkUnavailableError("away")] * 1000)
+    outbox, sink = MemoryOutbox(), ScriptedSink(repeat(SinkUnavailableError("away")))
     outbox.add(3)
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.02):
-            await delivery(sink, outbox).run(stopped())
+        async with asyncio.timeout(25):
+            await Delivery(sink, outbox, SetClock()).run(stopped())
+    assert len(sink.batches) > 25 / LAST_TRIES_SECONDS, "it was tried until the grace was over"
     assert (outbox.depth("scripted"), sink.closed) == (3, True)
 
 
@@ -246,17 +250,21 @@ async def test_a_refused_last_event_leaves_the_mark_alone():
     assert (outbox.positions["scripted"], outbox.marks["scripted"]) == (2, b"mark 1")
 
 
+@pytest.mark.virtual_time
 async def test_a_failing_sink_holds_up_no_other():
     """Each has its own pump."""
     outbox = MemoryOutbox()
-    events = outbox.add(3)
-    well, ill = ScriptedSink(name="well"), ScriptedSink([SinkUnavailableError("away")] * 1000, name="ill")
-    pumps = [asyncio.create_task(delivery(sink, outbox).run(Stop())) for sink in (ill, well)]
-    await asyncio.sleep(0.05)
+    well, ill = ScriptedSink(name="well"), ScriptedSink(repeat(SinkUnavailableError("away")), name="ill")
+    pumps = [asyncio.create_task(Delivery(sink, outbox, SetClock()).run(Stop())) for sink in (ill, well)]
+    for _ in range(3):
+        outbox.add(3)
+        tried = len(ill.batches)
+        await asyncio.sleep(60)
+        assert (well.taken, ill.taken) == (outbox.events, [])
+        assert len(ill.batches) > tried
     for pump in pumps:
         pump.cancel()
     await asyncio.wait(pumps)
-    assert (well.taken, ill.taken) == (events, [])
 
 
 async def test_an_unexpected_error_is_not_hidden():

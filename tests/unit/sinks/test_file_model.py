@@ -16,6 +16,7 @@ from typing import Any
 from unittest.mock import patch
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -341,7 +342,7 @@ class Bounded(FileSinkMachine):
     """The default number of cases."""
 
 
-TestFileSinkModel = Bounded.TestCase
+TestFileSinkModel = pytest.mark.timeout(3600)(Bounded.TestCase)
 TestFileSinkModel.settings = settings(
     max_examples=int(os.environ.get("MODEL_CASES", "600")),
     stateful_step_count=12,

@@ -14,14 +14,20 @@ from worker.telemetry.logs import configure
 KEY = "tlk_4F2SECRET"
 
 
+@pytest.fixture(autouse=True)
+def _configured_for_one_test():
+    """Whatever logs for the first time afterwards would keep this configuration, and no test could capture its logs."""
+    yield
+    structlog.reset_defaults()
+    logging.basicConfig(handlers=[logging.NullHandler()], force=True)
+
+
 @pytest.fixture
 def lines(capsys):
     def read():
         return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 
-    yield read
-    structlog.reset_defaults()
-    logging.basicConfig(handlers=[logging.NullHandler()], force=True)
+    return read
 
 
 def configured(level="info", format_="json"):
