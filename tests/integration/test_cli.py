@@ -5,20 +5,25 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from asyncio import create_task, to_thread
 from datetime import datetime
 
-import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.integration.holding import change
 from tests.integration.processes import KEY, eventually
+from worker.cli.run import KEY_REFUSED_SECONDS
+from worker.queue.ledger import read_ledger
 from worker.simulator.lifecycles import Lifecycle, Rendition
+
+GRACE_SECONDS = 25
+"""The default of `shutdown.grace`."""
 
 
 async def test_wait_tells_by_its_exit_code_how_it_went(serve, worker):
@@ -30,7 +35,8 @@ async def test_wait_tells_by_its_exit_code_how_it_went(serve, worker):
     assert (await good.end(), await bad.end()) == (0, 1)
     assert [event["data"]["outcome"] for event in good.events()] == ["ready"]
     assert sorted(event["data"]["outcome"] for event in bad.events()) == ["failed", "ready"]
-    assert good.stderr == ""
+    # Of a machine that is too busy it tells nevertheless.
+    assert [line for line in good.stderr.splitlines() if "worker.lagging" not in line] == []
     assert not worker.state.exists()
     assert not (worker.folder / "home").exists()
 
@@ -40,8 +46,8 @@ async def test_wait_ends_when_its_time_is_over_whatever_the_api_does(serve, work
     simulator = await serve()
     asset_id = simulator.store.add(Lifecycle())
     simulator.order(trouble)
-    run = worker.start("wait", asset_id, "--timeout", "1", base_url=simulator.base_url)
-    assert await run.end(within=8) == 1
+    run = worker.start("wait", asset_id, "--timeout", "4", base_url=simulator.base_url)
+    assert await run.end() == 1
     [event] = run.events()
     assert event["data"]["outcome"] == "timed_out"
     assert {"hang": "before the answer", "status=503": "503 ", "reset": "the request failed"}[trouble] in event["data"][
@@ -52,33 +58,36 @@ async def test_wait_ends_when_its_time_is_over_whatever_the_api_does(serve, work
 @pytest.mark.parametrize("trouble", ["hang", "status=503"])
 async def test_wait_takes_its_timeout_and_not_a_multiple_of_it(serve, worker, trouble):
     """One asset alone, and three that share a list. How long it was is told by the events: a start takes time, too."""
+    timeout = 8
     simulator = await serve()
     ids = [simulator.store.add(Lifecycle()) for _ in range(4)]
     simulator.order(trouble)
     runs = [
-        worker.start("wait", *some, "--timeout", "4", base_url=simulator.base_url, LOG__LEVEL="info")
+        worker.start("wait", *some, "--timeout", str(timeout), base_url=simulator.base_url, LOG__LEVEL="info")
         for some in (ids[:1], ids[1:])
     ]
-    assert [await run.end(within=30) for run in runs] == [1, 1]
+    assert [await run.end() for run in runs] == [1, 1]
     for run in runs:
         assert {event["data"]["outcome"] for event in run.events()} == {"timed_out"}
         for event in run.events():
             asked, ended = (
                 datetime.fromisoformat(event["data"][name]).timestamp() for name in ("submitted_at", "completed_at")
             )
-            assert 3.9 < ended - asked < 6.5
+            assert 0.99 * timeout < ended - asked < 1.75 * timeout
         [stopped] = run.logs("worker.stopped")
-        assert datetime.fromisoformat(stopped["timestamp"]).timestamp() - ended < 3
+        assert datetime.fromisoformat(stopped["timestamp"]).timestamp() - ended < 0.75 * timeout
 
 
 async def test_wait_ends_at_once_when_its_reader_has_gone(serve, worker):
     simulator = await serve(time_scale=10)
     reading, writing = os.pipe()
     os.close(reading)
-    run = worker.start("wait", simulator.store.add(Lifecycle(1)), base_url=simulator.base_url, stdout=writing)
+    run = worker.start(
+        "wait", simulator.store.add(Lifecycle(1)), base_url=simulator.base_url, stdout=writing, LOG__LEVEL="info"
+    )
     os.close(writing)
-    assert await run.end(within=10) == 1
-    assert run.logs("sink.failed")
+    assert await run.end() == 1
+    assert run.seconds("sink.failed", "worker.stopped") < GRACE_SECONDS / 2
 
 
 @pytest.mark.parametrize("redirect", ["<&-", "2>&-", "<&- 2>&-"])
@@ -97,9 +106,9 @@ async def test_it_does_its_job_without_the_standard_streams_that_it_was_started_
 
 async def test_wait_says_at_once_that_the_key_is_refused(serve, worker):
     simulator = await serve(key="another")
-    run = worker.start("wait", "6298d673f1090f1100476d4c", base_url=simulator.base_url)
-    assert await run.end(within=10) == 3
-    assert run.logs("api.key_refused")
+    run = worker.start("wait", "6298d673f1090f1100476d4c", base_url=simulator.base_url, LOG__LEVEL="info")
+    assert await run.end() == 3
+    assert run.seconds("api.key_refused", "worker.stopped") < KEY_REFUSED_SECONDS / 2
     assert run.stdout == b""
 
 
@@ -166,7 +175,10 @@ async def test_status_shows_what_a_running_worker_waits_for(serve, worker):
     done = simulator.store.add(Lifecycle())
     worker.submit(waiting, done)
     run = worker.run(base_url=simulator.base_url)
-    await eventually(lambda: len(worker.events()) == 1, otherwise=lambda: run.stderr)
+    await eventually(
+        lambda: len(worker.events()) == 1 and waiting in {line["asset_id"] for line in run.logs("asset.changed")},
+        otherwise=lambda: run.stderr,
+    )
 
     async def told():
         status = worker.start("status", "--state-dir", worker.state, "--json")
@@ -185,24 +197,32 @@ async def test_status_shows_what_a_running_worker_waits_for(serve, worker):
 
 
 async def test_status_shows_within_three_seconds_what_an_asset_waits_for(serve, worker):
-    """While the worker runs: progress is kept every second."""
+    """While the worker runs: progress is kept every second. Up to ten tries: a machine may be busy for a while."""
     simulator = await serve()
-    waiting = {
-        simulator.store.add(Lifecycle(3600)): ["asset"],
-        simulator.store.add(Lifecycle(hls=Rendition(3600), thumbnail=Rendition(3600))): ["hls", "thumbnail"],
-    }
     run = worker.run(base_url=simulator.base_url)
     await run.until("worker.started")
-    worker.submit(*waiting)
-    await eventually(lambda: len(run.logs("intake.accepted")) == 2, otherwise=lambda: run.stderr)
-    shown = {}
-    while shown != waiting:
-        status = worker.start("status", "--state-dir", worker.state, "--json")
-        assert await status.end() == 0
-        told = json.loads(status.stdout)
-        shown = {each["asset_id"]: each["waiting_on"] for each in told["pending"]}
-        assert shown == waiting or told["oldest_age"] < 3, told
-    assert told["waiting_on"] == {"asset": 1, "hls": 1, "thumbnail": 1}
+    expected, took = {}, []
+
+    def ages(new):
+        """Of those that are shown to wait for what they do. Read as `status` does, which itself takes time to start."""
+        pending = read_ledger(worker.state, now=time.time(), limit=100).pending
+        return [line.age for line in pending if new.get(line.asset_id) == list(line.waiting_on)]
+
+    while not took or (took[-1] >= 3 and len(took) < 10):
+        new = {
+            simulator.store.add(Lifecycle(3600)): ["asset"],
+            simulator.store.add(Lifecycle(hls=Rendition(3600), thumbnail=Rendition(3600))): ["hls", "thumbnail"],
+        }
+        worker.submit(*new)
+        expected |= new
+        await eventually(lambda new=new: len(ages(new)) == len(new), otherwise=lambda: run.stderr)
+        took.append(max(ages(new)))
+    assert took[-1] < 3, took
+    status = worker.start("status", "--state-dir", worker.state, "--json")
+    assert await status.end() == 0
+    told = json.loads(status.stdout)
+    assert {each["asset_id"]: each["waiting_on"] for each in told["pending"]} == expected
+    assert told["waiting_on"] == {what: len(took) for what in ("asset", "hls", "thumbnail")}
     assert run.process.poll() is None
 
 
@@ -257,13 +277,14 @@ async def test_a_stdin_that_stays_open_keeps_no_worker_from_stopping(serve, work
     run.process.stdin.flush()
     await eventually(lambda: len(run.events()) == 1, otherwise=lambda: run.stderr)
     run.send(signal.SIGTERM)
-    assert await run.end(within=10) == 0
+    assert await run.end() == 0
+    assert run.seconds("worker.stopping", "worker.stopped") < GRACE_SECONDS / 2
 
 
 async def get(url):
     def ask():
         try:
-            with urllib.request.urlopen(url, timeout=5) as response:
+            with urllib.request.urlopen(url, timeout=60) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -273,12 +294,12 @@ async def get(url):
 
 async def test_the_admin_endpoints_tell_how_it_is(serve, worker):
     """Ready while the API takes the key; not ready while it doesn't; ready again after."""
-    port = free_port()
     simulator = await serve(key=KEY)
     worker.submit(simulator.store.add(Lifecycle()), simulator.store.add(Lifecycle(3600)))
-    run = worker.run("--admin-port", str(port), base_url=simulator.base_url)
+    run = worker.run("--admin-port", "0", base_url=simulator.base_url)
     await eventually(lambda: len(worker.events()) == 1, otherwise=lambda: run.stderr)
-    at = f"http://127.0.0.1:{port}"
+    [address] = (await run.until("admin.serving"))["addresses"]
+    at = f"http://{address}"
     assert (await get(f"{at}/healthz"))[0] == 200
     assert (await get(f"{at}/readyz"))[0] == 200
     _, text = await get(f"{at}/metrics")
@@ -301,7 +322,7 @@ async def test_the_admin_endpoints_tell_how_it_is(serve, worker):
         "run",
         "--stdin",
         "--admin-port",
-        str(port),
+        address.rpartition(":")[2],
         "--state-dir",
         worker.folder / "other",
         stdin=subprocess.PIPE,
@@ -312,15 +333,9 @@ async def test_the_admin_endpoints_tell_how_it_is(serve, worker):
     assert len(run.logs("api.key_refused")) == 1
 
 
-def free_port():
-    with socket.socket() as it:
-        it.bind(("127.0.0.1", 0))
-        return it.getsockname()[1]
-
-
 async def test_the_demo_shows_every_outcome_and_ends_by_itself(worker):
     run = worker.start("demo")
-    assert await run.end(within=60) == 0
+    assert await run.end() == 0
     assert {event["data"]["outcome"] for event in run.events()} == {
         "ready",
         "degraded",
@@ -348,6 +363,7 @@ async def test_on_a_terminal_there_is_live_progress(serve, worker):
         "TWELVE_LABS_API_KEY": KEY,
         "TWELVELABS_BASE_URL": simulator.base_url,
         "ASSET_WORKER_POLL__INITIAL": "0.2",
+        "ASSET_WORKER_POLL__MAX": "0.5",
         "TERM": "xterm",
         "COLUMNS": "120",
     }
@@ -367,11 +383,14 @@ async def test_on_a_terminal_there_is_live_progress(serve, worker):
             return
 
     reading = create_task(to_thread(read))
-    await eventually(lambda: b"waiting for" in shown)
-    assets = simulator.store._assets
-    assets[asset_id] = msgspec.structs.replace(assets[asset_id], lifecycle=Lifecycle())
-    await reading
-    assert process.wait(30) == 0
+    try:
+        await eventually(lambda: b"waiting for" in shown, otherwise=lambda: shown)
+        change(simulator, asset_id)
+        assert await to_thread(process.wait, 60) == 0
+    finally:
+        process.kill()  # else the reading would not end
+        process.wait()
+        await reading
     os.close(terminal)
     assert b"1/1 done" in shown
     assert KEY.encode() not in shown

@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from tests.integration.holding import change, waiting
 from tests.integration.kills import survive
 from tests.integration.processes import eventually
 from worker.simulator.lifecycles import Lifecycle
@@ -14,12 +15,14 @@ from worker.simulator.lifecycles import Lifecycle
 
 async def test_the_exit_code_tells_of_the_whole_errand_also_after_a_kill(serve, worker):
     """One asset fails before the kill, the other is ready after it. The next run is another, with nothing to do."""
-    simulator = await serve(time_scale=10)
-    worker.submit(simulator.store.add(Lifecycle(1, "failed")), simulator.store.add(Lifecycle(60)))
+    simulator = await serve()
+    [later] = waiting(simulator, 1)
+    worker.submit(simulator.store.add(Lifecycle(0, "failed")), later)
     killed = worker.run("--once", base_url=simulator.base_url)
     await eventually(lambda: len(worker.events()) == 1, otherwise=lambda: killed.stderr)
     killed.send(signal.SIGKILL)
     await killed.end()
+    change(simulator, later)
     assert await worker.run("--once", base_url=simulator.base_url).end() == 1
     assert await worker.run("--once", base_url=simulator.base_url).end() == 0
 
@@ -33,7 +36,7 @@ async def test_a_once_that_a_signal_ends_is_not_done(serve, worker):
     assert await run.end() == 1
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", [1])
 async def test_twenty_kills_while_six_hundred_assets_pass(serve, worker, seed):
     """`python -m tests.integration.soak --kills 1000` is the long form."""

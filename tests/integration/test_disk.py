@@ -14,6 +14,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.integration.holding import change, waiting
 from tests.integration.processes import eventually
 from worker.simulator.lifecycles import Lifecycle
 
@@ -80,8 +81,8 @@ async def test_a_state_directory_that_is_read_only_is_refused_by_name(serve, wor
 async def test_a_journal_that_has_become_read_only_is_refused_and_what_it_holds_kept(serve, worker, read_only):
     simulator = await serve()
     ids = [simulator.store.add(Lifecycle()) for _ in range(5)]
-    waiting = simulator.store.add(Lifecycle(5))
-    worker.submit(*ids, waiting)
+    [later] = waiting(simulator, 1)
+    worker.submit(*ids, later)
     run = worker.run(base_url=simulator.base_url)
     await eventually(lambda: len(worker.events()) == 5, otherwise=lambda: run.stderr)
     run.send(signal.SIGKILL)
@@ -92,8 +93,9 @@ async def test_a_journal_that_has_become_read_only_is_refused_and_what_it_holds_
     assert str(worker.state) in refused.stderr
     assert "Traceback" not in refused.stderr
     lift()
+    change(simulator, later)
     assert await worker.run("--once", base_url=simulator.base_url).end() == 0
-    assert sorted(event["id"] for event in worker.events()) == sorted(f"{each}.1" for each in (*ids, waiting))
+    assert sorted(event["id"] for event in worker.events()) == sorted(f"{each}.1" for each in (*ids, later))
 
 
 async def test_events_for_a_read_only_directory_are_delivered_when_it_is_writable(serve, worker, read_only):
@@ -103,7 +105,7 @@ async def test_events_for_a_read_only_directory_are_delivered_when_it_is_writabl
     worker.events_file = worker.folder / "events" / "events.jsonl"
     lift = read_only(worker.events_file.parent)
     worker.submit(*ids)
-    run = worker.run("--once", base_url=simulator.base_url)
+    run = worker.run("--once", base_url=simulator.base_url, SHUTDOWN__GRACE="300")
     failed = await run.until("sink.failed")
     assert str(worker.events_file) in failed["error"]
     await eventually(lambda: len(run.logs("asset.completed")) == len(ids), otherwise=lambda: run.stderr)
@@ -145,7 +147,7 @@ async def test_a_first_start_on_a_full_disk_says_so_and_loses_nothing(serve, wor
 async def test_a_later_start_on_a_full_disk_says_so_or_waits_and_loses_nothing(serve, worker, mount):
     """The journal holds what is pending; its log and what it shares with readers are to be made anew."""
     simulator = await serve()
-    ids = [simulator.store.add(Lifecycle(4)) for _ in range(5)]
+    ids = waiting(simulator, 5)
     worker.submit(*ids)
     worker.state.mkdir()
     mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", worker.state)
@@ -162,6 +164,7 @@ async def test_a_later_start_on_a_full_disk_says_so_or_waits_and_loses_nothing(s
     assert str(worker.state) in run.stderr
     assert "Traceback" not in run.stderr
     ballast.unlink()
+    change(simulator, *ids)
     if await run.end() == 2:
         run = worker.run("--once", base_url=simulator.base_url)
     assert await run.end() == 0
@@ -195,13 +198,10 @@ async def readiness(run) -> tuple[int, list[str]]:
 async def until_ready(run, troubles: list[str]) -> None:
     """Once the worker tells of these troubles and no others."""
     wanted = (503 if troubles else 200, troubles)
-    found = None
-    for _ in range(600):
-        found = await readiness(run)
-        if found == wanted:
-            return
+    deadline = asyncio.get_running_loop().time() + 60
+    while (found := await readiness(run)) != wanted:
+        assert asyncio.get_running_loop().time() < deadline, f"{found} instead of {wanted}: {run.stderr[-4000:]}"
         await asyncio.sleep(0.05)
-    raise AssertionError(f"{found} instead of {wanted}: {run.stderr[-4000:]}")
 
 
 async def test_it_is_not_ready_while_the_journal_cannot_be_written(serve, worker):

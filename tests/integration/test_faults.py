@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from random import Random
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -23,6 +23,7 @@ import psutil
 import pytest
 from aiohttp import web
 
+from tests.integration.holding import change
 from tests.integration.processes import KEY, Run, Worker, eventually
 from worker.api.breaker import FAILURES_TO_OPEN, FIRST_PROBE_SECONDS, PROBE_JITTER
 from worker.cli.run import KEY_REFUSED_SECONDS
@@ -35,8 +36,10 @@ OTHER_KEY = "tlk_fedcba9876543210OTHER"
 TIME_SCALE = 10
 GRACE = {"POLL__NOT_FOUND_GRACE": "1"}
 """Short, so that a 404 which is not the API's would soon be taken for an outcome."""
-IMPATIENT = {"API__TIMEOUT": "0.6"}
+IMPATIENT = {"API__TIMEOUT": "1"}
 """So that answers which hang or drip cost seconds, not minutes."""
+PATIENT = {"POLL__NOT_FOUND_GRACE": "600"}
+"""For assets that aren't visible until the test lets them be."""
 
 FAULTS: dict[str, str | None] = {
     "status=500": r"500 Ordered",
@@ -89,17 +92,13 @@ async def elsewhere(aiohttp_server_of):
     return await aiohttp_server_of(web.route("*", "/{path:.*}", answer)), came
 
 
-def free_port() -> int:
-    """A port that no connection of another test takes while it is free: below those that the system hands out."""
-    random = Random()
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
+@pytest.fixture
+def reserved_port() -> Iterator[int]:
+    """A port that is given to nobody else, also while nothing listens there: it is bound all the time."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
 
 
 def assets(store: Store, count: int) -> dict[str, str]:
@@ -127,11 +126,9 @@ def pending(simulator: Simulator, count: int) -> list[str]:
 
 def end(simulator: Simulator, asset_ids: list[str]) -> dict[str, str]:
     """Now they end, three in four as they should; the IDs with their outcomes."""
-    ended, expected = simulator.store._assets, {}
-    for number, asset_id in enumerate(asset_ids):
-        expected[asset_id] = "ready" if number % 4 else "failed"
-        way = Lifecycle(ends_in=expected[asset_id], hls=Rendition(), thumbnail=Rendition())
-        ended[asset_id] = msgspec.structs.replace(ended[asset_id], lifecycle=way)
+    expected = {asset_id: "ready" if number % 4 else "failed" for number, asset_id in enumerate(asset_ids)}
+    for asset_id, outcome in expected.items():
+        change(simulator, asset_id, to=Lifecycle(ends_in=outcome, hls=Rendition(), thumbnail=Rendition()))
     return expected
 
 
@@ -178,6 +175,7 @@ class Alone(msgspec.Struct):
     seconds: float
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "kinds",
     [list(FAULTS)[0:6], list(FAULTS)[6:11], list(FAULTS)[11:]],
@@ -197,8 +195,9 @@ async def test_when_half_of_the_answers_are_faulty_in_one_way_every_outcome_is_r
         worker = worker_in(kind)
         worker.submit(*expected)
         began = asyncio.get_running_loop().time()
-        run = worker.run("--once", base_url=simulator.base_url, **GRACE, **IMPATIENT)
-        exit_code = await run.end()
+        patience = IMPATIENT if fault.kind in {Trouble.HANG, Trouble.DRIP} else {}
+        run = worker.run("--once", base_url=simulator.base_url, **GRACE, **patience)
+        exit_code = await run.end(within=250)
         said, stats = FAULTS[kind], simulator.stats
         return Alone(
             kind=kind,
@@ -252,15 +251,21 @@ async def test_when_half_of_the_answers_are_faulty_in_every_way_at_once_every_ou
     assert KEY.encode() not in worker.written()
 
 
-async def status_of(port: int) -> tuple[int, list[str]]:
+async def admin_of(run: Run) -> str:
+    """Where the admin endpoints are, of a run with `--admin-port 0`."""
+    [address] = (await run.until("admin.serving"))["addresses"]
+    return f"http://{address}"
+
+
+async def status_of(admin: str) -> tuple[int, list[str]]:
     """What `/readyz` says."""
-    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/readyz") as response:
+    async with aiohttp.ClientSession() as session, session.get(f"{admin}/readyz") as response:
         return response.status, (await response.json())["troubles"]
 
 
-async def requests_of(port: int) -> int:
+async def requests_of(admin: str) -> int:
     """How many requests the worker says to have sent: what counts where nothing listens that could count them."""
-    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as response:
+    async with aiohttp.ClientSession() as session, session.get(f"{admin}/metrics") as response:
         found = re.search(r"^asset_worker_requests_total (\S+)", await response.text(), re.MULTILINE)
     assert found is not None
     return int(float(found[1]))
@@ -271,38 +276,45 @@ def looked_at(run: Run) -> int:
     return len({line["asset_id"] for line in run.logs("asset.changed")})
 
 
+BUSY_SECONDS = 15
+"""For which a machine may hold everything up; half of the longest distance of two probes."""
+
+
 def most_probes(seconds: float) -> int:
     """Probes that fit into an outage, each twice as far from the one before, and as early as jitter lets them."""
     return math.floor(math.log2(seconds / (FIRST_PROBE_SECONDS * (1 - PROBE_JITTER)) + 1))
 
 
 @pytest.mark.parametrize("outage", ["html=503", "reset", "stopped"])
-async def test_few_requests_go_into_an_outage_and_its_end_is_seen_at_once_and_met_gradually(worker, outage):
+async def test_few_requests_go_into_an_outage_and_its_end_is_seen_at_once_and_met_gradually(
+    worker, reserved_port, outage
+):
     concurrency, slow = 10, 0.3
     loop = asyncio.get_running_loop()
-    admin = free_port()
-    simulator = Simulator(Options(port=free_port(), seed=7))
+    simulator = Simulator(Options(port=reserved_port, seed=7))
     await simulator.__aenter__()
     try:
         stats = simulator.stats
         run = worker.run(
             "--admin-port",
-            str(admin),
+            "0",
             base_url=simulator.base_url,
             POLL__BATCH="off",
             LIMITS__CONCURRENCY=str(concurrency),
+            **PATIENT,
         )
-        await run.until("worker.started")
+        admin = await admin_of(run)
         ids = pending(simulator, 60)
         worker.submit(*ids)
         await eventually(lambda: looked_at(run) == len(ids), otherwise=lambda: run.stderr)
         assert await status_of(admin) == (200, [])
 
-        before, began = await requests_of(admin), loop.time()
+        began = loop.time()
         if outage == "stopped":
             await simulator.__aexit__()
         else:
             simulator.order(outage)
+        before = stats.requests
         await run.until("api.unavailable")
         assert await status_of(admin) == (503, ["the API is unavailable"])
         expected = end(simulator, ids[:40])
@@ -322,9 +334,9 @@ async def test_few_requests_go_into_an_outage_and_its_end_is_seen_at_once_and_me
 
         after = [seen - ended for seen in stats.times if seen >= ended]
         since = [seen - after[0] for seen in after]
-        longest = FIRST_PROBE_SECONDS * 2 ** most_probes(lasted) * (1 + PROBE_JITTER)
+        longest = FIRST_PROBE_SECONDS * 2 ** most_probes(ended - began) * (1 + PROBE_JITTER)
         said = f"first request {after[0]:.2f} s after the end (at most {longest:.2f} s), then {since[:12]}"
-        assert after[0] < longest + 3, f"{said}\n{numbers(simulator, run)}"
+        assert after[0] < longest + BUSY_SECONDS, f"{said}\n{numbers(simulator, run)}"
         # The probe is alone until it is answered, and what follows its answer are two, not all that wait.
         assert sum(seen < slow * 0.99 for seen in since) == 1, said
         assert sum(seen < slow * 1.99 for seen in since) <= 3, said
@@ -343,21 +355,21 @@ async def test_few_requests_go_into_an_outage_and_its_end_is_seen_at_once_and_me
 
 async def test_a_refused_key_stops_polling_until_its_file_holds_another_and_settles_nothing(serve, tmp_path, worker_in):
     """The refusal outlasts the assets' deadline, and the grace of those that aren't visible yet."""
-    concurrency = 10
+    concurrency, deadline = 10, 10
     simulator = await serve(key=KEY, seed=8)
-    key_file, admin = tmp_path / "key", free_port()
+    key_file = tmp_path / "key"
     key_file.write_text(f"{KEY}\n")
     worker = worker_in("worker")
     run = worker.run(
         "--admin-port",
-        str(admin),
+        "0",
         base_url=simulator.base_url,
         API__KEY_FILE=str(key_file),
         LIMITS__CONCURRENCY=str(concurrency),
-        POLL__DEADLINE="5",
-        POLL__NOT_FOUND_GRACE="5",
+        POLL__DEADLINE=str(deadline),
+        POLL__NOT_FOUND_GRACE=str(deadline),
     )
-    await run.until("worker.started")
+    admin = await admin_of(run)
     ids = pending(simulator, 60)
     worker.submit(*ids)
     await eventually(lambda: looked_at(run) == len(ids), otherwise=lambda: run.stderr)
@@ -365,7 +377,7 @@ async def test_a_refused_key_stops_polling_until_its_file_holds_another_and_sett
     refused_at = asyncio.get_running_loop().time()
     await run.until("api.key_refused")
     expected = end(simulator, ids)
-    await asyncio.sleep(5)
+    await asyncio.sleep(deadline)
     assert await status_of(admin) == (503, ["the API refuses the key"])
     lasted = asyncio.get_running_loop().time() - refused_at
     refused = simulator.stats.by_status[401]
@@ -395,14 +407,14 @@ async def test_a_refused_key_stops_polling_until_its_file_holds_another_and_sett
 
 async def test_a_plan_that_is_not_entitled_for_a_while_settles_nothing(serve, worker):
     """403 instead of 401, to single retrieves, and the same key is taken again afterwards."""
-    concurrency = 10
+    concurrency, deadline = 10, 10
     simulator = await serve(seed=9)
     run = worker.run(
         base_url=simulator.base_url,
         LIMITS__CONCURRENCY=str(concurrency),
         POLL__BATCH="off",
-        POLL__DEADLINE="4",
-        POLL__NOT_FOUND_GRACE="4",
+        POLL__DEADLINE=str(deadline),
+        POLL__NOT_FOUND_GRACE=str(deadline),
     )
     await run.until("worker.started")
     ids = pending(simulator, 60)
@@ -412,7 +424,7 @@ async def test_a_plan_that_is_not_entitled_for_a_while_settles_nothing(serve, wo
     refused_at = asyncio.get_running_loop().time()
     await run.until("api.key_refused")
     expected = end(simulator, ids)
-    await asyncio.sleep(4.2)
+    await asyncio.sleep(deadline)
     lasted = asyncio.get_running_loop().time() - refused_at
     refused, most = simulator.stats.by_status[403], concurrency + 1 + most_probes(lasted)
     said = f"{refused} requests (at most {most}) with a refused key in {lasted:.1f} s"
@@ -430,7 +442,9 @@ async def test_wait_ends_with_exit_code_3_when_the_key_is_refused(serve, worker)
     assert await run.end() == 3, run.stderr
     assert run.stdout == b""
     assert len(run.logs("api.key_refused")) == 1
-    assert simulator.stats.requests <= 4, simulator.stats.told()
+    times = simulator.stats.times
+    # The list, the one that confirms the refusal, and what a machine that is busy has no time to prevent.
+    assert len(times) <= 2 + most_probes(times[-1] - times[0]), simulator.stats.told()
 
 
 async def test_a_run_that_ends_by_itself_gives_up_a_refused_key_with_exit_code_3_and_keeps_what_is_pending(
@@ -448,7 +462,7 @@ async def test_a_run_that_ends_by_itself_gives_up_a_refused_key_with_exit_code_3
     expected = {simulator.store.add(Lifecycle()): "ready" for _ in range(5)}
     worker.submit(*expected)
     run = worker.run("--once", base_url=simulator.base_url, program=("impatient",))
-    assert await run.end(within=30) == 3, run.stderr
+    assert await run.end() == 3, run.stderr
     assert len(run.logs("api.key_refused")) == 1
     [stopped] = run.logs("worker.stopped")
     assert (stopped["exit_code"], stopped["pending"]) == (3, 5)
@@ -461,7 +475,7 @@ async def test_a_run_that_ends_by_itself_gives_up_a_refused_key_with_exit_code_3
 
 @pytest.mark.parametrize(
     ("storm", "grace", "opens"),
-    [("status=404", 60, False), ("html=404", 1, True)],
+    [("status=404", 600, False), ("html=404", 1, True)],
     ids=["the API's own, shorter than the grace", "a gateway's, longer than the grace"],
 )
 async def test_a_storm_of_404s_settles_nothing_as_not_found(serve, worker, storm, grace, opens):
@@ -474,20 +488,21 @@ async def test_a_storm_of_404s_settles_nothing_as_not_found(serve, worker, storm
     simulator.order(storm)
     expected = end(simulator, ids)
     await asyncio.sleep(2.5)
-    befell = simulator.stats.by_fault.total()
+    await eventually(
+        lambda: simulator.stats.by_fault.total() > FAILURES_TO_OPEN, otherwise=lambda: numbers(simulator, run)
+    )
     assert worker.events() == [], numbers(simulator, run)
     simulator.order()
     await eventually(lambda: len(worker.events()) >= len(ids), otherwise=lambda: numbers(simulator, run))
     assert untruths(worker, expected) == [], numbers(simulator, run)
-    assert befell > FAILURES_TO_OPEN, f"{befell} answers of the storm\n{numbers(simulator, run)}"
     assert len(run.logs("api.unavailable")) == opens, numbers(simulator, run)
 
 
 async def test_an_asset_that_was_seen_is_gone_when_it_stays_away_for_the_grace_and_no_sooner(serve, worker):
-    """All are older than the grace when the API denies them: most for less than a second, some for good."""
+    """All are older than the grace when the API denies them: most only once, some for good."""
     grace = 3.0
     simulator = await serve(seed=12)
-    run = worker.run(base_url=simulator.base_url, POLL__NOT_FOUND_GRACE=str(grace))
+    run = worker.run(base_url=simulator.base_url, POLL__BATCH="off", POLL__NOT_FOUND_GRACE=str(grace))
     await run.until("worker.started")
     ids = [simulator.store.add(Lifecycle(math.inf, hls=Rendition()), kind=KINDS["clip"]) for _ in range(40)]
     worker.submit(*ids)
@@ -497,10 +512,8 @@ async def test_an_asset_that_was_seen_is_gone_when_it_stays_away_for_the_grace_a
     denied_at = time.time()
     for asset_id in deleted:
         assert simulator.store.delete(asset_id)
-    simulator.order("status=404")
-    await asyncio.sleep(0.7)
-    await eventually(lambda: denied(run) & {*left}, otherwise=lambda: numbers(simulator, run))
-    simulator.order()
+    deny_once(simulator, left)
+    await eventually(lambda: denied(run) >= {*left}, otherwise=lambda: numbers(simulator, run))
     expected = end(simulator, left) | dict.fromkeys(deleted, "not_found")
     await eventually(lambda: len(worker.events()) >= len(ids), otherwise=lambda: numbers(simulator, run))
     assert untruths(worker, expected) == [], numbers(simulator, run)
@@ -508,7 +521,7 @@ async def test_an_asset_that_was_seen_is_gone_when_it_stays_away_for_the_grace_a
         if event["subject"] not in deleted:
             continue
         took = datetime.fromisoformat(event["data"]["completed_at"]).timestamp() - denied_at
-        assert grace - 0.05 < took < grace + 5, took
+        assert grace - 0.05 < took < grace + BUSY_SECONDS, took
         assert "deleted" in event["data"]["reason"]
         assert event["data"]["asset"] == {
             "_id": event["subject"],
@@ -517,6 +530,19 @@ async def test_an_asset_that_was_seen_is_gone_when_it_stays_away_for_the_grace_a
             "method": "direct",
             "hls": {"status": "pending"},
         }
+
+
+def deny_once(simulator: Simulator, asset_ids: list[str]) -> None:
+    """The next look at each of the assets doesn't find it. A time instead could be longer than the grace."""
+    store, view, left = simulator.store, simulator.store.view, {*asset_ids}
+
+    def once(asset_id: str, *, ago: float = 0.0) -> dict[str, Any] | None:
+        if asset_id in left:
+            left.remove(asset_id)
+            return None
+        return view(asset_id, ago=ago)
+
+    store.view = once
 
 
 def denied(run: Run) -> set[str]:
@@ -532,20 +558,18 @@ def denied(run: Run) -> set[str]:
 async def test_answers_of_a_gigabyte_do_not_fill_the_memory(serve, worker, batch):
     simulator = await serve(seed=11)
     ids = pending(simulator, 300)
-    run = worker.run(base_url=simulator.base_url, POLL__BATCH=batch)
+    run = worker.run(base_url=simulator.base_url, POLL__BATCH=batch, LIMITS__CONCURRENCY="20", **PATIENT)
     await run.until("worker.started")
     process = psutil.Process(run.process.pid)
     before = most = process.memory_info().rss
     simulator.order(f"huge={1 << 30}")
     worker.submit(*ids)
-    ends = asyncio.get_running_loop().time() + 3
-    while asyncio.get_running_loop().time() < ends:
+    ends, befell = asyncio.get_running_loop().time() + 3, simulator.stats.by_fault
+    while asyncio.get_running_loop().time() < ends or befell.total() <= 3:
         most = max(most, process.memory_info().rss)
         await asyncio.sleep(0.01)
-    befell = simulator.stats.by_fault.total()
-    said = f"{(most - before) >> 20} MiB more than {before >> 20} MiB, {befell} such answers"
+    said = f"{(most - before) >> 20} MiB more than {before >> 20} MiB, {befell.total()} such answers"
     simulator.order()
-    assert befell > 3, f"{said}\n{numbers(simulator, run)}"
     assert most - before < 100 << 20, f"{said}\n{numbers(simulator, run)}"
     expected = end(simulator, ids)
     await eventually(lambda: len(worker.events()) >= len(ids), otherwise=lambda: numbers(simulator, run))

@@ -21,11 +21,13 @@ PASSWORD = "pr0xy-s3cret"
 
 
 async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
+    try:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+    finally:
+        writer.close()
 
 
 async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:
@@ -48,15 +50,21 @@ async def listen() -> AsyncIterator[Listen]:
                 task = asyncio.current_task()
                 assert task is not None
                 connections.add(task)
-                with suppress(OSError, asyncio.CancelledError):
+                # EOFError: it was closed before a whole head had come.
+                with suppress(OSError, EOFError, asyncio.CancelledError):
                     await serve(reader, writer)
                 writer.close()
+                with suppress(OSError):
+                    await writer.wait_closed()
 
             server = await asyncio.start_server(connected, "127.0.0.1", 0, **options)
             stack.callback(server.close)
             return int(server.sockets[0].getsockname()[1])
 
         yield start
+        # The worker has gone, so they end by themselves, and close what they opened; a cancellation would come between.
+        if connections:
+            await asyncio.wait(connections, timeout=10)
         for connection in connections:
             connection.cancel()
         await asyncio.gather(*connections, return_exceptions=True)
@@ -107,7 +115,7 @@ async def test_the_certificate_is_verified_before_anything_is_sent(
         "wait",
         asset_id,
         "--timeout",
-        "30" if outcome == "ready" else "1",
+        "600" if outcome == "ready" else "5",
         base_url=f"https://localhost:{port}/v1.3",
         before=f"export SSL_CERT_FILE={authority.file};" if trusted else "",
     )
@@ -183,7 +191,7 @@ async def test_a_proxy_that_refuses_is_an_outage_that_names_it(worker, listen):
         "wait",
         "asset",
         "--timeout",
-        "1",
+        "5",
         base_url=f"https://{HOST}/v1.3",
         before=f"export https_proxy=http://user:{PASSWORD}@127.0.0.1:{port};",
     )

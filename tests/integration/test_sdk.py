@@ -20,7 +20,7 @@ MIXED = ["photo.jpg", "talk.mp4", "song.mp3", "paper.pdf", "notes.txt", "film.mo
 
 @contextmanager
 def sdk(simulator, key=KEY):
-    with httpx.Client(timeout=10) as connections:
+    with httpx.Client(timeout=60) as connections:
         yield TwelveLabs(api_key=key, base_url=simulator.base_url, httpx_client=connections)
 
 
@@ -95,7 +95,7 @@ async def test_fifty_uploads_by_the_sdk_become_fifty_right_events(serve, worker)
                 worker.submit(asset.id)
 
     await asyncio.to_thread(upload)
-    await eventually(lambda: len(worker.events()) >= 50, within=60)
+    await eventually(lambda: len(worker.events()) >= 50, otherwise=lambda: run.stderr)
     events = {event["subject"]: event for event in worker.events()}
     assert len(worker.events()) == len(events) == 50
     for asset_id, event in events.items():

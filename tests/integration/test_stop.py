@@ -9,6 +9,7 @@ import signal
 import subprocess
 from random import Random
 
+from tests.integration.holding import hold_answers
 from tests.integration.processes import eventually
 from worker.simulator.lifecycles import Lifecycle
 
@@ -28,12 +29,14 @@ def whole_lines(pipe):
 async def test_a_look_that_is_under_way_at_the_stop_is_finished_and_its_event_written(serve, worker):
     simulator = await serve()
     asset_id = simulator.store.add(Lifecycle())
-    simulator.order("slow=1.5")
+    let_go = hold_answers(simulator)
     worker.submit(asset_id)
     run = worker.run(base_url=simulator.base_url)
     await eventually(lambda: simulator.stats.in_flight == 1, otherwise=lambda: run.stderr)
-    assert worker.events() == []
     run.send(signal.SIGTERM)
+    await run.until("worker.stopping")
+    assert worker.events() == []
+    let_go()
     assert await run.end() == 0
     assert [event["id"] for event in worker.events()] == [f"{asset_id}.1"]
     [stopped] = run.logs("worker.stopped")
@@ -45,15 +48,16 @@ async def test_a_list_that_is_under_way_at_the_stop_loses_nothing(serve, worker)
     """What it shows may be left for the next start to confirm."""
     simulator = await serve()
     ids = [simulator.store.add(Lifecycle()) for _ in range(5)]
-    simulator.order("slow=1")
+    let_go = hold_answers(simulator)
     worker.submit(*ids)
     run = worker.run(base_url=simulator.base_url)
     await eventually(lambda: simulator.stats.in_flight > 0, otherwise=lambda: run.stderr)
     run.send(signal.SIGTERM)
+    await run.until("worker.stopping")
+    let_go()
     assert await run.end() == 0
     [stopped] = run.logs("worker.stopped")
     assert stopped["pending"] == len(ids) - len(worker.events())
-    simulator.order()
     assert await worker.run("--once", base_url=simulator.base_url).end() == 0
     assert sorted(event["id"] for event in worker.events()) == sorted(f"{each}.1" for each in ids)
 
@@ -66,7 +70,7 @@ async def test_a_look_that_outlasts_the_grace_is_given_up_and_its_asset_kept(ser
     run = worker.run(base_url=simulator.base_url, SHUTDOWN__GRACE="1", API__TIMEOUT="300")
     await eventually(lambda: simulator.stats.in_flight == 1, otherwise=lambda: run.stderr)
     run.send(signal.SIGTERM)
-    assert await run.end(within=20) == 0
+    assert await run.end() == 0
     assert run.logs("worker.stopped")[0]["pending"] == 1
     assert worker.events() == []
     simulator.order()
@@ -85,7 +89,7 @@ async def test_a_second_signal_ends_it_at_once_while_a_reader_holds_up_stdout(se
     await asyncio.sleep(0.5)
     assert run.process.poll() is None
     run.send(signal.SIGTERM)
-    assert await run.end(within=10) == 128 + signal.SIGTERM
+    assert await run.end() == 128 + signal.SIGTERM
     taken = whole_lines(run.process.stdout.fileno())
     run.process.stdout.close()
     again = worker.run("--events", "-", "--once", base_url=simulator.base_url)
@@ -108,7 +112,7 @@ async def test_a_second_signal_ends_it_at_once_while_a_reader_holds_up_a_named_p
         await asyncio.sleep(0.5)
         assert run.process.poll() is None
         run.send(signal.SIGINT)
-        assert await run.end(within=10) == 128 + signal.SIGINT
+        assert await run.end() == 128 + signal.SIGINT
         taken = whole_lines(reader)
     finally:
         os.close(reader)
@@ -134,7 +138,7 @@ async def test_sigterm_at_any_moment_of_the_start_ends_it_and_loses_nothing(serv
         else:
             await asyncio.sleep(random.uniform(0, 1.3 * takes))
         run.send(signal.SIGTERM)
-        code = await run.end(within=30)
+        code = await run.end()
         assert code in ({0} if run.logs("worker.started") else {0, -signal.SIGTERM}), run.stderr
         assert "Traceback" not in run.stderr
     assert await worker.run("--once", base_url=simulator.base_url).end() == 0
