@@ -12,6 +12,8 @@ import structlog
 from yarl import URL
 
 from worker import __version__
+from worker.api.resolver import LaneResolver
+from worker.lane import ThreadLane
 
 _log = structlog.get_logger()
 
@@ -36,8 +38,11 @@ async def open_session(base_url: str, *, total_timeout: float) -> AsyncIterator[
     proxy = proxy_of_environment(URL(base_url))
     if proxy is not None:
         _log.info("api.proxy", proxy=str(proxy.with_user(None)))
+    resolver = LaneResolver(ThreadLane("lookups"))
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=DNS_CACHE_SECONDS, keepalive_timeout=KEEP_ALIVE_SECONDS),
+        connector=aiohttp.TCPConnector(
+            limit=0, resolver=resolver, ttl_dns_cache=DNS_CACHE_SECONDS, keepalive_timeout=KEEP_ALIVE_SECONDS
+        ),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=total_timeout),
         headers={"Accept": "application/json", "User-Agent": f"asset-worker/{__version__}"},
@@ -45,7 +50,10 @@ async def open_session(base_url: str, *, total_timeout: float) -> AsyncIterator[
         # the cost of the request itself; and what a netrc's default entry holds would go to the API.
         proxy=proxy,
     ) as session:
-        yield session
+        try:
+            yield session
+        finally:
+            await resolver.close()
 
 
 def proxy_of_environment(url: URL) -> URL | None:
