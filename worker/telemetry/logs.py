@@ -7,13 +7,15 @@ import re
 import sys
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
-from typing import Any, Literal
+from functools import cache
+from typing import Any, Literal, TextIO
 
 import msgspec
 import structlog
 from structlog.typing import EventDict, Processor
 
 from worker.secrets import Secrets
+from worker.telemetry.outlet import Outlet, is_pipe
 
 EVENT_NAME = re.compile(r"[a-z]+\.[a-z_]+")
 """Our events' names are constants that programs read, with no key in them; other libraries' events are sentences."""
@@ -53,10 +55,23 @@ class _StderrLogger:
 
     def msg(self, line: str) -> None:
         with suppress(OSError, ValueError):
-            sys.stderr.write(line + "\n")
-            sys.stderr.flush()
+            stream: TextIO = sys.stderr
+            outlet = _outlet(stream.fileno()) if stream is sys.__stderr__ else None
+            if outlet is None:
+                stream.write(line + "\n")
+                stream.flush()
+                return
+            outlet.write(line)
+            if outlet.dropped and not outlet.is_stalled:
+                dropped, outlet.dropped = outlet.dropped, 0
+                structlog.get_logger().warning("log.dropped", lines=dropped)
 
     log = debug = info = warning = error = critical = msg
+
+
+@cache
+def _outlet(descriptor: int) -> Outlet | None:
+    return Outlet(descriptor) if is_pipe(descriptor) else None
 
 
 def _logger_factory(*_args: Any) -> _StderrLogger:
