@@ -6,9 +6,10 @@ thread: SQLite's WAL-reset bug (before 3.51.3) needs two. Other processes open t
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -68,6 +69,10 @@ class JournalError(Exception):
     """The journal can't be used as it is. The text tells the operator what to do."""
 
 
+class JournalUnavailableError(JournalError):
+    """The journal can't be used just now: the disk is full or failing, or another process holds the file."""
+
+
 def is_passing(error: sqlite3.Error) -> bool:
     """Whether the same transaction may succeed later: a full disk, an I/O error, a directory made read-only."""
     code = getattr(error, "sqlite_errorcode", None)
@@ -97,21 +102,22 @@ class Journal:
     """The database, opened for writing.
 
     Raises:
-        JournalError: the file is corrupt, of a newer version, no journal, or can't be opened.
+        JournalError: the file is corrupt, of a newer version, no journal, or may not be opened.
+        JournalUnavailableError: it can't be opened just now.
     """
 
     def __init__(self, path: Path | None) -> None:
         """Open the file at `path`, or a journal in memory, which keeps nothing (None)."""
         self.path = path
         self._tallies = False
-        try:
+        with _advising(path):
+            if path is not None:
+                _make(path)
             self._connection = sqlite3.connect(
                 path or ":memory:", isolation_level=None, check_same_thread=False, cached_statements=64
             )
             self._execute = self._connection.execute
             self._prepare()
-        except sqlite3.Error as error:
-            raise JournalError(_advice(path, error)) from error
 
     def _prepare(self) -> None:
         execute = self._execute
@@ -131,6 +137,7 @@ class Journal:
         execute("PRAGMA synchronous = FULL")
         execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        execute("PRAGMA temp_store = MEMORY")  # a container's root may be read-only, and have no place for others
         for number, script in enumerate(_MIGRATIONS[version:], start=version + 1):
             with self.transaction():
                 execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -155,23 +162,26 @@ class Journal:
         self._connection.close()
 
     def pending(self) -> Iterator[Kept]:
-        """All that is pending, in the order of acceptance; one by one, for they may be a million."""
-        rows = self._execute(
-            "SELECT asset_id, origin, line, options, accepted_at, completion, progress "
-            "FROM pending ORDER BY accepted_at"
-        )
-        # Many share an origin, and those accepted together an instant: one object for all of them spares memory.
+        """All that is pending, one by one, for they may be a million; in no order, for sorting them all takes space.
+
+        Raises:
+            JournalError: the file is damaged.
+            JournalUnavailableError: it can't be read just now.
+        """
+        # Many share an origin: one object for all of them spares memory.
         origins: dict[str, str] = {}
-        accepted_together = -1.0
-        for asset_id, origin, line, options, accepted_at, completion, progress in rows:
-            if accepted_at != accepted_together:
-                accepted_together = accepted_at
-            yield Kept(
-                Submission(asset_id, origins.setdefault(origin, origin), line, options and _decode_options(options)),
-                accepted_together,
-                completion,
-                progress and _decode_progress(progress),
-            )
+        with _advising(self.path):
+            for asset_id, origin, line, options, accepted_at, completion, progress in self._execute(
+                "SELECT asset_id, origin, line, options, accepted_at, completion, progress FROM pending"
+            ):
+                yield Kept(
+                    Submission(
+                        asset_id, origins.setdefault(origin, origin), line, options and _decode_options(options)
+                    ),
+                    accepted_at,
+                    completion,
+                    progress and _decode_progress(progress),
+                )
 
     def accept(
         self, submissions: Sequence[Submission], *, at: float, window_start: float
@@ -294,9 +304,33 @@ def _asset_id(accepted: tuple[Submission, int]) -> str:
     return accepted[0].asset_id
 
 
-def _advice(path: Path | None, error: sqlite3.Error) -> str:
-    if is_passing(error):
-        return f"the journal {path} can't be opened ({error}): check the disk and the rights on its directory"
+def _make(path: Path) -> None:
+    """Make the file, for this user alone: events and metadata are in it. SQLite gives the files beside it its mode."""
+    with suppress(OSError):  # SQLite will say why
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+@contextmanager
+def _advising(path: Path | None) -> Iterator[None]:
+    """Errors of SQLite, and of what stands in it, become ours."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        may_be_opened = path is None or not path.exists() or os.access(path, os.R_OK | os.W_OK)
+        if not is_passing(error):
+            raise JournalError(_advice(path, error)) from error
+        if may_be_opened and error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:
+            raise JournalUnavailableError(
+                f"the journal {path} can't be used just now ({error}): check the disk, and who else has the file open"
+            ) from error
+        raise JournalError(
+            f"the journal {path} can't be opened ({error}): check the rights on it and on its directory"
+        ) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise JournalError(_advice(path, error)) from error
+
+
+def _advice(path: Path | None, error: Exception) -> str:
     why = " ".join(str(error).split())  # SQLite's own text has lines
     return (
         f"the journal {path} is damaged ({why}) and is left as it is. Restore it from a backup, or move it and its "

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from worker.assets import AssetId
 from worker.clock import Clock
@@ -20,11 +20,16 @@ from worker.queue.journal import FILE_NAME, Journal, Settlement
 from worker.queue.outbox import LocalOutbox
 from worker.submissions import Submission
 
+T = TypeVar("T")
+
 KEEP_COUNTS_SECONDS = 7 * 86400
 """A settlement is kept for seven dedupe windows, and for this long at least: the count of an asset's completions is
 part of its next event's ID, and a count that started again would make a new completion look like a repeat."""
 PRUNE_EVERY_SECONDS = 60.0
 PRUNE_ROWS = 20_000
+
+LAST_SECONDS = 3.0
+"""What the end may take beyond the stop's grace: a disk that hangs must not keep the process from ending."""
 
 PROGRESS_EVERY_SECONDS = 1.0
 """How long progress may wait for company: `status` reads it, and losing it costs a count of looks, not an asset."""
@@ -56,6 +61,7 @@ class LocalQueue:
         self._less = asyncio.Event()
         self._idle = asyncio.Event()
         self._unsaved: dict[AssetId, Progress] = {}
+        self._ends_by: float | None = None
         kept = (journal.first_position(), journal.last_position())
         self.outbox = LocalOutbox(self._commits, sinks=sinks, known=journal.sinks(), kept=kept)
         self.intakes = journal.intakes()
@@ -69,13 +75,14 @@ class LocalQueue:
         def monotonic(instant: float) -> float:
             return mono - max(0.0, now - instant)
 
-        accepted_at = accepted_mono = math.nan
+        found: dict[AssetId, Pending] = {}
+        together: dict[float, tuple[float, float]] = {}
         for pending in journal.pending():
             progress = pending.progress or NOT_LOOKED_AT
-            if pending.accepted_at != accepted_at:  # else one object for all that were accepted together
-                accepted_at = pending.accepted_at
-                accepted_mono = monotonic(accepted_at)
-            self._pending[pending.submission.asset_id] = Pending(
+            instant = pending.accepted_at
+            # One object for all that were accepted together spares memory.
+            accepted_at, accepted_mono = together.setdefault(instant, (instant, monotonic(instant)))
+            found[pending.submission.asset_id] = Pending(
                 pending.submission,
                 accepted_at,
                 accepted_mono,
@@ -84,6 +91,8 @@ class LocalQueue:
                 None if progress.ready_at is None else monotonic(progress.ready_at),
                 None if progress.missing_at is None else monotonic(progress.missing_at),
             )
+        # In the order of acceptance, of which `oldest_age` makes use.
+        self._pending = {each: found[each] for each in sorted(found, key=lambda each: found[each].accepted_at)}
         delays = first_looks(len(self._pending)) if self._pending else []
         self._heap.push_all([(mono + delay, asset_id) for asset_id, delay in zip(self._pending, delays, strict=True)])
 
@@ -229,10 +238,7 @@ class LocalQueue:
                 journal.end_errand()
             return counts
 
-        self._commits.give_up()
-        with suppress(sqlite3.Error):
-            return await self._commits.write(change)
-        return None
+        return await self._at_the_end(self._commits.write(change))
 
     async def keep_house(self) -> None:
         """Save progress and prune, for ever."""
@@ -262,10 +268,19 @@ class LocalQueue:
 
     async def close(self) -> None:
         """Save how far the waits have come, if that is possible at once, and let go of the journal."""
+        await self._at_the_end(self._save_progress())
+        await self._at_the_end(self._commits.close())
+
+    async def _at_the_end(self, work: Awaitable[T]) -> T | None:
+        """What `work` returns; None: the disk is full, fails or hangs, and its thread is left to itself."""
         self._commits.give_up()
-        with suppress(sqlite3.Error):
-            await self._save_progress()
-        await self._commits.close()
+        now = asyncio.get_running_loop().time()
+        self._ends_by = self._ends_by or now + LAST_SECONDS
+        try:
+            async with asyncio.timeout_at(self._ends_by):
+                return await work
+        except (sqlite3.Error, TimeoutError):
+            return None
 
 
 @asynccontextmanager

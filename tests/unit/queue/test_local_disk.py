@@ -1,0 +1,143 @@
+"""The local engine at its edges: what it asks of the disk, whose its files are, and how it ends when a disk hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import stat
+from contextlib import closing
+from functools import partial
+
+import pytest
+
+from tests.unit.queue.conformance import IDS, ManualClock
+from tests.unit.queue.local import event_for, open_local, put, submission
+from worker.clock import SystemClock
+from worker.lane import InlineLane
+from worker.queue.journal import Journal, JournalError, JournalUnavailableError
+from worker.queue.local import LAST_SECONDS, LocalQueue
+
+
+async def test_what_was_kept_is_taken_up_in_the_order_of_acceptance(tmp_path):
+    """The journal keeps it in the order of the IDs."""
+    clock = ManualClock()
+    queue = open_local(tmp_path / "j", clock)
+    for number in sorted(range(3), key=lambda number: IDS[number], reverse=True):
+        await put(queue, number)
+        clock.move(10)
+    await queue.close()
+    queue = open_local(tmp_path / "j", clock)
+    accepted = [pending.accepted_at for pending in queue._pending.values()]
+    assert accepted == sorted(set(accepted))
+    assert queue.oldest_age() == 30
+    await queue.close()
+
+
+async def test_no_query_sorts_what_is_pending(tmp_path):
+    """A sort of a million rows goes into a temporary file, for which a read-only container has no place."""
+    journal, clock = Journal(tmp_path / "j"), ManualClock()
+    statements: set[str] = set()
+    journal._connection.set_trace_callback(statements.add)
+    queue = LocalQueue(
+        journal,
+        InlineLane(),
+        clock,
+        sinks=("stdout",),
+        dedupe_window=60,
+        max_pending=9,
+        first_looks=lambda count: [0.0] * count,
+    )
+    await put(queue, 0, 1)
+    [lease, _] = await queue.take(2)
+    await queue.settle(lease, event_for(lease))
+    await queue.outbox.read("stdout", 5)
+    await queue._prune()
+    journal._connection.set_trace_callback(None)
+    queries = [each for each in statements if each.lstrip().startswith(("SELECT", "DELETE"))]
+    assert any("FROM pending" in each for each in queries)
+    for query in queries:
+        plan = " ".join(row[3] for row in journal._execute(f"EXPLAIN QUERY PLAN {query}"))
+        assert "TEMP B-TREE" not in plan, query
+    assert journal._execute("PRAGMA temp_store").fetchone() == (2,)
+    await queue.close()
+
+
+def test_the_journal_is_for_this_user_alone(tmp_path):
+    """Events, metadata and the API's answers are in it."""
+    before = os.umask(0o022)
+    try:
+        journal = Journal(tmp_path / "j")
+        with journal.transaction():
+            journal.set_intake("x", b"y")
+        modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+    journal.close()
+    assert modes == {"j": 0o600, "j-wal": 0o600, "j-shm": 0o600}
+
+
+def test_a_journal_that_another_process_holds_is_unavailable_and_not_damaged(tmp_path, monkeypatch):
+    """The supervisor may try again: it is no error of usage."""
+    connect = partial(sqlite3.connect, timeout=0)
+    with closing(connect(tmp_path / "j", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        monkeypatch.setattr(sqlite3, "connect", connect)
+        with pytest.raises(JournalUnavailableError, match="check the disk, and who else"):
+            Journal(tmp_path / "j")
+    Journal(tmp_path / "j").close()
+
+
+def test_a_journal_whose_rows_can_not_be_read_is_damaged(tmp_path):
+    """Though SQLite finds no fault with it."""
+    journal = Journal(tmp_path / "j")
+    with journal.transaction():
+        journal.accept([submission(0)], at=0.0, window_start=0.0)
+        journal._execute("UPDATE pending SET progress = '{'")
+    with pytest.raises(JournalError, match="damaged"):
+        list(journal.pending())
+    journal.close()
+
+
+class HangingLane:
+    """As a thread whose disk hangs: nothing ever comes back."""
+
+    def __init__(self, journal):
+        self.journal = journal
+        self.hangs = False
+
+    async def run(self, call, /, *args, **kwargs):
+        if self.hangs:
+            await asyncio.get_running_loop().create_future()
+        return call(*args, **kwargs)
+
+    def close(self):
+        pass
+
+
+@pytest.mark.virtual_time
+async def test_a_disk_that_hangs_does_not_keep_the_process_from_ending(tmp_path):
+    """Its thread is left to itself; what was being written is kept or not, as after a kill."""
+    journal = Journal(tmp_path / "j")
+    lane = HangingLane(journal)
+    queue = LocalQueue(
+        journal,
+        lane,
+        SystemClock(),
+        sinks=("stdout",),
+        dedupe_window=60,
+        max_pending=9,
+        first_looks=lambda count: [0.0] * count,
+    )
+    await put(queue, 0)
+    lane.hangs = True
+    putting = asyncio.ensure_future(put(queue, 1))
+    await asyncio.sleep(1)
+    start = asyncio.get_running_loop().time()
+    assert await queue.end_errand() is None
+    await queue.close()
+    assert asyncio.get_running_loop().time() - start == pytest.approx(LAST_SECONDS)
+    putting.cancel()
+    journal.close()
+    with closing(sqlite3.connect(tmp_path / "j")) as connection:
+        assert connection.execute("SELECT count(*) FROM pending").fetchone() == (1,)
