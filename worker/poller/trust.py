@@ -50,6 +50,8 @@ class Trust:
 
     def checked(self, now: float, *, agreed: bool) -> Doubted | Trusted | None:
         """A retrieve has confirmed what a list had shown, or contradicted it."""
+        if not self.is_usable(now):
+            return None  # of lists that were under way when they were turned off
         self._checks.append(agreed)
         if agreed:
             return self._agreed()
@@ -74,8 +76,8 @@ class Trust:
         return Trusted() if was_told else None
 
     def _turn_off(self, now: float, why: str) -> Doubted | None:
-        if now < self._off_until:
-            return None  # lists that were under way when they were turned off
+        if not self.is_usable(now):
+            return None
         self._checks.clear()
         self._good = 0
         self._off_until, seconds = now + self._pause, self._pause

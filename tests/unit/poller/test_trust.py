@@ -43,6 +43,16 @@ def test_good_checks_after_a_trial_are_told_once_and_shorten_the_next_pause():
     assert it.refused(200.0, "404") == Doubted("404", FIRST_PAUSE_SECONDS)
 
 
+def test_lists_under_way_when_they_were_turned_off_prove_nothing():
+    """Trust comes from a trial."""
+    it = Trust()
+    it.refused(0.0, "404")
+    assert [it.checked(1.0, agreed=True) for _ in range(CHECKS_TO_TRUST)] == [None] * CHECKS_TO_TRUST
+    assert it.checked(FIRST_PAUSE_SECONDS, agreed=True) is None
+    assert it.refused(FIRST_PAUSE_SECONDS, "404") is None
+    assert not it.is_usable(3 * FIRST_PAUSE_SECONDS - 1)
+
+
 def test_lists_under_way_when_they_were_turned_off_lengthen_no_pause():
     it = Trust()
     it.refused(0.0, "404")
