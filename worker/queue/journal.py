@@ -118,6 +118,7 @@ class Journal:
             )
             self._execute = self._connection.execute
             self._prepare()
+        self._identity = _identity(path)
 
     def _prepare(self) -> None:
         execute = self._execute
@@ -157,6 +158,18 @@ class Journal:
             if self._connection.in_transaction:
                 self._execute("ROLLBACK")
             raise
+
+    def check_place(self) -> None:
+        """That what is written can be found again by the next start.
+
+        Raises:
+            JournalError: the file is no longer under its path.
+        """
+        if _identity(self.path) != self._identity:
+            raise JournalError(
+                f"the journal {self.path} was moved, deleted or replaced while the worker ran, so nothing would be "
+                "kept: move it back, or let the next start begin anew and read the queue file again"
+            )
 
     def close(self) -> None:
         self._connection.close()
@@ -308,6 +321,15 @@ def _make(path: Path) -> None:
     """Make the file, for this user alone: events and metadata are in it. SQLite gives the files beside it its mode."""
     with suppress(OSError):  # SQLite will say why
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def _identity(path: Path | None) -> tuple[int, int] | None:
+    """Which file is there; None: none, or a journal in memory."""
+    try:
+        status = None if path is None else path.stat()
+    except FileNotFoundError:
+        return None
+    return None if status is None else (status.st_dev, status.st_ino)
 
 
 @contextmanager

@@ -241,12 +241,18 @@ class LocalQueue:
         return await self._at_the_end(self._commits.write(change))
 
     async def keep_house(self) -> None:
-        """Save progress and prune, for ever."""
+        """Save progress and prune, for ever.
+
+        Raises:
+            JournalError: the journal's file is no longer in its place.
+        """
         loop = asyncio.get_running_loop()
         prune_at = loop.time()
         while True:
             await self._save_progress()
             if loop.time() >= prune_at:
+                with suppress(OSError):  # a disk that fails in passing says nothing of the file
+                    await self._commits.read(Journal.check_place)
                 await self._prune()
                 prune_at = loop.time() + PRUNE_EVERY_SECONDS
             await asyncio.sleep(PROGRESS_EVERY_SECONDS)

@@ -16,7 +16,7 @@ from tests.unit.queue.local import event_for, open_local, put, submission
 from worker.clock import SystemClock
 from worker.lane import InlineLane
 from worker.queue.journal import Journal, JournalError, JournalUnavailableError
-from worker.queue.local import LAST_SECONDS, LocalQueue
+from worker.queue.local import LAST_SECONDS, PRUNE_EVERY_SECONDS, LocalQueue
 
 
 async def test_what_was_kept_is_taken_up_in_the_order_of_acceptance(tmp_path):
@@ -141,3 +141,22 @@ async def test_a_disk_that_hangs_does_not_keep_the_process_from_ending(tmp_path)
     journal.close()
     with closing(sqlite3.connect(tmp_path / "j")) as connection:
         assert connection.execute("SELECT count(*) FROM pending").fetchone() == (1,)
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("replaced", [False, True], ids=["deleted", "replaced"])
+async def test_a_journal_that_is_taken_away_ends_the_run(tmp_path, replaced):
+    """What would be accepted from then on would be lost."""
+    (tmp_path / "state").mkdir()
+    queue = open_local(tmp_path / "state" / "j", ManualClock())
+    keeping = asyncio.ensure_future(queue.keep_house())
+    await asyncio.sleep(2 * PRUNE_EVERY_SECONDS)
+    assert not keeping.done()
+    (tmp_path / "state").rename(tmp_path / "away")
+    if replaced:
+        (tmp_path / "state").mkdir()
+        Journal(tmp_path / "state" / "j").close()
+    await asyncio.sleep(2 * PRUNE_EVERY_SECONDS)
+    with pytest.raises(JournalError, match="moved, deleted or replaced"):
+        keeping.result()
+    await queue.close()
