@@ -29,6 +29,7 @@ from worker.assets import Asset, AssetId, Expectations, Missing, Sight, Unanswer
 from worker.clock import Clock
 from worker.events import Conceal
 from worker.poller.conclude import Defer, Settle, conclude, is_hint_enough, is_older, lessons, sighting_of
+from worker.poller.singled import SingledOut
 from worker.poller.trust import Doubted, Trust, Trusted
 from worker.queue import Lease, Progress, Queue
 from worker.schedule import Learner, Schedule
@@ -128,6 +129,7 @@ class Poller:
         self._strict = strict_deadlines
         self._uniform = uniform
         self._trust = Trust()
+        self._singled = SingledOut()
         self._unknown: set[str] = set()
         self.looks = 0
         """Looks answered so far."""
@@ -181,8 +183,10 @@ class Poller:
             for lease in leases:
                 await self._act(lease, self._too_late(), taken)
             return
-        except KeyRefusedError:
-            await self._put_back(leases)
+        except KeyRefusedError as error:
+            first, *rest = leases
+            looks.create_task(self._find_fault(first, error, stop))
+            await self._put_back(rest)
             return
         except RateLimitedError as error:
             await self._put_off(leases, error, taken)
@@ -208,14 +212,14 @@ class Poller:
                 audited = False
             looks.create_task(self._confirm(lease, hint, stop))
 
-    async def _find_fault(self, lease: Lease, failure: TransientError, stop: Stop) -> None:
-        """Retrieve one of the assets of a list that failed: when that works, it is not the API that is away."""
+    async def _find_fault(self, lease: Lease, failure: TransientError | KeyRefusedError, stop: Stop) -> None:
+        """Retrieve one of the assets of a list that failed: when that works, neither API nor key are at fault."""
         async with self._slots:
             sight = await self._retrieve(lease, stop)
         if isinstance(sight, Asset | Missing):
             now = self._clock.monotonic()
-            malformed = isinstance(failure, MalformedAnswerError)
-            change = self._trust.refused(now, str(failure)) if malformed else self._trust.checked(now, agreed=False)
+            is_refused = isinstance(failure, MalformedAnswerError | KeyRefusedError)
+            change = self._trust.refused(now, str(failure)) if is_refused else self._trust.checked(now, agreed=False)
             self._tell(change)
 
     async def _confirm(self, lease: Lease, hint: Sight | None, stop: Stop) -> None:
@@ -236,9 +240,13 @@ class Poller:
         taken = self._clock.monotonic()
         try:
             sight = await self._see(lease)
-        except KeyRefusedError:
-            await self._put_back([lease])
-            return None
+        except KeyRefusedError as error:
+            if not self._singled.refused(lease.submission.asset_id, self._clock.monotonic()):
+                await self._put_back([lease])
+                return None
+            sight = Unanswered(str(error))
+        if isinstance(sight, Asset | Missing):
+            self._singled.answered(lease.submission.asset_id, self._clock.monotonic())
         # A look cut short by the stop is none: the asset stays pending, and the next start looks again.
         if isinstance(sight, Unanswered) and stop.is_set():
             return None
@@ -308,6 +316,7 @@ class Poller:
                 await self._queue.defer(lease, delay, progress)
             case Settle(verdict=verdict, event=event, progress=progress):
                 await self._queue.settle(lease, event)
+                self._singled.forget(lease.submission.asset_id)
                 self.completions[verdict.outcome] += 1
                 _log.info(
                     "asset.completed",

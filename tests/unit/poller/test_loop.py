@@ -259,6 +259,25 @@ async def test_a_refused_key_counts_as_no_look():
     assert KEY_REFUSED_DELAY_SECONDS > 0
 
 
+async def test_an_asset_that_alone_is_refused_waits_as_others_do_and_ends():
+    """Another account's, say: no key would work for it, and asked for each second it would hold up all others."""
+    refused = []
+
+    class Api(Shelf):
+        async def retrieve(self, asset_id):
+            if asset_id == ID:
+                refused.append(asset_id)
+                raise KeyRefusedError("403 region_not_allowed")
+            return await super().retrieve(asset_id)
+
+    api = Api({each: [PROCESSING] * 100 + [READY] for each in IDS})
+    expectations = Expectations(deadline=600)
+    events, _, _ = await poll(api, ids=(ID, *IDS), expectations=expectations, schedule=SCHEDULE, seconds=5000.0)
+    assert outcomes(events) == {ID: "timed_out"} | dict.fromkeys(IDS, "timed_out")
+    assert "403 region_not_allowed" in next(each["data"]["reason"] for each in events if each["subject"] == ID)
+    assert len(refused) < 60
+
+
 async def test_a_missing_asset_is_not_found_after_the_grace():
     [event], _, _ = await poll(ScriptedApi(NotFoundError("404")))
     assert event["data"]["outcome"] == "not_found"
@@ -438,8 +457,8 @@ async def test_lists_that_are_always_late_are_found_out_by_an_audit():
 
 @pytest.mark.parametrize(
     "error",
-    [ListRefusedError("404"), MalformedAnswerError("no list")],
-    ids=["refused", "malformed"],
+    [ListRefusedError("404"), MalformedAnswerError("no list"), KeyRefusedError("403 api_not_allowed")],
+    ids=["refused", "malformed", "not for this key"],
 )
 async def test_where_there_are_no_lists_it_retrieves_and_says_so_once(error):
     api = Shelf({each: [PROCESSING] * 6 + [READY] for each in IDS}, list_errors=itertools.repeat(error))
