@@ -9,6 +9,9 @@ import msgspec
 from worker.assets import AssetId, Expectations, WaitFor
 
 RAW_BYTES_LIMIT: Final = 1024
+"""So much of a line is shown."""
+RAW_BYTES_KEPT: Final = 1536
+"""So much is kept until secrets are masked in it: one that begins before the limit is there in full."""
 """How much of a rejected line is shown."""
 
 
@@ -50,7 +53,7 @@ class Rejection(msgspec.Struct, frozen=True):
     line: int
     reason: str
     raw: bytes
-    """The line itself, cut at `RAW_BYTES_LIMIT`."""
+    """The line itself, cut at `RAW_BYTES_KEPT`."""
     key: str
     """Tells this line from all others, and is the same whenever it is read again."""
 

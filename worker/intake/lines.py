@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from worker.assets import ASSET_ID, AssetId, WaitFor, nests_deeper
-from worker.submissions import RAW_BYTES_LIMIT, Options, Rejection, Submission
+from worker.submissions import RAW_BYTES_KEPT, RAW_BYTES_LIMIT, Options, Rejection, Submission
 
 LINE_BYTES_LIMIT: Final = 64 * 1024
 """The longest line, its newline not counted."""
@@ -55,9 +55,8 @@ def parse(raw: bytes, *, origin: str, line: int, stream: str, offset: int) -> Su
 
 def rejection(raw: bytes, reason: str, *, origin: str, line: int, stream: str, offset: int) -> Rejection:
     """A line that is none; `raw` may be its beginning only."""
-    shown = raw[:RAW_BYTES_LIMIT]
-    key = blake2b(b"%s\n%d\n%s" % (stream.encode(errors="replace"), offset, shown), digest_size=12).hexdigest()
-    return Rejection(origin, line, reason, shown, key)
+    told = b"%s\n%d\n%s" % (stream.encode(errors="replace"), offset, raw[:RAW_BYTES_LIMIT])
+    return Rejection(origin, line, reason, raw[:RAW_BYTES_KEPT], blake2b(told, digest_size=12).hexdigest())
 
 
 def _submission(text: bytes) -> tuple[AssetId, Options | None]:
@@ -187,7 +186,7 @@ class LineSplitter:
     def _keep(self, piece: bytes) -> None:
         # A line's carriage return and byte-order mark are not counted.
         if self._too_long or len(self._torn) + len(piece) > LINE_BYTES_LIMIT + 4:
-            self._torn = (self._torn + piece[:RAW_BYTES_LIMIT])[:RAW_BYTES_LIMIT]
+            self._torn = (self._torn + piece[:RAW_BYTES_KEPT])[:RAW_BYTES_KEPT]
             self._too_long = True
         else:
             self._torn = self._torn + piece if self._torn else piece

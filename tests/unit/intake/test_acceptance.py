@@ -11,7 +11,7 @@ from worker.events import Event
 from worker.intake.acceptance import LOGGED_ONE_BY_ONE, Acceptance
 from worker.intake.lines import rejection
 from worker.secrets import MASK, Secrets
-from worker.submissions import Batch, Options, Submission
+from worker.submissions import RAW_BYTES_LIMIT, Batch, Options, Submission
 
 SOURCE = "https://api.twelvelabs.io/v1.3/assets"
 KEY = "tlk_0123456789SECRET"
@@ -158,3 +158,12 @@ async def test_a_key_in_the_queue_file_gets_no_further(acceptance: Acceptance, i
     await acceptance.accept(lines)
     assert len({event.id for event in intray.events}) == 3, "each such line has an ID of its own"
     assert KEY not in repr((logs, intray.events))
+
+
+@pytest.mark.parametrize("before", [RAW_BYTES_LIMIT - len(KEY), RAW_BYTES_LIMIT - 1, RAW_BYTES_LIMIT + 1])
+async def test_a_key_that_a_line_is_cut_in_is_masked_as_well(acceptance: Acceptance, intray: Intray, before: int):
+    """Its beginning is told to nobody either."""
+    await acceptance.accept(batch(bad=[b"!" * before + KEY.encode() + b"!" * 9000]))
+    [event] = intray.events
+    line = msgspec.json.decode(event.body)["data"]["line"]
+    assert line == ("!" * before + MASK + "!" * 9000)[:RAW_BYTES_LIMIT]

@@ -20,7 +20,7 @@ from worker.intake.lines import (
     parse,
     rejection,
 )
-from worker.submissions import RAW_BYTES_LIMIT, Options, Rejection, Submission
+from worker.submissions import RAW_BYTES_KEPT, RAW_BYTES_LIMIT, Options, Rejection, Submission
 
 BOM = b"\xef\xbb\xbf"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -159,7 +159,7 @@ def test_blank_lines_and_comments_are_skipped(raw: bytes):
 def test_any_other_line_is_rejected_with_a_reason(raw: bytes, says: str):
     found = refused(raw)
     assert says in found.reason
-    assert (found.origin, found.line, found.raw) == ("stdin", 7, raw[:RAW_BYTES_LIMIT])
+    assert (found.origin, found.line, found.raw) == ("stdin", 7, raw[:RAW_BYTES_KEPT])
     assert msgspec.json.decode(rejected(found, at=0.0, source="test").body)["type"].endswith(".rejected")
 
 
@@ -174,7 +174,8 @@ def test_a_line_holds_64_kib_at_most():
 
 @pytest.mark.parametrize("size", [RAW_BYTES_LIMIT - 1, RAW_BYTES_LIMIT + 1, 60_000])
 def test_a_rejected_line_is_shown_up_to_1_kib(size: int):
-    assert refused(b"!" * size).raw == b"!" * min(size, 1024)
+    event = msgspec.json.decode(rejected(refused(b"!" * size), at=0.0, source="test").body)
+    assert event["data"]["line"] == "!" * min(size, 1024)
 
 
 def test_a_rejected_line_cut_within_a_character_still_makes_an_event():
@@ -292,7 +293,7 @@ def is_harmless(raw: bytes) -> None:
                 assert msgspec.json.decode(kept, type=Options) == submission.options
         case Rejection() as found:
             assert found.reason
-            assert len(found.raw) <= RAW_BYTES_LIMIT
+            assert len(found.raw) <= RAW_BYTES_KEPT
             msgspec.json.decode(rejected(found, at=0.0, source="test").body)
 
 
@@ -350,13 +351,13 @@ def test_a_line_of_300_kb_is_cut_to_its_beginning_and_the_next_one_is_whole(chun
     for start in range(0, len(data), chunk):
         lines += splitter.feed(data[start : start + chunk])
         assert len(splitter.torn) <= LINE_BYTES_LIMIT + 4
-    assert lines == [Line(b"x" * 1024, 0, 300_001, too_long=True), Line(b"a1", 300_001, 300_004)]
+    assert lines == [Line(b"x" * RAW_BYTES_KEPT, 0, 300_001, too_long=True), Line(b"a1", 300_001, 300_004)]
 
 
 def test_a_line_that_is_too_long_and_has_no_end_is_cut_as_well():
     lines, splitter = split(b"x" * 300_000)
     assert lines == []
-    assert splitter.finish() == Line(b"x" * 1024, 0, 300_000, too_long=True)
+    assert splitter.finish() == Line(b"x" * RAW_BYTES_KEPT, 0, 300_000, too_long=True)
 
 
 @pytest.mark.parametrize(("size", "too_long"), [(LINE_BYTES_LIMIT + 4, False), (LINE_BYTES_LIMIT + 5, True)])
