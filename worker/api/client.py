@@ -38,14 +38,20 @@ LIST_BYTES_LIMIT: Final = 4 << 20
 ERROR_BYTES_LIMIT: Final = 64 << 10
 """An answer larger than any that the API gives is cut off: it can't fill the memory."""
 
-SUSPICIOUS_BRACKETS: Final = 500
+SUSPICIOUS_BRACKETS: Final = 300
 NESTING_LIMIT: Final = 100
-"""What can just be decoded could not be encoded again, as a part of an event. Few answers have brackets for that."""
+"""What can just be decoded could not be walked or encoded again, as a part of an event. Few answers have brackets for
+that."""
 
 ErrorOf = Callable[[int, "_ErrorBody", float | None], ApiError]
 
 _OF_A_RESOURCE: Final = re.compile("resource|asset", re.IGNORECASE)
 """What a 404's code names when there is no such asset: `resource_not_exist` today."""
+
+_ESCAPE: Final = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+"""An escape in a JSON text; the group is half of a surrogate pair without the other half."""
 
 _decode = msgspec.json.Decoder().decode
 
@@ -125,7 +131,7 @@ class AssetsApi:
 
     async def _list(self, asset_ids: Sequence[AssetId]) -> dict[AssetId, Asset]:
         query = [("page", "1"), ("page_limit", str(LIST_LIMIT)), *(("asset_ids", asset_id) for asset_id in asset_ids)]
-        wanted = {asset_id.lower(): asset_id for asset_id in asset_ids}
+        wanted = {asset_id.lower(): asset_id for asset_id in asset_ids} | {asset_id: asset_id for asset_id in asset_ids}
         answer = await self._get(self._assets.with_query(query), LIST_BYTES_LIMIT, error_of=_list_error)
         if not isinstance(answer, dict) or not isinstance(answer.get("data"), list):
             raise MalformedAnswerError("the answer is not a list of assets")
@@ -135,7 +141,7 @@ class AssetsApi:
                 asset = asset_from(document)
             except MalformedAssetError:
                 continue
-            if (asset_id := wanted.get(asset.id.lower())) is not None:
+            if (asset_id := wanted.get(asset.id) or wanted.get(asset.id.lower())) is not None:
                 found[asset_id] = asset
         return found
 
@@ -151,10 +157,12 @@ class AssetsApi:
             except TimeoutError as error:
                 raise TransientError("no answer in time") from error
             except aiohttp.ClientHttpProxyError as error:
-                # Its own text shows the proxy's password.
-                raise TransientError(f"the proxy refuses to connect: {error.status} {error.message}") from None
-            except (aiohttp.ClientError, OSError, ValueError) as error:
-                raise TransientError(f"the request failed: {type(error).__name__}: {error}") from error
+                raise TransientError(_text("the proxy refuses to connect", error)) from None
+            except aiohttp.ClientResponseError as error:
+                raise TransientError(_text("no answer that can be read", error)) from None
+            except (aiohttp.ClientError, OSError, ValueError, RuntimeError, AssertionError) as error:
+                # The last two are what aiohttp and uvloop make of a connection that broke at an unlucky moment.
+                raise TransientError(_sendable(f"the request failed: {type(error).__name__}: {error}")) from error
             if response.status == 200:
                 return _json(body)
             told = _told_error(body)
@@ -174,14 +182,37 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
     return bytes(body)
 
 
+def _text(what: str, error: aiohttp.ClientResponseError) -> str:
+    """Its own text shows the URL, which may be that of a proxy, its password included."""
+    told = " ".join(error.message.split())
+    return _sendable(f"{what}: {error.status} {told}"[:300])
+
+
+def _sendable(text: str) -> str:
+    """What came in bytes that are no UTF-8 is in a text as lone surrogates, which can't be told on."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def _json(body: bytes) -> Any:
     try:
-        document = _decode(body)
+        try:
+            document = _decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            document = _decode(_mended(body))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise MalformedAnswerError(f"the answer is not JSON: {error}") from error
     if body.count(b"[") + body.count(b"{") > SUSPICIOUS_BRACKETS and nests_deeper(document, NESTING_LIMIT):
         raise MalformedAnswerError(f"the answer nests deeper than {NESTING_LIMIT} levels")
     return document
+
+
+def _mended(body: bytes) -> bytes:
+    """JSON with U+FFFD for what is no text: half of a surrogate pair (RFC 8259, section 8.2), or no UTF-8.
+
+    An asset is not to be waited for in vain because its name was cut within an emoji.
+    """
+    text = body.decode(errors="replace").encode()
+    return _ESCAPE.sub(lambda escape: b"\\ufffd" if escape[1] else escape[0], text)
 
 
 def _asset(document: Any) -> Asset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,6 +74,8 @@ class ApiKey:
         return self._value != before
 
     def _read(self, file: Path) -> str:
+        if not stat.S_ISREG(file.stat().st_mode):  # reading a pipe would wait for whoever writes into it
+            raise BadKeyError(f"api.key_file{_shown(file)} is no regular file: name one that holds the key")
         identity = _identity(file)
         value = _checked(file.read_text("utf-8", errors="replace"), f"api.key_file{_shown(file)}")
         self._seen = identity

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 from typing import Final
 from urllib.request import getproxies, proxy_bypass
 
@@ -21,7 +22,9 @@ DNS_CACHE_SECONDS: Final = 30
 """Connections are kept, so names are seldom asked for; an address that has gone must not be tried for long."""
 KEEP_ALIVE_SECONDS: Final = 75
 """A connection outlives the longest default wait between two looks."""
-LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+HEADER_BYTES_LIMIT: Final = 64 << 10
+"""Of one line of an answer's head: gateways add long ones, and nothing here reads them."""
+HEADERS_LIMIT: Final = 1000
 
 
 class BadProxyError(Exception):
@@ -46,6 +49,9 @@ async def open_session(base_url: str, *, total_timeout: float) -> AsyncIterator[
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=total_timeout),
         headers={"Accept": "application/json", "User-Agent": f"asset-worker/{__version__}"},
+        max_line_size=HEADER_BYTES_LIMIT,
+        max_field_size=HEADER_BYTES_LIMIT,
+        max_headers=HEADERS_LIMIT,
         # Not `trust_env`: with it each request asks the environment and ~/.netrc again, in threads, at several times
         # the cost of the request itself; and what a netrc's default entry holds would go to the API.
         proxy=proxy,
@@ -57,25 +63,31 @@ async def open_session(base_url: str, *, total_timeout: float) -> AsyncIterator[
 
 
 def proxy_of_environment(url: URL) -> URL | None:
-    """The proxy, its password included, that `HTTPS_PROXY` or `HTTP_PROXY` names for a URL; `NO_PROXY` is obeyed.
+    """The proxy, its password included, that `HTTPS_PROXY` names for a URL; `NO_PROXY` is obeyed.
 
-    None for loopback: such a proxy is meant for the world outside, not for a stand-in on this machine.
+    None for plain http: that is spoken to a stand-in on this machine only, and a proxy would see the key.
 
     Raises:
         BadProxyError: it is no URL, or of another kind of proxy.
     """
     host = url.host or ""
-    named = getproxies().get(url.scheme)
-    if not named or host in LOOPBACK or proxy_bypass(host):
+    named = getproxies().get("https")
+    if not named or url.scheme != "https" or _is_loopback(host) or proxy_bypass(host):
         return None
-    variable = f"{url.scheme.upper()}_PROXY"
     try:
         proxy = URL(named if "://" in named else f"http://{named}")
     except ValueError as error:
-        raise BadProxyError(f"{variable} is not a URL: it should be like http://proxy.example:3128") from error
+        raise BadProxyError("HTTPS_PROXY is not a URL: it should be like http://proxy.example:3128") from error
     if proxy.scheme not in {"http", "https"} or not proxy.host:
         raise BadProxyError(
-            f"{variable} names a proxy of the kind {proxy.scheme!r}, which can't be used: "
+            f"HTTPS_PROXY names a proxy of the kind {proxy.scheme!r}, which can't be used: "
             f"give an http:// one, or have NO_PROXY except {host} from it"
         )
     return proxy
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

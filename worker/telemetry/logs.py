@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
@@ -79,7 +80,10 @@ def _logger_factory(*_args: Any) -> _StderrLogger:
 
 
 def _to_json(event: MutableMapping[str, Any], **_options: Any) -> str:
-    return msgspec.json.encode(event, enc_hook=str).decode()
+    try:
+        return msgspec.json.encode(event, enc_hook=str).decode()
+    except UnicodeEncodeError:  # a path, say, that is no UTF-8: a line of the log is no reason to end
+        return json.dumps(event, default=str)
 
 
 def configure(format_: Literal["json", "console"], level: str, secrets: Secrets) -> None:

@@ -11,6 +11,7 @@ import aiohttp
 import msgspec
 import pytest
 from aioresponses import CallbackResult, aioresponses
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from worker.api.client import ASSET_BYTES_LIMIT, LIST_LIMIT, AssetsApi
@@ -33,6 +34,7 @@ BASE = "https://api.example.com/v1.3"
 ID = AssetId("6298d673f1090f1100476d4c")
 URL_OF_IT = f"{BASE}/assets/{ID}"
 KEY = "tlk_4F2SECRET"
+DEEP = msgspec.json.decode(b"[" * 495 + b"]" * 495)
 NESTED = msgspec.json.decode(b"[" * 600 + b"]" * 600)
 SECRETS = Secrets()
 SECRETS.add(KEY)
@@ -119,6 +121,8 @@ async def test_an_answer_that_is_final_is_asked_for_once(client, server, status,
         pytest.param({"exception": aiohttp.ClientPayloadError("cut")}, id="payload cut"),
         pytest.param({"exception": TimeoutError()}, id="timeout"),
         pytest.param({"exception": OSError("no route")}, id="no route"),
+        pytest.param({"exception": RuntimeError("the handler is closed")}, id="uvloop's transport closed"),
+        pytest.param({"status": 200, "payload": ASSET | {"deep": DEEP}}, id="nested too deep to be walked"),
     ],
 )
 async def test_a_passing_failure_is_tried_again(client, server, answer):
@@ -126,6 +130,43 @@ async def test_a_passing_failure_is_tried_again(client, server, answer):
     server.get(URL_OF_IT, payload=ASSET)
     assert (await client.retrieve(ID)).status == "processing"
     assert client.retries.count == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "name"),
+    [
+        pytest.param(rb"cat\ud83d", "cat\ufffd", id="the first half of a pair"),
+        pytest.param(rb"\uDE00cat", "\ufffdcat", id="the second half"),
+        pytest.param(rb"\ud83d\ud83d\ude00", "\ufffd\U0001f600", id="a half and a whole"),
+        pytest.param(rb"\\ud83d\ud83d", "\\ud83d\ufffd", id="a backslash and a half"),
+        pytest.param(b"caf\xe9", "caf\ufffd", id="Latin-1"),
+    ],
+)
+async def test_a_name_that_is_no_text_spoils_no_asset(client, server, sent, name):
+    """Uploaders cut names where they like; the asset is ready all the same."""
+    body = b'{"_id": "%s", "status": "ready", "filename": "%s"}' % (ID.encode(), sent)
+    server.get(URL_OF_IT, body=body)
+    asset = await client.retrieve(ID)
+    assert (asset.status, asset.document["filename"]) == ("ready", name)
+    server.get(re.compile(".*asset_ids.*"), body=b'{"data": [%s]}' % body)
+    assert (await client.list_assets([ID]))[ID].document["filename"] == name
+
+
+async def test_an_error_about_the_way_shows_no_password_and_can_be_told(client, server):
+    """aiohttp names the proxy's whole URL in some, and undecodable bytes stand in others."""
+    proxy = URL("http://user:pr0xy-s3cret@proxy.example:3128")
+    about = aiohttp.RequestInfo(proxy, "CONNECT", CIMultiDictProxy(CIMultiDict()), proxy)
+    for error in (
+        aiohttp.ClientResponseError(about, (), status=400, message="Bad status line:\n\n  b'f\udcfcr'"),
+        aiohttp.ClientHttpProxyError(about, (), status=407, message="f\udcfcr"),
+    ):
+        server.get(URL_OF_IT, exception=error, repeat=ATTEMPTS)
+        with pytest.raises(TransientError) as raised:
+            await client.retrieve(ID)
+        assert "s3cret" not in str(raised.value)
+        assert "\\udcfcr" in str(raised.value)
+        assert "\n" not in str(raised.value)
+        msgspec.json.encode(str(raised.value))
 
 
 async def test_attempts_are_bounded_and_the_last_error_is_told(client, server):
@@ -164,6 +205,13 @@ async def test_a_long_told_wait_goes_back_to_the_queue(client, server):
 async def test_an_id_of_other_case_is_the_same_asset(client, server):
     server.get(URL_OF_IT, payload=ASSET | {"_id": ID.upper()})
     assert (await client.retrieve(ID)).status == "processing"
+
+
+async def test_two_ids_that_differ_in_case_are_two_assets(client, server):
+    ids = [AssetId("a" * 24), AssetId("A" * 24)]
+    server.get(re.compile(".*asset_ids.*"), payload={"data": [ASSET | {"_id": each} for each in ids]})
+    found = await client.list_assets(ids)
+    assert {asset_id: asset.id for asset_id, asset in found.items()} == {each: each for each in ids}
 
 
 async def test_a_list_tells_of_those_that_were_asked_for(client, server):
@@ -213,6 +261,13 @@ def test_what_can_be_no_key_is_refused_without_being_shown(tmp_path, text):
     with pytest.raises(BadKeyError) as raised:
         ApiKey(value=text, file=None, on_read=lambda _: None)
     assert not text.strip() or text not in str(raised.value)
+
+
+def test_a_key_file_that_is_a_pipe_is_refused(tmp_path):
+    """To read it would wait for whoever writes into it, and the whole worker with it."""
+    os.mkfifo(tmp_path / "key")
+    with pytest.raises(BadKeyError, match="no regular file"):
+        ApiKey(value=None, file=tmp_path / "key", on_read=lambda _: None)
 
 
 def test_a_key_in_the_place_of_its_file_is_not_shown():

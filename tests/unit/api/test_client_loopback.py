@@ -75,3 +75,14 @@ async def test_a_compressed_answer_is_read():
 
     async with client_of(answer) as api:
         assert (await api.retrieve(ID)).status == "ready"
+
+
+async def test_long_heads_are_read():
+    """Gateways add long policies and many fields, which nothing here reads."""
+
+    async def answer(_: web.Request) -> web.Response:
+        headers = {"Content-Security-Policy": "x" * 20_000} | {f"X-{number}": "y" for number in range(200)}
+        return web.json_response({"_id": ID, "status": "ready"}, headers=headers)
+
+    async with client_of(answer) as api:
+        assert (await api.retrieve(ID)).status == "ready"

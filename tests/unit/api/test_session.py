@@ -31,8 +31,9 @@ def empty_environment(monkeypatch: pytest.MonkeyPatch):
         pytest.param({"HTTPS_PROXY": "http://p", "NO_PROXY": ".twelvelabs.io"}, API, None, id="a domain excepted"),
         pytest.param({"HTTPS_PROXY": "http://p", "NO_PROXY": "*"}, API, None, id="all excepted"),
         pytest.param({"HTTPS_PROXY": "http://p", "NO_PROXY": "x.io"}, API, "http://p", id="another excepted"),
-        pytest.param({"HTTP_PROXY": "http://p"}, URL("http://localhost:1"), None, id="the host itself by name"),
-        pytest.param({"HTTP_PROXY": "http://p"}, URL("http://[::1]:1"), None, id="the host itself by address"),
+        pytest.param({"HTTPS_PROXY": "http://p"}, URL("https://localhost:1"), None, id="this machine by name"),
+        pytest.param({"HTTPS_PROXY": "http://p"}, URL("https://[::1]:1"), None, id="this machine by address"),
+        pytest.param({"HTTP_PROXY": "http://p"}, URL("http://127.0.0.2:1"), None, id="what would show it the key"),
     ],
 )
 def test_the_proxy_is_the_one_that_other_programs_would_use(monkeypatch, environment, url, proxy):

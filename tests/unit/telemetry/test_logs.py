@@ -92,6 +92,14 @@ def test_so_it_is_in_those_for_people(lines, capsys):
         assert text in out
 
 
+def test_a_text_that_no_utf_8_can_hold_makes_a_line_all_the_same(lines):
+    """A path of other bytes, say."""
+    configured()
+    structlog.get_logger().info("test.event", path="q\udce9", count=1)
+    [line] = lines()
+    assert (line["path"], line["count"]) == ("q\udce9", 1)
+
+
 def test_a_level_that_is_off_makes_no_line(lines):
     configured("warning").info("x", value=object())
     assert lines() == []
