@@ -98,10 +98,11 @@ class Service:
             StateDirectoryError: the state directory is in use, or can't be used.
             JournalError: what is in it can't be used.
             BadProxyError: the environment names a proxy that can't be used.
-            OSError: the admin address can't be bound.
+            AdminAddressError: the admin address can't be bound.
         """
         settings, stop = self._settings, self._stop
         async with AsyncExitStack() as stack:
+            stack.enter_context(self._signals())  # first in, last out: a start and an end take signals, too
             self._sinks = [_sink(target) for target in settings.events.sinks]
             self._queue = await self._open_queue(stack)
             self._gate = Gate(
@@ -138,13 +139,12 @@ class Service:
                 await stack.enter_async_context(
                     serving(self.snapshot, host=settings.admin.host, port=settings.admin.port)
                 )
-            stack.enter_context(self._signals())
             self._log_start()
             # What was built so far lives as long as the process: the garbage collector needn't walk it again and again,
             # nor begin at each handful of looks that are under way together.
             gc.freeze()
             gc.set_threshold(YOUNG_OBJECTS)
-            await self._queue.begin_errand(ends_by_itself=self._errand.ends_by_itself)
+            await stop.unless(self._queue.begin_errand(ends_by_itself=self._errand.ends_by_itself))
             await self._run_parts()
             tally = await self._queue.end_errand()
         code = self._exit_code(tally)

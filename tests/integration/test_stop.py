@@ -6,8 +6,12 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import subprocess
+from contextlib import closing, suppress
 from random import Random
+
+import pytest
 
 from tests.integration.holding import hold_answers
 from tests.integration.processes import eventually
@@ -143,3 +147,51 @@ async def test_sigterm_at_any_moment_of_the_start_ends_it_and_loses_nothing(serv
         assert "Traceback" not in run.stderr
     assert await worker.run("--once", base_url=simulator.base_url).end() == 0
     assert sorted(event["id"] for event in worker.events()) == sorted(f"{each}.1" for each in ids)
+
+
+async def test_a_log_that_nobody_reads_holds_nothing_up(serve, worker):
+    """A collector that hangs costs log lines; once it reads again it is told how many."""
+    simulator = await serve()
+    ids = [simulator.store.add(Lifecycle()) for _ in range(3)]
+    pipe = worker.folder / "log"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        worker.submit(*(f"no asset {number}" for number in range(2000)), *ids)
+        run = worker.run(base_url=simulator.base_url, redirect=f"2>{pipe}")
+        await eventually(lambda: len(worker.events()) == 2003)
+        log = b""
+        while b"log.dropped" not in log:
+            with suppress(BlockingIOError):
+                log += os.read(reader, 1 << 16)
+            worker.submit("another")
+            await asyncio.sleep(0.02)
+        run.send(signal.SIGTERM)
+        assert await run.end() == 0
+    finally:
+        os.close(reader)
+
+
+async def test_a_journal_that_another_process_holds_does_not_hold_up_the_stop(serve, worker):
+    """Not even before the first line is read."""
+    simulator = await serve()
+    worker.submit(simulator.store.add(Lifecycle()))
+    assert await worker.run("--once", base_url=simulator.base_url).end() == 0
+    with closing(sqlite3.connect(worker.state / "journal.sqlite3", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        run = worker.run(base_url=simulator.base_url)
+        await run.until("journal.failed")
+        run.send(signal.SIGTERM)
+        assert await run.end() == 0
+
+
+@pytest.mark.parametrize("at", ["worker.stopping", "worker.stopped"])
+async def test_a_signal_at_the_end_of_an_errand_changes_no_exit_code(serve, worker, at):
+    """It is done, and says so."""
+    simulator = await serve()
+    worker.submit(simulator.store.add(Lifecycle()))
+    run = worker.run("--once", base_url=simulator.base_url)
+    await run.until(at)
+    run.send(signal.SIGTERM)
+    assert await run.end() == 0
+    assert run.logs("worker.stopped")

@@ -90,7 +90,13 @@ def main() -> None:
     """The `asset-worker` command."""
     _stop_in_order_from_the_start()
     _open_standard_streams()
-    # A broken pipe on stderr, or an output that can't encode a character, is no reason to end.
-    if isinstance(sys.stderr, io.TextIOWrapper):
-        sys.stderr.reconfigure(errors="backslashreplace")
-    asset_worker(prog_name="asset-worker")
+    # An output that can't encode a character is no reason to end. (Events, and all else for programs, are bytes.)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        asset_worker(prog_name="asset-worker")
+    finally:
+        # The exit code is settled: a signal in the interpreter's own last milliseconds must not make it another.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from worker.cli.usage import settings_from
+from worker.cli.usage import PathOption, settings_from
 from worker.settings.showing import as_toml, json_schema
 
 
 @click.command()
-@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="Settings file (TOML).")
+@click.option("--config", type=PathOption(dir_okay=False), help="Settings file (TOML).")
 @click.option("--check", is_flag=True, help="Only say whether the settings are good: exit code 0 or 2.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of the settings file.")
 def config(config: Path | None, check: bool, schema: bool) -> None:
@@ -25,10 +25,10 @@ def config(config: Path | None, check: bool, schema: bool) -> None:
       asset-worker config --schema > schema.json
     """
     if schema:
-        click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False).encode())
         return
     settings = settings_from(config, {})
     if check:
         click.echo("the settings are good", err=True)
     else:
-        click.echo(as_toml(settings), nl=False)
+        click.echo(as_toml(settings).encode("utf-8", "surrogateescape"), nl=False)

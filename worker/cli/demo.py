@@ -14,8 +14,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from worker.cli.running import run_loop
-from worker.cli.usage import log_format
+from worker.cli.running import run_to_the_end, watched
+from worker.cli.usage import fail, log_format
 from worker.errand import Errand
 from worker.secrets import Secrets
 from worker.service import Service
@@ -48,20 +48,24 @@ def demo() -> None:
       asset-worker demo
       asset-worker demo | jq -c '[.subject, .data.outcome, .data.reason]'
     """
-    sys.exit(run_loop(_demo()))
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="asset-worker-demo-")
+    except OSError as error:
+        fail(f"the demo needs a temporary directory ({error.strerror}): set TMPDIR to one that can be written")
+    with folder as path:
+        sys.exit(run_to_the_end(_demo(Path(path))))
 
 
-async def _demo() -> int:
-    with tempfile.TemporaryDirectory(prefix="asset-worker-demo-") as folder:
-        async with Simulator(Options(time_scale=TIME_SCALE, seed=7, key=KEY)) as simulator:
-            lines = list(_lines(simulator))
-            queue, events = Path(folder, "queue"), Path(folder, "events.jsonl")
-            queue.write_text("".join(f"{line.text}\n" for line in lines))  # noqa: ASYNC240 - nothing runs yet
-            click.echo(f"simulator at {simulator.base_url}; {len(lines)} lines in {queue}", err=True)
-            started = time.time()
-            await _work(simulator, queue, events)
-            took = time.time() - started
-            return _summary(simulator, lines, events.read_bytes(), took)  # noqa: ASYNC240 - nothing runs any more
+async def _demo(folder: Path) -> int:
+    async with Simulator(Options(time_scale=TIME_SCALE, seed=7, key=KEY)) as simulator:
+        lines = list(_lines(simulator))
+        queue, events = folder / "queue", folder / "events.jsonl"
+        queue.write_text("".join(f"{line.text}\n" for line in lines))
+        click.echo(f"simulator at {simulator.base_url}; {len(lines)} lines in {queue}", err=True)
+        started = time.time()
+        await _work(simulator, queue, events)
+        took = time.time() - started
+        return _summary(simulator, lines, events.read_bytes(), took)
 
 
 async def _work(simulator: Simulator, queue: Path, events: Path) -> None:
@@ -81,12 +85,7 @@ async def _work(simulator: Simulator, queue: Path, events: Path) -> None:
     secrets = Secrets()
     configure(log_format(settings), settings.log.level, secrets)
     service = Service(settings, Errand(once=True, ends_by_itself=True), secrets=secrets)
-    if sys.stderr.isatty():
-        from worker.cli.progress import shown  # noqa: PLC0415 - rich, only for a terminal
-
-        await shown(service, title="demo")
-    else:
-        await service.run()
+    await watched(service, title="demo", sinks=settings.events.sinks)
 
 
 def _lines(simulator: Simulator) -> Iterator[_Line]:

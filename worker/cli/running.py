@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import stat
 import sys
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -13,38 +16,62 @@ from worker.api.key import BadKeyError
 from worker.api.session import BadProxyError
 from worker.cli.usage import fail, log_format
 from worker.errand import Errand, Exit
-from worker.queue.journal import JournalError
+from worker.queue.journal import JournalError, JournalUnavailableError
 from worker.queue.lock import StateDirectoryError
 from worker.secrets import Secrets
 from worker.service import Service
 from worker.settings import Settings
+from worker.telemetry import AdminAddressError
 from worker.telemetry.logs import configure
 
 _log = structlog.get_logger()
 
 
 def run_service(settings: Settings, errand: Errand, *, title: str, level: str | None = None) -> int:
-    """Run an errand to its end, with a live display where stderr is a terminal; the exit code.
+    """Run an errand to its end, with progress where stderr is a terminal; the exit code.
 
     Bad settings and a state directory that can't be used end the process with exit code 2.
     """
     secrets = Secrets()
     configure(log_format(settings), level or settings.log.level, secrets)
-    try:
-        service = Service(settings, errand, secrets=secrets)
-        if sys.stderr.isatty():
-            from worker.cli.progress import shown  # noqa: PLC0415 - rich, only for a terminal
 
-            return run_loop(shown(service, title=title))
-        return run_loop(service.run())
-    except (BadKeyError, BadProxyError, StateDirectoryError, JournalError) as error:
+    async def work() -> int:
+        return await watched(Service(settings, errand, secrets=secrets), title=title, sinks=settings.events.sinks)
+
+    return run_to_the_end(work())
+
+
+def run_to_the_end(work: Coroutine[Any, Any, int]) -> int:
+    """Run on the event loop; the exit code. What keeps a service from its start ends the process with exit code 2."""
+    try:
+        return run_loop(work)
+    except JournalUnavailableError as error:  # no error of usage: whoever started this may try again
+        fail(str(error), code=Exit.NOT_READY)
+    except (AdminAddressError, BadKeyError, BadProxyError, StateDirectoryError, JournalError) as error:
         fail(str(error))
-    except OSError as error:  # of what is opened at the start: what fails later comes in a group from the parts
-        fail(f"the admin endpoints can't be served ({error.strerror}): give another admin.host or admin.port")
     except Exception:  # noqa: BLE001 - the last resort: it must reach the log
         # The traceback goes into the log, where the key is masked, and not to the interpreter's own handler.
         _log.exception("worker.stopped", exit_code=int(Exit.NOT_READY))
         return Exit.NOT_READY
+
+
+async def watched(service: Service, *, title: str, sinks: tuple[str, ...]) -> int:
+    """Run the service, and show on stderr how far it is, where that is a terminal; its exit code."""
+    if not sys.stderr.isatty():
+        return await service.run()
+    from worker.cli.progress import shown, told  # noqa: PLC0415 - rich, only for a terminal
+
+    show = told if any(map(_may_reach_a_terminal, sinks)) else shown
+    return await show(service, title=title)
+
+
+def _may_reach_a_terminal(target: str) -> bool:
+    """Whether events may come to the terminal, where a live display would overwrite them; through `| jq`, too."""
+    try:
+        status = os.fstat(1) if target == "-" else Path(target).stat()
+        return not stat.S_ISREG(status.st_mode) and not os.path.samestat(status, Path(os.devnull).stat())
+    except OSError:
+        return False
 
 
 def run_loop(work: Coroutine[Any, Any, int]) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from worker.cli.usage import fail, settings_from
+from worker.cli.usage import PathOption, fail, settings_from
 from worker.learning import FILE_NAME, recall
 from worker.schedule.learned import LearnedSchedule
 from worker.schedule.memory import Unreadable
@@ -18,8 +18,8 @@ PLOTTED = 6
 
 
 @click.command()
-@click.option("--state-dir", type=click.Path(path_type=Path), help="The state directory of the worker.")
-@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="Settings file (TOML).")
+@click.option("--state-dir", type=PathOption(), help="The state directory of the worker.")
+@click.option("--config", type=PathOption(dir_okay=False), help="Settings file (TOML).")
 @click.option("--json", "as_json", is_flag=True, help="One JSON array, for scripts.")
 def schedule(state_dir: Path | None, config: Path | None, as_json: bool) -> None:
     """Show what the adaptive schedule has learned: when assets finish, by class, and when a new one is looked at.

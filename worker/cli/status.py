@@ -8,15 +8,20 @@ from pathlib import Path
 import click
 import msgspec
 
-from worker.cli.usage import fail, settings_from
+from worker.cli.usage import PathOption, fail, settings_from
 from worker.queue.journal import JournalError
 from worker.queue.ledger import Ledger, read_ledger
 
+LIMIT_MOST = 1_000_000
+"""As many as may be pending by default."""
+
 
 @click.command()
-@click.option("--state-dir", type=click.Path(path_type=Path), help="The state directory of the worker.")
-@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="Settings file (TOML).")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Assets shown of each kind.")
+@click.option("--state-dir", type=PathOption(), help="The state directory of the worker.")
+@click.option("--config", type=PathOption(dir_okay=False), help="Settings file (TOML).")
+@click.option(
+    "--limit", type=click.IntRange(1, LIMIT_MOST), default=20, show_default=True, help="Assets shown of each kind."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
 def status(state_dir: Path | None, config: Path | None, limit: int, as_json: bool) -> None:
     """Show what is pending, for how long, waiting for what, and what completed lately.
@@ -33,7 +38,7 @@ def status(state_dir: Path | None, config: Path | None, limit: int, as_json: boo
         ledger = read_ledger(settings.state.dir, now=time.time(), limit=limit)
     except JournalError as error:
         fail(str(error))
-    click.echo(msgspec.json.encode(ledger).decode() if as_json else _text(ledger))
+    click.echo(msgspec.json.encode(ledger) if as_json else _text(ledger))
 
 
 def _text(ledger: Ledger) -> str:
@@ -54,6 +59,8 @@ def _text(ledger: Ledger) -> str:
         for line in ledger.completed
     ]
     lines += [f"outbox     {depth} to send to {sink}" for sink, depth in sorted(ledger.outbox_depth.items())]
+    if ledger.outbox_count > max(ledger.outbox_depth.values(), default=0):
+        lines.append(f"outbox     {ledger.outbox_count} to send to a sink that has had none yet")
     if ledger.dead_letters:
         lines.append(f"dead letters  {ledger.dead_letters}")
     return "\n".join(lines)

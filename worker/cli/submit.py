@@ -12,14 +12,12 @@ import click
 import msgspec
 
 from worker.assets import asset_id
-from worker.cli.usage import fail
+from worker.cli.usage import PathOption, fail
 
 
 @click.command()
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
-@click.option(
-    "--queue-file", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The file that `run` follows."
-)
+@click.option("--queue-file", required=True, type=PathOption(dir_okay=False), help="The file that `run` follows.")
 @click.option("--metadata", metavar="K=V", multiple=True, help="Goes into the event of each asset; may be repeated.")
 def submit(ids: tuple[str, ...], queue_file: Path, metadata: tuple[str, ...]) -> None:
     """Append assets to a queue file, the safe way: one write, on disk when the command returns.

@@ -9,8 +9,9 @@ import click
 
 from worker.assets import AssetId, asset_id
 from worker.cli.running import run_service
-from worker.cli.usage import fail, settings_from
+from worker.cli.usage import PathOption, fail, settings_from
 from worker.errand import Errand
+from worker.settings import Admin
 
 
 @click.command()
@@ -18,10 +19,12 @@ from worker.errand import Errand
 @click.option(
     "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Seconds; else poll.deadline."
 )
-@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="Settings file (TOML).")
+@click.option("--config", type=PathOption(dir_okay=False), help="Settings file (TOML).")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Default: warning.")
 def wait(ids: tuple[str, ...], timeout: float | None, config: Path | None, log_level: str | None) -> None:
     """Wait for these assets, once: progress on a terminal, events on stdout, nothing kept.
+
+    What the settings say of inputs (queue.file, queue.stdin), sinks and admin endpoints is for `run`, not for this.
 
     \b
     Examples:
@@ -40,6 +43,9 @@ def wait(ids: tuple[str, ...], timeout: float | None, config: Path | None, log_l
     settings = settings_from(
         config, {"poll": {"deadline": timeout}, "events": {"sinks": ["-"]}, "log": {"level": log_level}}
     )
+    # The file may be that of a service: what it follows and where it serves are not for this errand.
+    inputs = settings.queue.model_copy(update={"file": None, "stdin": False})
+    settings = settings.model_copy(update={"queue": inputs, "admin": Admin()})
     errand = Errand(asset_ids=tuple(found), keeps_state=False, key_refused_limit=0.0, ends_by_itself=True)
     # A person or a script waits for the events; the log is for when something is wrong, or asked for.
     level = settings.log.level if "level" in settings.log.model_fields_set else "warning"

@@ -50,8 +50,10 @@ class Ledger(msgspec.Struct, frozen=True):
     """By outcome, in the last 24 hours."""
     completed: list[CompletedLine]
     """The latest first."""
+    outbox_count: int
+    """Events that at least one sink does not have yet."""
     outbox_depth: dict[str, int]
-    """Events that each sink does not have yet."""
+    """Events that each sink does not have yet; a sink that has never taken one is not known here."""
     dead_letters: int
 
 
@@ -62,8 +64,14 @@ def read_ledger(directory: Path, *, now: float, limit: int) -> Ledger:
         JournalError: there is no journal, or this version can't read it.
     """
     path = directory / FILE_NAME
-    if not path.exists():
-        raise JournalError(f"no worker has kept its state in {directory}: name its directory with --state-dir")
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise JournalError(
+            f"no worker has kept its state in {directory}: name its directory with --state-dir"
+        ) from None
+    except OSError as error:
+        raise JournalError(f"{path} can't be read ({error.strerror}): check the path and the rights on it") from error
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             [version] = connection.execute("PRAGMA user_version").fetchone()
@@ -114,6 +122,7 @@ def _read(connection: sqlite3.Connection, now: float, limit: int) -> Ledger:
     depths = execute(
         "SELECT name, (SELECT count(*) FROM outbox WHERE outbox.position > sinks.position) FROM sinks"
     ).fetchall()
+    [outbox_count] = execute("SELECT count(*) FROM outbox").fetchone()
     [dead_letters] = execute("SELECT count(*) FROM dead_letters").fetchone()
     return Ledger(
         pending_count=total,
@@ -122,6 +131,7 @@ def _read(connection: sqlite3.Connection, now: float, limit: int) -> Ledger:
         pending=pending,
         completed_lately=dict(lately),
         completed=completed,
+        outbox_count=outbox_count,
         outbox_depth=dict(depths),
         dead_letters=dead_letters,
     )

@@ -23,7 +23,7 @@ class StateDirectory:
     who holds it.
 
     Raises:
-        StateDirectoryError: another process holds it, or it can't be created or written.
+        StateDirectoryError: another process holds it, it can't be created, written or locked, or its path is no text.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,8 +32,13 @@ class StateDirectory:
 
     def __enter__(self) -> Self:
         try:
+            str(self.path.absolute()).encode()
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             descriptor = os.open(self.path / FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except UnicodeEncodeError:  # of a home directory; the settings refuse such a path
+            raise StateDirectoryError(
+                f"the path of the state directory {str(self.path)!r} is not UTF-8 text: name another with --state-dir"
+            ) from None
         except (FileExistsError, NotADirectoryError) as error:
             raise StateDirectoryError(
                 f"the state directory {self.path} can't be used: there is a file in its place; name another with "
@@ -53,6 +58,12 @@ class StateDirectory:
                 f"the state directory {self.path} is in use by {holder}: stop that worker, or name another directory "
                 "with --state-dir"
             ) from None
+        except OSError as error:
+            os.close(descriptor)
+            raise StateDirectoryError(
+                f"the state directory {self.path} can't be locked ({error.strerror}): its file system has no locks; "
+                "name a directory on another with --state-dir"
+            ) from error
         try:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)

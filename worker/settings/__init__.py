@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ from pydantic import (
 )
 
 from worker.assets import Expectations, WaitFor
+from worker.settings.paths import is_same_file, path_of
 
 
 def _base_url(value: str) -> str:
@@ -56,7 +58,10 @@ def _target(value: str) -> str:
         raise ValueError("name a file, or - for stdout")
     if "://" in value:
         raise ValueError("events go to stdout (-) or to a file; there is no sink for URLs yet")
-    return value
+    if value == "-":
+        return value
+    path = path_of(value)
+    return str(path) if value.startswith("~") else value  # the text of the path `./-` would be `-`
 
 
 def _targets(value: Any) -> Any:
@@ -64,9 +69,7 @@ def _targets(value: Any) -> Any:
 
 
 def _path(value: Any) -> Any:
-    if value == "":
-        raise ValueError("it is empty: name a path, or leave it out")
-    return value
+    return path_of(value) if isinstance(value, (str, Path)) else value
 
 
 def _lower(value: Any) -> Any:
@@ -74,8 +77,11 @@ def _lower(value: Any) -> Any:
 
 
 def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(value)) != len(value):
-        raise ValueError("the same target stands there twice")
+    for one, other in combinations(value, 2):
+        if one == other:
+            raise ValueError("the same target stands there twice")
+        if "-" not in {one, other} and is_same_file(one, other):
+            raise ValueError(f"{one!r} and {other!r} are one file, which would get each event twice: leave one out")
     return value
 
 
@@ -102,7 +108,7 @@ NotNegative = Annotated[Number, Field(ge=0)]
 Whole = Annotated[int, _typed(int, words="a whole number")]
 Switch = Annotated[bool, _typed(bool, words="true or false")]
 Port = Annotated[Whole, Field(ge=0, le=65535)]
-File = Annotated[Path, BeforeValidator(_path), AfterValidator(lambda path: path.expanduser())]
+File = Annotated[Path, BeforeValidator(_path)]
 
 
 class Section(BaseModel):

@@ -17,8 +17,16 @@ from worker.settings import Settings, Text, known_keys
 ENV_PREFIX = "ASSET_WORKER_"
 VENDOR_VARIABLES = {"TWELVE_LABS_API_KEY": "api.key", "TWELVELABS_BASE_URL": "api.base_url"}
 """Named by the vendor's SDK. Our own variables outweigh them."""
-_SERVICE_LINK = re.compile(r"ASSET_WORKER_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_.*)?)")
-"""Kubernetes sets these for a Service named asset-worker, in all pods of its namespace: they are no settings."""
+_SERVICE_LINK = re.compile(
+    r"(?!\w*__)ASSET_WORKER_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_[A-Z]+(_PROTO|_PORT|_ADDR)?)"
+)
+_SERVICE_URL = re.compile(r"(?!\w*__)ASSET_WORKER_(\w+_)?PORT")
+"""Kubernetes sets these in all pods of a namespace for each Service named asset-worker or asset-worker-something.
+Settings have two underscores; a `…_PORT` of theirs holds a URL, which a slip in the name of `admin.port` does not."""
+
+
+def _is_service_link(name: str, text: str) -> bool:
+    return bool(_SERVICE_LINK.fullmatch(name) or (_SERVICE_URL.fullmatch(name) and "://" in text))
 
 
 class SettingsError(Exception):
@@ -90,7 +98,7 @@ class _Layer:
         for name, text in environ.items():
             if not text.strip():
                 continue  # set to nothing is not set: that is how a container's template leaves a variable out
-            if _SERVICE_LINK.fullmatch(name):
+            if _is_service_link(name, text):
                 continue
             if name in VENDOR_VARIABLES:
                 vendors[VENDOR_VARIABLES[name]] = (Text(text), name)

@@ -34,7 +34,7 @@ def _toml(value: Any) -> str:
         case bool():
             return "true" if value else "false"
         case float():
-            return f"{value:g}" if value == int(value) and abs(value) < 1e15 else repr(value)
+            return f"{value:.0f}" if value == int(value) and abs(value) < 1e15 else repr(value)
         case int():
             return str(value)
         case tuple():

@@ -8,6 +8,10 @@ from __future__ import annotations
 import msgspec
 
 
+class AdminAddressError(Exception):
+    """The admin endpoints can't be served there. The text tells the operator what to do."""
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """The worker at one instant. Counts are since the start; ages are seconds."""
 

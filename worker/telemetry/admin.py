@@ -12,9 +12,11 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from worker.telemetry import Snapshot
+from worker.telemetry import AdminAddressError, Snapshot
 
 _log = structlog.get_logger()
+
+SHUTDOWN_SECONDS = 1.0
 
 
 class SnapshotCollector(Collector):
@@ -57,7 +59,7 @@ async def serving(read: Callable[[], Snapshot], *, host: str, port: int) -> Asyn
     """Serve the admin endpoints while the context lasts.
 
     Raises:
-        OSError: the address can't be bound.
+        AdminAddressError: the address can't be bound.
     """
 
     async def healthz(_request: web.Request) -> web.Response:
@@ -75,10 +77,19 @@ async def serving(read: Callable[[], Snapshot], *, host: str, port: int) -> Asyn
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", make_aiohttp_handler(registry))
-    runner = web.AppRunner(app, access_log=None)
+    # A client that sends half a request or reads no answer must not hold up the end.
+    runner = web.AppRunner(
+        app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_SECONDS, lingering_time=0
+    )
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except (OSError, UnicodeError) as error:  # a UnicodeError is of what can be no host's name
+            why = getattr(error, "strerror", None) or error
+            raise AdminAddressError(
+                f"the admin endpoints can't be served at {host}:{port} ({why}): give another admin.host or admin.port"
+            ) from error
         _log.info("admin.serving", addresses=[f"{each[0]}:{each[1]}" for each in runner.addresses])
         yield
     finally:

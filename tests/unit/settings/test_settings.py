@@ -108,6 +108,29 @@ def test_sinks_from_the_environment(text, sinks):
     assert loaded(environ={"ASSET_WORKER_EVENTS__SINKS": text}).events.sinks == sinks
 
 
+def test_targets_that_are_one_file_are_refused_by_whatever_names(tmp_path, monkeypatch):
+    """Each event would come twice. Standard output has names of its own, which are let be."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "e").touch()
+    (tmp_path / "soft").symlink_to("e")
+    (tmp_path / "hard").hardlink_to(tmp_path / "e")
+    for other in (str(tmp_path / "e"), "~/e", "soft", "hard"):
+        [problem] = problems(overrides={"events": {"sinks": ["e", "-", other]}})
+        assert problem.startswith("--events: 'e' and ")
+    assert len(loaded(overrides={"events": {"sinks": ["-", "/dev/stdout", "./-", "e"]}}).events.sinks) == 4
+
+
+def test_a_home_directory_is_expanded_wherever_a_path_is_named(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    found = loaded(overrides={"queue": {"file": "~/q"}, "events": {"sinks": ["~/e"]}, "state": {"dir": "~/s"}})
+    assert (found.queue.file, found.events.sinks, found.state.dir) == (
+        Path("/home/ada/q"),
+        ("/home/ada/e",),
+        Path("/home/ada/s"),
+    )
+
+
 def test_the_state_directory_is_systemds_where_it_gives_one():
     assert loaded(environ={"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}).state.dir == Path("/var/lib/a")
     assert loaded(environ={"STATE_DIRECTORY": "/a"}, overrides={"state": {"dir": "/b"}}).state.dir == Path("/b")
@@ -119,6 +142,9 @@ def test_the_state_directory_is_systemds_where_it_gives_one():
         pytest.param({"ASSET_WORKER_POLL__DEADLIN": "1"}, "did you mean poll.deadline?", id="a slip"),
         pytest.param({"ASSET_WORKER_POLL__CONCURRENCY": "1"}, "did you mean limits.concurrency?", id="wrong section"),
         pytest.param({"ASSET_WORKER_POLL": "1"}, "poll is a section", id="a section"),
+        pytest.param({"ASSET_WORKER_ADMIN_PORT": "9090"}, "did you mean admin.port?", id="one underscore"),
+        pytest.param({"ASSET_WORKER_ADMIN__PORT_": "9090"}, "did you mean admin.port?", id="one too many"),
+        pytest.param({"ASSET_WORKER_X__PORT": "tcp://10.0.0.1:80"}, "did you mean admin.port?", id="two underscores"),
         pytest.param({"ASSET_WORKER_XYZZY__PLUGH": "1"}, "asset-worker config shows them all", id="nothing like it"),
     ],
 )
@@ -173,7 +199,15 @@ def test_a_wrong_value_is_one_plain_line_or_no_wrong_value(path, wrong):
         ({"ASSET_WORKER_EVENTS__SINKS": "https://x"}, "no sink for URLs"),
         ({"ASSET_WORKER_EVENTS__SINKS": "[1"}, "not a JSON list"),
         ({"ASSET_WORKER_EVENTS__SINKS": '["-", "-"]'}, "twice"),
+        ({"ASSET_WORKER_EVENTS__SINKS": '["e", "./e"]'}, "'e' and './e' are one file"),
+        ({"ASSET_WORKER_EVENTS__SINKS": '["-", "/tmp/x/../e", "/tmp/e"]'}, "'/tmp/x/../e' and '/tmp/e' are one file"),
+        ({"ASSET_WORKER_EVENTS__SINKS": "~nobody-here/e"}, "'~nobody-here/e' begins with the home directory of nobody"),
         ({"ASSET_WORKER_EVENTS__SINKS": "[]"}, "must not be empty"),
+        ({"ASSET_WORKER_QUEUE__FILE": "~nobody-here/q"}, "ASSET_WORKER_QUEUE__FILE: '~nobody-here/q' begins"),
+        ({"ASSET_WORKER_STATE__DIR": "~nobody-here/s"}, "ASSET_WORKER_STATE__DIR: '~nobody-here/s' begins"),
+        ({"ASSET_WORKER_API__KEY_FILE": "~nobody-here/k"}, "ASSET_WORKER_API__KEY_FILE: '~nobody-here/k' begins"),
+        ({"ASSET_WORKER_STATE__DIR": "\udcff"}, "not UTF-8"),
+        ({"STATE_DIRECTORY": "/var/lib/\udcff"}, "STATE_DIRECTORY: it is not UTF-8"),
         ({"ASSET_WORKER_ADMIN__PORT": "70000"}, "65535 or less"),
     ],
 )
@@ -211,10 +245,13 @@ def test_a_file_may_begin_with_a_byte_order_mark(tmp_path):
     assert loaded("\ufeff[poll]\nmax = 60\n", tmp_path=tmp_path).poll.max == 60
 
 
-def test_what_kubernetes_tells_of_a_service_of_our_name_is_no_setting():
-    links = {"SERVICE_HOST": "10.0.0.1", "SERVICE_PORT": "80", "SERVICE_PORT_HTTP": "80", "PORT": "tcp://10.0.0.1:80"}
-    links |= {"PORT_80_TCP_ADDR": "10.0.0.1", "PORT_80_TCP": "tcp://10.0.0.1:80"}
-    assert loaded(environ={f"ASSET_WORKER_{name}": text for name, text in links.items()}) == Settings()
+@pytest.mark.parametrize("service", ["ASSET_WORKER", "ASSET_WORKER_METRICS", "ASSET_WORKER_QUEUE_2"])
+def test_what_kubernetes_tells_of_a_service_is_no_setting(service):
+    """Of one named asset-worker, and of those whose names begin so."""
+    links = {"SERVICE_HOST": "10.0.0.1", "SERVICE_PORT": "80", "SERVICE_PORT_HTTP": "80", "SERVICE_PORT_WEB_2": "80"}
+    links |= {"PORT": "tcp://10.0.0.1:80", "PORT_80_TCP": "tcp://10.0.0.1:80", "PORT_80_TCP_PROTO": "tcp"}
+    links |= {"PORT_80_TCP_PORT": "80", "PORT_80_TCP_ADDR": "10.0.0.1", "PORT_53_UDP": "udp://10.0.0.1:53"}
+    assert loaded(environ={f"{service}_{name}": text for name, text in links.items()}) == Settings()
 
 
 def test_a_level_may_be_shouted():
@@ -289,3 +326,10 @@ def test_the_example_file_is_good_and_shows_every_setting_with_its_default(tmp_p
 
 def test_the_schema_in_the_tree_is_fresh():
     assert json.loads((ROOT / "config" / "schema.json").read_text()) == json_schema()
+
+
+@pytest.mark.parametrize("seconds", [1_234_567, 2_592_001, 0.1, 14_400])
+def test_a_number_is_shown_as_it_is(seconds: float):
+    """`1.23457e+06` would be another."""
+    shown = as_toml(Settings.model_validate({"poll": {"deadline": seconds}}))
+    assert tomllib.loads(shown)["poll"]["deadline"] == seconds

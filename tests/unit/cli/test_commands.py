@@ -1,0 +1,130 @@
+"""Commands that read what is there, and say in a sentence why they can't."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner, Result
+
+from worker.assets import Outcome
+from worker.cli.demo import demo
+from worker.cli.run import run
+from worker.cli.schedule import schedule
+from worker.cli.status import status
+from worker.cli.submit import submit
+from worker.events import Event
+from worker.queue.journal import FILE_NAME, Journal
+
+TOO_LONG = "x" * 300
+"""A name that no file can have: like a directory that may not be entered, but for root as well."""
+
+
+def invoked(command, *arguments: str | Path) -> Result:
+    result = CliRunner().invoke(command, [str(argument) for argument in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        (run, ["--queue-file", f"{TOO_LONG}/q"]),
+        (run, ["--queue-file", f"{TOO_LONG}/q", "--once"]),
+        (status, ["--state-dir", TOO_LONG]),
+        (schedule, ["--state-dir", TOO_LONG]),
+        (submit, ["a1", "--queue-file", f"{TOO_LONG}/q"]),
+    ],
+    ids=lambda value: value.name if hasattr(value, "name") else "",
+)
+def test_a_path_that_can_not_be_looked_at_is_told_in_a_sentence(command, arguments):
+    result = invoked(command, *arguments)
+    assert (result.exit_code, "File name too long" in result.stderr) == (2, True)
+    assert result.stderr.startswith("asset-worker: ")
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
+@pytest.mark.parametrize(("command", "flag"), [(run, "--queue-file"), (status, "--state-dir")], ids=["run", "status"])
+def test_a_directory_that_may_not_be_entered_is_told_in_a_sentence(command, flag, error, monkeypatch):
+    def refuse(*_args, **_options):
+        raise error
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    result = invoked(command, flag, "/closed/x")
+    assert (result.exit_code, error.strerror in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [
+        (run, "--queue-file"),
+        (run, "--state-dir"),
+        (run, "--config"),
+        (run, "--events"),
+        (status, "--state-dir"),
+        (schedule, "--config"),
+        (submit, "--queue-file"),
+    ],
+)
+def test_a_path_that_a_script_left_empty_is_refused(command, flag, tmp_path, monkeypatch):
+    """A variable of the shell's that is not set is no name for the current directory."""
+    monkeypatch.chdir(tmp_path)
+    arguments = ["a1"] if command is submit else []
+    result = invoked(command, *arguments, flag, "")
+    assert result.exit_code == 2
+    assert flag in result.stderr
+    assert "name a" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_submit_expands_a_home_directory_as_run_does(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert invoked(submit, "a1", "--queue-file=~/q").exit_code == 0
+    assert (tmp_path / "q").read_text() == "a1\n"
+
+
+def test_submit_writes_to_no_file_that_run_would_refuse(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in ("q\udcff", "~nobody-here/q"):
+        assert invoked(submit, "a1", "--queue-file", path).exit_code == 2
+    assert not list(tmp_path.iterdir())
+
+
+def event(number: int) -> Event:
+    return Event(f"a{number}.1", Outcome.READY, b"{}")
+
+
+def test_status_tells_of_events_for_a_sink_that_has_never_had_one(tmp_path):
+    """The journal doesn't know its name yet."""
+    with closing(Journal(tmp_path / FILE_NAME)) as journal, journal.transaction():
+        journal.add_events([event(number) for number in range(6)])
+    assert "outbox     6 to send to a sink that has had none yet" in invoked(status, "--state-dir", tmp_path).stdout
+    told = msgspec.json.decode(invoked(status, "--state-dir", tmp_path, "--json").stdout)
+    assert (told["outbox_count"], told["outbox_depth"]) == (6, {})
+
+
+def test_status_tells_how_far_each_sink_is_behind(tmp_path):
+    with closing(Journal(tmp_path / FILE_NAME)) as journal, journal.transaction():
+        journal.add_events([event(number) for number in range(6)])
+        journal.advance("stdout", 2, None, done_by_all=2)
+        journal.advance("file:/e", 6, None, done_by_all=2)
+    lines = invoked(status, "--state-dir", tmp_path).stdout.splitlines()
+    assert [line for line in lines if line.startswith("outbox")] == [
+        "outbox     0 to send to file:/e",
+        "outbox     4 to send to stdout",
+    ]
+
+
+def test_status_shows_no_more_than_sqlite_can_count(tmp_path):
+    result = invoked(status, "--state-dir", tmp_path, "--limit", "99999999999999999999")
+    assert (result.exit_code, "--limit" in result.stderr) == (2, True)
+
+
+def test_the_demo_says_what_to_do_where_nothing_can_be_written(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", list)
+    result = invoked(demo)
+    assert (result.exit_code, "TMPDIR" in result.stderr) == (2, True)

@@ -1,0 +1,116 @@
+"""Progress by lines, in virtual time: whole ones, not too many, and none that ends the work."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import re
+import sys
+
+import msgspec
+import pytest
+
+from worker.cli.progress import LINE_SECONDS, QUIET_SECONDS, Terminal, shown, told
+from worker.errand import Exit
+from worker.telemetry import Snapshot
+
+NOTHING = Snapshot(
+    pending=0,
+    due=0,
+    oldest_pending_age=0,
+    looks=0,
+    requests=0,
+    refusals=0,
+    retries=0,
+    completions={},
+    outbox_depth=0,
+    troubles=(),
+)
+
+pytestmark = pytest.mark.virtual_time
+
+
+class Waits:
+    """Goes through states, each with the seconds that it lasts; each look at it costs a request."""
+
+    def __init__(self, *states: tuple[float, dict[str, object]]) -> None:
+        self._states = states
+
+    async def run(self) -> Exit:
+        requests = 0
+        for seconds, state in self._states:
+            for _ in range(round(seconds * 10)):
+                requests += 1
+                self._now = msgspec.structs.replace(NOTHING, requests=requests, **state)
+                await asyncio.sleep(0.1)
+        return Exit.NOT_READY
+
+    def snapshot(self) -> Snapshot:
+        return self._now
+
+    def waiting_on(self) -> dict[str, int]:
+        return {"asset": self._now.pending} if self._now.pending else {}
+
+
+async def lines(capsys, *states):
+    assert await told(Waits(*states), title="waiting") == Exit.NOT_READY
+    text = capsys.readouterr().err
+    assert not text or text.endswith("\n")
+    return re.findall(r"^waiting: (.*); \d+ requests; \d+ s$", text, re.MULTILINE)
+
+
+async def test_a_change_is_told_with_what_is_waited_for_and_what_finished(capsys):
+    assert await lines(
+        capsys, (5, {"pending": 2}), (5, {"pending": 1, "completions": {"ready": 1}, "troubles": ("the sink fails",)})
+    ) == [
+        "0/2 done; waiting for asset 2",
+        "1/2 done; waiting for asset 1; finished ready 1; trouble: the sink fails",
+    ]
+
+
+async def test_changes_that_crowd_share_a_line_and_the_last_one_is_told(capsys):
+    states = [(0.1, {"pending": 100 - done, "completions": {"ready": done}}) for done in range(101)]
+    found = await lines(capsys, *states)
+    assert len(found) <= 10 / LINE_SECONDS + 2
+    assert found[-1] == "100/100 done; finished ready 100"
+
+
+async def test_that_the_work_goes_on_is_told_now_and_then(capsys):
+    found = await lines(capsys, (10 * QUIET_SECONDS, {"pending": 1}))
+    assert 9 <= len(found) <= 11
+    assert set(found) == {"0/1 done; waiting for asset 1"}
+
+
+async def test_a_worker_that_has_nothing_to_do_says_nothing(capsys):
+    assert await lines(capsys, (100, {})) == []
+
+
+class Gone(io.StringIO):
+    """A terminal that was closed."""
+
+    def write(self, _text: str) -> int:
+        raise OSError(5, "Input/output error")
+
+    def flush(self) -> None:
+        raise OSError(5, "Input/output error")
+
+
+@pytest.mark.parametrize("show", [told, shown])
+async def test_a_terminal_that_is_gone_ends_nothing(show, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Gone())
+    assert await show(Waits((3, {"pending": 1}), (3, {"completions": {"ready": 1}})), title="waiting") == 1
+    assert Terminal(sys.stderr).write("text") == 4
+
+
+class NotStarted(Waits):
+    """A service whose state directory is in use: its parts are never built."""
+
+    async def run(self) -> Exit:
+        await asyncio.sleep(1)
+        raise RuntimeError("in use")
+
+
+@pytest.mark.parametrize("show", [told, shown])
+async def test_why_a_service_does_not_start_is_not_hidden_by_its_progress(show):
+    with pytest.raises(RuntimeError, match="in use"):
+        await show(NotStarted(), title="waiting")

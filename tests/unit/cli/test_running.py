@@ -1,0 +1,47 @@
+"""How a run ends that could not start: told in a sentence, or with its traceback in the log."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from worker.api.key import BadKeyError
+from worker.cli.running import _may_reach_a_terminal, run_to_the_end
+from worker.queue.journal import JournalError
+from worker.queue.lock import StateDirectoryError
+from worker.telemetry import AdminAddressError
+
+
+async def ends_with(error):
+    raise error
+
+
+@pytest.mark.parametrize("kind", [AdminAddressError, BadKeyError, JournalError, StateDirectoryError])
+def test_what_keeps_a_service_from_its_start_is_told_in_its_own_words(kind, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run_to_the_end(ends_with(kind("give another")))
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "asset-worker: give another\n"
+
+
+def test_no_other_error_is_blamed_on_the_admin_endpoints(capfd):
+    assert run_to_the_end(ends_with(OSError(24, "Too many open files"))) == 1
+    out, err = capfd.readouterr()
+    assert "Too many open files" in out + err
+    assert "admin" not in out + err
+
+
+def test_a_live_display_is_for_where_events_can_not_come_to_its_terminal(tmp_path):
+    """A pipe's reader may write there, as jq does."""
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    terminal, other = os.openpty()
+    try:
+        for target in (tmp_path / "pipe", os.ttyname(other)):
+            assert _may_reach_a_terminal(str(target))
+        for target in (tmp_path / "file", tmp_path / "none yet", os.devnull):
+            assert not _may_reach_a_terminal(str(target))
+    finally:
+        os.close(terminal)
+        os.close(other)
