@@ -8,6 +8,10 @@ The pace is given by buckets of tokens, of which each request takes one from eac
   time to its reset. When others spend it, less remains, and the pace falls by itself. The bucket holds a part of what
   remains, so little work is done at once, and much of it without a blackout at the end of the window.
 
+Others may leave us little more than the reserve, or less. Then a trickle of requests goes on, the slower the less is
+left: it takes no more than our share, and never uses the reserve up. The sooner of pace and trickle counts. So the more
+remains, the sooner the next request goes out, on either side of the reserve.
+
 Beside the pace there are two gates. A request that a told quota might not cover is never sent: what remained was told
 before the requests in flight went out, so each of them counts as not yet subtracted. And a refusal (429) pauses the
 whole process; after the pause one request goes alone, and with each that is accepted one more may be in flight.
@@ -24,7 +28,7 @@ from typing import Final
 import msgspec
 
 from worker.api.learned import LearnedRate
-from worker.api.told import LONGEST_RETRY_AFTER_SECONDS, MOST_QUOTAS, Told, ToldQuota
+from worker.api.told import MOST_QUOTAS, Told, ToldQuota
 
 BURST_SECONDS: Final = 0.2
 LARGEST_BURST: Final = 10.0
@@ -42,12 +46,16 @@ window is known already. So a day's quota is there when it is needed, and enough
 SHORTEST_SPREAD: Final = 0.05
 """What remains is spread over a twentieth of the window at least: the end of a window is no reason to race."""
 
-TRICKLE_SECONDS: Final = 60.0
-"""Where others left us nothing but the reserve, one request in this time is still sent, so that nothing starves."""
+TRICKLE_SHARE: Final = 0.5
+"""Until the reset the trickle would take half of what is left, if that stayed the same. It falls with each request, and
+the trickle with it, so that three fifths are there in the end: 1 / sqrt(e)."""
 
-ASK_AGAIN_SECONDS: Final = LONGEST_RETRY_AFTER_SECONDS + 60.0
-"""Where nothing is left for longer, one request asks again: a wrong value can't stop the worker for good. A little more
-than an hour, so that an hour's window has ended by then."""
+SHORTEST_GAP_SECONDS: Final = 60.0
+"""One request in this time is trickle enough that nothing starves, and in a short window the reset is soon there."""
+
+LONGEST_GAP_SECONDS: Final = 7_200.0
+"""However little is left, and where nothing is, one request asks again after this time: a wrong value can't stop the
+worker for good. Longer than an hour's window, and an asset is still seen within the default `poll.deadline`."""
 
 ROUNDING_SECONDS: Final = 1.5
 """The same reset, told in whole seconds by answers of different age, differs by up to this."""
@@ -62,6 +70,19 @@ FULLY_RELEASED: Final = 100.0
 
 _WHOLE: Final = 1.0 - 1e-9
 """A token, less what is lost in adding up its fractions."""
+
+
+def trickle_gap(*, remaining: int, unspent: int, known_for: float) -> float:
+    """Seconds from one request to the next where the pace allows none sooner; they fall with what remains.
+
+    `remaining` of the quota is left, requests in flight subtracted; `unspent` is what we have not had yet of our own
+    share; `known_for` is the time from when the window was known to its reset, in seconds.
+    """
+    # Not spread over the time that is left: what remains is looked at anew after each request, and half of it each time
+    # would soon be all of it.
+    left = min(TRICKLE_SHARE * remaining, unspent)
+    gap = known_for / left if left > 0 else math.inf
+    return min(max(gap, SHORTEST_GAP_SECONDS), LONGEST_GAP_SECONDS)
 
 
 class Pause(msgspec.Struct, frozen=True):
@@ -161,42 +182,44 @@ class _Quota:
             self._credit, self._filled_at = 1.0, now
             self._known_since = now
             self._spent = 0
-        usable = self._usable(share, in_flight)
-        if usable < 1:
-            # It blocks, and the pace has no say.
-            self._credit = min(self._credit, 1.0)
-            self._rate = math.inf
-        else:
-            spread = min(self.reset_at - now, max(FIRST_SPREAD_SECONDS, SPREAD_GROWTH * (now - self._known_since)))
-            self._rate = usable / max(spread, self._length * SHORTEST_SPREAD)
-            gained = self._rate * max(now - self._filled_at, 0.0)
-            self._credit = min(self._credit + gained, max(usable * SPENT_AT_ONCE, 1.0))
+        usable = max(self._usable(share, in_flight), 0)
+        spread = min(self.reset_at - now, max(FIRST_SPREAD_SECONDS, SPREAD_GROWTH * (now - self._known_since)))
+        self._rate = usable / max(spread, self._length * SHORTEST_SPREAD)
+        gained = self._rate * max(now - self._filled_at, 0.0)
+        self._credit = min(self._credit + gained, max(usable * SPENT_AT_ONCE, 1.0))
         self._filled_at = now
-        return self._rate
+        return 0.0 if self.remaining <= in_flight else max(self._rate, 1.0 / self._gap(share, in_flight))
 
     def delay(self, now: float, share: float, in_flight: int, last_sent_at: float) -> float:
-        """Seconds until the pace allows one more request and what remains covers it, as far as is known now."""
-        blocked_until = self.blocked_until(share, in_flight, last_sent_at)
-        if blocked_until > now:
-            return blocked_until - now
-        if self._credit >= _WHOLE:
-            return 0.0
-        return min((1.0 - self._credit) / self._rate, self.reset_at - now)
+        """Seconds until the pace or the trickle allows one more request, as far as is known now."""
+        next_at = min(self.reset_at, last_sent_at + self._gap(share, in_flight))
+        if self._usable(share, in_flight) >= 1:
+            paced_in = 0.0 if self._credit >= _WHOLE else (1.0 - self._credit) / self._rate
+            next_at = min(next_at, now + paced_in)
+        return max(next_at - now, 0.0)
 
     def sent(self) -> None:
         self._credit = max(self._credit - 1.0, 0.0)
         self._spent += 1
 
-    def blocked_until(self, share: float, in_flight: int, last_sent_at: float) -> float:
-        """When what remains covers one more request, as far as is known now."""
-        if self._usable(share, in_flight) >= 1:
+    def blocked_until(self, in_flight: int, last_sent_at: float) -> float:
+        """When what remains covers one more request, as far as is known now, or else one asks again."""
+        if self.remaining > in_flight:
             return -math.inf
-        is_others_doing = self.remaining > in_flight and self._spent < share * self.limit
-        return min(self.reset_at, last_sent_at + (TRICKLE_SECONDS if is_others_doing else ASK_AGAIN_SECONDS))
+        return min(self.reset_at, last_sent_at + LONGEST_GAP_SECONDS)
+
+    def _gap(self, share: float, in_flight: int) -> float:
+        return trickle_gap(
+            remaining=self.remaining - in_flight,
+            unspent=self.limit - self._reserve(share) - self._spent,
+            known_for=min(self.reset_at - self._known_since, self._length),
+        )
 
     def _usable(self, share: float, in_flight: int) -> int:
-        reserve = math.floor((1.0 - share) * self.limit + 1e-6)
-        return self.remaining - reserve - in_flight
+        return self.remaining - self._reserve(share) - in_flight
+
+    def _reserve(self, share: float) -> int:
+        return math.floor((1.0 - share) * self.limit + 1e-6)
 
 
 class Limits:
@@ -267,7 +290,7 @@ class Limits:
         rate, blocked_until = self._fill(now), self._paused_until
         for quota in self._quotas.values():
             rate = min(rate, quota.fill(now, self._share, self._in_flight))
-            blocked_until = max(blocked_until, quota.blocked_until(self._share, self._in_flight, self._last_sent_at))
+            blocked_until = max(blocked_until, quota.blocked_until(self._in_flight, self._last_sent_at))
         is_blocked = blocked_until > now
         return LimitsSnapshot(
             rate=0.0 if is_blocked else None if rate == math.inf else rate,

@@ -31,6 +31,10 @@ SHORTEST_RESET_SECONDS: Final = 1e-3
 DRIFT: Final = 1e-4
 """The most that two clocks drift apart, as a part of the time that passes."""
 
+UNLIMITED: Final = -1
+"""What some gateways tell to remain, or as the limit, where there is none. Others count on below nothing once a quota
+is overdrawn. Where the two can't be told apart it is no quota: a refusal mends that mistake, but nothing the other."""
+
 MOST_REQUESTS: Final = 10**9
 LONGEST_FIELD: Final = 2_048
 MOST_QUOTAS: Final = 8
@@ -46,6 +50,9 @@ _FIELDS: Final = frozenset(
 )
 _NUMBER: Final = re.compile(r'\s*"?([+-]?[0-9]{1,15}(?:\.[0-9]{1,9})?)"?\s*(?:;.*)?', re.ASCII)
 _ITEM: Final = re.compile(r'(?:[^",]|"[^"]*")+')
+_WAIT: Final = re.compile(r"\s*((?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\s*,)?[^,]+)", re.ASCII | re.IGNORECASE)
+"""One value of `Retry-After`, of which each of its dates holds a comma."""
+
 _PARAMETER: Final = re.compile(r';\s*([a-z*][a-z0-9_.*-]*)\s*=\s*("[^"]*"|[^;\s]+)', re.IGNORECASE)
 _DRAFT_7: Final = re.compile(r"\b(limit|remaining|reset)\s*=\s*([0-9]+)", re.IGNORECASE)
 
@@ -123,17 +130,20 @@ def told(headers: Mapping[str, str], *, server_now: float) -> Told:
     made_at = None if date is None else _http_date(date)
     counted = (quota for family in _FAMILIES for quota in _counted(fields, family, made_at, server_now))
     quotas = (*_structured(fields), *counted)
-    return Told(quotas[:MOST_QUOTAS], _retry_after(fields.get("retry-after"), server_now))
+    return Told(quotas[:MOST_QUOTAS], _retry_after(fields.get("retry-after", ""), server_now))
 
 
-def _retry_after(text: str | None, server_now: float) -> float | None:
-    """RFC 9110, section 10.2.3: a delay in seconds or a date."""
-    if text is None:
-        return None
-    wait = _number(text)
-    if wait is None and (instant := _http_date(text)) is not None:
-        wait = instant - server_now
-    return None if wait is None else min(max(wait, 0.0), LONGEST_RETRY_AFTER_SECONDS)
+def _retry_after(text: str, server_now: float) -> float | None:
+    """RFC 9110, section 10.2.3: a delay in seconds or a date. The longest, where a gateway told its own beside it."""
+    waits = [wait for item in _WAIT.findall(text) if (wait := _wait(item, server_now)) is not None]
+    return min(max(*waits, 0.0), LONGEST_RETRY_AFTER_SECONDS) if waits else None
+
+
+def _wait(text: str, server_now: float) -> float | None:
+    if (seconds := _number(text)) is not None:
+        return seconds
+    instant = _http_date(text)
+    return None if instant is None else instant - server_now
 
 
 def _counted(fields: Mapping[str, str], family: str, made_at: float | None, server_now: float) -> Iterator[ToldQuota]:
@@ -144,8 +154,8 @@ def _counted(fields: Mapping[str, str], family: str, made_at: float | None, serv
     )
     for index, reset in enumerate(resets):
         limit, remaining, used = (_at(values, index) for values in (limits, remainings, useds))
-        if remaining is None and limit is not None and used is not None:
-            remaining = limit - used
+        if limit is not None and used is not None and (remaining is None or remaining < 0 < used - limit):
+            remaining = max(limit - used, 0.0)
         if reset is None or reset < EARLIEST_EPOCH_SECONDS:
             yield from _quota(f"{family}.{index}", limit, remaining, reset)
         else:
@@ -191,6 +201,8 @@ def _quota(
 ) -> Iterator[ToldQuota]:
     """The quota, where these make one. `when_made`: what `reset_in` was when the answer set out, if that is another."""
     if remaining is None or reset_in is None or (limit is not None and limit < 1):
+        return
+    if remaining < 0 and (limit is None or remaining == UNLIMITED):
         return
     told_in = reset_in if when_made is None else when_made
     if told_in <= -1 or reset_in <= -LATE_SECONDS:

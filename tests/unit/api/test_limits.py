@@ -6,15 +6,16 @@ import pytest
 
 from tests.unit.api.simulated import Server, run
 from worker.api.limits import (
-    ASK_AGAIN_SECONDS,
     FIRST_BACKOFF_SECONDS,
     LARGEST_BURST,
     LONGEST_BACKOFF_SECONDS,
+    LONGEST_GAP_SECONDS,
+    SHORTEST_GAP_SECONDS,
     SPENT_AT_ONCE,
-    TRICKLE_SECONDS,
     Limits,
     LimitsSnapshot,
     Pause,
+    trickle_gap,
 )
 from worker.api.told import MOST_QUOTAS, NOTHING, Told, ToldQuota
 
@@ -139,18 +140,69 @@ def test_a_spent_quota_blocks_until_its_reset_and_is_whole_then() -> None:
     assert limits.snapshot(60.0) == LimitsSnapshot(rate=pytest.approx(10.0), blocked_until=None, remaining=600)
 
 
-def test_the_reserve_is_touched_by_one_request_a_minute() -> None:
-    limits = limits_after(quota(1000, 150, 3600.0), share=0.8)
-    assert limits.delay(0.0) == pytest.approx(TRICKLE_SECONDS - 0.1)
-    assert send_all(limits, TRICKLE_SECONDS) == 1
+@pytest.mark.parametrize(
+    ("remaining", "unspent", "known_for", "gap"),
+    [
+        (200, 800, 86_400.0, 864.0),
+        (199, 800, 86_400.0, 86_400.0 / 99.5),
+        (200, 50, 86_400.0, 1728.0),
+        (200, 0, 86_400.0, LONGEST_GAP_SECONDS),
+        (200, -3, 86_400.0, LONGEST_GAP_SECONDS),
+        (25, 800, 86_400.0, 6_912.0),
+        (24, 800, 86_400.0, LONGEST_GAP_SECONDS),
+        (0, 800, 86_400.0, LONGEST_GAP_SECONDS),
+        (-2, 800, 86_400.0, LONGEST_GAP_SECONDS),
+        (2000, 8000, 86_400.0, 86.4),
+        (20_000, 80_000, 86_400.0, SHORTEST_GAP_SECONDS),
+        (12, 48, 60.0, SHORTEST_GAP_SECONDS),
+    ],
+)
+def test_the_trickle_is_the_slower_the_less_is_left_of_the_quota_or_of_our_share(
+    remaining: int, unspent: int, known_for: float, gap: float
+) -> None:
+    """Half of what is left in a window, and no more than is ours of it, a minute to two hours apart."""
+    assert trickle_gap(remaining=remaining, unspent=unspent, known_for=known_for) == pytest.approx(gap)
+
+
+def test_where_others_left_us_only_the_reserve_a_trickle_goes_on() -> None:
+    """It is counted from the last request, so that a worker that is started again and again takes no more."""
+    limits = limits_after(quota(1000, 150, 43_200.0), share=0.8)
+    assert limits.delay(0.0) == pytest.approx(43_200 / 75 - 0.1)
+    assert limits.snapshot(0.0) == LimitsSnapshot(rate=pytest.approx(75 / 43_200), blocked_until=None, remaining=150)
+    assert send_all(limits, 43_200 / 75) == 1
+
+
+def test_a_pace_that_is_slower_than_the_trickle_does_not_hold_us_up() -> None:
+    """With three more than the reserve the pace alone would send the next after twenty minutes."""
+    limits = limits_after(quota(1000, 203, 43_200.0), share=0.8)
+    assert send_all(limits, 0.0) == 1
+    assert limits.delay(0.0) == pytest.approx(43_200 / 101)
+
+
+def test_no_trickle_goes_on_where_we_had_our_share_ourselves() -> None:
+    """What is left then is the others'."""
+    limits = limits_after(quota(20, 20, 86_400.0), share=0.5)
+    for _ in range(10):
+        limits.sent(1.0)
+    for left in range(19, 9, -1):
+        limits.answered(1.1, sent_at=1.0, status=200, told=quota(20, left, 86_398.9))
+    assert limits.delay(1.1) == pytest.approx(LONGEST_GAP_SECONDS - 0.1)
+
+
+def test_the_last_requests_of_a_quota_are_not_sent_while_others_are_in_flight() -> None:
+    """Each in flight may be one that is not subtracted yet, also when the trickle would allow one more."""
+    limits = limits_after(quota(1000, 1, 43_200.0), share=0.8)
+    limits.sent(7_200.0)
+    assert limits.delay(14_000.0) == pytest.approx(400.0)
+    assert limits.snapshot(14_000.0).blocked_until == 14_400.0
 
 
 def test_a_value_however_wrong_does_not_stop_us_for_good() -> None:
     limits = limits_after(quota(600, 0, 86_400.0))
-    assert limits.delay(0.0) == pytest.approx(ASK_AGAIN_SECONDS, abs=1)
-    limits.sent(3_600.0)
-    limits.answered(3_600.1, sent_at=3_600.0, status=200, told=quota(600, 599, 60.0))
-    assert limits.snapshot(3_600.1).rate == pytest.approx(599 / 60)
+    assert limits.delay(0.0) == pytest.approx(LONGEST_GAP_SECONDS, abs=1)
+    limits.sent(7_200.0)
+    limits.answered(7_200.1, sent_at=7_200.0, status=200, told=quota(600, 599, 60.0))
+    assert limits.snapshot(7_200.1).rate == pytest.approx(599 / 60)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 4])

@@ -4,11 +4,12 @@ Run this file with `pytest -s` to see the figures.
 """
 
 import math
+from itertools import pairwise
 
 import pytest
 
 from tests.unit.api.simulated import Server, SlidingServer, run
-from worker.api.limits import ASK_AGAIN_SECONDS, Limits
+from worker.api.limits import LONGEST_GAP_SECONDS, Limits
 
 DAY = 86_400
 WINDOWS = [(10, 1), (60, 10), (60, 60), (600, 60), (3000, 3600)]
@@ -101,9 +102,45 @@ def test_much_work_never_uses_a_days_quota_up_before_its_evening(style: str) -> 
     server = Server(1000, DAY, style)
     outcome = run(server, Limits(requests_per_second=10, share=0.8), backlog=10**9, until=2 * DAY)
     assert outcome.refused == 0
-    assert outcome.most_in_a_window <= 800 + DAY / ASK_AGAIN_SECONDS
+    assert outcome.most_in_a_window <= 800 + DAY / LONGEST_GAP_SECONDS
     for hours in range(0, 48, 2):
         assert outcome.accepted_between(hours * 3600, (hours + 2) * 3600) >= 10
+
+
+@pytest.mark.parametrize("style", QUOTA_STYLES)
+@pytest.mark.parametrize("remaining", [230, 210, 205, 203, 202, 201, 200, 199, 150, 50])
+def test_a_days_quota_that_others_have_used_up_by_noon_still_serves_us_in_the_evening(
+    remaining: int, style: str
+) -> None:
+    """On either side of the reserve of 200: we are never stopped, and three fifths of what is left are never used."""
+    server, halfway = Server(1000, DAY, style, begins=0.0, used=1000 - remaining), DAY / 2
+    limits = Limits(requests_per_second=10, share=0.8)
+    outcome = run(server, limits, backlog=10**9, started=halfway, until=DAY - 1.0)
+    assert outcome.refused == 0
+    assert server.limit - server.used >= 0.6 * min(remaining, 200) - 1
+    for hours in range(12):
+        assert outcome.accepted_between(hours * 3600, (hours + 1) * 3600) >= remaining // 60
+
+
+@pytest.mark.parametrize("style", QUOTA_STYLES)
+def test_others_who_spend_a_days_quota_beside_us_are_not_refused_and_we_look_all_day(style: str) -> None:
+    """They want a fifth of it, all day, and we all there is, sooner."""
+    server = Server(1000, DAY, style)
+    limits = Limits(requests_per_second=10, share=0.8)
+    outcome = run(server, limits, backlog=10**9, started=0.0, until=DAY - 1.0, others_rate=200 / DAY)
+    assert (outcome.refused, server.others_refused) == (0, 0)
+    assert len(outcome.accepted_at) >= 0.6 * 1000
+    assert max(after - before for before, after in pairwise(outcome.accepted_at)) <= 3600
+
+
+@pytest.mark.parametrize("style", QUOTA_STYLES)
+def test_others_who_use_a_days_quota_up_beside_us_leave_us_a_few_refusals(style: str) -> None:
+    """While anything is left we look every two hours at least; once nothing is, one asks again as often."""
+    server = Server(1000, DAY, style)
+    limits = Limits(requests_per_second=10, share=0.8)
+    outcome = run(server, limits, backlog=10**9, started=0.0, until=DAY - 1.0, others_rate=900 / DAY)
+    assert 0 < outcome.refused <= DAY / LONGEST_GAP_SECONDS
+    assert max(after - before for before, after in pairwise(outcome.accepted_at)) <= LONGEST_GAP_SECONDS
 
 
 @pytest.mark.parametrize("style", WAIT_STYLES)

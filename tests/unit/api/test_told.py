@@ -6,6 +6,7 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
 from worker.api.told import (
     LONGEST_RESET_SECONDS,
@@ -91,6 +92,11 @@ DATE = "Mon, 23 Nov 2026 19:00:00 GMT"
             id="reset a year ahead, less than nothing left",
         ),
         pytest.param(
+            {"RateLimit-Limit": "10", "RateLimit-Used": "13", "RateLimit-Reset": "60"},
+            Told((ToldQuota("ratelimit.0", 10, 0, 60.0),)),
+            id="overdrawn, remaining not told",
+        ),
+        pytest.param(
             {"X-Ratelimit-Remaining": "3", "X-Ratelimit-Reset": f"{NOW - 100:.0f}"}, NOTHING, id="reset long ago"
         ),
         pytest.param(
@@ -106,6 +112,69 @@ DATE = "Mon, 23 Nov 2026 19:00:00 GMT"
 )
 def test_headers_tell(headers: dict[str, str], expected: Told) -> None:
     assert told(headers, server_now=NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "wait"),
+    [
+        ("20, 20", 20.0),
+        ("5, 20,7", 20.0),
+        ("Mon, 23 Nov 2026 19:01:30 GMT, 20", 90.0),
+        ("20, Mon, 23 Nov 2026 19:01:30 GMT", 90.0),
+        ("120, Mon, 23 Nov 2026 19:01:30 GMT", 120.0),
+        ("Mon, 23 Nov 2026 19:01:30 GMT, Mon, 23 Nov 2026 19:01:00 GMT", 90.0),
+        ("Monday, 23-Nov-26 19:01:30 GMT, Mon Nov 23 19:02:00 2026", 120.0),
+        ("later, 20", 20.0),
+        ("20, Mon, later", 20.0),
+        ("-5, Mon, 23 Nov 2026 18:00:00 GMT", 0.0),
+        ("20, 99999999", LONGEST_RETRY_AFTER_SECONDS),
+        (", ,", None),
+    ],
+)
+def test_of_waits_that_are_told_more_than_once_the_longest_counts(value: str, wait: float | None) -> None:
+    """The origin and a gateway may each tell theirs, joined by a comma such as dates hold themselves."""
+    assert told({"Retry-After": value}, server_now=NOW).retry_after == wait
+
+
+def test_a_wait_that_is_told_in_two_fields_is_the_longest_of_them() -> None:
+    """Fields of one name are one list (RFC 9110, section 5.3)."""
+    headers = CIMultiDict([("Retry-After", "20"), ("Retry-After", DATE), ("retry-after", "30")])
+    assert told(headers, server_now=NOW).retry_after == 30.0
+
+
+@pytest.mark.parametrize(
+    ("limit", "remaining", "used", "left"),
+    [
+        ("-1", "-1", "5", None),
+        ("0", "-1", "5", None),
+        ("-1", "0", "5", None),
+        (None, "-1", "5", None),
+        (None, "-3", None, None),
+        ("600", "-1", None, None),
+        ("600", "-1", "5", None),
+        ("600", "-1", "600", None),
+        ("600", "-1", "601", 0),
+        ("600", "-3", "603", 0),
+        ("600", "-3", None, 0),
+        ("600", "-0.5", None, 0),
+        ("600", "0", "600", 0),
+        ("600", "50", "700", 50),
+    ],
+)
+def test_less_than_nothing_is_no_quota_unless_it_is_surely_overdrawn(
+    limit: str | None, remaining: str, used: str | None, left: int | None
+) -> None:
+    """-1 is how some gateways say that there is no limit; taken for a spent quota it would stop the worker."""
+    parts = {"Limit": limit, "Remaining": remaining, "Used": used, "Reset": "60"}
+    headers = {f"X-Ratelimit-{part}": value for part, value in parts.items() if value is not None}
+    assert [quota.remaining for quota in told(headers, server_now=NOW).quotas] == ([] if left is None else [left])
+
+
+def test_less_than_nothing_in_a_structured_field_is_no_quota_either() -> None:
+    """Neither with a policy beside it nor without one, nor in the form of draft 7."""
+    assert told({"RateLimit": '"a";r=-1;t=60', "RateLimit-Policy": '"a";q=100;w=60'}, server_now=NOW) == NOTHING
+    assert told({"RateLimit": '"a";r=-1;t=60'}, server_now=NOW) == NOTHING
+    assert told({"RateLimit": "limit=100, remaining=-1, reset=60"}, server_now=NOW) == NOTHING
 
 
 def test_an_answer_that_was_made_before_the_reset_and_comes_after_it_still_counts() -> None:
