@@ -88,6 +88,7 @@ class Service:
         self._hurry = Stop()
         """Set by a signal: the run ends before its errand is done."""
         self._refused_too_long = False
+        self._followed: FileIntake | None = None
         # Where nothing is kept, somebody waits at a terminal, and a reader that has gone does not come back.
         self._grace = settings.shutdown.grace if errand.keeps_state else LAST_TRIES_SECONDS
 
@@ -281,7 +282,7 @@ class Service:
     def _intakes(self) -> Iterator[tuple[str, FileIntake | StdinIntake]]:
         queue = self._settings.queue
         if queue.file is not None:
-            intake = FileIntake(
+            self._followed = FileIntake(
                 queue.file,
                 self._acceptance,
                 ThreadLane("queue-file"),
@@ -289,7 +290,7 @@ class Service:
                 self._queue.intakes,
                 once=self._errand.once,
             )
-            yield "queue-file", intake
+            yield "queue-file", self._followed
         if queue.stdin:
             yield "stdin", StdinIntake(0, self._acceptance, ThreadLane("stdin"))
 
@@ -324,6 +325,8 @@ class Service:
                 yield "the API is unavailable"
             case None:
                 pass
+        if self._followed is not None and self._followed.unreadable is not None:
+            yield f"the queue file can't be read ({self._followed.unreadable})"
         if self._queue.failing:
             yield "the journal can't be written"
         for sink, delivery in zip(self._sinks, self._deliveries, strict=True):

@@ -30,6 +30,8 @@ class Mark(msgspec.Struct, frozen=True):
     tail_bytes: int
     tail: str
     """A hash of the bytes just before the position."""
+    rejected: int = 0
+    """Where the file ended when the torn line behind the position was rejected, in bytes; 0: none was."""
 
     @property
     def identity(self) -> tuple[int, int]:

@@ -15,11 +15,13 @@ import msgspec
 from worker.intake.cursor import decode, encode
 from worker.intake.lines import LINE_BYTES_LIMIT, Line, parse, rejection
 from worker.intake.trail import Trail
-from worker.intake.watched import Watched
+from worker.intake.watched import Watched, reason
 from worker.submissions import Batch, Rejection, Submission
 
 DRAIN_SECONDS: Final = 5.0
-"""How long a file that was rotated away is still read after its last growth: writers keep it open for a while."""
+"""How long a file that was rotated away is still read after its last growth, once it is deleted or another one has
+been rotated away: writers keep it open for a while. Until then it is read on, at the cost of a descriptor. A torn last
+line is rejected after this time in any case; should its end be written later, the line comes whole."""
 UNTERMINATED_SECONDS: Final = 1.0
 """A last line without a newline that has not grown for so long is whole, where no more is to come."""
 
@@ -31,6 +33,7 @@ class Happening(msgspec.Struct, frozen=True):
     """`appeared`, `rotated`, `truncated`, `deleted`, `found` (a file that had been rotated away before it was seen),
     `retired`, `gone` (what was being read before a restart), `unreadable`, `readable`, `position_unreadable`."""
     detail: str | None = None
+    """Of `unreadable` which file or directory, and why."""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -39,7 +42,9 @@ class Step(msgspec.Struct, frozen=True):
     batch: Batch | None
     happenings: tuple[Happening, ...]
     at_end: bool
-    """All there is has been read; a torn last line may be left."""
+    """All there is has been read; a torn last line may be left. False while anything can't be read."""
+    has_more: bool
+    """It has read, and more is there: the next step is due at once."""
 
 
 class Follower:
@@ -72,22 +77,23 @@ class Follower:
         try:
             self._trail.look(now)
         except OSError as error:
-            trouble = error
+            trouble = reason(error, self._origin)
         submissions: list[Submission] = []
         rejections: list[Rejection] = []
-        progressed = False
+        progressed = has_more = False
         for file in self._trail.files:
             end = file.end
             try:
                 lines = file.read(max_lines - len(submissions))
             except OSError as error:
-                trouble = error
+                trouble = reason(error, file.name)
                 continue
             if lines:
                 self._take(file, lines, submissions, rejections)
                 progressed = True
             if file.end != end:
                 file.quiet_since = now
+                has_more |= not file.is_read_to_the_end()
             if len(submissions) >= max_lines:
                 break
         progressed |= self._retire(now, rejections)
@@ -95,12 +101,14 @@ class Follower:
             progressed = self._has_position = True  # from the first look on, what comes beside the path is not history
         self._tell_of(trouble)
         happenings, self._happenings = tuple(self._happenings), []
-        at_end = self._trail.is_found and all(file.is_read_to_the_end() for file in self._trail.files)
-        return Step(self._batch(submissions, rejections) if progressed else None, happenings, at_end)
+        read = all(file.is_read_to_the_end() for file in self._trail.files)
+        at_end = trouble is None and self._trail.is_found and read
+        return Step(self._batch(submissions, rejections) if progressed else None, happenings, at_end, has_more)
 
     def finish(self, now: float) -> tuple[Batch | None, bool]:
         """Where no more is to come: take an unterminated last line once it has been quiet; whether nothing is left."""
-        if not any(file.torn for file in self._trail.files):
+        torn = [file for file in self._trail.files if file.is_torn]
+        if not torn:
             return None, True
         read = sum(file.end for file in self._trail.files)
         if self._torn_since is None or self._torn_since[0] != read:
@@ -109,7 +117,7 @@ class Follower:
             return None, False
         submissions: list[Submission] = []
         rejections: list[Rejection] = []
-        for file in self._trail.files:
+        for file in torn:
             if (line := file.finish()) is not None:
                 self._take(file, [line], submissions, rejections)
         return self._batch(submissions, rejections), True
@@ -117,9 +125,9 @@ class Follower:
     def _happened(self, what: str, detail: str | None = None) -> None:
         self._happenings.append(Happening(what, detail))
 
-    def _tell_of(self, trouble: OSError | None) -> None:
+    def _tell_of(self, trouble: str | None) -> None:
         if trouble is not None and not self._unreadable:
-            self._happened("unreadable", trouble.strerror)
+            self._happened("unreadable", trouble)
         elif trouble is None and self._unreadable:
             self._happened("readable")
         self._unreadable = trouble is not None
@@ -153,22 +161,30 @@ class Follower:
         )
 
     def _retire(self, now: float, rejections: list[Rejection]) -> bool:
-        """Let go of files that were rotated away and are quiet; whether there were any."""
-        quiet = [
-            file for file in self._trail.old if now - file.quiet_since >= self._drain and file.is_read_to_the_end()
-        ]
-        for file in quiet:
-            rest = Line(file.torn, file.offset, file.end, file.is_too_long)
-            if self._parsed(file, rest, file.line + 1) is not None:
-                rejections.append(
-                    rejection(
-                        rest.raw,
-                        "the file was rotated away, and its last line has no newline",
-                        origin=self._origin,
-                        line=file.line + 1,
-                        stream=f"{file.identity[0]}:{file.identity[1]}",
-                        offset=rest.offset,
-                    )
+        """Let go of files that were rotated away and are quiet, and of torn lines there; whether there were any."""
+        progressed = False
+        for file in tuple(self._trail.old):
+            if now - file.quiet_since < self._drain or not file.is_read_to_the_end():
+                continue
+            if file.is_torn:
+                self._reject_torn(file, rejections)
+                progressed = True
+            if file is not self._trail.latest_old:
+                self._trail.retire(file)
+                progressed = True
+        return progressed
+
+    def _reject_torn(self, file: Watched, rejections: list[Rejection]) -> None:
+        rest = Line(file.torn, file.offset, file.end, file.is_too_long)
+        file.rejected = file.end
+        if self._parsed(file, rest, file.line + 1) is not None:
+            rejections.append(
+                rejection(
+                    rest.raw,
+                    "the file was rotated away, and its last line has no newline",
+                    origin=self._origin,
+                    line=file.line + 1,
+                    stream=f"{file.identity[0]}:{file.identity[1]}",
+                    offset=rest.offset,
                 )
-            self._trail.retire(file)
-        return bool(quiet)
+            )

@@ -4,6 +4,8 @@ A file that is open can't be lost to a renaming. All others are found by looking
 changed: what was made there since the last look, whatever its name is now, was written no earlier than anything that
 the last look saw. So modification times tell it from history, which is not read; and no clock is asked but the file
 system's own.
+
+Where the path is a symbolic link, files are rotated beside what it leads to: that directory is looked through as well.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
-from worker.intake.cursor import Cursor, Mark
+import msgspec
+
+from worker.intake.cursor import Cursor, Mark, digest
 from worker.intake.names import is_rotated_name, siblings
-from worker.intake.watched import Watched
+from worker.intake.watched import Watched, reason
 
 SETTLE_SECONDS: Final = 1.0
 """How long the directory is looked through again and again after a change: a listing that is made during a renaming
@@ -25,6 +29,20 @@ may miss a file, and a modification time has ticks."""
 RETIRED_KEPT: Final = 8
 
 _PASSING: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
+
+class Shut(msgspec.Struct, frozen=True):
+    """A file beside the path that is to be read and may not be opened: it is, once it may."""
+
+    mark: Mark
+    path: Path
+    size: int
+    why: str
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether it is longer than it was when it was read, and its torn line rejected."""
+        return self.size > max(self.mark.offset, self.mark.rejected)
 
 
 class Trail:
@@ -38,11 +56,18 @@ class Trail:
         self.old: list[Watched] = []
         """Those that no longer stand under the path, still read for late writers' sake."""
         self._lost = list(cursor.files) if cursor else []
+        self._shut: list[Shut] = []
         self._retired = list(cursor.retired) if cursor else []
         self._since = cursor.since if cursor else None
         """As in the cursor. None: nothing was ever looked at, and what stands beside the path is history."""
         self._next_since: tuple[float, int] | None = None
-        self._listed: int | None = None
+        self._places: list[Path] = [path]
+        """The path, and where it leads as a symbolic link."""
+        self._listed: dict[Path, int] | None = None
+        self._hidden: set[Path] = set()
+        """Directories that may not be listed."""
+        self._is_stale = False
+        """Files were renamed while the last look went through them: the next one finds what it missed."""
         self._written: int | None = None
         self._settles_at = 0.0
         self._settled = False
@@ -52,12 +77,17 @@ class Trail:
         return self.old if self._current is None else [*self.old, self._current]
 
     @property
+    def latest_old(self) -> Watched | None:
+        """The one that was rotated away last and still has a name: whoever has it open may write for long."""
+        return next((file for file in reversed(self.old) if file.has_name()), None)
+
+    @property
     def is_found(self) -> bool:
-        """Whether all files of the cursor have been looked for."""
-        return not self._lost
+        """Whether all that is to be read has been looked for, and none of it may not be opened."""
+        return not self._lost and not self._is_stale and not any(shut.has_unread for shut in self._shut)
 
     def cursor(self) -> Cursor:
-        files = (*self._lost, *(file.mark() for file in self.files))
+        files = (*(shut.mark for shut in self._shut), *self._lost, *(file.mark() for file in self.files))
         return Cursor(files, tuple(self._retired), self._since or 0)
 
     def close(self) -> None:
@@ -78,12 +108,15 @@ class Trail:
         Raises:
             OSError: something that stands there can't be read.
         """
-        if self._lost:
-            self._reopen(now)
-        directory, here = _status(self._path.parent), _status(self._path)
-        listed, written = _time(directory), _time(here)
-        # Seen before all else: whatever is made after this is not older.
-        latest = max(listed, written, *map(_written, self.files))
+        self._is_stale = False
+        self._places = _places(self._path)
+        self._hidden &= {place.parent for place in self._places}
+        self._reopen(now)
+        here = _status(self._path)
+        listed, written = {place: _time(_status(place.parent)) for place in self._places}, _time(here)
+        # Seen before all else: whatever is made after this is not older. A link may stand on a file system of its own,
+        # with a clock of its own.
+        latest = max(listed[self._places[-1]], written, *map(_written, self.files))
         current = self._current
         stays = current is not None and here is not None and current.identity == (here.st_dev, here.st_ino)
         moved = not stays and not (current is None and here is None)
@@ -104,7 +137,7 @@ class Trail:
         self._listed, self._written = listed, written
         if changed:
             self._settles_at = now + SETTLE_SECONDS
-        self._settled = not changed and now >= self._settles_at
+        self._settled = not (changed or self._hidden or self._is_stale) and now >= self._settles_at
         self._remember(latest, now)
 
     def _reset_rewritten(self) -> list[Watched]:
@@ -121,15 +154,16 @@ class Trail:
             self._tell("deleted" if newest is None else "rotated", None)
             current.quiet_since = now
             old = [*old, current]
-        elif newest is not current and not old:
+        elif newest is not current:
             self._tell("appeared", None)
         for file in beside:
             if file not in rewritten:
                 self._tell("found", file.name)
             file.quiet_since = now
-        for mark in self._lost:
-            self._tell("gone", f"{mark.offset} bytes read")
-        self._lost = []
+        if not self._is_stale:
+            for mark in self._lost:
+                self._tell("gone", f"{mark.offset} bytes read")
+            self._lost = []
         dropped = [file for file in rewritten if file is not newest and file not in beside]
         self.old = [file for file in old if file is not newest and file not in rewritten] + beside
         self._current = newest
@@ -147,33 +181,82 @@ class Trail:
 
     def _reopen(self, now: float) -> None:
         """Find the files again that were being read when the position was kept, whatever their names are now."""
+        for shut in tuple(self._shut):
+            found = self._resumed(shut.mark, [shut.path])
+            self._shut.remove(shut)
+            if isinstance(found, Shut):
+                self._shut.append(found)
+            elif found is None:  # it has been renamed since, or is gone
+                self._lost.append(shut.mark)
+            else:
+                self._tell("readable", str(shut.path))
+                found.quiet_since = now
+                self.old.insert(0, found)
         for mark in tuple(self._lost):
-            file = self._renamed(mark)
-            if file is None:
+            if mark.identity in {file.identity for file in self.files}:  # it was rewritten
+                continue
+            found = self._resumed(mark, [self._path, *(path for path, _ in self._around())])
+            if found is None:
                 continue
             self._lost.remove(mark)
-            file.quiet_since = now
+            if isinstance(found, Shut):
+                self._shut_out(found)
+                continue
+            found.quiet_since = now
             here = _status(self._path)
-            if here is not None and file.identity == (here.st_dev, here.st_ino):
-                self._current = file
+            if here is not None and found.identity == (here.st_dev, here.st_ino):
+                self._current = found
             else:
-                self.old.append(file)
+                self.old.append(found)
 
-    def _renamed(self, mark: Mark) -> Watched | None:
-        for path in (self._path, *siblings(self._path)):
-            status = _status(path)
+    def _resumed(self, mark: Mark, paths: list[Path]) -> Watched | Shut | None:
+        """The file that a mark was made in, where it stands at one of the paths."""
+        for path in paths:
+            status = _status_beside(path)
             if status is None or mark.identity != (status.st_dev, status.st_ino):
                 continue
             with ExitStack() as opened:
                 try:
                     file = Watched.open(path)
                 except FileNotFoundError:
+                    self._is_stale = True
                     continue
+                except PermissionError as error:
+                    if path == self._path:
+                        raise
+                    return Shut(mark, path, status.st_size, reason(error, str(path)))
                 opened.callback(file.close)
                 if file.resume(mark):
                     opened.pop_all()
                     return file
         return None
+
+    def _shut_out(self, shut: Shut) -> None:
+        self._tell("unreadable", shut.why)
+        self._shut.append(shut)
+
+    def _mark_of(self, status: os.stat_result) -> Mark:
+        """How far a file beside has been read: to where it was let go, or not at all."""
+        identity = (status.st_dev, status.st_ino)
+        nothing = digest(b"")
+        start = Mark(*identity, 0, 0, 0, nothing, 0, nothing)
+        return next((mark for mark in reversed(self._retired) if mark.identity == identity), start)
+
+    def _around(self) -> list[tuple[Path, bool]]:
+        """Files beside the path, and whether their names are those of a rotation; none in a hidden directory."""
+        around: dict[Path, bool] = {}
+        for place in self._places:
+            try:
+                around |= {path: is_rotated_name(path.name, place) for path in siblings(place)}
+            except PermissionError as error:
+                if place.parent not in self._hidden:
+                    self._tell("unreadable", reason(error, str(place.parent)))
+                    self._hidden.add(place.parent)
+                continue
+            if place.parent in self._hidden:
+                self._tell("readable", str(place.parent))
+                self._hidden.remove(place.parent)
+        return list(around.items())
 
     def _arrived(self, opened: ExitStack) -> Watched | None:
         try:
@@ -200,22 +283,53 @@ class Trail:
             if self._has_unread(file, known, recent=True):
                 found.append((_written(file), file))
                 known.append(file)
-        mine = {file.identity for file in (*known, *rewritten)}
-        around = [(status, path) for path in siblings(self._path) if (status := _status(path)) is not None]
-        for status, path in sorted(around, key=lambda pair: (self._is_new(pair[0]), pair[0].st_size), reverse=True):
-            recent = self._is_new(status) and is_rotated_name(path.name, self._path)
-            if not (recent or self._lost) or (status.st_dev, status.st_ino) in mine:
+        mine = {file.identity for file in (*known, *rewritten)} | {shut.mark.identity for shut in self._shut}
+        around = [
+            (status, path, self._is_new(status) and is_rotated)
+            for path, is_rotated in self._around()
+            if (status := _status_beside(path)) is not None
+        ]
+        for status, path, recent in sorted(
+            around, key=lambda each: (self._is_new(each[0]), each[0].st_size), reverse=True
+        ):
+            identity = (status.st_dev, status.st_ino)
+            if not (recent or self._lost) or identity in mine:
                 continue
-            opening = _open(path)
+            opening = self._opened(path, status, recent=recent)
             if opening is None:
                 continue
             opened.callback(opening.close)
             if self._has_unread(opening, known, recent=recent):
                 found.append((status.st_mtime_ns, opening))
                 known.append(opening)
+                mine.add(opening.identity)
             else:
                 opening.close()
         return [file for _, file in sorted(found, key=lambda pair: pair[0])]
+
+    def _opened(self, path: Path, status: os.stat_result, *, recent: bool) -> Watched | None:
+        """A file that was seen beside the path; None: it stands there no longer, is none of ours, or shut.
+
+        Raises:
+            OSError: it may be opened later.
+        """
+        try:
+            file = Watched.open(path)
+        except FileNotFoundError:
+            self._is_stale = True
+        except PermissionError as error:
+            shut = Shut(self._mark_of(status), path, status.st_size, reason(error, str(path)))
+            if recent and shut.has_unread:
+                self._shut_out(shut)
+        except OSError as error:
+            if error.errno in _PASSING:
+                raise
+        else:
+            if file.identity == (status.st_dev, status.st_ino):
+                return file
+            file.close()
+            self._is_stale = True
+        return None
 
     def _is_new(self, status: os.stat_result) -> bool:
         return self._since is not None and status.st_mtime_ns >= self._since
@@ -250,6 +364,22 @@ def _status(path: Path) -> os.stat_result | None:
         return None
 
 
+def _status_beside(path: Path) -> os.stat_result | None:
+    """What stands at a path beside; None: nothing, or what can't even be looked at."""
+    try:
+        return path.stat()
+    except OSError as error:
+        if error.errno in _PASSING:
+            raise
+        return None
+
+
+def _places(path: Path) -> list[Path]:
+    """A path, and where it leads when it is a symbolic link itself."""
+    real = Path(os.path.realpath(path))
+    return [path] if real == Path(os.path.realpath(path.parent), path.name) else [path, real]
+
+
 def _time(status: os.stat_result | None) -> int:
     return 0 if status is None else status.st_mtime_ns
 
@@ -264,17 +394,3 @@ def _is_rewritten(file: Watched) -> bool:
     with suppress(OSError):  # what can't be read was not seen to be rewritten: reading it will tell
         return not file.is_intact()
     return False
-
-
-def _open(path: Path) -> Watched | None:
-    """A file beside the path; None: it is gone again, or none of ours.
-
-    Raises:
-        OSError: it may be opened later.
-    """
-    try:
-        return Watched.open(path)
-    except OSError as error:
-        if error.errno in _PASSING:
-            raise
-        return None

@@ -14,10 +14,17 @@ from worker.intake.lines import LINE_BYTES_LIMIT, Line, LineSplitter
 
 CHUNK_BYTES: Final = 256 * 1024
 SMALLEST_CHUNK_BYTES: Final = 4096
+READ_BYTES: Final = 4 * 1024 * 1024
+"""What is read at once in search of a line's end: a line may have none for gigabytes, and a stop does not wait."""
 
 
 class NotAFileError(OSError):
     """The path names something that can't be followed: a directory, a pipe, a device."""
+
+
+def reason(error: OSError, name: str) -> str:
+    """What can't be read, and why; `name` is for an error that names nothing."""
+    return f"{error.filename or name}: {error.strerror or error}"
 
 
 class Watched:
@@ -31,10 +38,13 @@ class Watched:
         self.identity = (status.st_dev, status.st_ino)
         self.quiet_since = 0.0
         """When it was last seen to grow or to be rotated, by the follower's clock."""
+        self.rejected = 0
+        """Where it ended when its torn line was rejected, in bytes."""
         self.restart()
 
     def restart(self) -> None:
         """Read from the start."""
+        self.rejected = 0
         self._stand_at(0, 0, head=b"", recent=b"")
 
     def resume(self, mark: Mark) -> bool:
@@ -52,6 +62,7 @@ class Watched:
         if len(recent) < before or not mark.matches(head, recent):
             return False
         self._stand_at(mark.offset, mark.line, head=head, recent=recent)
+        self.rejected = mark.rejected
         return True
 
     def _stand_at(self, offset: int, line: int, *, head: bytes, recent: bytes) -> None:
@@ -92,6 +103,11 @@ class Watched:
         return self._splitter.torn
 
     @property
+    def is_torn(self) -> bool:
+        """Whether there is one that has not been rejected as it stands."""
+        return bool(self.torn) and self.end != self.rejected
+
+    @property
     def is_too_long(self) -> bool:
         """Whether that is longer already than a line may be."""
         return self._splitter.is_too_long
@@ -110,7 +126,9 @@ class Watched:
         torn = self.end - self.offset
         tail = self._recent[: len(self._recent) - torn][-TAIL_BYTES:] if torn <= len(self._recent) else b""
         head = self._head[: self.offset]
-        return Mark(*self.identity, self.offset, self.line, len(head), digest(head), len(tail), digest(tail))
+        return Mark(
+            *self.identity, self.offset, self.line, len(head), digest(head), len(tail), digest(tail), self.rejected
+        )
 
     def is_intact(self) -> bool:
         """Whether what has been read still stands there: it was not truncated, nor truncated and grown again."""
@@ -121,11 +139,12 @@ class Watched:
         )
 
     def read(self, max_lines: int) -> list[Line]:
-        """The next lines, `max_lines` at most; none: there is no complete one."""
+        """The next lines, `max_lines` at most; none: there is no complete one, or none within `READ_BYTES`."""
         self._leave_unterminated_line()
         size = min(CHUNK_BYTES, max(SMALLEST_CHUNK_BYTES, max_lines * 64))
         lines: list[Line] = []
-        while not lines and (data := os.pread(self.descriptor, size, self.end)):
+        limit = self.end + READ_BYTES
+        while not lines and self.end < limit and (data := os.pread(self.descriptor, size, self.end)):
             if not self.is_intact():  # asked after the read: what was read may be another content's middle
                 break
             start = self.end
@@ -164,6 +183,12 @@ class Watched:
         with suppress(OSError):  # of a file that is gone there is nothing more to read
             return os.fstat(self.descriptor).st_size <= self.end
         return True
+
+    def has_name(self) -> bool:
+        """Whether it stands in any directory: the space of one that does not is free once it is let go."""
+        with suppress(OSError):  # a network file system says so of a file that is gone
+            return os.fstat(self.descriptor).st_nlink > 0
+        return False
 
     def has_line(self) -> bool:
         """Whether a complete line follows."""

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from worker.intake.follower import Follower, Happening
-from worker.submissions import Batch
+from worker.submissions import RAW_BYTES_LIMIT, Batch
 
 TICK = 4_000_000
 """In nanoseconds: how fine the times of a file system are."""
@@ -102,9 +102,15 @@ class Following:
         happened, self.happened = self.happened, []
         return [happening.what for happening in happened]
 
+    def told(self) -> list[tuple[str, str | None]]:
+        """The same, in detail."""
+        happened, self.happened = self.happened, []
+        return [(happening.what, happening.detail) for happening in happened]
+
     @property
     def rejections(self) -> list[tuple[int, bytes]]:
-        return [(found.line, found.raw) for batch in self.batches for found in batch.rejections]
+        """By line, and as much of it as is shown."""
+        return [(found.line, found.raw[:RAW_BYTES_LIMIT]) for batch in self.batches for found in batch.rejections]
 
 
 class Inbox:
@@ -144,7 +150,8 @@ class Inbox:
 
     @property
     def rejections(self) -> list[tuple[int, bytes]]:
-        return [(found.line, found.raw) for batch in self.batches for found in batch.rejections]
+        """By line, and as much of it as is shown."""
+        return [(found.line, found.raw[:RAW_BYTES_LIMIT]) for batch in self.batches for found in batch.rejections]
 
     @property
     def positions(self) -> dict[str, bytes]:

@@ -5,7 +5,8 @@ It can't be read when
 
 - no file that holds it has a name or is held open by the follower: it was truncated away without a copy, overwritten,
   or deleted before the follower opened it, or between a crash and a restart;
-- it was written into a file that the follower had let go of after its drain;
+- it was written into a file that the follower had let go of after its drain, and rightly: another file had been
+  rotated away since, or it was deleted;
 - it is in a file older than the follower's last look (written elsewhere and moved to the path) that was rotated away,
   or is written into that file later on: no change of the directory tells of it before the next rotation does.
 
@@ -24,6 +25,10 @@ from worker.submissions import Batch
 PATH = "queue"
 CHAIN = ("queue.1", "queue.2", "queue.3")
 """Names through which files are passed on; the last one is deleted."""
+
+
+LONGEST_TICK = 1.0
+"""In seconds: the clock of a file system is allowed to be as coarse as that."""
 
 
 class File:
@@ -61,11 +66,16 @@ class Spool:
         self.held: set[File] = set()
         """Those the follower has open."""
         self.let_go: set[File] = set()
+        """Those it had open, and rightly has no longer."""
         self.count = 0
         self.stamps = 0
         self.in_doubt = False
         """A repeat may be right: something happened that can't be told from something else."""
         self.same_tick = False
+        self.waited = 0.0
+        """In seconds, since the last tick."""
+        self.unnamed: set[File] = set()
+        """What was deleted during the follower's step, who may have seen it before that."""
         self.looking = False
         """The follower is at work; what happens, happens within its step."""
         self.written: dict[bytes, set[int]] = {}
@@ -89,6 +99,7 @@ class Spool:
                 "rest": b"r%d\n",
                 "bad": b"!%d\n",
                 "comment": b"# %d\n",
+                "end": b"\n",
             }[piece].replace(b"%d", b"%d" % self.count)
         return data
 
@@ -206,7 +217,9 @@ class Spool:
 
     def _forget_name(self, name: str) -> None:
         if name in self.names:
-            self.nameless.append(self.names.pop(name))
+            file = self.names.pop(name)
+            self.nameless.append(file)
+            self.unnamed.add(file)
 
     def _stamped(self) -> str:
         self.stamps += 1
@@ -216,10 +229,11 @@ class Spool:
         return self.disk.path(name).stat().st_ino
 
     def _tick(self) -> None:
-        if self.same_tick:
+        if self.same_tick and self.waited < LONGEST_TICK:
             self.in_doubt = True
         else:
             self.disk.tick()
+            self.waited = 0.0
         self.same_tick = False
 
     # The books
@@ -248,17 +262,25 @@ class Spool:
 
     def holds(self, inodes: Sequence[int], let_go: Sequence[int]) -> None:
         """After a step the follower has these files open, and has let go of those."""
-        for inode in let_go:
-            file = self.with_inode(inode)
+        self.held = {self.with_inode(inode) for inode in inodes}
+        dropped = [self.with_inode(inode) for inode in let_go]
+        for file in dropped:
+            if not self._may_be_let_go(file, {*self.held, *dropped}):
+                continue
             self.let_go.add(file)
             for written_into, texts in self.lately:
                 if written_into is file:
                     self.owed -= texts
-        self.held = {self.with_inode(inode) for inode in inodes}
         self.let_go -= self.held
         self.nameless = [file for file in self.nameless if file in self.held or file.writer is not None]
         self.lately = []
         self.settle_books()
+
+    def _may_be_let_go(self, file: File, seen: set[File]) -> bool:
+        """Whether it is deleted, or another file has been rotated away that the follower has seen."""
+        named = {*self.names.values(), *self.unnamed}
+        others = (seen & named) - {file, self.names.get(PATH)}
+        return file not in self.names.values() or bool(others)
 
     def deliver(self, batch: Batch) -> None:
         """A batch is accepted: what is in it was written, as it is and where it says."""

@@ -3,6 +3,8 @@
 # ruff: noqa: ASYNC240 - nothing else runs in these loops while a test writes its files
 
 import asyncio
+import os
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -13,8 +15,9 @@ from structlog.testing import capture_logs
 
 from tests.unit.intake.doubles import Inbox
 from worker.clock import SystemClock
-from worker.intake.file import BATCH_LINES, INTERVAL_SECONDS, FileIntake
+from worker.intake.file import BATCH_LINES, CLOSE_SECONDS, INTERVAL_SECONDS, FileIntake
 from worker.intake.follower import UNTERMINATED_SECONDS
+from worker.intake.watched import READ_BYTES
 from worker.lane import InlineLane, ThreadLane
 from worker.stopping import Stop
 
@@ -24,11 +27,39 @@ PROMISED_SECONDS = 0.5
 """An appended line is accepted within this time."""
 
 
+GRACE = 30.0
+"""Real seconds, for what takes none: only a test that fails waits for so long."""
+
+
 class ClosingLane(InlineLane):
     closed = False
 
     def close(self) -> None:
         self.closed = True
+
+
+class HangingLane(ClosingLane):
+    """What is called here returns after hours."""
+
+    async def run(self, *_: Any, **__: Any) -> Any:
+        await asyncio.sleep(36_000)
+
+
+class CountingLane(InlineLane):
+    def __init__(self) -> None:
+        self._count = 0
+        self._counted = asyncio.Event()
+
+    async def run(self, call: Any, /, *args: Any, **kwargs: Any) -> Any:
+        self._count += 1
+        self._counted.set()
+        return call(*args, **kwargs)
+
+    async def has_run(self, count: int) -> None:
+        """Wait until so many calls have been made."""
+        while self._count < count:
+            self._counted.clear()
+            await self._counted.wait()
 
 
 def intake(path: Path, inbox: Inbox, positions: Mapping[str, bytes] | None = None, **options: Any) -> FileIntake:
@@ -81,12 +112,15 @@ async def test_a_rotated_file_is_read_on_and_told_of(path: Path):
             append(path, b"a2\n")
             rotated = path.rename(path.with_name("queue.1"))
             append(path, b"b1\n")
-            await asyncio.sleep(1)
-            append(rotated, b"a3\n")
             await asyncio.sleep(60)
-    assert inbox.ids == ["a1", "a2", "b1", "a3"]
+            append(rotated, b"a3\n")
+            await asyncio.sleep(1)
+            path.rename(path.with_name("queue.2"))
+            append(path, b"c1\n")
+            await asyncio.sleep(60)
+    assert inbox.ids == ["a1", "a2", "b1", "a3", "c1"]
     told = [(log["event"], log["log_level"], log["what"]) for log in logs]
-    assert told == [(f"intake.{what}", "info", what) for what in ("appeared", "rotated", "retired")]
+    assert told == [(f"intake.{what}", "info", what) for what in ("appeared", "rotated", "rotated", "retired")]
 
 
 async def test_what_cannot_be_read_is_a_warning_once(path: Path):
@@ -195,6 +229,54 @@ async def test_once_waits_for_the_rest_of_a_line_that_is_being_written(path: Pat
     assert inbox.ids == ["a1", "abcd"]
 
 
+async def test_once_waits_for_a_file_that_cannot_be_read_and_says_why(path: Path):
+    """To end as if all were done would be a lie; somebody may mend it."""
+    path.mkdir()
+    inbox, ended = Inbox(), asyncio.Event()
+
+    async def run() -> None:
+        await intake(path, inbox, once=True).run(Stop())
+        ended.set()
+
+    with capture_logs() as logs:
+        task = asyncio.create_task(run())
+        await asyncio.sleep(3600)
+        assert not ended.is_set()
+        path.rmdir()
+        append(path, b"a1\n")
+        await asyncio.sleep(PROMISED_SECONDS)
+        assert ended.is_set()
+        await task
+    assert inbox.ids == ["a1"]
+    assert [log["event"] for log in logs] == ["intake.unreadable", "intake.appeared", "intake.readable"]
+    assert logs[0]["detail"] == f"{path}: is not a regular file"
+
+
+async def test_once_ends_though_a_rotated_file_is_kept_open(path: Path):
+    append(path, b"a1\n")
+    first, second = Inbox(), Inbox()
+    async with running(intake(path, first)):
+        await asyncio.sleep(1)
+        path.rename(path.with_name("queue.1"))
+        append(path, b"b1\n")
+        await asyncio.sleep(60)
+    append(path.with_name("queue.1"), b"a2\n")
+    async with asyncio.timeout(PROMISED_SECONDS):
+        await intake(path, second, first.positions, once=True).run(Stop())
+    assert (first.ids, second.ids) == (["a1", "b1"], ["a2"])
+
+
+async def test_a_line_of_gigabytes_is_read_without_a_pause_and_holds_up_no_stop(path: Path):
+    append(path, b"a1\n")
+    os.truncate(path, 100 * READ_BYTES)
+    inbox, lane = Inbox(), CountingLane()
+    async with running(FileIntake(path, inbox, lane, SystemClock(), {})) as stop:
+        await lane.has_run(10)
+        stop.set("test")
+    assert inbox.ids == ["a1"]
+    assert asyncio.get_running_loop().time() < INTERVAL_SECONDS
+
+
 # The end
 
 
@@ -220,6 +302,41 @@ async def test_they_are_let_go_when_the_run_is_cancelled_too(path: Path):
         await task
     assert lane.closed
     assert following._follower._trail.files == []
+
+
+async def test_a_file_system_that_hangs_holds_up_the_stop_for_a_moment_only(path: Path):
+    append(path, b"a1\n")
+    lane = HangingLane()
+    loop = asyncio.get_running_loop()
+    async with running(FileIntake(path, Inbox(), lane, SystemClock(), {})) as stop:
+        await asyncio.sleep(60)
+        stop.set("test")
+        stopped = loop.time()
+    assert loop.time() - stopped <= CLOSE_SECONDS
+    assert lane.closed
+
+
+async def test_what_a_step_reads_after_the_stop_is_read_again(path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Its thread is left behind; when the file system answers again, it ends and lets go of the files."""
+    append(path, b"a1\n")
+    answers, inbox, lane = threading.Event(), Inbox(), ThreadLane("queue-file")
+    following = FileIntake(path, inbox, lane, SystemClock(), {})
+    step = following._follower.step
+
+    def hang(*args: Any) -> Any:
+        answers.wait(GRACE)
+        return step(*args)
+
+    monkeypatch.setattr(following._follower, "step", hang)
+    async with running(following) as stop:
+        await asyncio.sleep(60)
+        stop.set("test")
+    answers.set()
+    lane._thread.join()
+    assert following._follower._trail.files == []
+    assert inbox.batches == []
+    await intake(path, inbox, inbox.positions, once=True).run(Stop())
+    assert inbox.ids == ["a1"]
 
 
 async def test_a_batch_that_is_refused_ends_the_reading_and_is_read_again(path: Path):

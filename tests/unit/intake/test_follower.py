@@ -2,7 +2,6 @@
 
 import errno
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,7 @@ from worker.intake.cursor import decode
 from worker.intake.follower import DRAIN_SECONDS, UNTERMINATED_SECONDS, Follower
 from worker.intake.lines import LINE_BYTES_LIMIT
 from worker.intake.names import is_rotated_name, siblings
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Disk:
-    return Disk(tmp_path)
-
-
-@pytest.fixture
-def following(disk: Disk) -> Iterator[Following]:
-    following = Following(disk.path())
-    yield following
-    following.follower.close()
-
+from worker.intake.watched import READ_BYTES
 
 # Appending
 
@@ -94,6 +81,50 @@ def test_a_long_file_is_read_in_many_steps(disk: Disk, following: Following):
     assert read == ids
 
 
+def test_a_line_without_an_end_is_read_in_bounded_steps(
+    disk: Disk, following: Following, monkeypatch: pytest.MonkeyPatch
+):
+    """A stop waits for a step; and nothing has been read to its end meanwhile."""
+    disk.append(b"a1\n")
+    assert following.step() == ["a1"]
+    os.truncate(disk.path(), 100 * READ_BYTES)
+    read: list[int] = []
+    monkeypatch.setattr(watched, "os", Counting(read))
+    for _ in range(3):
+        read.clear()
+        step = following.follower.step(following.now, 1000)
+        assert (step.batch, step.at_end, step.has_more) == (None, False, True)
+        assert READ_BYTES <= sum(read) < 2 * READ_BYTES
+    os.truncate(disk.path(), 4 * READ_BYTES)
+    disk.append(b"\na2\n")
+    ids = following.step()
+    while not following.at_end:
+        ids += following.step()
+    assert ids == ["a2"]
+    assert [line for line, _ in following.rejections] == [2]
+
+
+class Counting:
+    """`os`, where what is read is counted."""
+
+    def __init__(self, read: list[int]) -> None:
+        self._read = read
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def pread(self, descriptor: int, size: int, offset: int) -> bytes:
+        data = os.pread(descriptor, size, offset)
+        self._read.append(len(data))
+        return data
+
+
+def test_there_is_no_more_where_all_has_been_read(disk: Disk, following: Following):
+    disk.append(b"a1\nab")
+    step = following.follower.step(following.now, 1000)
+    assert (step.at_end, step.has_more) == (True, False)
+
+
 def test_a_bad_line_is_rejected_with_its_number(disk: Disk, following: Following):
     disk.append(b"a1\n\n# comment\n../bad\na2\n" + b"x" * 300_000 + b"\na3\n")
     read: list[str] = []
@@ -109,7 +140,7 @@ def test_an_id_followed_by_more_blanks_than_a_line_may_hold_is_rejected(disk: Di
     disk.append(b"a1" + b" " * 70 * 1024 + b"\na2\n")
     assert [*following.step(), *following.step()] == ["a2"]
     [found] = [found for batch in following.batches for found in batch.rejections]
-    assert (found.line, found.raw) == (1, b"a1".ljust(1024))
+    assert following.rejections == [(1, b"a1".ljust(1024))]
     assert str(LINE_BYTES_LIMIT) in found.reason
 
 
@@ -150,19 +181,92 @@ def test_a_late_writer_into_a_renamed_file_is_read(disk: Disk, following: Follow
     assert following.step(DRAIN_SECONDS - 0.1) == ["a3"]
 
 
-def test_a_renamed_file_is_let_go_once_it_has_been_quiet(disk: Disk, following: Following):
+@pytest.mark.parametrize("seconds", [8, 3600])
+def test_a_late_line_comes_however_long_after_the_renaming(disk: Disk, following: Following, seconds: float):
+    """An uploader keeps its descriptor open for as long as it has work; nothing tells of a write there."""
     disk.append(b"a1\n")
     following.step()
     disk.rename("queue", "queue.1")
+    disk.append(b"b1\n")
+    assert following.step() == ["b1"]
+    for _ in range(10):
+        following.step(seconds / 10)
+    disk.tick(1000)
+    disk.append(b"b2\n")
+    assert following.step() == ["b2"]
+    disk.append(b"a2\n", "queue.1")
+    assert following.step() == ["a2"]
+
+
+def test_so_does_one_that_was_written_while_the_follower_was_down(disk: Disk, following: Following):
+    disk.append(b"a1\n")
     following.step()
+    disk.rename("queue", "queue.1")
+    disk.append(b"b1\n")
+    following.step()
+    following.step(60)
+    disk.append(b"b2\n")
+    following.step()
+    following.follower.close()
+    disk.append(b"a2\n", "queue.1")
+    disk.tick(1000)
+    disk.append(b"b3\n")
+    following.restart()
+    assert following.step() == ["a2", "b3"]
+
+
+def test_the_latest_renamed_file_is_let_go_once_another_has_been_renamed(disk: Disk, following: Following):
+    disk.append(b"a1\n")
+    following.step()
+    disk.rename("queue", "queue.2")
+    following.step()
+    following.step(60)
+    assert following.at_end
+    disk.append(b"b1\n")
+    following.step()
+    assert following.whats() == ["appeared", "deleted", "appeared"]
+    disk.rename("queue", "queue.1")
+    disk.append(b"a2\n", "queue.2")
+    assert following.step() == ["a2"]
+    following.step(DRAIN_SECONDS - 0.1)
+    assert following.whats() == ["deleted"]
+    following.step(0.1)
+    assert following.whats() == ["retired"]
+    cursor = decode(following.position)
+    assert cursor is not None
+    assert (len(cursor.files), len(cursor.retired)) == (1, 1)
+
+
+def test_a_renamed_file_is_let_go_when_it_is_deleted_and_quiet(disk: Disk, following: Following):
+    """As long as it is open, its space on the disk is taken."""
+    disk.append(b"a1\n")
+    following.step()
+    disk.rename("queue", "queue.1")
+    with disk.path("queue.1").open("ab") as writer:
+        disk.delete("queue.1")
+        following.step()
+        writer.write(b"a2\n")
+        writer.flush()
+        assert following.step(DRAIN_SECONDS - 0.1) == ["a2"]
     following.whats()
     following.step(DRAIN_SECONDS - 0.1)
     assert following.whats() == []
     following.step(0.1)
     assert following.whats() == ["retired"]
-    cursor = decode(following.position)
-    assert cursor is not None
-    assert (len(cursor.files), len(cursor.retired)) == (0, 1)
+
+
+def test_a_file_deleted_last_does_not_count_as_the_latest(disk: Disk, following: Following):
+    disk.append(b"a1\n")
+    following.step()
+    disk.rename("queue", "queue.1")
+    disk.append(b"b1\n")
+    following.step()
+    disk.delete()
+    following.step()
+    following.step(60)
+    assert following.whats() == ["appeared", "rotated", "deleted", "retired"]
+    disk.append(b"a2\n", "queue.1")
+    assert following.step() == ["a2"]
 
 
 def test_a_renamed_file_with_a_growing_torn_line_is_kept(disk: Disk, following: Following):
@@ -178,7 +282,7 @@ def test_a_renamed_file_with_a_growing_torn_line_is_kept(disk: Disk, following: 
 
 
 @pytest.mark.parametrize(("rest", "told"), [(b"ab", [(2, b"ab")]), (b"# no newline", []), (b"  ", [])])
-def test_a_torn_line_that_a_renamed_file_ends_in_is_rejected_when_it_is_let_go(
+def test_a_torn_line_that_a_renamed_file_ends_in_is_rejected_once_the_file_has_been_quiet(
     disk: Disk, following: Following, rest: bytes, told: list[tuple[int, bytes]]
 ):
     """Half an ID may look like a whole one."""
@@ -186,8 +290,61 @@ def test_a_torn_line_that_a_renamed_file_ends_in_is_rejected_when_it_is_let_go(
     following.step()
     disk.rename("queue", "queue.1")
     following.step()
-    following.step(DRAIN_SECONDS)
+    following.step(DRAIN_SECONDS - 0.1)
+    assert following.rejections == []
+    following.step(0.1)
     assert following.rejections == told
+
+
+def test_it_is_rejected_once_though_the_file_is_read_on(disk: Disk, following: Following):
+    """Not again after a restart, nor when the file is let go; and it is not taken for whole at the finish."""
+    disk.append(b"a1\nab")
+    following.step()
+    disk.rename("queue", "queue.1")
+    following.step()
+    for _ in range(3):
+        following.step(60)
+        following.restart()
+    following.step()
+    following.finish()
+    assert following.finish(60) == ([], True)
+    disk.append(b"b1\n")
+    following.step()
+    disk.rename("queue", "queue.2")
+    following.step()
+    following.step(60)
+    assert following.whats()[-1] == "retired"
+    assert following.rejections == [(2, b"ab")]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize(("rest", "whole"), [(b"\n", "ab"), (b"cd\n", "abcd")])
+def test_it_comes_whole_should_its_end_be_written_after_that(
+    disk: Disk, following: Following, rest: bytes, whole: str, restarted: bool
+):
+    disk.append(b"a1\nab")
+    following.step()
+    disk.rename("queue", "queue.1")
+    following.step()
+    following.step(DRAIN_SECONDS)
+    assert following.rejections == [(2, b"ab")]
+    if restarted:
+        following.restart()
+    disk.append(rest, "queue.1")
+    assert following.step() == [whole]
+    assert following.batches[-1].submissions[0].line == 2
+
+
+def test_one_that_grows_and_stays_torn_is_rejected_again(disk: Disk, following: Following):
+    disk.append(b"a1\nab")
+    following.step()
+    disk.rename("queue", "queue.1")
+    following.step()
+    following.step(DRAIN_SECONDS)
+    disk.append(b"c", "queue.1")
+    following.step()
+    following.step(DRAIN_SECONDS)
+    assert following.rejections == [(2, b"ab"), (2, b"abc")]
 
 
 def test_a_file_that_came_and_was_renamed_between_two_steps_is_read(disk: Disk, following: Following):
@@ -277,21 +434,29 @@ def test_a_file_that_was_read_and_let_go_is_not_read_again(disk: Disk, following
     disk.tick()
     disk.append(b"a2\n", "queue.1")
     assert following.step() == ["a2"]
-    following.step(DRAIN_SECONDS)
     disk.rename("queue.1", "queue.2")
     disk.rename("queue", "queue.1")
     disk.append(b"c1\n")
     assert following.step() == ["c1"]
-
-
-def test_a_very_late_line_comes_with_the_next_rotation(disk: Disk, following: Following):
-    disk.append(b"a1\n")
-    following.step()
-    disk.rename("queue", "queue.1")
-    following.step()
     following.step(DRAIN_SECONDS)
+    assert following.whats()[-1] == "retired"
+    for number in range(2, 0, -1):
+        disk.rename(f"queue.{number}", f"queue.{number + 1}")
+    disk.rename("queue", "queue.1")
+    disk.append(b"d1\n")
+    assert following.step() == ["d1"]
+
+
+def test_a_line_in_a_file_that_was_let_go_comes_with_a_rotation_soon_after(disk: Disk, following: Following):
+    for name in ("queue.2", "queue.1"):
+        disk.append(b"a1\n")
+        following.step()
+        disk.rename("queue", name)
+        following.step()
+    following.step(DRAIN_SECONDS)
+    assert following.whats()[-1] == "retired"
     disk.tick()
-    disk.append(b"a2\n", "queue.1")
+    disk.append(b"a2\n", "queue.2")
     disk.append(b"b1\n")
     assert following.step() == ["a2", "b1"]
 
@@ -453,6 +618,35 @@ def test_a_truncation_between_the_look_and_the_read_makes_no_false_line(
     assert following.step() == ["bbbbbbbbbb1", "b2"]
 
 
+def test_a_rotation_while_copies_are_looked_through_makes_no_line_come_twice(
+    disk: Disk, following: Following, monkeypatch: pytest.MonkeyPatch
+):
+    """What stands under a name by then is not what was seen there."""
+    disk.append(b"a1\n")
+    following.step()
+    disk.tick()
+    disk.copy("queue", "queue.1")
+    disk.truncate()
+    disk.append(b"a2\n")
+    disk.copy("queue", "queue-1")
+    disk.truncate()
+
+    class Interrupting:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(os, name)
+
+        def open(self, path: Path, flags: int) -> int:
+            monkeypatch.setattr(watched, "os", os)
+            disk.rename("queue.1", "queue.2")
+            disk.rename("queue", "queue.1")
+            return os.open(path, flags)
+
+    monkeypatch.setattr(watched, "os", Interrupting())
+    first = following.step()
+    assert not following.at_end
+    assert first + following.step() + following.step() == ["a2"]
+
+
 def test_a_writer_that_does_not_append_leaves_a_hole_and_a_rejected_line(disk: Disk, following: Following):
     """It goes on where it was before the truncation; what it writes next begins with zeros."""
     disk.append(b"a1\n")
@@ -484,7 +678,7 @@ def test_a_deleted_file_is_read_to_its_end_and_the_next_one_from_its_start(disk:
     assert following.step() == ["a2"]
     disk.append(b"b1\n")
     assert following.step() == ["b1"]
-    assert following.whats() == ["appeared", "deleted"]
+    assert following.whats() == ["appeared", "deleted", "appeared"]
 
 
 def test_a_file_deleted_and_made_again_between_two_steps_is_another_file(disk: Disk, following: Following):
@@ -635,6 +829,7 @@ def test_files_in_their_drain_are_found_again_and_drained_anew(disk: Disk, follo
     following.restart()
     disk.append(b"a2\n", "queue.1")
     assert following.step(60) == ["a2"]
+    disk.rename("queue", "queue.2")
     following.step(DRAIN_SECONDS)
     assert following.whats()[-1] == "retired"
 
@@ -775,6 +970,18 @@ def test_nothing_is_lost_to_a_call_that_fails_for_a_while(
     assert following.whats()[-1] == "readable"
 
 
+def test_what_fails_while_it_is_read_is_not_read_to_its_end(
+    disk: Disk, following: Following, monkeypatch: pytest.MonkeyPatch
+):
+    disk.append(b"a1\n")
+    following.step()
+    disk.append(b"a2\n")
+    monkeypatch.setattr(watched, "os", Failing("pread", errno.EIO))
+    following.step()
+    assert not following.at_end
+    assert following.told() == [("appeared", None), ("unreadable", "queue: Input/output error")]
+
+
 def test_descriptors_are_let_go(disk: Disk, following: Following):
     def count() -> int:
         """Of this test's files alone: others may close what is theirs meanwhile."""
@@ -801,7 +1008,7 @@ def test_descriptors_are_let_go(disk: Disk, following: Following):
     following.step()
     following.step(DRAIN_SECONDS)
     following.step(DRAIN_SECONDS)
-    assert count() <= 1
+    assert count() <= 2
     following.follower.close()
     following.follower.close()
     assert count() == 0
@@ -832,8 +1039,8 @@ def test_no_other_name_is(name: str):
 def test_siblings_are_those_that_may_have_been_this_file(tmp_path: Path):
     for name in ("ids.txt", "ids.txt.1", "ids-1.txt", "ids.txt~", "idsx.txt", "other"):
         (tmp_path / name).touch()
-    names = sorted(path.name for path in siblings(tmp_path / "ids.txt"))
-    assert names == ["ids-1.txt", "ids.txt.1", "ids.txt~"]
+    found = sorted(path.name for path in siblings(tmp_path / "ids.txt"))
+    assert found == ["ids-1.txt", "ids.txt.1", "ids.txt~"]
     assert siblings(tmp_path / "missing" / "ids.txt") == []
 
 

@@ -23,7 +23,7 @@ from tests.unit.intake.spool import Spool
 from worker.intake import cursor, watched
 from worker.intake.follower import Follower
 
-PIECES = st.lists(st.sampled_from(["line", "line", "torn", "rest", "bad", "comment"]), min_size=1, max_size=4)
+PIECES = st.lists(st.sampled_from(["line", "line", "torn", "rest", "bad", "comment", "end"]), min_size=1, max_size=4)
 
 
 def then(*actions: Callable[[Spool], object]) -> Callable[[Spool], None]:
@@ -79,12 +79,19 @@ class DisturbedOs:
 
 
 class FollowerMachine(RuleBasedStateMachine):
-    @initialize(existing=st.booleans())
-    def start(self, existing: bool) -> None:
+    @initialize(existing=st.booleans(), linked=st.booleans())
+    def start(self, existing: bool, linked: bool = False) -> None:
+        """`linked`: the path that is followed is a symbolic link from another directory."""
         self.stack = ExitStack()
         directory = tempfile.mkdtemp(prefix="spool")
+        Path(directory, "spool").mkdir()
         self.stack.callback(shutil.rmtree, directory)
-        self.spool = Spool(Path(directory))
+        self.spool = Spool(Path(directory, "spool"))
+        self.path = self.spool.disk.path()
+        if linked:
+            link = Path(directory, "queue")
+            link.symlink_to(self.path)
+            self.path = link
         self.stack.callback(self.spool.close)
         self.follower: Follower | None = None
         self.stack.callback(self.die)
@@ -97,6 +104,7 @@ class FollowerMachine(RuleBasedStateMachine):
             # Small, so that short files have many chunks and are longer than what is hashed of them.
             (watched, "SMALLEST_CHUNK_BYTES", 24),
             (watched, "CHUNK_BYTES", 48),
+            (watched, "READ_BYTES", 72),
             (watched, "HEAD_BYTES", 16),
             (watched, "TAIL_BYTES", 12),
             (cursor, "HEAD_BYTES", 16),
@@ -174,15 +182,18 @@ class FollowerMachine(RuleBasedStateMachine):
     )
     def step(self, seconds: float, limit: int, accepted: bool, disturbance: str | None, at: int) -> None:
         """A look; the process may die before what it brought is accepted."""
-        follower = self.follower = self.follower or Follower(self.spool.disk.path(), self.position)
+        follower = self.follower = self.follower or Follower(self.path, self.position)
         trail = follower._trail
         self.now += seconds
+        self.spool.waited += seconds
         retired = list(trail._retired)
         self.spool.lately = []
+        self.spool.unnamed = set()
         self.os.calls = at
         self.os.before = [lambda: DISTURBANCES[disturbance](self.spool)] if disturbance else []
         self.spool.looking = True
-        batch = follower.step(self.now, limit).batch
+        step = follower.step(self.now, limit)
+        batch = step.batch
         self.spool.looking = False
         self.os.before = []
         self.spool.holds(
@@ -195,6 +206,8 @@ class FollowerMachine(RuleBasedStateMachine):
             self.spool.deliver(batch)
             self.position = batch.position
             self.durably_let_go = set(self.spool.let_go)
+        self.at_end = step.at_end
+        self.has_more = step.has_more
 
     @rule()
     def die(self) -> None:
@@ -207,13 +220,14 @@ class FollowerMachine(RuleBasedStateMachine):
 
     @rule()
     def settle(self) -> None:
-        """The law: once two looks have brought nothing, nothing is owed."""
+        """The law: once two looks have brought nothing, nothing is owed; and so `--once` ends."""
         quiet = 0
         while quiet < 2:
             before = self.position
             self.step(0.25, 1000, accepted=True, disturbance=None, at=0)
-            quiet = quiet + 1 if self.position == before else 0
+            quiet = quiet + 1 if self.position == before and not self.has_more else 0
         assert not self.spool.owed, "a line is lost"
+        assert self.at_end
 
 
 TestFollowerModel = pytest.mark.timeout(3600)(FollowerMachine.TestCase)

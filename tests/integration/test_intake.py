@@ -1,0 +1,168 @@
+"""The queue file as it is found in the world: beside what may not be read, behind links, without an end."""
+
+import asyncio
+import os
+import shutil
+import signal
+import stat
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.integration.processes import eventually
+from worker.simulator.lifecycles import Lifecycle
+
+NOBODY = 65534
+AS_ANYBODY = (
+    ""
+    if os.geteuid()
+    else 'exec setpriv --inh-caps=-dac_override,-dac_read_search --bounding-set=-dac_override,-dac_read_search "$@";'
+)
+"""Before a command: it may read no more than an ordinary user."""
+
+needs_rights = pytest.mark.skipif(
+    not os.geteuid() and shutil.which("setpriv") is None, reason="what root may not read takes setpriv"
+)
+
+
+def close(path: Path, rights: int = 0) -> None:
+    """Take rights away from the worker, even where it is started by root."""
+    path.chmod(rights)
+    if not os.geteuid():
+        os.chown(path, NOBODY, NOBODY)
+
+
+def open_again(path: Path) -> None:
+    path.chmod(0o777 if path.is_dir() else 0o666)
+
+
+async def seen(worker, run, *ids):
+    """The events of exactly these assets."""
+    await eventually(lambda: len(worker.events()) >= len(ids), otherwise=lambda: run.stderr)
+    assert sorted(event["subject"] for event in worker.events()) == sorted(ids)
+
+
+async def stop(run):
+    run.send(signal.SIGTERM)
+    assert await run.end() == 0
+
+
+@needs_rights
+async def test_once_waits_until_the_queue_file_can_be_read(serve, worker):
+    """To end with 0, as if every asset were ready, would be a lie. (`--queue-file` is looked at before the start.)"""
+    simulator = await serve()
+    asset_id = simulator.store.add(Lifecycle())
+    worker.submit(asset_id)
+    close(worker.queue_file)
+    events, state = ("--events", worker.events_file), ("--state-dir", worker.state)
+    settings = {"QUEUE__FILE": str(worker.queue_file)}
+    base_url = simulator.base_url
+    run = worker.start("run", "--once", *events, *state, base_url=base_url, before=AS_ANYBODY, **settings)
+    told = await run.until("intake.unreadable")
+    assert told["detail"] == f"{worker.queue_file}: Permission denied"
+    assert run.process.poll() is None
+    open_again(worker.queue_file)
+    assert await run.end() == 0
+    await seen(worker, run, asset_id)
+    assert len(run.logs("intake.unreadable")) == 1
+
+
+@needs_rights
+async def test_a_directory_that_may_be_entered_and_not_listed_holds_nothing_up(serve, worker):
+    simulator = await serve()
+    asset_id = simulator.store.add(Lifecycle())
+    box = worker.folder / "box"
+    box.mkdir()
+    worker.queue_file = box / "queue"
+    worker.submit(asset_id)
+    close(box, 0o711)
+    run = worker.run("--once", base_url=simulator.base_url, before=AS_ANYBODY)
+    assert await run.end() == 0
+    await seen(worker, run, asset_id)
+    assert [told["detail"] for told in run.logs("intake.unreadable")] == [f"{box}: Permission denied"]
+    open_again(box)
+
+
+@needs_rights
+async def test_a_rotated_file_that_may_not_be_read_holds_up_no_new_one_and_is_read_once_it_may(serve, worker):
+    simulator = await serve()
+    first, second, third = (simulator.store.add(Lifecycle()) for _ in range(3))
+    worker.submit(first)
+    run = worker.run(base_url=simulator.base_url, before=AS_ANYBODY)
+    await seen(worker, run, first)
+    await stop(run)
+    worker.submit(second)
+    rotated = worker.queue_file.rename(worker.queue_file.with_suffix(".1"))
+    close(rotated)
+    worker.submit(third)
+    run = worker.run(base_url=simulator.base_url, before=AS_ANYBODY)
+    await seen(worker, run, first, third)
+    assert [told["detail"] for told in run.logs("intake.unreadable")] == [f"{rotated}: Permission denied"]
+    open_again(rotated)
+    await seen(worker, run, first, second, third)
+    await stop(run)
+
+
+async def test_rotation_where_a_link_leads_loses_nothing(serve, worker):
+    """By rename while the worker is down, and by copy and truncation while it runs."""
+    simulator = await serve()
+    ids = [simulator.store.add(Lifecycle()) for _ in range(6)]
+    (worker.folder / "data").mkdir()
+    live = worker.folder / "data" / "queue"
+    worker.queue_file.symlink_to(live)
+    worker.submit(ids[0])
+    run = worker.run(base_url=simulator.base_url)
+    await seen(worker, run, *ids[:1])
+    await stop(run)
+    worker.submit(ids[1])
+    live.rename(live.with_suffix(".1"))
+    worker.submit(ids[2])
+    run = worker.run(base_url=simulator.base_url)
+    await seen(worker, run, *ids[:3])
+    worker.submit(*ids[3:5])
+    shutil.copyfile(live, live.with_suffix(".2"))
+    os.truncate(live, 0)
+    worker.submit(ids[5])
+    await seen(worker, run, *ids)
+    await stop(run)
+    assert stat.S_ISLNK(worker.queue_file.lstat().st_mode)
+
+
+async def test_a_file_of_gigabytes_without_a_newline_holds_up_no_stop(serve, worker):
+    simulator = await serve()
+    asset_id = simulator.store.add(Lifecycle())
+    worker.submit(asset_id)
+    os.truncate(worker.queue_file, 2**38)
+    run = worker.run(base_url=simulator.base_url)
+    await seen(worker, run, asset_id)
+    await stop(run)
+    assert run.seconds("worker.stopping", "worker.stopped") < 20
+    os.truncate(worker.queue_file, 0)
+
+
+@needs_rights
+async def test_it_is_not_ready_while_the_queue_file_can_not_be_read(serve, worker):
+    """And says which file, and why."""
+    simulator = await serve()
+    worker.submit(simulator.store.add(Lifecycle()))
+    run = worker.run("--admin-port", "0", base_url=simulator.base_url, before=AS_ANYBODY)
+    address = (await run.until("admin.serving"))["addresses"][0]
+
+    async def becomes(status: int, troubles: list[str]) -> None:
+        async with aiohttp.ClientSession() as session, asyncio.timeout(60):
+            while True:
+                async with session.get(f"http://{address}/readyz") as response:
+                    if response.status == status and (await response.json())["troubles"] == troubles:
+                        return
+                await asyncio.sleep(0.05)
+
+    await becomes(200, [])
+    fresh = worker.folder / "fresh"
+    fresh.write_text("")
+    close(fresh)
+    fresh.rename(worker.queue_file)
+    await becomes(503, [f"the queue file can't be read ({worker.queue_file}: Permission denied)"])
+    open_again(worker.queue_file)
+    await becomes(200, [])
+    await stop(run)
