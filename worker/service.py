@@ -61,6 +61,9 @@ AHEAD_SHARE = 0.05
 and two thousand that are each due every `poll.max` fill their lists with it."""
 GATHER_SHARE = 1 / 3
 """Of the time ahead: new assets that come within so much share a list, where a request has just gone out."""
+GATHER_SHARE_OF_INITIAL = 1 / 4
+MOST_GATHER_SECONDS = 0.5
+"""However long the longest delay is, the shortest one is not to be felt longer."""
 
 
 DONE = "done"
@@ -130,6 +133,7 @@ class Service:
                 looks_at_once=settings.limits.concurrency * LOOKS_TO_A_REQUEST,
                 batching=self._batching(),
                 learner=self._schedule if isinstance(self._schedule, LearnedSchedule) else None,
+                breaker_is_open=lambda: self._gate.snapshot().reason is not None,
                 strict_deadlines=not self._errand.keeps_state,
             )
             self._acceptance = Acceptance(self._queue, self._clock, source=self._source, secrets=self._secrets)
@@ -271,7 +275,8 @@ class Service:
         if poll.batch == "off":
             return None
         ahead = max(LEAST_AHEAD_SECONDS, AHEAD_SHARE * poll.max)
-        return Batching(LIST_LIMIT, ahead=ahead, gather=ahead * GATHER_SHARE)
+        gather = min(ahead * GATHER_SHARE, poll.initial * GATHER_SHARE_OF_INITIAL, MOST_GATHER_SECONDS)
+        return Batching(LIST_LIMIT, ahead=ahead, gather=gather)
 
     def _expectations(self) -> Expectations:
         expectations = self._settings.expectations()

@@ -87,7 +87,7 @@ def batched(arrivals: list[Arrival], span: float, schedule: Schedule, *, confirm
             found.append((accepted, now - end))
             continue
         if isinstance(schedule, LearnedSchedule) and due and due[0][2]:
-            schedule.looked_late(now - due[0][0])
+            schedule.looked_late(now - due[0][0], since=1.0)
         for _ in range(min(BATCH, len(due))):
             _, index, seen = heappop(due)
             accepted, told, end = arrivals[index]

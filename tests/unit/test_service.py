@@ -27,11 +27,14 @@ def service(errand: Errand | None = None, **sections: dict[str, Any]) -> Service
     ("poll", "ahead", "gather"),
     [
         pytest.param({}, 1.5, 0.5, id="the defaults"),
-        pytest.param({"max": 300}, 15.0, 5.0, id="a long poll.max"),
+        pytest.param({"max": 300}, 15.0, 0.5, id="a long poll.max"),
+        pytest.param({"initial": 0.4, "max": 300}, 15.0, 0.1, id="a long poll.max and a short poll.initial"),
         pytest.param({"initial": 0.5, "max": 1}, 0.1, 0.1 / 3, id="a poll.max so short that a list needs more"),
     ],
 )
-def test_how_looks_share_lists_follows_from_the_longest_delay(poll: dict[str, Any], ahead: float, gather: float):
+def test_how_looks_share_lists_follows_from_the_longest_and_the_shortest_delay(
+    poll: dict[str, Any], ahead: float, gather: float
+):
     batching = service(poll=poll)._batching()
     assert isinstance(batching, Batching)
     assert batching.limit == LIST_LIMIT

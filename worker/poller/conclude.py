@@ -64,6 +64,11 @@ def sighting_of(sight: Sight, before: Sighting | None) -> Sighting | None:
             return before
 
 
+def is_known(sighting: Sighting | None) -> bool:
+    """Whether the API ever told of the asset: the waits until it does are no waits for its processing."""
+    return sighting is not None and (sighting.status != "missing" or sighting.was is not None)
+
+
 def last_told(lease: Lease) -> Asset | None:
     """The asset as the API last told it, in brief: what is kept of an earlier look. None: it never told anything."""
     sighting = lease.progress.sighting
@@ -113,13 +118,14 @@ def conclude(
     """
     before = lease.progress
     ages = ages_of(lease, sight, held=held)
+    newly_seen = isinstance(sight, Asset) and not is_known(before.sighting)
     newly_ready = ages.ready is not None and before.ready_at is None
     newly_missing = ages.missing is not None and before.missing_at is None
     verdict = assess(sight, expectations_for(lease.submission.options, expectations), ages)
     progress = msgspec.structs.replace(
         before,
         polls=before.polls + 1,
-        phase_polls=1 if newly_ready else before.phase_polls + 1,
+        phase_polls=1 if newly_seen or newly_ready else before.phase_polls + 1,
         sighting=sighting_of(sight, before.sighting),
         ready_at=now if newly_ready else before.ready_at,
         missing_at=None if isinstance(sight, Asset) else now if newly_missing else before.missing_at,

@@ -29,6 +29,7 @@ from worker.assets import Asset, AssetId, Expectations, Missing, Sight, Unanswer
 from worker.clock import Clock
 from worker.events import Conceal
 from worker.poller.conclude import Defer, Settle, conclude, is_hint_enough, is_older, lessons, sighting_of
+from worker.poller.lateness import Lateness
 from worker.poller.singled import SingledOut
 from worker.poller.trust import Doubted, Trust, Trusted
 from worker.queue import Lease, Progress, Queue
@@ -41,6 +42,9 @@ _log = structlog.get_logger()
 KEY_REFUSED_DELAY_SECONDS = 1.0
 LAST_LOOK_SECONDS = 1.0
 """Even a strict deadline leaves its last look the time for an answer: that decides better than the clock."""
+CROWDED_SECONDS = 0.5
+"""Where looks are later than that, each request gets the turn to queue up at the gate before more is taken: else all
+slots would be filled at once, with what is most due then and not when a request can go out."""
 TOO_LATE = "the deadline came before the answer"
 AUDIT_SHARE = 0.05
 """How many lists have one of the hints checked that would be acted on unchecked: a list that is always late shows
@@ -106,12 +110,16 @@ class Poller:
         looks_at_once: int,
         batching: Batching | None = None,
         learner: Learner | None = None,
+        breaker_is_open: Callable[[], bool] = lambda: False,
         strict_deadlines: bool = False,
         uniform: Callable[[], float] = random.random,
     ) -> None:
         """`source` is the events' CloudEvents source; `conceal` masks the key in them.
 
         Without `batching`, each look is a retrieve.
+
+        `breaker_is_open` tells whether requests are kept back by an outage or a refused key: what is late for that is
+        no sign that requests are scarce.
 
         With `strict_deadlines` a look ends with its asset's deadline, answered or not. Without, it waits for its turn
         and its answer, so that an asset past its deadline is settled by what the API says.
@@ -126,13 +134,15 @@ class Poller:
         self._slots = asyncio.Semaphore(looks_at_once)
         self._batching = batching
         self._learner = learner
+        self._breaker_is_open = breaker_is_open
+        self._lateness = Lateness()
         self._strict = strict_deadlines
         self._uniform = uniform
         self._trust = Trust()
         self._singled = SingledOut()
         self._unknown: set[str] = set()
         self.looks = 0
-        """Looks answered so far."""
+        """Looks made so far, those without an answer included."""
         self.completions: Counter[str] = Counter()
         """Settled so far, by outcome."""
 
@@ -152,32 +162,38 @@ class Poller:
             await self._slots.acquire()
             # What is most due is known best when the request can go out, so nothing is taken before.
             await self._api.uncrowded()
-            batching = self._batching if self._trust.is_usable(self._clock.monotonic()) else None
+            free_at = self._clock.monotonic()
+            batching = self._batching if self._trust.is_usable(free_at) else None
             if batching is None:
                 leases = await self._queue.take(1)
             else:
                 leases = await self._queue.take(batching.limit, ahead=batching.ahead)
-                if len(leases) < batching.limit:
-                    gathered_at = self._clock.monotonic() + batching.gather
-            self._note_lateness(leases)
+            taken = self._clock.monotonic()
+            self._note_scarcity(leases[0], taken, idle=taken - free_at, gathered_at=gathered_at)
+            if batching is not None and len(leases) < batching.limit:
+                gathered_at = taken + batching.gather
             for number, group in enumerate(_groups(leases)):
                 if number:  # the first has the slot from above
                     await self._slots.acquire()
-                look = self._look_at(group[0], stop) if len(group) == 1 else self._look_at_all(group, looks, stop)
-                looks.create_task(look)
+                is_alone = len(group) == 1
+                looks.create_task(
+                    self._look_at(group[0], taken, stop) if is_alone else self._look_at_all(group, taken, looks, stop)
+                )
+            if leases[0].late > CROWDED_SECONDS:
+                await asyncio.sleep(0)
 
-    async def _look_at(self, lease: Lease, stop: Stop) -> None:
-        """Retrieve one asset; a slot is held, and given back."""
+    async def _look_at(self, lease: Lease, taken: float, stop: Stop) -> None:
+        """Retrieve one asset; a slot is held, and given back. `taken`: when the lease was, by the monotonic clock."""
         try:
-            await self._retrieve(lease, stop)
+            await self._retrieve(lease, taken, stop)
         finally:
             self._slots.release()
 
-    async def _look_at_all(self, leases: list[Lease], looks: asyncio.TaskGroup, stop: Stop) -> None:
+    async def _look_at_all(self, leases: list[Lease], taken: float, looks: asyncio.TaskGroup, stop: Stop) -> None:
         """List several assets; a slot is held, and given back."""
-        taken = self._clock.monotonic()
         try:
-            async with asyncio.timeout(min(filter(None, map(self._time_left, leases)), default=None)):
+            left = (self._time_left(lease, taken) for lease in leases)
+            async with asyncio.timeout(min(filter(None, left), default=None)):
                 shown = await self._api.list_assets([lease.submission.asset_id for lease in leases])
         except TimeoutError:
             for lease in leases:
@@ -185,7 +201,7 @@ class Poller:
             return
         except KeyRefusedError as error:
             first, *rest = leases
-            looks.create_task(self._find_fault(first, error, stop))
+            looks.create_task(self._find_fault(first, error, taken, stop))
             await self._put_back(rest)
             return
         except RateLimitedError as error:
@@ -193,7 +209,7 @@ class Poller:
             return
         except TransientError as error:
             first, *rest = leases
-            looks.create_task(self._find_fault(first, error, stop))
+            looks.create_task(self._find_fault(first, error, taken, stop))
             if not stop.is_set():
                 await self._put_off(rest, error, taken)
             return
@@ -210,19 +226,21 @@ class Poller:
                 if not audited and await self._act(lease, hint, taken, is_hint=True):
                     continue
                 audited = False
-            looks.create_task(self._confirm(lease, hint, stop))
+            looks.create_task(self._confirm(lease, hint, taken, stop))
 
-    async def _find_fault(self, lease: Lease, failure: TransientError | KeyRefusedError, stop: Stop) -> None:
+    async def _find_fault(
+        self, lease: Lease, failure: TransientError | KeyRefusedError, taken: float, stop: Stop
+    ) -> None:
         """Retrieve one of the assets of a list that failed: when that works, neither API nor key are at fault."""
         async with self._slots:
-            sight = await self._retrieve(lease, stop)
+            sight = await self._retrieve(lease, taken, stop)
         if isinstance(sight, Asset | Missing):
             now = self._clock.monotonic()
             is_refused = isinstance(failure, MalformedAnswerError | KeyRefusedError)
             change = self._trust.refused(now, str(failure)) if is_refused else self._trust.checked(now, agreed=False)
             self._tell(change)
 
-    async def _confirm(self, lease: Lease, hint: Sight | None, stop: Stop) -> None:
+    async def _confirm(self, lease: Lease, hint: Sight | None, taken: float, stop: Stop) -> None:
         """Retrieve what a list has shown; `hint` None: it has shown nothing at all."""
         if hint is not None:
             # The look at the list counts, though nothing is concluded from it.
@@ -230,16 +248,15 @@ class Poller:
             lease = msgspec.structs.replace(lease, progress=msgspec.structs.replace(lease.progress, polls=polls))
             self.looks += 1
         async with self._slots:
-            sight = await self._retrieve(lease, stop)
+            sight = await self._retrieve(lease, taken, stop)
         if hint is None or sight is None or isinstance(sight, Unanswered):
             return
         self._tell(self._trust.checked(self._clock.monotonic(), agreed=_agree(hint, sight)))
 
-    async def _retrieve(self, lease: Lease, stop: Stop) -> Sight | None:
+    async def _retrieve(self, lease: Lease, taken: float, stop: Stop) -> Sight | None:
         """Look at one asset and act on it; what was seen, or None when it was no look."""
-        taken = self._clock.monotonic()
         try:
-            sight = await self._see(lease)
+            sight = await self._see(lease, taken)
         except KeyRefusedError as error:
             if not self._singled.refused(lease.submission.asset_id, self._clock.monotonic()):
                 await self._put_back([lease])
@@ -253,11 +270,11 @@ class Poller:
         await self._act(lease, sight, taken)
         return sight
 
-    async def _see(self, lease: Lease) -> Sight:
+    async def _see(self, lease: Lease, taken: float) -> Sight:
         try:
             if not self._strict:
                 return await self._api.retrieve(lease.submission.asset_id)
-            async with asyncio.timeout(self._time_left(lease)):
+            async with asyncio.timeout(self._time_left(lease, taken)):
                 return await self._api.retrieve(lease.submission.asset_id)
         except NotFoundError:
             return Missing()
@@ -274,12 +291,13 @@ class Poller:
         failure = self._api.latest_failure
         return Unanswered(TOO_LATE if failure is None else f"{TOO_LATE}; lately: {failure}")
 
-    def _time_left(self, lease: Lease) -> float | None:
+    def _time_left(self, lease: Lease, taken: float) -> float | None:
         """Seconds for a look; None: as long as it takes."""
         if not self._strict:
             return None
         expectations = expectations_for(lease.submission.options, self._expectations)
-        return max(expectations.deadline - lease.age, LAST_LOOK_SECONDS)
+        age = lease.age + self._clock.monotonic() - taken
+        return max(expectations.deadline - age, LAST_LOOK_SECONDS)
 
     async def _put_off(self, leases: list[Lease], error: TransientError, taken: float) -> None:
         """No answer about them could be had."""
@@ -328,9 +346,15 @@ class Poller:
                 )
         return True
 
-    def _note_lateness(self, leases: list[Lease]) -> None:
-        if self._learner is not None and leases and leases[0].progress.polls:
-            self._learner.looked_late(leases[0].late)
+    def _note_scarcity(self, first: Lease, taken: float, *, idle: float, gathered_at: float) -> None:
+        """Teach the schedule whether more looks are wanted than can be made, from the one that was due first."""
+        if self._learner is None:
+            return
+        self._learner.idled(idle)
+        is_cut_off = self._breaker_is_open()
+        late = self._lateness.of(first.late, now=taken, is_cut_off=is_cut_off, gathered_at=gathered_at)
+        if late is not None and first.progress.polls:
+            self._learner.looked_late(late.seconds, since=late.since)
 
     @staticmethod
     def _tell(change: Doubted | Trusted | None) -> None:

@@ -41,8 +41,15 @@ class Learner(Protocol):
         """`look.waiting_on` still waited at `look.age`, and `ended` ended since the look before, at age `since`."""
         ...
 
-    def looked_late(self, lateness: float) -> None:
-        """A look was made this many seconds after it was due: more are wanted than can be made, if that goes on."""
+    def looked_late(self, lateness: float, *, since: float) -> None:
+        """A look was made this many seconds after it was due: more are wanted than can be made, if that goes on.
+
+        `since`: seconds since this was told before.
+        """
+        ...
+
+    def idled(self, seconds: float) -> None:
+        """For so long nothing was due, though a request could have been made."""
         ...
 
 

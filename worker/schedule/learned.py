@@ -9,8 +9,10 @@ number of looks, any other split over the classes would detect later on average.
 from __future__ import annotations
 
 from bisect import bisect_right
+from math import exp, log
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from worker.schedule import scarcity
 from worker.schedule.classes import AssetClass, classify
 from worker.schedule.hazard import BINS, EDGES, WIDTHS, LifeTable, Rates, estimate, last_of, pooled
 from worker.schedule.memory import Learned
@@ -26,12 +28,8 @@ JITTER: Final = 0.1
 which makes what is learned sharper than the intervals between looks."""
 FLOOR: Final = 0.5
 """The shortest delay, in seconds."""
-LATE: Final = 0.2
-"""Looks that are late by more than this part of the usual delay are scarce."""
-STRETCH: Final = 0.02
 USUAL: Final = 0.01
 """The weight of one delay in the mean of those given lately."""
-MOST_SCARCITY: Final = 1000.0
 MAX_CLASSES: Final = 80
 """Classes with a life table of their own; later ones share one for their kind."""
 
@@ -41,6 +39,8 @@ _LEAST_EVIDENCE: Final = 10.0
 _PRICE_TOLERANCE: Final = 0.05
 _PRICE_RANGE: Final = 1000.0
 _RAMP: Final = 100
+_MOST_GROWTH: Final = 700.0
+"""A power of e that a float still holds."""
 _MIX_MEMORY: Final = 1000
 """The starts of the most frequent kind of wait at which all counts of starts are halved."""
 
@@ -71,7 +71,7 @@ class LearnedSchedule:
         learned: what was learned before.
         initial: seconds; with `multiplier` and `maximum`, the exponential schedule that it starts as.
         multiplier: growth of the delay in that schedule.
-        maximum: seconds; no delay is longer.
+        maximum: seconds; no delay is longer, unless requests are scarce (`scarcity`).
         looks: the average number of looks that an asset may cost; None: as many as the exponential schedule would.
             Looks that `maximum` forces can't be saved; a quarter more than those is always spent.
         uniform: random numbers in [0, 1).
@@ -98,8 +98,8 @@ class LearnedSchedule:
         self.price = learned.price or self._first_price
         """Of a look, in seconds of lag."""
         self.scarcity = 1.0
-        """Set it above 1 when looks are scarce (`looked_late`): the price rises with its square, which by Keller's
-        rule stretches delays by it, and the looks go where ends are likely; the ceiling rises with it."""
+        """Above 1 when looks are scarce (`looked_late`): the price rises with its square, which by Keller's rule
+        stretches delays by it, and the looks go where ends are likely; the ceiling rises too, to an hour at most."""
         self._usual_delay = initial
         """The mean of the delays given lately, in seconds, the stretch included."""
         self._tables = learned.tables()
@@ -113,6 +113,7 @@ class LearnedSchedule:
         key = self._key(look)
         if not key:
             delay = min(self._exponential_delay(look.attempt_number), self._ceiling) * self.scarcity
+            delay = min(delay, self._stretched_ceiling)
         else:
             if look.attempt_number == 1:
                 self._start(key)
@@ -138,7 +139,7 @@ class LearnedSchedule:
             self._tables[name].ended(since, look.age, self._rates(name))
             self._news_by_step[name.step] = self._news_by_step.get(name.step, 0.0) + 1
 
-    def looked_late(self, lateness: float) -> None:
+    def looked_late(self, lateness: float, *, since: float) -> None:
         """Stretch or ease all delays a little, by how late a look was made.
 
         Looks that are due longer than a part of the usual delay show that more are wanted than can be made. Stretched
@@ -146,11 +147,14 @@ class LearnedSchedule:
 
         Args:
             lateness: seconds from when the look was due to when it was made.
+            since: seconds since this was told before.
         """
-        if lateness > LATE * self._usual_delay:
-            self.scarcity = min(self.scarcity * (1 + STRETCH), MOST_SCARCITY)
-        elif lateness < LATE / 2 * self._usual_delay:
-            self.scarcity = max(self.scarcity / (1 + STRETCH), 1.0)
+        usual = self._usual_delay
+        self.scarcity = scarcity.noted(self.scarcity, lateness=lateness, since=since, usual_delay=usual)
+
+    def idled(self, seconds: float) -> None:
+        """Ease all delays: for so long nothing was due, though a request could have been made."""
+        self.scarcity = scarcity.eased(self.scarcity, idle=seconds)
 
     def urgency(self, look: Look) -> float:
         """The best rate of looks, per second, at a wait of this class and age: √(hazard / (2 · price))."""
@@ -160,7 +164,7 @@ class LearnedSchedule:
         bin_ = min(bisect_right(EDGES, look.age) - 1, BINS - 1)
         hazard = self.planned(key).rates[bin_] / WIDTHS[bin_]
         interval = keller_interval(hazard, self.price * self.scarcity**2)
-        return 1 / min(max(interval, self._floor), self._ceiling * self.scarcity)
+        return 1 / min(max(interval, self._floor), self._stretched_ceiling)
 
     def learned(self) -> Learned:
         """All that was learned so far, to be kept."""
@@ -182,7 +186,7 @@ class LearnedSchedule:
         planned = Planned(
             tuple(rates),
             last,
-            plan(last, price=price, floor=self._floor, ceiling=self._ceiling * self.scarcity),
+            plan(last, price=price, floor=self._floor, ceiling=self._stretched_ceiling),
             expected_looks(self.exponential_ages(), self._maximum, last),
             expected_looks([0.0], self._ceiling, last),
         )
@@ -198,8 +202,13 @@ class LearnedSchedule:
             ages.append(ages[-1] + delay)
         return ages
 
+    @property
+    def _stretched_ceiling(self) -> float:
+        return scarcity.stretched(self._ceiling, self.scarcity)
+
     def _exponential_delay(self, attempt_number: int) -> float:
-        return float(min(self._initial * self._multiplier ** min(attempt_number - 1, _RAMP), self._maximum))
+        growth = min((attempt_number - 1) * log(self._multiplier), _MOST_GROWTH)
+        return min(self._initial * exp(growth), self._maximum)
 
     def _key(self, look: Look) -> tuple[AssetClass, ...]:
         return self._admitted(classify(look.waiting_on, look.file_type, look.method))

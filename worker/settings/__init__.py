@@ -144,7 +144,8 @@ class Poll(Section):
     """How much longer each delay is than the one before. Assets take seconds to minutes, and 1.5 keeps the delay at
     about a third of the age."""
     max: Positive = 30
-    """Seconds: the longest delay, so that even a long video is known to be done soon after it is."""
+    """Seconds: the longest delay, so that even a long video is known to be done soon after it is. Where requests are
+    scarcer than looks, `adaptive` stretches it, to an hour at most."""
     deadline: Positive = 14400
     """Seconds from acceptance to `timed_out`. Four hours: far longer than any asset takes that will be done."""
     rendition_deadline: Positive = 3600

@@ -36,7 +36,7 @@ class SnapshotCollector(Collector):
         )
         yield _gauge("outbox_events", "Events that at least one sink does not have yet.", now.outbox_depth)
         yield _gauge("ready", "1 while nothing keeps the worker from its job.", 0 if now.troubles else 1)
-        yield _counter("looks", "Looks answered.", now.looks)
+        yield _counter("looks", "Looks made, those without an answer included.", now.looks)
         yield _counter("requests", "Requests sent to the assets API.", now.requests)
         yield _counter("rate_limited", "Requests refused with 429.", now.refusals)
         yield _counter("retries", "Attempts of a request made again.", now.retries)

@@ -512,8 +512,11 @@ async def test_the_schedule_is_taught_what_looks_showed():
         def observe(self, look, *, since, ended=()):
             self.seen.append((look.phase, round(since, 3), round(look.age, 3), look.waiting_on, ended))
 
-        def looked_late(self, lateness):
+        def looked_late(self, lateness, *, since):
             assert lateness <= 0.001
+
+        def idled(self, seconds):
+            assert seconds >= 0
 
     notes = Notes()
     hls = {"status": "ready", "hls": {"status": "processing"}}

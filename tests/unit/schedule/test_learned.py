@@ -285,11 +285,12 @@ def test_looks_that_come_late_stretch_all_delays_and_looks_in_time_ease_them_aga
     look = Look(attempt_number=5, age=20.0, file_type="video/mp4", method="direct")
     usual = schedule(look)
     for _ in range(400):
-        schedule.looked_late(60.0)
+        schedule.looked_late(60.0, since=1.0)
         stretched = schedule(look)
     assert stretched > 3 * usual
     for _ in range(2000):
-        schedule.looked_late(0.0)
+        schedule.looked_late(0.0, since=1.0)
+        schedule(look)
     assert schedule.scarcity == 1
     assert schedule(look) == pytest.approx(usual, rel=0.05)
 
@@ -297,5 +298,54 @@ def test_looks_that_come_late_stretch_all_delays_and_looks_in_time_ease_them_aga
 def test_a_little_lateness_changes_nothing():
     schedule = LearnedSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
     for _ in range(100):
-        schedule.looked_late(0.01)
+        schedule.looked_late(0.01, since=1.0)
     assert schedule.scarcity == 1
+
+
+def test_time_without_anything_to_do_eases_all_delays_though_no_look_is_made():
+    """Looks become rare when delays are stretched too much, so they alone would ease nothing for hours."""
+    schedule = LearnedSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
+    fresh = Look(attempt_number=1, file_type="video/mp4", method="direct")
+    usual = schedule(fresh)
+    schedule.scarcity = 1000.0
+    assert schedule(fresh) > 100 * usual
+    schedule.idled(300.0)
+    assert schedule(fresh) == pytest.approx(usual)
+
+
+@pytest.mark.parametrize("waiting_on", ["asset", "answer"])
+@pytest.mark.parametrize(("maximum", "longest"), [(30, 3600), (7200, 7200)])
+def test_however_scarce_requests_are_no_delay_is_longer_than_an_hour_or_poll_max(
+    waiting_on: str, maximum: float, longest: float
+) -> None:
+    schedule = LearnedSchedule(initial=2, multiplier=1.5, maximum=maximum, uniform=lambda: 0.9999)
+    schedule.scarcity = 1000.0
+    delay = schedule(Look(attempt_number=99, age=20_000, waiting_on=(waiting_on,), file_type="video/mp4"))
+    assert maximum / 2 < delay <= longest * 1.05
+
+
+@pytest.mark.parametrize("multiplier", [1e4, 1e300])
+def test_a_growth_beyond_all_numbers_ends_at_the_ceiling(multiplier: float) -> None:
+    schedule = LearnedSchedule(initial=2, multiplier=multiplier, maximum=30, uniform=lambda: 0.5)
+    for attempt in (2, 79, 100_000):
+        assert schedule(Look(attempt_number=attempt, age=10.0, waiting_on=("answer",))) == pytest.approx(30, rel=0.06)
+
+
+def test_waits_for_visibility_are_no_starts_and_waits_for_processing_are() -> None:
+    """So that `poll.looks` holds where uploads race ahead of reads: each first look is answered by a 404."""
+    learner, random = schedule(looks=40), Random(1)
+    durations, looks = log_normal(200, 0.5), []
+    for _ in range(400):
+        duration, since, made = durations.sample(random), 0.0, 1
+        age = learner(Look(attempt_number=1, waiting_on=("visibility",)))
+        while age < duration:
+            look = Look(attempt_number=made, age=age, file_type="video/mp4", method="direct")
+            learner.observe(look, since=since)
+            since, age, made = age, age + learner(look), made + 1
+        learner.observe(
+            Look(attempt_number=made, age=age, waiting_on=(), file_type="video/mp4", method="direct"),
+            since=since,
+            ended=("asset",),
+        )
+        looks.append(1 + made)
+    assert sum(looks[200:]) / 200 == pytest.approx(40, rel=0.2)

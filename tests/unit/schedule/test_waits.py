@@ -28,6 +28,11 @@ def test_exponential_grows_from_initial_to_the_ceiling() -> None:
     assert [schedule(look(n)) for n in (1, 2, 3, 4, 8, 100)] == [2, 3, 4.5, 6.75, 30, 30]
 
 
+def test_a_growth_beyond_all_numbers_ends_at_the_ceiling() -> None:
+    schedule = from_tenacity(exponential(initial=2, multiplier=1e4, maximum=30, uniform=lambda: 0.0))
+    assert [schedule(look(n)) for n in (2, 79, 100_000)] == [30, 30, 30]
+
+
 @given(ATTEMPTS, SHARES)
 def test_jitter_only_ever_shortens_and_by_its_share_at_most(attempt: int, chance: float) -> None:
     plain = from_tenacity(exponential(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.0))(look(attempt))

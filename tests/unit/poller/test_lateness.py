@@ -1,0 +1,249 @@
+"""What lateness tells of the limits, and what it doesn't."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.unit.schedule.exact import log_normal, teach
+from worker.api.errors import ApiError, KeyRefusedError, NotFoundError, TransientError
+from worker.api.gate import Gate
+from worker.assets import Expectations, asset_from
+from worker.clock import SystemClock
+from worker.lane import InlineLane
+from worker.poller.lateness import Late, Lateness
+from worker.poller.loop import Batching, Poller
+from worker.queue.journal import Journal
+from worker.queue.local import LocalQueue
+from worker.schedule.learned import LearnedSchedule
+from worker.secrets import Secrets
+from worker.stopping import Stop
+from worker.submissions import Submission
+
+HOUR = 3600.0
+
+
+def test_a_look_that_had_to_wait_for_a_request_was_late_for_that() -> None:
+    lateness = Lateness()
+    assert lateness.of(3.0, now=10.0, is_cut_off=False, gathered_at=0.0) == Late(3.0, float("inf"))
+    assert lateness.of(4.0, now=12.0, is_cut_off=False, gathered_at=0.0) == Late(4.0, 2.0)
+
+
+def test_what_was_due_while_requests_were_kept_back_tells_nothing() -> None:
+    lateness = Lateness()
+    assert lateness.of(30.0, now=100.0, is_cut_off=True, gathered_at=0.0) is None, "a probe"
+    assert lateness.of(25.0, now=125.0, is_cut_off=False, gathered_at=0.0) is None, "the first after the repair"
+    assert lateness.of(3.0, now=127.0, is_cut_off=False, gathered_at=0.0) is None, "due before the repair"
+    assert lateness.of(3.0, now=129.0, is_cut_off=False, gathered_at=0.0) == Late(3.0, float("inf"))
+
+
+def test_what_came_due_in_a_pause_for_new_assets_is_late_from_its_end() -> None:
+    lateness = Lateness()
+    assert lateness.of(0.5, now=10.0, is_cut_off=False, gathered_at=9.75) == Late(0.25, float("inf"))
+    assert lateness.of(5.0, now=20.0, is_cut_off=False, gathered_at=9.75) == Late(5.0, 10.0)
+
+
+class Behind(Gate):
+    """An API behind a gate: assets that end when their time has come, and none if their ID begins with `a`."""
+
+    latest_failure = None
+
+    def __init__(self, *, rate=10.0):
+        super().__init__(requests_per_second=rate, concurrency=20, share=1.0, jitter=lambda: 0.5)
+        self.status, self.error = 200, None
+        self.takes = {}
+        self.first_asked, self.asked = {}, {}
+
+    def fails(self, status: int, error: ApiError) -> None:
+        self.status, self.error = status, error
+
+    def works(self) -> None:
+        self.status, self.error = 200, None
+
+    @asynccontextmanager
+    async def _request(self):
+        async with self.passing() as passage:
+            passage.answered(self.status, {})
+            if self.error is not None:
+                raise self.error
+            yield
+
+    def _asset(self, asset_id):
+        now = asyncio.get_running_loop().time()
+        began = self.first_asked.setdefault(asset_id, now)
+        self.asked.setdefault(asset_id, []).append(now - began)
+        is_done = now - began >= self.takes.get(asset_id, float("inf"))
+        file_type = "text/plain" if asset_id.startswith("a") else "video/mp4"
+        return asset_from({"_id": asset_id, "status": "ready" if is_done else "processing", "file_type": file_type})
+
+    async def retrieve(self, asset_id):
+        async with self._request():
+            return self._asset(asset_id)
+
+    async def list_assets(self, asset_ids):
+        async with self._request():
+            return {asset_id: self._asset(asset_id) for asset_id in asset_ids}
+
+
+@asynccontextmanager
+async def polling(api, schedule, *, batching=None, deadline=10**6, strict=False):
+    clock, stop = SystemClock(), Stop()
+    queue = LocalQueue(
+        Journal(None), InlineLane(), clock, sinks=("-",), dedupe_window=60, max_pending=10**6, first_looks=lambda n: []
+    )
+    poller = Poller(
+        queue,
+        api,
+        schedule=schedule,
+        expectations=Expectations(deadline=deadline, unanswered_factor=1.0),
+        clock=clock,
+        source="s",
+        conceal=Secrets().conceal,
+        looks_at_once=40,
+        batching=batching,
+        learner=schedule,
+        strict_deadlines=strict,
+        breaker_is_open=lambda: api.snapshot().reason is not None,
+        uniform=lambda: 1.0,
+    )
+    running = asyncio.ensure_future(poller.run(stop))
+    try:
+        yield queue
+    finally:
+        stop.set("test")
+        running.cancel()
+        await asyncio.wait([running])
+
+
+async def put(queue, ids):
+    await queue.put([Submission(each, "-", 1) for each in ids], events=[], intake="i", position=None)
+
+
+def learner(*, knows: float | None = None):
+    """`knows`: how long videos take, in seconds."""
+    schedule = LearnedSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
+    return schedule if knows is None else teach(schedule, log_normal(knows, 0.3), 100)
+
+
+def names(letter, count):
+    return [f"{letter}{number:023x}" for number in range(count)]
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        pytest.param(401, KeyRefusedError("401"), id="a refused key"),
+        pytest.param(503, TransientError("503"), id="away"),
+    ],
+)
+@pytest.mark.parametrize("batching", [None, Batching(ahead=1.5, gather=0.5)], ids=["retrieves", "lists"])
+async def test_hours_of_a_refused_key_or_an_outage_stretch_no_delay(status, error, batching):
+    """What is uploaded after the repair is found as soon as ever, though much else is pending."""
+    api, schedule = Behind(), learner(knows=5.0)
+    async with polling(api, schedule, batching=batching) as queue:
+        await put(queue, names("a", 120))
+        await asyncio.sleep(10 * 60)
+        before = schedule.scarcity
+        api.fails(status, error)
+        await asyncio.sleep(9 * HOUR)
+        assert api.snapshot().reason is not None
+        assert schedule.scarcity <= before
+        api.works()
+        await asyncio.sleep(60)
+        assert api.snapshot().reason is None
+        assert schedule.scarcity <= before
+        new = names("b", 4)
+        api.takes |= dict.fromkeys(new, 5.0)
+        await put(queue, new)
+        await asyncio.sleep(12)
+        assert queue.pending_count() == 120
+
+
+@pytest.mark.virtual_time
+async def test_requests_that_are_truly_scarce_stretch_delays_and_ease_them_when_they_are_not_any_more():
+    api, schedule = Behind(rate=1.0), learner()
+    crowd = names("b", 300)
+    api.takes |= dict.fromkeys(crowd, HOUR)
+    async with polling(api, schedule) as queue:
+        await put(queue, crowd)
+        await asyncio.sleep(0.9 * HOUR)
+        assert schedule.scarcity > 5, "one round takes five minutes"
+        later = [times[-1] - times[-2] for times in api.asked.values()]
+        assert max(later) < 4 * 300, "but nobody waits for much longer than that"
+        await asyncio.sleep(2 * HOUR)
+        assert queue.pending_count() == 0
+        [new] = names("c", 1)
+        await put(queue, [new])
+        await asyncio.sleep(31)
+        assert schedule.scarcity == 1
+        assert len(api.asked[new]) >= 2, "poll.max is the longest delay again"
+
+
+@pytest.mark.virtual_time
+async def test_what_comes_due_while_new_assets_are_waited_for_stretches_no_delay():
+    api, schedule = Behind(), learner()
+    async with polling(api, schedule, batching=Batching(ahead=30.0, gather=10.0)) as queue:
+        for name in names("a", 100):
+            await put(queue, [name])
+            await asyncio.sleep(3)
+            assert schedule.scarcity == 1
+
+
+@pytest.mark.virtual_time
+async def test_the_log_tells_how_long_a_settled_asset_was_pending_its_waits_for_a_request_included():
+    api = Behind(rate=2.0)
+    ids = names("b", 80)
+    api.takes |= dict.fromkeys(ids, 0.0)
+    with capture_logs() as logs:
+        async with polling(api, learner(), batching=Batching()) as queue:
+            await put(queue, ids)
+            await queue.idle()
+            took = asyncio.get_running_loop().time()
+            stored = await queue.outbox.read("-", 100)
+    elapsed = [log["elapsed"] for log in logs if log["event"] == "asset.completed"]
+    assert (len(elapsed), len(stored)) == (80, 80)
+    assert took > 30
+    assert max(elapsed) == pytest.approx(took, abs=0.01)
+    assert json.loads(stored[-1].body)["data"]["polls"] == 2
+
+
+@pytest.mark.virtual_time
+async def test_a_strict_deadline_counts_from_acceptance_though_a_list_was_asked_first():
+    class Hanging(Behind):
+        async def list_assets(self, asset_ids):
+            await asyncio.sleep(3)
+            return await super().list_assets(asset_ids)
+
+        async def retrieve(self, asset_id):
+            await asyncio.sleep(HOUR)
+
+    api, ids = Hanging(), names("b", 2)
+    api.takes |= dict.fromkeys(ids, 0.0)
+    async with polling(api, learner(), batching=Batching(), deadline=5.0, strict=True) as queue:
+        await put(queue, ids)
+        await queue.idle()
+        assert asyncio.get_running_loop().time() == pytest.approx(5.0, abs=0.01)
+
+
+@pytest.mark.virtual_time
+async def test_an_asset_that_is_not_visible_at_its_first_look_counts_among_those_that_began():
+    """`poll.looks` is reckoned from them."""
+
+    class Racing(Behind):
+        async def retrieve(self, asset_id):
+            if asset_id not in self.first_asked:
+                self.first_asked[asset_id] = asyncio.get_running_loop().time()
+                raise NotFoundError("404")
+            return await super().retrieve(asset_id)
+
+    api, schedule = Racing(rate=0), learner()
+    async with polling(api, schedule) as queue:
+        await put(queue, names("a", 5))
+        await asyncio.sleep(60)
+    [(key, count)] = schedule.learned().starts
+    assert (str(key[0]), count) == ("asset text/plain other", 5.0)
