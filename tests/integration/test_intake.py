@@ -141,28 +141,38 @@ async def test_a_file_of_gigabytes_without_a_newline_holds_up_no_stop(serve, wor
     os.truncate(worker.queue_file, 0)
 
 
+async def until_troubled(run, *troubles: str) -> None:
+    """Once `/readyz` tells of exactly these."""
+    address = (await run.until("admin.serving"))["addresses"][0]
+    async with aiohttp.ClientSession() as session, asyncio.timeout(60):
+        while True:
+            async with session.get(f"http://{address}/readyz") as response:
+                if (await response.json())["troubles"] == list(troubles):
+                    assert response.status == (503 if troubles else 200)
+                    return
+            await asyncio.sleep(0.05)
+
+
 @needs_rights
 async def test_it_is_not_ready_while_the_queue_file_can_not_be_read(serve, worker):
-    """And says which file, and why."""
+    """And says which file, and why. What may not be read beside it is another matter."""
     simulator = await serve()
-    worker.submit(simulator.store.add(Lifecycle()))
+    asset_id = simulator.store.add(Lifecycle())
+    box = worker.folder / "box"
+    box.mkdir()
+    worker.queue_file = box / "queue"
+    worker.submit(asset_id)
+    close(box, 0o711)
     run = worker.run("--admin-port", "0", base_url=simulator.base_url, before=AS_ANYBODY)
-    address = (await run.until("admin.serving"))["addresses"][0]
-
-    async def becomes(status: int, troubles: list[str]) -> None:
-        async with aiohttp.ClientSession() as session, asyncio.timeout(60):
-            while True:
-                async with session.get(f"http://{address}/readyz") as response:
-                    if response.status == status and (await response.json())["troubles"] == troubles:
-                        return
-                await asyncio.sleep(0.05)
-
-    await becomes(200, [])
+    await run.until("intake.unreadable")
+    await seen(worker, run, asset_id)
+    await until_troubled(run)
     fresh = worker.folder / "fresh"
     fresh.write_text("")
     close(fresh)
     fresh.rename(worker.queue_file)
-    await becomes(503, [f"the queue file can't be read ({worker.queue_file}: Permission denied)"])
+    await until_troubled(run, f"the queue file can't be read ({worker.queue_file}: Permission denied)")
     open_again(worker.queue_file)
-    await becomes(200, [])
+    await until_troubled(run)
     await stop(run)
+    open_again(box)

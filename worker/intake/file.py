@@ -55,7 +55,7 @@ class FileIntake:
 
     @property
     def unreadable(self) -> str | None:
-        """What of the file, or of those rotated away from it, can't be read just now, and why."""
+        """What keeps the file from being read just now, and why."""
         return self._unreadable
 
     async def run(self, stop: Stop) -> None:
@@ -71,6 +71,7 @@ class FileIntake:
                 if step is None:
                     return
                 self._log(step.happenings)
+                self._unreadable = step.trouble
                 if step.batch is not None:
                     await self._inbox.accept(step.batch)
                     continue
@@ -96,11 +97,6 @@ class FileIntake:
 
     def _log(self, happenings: tuple[Happening, ...]) -> None:
         for happening in happenings:
-            match happening.what:
-                case "unreadable":
-                    self._unreadable = happening.detail
-                case "readable":
-                    self._unreadable = None
             log = _log.warning if "unreadable" in happening.what else _log.info
             event = "rotated" if happening.what in ROTATIONS else happening.what
             log(f"intake.{event}", path=str(self._path), what=happening.what, detail=happening.detail)

@@ -45,6 +45,8 @@ class Step(msgspec.Struct, frozen=True):
     """All there is has been read; a torn last line may be left. False while anything can't be read."""
     has_more: bool
     """It has read, and more is there: the next step is due at once."""
+    trouble: str | None
+    """What keeps the file from being read, and why. (What may not be read beside it keeps it from nothing.)"""
 
 
 class Follower:
@@ -103,7 +105,7 @@ class Follower:
         happenings, self._happenings = tuple(self._happenings), []
         read = all(file.is_read_to_the_end() for file in self._trail.files)
         at_end = trouble is None and self._trail.is_found and read
-        return Step(self._batch(submissions, rejections) if progressed else None, happenings, at_end, has_more)
+        return Step(self._batch(submissions, rejections) if progressed else None, happenings, at_end, has_more, trouble)
 
     def finish(self, now: float) -> tuple[Batch | None, bool]:
         """Where no more is to come: take an unterminated last line once it has been quiet; whether nothing is left."""
