@@ -28,11 +28,12 @@ from worker.api.retry import told_wait
 from worker.assets import Asset, AssetId, Expectations, Missing, Sight, Unanswered, is_usual
 from worker.clock import Clock
 from worker.events import Conceal
+from worker.poller.changes import Changes
 from worker.poller.conclude import Defer, Settle, conclude, is_hint_enough, is_older, lessons, sighting_of
 from worker.poller.lateness import Lateness
 from worker.poller.singled import SingledOut
 from worker.poller.trust import Doubted, Trust, Trusted
-from worker.queue import Lease, Progress, Queue
+from worker.queue import Lease, Queue
 from worker.schedule import Learner, Schedule
 from worker.stopping import Stop
 from worker.submissions import expectations_for
@@ -49,8 +50,6 @@ TOO_LATE = "the deadline came before the answer"
 AUDIT_SHARE = 0.05
 """How many lists have one of the hints checked that would be acted on unchecked: a list that is always late shows
 nothing else that could be contradicted."""
-KNOWN_STATUSES = frozenset({"processing", "ready", "failed"})
-KNOWN_RENDITION_STATUSES = frozenset({"pending", "processing", "ready", "error"})
 
 
 class Api(Protocol):
@@ -140,7 +139,7 @@ class Poller:
         self._uniform = uniform
         self._trust = Trust()
         self._singled = SingledOut()
-        self._unknown: set[str] = set()
+        self._changes = Changes()
         self.looks = 0
         """Looks made so far, those without an answer included."""
         self.completions: Counter[str] = Counter()
@@ -325,7 +324,7 @@ class Poller:
         if is_hint and not is_hint_enough(lease, sight, next_step):
             return False
         self.looks += 1
-        self._log_changes(lease, next_step.progress)
+        self._changes.tell(lease.submission.asset_id, lease.progress.sighting, next_step.progress.sighting)
         if self._learner is not None:
             for lesson in lessons(lease, sight, held=held):
                 self._learner.observe(lesson.look, since=lesson.since, ended=lesson.ended)
@@ -365,23 +364,6 @@ class Poller:
                 _log.info("api.list_trusted")
             case None:
                 pass
-
-    def _log_changes(self, lease: Lease, progress: Progress) -> None:
-        before, after = lease.progress.sighting, progress.sighting
-        if after is None or after == before:
-            return
-        asset_id = lease.submission.asset_id
-        for what, known in (
-            ("status", KNOWN_STATUSES | {"missing"}),
-            ("hls", KNOWN_RENDITION_STATUSES),
-            ("thumbnail", KNOWN_RENDITION_STATUSES),
-        ):
-            old, new = before and getattr(before, what), getattr(after, what)
-            if old != new:
-                _log.info("asset.changed", **{"asset_id": asset_id, "what": what, "from": old, "to": new})
-            if new is not None and new not in known and (value := f"{what}={new}") not in self._unknown:
-                self._unknown.add(value)
-                _log.warning("api.unknown_status", asset_id=asset_id, what=what, value=new)
 
 
 def _groups(leases: list[Lease]) -> list[list[Lease]]:
