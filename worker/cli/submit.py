@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +67,13 @@ def _append(path: Path, lines: bytes) -> None:
     new = not path.exists()
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # among submitters, so that one can take back what it wrote in part
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # among submitters, so that one can take back what it wrote in part
         before = os.fstat(descriptor).st_size
         if before and os.pread(descriptor, 1, before - 1) != b"\n":
             lines = b"\n" + lines  # another writer's torn line must not swallow the first of these
-        if os.write(descriptor, lines) != len(lines):
-            os.ftruncate(descriptor, before)  # half an ID may look like a whole one
+        if (written := os.write(descriptor, lines)) != len(lines):
+            _take_back(descriptor, written)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(descriptor)
     finally:
@@ -82,3 +84,10 @@ def _append(path: Path, lines: bytes) -> None:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+def _take_back(descriptor: int, written: int) -> None:
+    """Half an ID may look like a whole one. What others have appended since is not taken back with it."""
+    end = os.lseek(descriptor, 0, os.SEEK_CUR)
+    if os.fstat(descriptor).st_size == end:
+        os.ftruncate(descriptor, end - written)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -85,3 +86,43 @@ def test_a_torn_line_of_another_writer_does_not_swallow_the_first_asset(queue_fi
     queue_file.write_bytes(b"torn")
     assert submitted(queue_file, "a1", "a2").exit_code == 0
     assert queue_file.read_bytes() == b"torn\na1\na2\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "left"),
+    [
+        pytest.param(b"theirs\n", b"", b"old\ntheirs\n", id="before"),
+        pytest.param(b"", b"theirs\n", b"old\nourtheirs\n", id="after, so that nothing can be taken back"),
+    ],
+)
+def test_what_others_append_meanwhile_is_not_taken_back(
+    queue_file: Path, monkeypatch: pytest.MonkeyPatch, before: bytes, after: bytes, left: bytes
+):
+    """They know nothing of our lock."""
+    queue_file.write_bytes(b"old\n")
+    write = os.write
+
+    def others(data: bytes) -> None:
+        with queue_file.open("ab") as file:
+            file.write(data)
+
+    def write_in_part(descriptor: int, data: bytes) -> int:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return write(descriptor, data)
+        others(before)
+        written = write(descriptor, data[:3])
+        others(after)
+        return written
+
+    monkeypatch.setattr(os, "write", write_in_part)
+    assert submitted(queue_file, "ours").exit_code == 2
+    assert queue_file.read_bytes() == left
+
+
+def test_a_file_system_without_locks_is_written_to(queue_file: Path, monkeypatch: pytest.MonkeyPatch):
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    assert submitted(queue_file, "ours").exit_code == 0
+    assert queue_file.read_bytes() == b"ours\n"
