@@ -163,7 +163,8 @@ async def test_requests_go_through_the_proxy_that_the_environment_names(
     run = worker.run(
         "--once",
         base_url=f"https://{HOST}/v1.3",
-        before=f"export SSL_CERT_FILE={authority.file} HTTPS_PROXY=http://user:{PASSWORD}@127.0.0.1:{port} "
+        before="unset no_proxy NO_PROXY https_proxy; "
+        f"export SSL_CERT_FILE={authority.file} HTTPS_PROXY=http://user:{PASSWORD}@127.0.0.1:{port} "
         f"HOME={tmp_path};",
         POLL__BATCH="off",
         LIMITS__CONCURRENCY="2",
@@ -193,7 +194,7 @@ async def test_a_proxy_that_refuses_is_an_outage_that_names_it(worker, listen):
         "--timeout",
         "5",
         base_url=f"https://{HOST}/v1.3",
-        before=f"export https_proxy=http://user:{PASSWORD}@127.0.0.1:{port};",
+        before=f"unset no_proxy NO_PROXY HTTPS_PROXY; export https_proxy=http://user:{PASSWORD}@127.0.0.1:{port};",
     )
     assert await run.end() == 1
     [event] = run.events()
@@ -208,7 +209,7 @@ async def test_a_proxy_that_can_not_be_used_is_an_error_of_usage(worker):
         "wait",
         "asset",
         base_url=f"https://{HOST}/v1.3",
-        before=f"export HTTPS_PROXY=socks5://u:{PASSWORD}@127.0.0.1:1;",
+        before=f"unset no_proxy NO_PROXY https_proxy; export HTTPS_PROXY=socks5://u:{PASSWORD}@127.0.0.1:1;",
     )
     assert await run.end() == 2
     assert "HTTPS_PROXY" in run.stderr
