@@ -92,6 +92,8 @@ class Service:
         """Set by a signal: the run ends before its errand is done."""
         self._refused_too_long = False
         self._followed: FileIntake | None = None
+        self.is_built = False
+        """There is something to take a snapshot of."""
         # Where nothing is kept, somebody waits at a terminal, and a reader that has gone does not come back.
         self._grace = settings.shutdown.grace if errand.keeps_state else LAST_TRIES_SECONDS
 
@@ -133,7 +135,7 @@ class Service:
                 looks_at_once=settings.limits.concurrency * LOOKS_TO_A_REQUEST,
                 batching=self._batching(),
                 learner=self._schedule if isinstance(self._schedule, LearnedSchedule) else None,
-                breaker_is_open=lambda: self._gate.snapshot().reason is not None,
+                breaker_is_open=lambda: self._gate.reason is not None,
                 strict_deadlines=not self._errand.keeps_state,
             )
             self._acceptance = Acceptance(self._queue, self._clock, source=self._source, secrets=self._secrets)
@@ -144,6 +146,7 @@ class Service:
                 await stack.enter_async_context(
                     serving(self.snapshot, host=settings.admin.host, port=settings.admin.port)
                 )
+            self.is_built = True
             self._log_start()
             # What was built so far lives as long as the process: the garbage collector needn't walk it again and again,
             # nor begin at each handful of looks that are under way together.
@@ -323,7 +326,7 @@ class Service:
         return self._queue.waiting_on()
 
     def _troubles(self) -> Iterator[str]:
-        match self._gate.snapshot().reason:
+        match self._gate.reason:
             case Reason.KEY_REFUSED:
                 yield "the API refuses the key"
             case Reason.UNAVAILABLE:

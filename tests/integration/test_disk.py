@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import resource
 import signal
@@ -11,9 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-import aiohttp
 import pytest
 
+from tests.integration.admin import until_ready
 from tests.integration.holding import change, waiting
 from tests.integration.processes import eventually
 from worker.simulator.lifecycles import Lifecycle
@@ -186,39 +185,20 @@ async def test_a_start_where_no_file_may_grow_says_so_and_loses_nothing(serve, w
     assert sorted(event["id"] for event in worker.events()) == sorted(f"{each}.1" for each in ids)
 
 
-async def readiness(run) -> tuple[int, list[str]]:
-    """What `/readyz` says."""
-    address = (await run.until("admin.serving"))["addresses"][0]
-    async with aiohttp.ClientSession() as session:
-        async with session.get(f"http://{address}/healthz") as response:
-            assert response.status == 200
-        async with session.get(f"http://{address}/readyz") as response:
-            return response.status, (await response.json())["troubles"]
-
-
-async def until_ready(run, troubles: list[str]) -> None:
-    """Once the worker tells of these troubles and no others."""
-    wanted = (503 if troubles else 200, troubles)
-    deadline = asyncio.get_running_loop().time() + 60
-    while (found := await readiness(run)) != wanted:
-        assert asyncio.get_running_loop().time() < deadline, f"{found} instead of {wanted}: {run.stderr[-4000:]}"
-        await asyncio.sleep(0.05)
-
-
 async def test_it_is_not_ready_while_the_journal_cannot_be_written(serve, worker):
     simulator = await serve()
     ids = [simulator.store.add(Lifecycle()) for _ in range(30)]
     worker.submit(*ids[:10])
     run = worker.run("--admin-port", "0", base_url=simulator.base_url)
     await eventually(lambda: len(worker.events()) == 10, otherwise=lambda: run.stderr)
-    await until_ready(run, [])
+    await until_ready(run)
     log = worker.state / "journal.sqlite3-wal"
     before = resource.prlimit(run.process.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(run.process.pid, resource.RLIMIT_FSIZE, (log.stat().st_size, before[1]))
     worker.submit(*ids[10:])
-    await until_ready(run, ["the journal can't be written"])
+    await until_ready(run, "the journal can't be written")
     resource.prlimit(run.process.pid, resource.RLIMIT_FSIZE, before)
-    await until_ready(run, [])
+    await until_ready(run)
     await eventually(lambda: len(worker.events()) == 30, otherwise=lambda: run.stderr)
     run.send(signal.SIGTERM)
     assert await run.end() == 0
@@ -231,9 +211,9 @@ async def test_it_is_not_ready_while_a_sink_fails(serve, worker):
     worker.submit(*ids)
     run = worker.run("--events", missing, "--admin-port", "0", base_url=simulator.base_url)
     await eventually(lambda: len(worker.events()) == 5, otherwise=lambda: run.stderr)
-    await until_ready(run, [f"the sink file:{missing} fails"])
+    await until_ready(run, f"the sink file:{missing} fails")
     missing.parent.mkdir()
-    await until_ready(run, [])
+    await until_ready(run)
     await eventually(lambda: missing.read_bytes() == worker.events_file.read_bytes(), otherwise=lambda: run.stderr)
     run.send(signal.SIGTERM)
     assert await run.end() == 0

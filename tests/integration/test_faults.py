@@ -23,6 +23,7 @@ import psutil
 import pytest
 from aiohttp import web
 
+from tests.integration.admin import admin_of, status_of
 from tests.integration.holding import change
 from tests.integration.processes import KEY, Run, Worker, eventually
 from worker.api.breaker import FAILURES_TO_OPEN, FIRST_PROBE_SECONDS, PROBE_JITTER
@@ -249,18 +250,6 @@ async def test_when_half_of_the_answers_are_faulty_in_every_way_at_once_every_ou
     assert run.logs("api.key_refused") == []
     assert came == [], "a redirect was followed"
     assert KEY.encode() not in worker.written()
-
-
-async def admin_of(run: Run) -> str:
-    """Where the admin endpoints are, of a run with `--admin-port 0`."""
-    [address] = (await run.until("admin.serving"))["addresses"]
-    return f"http://{address}"
-
-
-async def status_of(admin: str) -> tuple[int, list[str]]:
-    """What `/readyz` says."""
-    async with aiohttp.ClientSession() as session, session.get(f"{admin}/readyz") as response:
-        return response.status, (await response.json())["troubles"]
 
 
 async def requests_of(admin: str) -> int:

@@ -1,15 +1,15 @@
 """The queue file as it is found in the world: beside what may not be read, behind links, without an end."""
 
-import asyncio
 import os
 import shutil
 import signal
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
-import aiohttp
 import pytest
 
+from tests.integration.admin import until_ready
 from tests.integration.processes import eventually
 from worker.simulator.lifecycles import Lifecycle
 
@@ -48,6 +48,16 @@ async def stop(run):
     assert await run.end() == 0
 
 
+@pytest.fixture
+def box(worker) -> Iterator[Path]:
+    """A directory that may be entered and not listed, once it is closed; the queue file is in it."""
+    path = worker.folder / "box"
+    path.mkdir()
+    worker.queue_file = path / "queue"
+    yield path
+    open_again(path)
+
+
 @needs_rights
 async def test_once_waits_until_the_queue_file_can_be_read(serve, worker):
     """To end with 0, as if every asset were ready, would be a lie. (`--queue-file` is looked at before the start.)"""
@@ -69,19 +79,15 @@ async def test_once_waits_until_the_queue_file_can_be_read(serve, worker):
 
 
 @needs_rights
-async def test_a_directory_that_may_be_entered_and_not_listed_holds_nothing_up(serve, worker):
+async def test_a_directory_that_may_be_entered_and_not_listed_holds_nothing_up(serve, worker, box):
     simulator = await serve()
     asset_id = simulator.store.add(Lifecycle())
-    box = worker.folder / "box"
-    box.mkdir()
-    worker.queue_file = box / "queue"
     worker.submit(asset_id)
     close(box, 0o711)
     run = worker.run("--once", base_url=simulator.base_url, before=AS_ANYBODY)
     assert await run.end() == 0
     await seen(worker, run, asset_id)
     assert [told["detail"] for told in run.logs("intake.unreadable")] == [f"{box}: Permission denied"]
-    open_again(box)
 
 
 @needs_rights
@@ -141,38 +147,22 @@ async def test_a_file_of_gigabytes_without_a_newline_holds_up_no_stop(serve, wor
     os.truncate(worker.queue_file, 0)
 
 
-async def until_troubled(run, *troubles: str) -> None:
-    """Once `/readyz` tells of exactly these."""
-    address = (await run.until("admin.serving"))["addresses"][0]
-    async with aiohttp.ClientSession() as session, asyncio.timeout(60):
-        while True:
-            async with session.get(f"http://{address}/readyz") as response:
-                if (await response.json())["troubles"] == list(troubles):
-                    assert response.status == (503 if troubles else 200)
-                    return
-            await asyncio.sleep(0.05)
-
-
 @needs_rights
-async def test_it_is_not_ready_while_the_queue_file_can_not_be_read(serve, worker):
+async def test_it_is_not_ready_while_the_queue_file_can_not_be_read(serve, worker, box):
     """And says which file, and why. What may not be read beside it is another matter."""
     simulator = await serve()
     asset_id = simulator.store.add(Lifecycle())
-    box = worker.folder / "box"
-    box.mkdir()
-    worker.queue_file = box / "queue"
     worker.submit(asset_id)
     close(box, 0o711)
     run = worker.run("--admin-port", "0", base_url=simulator.base_url, before=AS_ANYBODY)
     await run.until("intake.unreadable")
     await seen(worker, run, asset_id)
-    await until_troubled(run)
+    await until_ready(run)
     fresh = worker.folder / "fresh"
     fresh.write_text("")
     close(fresh)
     fresh.rename(worker.queue_file)
-    await until_troubled(run, f"the queue file can't be read ({worker.queue_file}: Permission denied)")
+    await until_ready(run, f"the queue file can't be read ({worker.queue_file}: Permission denied)")
     open_again(worker.queue_file)
-    await until_troubled(run)
+    await until_ready(run)
     await stop(run)
-    open_again(box)

@@ -108,6 +108,11 @@ class Gate:
         self._is_stopped = True
         self._let_in()
 
+    @property
+    def reason(self) -> Reason | None:
+        """Why the breaker is open; None: it is closed."""
+        return self._breaker.reason
+
     def snapshot(self) -> GateSnapshot:
         now = self._now()
         limits, opened_at = self._limits.snapshot(now), self._breaker.opened_at

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from ipaddress import ip_address
 from typing import Final
 from urllib.request import getproxies, proxy_bypass
 
@@ -14,6 +13,7 @@ from yarl import URL
 
 from worker import __version__
 from worker.api.resolver import LaneResolver
+from worker.hosts import is_loopback
 from worker.lane import ThreadLane
 
 _log = structlog.get_logger()
@@ -72,7 +72,7 @@ def proxy_of_environment(url: URL) -> URL | None:
     """
     host = url.host or ""
     named = getproxies().get("https")
-    if not named or url.scheme != "https" or _is_loopback(host) or proxy_bypass(host):
+    if not named or url.scheme != "https" or is_loopback(host) or proxy_bypass(host):
         return None
     try:
         proxy = URL(named if "://" in named else f"http://{named}")
@@ -84,10 +84,3 @@ def proxy_of_environment(url: URL) -> URL | None:
             f"give an http:// one, or have NO_PROXY except {host} from it"
         )
     return proxy
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -120,11 +120,8 @@ def _stopwatch() -> Callable[[], float]:
 
 
 def _snapshot(service: Service) -> Snapshot | None:
-    """None while the service is not built yet: its parts are not there."""
-    try:
-        return service.snapshot()
-    except AttributeError:
-        return None
+    """None: the service is not built yet."""
+    return service.snapshot() if service.is_built else None
 
 
 def _waiting_on(service: Service, now: Snapshot) -> Mapping[str, int]:

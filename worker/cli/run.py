@@ -57,8 +57,9 @@ def run(
       asset-worker run --config /etc/asset-worker/worker.toml --admin-port 9090
 
     \b
-    Exit codes: 0 done, every asset ready (a service: stopped by a signal); 1 at least one was not ready, or a signal
-    ended --once; 2 bad usage or settings, or the state directory is in use; 3 the key is refused (--once).
+    Exit codes: 0 done, every asset ready (a service: stopped by a signal); 1 at least one was not ready, a signal
+    ended --once, or the disk is full or failing; 2 bad usage or settings, or the state directory is in use; 3 the key
+    is refused (--once).
     """
     settings = settings_from(
         config,

@@ -5,7 +5,6 @@ Each setting's meaning, its unit and the reason of its default stand here, and c
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterator
 from itertools import combinations
@@ -25,6 +24,7 @@ from pydantic import (
 )
 
 from worker.assets import Expectations, WaitFor
+from worker.hosts import is_loopback
 from worker.settings.paths import is_same_file, path_of
 
 
@@ -38,19 +38,12 @@ def _base_url(value: str) -> str:
         raise ValueError("write it as https://HOST/PATH, without blanks")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("it must hold no user, password, query or fragment")
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise ValueError("plain http would show the key to the network: use https (http is for this machine only)")
     return value.strip().rstrip("/")
 
 
 _NO_BLANKS = re.compile(r"[!-~]+")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _target(value: str) -> str:

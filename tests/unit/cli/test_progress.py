@@ -7,25 +7,12 @@ import io
 import re
 import sys
 
-import msgspec
 import pytest
 
+from tests.unit.snapshots import snapshot
 from worker.cli.progress import LINE_SECONDS, QUIET_SECONDS, Terminal, shown, told
 from worker.errand import Exit
 from worker.telemetry import Snapshot
-
-NOTHING = Snapshot(
-    pending=0,
-    due=0,
-    oldest_pending_age=0,
-    looks=0,
-    requests=0,
-    refusals=0,
-    retries=0,
-    completions={},
-    outbox_depth=0,
-    troubles=(),
-)
 
 pytestmark = pytest.mark.virtual_time
 
@@ -35,13 +22,15 @@ class Waits:
 
     def __init__(self, *states: tuple[float, dict[str, object]]) -> None:
         self._states = states
+        self.is_built = False
 
     async def run(self) -> Exit:
         requests = 0
         for seconds, state in self._states:
             for _ in range(round(seconds * 10)):
                 requests += 1
-                self._now = msgspec.structs.replace(NOTHING, requests=requests, **state)
+                self._now = snapshot(requests=requests, **state)
+                self.is_built = True
                 await asyncio.sleep(0.1)
         return Exit.NOT_READY
 

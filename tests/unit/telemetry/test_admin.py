@@ -8,20 +8,9 @@ import socket
 import pytest
 from structlog.testing import capture_logs
 
-from worker.telemetry import AdminAddressError, Snapshot
+from tests.unit.snapshots import NOTHING
+from worker.telemetry import AdminAddressError
 from worker.telemetry.admin import SHUTDOWN_SECONDS, serving
-
-NOTHING = Snapshot(
-    pending=0,
-    due=0,
-    oldest_pending_age=0.0,
-    looks=0,
-    requests=0,
-    refusals=0,
-    retries=0,
-    completions={},
-    outbox_depth=0,
-)
 
 
 @pytest.mark.virtual_time

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
+from tests.unit.snapshots import snapshot
 from tests.virtual_time import VirtualTimeLoop
 from worker.telemetry import Snapshot
 from worker.telemetry.heartbeat import LAG_CHECK_SECONDS, LAG_LIMIT_SECONDS, beat, watch_lag
@@ -14,8 +15,8 @@ from worker.telemetry.heartbeat import LAG_CHECK_SECONDS, LAG_LIMIT_SECONDS, bea
 pytestmark = pytest.mark.virtual_time
 
 
-def snapshot(pending: int) -> Snapshot:
-    return Snapshot(
+def busy(pending: int) -> Snapshot:
+    return snapshot(
         pending=pending,
         due=2,
         oldest_pending_age=3.14159,
@@ -32,7 +33,7 @@ def snapshot(pending: int) -> Snapshot:
 async def test_every_minute_one_line_tells_how_the_worker_is():
     read = iter(range(11, 99))
     with capture_logs() as logs:
-        beating = asyncio.ensure_future(beat(lambda: snapshot(next(read))))
+        beating = asyncio.ensure_future(beat(lambda: busy(next(read))))
         await asyncio.sleep(59)
         assert logs == []
         await asyncio.sleep(2)

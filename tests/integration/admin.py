@@ -1,0 +1,38 @@
+"""What a worker's admin endpoints say, of a run with `--admin-port 0`."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+
+from tests.integration.processes import Run
+
+
+async def admin_of(run: Run) -> str:
+    """Where they are."""
+    [address] = (await run.until("admin.serving"))["addresses"]
+    return f"http://{address}"
+
+
+async def status_of(admin: str) -> tuple[int, list[str]]:
+    """What `/readyz` says; `/healthz` answers in any case."""
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"{admin}/healthz") as response:
+            assert response.status == 200
+        async with session.get(f"{admin}/readyz") as response:
+            return response.status, (await response.json())["troubles"]
+
+
+async def until_ready(run: Run, *troubles: str) -> None:
+    """Once the worker tells of these troubles and no others.
+
+    Raises:
+        AssertionError: it doesn't, for a minute.
+    """
+    admin = await admin_of(run)
+    wanted = (503 if troubles else 200, list(troubles))
+    deadline = asyncio.get_running_loop().time() + 60
+    while (found := await status_of(admin)) != wanted:
+        assert asyncio.get_running_loop().time() < deadline, f"{found} instead of {wanted}: {run.stderr[-4000:]}"
+        await asyncio.sleep(0.05)
