@@ -175,42 +175,39 @@ class Poller:
                 if number:  # the first has the slot from above
                     await self._slots.acquire()
                 is_alone = len(group) == 1
-                looks.create_task(
-                    self._look_at(group[0], taken, stop) if is_alone else self._look_at_all(group, taken, looks, stop)
-                )
+                looks.create_task(self._look_at(group[0], stop) if is_alone else self._look_at_all(group, looks, stop))
             if leases[0].late > CROWDED_SECONDS:
                 await asyncio.sleep(0)
 
-    async def _look_at(self, lease: Lease, taken: float, stop: Stop) -> None:
-        """Retrieve one asset; a slot is held, and given back. `taken`: when the lease was, by the monotonic clock."""
+    async def _look_at(self, lease: Lease, stop: Stop) -> None:
+        """Retrieve one asset; a slot is held, and given back."""
         try:
-            await self._retrieve(lease, taken, stop)
+            await self._retrieve(lease, stop)
         finally:
             self._slots.release()
 
-    async def _look_at_all(self, leases: list[Lease], taken: float, looks: asyncio.TaskGroup, stop: Stop) -> None:
+    async def _look_at_all(self, leases: list[Lease], looks: asyncio.TaskGroup, stop: Stop) -> None:
         """List several assets; a slot is held, and given back."""
         try:
-            left = (self._time_left(lease, taken) for lease in leases)
-            async with asyncio.timeout(min(filter(None, left), default=None)):
+            async with asyncio.timeout(min(filter(None, map(self._time_left, leases)), default=None)):
                 shown = await self._api.list_assets([lease.submission.asset_id for lease in leases])
         except TimeoutError:
             for lease in leases:
-                await self._act(lease, self._too_late(), taken)
+                await self._act(lease, self._too_late())
             return
         except KeyRefusedError as error:
             first, *rest = leases
-            looks.create_task(self._find_fault(first, error, taken, stop))
+            looks.create_task(self._find_fault(first, error, stop))
             await self._put_back(rest)
             return
         except RateLimitedError as error:
-            await self._put_off(leases, error, taken)
+            await self._put_off(leases, error)
             return
         except TransientError as error:
             first, *rest = leases
-            looks.create_task(self._find_fault(first, error, taken, stop))
+            looks.create_task(self._find_fault(first, error, stop))
             if not stop.is_set():
-                await self._put_off(rest, error, taken)
+                await self._put_off(rest, error)
             return
         except ApiError as error:
             self._tell(self._trust.refused(self._clock.monotonic(), str(error)))
@@ -222,24 +219,22 @@ class Poller:
             hint: Sight | None = None
             if shown is not None:
                 hint = shown.get(lease.submission.asset_id) or Missing()
-                if not audited and await self._act(lease, hint, taken, is_hint=True):
+                if not audited and await self._act(lease, hint, is_hint=True):
                     continue
                 audited = False
-            looks.create_task(self._confirm(lease, hint, taken, stop))
+            looks.create_task(self._confirm(lease, hint, stop))
 
-    async def _find_fault(
-        self, lease: Lease, failure: TransientError | KeyRefusedError, taken: float, stop: Stop
-    ) -> None:
+    async def _find_fault(self, lease: Lease, failure: TransientError | KeyRefusedError, stop: Stop) -> None:
         """Retrieve one of the assets of a list that failed: when that works, neither API nor key are at fault."""
         async with self._slots:
-            sight = await self._retrieve(lease, taken, stop)
+            sight = await self._retrieve(lease, stop)
         if isinstance(sight, Asset | Missing):
             now = self._clock.monotonic()
             is_refused = isinstance(failure, MalformedAnswerError | KeyRefusedError)
             change = self._trust.refused(now, str(failure)) if is_refused else self._trust.checked(now, agreed=False)
             self._tell(change)
 
-    async def _confirm(self, lease: Lease, hint: Sight | None, taken: float, stop: Stop) -> None:
+    async def _confirm(self, lease: Lease, hint: Sight | None, stop: Stop) -> None:
         """Retrieve what a list has shown; `hint` None: it has shown nothing at all."""
         if hint is not None:
             # The look at the list counts, though nothing is concluded from it.
@@ -247,15 +242,15 @@ class Poller:
             lease = msgspec.structs.replace(lease, progress=msgspec.structs.replace(lease.progress, polls=polls))
             self.looks += 1
         async with self._slots:
-            sight = await self._retrieve(lease, taken, stop)
+            sight = await self._retrieve(lease, stop)
         if hint is None or sight is None or isinstance(sight, Unanswered):
             return
         self._tell(self._trust.checked(self._clock.monotonic(), agreed=_agree(hint, sight)))
 
-    async def _retrieve(self, lease: Lease, taken: float, stop: Stop) -> Sight | None:
+    async def _retrieve(self, lease: Lease, stop: Stop) -> Sight | None:
         """Look at one asset and act on it; what was seen, or None when it was no look."""
         try:
-            sight = await self._see(lease, taken)
+            sight = await self._see(lease)
         except KeyRefusedError as error:
             if not self._singled.refused(lease.submission.asset_id, self._clock.monotonic()):
                 await self._put_back([lease])
@@ -266,14 +261,14 @@ class Poller:
         # A look cut short by the stop is none: the asset stays pending, and the next start looks again.
         if isinstance(sight, Unanswered) and stop.is_set():
             return None
-        await self._act(lease, sight, taken)
+        await self._act(lease, sight)
         return sight
 
-    async def _see(self, lease: Lease, taken: float) -> Sight:
+    async def _see(self, lease: Lease) -> Sight:
         try:
             if not self._strict:
                 return await self._api.retrieve(lease.submission.asset_id)
-            async with asyncio.timeout(self._time_left(lease, taken)):
+            async with asyncio.timeout(self._time_left(lease)):
                 return await self._api.retrieve(lease.submission.asset_id)
         except NotFoundError:
             return Missing()
@@ -290,27 +285,30 @@ class Poller:
         failure = self._api.latest_failure
         return Unanswered(TOO_LATE if failure is None else f"{TOO_LATE}; lately: {failure}")
 
-    def _time_left(self, lease: Lease, taken: float) -> float | None:
+    def _time_left(self, lease: Lease) -> float | None:
         """Seconds for a look; None: as long as it takes."""
         if not self._strict:
             return None
         expectations = expectations_for(lease.submission.options, self._expectations)
-        age = lease.age + self._clock.monotonic() - taken
-        return max(expectations.deadline - age, LAST_LOOK_SECONDS)
+        return max(expectations.deadline - lease.age - self._held(lease), LAST_LOOK_SECONDS)
 
-    async def _put_off(self, leases: list[Lease], error: TransientError, taken: float) -> None:
+    def _held(self, lease: Lease) -> float:
+        """Seconds since it was taken."""
+        return self._clock.monotonic() - lease.taken_at
+
+    async def _put_off(self, leases: list[Lease], error: TransientError) -> None:
         """No answer about them could be had."""
         for lease in leases:
-            await self._act(lease, Unanswered(str(error), told_wait(error)), taken)
+            await self._act(lease, Unanswered(str(error), told_wait(error)))
 
     async def _put_back(self, leases: list[Lease]) -> None:
         """No look: the key is at fault, and the gate holds all requests until it works again."""
         for lease in leases:
             await self._queue.defer(lease, KEY_REFUSED_DELAY_SECONDS, lease.progress)
 
-    async def _act(self, lease: Lease, sight: Sight, taken: float, *, is_hint: bool = False) -> bool:
+    async def _act(self, lease: Lease, sight: Sight, *, is_hint: bool = False) -> bool:
         """Do what follows from a look; whether anything does: a hint may not be enough."""
-        held = self._clock.monotonic() - taken
+        held = self._held(lease)
         next_step = conclude(
             lease,
             sight,

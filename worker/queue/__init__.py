@@ -62,6 +62,8 @@ class Lease(msgspec.Struct, frozen=True):
     progress: Progress
     late: float = 0.0
     """Seconds since it was due; negative: it came along with another before it was."""
+    taken_at: float = 0.0
+    """When it was taken, and so old, in seconds of the clock that doesn't step."""
 
 
 class Queue(Protocol):

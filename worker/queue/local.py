@@ -157,6 +157,7 @@ class LocalQueue:
             pending.completion,
             pending.progress,
             now - due,
+            now,
         )
 
     async def defer(self, lease: Lease, delay: float, progress: Progress) -> None:
