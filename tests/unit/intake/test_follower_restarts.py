@@ -1,0 +1,194 @@
+"""Following a file through restarts, and to the end of it."""
+
+import pytest
+
+from tests.unit.intake.doubles import Disk, Following
+from worker.intake.follower import DRAIN_SECONDS, UNTERMINATED_SECONDS
+
+# Restarts
+
+
+def test_after_a_restart_reading_goes_on_at_the_cursor(disk: Disk, following: Following):
+    disk.append(b"a1\na2\n")
+    following.step()
+    disk.append(b"a3\n")
+    following.restart()
+    assert following.step() == ["a3"]
+    assert following.batches[-1].submissions[0].line == 3
+
+
+def test_a_step_whose_batch_was_not_accepted_is_repeated_after_a_restart(disk: Disk, following: Following):
+    disk.append(b"a1\n")
+    following.step()
+    disk.append(b"a2\n")
+    following.follower.step(following.now, 1000)
+    following.restart()
+    assert following.step() == ["a2"]
+
+
+def test_a_file_that_was_renamed_while_down_is_read_on(disk: Disk, following: Following):
+    disk.append(b"a1\n")
+    following.step()
+    following.follower.close()
+    disk.append(b"a2\n")
+    disk.rename("queue", "queue.1")
+    disk.append(b"b1\n")
+    following.restart()
+    assert following.step() == ["a2", "b1"]
+    disk.append(b"a3\n", "queue.1")
+    assert following.step() == ["a3"]
+
+
+def test_a_file_that_was_made_and_renamed_while_down_is_read(disk: Disk, following: Following):
+    disk.append(b"a1\n")
+    following.step()
+    following.follower.close()
+    disk.tick()
+    disk.rename("queue", "queue.2")
+    disk.append(b"b1\n", "queue.1")
+    disk.append(b"c1\n")
+    following.restart()
+    assert following.step() == ["b1", "c1"]
+
+
+@pytest.mark.parametrize("there_again", [True, False])
+def test_so_is_one_whose_predecessor_is_deleted(disk: Disk, following: Following, there_again: bool):
+    disk.append(b"a1\n")
+    following.step()
+    following.follower.close()
+    disk.tick()
+    disk.append(b"b1\n", "queue.1")
+    disk.delete()
+    if there_again:
+        disk.append(b"c1\n")
+    following.restart()
+    assert following.step() == ["b1", "c1"][: 1 + there_again]
+    assert "gone" in following.whats()
+
+
+def test_so_is_one_that_came_and_went_while_nothing_was_being_read(disk: Disk, following: Following):
+    disk.append(b"a1\n")
+    following.step()
+    disk.delete()
+    following.step()
+    following.step(DRAIN_SECONDS)
+    following.follower.close()
+    disk.tick()
+    disk.append(b"b1\n")
+    disk.rename("queue", "queue.1")
+    following.restart()
+    assert following.step() == ["b1"]
+
+
+def test_a_file_that_was_copied_and_truncated_while_down_is_read_on_in_the_copy(disk: Disk, following: Following):
+    disk.append(b"a1\n")
+    following.step()
+    following.follower.close()
+    disk.append(b"a2\n")
+    disk.copy("queue", "queue.1")
+    disk.truncate()
+    disk.append(b"b1\nb2\nb3\n")
+    following.restart()
+    assert following.step() == ["a2", "b1", "b2", "b3"]
+
+
+def test_a_file_on_a_recycled_inode_is_read_from_its_start(disk: Disk, following: Following):
+    """The same inode with another content, as an inode number that was given out again."""
+    disk.append(b"a1\n")
+    following.step()
+    following.follower.close()
+    disk.truncate()
+    disk.append(b"b1\nb2\n")
+    following.restart()
+    assert following.step() == ["b1", "b2"]
+
+
+def test_a_file_that_differs_only_behind_its_first_kilobyte_is_read_from_its_start(disk: Disk, following: Following):
+    head = b"# x\n" * 400
+    disk.append(head + b"a1\n")
+    following.step()
+    following.follower.close()
+    disk.truncate()
+    disk.append(head + b"b1\n")
+    following.restart()
+    assert following.step() == ["b1"]
+
+
+def test_so_is_one_that_differs_only_in_its_first_kilobyte(disk: Disk, following: Following):
+    """Of the same length, and the same before the position."""
+    rest = b"# x\n" * 400
+    disk.append(b"a1\n" + rest)
+    assert following.step() == ["a1"]
+    following.follower.close()
+    disk.truncate()
+    disk.append(b"b1\n" + rest)
+    following.restart()
+    assert following.step() == ["b1"]
+
+
+def test_files_in_their_drain_are_found_again_and_drained_anew(disk: Disk, following: Following):
+    disk.append(b"a1\n")
+    following.step()
+    disk.rename("queue", "queue.1")
+    disk.append(b"b1\n")
+    following.step()
+    following.restart()
+    disk.append(b"a2\n", "queue.1")
+    assert following.step(60) == ["a2"]
+    disk.rename("queue", "queue.2")
+    following.step(DRAIN_SECONDS)
+    assert following.whats()[-1] == "retired"
+
+
+@pytest.mark.parametrize("position", [b"", b"{}", b'{"files":[],"retired":[],"since":0,"version":2}', b"\xff"])
+def test_a_position_that_cannot_be_read_means_to_begin_anew(disk: Disk, following: Following, position: bytes):
+    disk.append(b"a1\n")
+    following.position = position
+    following.restart()
+    assert following.step() == ["a1"]
+    assert following.whats() == ["position_unreadable", "appeared"]
+
+
+# Where no more is to come
+
+
+def test_a_last_line_without_a_newline_is_taken_at_the_finish_once_it_is_quiet(disk: Disk, following: Following):
+    disk.append(b"a1\nab")
+    following.step()
+    assert following.finish() == ([], False)
+    disk.append(b"c")
+    following.step()
+    assert following.finish(UNTERMINATED_SECONDS) == ([], False)
+    assert following.finish(UNTERMINATED_SECONDS - 0.1) == ([], False)
+    assert following.finish(0.1) == (["abc"], True)
+    assert following.batches[-1].submissions[0].line == 2
+
+
+def test_nothing_is_left_when_all_lines_have_ended(disk: Disk, following: Following):
+    disk.append(b"a1\n")
+    following.step()
+    assert following.finish() == ([], True)
+
+
+def test_a_line_taken_at_the_finish_is_not_taken_again(disk: Disk, following: Following):
+    disk.append(b"a1\nab")
+    following.step()
+    following.finish()
+    assert following.finish(UNTERMINATED_SECONDS) == (["ab"], True)
+    following.restart()
+    assert following.step() == []
+    assert following.finish(UNTERMINATED_SECONDS) == ([], True)
+    disk.append(b"\na2\n")
+    assert following.step() == ["a2"]
+    assert following.batches[-1].submissions[0].line == 3
+
+
+def test_a_line_taken_at_the_finish_that_was_half_a_line_comes_whole_the_next_time(disk: Disk, following: Following):
+    disk.append(b"a1\nab")
+    following.step()
+    following.finish()
+    following.finish(UNTERMINATED_SECONDS)
+    following.restart()
+    disk.append(b"cd\na3\n")
+    assert following.step() == ["abcd", "a3"]
+    assert [submission.line for submission in following.batches[-1].submissions] == [2, 3]

@@ -1,0 +1,172 @@
+"""What can't be followed, and what else is beside the path."""
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.intake.doubles import Disk, Following
+from worker.intake import watched
+from worker.intake.follower import DRAIN_SECONDS, Follower
+from worker.intake.names import is_rotated_name, siblings
+
+# What can't be followed
+
+
+@pytest.mark.parametrize("kind", ["directory", "pipe", "loop"])
+def test_what_is_no_file_is_told_once_and_waited_out(disk: Disk, following: Following, kind: str):
+    path = disk.path()
+    match kind:
+        case "directory":
+            path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
+        case _:
+            path.symlink_to(path)
+    assert [following.step(), following.step()] == [[], []]
+    assert following.whats() == ["unreadable"]
+    path.rmdir() if kind == "directory" else path.unlink()
+    disk.append(b"a1\n")
+    assert following.step() == ["a1"]
+    assert following.whats() == ["appeared", "readable"]
+
+
+def test_a_pipe_is_never_opened(disk: Disk, following: Following):
+    """Its writer would take us for a reader, and lose what it writes."""
+    os.mkfifo(disk.path())
+    following.step()
+    with pytest.raises(OSError) as caught:
+        os.open(disk.path(), os.O_WRONLY | os.O_NONBLOCK)
+    assert caught.value.errno == errno.ENXIO
+
+
+def test_the_file_before_is_read_on_while_its_successor_cannot_be_read(disk: Disk, following: Following):
+    disk.append(b"a1\n")
+    following.step()
+    disk.rename("queue", "queue.1")
+    disk.path().mkdir()
+    disk.append(b"a2\n", "queue.1")
+    assert following.step() == ["a2"]
+    disk.path().rmdir()
+    disk.append(b"b1\n")
+    assert following.step() == ["b1"]
+
+
+class Failing:
+    """`os`, where one call fails."""
+
+    def __init__(self, call: str, number: int) -> None:
+        self._call, self._number = call, number
+
+    def __getattr__(self, name: str) -> Any:
+        if name != self._call:
+            return getattr(os, name)
+
+        def fail(*_: Any) -> Any:
+            raise OSError(self._number, os.strerror(self._number))
+
+        return fail
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize(
+    ("call", "number"), [("open", errno.EMFILE), ("open", errno.EACCES), ("pread", errno.EIO), ("fstat", errno.ESTALE)]
+)
+def test_nothing_is_lost_to_a_call_that_fails_for_a_while(
+    disk: Disk, following: Following, monkeypatch: pytest.MonkeyPatch, call: str, number: int, restarted: bool
+):
+    disk.append(b"a1\n")
+    following.step()
+    disk.tick()
+    disk.append(b"a2\n")
+    disk.rename("queue", "queue.2")
+    disk.append(b"b1\n", "queue.1")
+    disk.append(b"c1\n")
+    if restarted:
+        following.restart()
+    monkeypatch.setattr(watched, "os", Failing(call, number))
+    before = [*following.step(), *following.step()]
+    assert following.whats()[-1] == "unreadable"
+    monkeypatch.undo()
+    assert sorted(before + following.step() + following.step()) == ["a2", "b1", "c1"]
+    assert following.whats()[-1] == "readable"
+
+
+def test_what_fails_while_it_is_read_is_not_read_to_its_end(
+    disk: Disk, following: Following, monkeypatch: pytest.MonkeyPatch
+):
+    disk.append(b"a1\n")
+    following.step()
+    disk.append(b"a2\n")
+    monkeypatch.setattr(watched, "os", Failing("pread", errno.EIO))
+    following.step()
+    assert not following.at_end
+    assert following.told() == [("appeared", None), ("unreadable", "queue: Input/output error")]
+
+
+def test_descriptors_are_let_go(disk: Disk, following: Following):
+    def count() -> int:
+        """Of this test's files alone: others may close what is theirs meanwhile."""
+        return sum(is_ours(descriptor) for descriptor in Path("/proc/self/fd").iterdir())
+
+    def is_ours(descriptor: Path) -> bool:
+        try:
+            return descriptor.readlink().is_relative_to(disk.directory)
+        except FileNotFoundError:  # closed since: that of the listing itself is
+            return False
+
+    for number in range(20):
+        disk.append(b"a%d\n" % number)
+        disk.append(b"x\n", f"queue.other{number}")
+        following.step(DRAIN_SECONDS)
+        disk.tick()
+        if number % 2:
+            disk.copy("queue", f"queue.{number}")
+            disk.truncate()
+        else:
+            disk.rename("queue", f"queue.{number}")
+        if number % 5 == 0:
+            following.restart()
+    following.step()
+    following.step(DRAIN_SECONDS)
+    following.step(DRAIN_SECONDS)
+    assert count() <= 2
+    following.follower.close()
+    following.follower.close()
+    assert count() == 0
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    "name", ["queue.1", "queue-20261123", "queue.2026-11-23.2", "queue.old", "queue-20261123T1200"]
+)
+def test_a_rotated_files_name_is_known(name: str):
+    assert is_rotated_name(name, Path("/spool/queue"))
+
+
+@pytest.mark.parametrize("name", ["ids.txt.1", "ids.txt-20261123", "ids-20261123.txt", "ids.1.txt", "ids.old.txt"])
+def test_so_is_one_with_a_suffix(name: str):
+    assert is_rotated_name(name, Path("/spool/ids.txt"))
+
+
+@pytest.mark.parametrize(
+    "name", ["queue", "queue.1.gz", "queue.lock", "queue.tmp", "queue2", "queuex.1", "other.1", "queue.1.txt", "queue."]
+)
+def test_no_other_name_is(name: str):
+    assert not is_rotated_name(name, Path("/spool/queue"))
+
+
+def test_siblings_are_those_that_may_have_been_this_file(tmp_path: Path):
+    for name in ("ids.txt", "ids.txt.1", "ids-1.txt", "ids.txt~", "idsx.txt", "other"):
+        (tmp_path / name).touch()
+    found = sorted(path.name for path in siblings(tmp_path / "ids.txt"))
+    assert found == ["ids-1.txt", "ids.txt.1", "ids.txt~"]
+    assert siblings(tmp_path / "missing" / "ids.txt") == []
+
+
+def test_the_intake_is_named_after_the_file(tmp_path: Path):
+    assert Follower(tmp_path / "queue", None).intake == f"file:{tmp_path}/queue"

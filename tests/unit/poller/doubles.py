@@ -1,0 +1,42 @@
+"""A lease, what a look at it shows, and what follows."""
+
+from __future__ import annotations
+
+from worker.assets import Expectations, asset_from
+from worker.poller.conclude import conclude
+from worker.queue import Lease, Progress
+from worker.schedule.waits import exponential, from_tenacity
+from worker.secrets import Secrets
+from worker.submissions import Submission
+
+ID = "6298d673f1090f1100476d4c"
+IDS = [f"{number:024x}" for number in range(1, 4)]
+NOW = 1_795_442_400.0
+
+
+def no_jitter():
+    return 0.0
+
+
+SCHEDULE = from_tenacity(exponential(initial=2, multiplier=1.5, maximum=30, uniform=no_jitter))
+
+
+def lease(*, age=10.0, ready_age=None, missing_age=None, progress=None, options=None):
+    return Lease(Submission(ID, "stdin", 1, options), NOW - age, age, ready_age, missing_age, 1, progress or Progress())
+
+
+def seen(status="processing", **more):
+    return asset_from({"_id": ID, "status": status, **more})
+
+
+def concluded(found, sight, *, held=0.0, expectations=None):
+    return conclude(
+        found,
+        sight,
+        held=held,
+        expectations=expectations or Expectations(),
+        schedule=SCHEDULE,
+        now=NOW,
+        source="https://x/assets",
+        conceal=Secrets().conceal,
+    )
