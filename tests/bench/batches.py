@@ -20,23 +20,23 @@ from typing import Any
 import structlog
 from click import echo
 
+from asset_worker.domain.assets import Asset, AssetId, Expectations, asset_from
+from asset_worker.domain.events import Event
+from asset_worker.domain.submissions import Submission
+from asset_worker.poller.loop import Batching, Poller
+from asset_worker.queue.local.engine import LocalQueue
+from asset_worker.queue.local.journal import Journal
+from asset_worker.queue.ports import Lease
+from asset_worker.runtime.clock import SystemClock
+from asset_worker.runtime.redaction import Secrets
+from asset_worker.runtime.stop import Stop
+from asset_worker.runtime.threads import InlineLane
+from asset_worker.schedule.adaptive import LearnedSchedule
+from asset_worker.schedule.ports import Schedule
+from asset_worker.schedule.waits import exponential, fixed, from_tenacity
 from tests.bench.lag import taught
 from tests.bench.workloads import FEATURES, MIXED, Told, Workload
 from tests.virtual_time import run_virtually
-from worker.assets import Asset, AssetId, Expectations, asset_from
-from worker.clock import SystemClock
-from worker.events import Event
-from worker.lane import InlineLane
-from worker.poller.loop import Batching, Poller
-from worker.queue import Lease
-from worker.queue.journal import Journal
-from worker.queue.local import LocalQueue
-from worker.schedule import Schedule
-from worker.schedule.learned import LearnedSchedule
-from worker.schedule.waits import exponential, fixed, from_tenacity
-from worker.secrets import Secrets
-from worker.stopping import Stop
-from worker.submissions import Submission
 
 RESULTS = Path(__file__).parent / "results" / "batches.json"
 PENDING = 2000

@@ -29,20 +29,20 @@ from aiohttp import web
 from click import echo
 from tenacity import AsyncRetrying, RetryError, retry_if_result, stop_after_attempt, wait_exponential, wait_none
 
-from worker.api.client import AssetsApi, _decode
-from worker.api.gate import Gate
-from worker.api.key import ApiKey
-from worker.api.retry import Retries
-from worker.api.session import open_session
-from worker.assets import Expectations, Outcome, asset_from
-from worker.clock import SystemClock
-from worker.events import Event
-from worker.poller.loop import Batching, Poller
-from worker.queue.local import open_queue
-from worker.secrets import Secrets
-from worker.service import YOUNG_OBJECTS
-from worker.stopping import Stop
-from worker.submissions import Submission
+from asset_worker.api.client import AssetsApi, _decode
+from asset_worker.api.gate import Gate
+from asset_worker.api.key import ApiKey
+from asset_worker.api.retry import Retries
+from asset_worker.api.session import open_session
+from asset_worker.domain.assets import Expectations, Outcome, asset_from
+from asset_worker.domain.events import Event
+from asset_worker.domain.submissions import Submission
+from asset_worker.poller.loop import Batching, Poller
+from asset_worker.queue.local.engine import open_queue
+from asset_worker.runtime.clock import SystemClock
+from asset_worker.runtime.redaction import Secrets
+from asset_worker.runtime.stop import Stop
+from asset_worker.service import YOUNG_OBJECTS
 
 RESULTS = Path(__file__).parent / "results" / "costs.json"
 REQUESTS = 6000

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from click import echo
 
+from asset_worker.schedule.adaptive import FLOOR, LearnedSchedule
+from asset_worker.schedule.waits import exponential, fixed, from_tenacity
 from tests.bench.scarce import scarce
 from tests.bench.workloads import CLIPS, IMAGES, MIXED, Told, Workload
 from tests.unit.schedule.exact import best_ages, watch
-from worker.schedule.learned import FLOOR, LearnedSchedule
-from worker.schedule.waits import exponential, fixed, from_tenacity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from worker.schedule import Schedule
+    from asset_worker.schedule.ports import Schedule
 
 RESULTS = Path(__file__).parent / "results" / "lag.json"
 COMPLETIONS = 500

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from click import echo
 
+from asset_worker.schedule.adaptive import LearnedSchedule
+from asset_worker.schedule.ports import Look
 from tests.bench.workloads import FEATURES, MIXED, Told, Workload
 from tests.unit.schedule.exact import watch
-from worker.schedule import Look
-from worker.schedule.learned import LearnedSchedule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from worker.schedule import Schedule
+    from asset_worker.schedule.ports import Schedule
 
 PENDING = 2000
 BATCH = 50

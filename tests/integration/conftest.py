@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from asset_worker.simulator.server import Options, Simulator
 from tests.integration.processes import Worker
-from worker.simulator.server import Options, Simulator
 
 Serve = Callable[..., Awaitable[Simulator]]
 

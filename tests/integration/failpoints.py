@@ -18,13 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from worker import learning
-from worker.cli import main
-from worker.intake.follower import Follower
-from worker.queue import local
-from worker.queue.journal import Journal
-from worker.sinks import file as file_sink
-from worker.sinks.file import FileSink
+from asset_worker.cli import main
+from asset_worker.intake.file.follower import Follower
+from asset_worker.queue.local import engine, schedule_store
+from asset_worker.queue.local.journal import Journal
+from asset_worker.sinks.file import sink as file_sink
+from asset_worker.sinks.file.sink import FileSink
 
 STEPS: dict[str, tuple[Any, str]] = {
     "accept": (Journal, "accept"),
@@ -42,13 +41,13 @@ STEPS: dict[str, tuple[Any, str]] = {
     "record": (FileSink, "_record"),
     "examine": (FileSink, "_examine"),
     "send": (FileSink, "_send"),
-    "keep": (learning, "keep"),
+    "keep": (schedule_store, "keep"),
 }
 CALLS: dict[str, tuple[Any, str]] = {
     "write": (file_sink, "write"),
     "sync": (file_sink, "fdatasync"),
     "truncate": (file_sink, "ftruncate"),
-    "draft": (learning, "fsync"),
+    "draft": (schedule_store, "fsync"),
 }
 """Steps that are calls of the system: by which module, of which name."""
 
@@ -125,8 +124,8 @@ def step_the_clock(seconds: float, file: str) -> None:
 
 def forget_soon() -> None:
     """Prune every few seconds what is otherwise kept for a week."""
-    local.KEEP_COUNTS_SECONDS = 0
-    local.PRUNE_EVERY_SECONDS = 5.0
+    engine.KEEP_COUNTS_SECONDS = 0
+    engine.PRUNE_EVERY_SECONDS = 5.0
 
 
 if __name__ == "__main__":

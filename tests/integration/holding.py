@@ -9,10 +9,10 @@ from collections.abc import Callable
 import msgspec
 from aiohttp import web
 
-from worker.simulator.answers import Reply
-from worker.simulator.faults import Fault
-from worker.simulator.lifecycles import Kind, Lifecycle
-from worker.simulator.server import Simulator
+from asset_worker.simulator.answers import Reply
+from asset_worker.simulator.faults import Fault
+from asset_worker.simulator.lifecycles import Kind, Lifecycle
+from asset_worker.simulator.server import Simulator
 
 DONE = Lifecycle()
 

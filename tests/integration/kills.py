@@ -11,9 +11,9 @@ from random import Random
 
 import msgspec
 
+from asset_worker.simulator.lifecycles import outcome
+from asset_worker.simulator.server import Simulator
 from tests.integration.processes import Worker, eventually
-from worker.simulator.lifecycles import outcome
-from worker.simulator.server import Simulator
 
 ASSETS_A_KILL = 30
 WORTHLESS_SHARE = 0.01

@@ -92,7 +92,7 @@ class Worker:
         base_url: str | None = None,
         stdin: Any = subprocess.DEVNULL,
         stdout: int | None = None,
-        program: tuple[str, ...] = ("worker",),
+        program: tuple[str, ...] = ("asset_worker",),
         before: str = "",
         redirect: str = "",
         **settings: str,
@@ -105,7 +105,7 @@ class Worker:
         number = len(self._runs)
         to, stderr = self.folder / f"stdout-{number}", self.folder / f"stderr-{number}"
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("ASSET_WORKER", "TWELVE"))}
-        environ["PYTHONPATH"] = str(ROOT)
+        environ["PYTHONPATH"] = f"{ROOT / 'worker'}{os.pathsep}{ROOT}"
         environ["XDG_STATE_HOME"] = str(self.folder / "home")
         if base_url is not None:
             environ["TWELVE_LABS_API_KEY"] = KEY

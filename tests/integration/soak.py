@@ -20,12 +20,12 @@ import click
 import msgspec
 import psutil
 
+from asset_worker.queue.local.journal import CHECKPOINT_PAGES, FILE_NAME
+from asset_worker.simulator.faults import Fault
+from asset_worker.simulator.lifecycles import KINDS, Odds, draw
+from asset_worker.simulator.server import Options, Simulator
 from tests.integration.kills import Survived, survive
 from tests.integration.processes import Worker
-from worker.queue.journal import CHECKPOINT_PAGES, FILE_NAME
-from worker.simulator.faults import Fault
-from worker.simulator.lifecycles import KINDS, Odds, draw
-from worker.simulator.server import Options, Simulator
 
 SAMPLE_SECONDS = 2.0
 AHEAD_SECONDS = 5.0

@@ -16,11 +16,11 @@ from datetime import datetime
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from asset_worker.cli.run import KEY_REFUSED_SECONDS
+from asset_worker.queue.local.status_report import read_ledger
+from asset_worker.simulator.lifecycles import Lifecycle, Rendition
 from tests.integration.holding import change
 from tests.integration.processes import KEY, eventually
-from worker.cli.run import KEY_REFUSED_SECONDS
-from worker.queue.ledger import read_ledger
-from worker.simulator.lifecycles import Lifecycle, Rendition
 
 GRACE_SECONDS = 25
 """The default of `shutdown.grace`."""
@@ -369,7 +369,11 @@ async def test_on_a_terminal_there_is_live_progress(serve, worker):
     }
     with stdout.open("wb") as out:
         process = subprocess.Popen(  # noqa: ASYNC220 - a start, and no wait
-            [sys.executable, "-m", "worker", "wait", asset_id], stdout=out, stderr=other, env=environ, cwd=worker.folder
+            [sys.executable, "-m", "asset_worker", "wait", asset_id],
+            stdout=out,
+            stderr=other,
+            env=environ,
+            cwd=worker.folder,
         )
     os.close(other)
     shown = b""

@@ -7,10 +7,10 @@ from random import Random
 
 import pytest
 
+from asset_worker.simulator.lifecycles import Lifecycle
 from tests.integration.holding import change, waiting
 from tests.integration.kills import survive
 from tests.integration.processes import eventually
-from worker.simulator.lifecycles import Lifecycle
 
 
 async def test_the_exit_code_tells_of_the_whole_errand_also_after_a_kill(serve, worker):

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from asset_worker.simulator.lifecycles import Lifecycle
 from tests.integration.admin import until_ready
 from tests.integration.holding import change, waiting
 from tests.integration.processes import eventually
-from worker.simulator.lifecycles import Lifecycle
 
 Mount = Callable[..., Callable[[], None]]
 

@@ -12,9 +12,9 @@ from random import Random
 
 import pytest
 
+from asset_worker.simulator.lifecycles import Lifecycle, Rendition
 from tests.integration.holding import change, waiting
 from tests.integration.processes import eventually
-from worker.simulator.lifecycles import Lifecycle, Rendition
 
 POINTS = [
     "prepare:before:1",

@@ -23,15 +23,15 @@ import psutil
 import pytest
 from aiohttp import web
 
+from asset_worker.api.breaker import FAILURES_TO_OPEN, FIRST_PROBE_SECONDS, PROBE_JITTER
+from asset_worker.cli.run import KEY_REFUSED_SECONDS
+from asset_worker.simulator.faults import Fault, Trouble
+from asset_worker.simulator.lifecycles import KINDS, Lifecycle, Rendition
+from asset_worker.simulator.server import Options, Simulator
+from asset_worker.simulator.store import Store
 from tests.integration.admin import admin_of, status_of
 from tests.integration.holding import change
 from tests.integration.processes import KEY, Run, Worker, eventually
-from worker.api.breaker import FAILURES_TO_OPEN, FIRST_PROBE_SECONDS, PROBE_JITTER
-from worker.cli.run import KEY_REFUSED_SECONDS
-from worker.simulator.faults import Fault, Trouble
-from worker.simulator.lifecycles import KINDS, Lifecycle, Rendition
-from worker.simulator.server import Options, Simulator
-from worker.simulator.store import Store
 
 OTHER_KEY = "tlk_fedcba9876543210OTHER"
 TIME_SCALE = 10
@@ -443,9 +443,9 @@ async def test_a_run_that_ends_by_itself_gives_up_a_refused_key_with_exit_code_3
     assert KEY_REFUSED_SECONDS == 60
     (worker.folder / "impatient.py").write_text(
         "import sys\n"
-        "import worker.cli.run\n"
-        "sys.modules['worker.cli.run'].KEY_REFUSED_SECONDS = 1.5\n"
-        "worker.cli.main()\n"
+        "import asset_worker.cli.run\n"
+        "sys.modules['asset_worker.cli.run'].KEY_REFUSED_SECONDS = 1.5\n"
+        "asset_worker.cli.main()\n"
     )
     simulator = await serve(key=OTHER_KEY)
     expected = {simulator.store.add(Lifecycle()): "ready" for _ in range(5)}

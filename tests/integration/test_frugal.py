@@ -8,9 +8,9 @@ from datetime import datetime
 
 from aiohttp import web
 
+from asset_worker.simulator.lifecycles import KINDS, Lifecycle
 from tests.integration.holding import change, waiting
 from tests.integration.processes import eventually
-from worker.simulator.lifecycles import KINDS, Lifecycle
 
 
 async def test_pending_assets_share_requests_and_the_event_is_made_from_a_retrieve(serve, worker):

@@ -16,8 +16,8 @@ import psutil
 import pytest
 from aiohttp import web
 
+from asset_worker.simulator.lifecycles import Lifecycle
 from tests.integration.processes import KEY, eventually
-from worker.simulator.lifecycles import Lifecycle
 
 
 def limited(process, **limits):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from asset_worker.simulator.lifecycles import Lifecycle
 from tests.integration.admin import until_ready
 from tests.integration.processes import eventually
-from worker.simulator.lifecycles import Lifecycle
 
 NOBODY = 65534
 AS_ANYBODY = (

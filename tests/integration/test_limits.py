@@ -20,10 +20,10 @@ import aiohttp
 import msgspec
 import pytest
 
+from asset_worker.simulator.lifecycles import Lifecycle
+from asset_worker.simulator.limits import Answer, Limit, Style, Window
+from asset_worker.simulator.server import Simulator
 from tests.integration.processes import Worker, eventually
-from worker.simulator.lifecycles import Lifecycle
-from worker.simulator.limits import Answer, Limit, Style, Window
-from worker.simulator.server import Simulator
 
 TELLING = {Style.VENDOR, Style.IETF}
 """Styles that tell the quota with every answer. The others tell nothing before the limit is met."""

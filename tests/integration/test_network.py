@@ -13,8 +13,8 @@ import pytest
 import trustme
 from aiohttp import web
 
+from asset_worker.simulator.lifecycles import Lifecycle
 from tests.integration.processes import KEY
-from worker.simulator.lifecycles import Lifecycle
 
 HOST = "api.example"
 PASSWORD = "pr0xy-s3cret"

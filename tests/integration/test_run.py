@@ -10,9 +10,9 @@ import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_structured
 from cloudevents.core.formats.json import JSONFormat
 
+from asset_worker.simulator.lifecycles import KINDS, Lifecycle, Rendition, outcome
 from tests.integration.holding import change, waiting
 from tests.integration.processes import KEY, eventually
-from worker.simulator.lifecycles import KINDS, Lifecycle, Rendition, outcome
 
 HOSTILE = [
     b"../../../etc/passwd",

@@ -12,8 +12,8 @@ from twelvelabs import TwelveLabs
 from twelvelabs.core.api_error import ApiError
 from twelvelabs.errors import NotFoundError
 
+from asset_worker.simulator.lifecycles import outcome
 from tests.integration.processes import KEY, eventually
-from worker.simulator.lifecycles import outcome
 
 MIXED = ["photo.jpg", "talk.mp4", "song.mp3", "paper.pdf", "notes.txt", "film.mov", "drawing.png", "clip.webm"]
 

@@ -7,9 +7,9 @@ import signal
 
 import pytest
 
+from asset_worker.simulator.lifecycles import Lifecycle
 from tests.integration.processes import eventually
 from tests.integration.soak import Bounds, Sample, grown, live
-from worker.simulator.lifecycles import Lifecycle
 
 SHORT = Bounds(memory=1000, descriptors=30, journal=400)
 """The process still warms up, and what was settled is younger than what is pruned."""

@@ -13,9 +13,9 @@ from random import Random
 
 import pytest
 
+from asset_worker.simulator.lifecycles import Lifecycle
 from tests.integration.holding import hold_answers
 from tests.integration.processes import eventually
-from worker.simulator.lifecycles import Lifecycle
 
 MANY = 200
 """More events than a pipe holds, which is 64 KiB: each is of some 800 bytes."""

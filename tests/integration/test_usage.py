@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from asset_worker.simulator.lifecycles import Lifecycle
 from tests.integration.holding import change, waiting
 from tests.integration.processes import KEY, Run, Worker, eventually
-from worker.simulator.lifecycles import Lifecycle
 
 NO_API = "http://127.0.0.1:1/v1.3"
 

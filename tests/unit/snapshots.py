@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from worker.telemetry import Snapshot
+from asset_worker.telemetry.snapshot import Snapshot
 
 NOTHING = Snapshot(
     pending=0,

@@ -16,15 +16,20 @@ from aioresponses import aioresponses
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.virtual_time import run_virtually
-from worker.api.client import AssetsApi, _asset, _json, _told_error
-from worker.api.errors import ApiError, MalformedAnswerError
-from worker.api.gate import Gate
-from worker.api.key import ApiKey
-from worker.api.retry import Retries
-from worker.api.session import open_session
-from worker.api.told import LONGEST_RESET_SECONDS, LONGEST_RETRY_AFTER_SECONDS, MOST_QUOTAS, ServerClock, told
-from worker.assets import (
+from asset_worker.api.client import AssetsApi, _asset, _json, _told_error
+from asset_worker.api.errors import ApiError, MalformedAnswerError
+from asset_worker.api.gate import Gate
+from asset_worker.api.key import ApiKey
+from asset_worker.api.limits.rate_limit_headers import (
+    LONGEST_RESET_SECONDS,
+    LONGEST_RETRY_AFTER_SECONDS,
+    MOST_QUOTAS,
+    ServerClock,
+    told,
+)
+from asset_worker.api.retry import Retries
+from asset_worker.api.session import open_session
+from asset_worker.domain.assets import (
     ASSET_ID,
     Ages,
     Asset,
@@ -37,12 +42,13 @@ from worker.assets import (
     assess,
     asset_from,
 )
-from worker.events import Event, Times, completed, rejected
-from worker.intake.lines import LINE_BYTES_LIMIT, LineSplitter, parse, rejection
-from worker.schedule.memory import Learned, Unreadable, from_bytes, to_bytes
-from worker.secrets import Secrets
-from worker.stopping import Stop
-from worker.submissions import RAW_BYTES_LIMIT, Options, Rejection, Submission
+from asset_worker.domain.events import Event, Times, completed, rejected
+from asset_worker.domain.submissions import RAW_BYTES_LIMIT, Options, Rejection, Submission
+from asset_worker.intake.lines import LINE_BYTES_LIMIT, LineSplitter, parse, rejection
+from asset_worker.runtime.redaction import Secrets
+from asset_worker.runtime.stop import Stop
+from asset_worker.schedule.memory import Learned, Unreadable, from_bytes, to_bytes
+from tests.virtual_time import run_virtually
 
 ID = AssetId("6298d673f1090f1100476d4c")
 OTHER_ID = AssetId("7" * 24)

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from worker.api.client import LIST_LIMIT
-from worker.assets import Expectations, WaitFor
-from worker.errand import Errand
-from worker.poller.loop import Batching
-from worker.secrets import Secrets
-from worker.service import Service
-from worker.settings import Settings
-from worker.sinks.delivery import LAST_TRIES_SECONDS
+from asset_worker.api.client import LIST_LIMIT
+from asset_worker.domain.assets import Expectations, WaitFor
+from asset_worker.domain.run_plan import Errand
+from asset_worker.poller.loop import Batching
+from asset_worker.runtime.redaction import Secrets
+from asset_worker.service import Service
+from asset_worker.settings.tree import Settings
+from asset_worker.sinks.delivery import LAST_TRIES_SECONDS
 
 KEY = "tlk_4F2SECRET"
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from random import Random
 
-from worker.api.limits import Limits
-from worker.api.told import ServerClock, told
+from asset_worker.api.limits.limiter import Limits
+from asset_worker.api.limits.rate_limit_headers import ServerClock, told
 
 EPOCH = 1_800_000_000.0
 

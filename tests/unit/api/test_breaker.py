@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.api.breaker import FAILURES_TO_OPEN, LONGEST_PROBE_SECONDS, Breaker, Change, Closed, Opened, Reason
+from asset_worker.api.breaker import FAILURES_TO_OPEN, LONGEST_PROBE_SECONDS, Breaker, Change, Closed, Opened, Reason
 
 
 def breaker(concurrency: int = 20) -> Breaker:

@@ -14,21 +14,21 @@ from aioresponses import CallbackResult, aioresponses
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from worker.api.client import ASSET_BYTES_LIMIT, LIST_LIMIT, AssetsApi
-from worker.api.errors import (
+from asset_worker.api.client import ASSET_BYTES_LIMIT, LIST_LIMIT, AssetsApi
+from asset_worker.api.errors import (
     BadIdError,
     KeyRefusedError,
     NotFoundError,
     RateLimitedError,
     TransientError,
 )
-from worker.api.gate import Gate
-from worker.api.key import ApiKey, BadKeyError
-from worker.api.retry import ATTEMPTS, Retries
-from worker.api.session import open_session
-from worker.assets import AssetId
-from worker.secrets import MASK, Secrets
-from worker.stopping import Stop
+from asset_worker.api.gate import Gate
+from asset_worker.api.key import ApiKey, BadKeyError
+from asset_worker.api.retry import ATTEMPTS, Retries
+from asset_worker.api.session import open_session
+from asset_worker.domain.assets import AssetId
+from asset_worker.runtime.redaction import MASK, Secrets
+from asset_worker.runtime.stop import Stop
 
 BASE = "https://api.example.com/v1.3"
 ID = AssetId("6298d673f1090f1100476d4c")

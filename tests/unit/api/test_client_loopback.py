@@ -11,14 +11,14 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from worker.api.client import ASSET_BYTES_LIMIT, LIST_BYTES_LIMIT, AssetsApi
-from worker.api.errors import MalformedAnswerError
-from worker.api.gate import Gate
-from worker.api.key import ApiKey
-from worker.api.retry import Retries
-from worker.api.session import open_session
-from worker.assets import AssetId
-from worker.stopping import Stop
+from asset_worker.api.client import ASSET_BYTES_LIMIT, LIST_BYTES_LIMIT, AssetsApi
+from asset_worker.api.errors import MalformedAnswerError
+from asset_worker.api.gate import Gate
+from asset_worker.api.key import ApiKey
+from asset_worker.api.retry import Retries
+from asset_worker.api.session import open_session
+from asset_worker.domain.assets import AssetId
+from asset_worker.runtime.stop import Stop
 
 ID = AssetId("6298d673f1090f1100476d4c")
 BOMB_BYTES = 64 << 20

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 import pytest
 from structlog.testing import capture_logs
 
-from worker.api.breaker import FAILURES_TO_OPEN, Reason
-from worker.api.errors import KeyRefusedError, NotFoundError, RateLimitedError, TransientError
-from worker.api.gate import Gate, StoppedError
-from worker.stopping import Stop
+from asset_worker.api.breaker import FAILURES_TO_OPEN, Reason
+from asset_worker.api.errors import KeyRefusedError, NotFoundError, RateLimitedError, TransientError
+from asset_worker.api.gate import Gate, StoppedError
+from asset_worker.runtime.stop import Stop
 
 pytestmark = pytest.mark.virtual_time
 NO_HEADERS: Mapping[str, str] = {}

@@ -11,12 +11,12 @@ from random import Random
 import pytest
 from structlog.testing import capture_logs
 
+from asset_worker.api.breaker import Reason
+from asset_worker.api.errors import ApiError, KeyRefusedError, RateLimitedError, TransientError
+from asset_worker.api.gate import Gate, StoppedError
+from asset_worker.api.retry import Retries
+from asset_worker.runtime.stop import Stop
 from tests.unit.api.simulated import Server
-from worker.api.breaker import Reason
-from worker.api.errors import ApiError, KeyRefusedError, RateLimitedError, TransientError
-from worker.api.gate import Gate, StoppedError
-from worker.api.retry import Retries
-from worker.stopping import Stop
 
 pytestmark = pytest.mark.virtual_time
 

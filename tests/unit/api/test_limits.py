@@ -4,8 +4,7 @@ import math
 
 import pytest
 
-from tests.unit.api.simulated import Server, run
-from worker.api.limits import (
+from asset_worker.api.limits.limiter import (
     FIRST_BACKOFF_SECONDS,
     LARGEST_BURST,
     LONGEST_BACKOFF_SECONDS,
@@ -17,7 +16,8 @@ from worker.api.limits import (
     Pause,
     trickle_gap,
 )
-from worker.api.told import MOST_QUOTAS, NOTHING, Told, ToldQuota
+from asset_worker.api.limits.rate_limit_headers import MOST_QUOTAS, NOTHING, Told, ToldQuota
+from tests.unit.api.simulated import Server, run
 
 
 def quota(limit: int, remaining: int, reset_in: float) -> Told:

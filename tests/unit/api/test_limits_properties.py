@@ -7,9 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from asset_worker.api.limits.limiter import (
+    LARGEST_BURST,
+    LONGEST_GAP_SECONDS,
+    SHORTEST_GAP_SECONDS,
+    Limits,
+    trickle_gap,
+)
+from asset_worker.api.limits.rate_limit_headers import LONGEST_RESET_SECONDS, Told, ToldQuota
 from tests.unit.api.simulated import Server, run
-from worker.api.limits import LARGEST_BURST, LONGEST_GAP_SECONDS, SHORTEST_GAP_SECONDS, Limits, trickle_gap
-from worker.api.told import LONGEST_RESET_SECONDS, Told, ToldQuota
 
 TOLD_STYLES = ["vendor", "ietf counted", "ietf structured"]
 

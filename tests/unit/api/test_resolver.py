@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.api.resolver import LaneResolver
-from worker.lane import InlineLane
+from asset_worker.api.resolver import LaneResolver
+from asset_worker.runtime.threads import InlineLane
 
 ROOT = Path(__file__).parents[3]
 
@@ -55,7 +55,7 @@ def test_a_name_server_that_does_not_answer_does_not_keep_the_process_from_endin
     script = textwrap.dedent(
         f"""
         import asyncio, socket, threading, {loop}
-        from worker.api.session import open_session
+        from asset_worker.api.session import open_session
 
         asked = threading.Event()
 

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from worker.api.errors import NotFoundError, RateLimitedError, TransientError
-from worker.api.retry import ATTEMPTS, BACKOFF_MAX_SECONDS, LONGEST_WAIT_SECONDS, Retries
-from worker.stopping import Stop
+from asset_worker.api.errors import NotFoundError, RateLimitedError, TransientError
+from asset_worker.api.retry import ATTEMPTS, BACKOFF_MAX_SECONDS, LONGEST_WAIT_SECONDS, Retries
+from asset_worker.runtime.stop import Stop
 
 pytestmark = pytest.mark.virtual_time
 

@@ -10,14 +10,14 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from worker.assets import Outcome
-from worker.cli.demo import demo
-from worker.cli.run import run
-from worker.cli.schedule import schedule
-from worker.cli.status import status
-from worker.cli.submit import submit
-from worker.events import Event
-from worker.queue.journal import FILE_NAME, Journal
+from asset_worker.cli.demo import demo
+from asset_worker.cli.run import run
+from asset_worker.cli.schedule import schedule
+from asset_worker.cli.status import status
+from asset_worker.cli.submit import submit
+from asset_worker.domain.assets import Outcome
+from asset_worker.domain.events import Event
+from asset_worker.queue.local.journal import FILE_NAME, Journal
 
 TOO_LONG = "x" * 300
 """A name that no file can have: like a directory that may not be entered, but for root as well."""

@@ -9,10 +9,10 @@ import sys
 
 import pytest
 
+from asset_worker.cli.progress import LINE_SECONDS, QUIET_SECONDS, Terminal, shown, told
+from asset_worker.domain.run_plan import Exit
+from asset_worker.telemetry.snapshot import Snapshot
 from tests.unit.snapshots import snapshot
-from worker.cli.progress import LINE_SECONDS, QUIET_SECONDS, Terminal, shown, told
-from worker.errand import Exit
-from worker.telemetry import Snapshot
 
 pytestmark = pytest.mark.virtual_time
 

@@ -6,11 +6,11 @@ import os
 
 import pytest
 
-from worker.api.key import BadKeyError
-from worker.cli.running import _may_reach_a_terminal, run_to_the_end
-from worker.queue.journal import JournalError
-from worker.queue.lock import StateDirectoryError
-from worker.telemetry import AdminAddressError
+from asset_worker.api.key import BadKeyError
+from asset_worker.cli.running import _may_reach_a_terminal, run_to_the_end
+from asset_worker.queue.local.journal import JournalError
+from asset_worker.queue.local.lock import StateDirectoryError
+from asset_worker.telemetry.snapshot import AdminAddressError
 
 
 async def ends_with(error):

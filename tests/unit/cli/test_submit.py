@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from worker.cli.submit import submit
+from asset_worker.cli.submit import submit
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import os
 import shutil
 from pathlib import Path
 
-from worker.intake.follower import Follower, Happening
-from worker.submissions import RAW_BYTES_LIMIT, Batch
+from asset_worker.domain.submissions import RAW_BYTES_LIMIT, Batch
+from asset_worker.intake.file.follower import Follower, Happening
 
 TICK = 4_000_000
 """In nanoseconds: how fine the times of a file system are."""

@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from asset_worker.domain.submissions import Batch
 from tests.unit.intake.doubles import Disk
-from worker.submissions import Batch
 
 PATH = "queue"
 CHAIN = ("queue.1", "queue.2", "queue.3")

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from asset_worker.intake.file.follower import UNTERMINATED_SECONDS
+from asset_worker.intake.file.intake import BATCH_LINES, CLOSE_SECONDS, INTERVAL_SECONDS, FileIntake
+from asset_worker.intake.file.tail_reader import READ_BYTES
+from asset_worker.runtime.clock import SystemClock
+from asset_worker.runtime.stop import Stop
+from asset_worker.runtime.threads import InlineLane, ThreadLane
 from tests.unit.intake.doubles import Inbox
-from worker.clock import SystemClock
-from worker.intake.file import BATCH_LINES, CLOSE_SECONDS, INTERVAL_SECONDS, FileIntake
-from worker.intake.follower import UNTERMINATED_SECONDS
-from worker.intake.watched import READ_BYTES
-from worker.lane import InlineLane, ThreadLane
-from worker.stopping import Stop
 
 pytestmark = pytest.mark.virtual_time
 

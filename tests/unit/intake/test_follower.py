@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from asset_worker.intake.file import tail_reader
+from asset_worker.intake.file.checkpoint import decode
+from asset_worker.intake.file.follower import DRAIN_SECONDS
+from asset_worker.intake.file.tail_reader import READ_BYTES
+from asset_worker.intake.lines import LINE_BYTES_LIMIT
 from tests.unit.intake.doubles import Disk, Following
-from worker.intake import watched
-from worker.intake.cursor import decode
-from worker.intake.follower import DRAIN_SECONDS
-from worker.intake.lines import LINE_BYTES_LIMIT
-from worker.intake.watched import READ_BYTES
 
 # Appending
 
@@ -87,7 +87,7 @@ def test_a_line_without_an_end_is_read_in_bounded_steps(
     assert following.step() == ["a1"]
     os.truncate(disk.path(), 100 * READ_BYTES)
     read: list[int] = []
-    monkeypatch.setattr(watched, "os", Counting(read))
+    monkeypatch.setattr(tail_reader, "os", Counting(read))
     for _ in range(3):
         read.clear()
         step = following.follower.step(following.now, 1000)

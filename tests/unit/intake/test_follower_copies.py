@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from asset_worker.intake.file import tail_reader
+from asset_worker.intake.file.follower import DRAIN_SECONDS
 from tests.unit.intake.doubles import Disk, Following
-from worker.intake import watched
-from worker.intake.follower import DRAIN_SECONDS
 
 # Copying and truncating
 
@@ -141,13 +141,13 @@ def test_a_truncation_between_the_look_and_the_read_makes_no_false_line(
             return getattr(os, name)
 
         def pread(self, descriptor: int, size: int, offset: int) -> bytes:
-            if size >= watched.SMALLEST_CHUNK_BYTES:
-                monkeypatch.setattr(watched, "os", os)
+            if size >= tail_reader.SMALLEST_CHUNK_BYTES:
+                monkeypatch.setattr(tail_reader, "os", os)
                 disk.truncate()
                 disk.append(b"bbbbbbbbbb1\nb2\n")
             return os.pread(descriptor, size, offset)
 
-    monkeypatch.setattr(watched, "os", Interrupting())
+    monkeypatch.setattr(tail_reader, "os", Interrupting())
     assert following.step() == []
     assert following.step() == ["bbbbbbbbbb1", "b2"]
 
@@ -170,12 +170,12 @@ def test_a_rotation_while_copies_are_looked_through_makes_no_line_come_twice(
             return getattr(os, name)
 
         def open(self, path: Path, flags: int) -> int:
-            monkeypatch.setattr(watched, "os", os)
+            monkeypatch.setattr(tail_reader, "os", os)
             disk.rename("queue.1", "queue.2")
             disk.rename("queue", "queue.1")
             return os.open(path, flags)
 
-    monkeypatch.setattr(watched, "os", Interrupting())
+    monkeypatch.setattr(tail_reader, "os", Interrupting())
     first = following.step()
     assert not following.at_end
     assert first + following.step() + following.step() == ["a2"]

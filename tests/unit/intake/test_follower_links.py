@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from asset_worker.intake.file.follower import DRAIN_SECONDS
 from tests.unit.intake.doubles import Disk, Following
-from worker.intake.follower import DRAIN_SECONDS
 
 
 @pytest.fixture

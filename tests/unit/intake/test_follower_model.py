@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from asset_worker.intake.file import checkpoint, tail_reader
+from asset_worker.intake.file.follower import Follower
 from tests.unit.intake.spool import Spool
-from worker.intake import cursor, watched
-from worker.intake.follower import Follower
 
 PIECES = st.lists(st.sampled_from(["line", "line", "torn", "rest", "bad", "comment", "end"]), min_size=1, max_size=4)
 
@@ -100,15 +100,15 @@ class FollowerMachine(RuleBasedStateMachine):
         self.now = 0.0
         self.os = DisturbedOs()
         for module, name, value in (
-            (watched, "os", self.os),
+            (tail_reader, "os", self.os),
             # Small, so that short files have many chunks and are longer than what is hashed of them.
-            (watched, "SMALLEST_CHUNK_BYTES", 24),
-            (watched, "CHUNK_BYTES", 48),
-            (watched, "READ_BYTES", 72),
-            (watched, "HEAD_BYTES", 16),
-            (watched, "TAIL_BYTES", 12),
-            (cursor, "HEAD_BYTES", 16),
-            (cursor, "TAIL_BYTES", 12),
+            (tail_reader, "SMALLEST_CHUNK_BYTES", 24),
+            (tail_reader, "CHUNK_BYTES", 48),
+            (tail_reader, "READ_BYTES", 72),
+            (tail_reader, "HEAD_BYTES", 16),
+            (tail_reader, "TAIL_BYTES", 12),
+            (checkpoint, "HEAD_BYTES", 16),
+            (checkpoint, "TAIL_BYTES", 12),
         ):
             self.stack.enter_context(patch.object(module, name, value))
         if existing:

@@ -2,8 +2,8 @@
 
 import pytest
 
+from asset_worker.intake.file.follower import DRAIN_SECONDS, UNTERMINATED_SECONDS
 from tests.unit.intake.doubles import Disk, Following
-from worker.intake.follower import DRAIN_SECONDS, UNTERMINATED_SECONDS
 
 # Restarts
 

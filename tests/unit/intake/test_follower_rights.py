@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from asset_worker.intake.file import names, tail_reader
+from asset_worker.intake.file.follower import DRAIN_SECONDS
 from tests.unit.intake.doubles import Disk, Following
-from worker.intake import names, watched
-from worker.intake.follower import DRAIN_SECONDS
 
 
 class Closed:
@@ -17,7 +17,7 @@ class Closed:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._paths: set[Path] = set()
-        for module in (watched, names):
+        for module in (tail_reader, names):
             monkeypatch.setattr(module, "os", self)
 
     def add(self, *paths: Path) -> None:

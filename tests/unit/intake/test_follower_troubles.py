@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from asset_worker.intake.file import tail_reader
+from asset_worker.intake.file.follower import DRAIN_SECONDS, Follower
+from asset_worker.intake.file.names import is_rotated_name, siblings
 from tests.unit.intake.doubles import Disk, Following
-from worker.intake import watched
-from worker.intake.follower import DRAIN_SECONDS, Follower
-from worker.intake.names import is_rotated_name, siblings
 
 # What can't be followed
 
@@ -86,7 +86,7 @@ def test_nothing_is_lost_to_a_call_that_fails_for_a_while(
     disk.append(b"c1\n")
     if restarted:
         following.restart()
-    monkeypatch.setattr(watched, "os", Failing(call, number))
+    monkeypatch.setattr(tail_reader, "os", Failing(call, number))
     before = [*following.step(), *following.step()]
     assert following.whats()[-1] == "unreadable"
     monkeypatch.undo()
@@ -100,7 +100,7 @@ def test_what_fails_while_it_is_read_is_not_read_to_its_end(
     disk.append(b"a1\n")
     following.step()
     disk.append(b"a2\n")
-    monkeypatch.setattr(watched, "os", Failing("pread", errno.EIO))
+    monkeypatch.setattr(tail_reader, "os", Failing("pread", errno.EIO))
     following.step()
     assert not following.at_end
     assert following.told() == [("appeared", None), ("unreadable", "queue: Input/output error")]

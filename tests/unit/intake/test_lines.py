@@ -9,9 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from worker.assets import ASSET_ID, WaitFor
-from worker.events import rejected
-from worker.intake.lines import (
+from asset_worker.domain.assets import ASSET_ID, WaitFor
+from asset_worker.domain.events import rejected
+from asset_worker.domain.submissions import RAW_BYTES_KEPT, RAW_BYTES_LIMIT, Options, Rejection, Submission
+from asset_worker.intake.lines import (
     DEADLINE_LIMIT,
     LINE_BYTES_LIMIT,
     NESTING_LIMIT,
@@ -20,7 +21,6 @@ from worker.intake.lines import (
     parse,
     rejection,
 )
-from worker.submissions import RAW_BYTES_KEPT, RAW_BYTES_LIMIT, Options, Rejection, Submission
 
 BOM = b"\xef\xbb\xbf"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

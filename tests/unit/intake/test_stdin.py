@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from asset_worker.intake import stdin
+from asset_worker.intake.lines import LINE_BYTES_LIMIT
+from asset_worker.intake.stdin import CHUNK_BYTES, StdinIntake
+from asset_worker.runtime.stop import Stop
+from asset_worker.runtime.threads import InlineLane, ThreadLane
 from tests.unit.intake.doubles import Inbox
-from worker.intake import stdin
-from worker.intake.lines import LINE_BYTES_LIMIT
-from worker.intake.stdin import CHUNK_BYTES, StdinIntake
-from worker.lane import InlineLane, ThreadLane
-from worker.stopping import Stop
 
 GRACE = 30.0
 """Real seconds, for what takes none: only a test that fails waits for so long."""

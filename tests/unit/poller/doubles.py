@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from worker.assets import Expectations, asset_from
-from worker.poller.conclude import conclude
-from worker.queue import Lease, Progress
-from worker.schedule.waits import exponential, from_tenacity
-from worker.secrets import Secrets
-from worker.submissions import Submission
+from asset_worker.domain.assets import Expectations, asset_from
+from asset_worker.domain.submissions import Submission
+from asset_worker.poller.decide import conclude
+from asset_worker.queue.ports import Lease, Progress
+from asset_worker.runtime.redaction import Secrets
+from asset_worker.schedule.waits import exponential, from_tenacity
 
 ID = "6298d673f1090f1100476d4c"
 IDS = [f"{number:024x}" for number in range(1, 4)]

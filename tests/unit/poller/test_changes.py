@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from structlog.testing import capture_logs
 
-from worker.assets import AssetId
-from worker.poller.changes import MOST_UNKNOWN, Changes
-from worker.queue import Sighting
+from asset_worker.domain.assets import AssetId
+from asset_worker.poller.changes import MOST_UNKNOWN, Changes
+from asset_worker.queue.ports import Sighting
 
 ID = AssetId("6298d673f1090f1100476d4c")
 

@@ -9,20 +9,20 @@ from contextlib import asynccontextmanager
 import pytest
 from structlog.testing import capture_logs
 
+from asset_worker.api.errors import ApiError, KeyRefusedError, NotFoundError, TransientError
+from asset_worker.api.gate import Gate
+from asset_worker.domain.assets import Expectations, asset_from
+from asset_worker.domain.submissions import Submission
+from asset_worker.poller.lateness import Late, Lateness
+from asset_worker.poller.loop import Batching, Poller
+from asset_worker.queue.local.engine import LocalQueue
+from asset_worker.queue.local.journal import Journal
+from asset_worker.runtime.clock import SystemClock
+from asset_worker.runtime.redaction import Secrets
+from asset_worker.runtime.stop import Stop
+from asset_worker.runtime.threads import InlineLane
+from asset_worker.schedule.adaptive import LearnedSchedule
 from tests.unit.schedule.exact import log_normal, teach
-from worker.api.errors import ApiError, KeyRefusedError, NotFoundError, TransientError
-from worker.api.gate import Gate
-from worker.assets import Expectations, asset_from
-from worker.clock import SystemClock
-from worker.lane import InlineLane
-from worker.poller.lateness import Late, Lateness
-from worker.poller.loop import Batching, Poller
-from worker.queue.journal import Journal
-from worker.queue.local import LocalQueue
-from worker.schedule.learned import LearnedSchedule
-from worker.secrets import Secrets
-from worker.stopping import Stop
-from worker.submissions import Submission
 
 HOUR = 3600.0
 

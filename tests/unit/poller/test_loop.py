@@ -10,9 +10,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from tests.unit.poller.doubles import ID, IDS, SCHEDULE
-from tests.unit.queue.conformance import ManualClock
-from worker.api.errors import (
+from asset_worker.api.errors import (
     BadIdError,
     KeyRefusedError,
     ListRefusedError,
@@ -21,16 +19,18 @@ from worker.api.errors import (
     RateLimitedError,
     TransientError,
 )
-from worker.assets import Expectations, asset_from
-from worker.clock import SystemClock
-from worker.lane import InlineLane
-from worker.poller.loop import KEY_REFUSED_DELAY_SECONDS, Batching, Poller
-from worker.queue.journal import Journal
-from worker.queue.local import LocalQueue
-from worker.schedule.waits import exponential, from_tenacity
-from worker.secrets import Secrets
-from worker.stopping import Stop
-from worker.submissions import Submission
+from asset_worker.domain.assets import Expectations, asset_from
+from asset_worker.domain.submissions import Submission
+from asset_worker.poller.loop import KEY_REFUSED_DELAY_SECONDS, Batching, Poller
+from asset_worker.queue.local.engine import LocalQueue
+from asset_worker.queue.local.journal import Journal
+from asset_worker.runtime.clock import SystemClock
+from asset_worker.runtime.redaction import Secrets
+from asset_worker.runtime.stop import Stop
+from asset_worker.runtime.threads import InlineLane
+from asset_worker.schedule.waits import exponential, from_tenacity
+from tests.unit.poller.doubles import ID, IDS, SCHEDULE
+from tests.unit.queue.conformance import ManualClock
 
 
 class ScriptedApi:

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from asset_worker.domain.assets import AssetId, Done, Outcome
+from asset_worker.domain.events import Event, Times, completed, rejected
+from asset_worker.domain.submissions import Options, Rejection, Submission
+from asset_worker.queue.ports import Lease, Progress
+from asset_worker.runtime.redaction import Secrets
 from tests.virtual_time import VirtualTimeLoop
-from worker.assets import AssetId, Done, Outcome
-from worker.events import Event, Times, completed, rejected
-from worker.queue import Lease, Progress
-from worker.secrets import Secrets
-from worker.submissions import Options, Rejection, Submission
 
 IDS = [AssetId(f"asset-{number}") for number in range(8)]
 INTAKES = ["file:/q", "stdin"]

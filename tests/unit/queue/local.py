@@ -7,14 +7,14 @@ import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from asset_worker.domain.assets import Done, Outcome
+from asset_worker.domain.events import Times, completed, rejected
+from asset_worker.domain.submissions import Rejection, Submission
+from asset_worker.queue.local.engine import LocalQueue
+from asset_worker.queue.local.journal import Journal
+from asset_worker.runtime.redaction import Secrets
+from asset_worker.runtime.threads import InlineLane
 from tests.unit.queue.conformance import DEDUPE_WINDOW, IDS
-from worker.assets import Done, Outcome
-from worker.events import Times, completed, rejected
-from worker.lane import InlineLane
-from worker.queue.journal import Journal
-from worker.queue.local import LocalQueue
-from worker.secrets import Secrets
-from worker.submissions import Rejection, Submission
 
 
 class SuspendingLane:

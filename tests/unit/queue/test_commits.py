@@ -8,11 +8,11 @@ import sqlite3
 import pytest
 from structlog.testing import capture_logs
 
+from asset_worker.queue.local.commits import RETRY_SECONDS, Commits
+from asset_worker.queue.local.journal import Journal
+from asset_worker.runtime.threads import InlineLane
 from tests.unit.queue.conformance import ManualClock
 from tests.unit.queue.local import SuspendingLane, crash, open_local, put
-from worker.lane import InlineLane
-from worker.queue.commits import RETRY_SECONDS, Commits
-from worker.queue.journal import Journal
 
 PASSING = {
     "busy": sqlite3.SQLITE_BUSY,

@@ -7,8 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from worker.assets import AssetId
-from worker.queue.heap import DueHeap
+from asset_worker.domain.assets import AssetId
+from asset_worker.queue.heap import DueHeap
 
 DUES = st.integers(0, 40).map(float)
 LIMITS = st.integers(0, 60)

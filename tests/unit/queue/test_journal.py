@@ -7,13 +7,20 @@ from contextlib import closing
 
 import pytest
 
+from asset_worker.domain.assets import AssetId, Outcome
+from asset_worker.domain.events import Event
+from asset_worker.domain.submissions import Options, Submission
+from asset_worker.queue.local.journal import (
+    _MIGRATIONS,
+    APPLICATION_ID,
+    SCHEMA_VERSION,
+    Journal,
+    JournalError,
+    Settlement,
+)
+from asset_worker.queue.ports import Progress, Sighting
 from tests.unit.queue.conformance import DEDUPE_WINDOW, ManualClock
 from tests.unit.queue.local import open_local
-from worker.assets import AssetId, Outcome
-from worker.events import Event
-from worker.queue import Progress, Sighting
-from worker.queue.journal import _MIGRATIONS, APPLICATION_ID, SCHEMA_VERSION, Journal, JournalError, Settlement
-from worker.submissions import Options, Submission
 
 
 def pragma(connection, name):

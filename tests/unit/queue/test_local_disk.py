@@ -11,12 +11,12 @@ from functools import partial
 
 import pytest
 
+from asset_worker.queue.local.engine import LAST_SECONDS, PRUNE_EVERY_SECONDS, LocalQueue
+from asset_worker.queue.local.journal import Journal, JournalError, JournalUnavailableError
+from asset_worker.runtime.clock import SystemClock
+from asset_worker.runtime.threads import InlineLane
 from tests.unit.queue.conformance import IDS, ManualClock
 from tests.unit.queue.local import event_for, open_local, put, submission
-from worker.clock import SystemClock
-from worker.lane import InlineLane
-from worker.queue.journal import Journal, JournalError, JournalUnavailableError
-from worker.queue.local import LAST_SECONDS, PRUNE_EVERY_SECONDS, LocalQueue
 
 
 async def test_what_was_kept_is_taken_up_in_the_order_of_acceptance(tmp_path):

@@ -10,6 +10,14 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from asset_worker.domain.submissions import Options
+from asset_worker.queue.local.commits import RETRY_SECONDS
+from asset_worker.queue.local.engine import PROGRESS_EVERY_SECONDS, PRUNE_EVERY_SECONDS
+from asset_worker.queue.local.journal import APPLICATION_ID, FILE_NAME, Journal, JournalError
+from asset_worker.queue.local.lock import StateDirectory, StateDirectoryError
+from asset_worker.queue.local.status_report import read_ledger
+from asset_worker.queue.ports import Progress, Sighting
+from asset_worker.runtime.threads import ThreadLane
 from tests.unit.queue.conformance import IDS, MAX_PENDING, ManualClock, QueueMachine
 from tests.unit.queue.local import (
     SuspendingLane,
@@ -22,14 +30,6 @@ from tests.unit.queue.local import (
     rejection,
     settle,
 )
-from worker.lane import ThreadLane
-from worker.queue import Progress, Sighting
-from worker.queue.commits import RETRY_SECONDS
-from worker.queue.journal import APPLICATION_ID, FILE_NAME, Journal, JournalError
-from worker.queue.ledger import read_ledger
-from worker.queue.local import PROGRESS_EVERY_SECONDS, PRUNE_EVERY_SECONDS
-from worker.queue.lock import StateDirectory, StateDirectoryError
-from worker.submissions import Options
 
 
 class LocalQueueMachine(QueueMachine):
@@ -254,7 +254,7 @@ async def test_pruning_leaves_the_count_of_completions(tmp_path, window, later):
 @pytest.mark.virtual_time
 async def test_the_house_is_kept_by_itself(tmp_path, monkeypatch):
     """Old settlements go at the start and each minute, in as many steps as it takes."""
-    monkeypatch.setattr("worker.queue.local.PRUNE_ROWS", 2)
+    monkeypatch.setattr("asset_worker.queue.local.engine.PRUNE_ROWS", 2)
     clock = ManualClock()
     queue = open_local(tmp_path / "j", clock)
     await settle(queue, 0, 1, 2, 3, 4)

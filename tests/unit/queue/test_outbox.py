@@ -10,6 +10,9 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from asset_worker.domain.events import Stored
+from asset_worker.queue.local.journal import FILE_NAME
+from asset_worker.queue.local.status_report import read_ledger
 from tests.unit.queue.conformance import ManualClock, gathered, turns
 from tests.unit.queue.local import (
     SuspendingLane,
@@ -22,9 +25,6 @@ from tests.unit.queue.local import (
     settle,
 )
 from tests.virtual_time import VirtualTimeLoop
-from worker.events import Stored
-from worker.queue.journal import FILE_NAME
-from worker.queue.ledger import read_ledger
 
 ALWAYS = "file"
 """The sink that is there at every start."""

@@ -8,10 +8,10 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.assets import AssetId, Outcome
-from worker.events import Event
-from worker.queue.journal import Journal, Settlement
-from worker.submissions import Submission
+from asset_worker.domain.assets import AssetId, Outcome
+from asset_worker.domain.events import Event
+from asset_worker.domain.submissions import Submission
+from asset_worker.queue.local.journal import Journal, Settlement
 
 ASSETS = 12
 

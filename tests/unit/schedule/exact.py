@@ -12,13 +12,13 @@ from math import erfc, exp, inf, log, sqrt
 from random import Random
 from typing import TYPE_CHECKING
 
-from worker.schedule import Look
+from asset_worker.schedule.ports import Look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from worker.schedule import Schedule
-    from worker.schedule.learned import LearnedSchedule
+    from asset_worker.schedule.adaptive import LearnedSchedule
+    from asset_worker.schedule.ports import Schedule
 
 _QUANTILES = 2000
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tenacity.wait import wait_chain, wait_fixed
 
-from worker.schedule import Look
-from worker.schedule.waits import JITTER, exponential, fixed, from_tenacity, spread
+from asset_worker.schedule.ports import Look
+from asset_worker.schedule.waits import JITTER, exponential, fixed, from_tenacity, spread
 
 ATTEMPTS = st.integers(1, 10_000)
 SHARES = st.floats(0, 1, exclude_max=True)

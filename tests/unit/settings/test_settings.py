@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.assets import Expectations
-from worker.settings import Settings, known_keys
-from worker.settings.loading import SettingsError, load
-from worker.settings.showing import as_toml, json_schema
+from asset_worker.domain.assets import Expectations
+from asset_worker.settings.loading import SettingsError, load
+from asset_worker.settings.showing import as_toml, json_schema
+from asset_worker.settings.tree import Settings, known_keys
 
 ROOT = Path(__file__).parents[3]
 KEY = "tlk_4F2SECRET"

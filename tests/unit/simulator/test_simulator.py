@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.assets import Ages, Done, Expectations, assess, asset_from
-from worker.simulator.faults import Fault, Trouble, befalling
-from worker.simulator.lifecycles import KINDS, Created, Lifecycle, Odds, Rendition, document, draw, outcome
-from worker.simulator.limits import Limit, Style, Window
-from worker.simulator.server import Options, Simulator
+from asset_worker.domain.assets import Ages, Done, Expectations, assess, asset_from
+from asset_worker.simulator.faults import Fault, Trouble, befalling
+from asset_worker.simulator.lifecycles import KINDS, Created, Lifecycle, Odds, Rendition, document, draw, outcome
+from asset_worker.simulator.limits import Limit, Style, Window
+from asset_worker.simulator.server import Options, Simulator
 
 CREATED = Created("0" * 24, "2026-11-24T00:00:00Z", "talk.mp4", "video/mp4", "direct", 1000, 60.0)
 

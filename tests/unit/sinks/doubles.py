@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from worker.events import Stored
+from asset_worker.domain.events import Stored
 
 
 def stored(position: int, *, size: int = 0) -> Stored:

@@ -11,13 +11,13 @@ from typing import Protocol
 
 import pytest
 
+from asset_worker.runtime.stop import Stop
+from asset_worker.runtime.threads import InlineLane
+from asset_worker.sinks.delivery import BATCH_EVENTS, Delivery
+from asset_worker.sinks.file.sink import FileSink
+from asset_worker.sinks.ports import Outbox, Sink, SinkUnavailableError
+from asset_worker.sinks.stdout import StdoutSink
 from tests.unit.sinks.doubles import MemoryOutbox, Naps, SetClock, stored
-from worker.lane import InlineLane
-from worker.sinks import Outbox, Sink, SinkUnavailableError
-from worker.sinks.delivery import BATCH_EVENTS, Delivery
-from worker.sinks.file import FileSink
-from worker.sinks.stdout import StdoutSink
-from worker.stopping import Stop
 
 
 class Receiver(Protocol):

@@ -8,11 +8,11 @@ from itertools import repeat
 import pytest
 from structlog.testing import capture_logs
 
+from asset_worker.domain.events import Stored
+from asset_worker.runtime.stop import Stop
+from asset_worker.sinks.delivery import BATCH_BYTES, BATCH_EVENTS, LAST_TRIES_SECONDS, Delivery, backoff
+from asset_worker.sinks.ports import Sent, Sink, SinkRefusedError, SinkUnavailableError
 from tests.unit.sinks.doubles import MemoryOutbox, Naps, SetClock, stored
-from worker.events import Stored
-from worker.sinks import Sent, Sink, SinkRefusedError, SinkUnavailableError
-from worker.sinks.delivery import BATCH_BYTES, BATCH_EVENTS, LAST_TRIES_SECONDS, Delivery, backoff
-from worker.stopping import Stop
 
 
 class ScriptedSink:

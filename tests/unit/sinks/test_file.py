@@ -14,6 +14,13 @@ from unittest.mock import patch
 
 import pytest
 
+from asset_worker.runtime.stop import Stop
+from asset_worker.runtime.threads import InlineLane, ThreadLane
+from asset_worker.sinks.delivery import Delivery
+from asset_worker.sinks.file import openings, scan
+from asset_worker.sinks.file import sink as file_sink
+from asset_worker.sinks.file.sink import FileSink
+from asset_worker.sinks.ports import SinkUnavailableError
 from tests.unit.sinks.doubles import (
     PATIENCE,
     Crash,
@@ -24,11 +31,6 @@ from tests.unit.sinks.doubles import (
     some_is_written_to,
     stored,
 )
-from worker.lane import InlineLane, ThreadLane
-from worker.sinks import SinkUnavailableError, file, openings, scan
-from worker.sinks.delivery import Delivery
-from worker.sinks.file import FileSink
-from worker.stopping import Stop
 
 
 @pytest.fixture
@@ -94,7 +96,7 @@ async def test_a_new_files_name_is_durable_before_anything_is_written_to_it(path
 
     outbox = MemoryOutbox()
     outbox.add(2)
-    with patch.object(openings, "os", FaultyOs(before)), patch.object(file, "os", FaultyOs(before)):
+    with patch.object(openings, "os", FaultyOs(before)), patch.object(file_sink, "os", FaultyOs(before)):
         await deliver(path, outbox)
         assert done == [real.parent, "write"]
         outbox.add(2)
@@ -169,7 +171,7 @@ async def test_a_batch_that_was_longer_before_the_crash_is_recognised(path: Path
     await deliver(path, outbox)
     forget(outbox, path, *before)
     os.truncate(path, path.stat().st_size - 5)
-    monkeypatch.setattr("worker.sinks.delivery.BATCH_EVENTS", 2)
+    monkeypatch.setattr("asset_worker.sinks.delivery.BATCH_EVENTS", 2)
     await deliver(path, outbox)
     assert lines(path) == bodies(outbox)
 
@@ -179,7 +181,7 @@ async def test_a_crash_on_the_very_first_batch_is_recognised(path: Path):
     outbox = MemoryOutbox()
     outbox.add(3)
     with (
-        patch.object(file, "os", FaultyOs(lambda call, *_: Crash() if call == "write" else None)),
+        patch.object(file_sink, "os", FaultyOs(lambda call, *_: Crash() if call == "write" else None)),
         pytest.raises(Crash),
     ):
         await deliver(path, outbox)
@@ -400,7 +402,7 @@ async def test_a_failed_write_is_taken_back(path: Path, fault: str):
         ill = count < 2
 
     naps = Naps(on_nap)
-    with patch.object(file, "os", FaultyOs(before)):
+    with patch.object(file_sink, "os", FaultyOs(before)):
         await deliver(path, outbox, naps)
     assert len(naps.taken) == 2
     found = lines(path)
@@ -426,7 +428,7 @@ async def test_a_torn_line_that_another_writer_went_on_after_is_left(path: Path)
         if looked and path.stat().st_size == size:
             path.write_bytes(path.read_bytes() + b"other\n")
 
-    with patch.object(scan, "os", FaultyOs(looking)), patch.object(file, "os", FaultyOs(cutting)):
+    with patch.object(scan, "os", FaultyOs(looking)), patch.object(file_sink, "os", FaultyOs(cutting)):
         await deliver(path, outbox)
     assert lines(path) == [stored(1).body, stored(2).body[:9] + b"other", stored(2).body]
 
@@ -484,7 +486,7 @@ async def test_two_workers_on_one_file_keep_each_others_lines(path: Path):
 
 async def test_a_close_waits_for_no_write_that_hangs(path: Path, monkeypatch: pytest.MonkeyPatch):
     """A pipe whose reader is stuck."""
-    monkeypatch.setattr(file, "CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr(file_sink, "CLOSE_SECONDS", 0.05)
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     outbox, stop = MemoryOutbox(), Stop()

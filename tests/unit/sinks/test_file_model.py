@@ -22,13 +22,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from structlog.testing import capture_logs
 
+from asset_worker.domain.events import Stored
+from asset_worker.runtime.stop import Stop
+from asset_worker.runtime.threads import InlineLane
+from asset_worker.sinks import delivery
+from asset_worker.sinks.delivery import Delivery
+from asset_worker.sinks.file import openings, scan, sink
+from asset_worker.sinks.file.sink import FileSink
+from asset_worker.sinks.ports import Sent
 from tests.unit.sinks.doubles import Crash, FaultyOs, MemoryOutbox, Naps, SetClock
-from worker.events import Stored
-from worker.lane import InlineLane
-from worker.sinks import Sent, delivery, file, openings, scan
-from worker.sinks.delivery import Delivery
-from worker.sinks.file import FileSink
-from worker.stopping import Stop
 
 CALLS = 45
 """More than a delivery makes when nothing goes wrong."""
@@ -147,7 +149,7 @@ class FileSinkMachine(RuleBasedStateMachine):
         self.old = existing or b""
         self.stack = ExitStack()
         self.stack.enter_context(capture_logs())
-        for module in (file, openings, scan):
+        for module in (sink, openings, scan):
             self.stack.enter_context(patch.object(module, "os", FaultyOs(self.before)))
         self.stack.enter_context(patch.object(delivery, "BATCH_EVENTS", 4))
         self.stack.enter_context(patch.object(scan, "CHUNK_BYTES", 50))

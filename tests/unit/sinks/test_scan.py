@@ -7,9 +7,9 @@ from unittest.mock import patch
 
 import pytest
 
+from asset_worker.sinks.file import scan as scanning
+from asset_worker.sinks.file.scan import Found, Mark, scan
 from tests.unit.sinks.doubles import FaultyOs
-from worker.sinks import scan as scanning
-from worker.sinks.scan import Found, Mark, scan
 
 A, B, C = b'{"id":"a"}', b'{"id":"bb"}', b'{"id":"ccc"}'
 

@@ -17,6 +17,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asset_worker.runtime.stop import Stop
+from asset_worker.runtime.threads import InlineLane, ThreadLane
+from asset_worker.sinks import lines
+from asset_worker.sinks.delivery import Delivery
+from asset_worker.sinks.lines import encode
+from asset_worker.sinks.ports import SinkUnavailableError
+from asset_worker.sinks.stdout import StdoutSink
 from tests.unit.sinks.doubles import (
     PATIENCE,
     FaultyOs,
@@ -26,12 +33,6 @@ from tests.unit.sinks.doubles import (
     some_is_written_to,
     stored,
 )
-from worker.lane import InlineLane, ThreadLane
-from worker.sinks import SinkUnavailableError, lines
-from worker.sinks.delivery import Delivery
-from worker.sinks.lines import encode
-from worker.sinks.stdout import StdoutSink
-from worker.stopping import Stop
 
 ROOT = Path(__file__).parents[3]
 
@@ -122,10 +123,10 @@ def test_a_stop_while_a_write_is_blocked_does_not_hold_the_process(after_stop: b
         f"""
         import asyncio, signal
         from tests.unit.sinks.doubles import MemoryOutbox, SetClock
-        from worker.lane import ThreadLane
-        from worker.sinks.delivery import Delivery
-        from worker.sinks.stdout import StdoutSink
-        from worker.stopping import Stop
+        from asset_worker.runtime.threads import ThreadLane
+        from asset_worker.sinks.delivery import Delivery
+        from asset_worker.sinks.stdout import StdoutSink
+        from asset_worker.runtime.stop import Stop
         import sys
         async def main():
             outbox, stop = MemoryOutbox(), Stop()

@@ -8,9 +8,9 @@ import socket
 import pytest
 from structlog.testing import capture_logs
 
+from asset_worker.telemetry.admin import SHUTDOWN_SECONDS, serving
+from asset_worker.telemetry.snapshot import AdminAddressError
 from tests.unit.snapshots import NOTHING
-from worker.telemetry import AdminAddressError
-from worker.telemetry.admin import SHUTDOWN_SECONDS, serving
 
 
 @pytest.mark.virtual_time

@@ -7,10 +7,10 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
+from asset_worker.telemetry.heartbeat import LAG_CHECK_SECONDS, LAG_LIMIT_SECONDS, beat, watch_lag
+from asset_worker.telemetry.snapshot import Snapshot
 from tests.unit.snapshots import snapshot
 from tests.virtual_time import VirtualTimeLoop
-from worker.telemetry import Snapshot
-from worker.telemetry.heartbeat import LAG_CHECK_SECONDS, LAG_LIMIT_SECONDS, beat, watch_lag
 
 pytestmark = pytest.mark.virtual_time
 

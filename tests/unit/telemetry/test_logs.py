@@ -8,8 +8,8 @@ import logging
 import pytest
 import structlog
 
-from worker.secrets import MASK, Secrets
-from worker.telemetry.logs import configure
+from asset_worker.runtime.redaction import MASK, Secrets
+from asset_worker.telemetry.logs import configure
 
 KEY = "tlk_4F2SECRET"
 

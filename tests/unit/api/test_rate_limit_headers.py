@@ -1,0 +1,282 @@
+"""What headers tell, one family after the other."""
+
+from email.utils import formatdate
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from asset_worker.api.limits.rate_limit_headers import (
+    LONGEST_RESET_SECONDS,
+    LONGEST_RETRY_AFTER_SECONDS,
+    NOTHING,
+    SHORTEST_RESET_SECONDS,
+    ServerClock,
+    Told,
+    ToldQuota,
+    told,
+)
+
+NOW = 1_795_460_400.0
+DATE = "Mon, 23 Nov 2026 19:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        pytest.param({}, NOTHING, id="no headers"),
+        pytest.param({"Content-Type": "application/json", "Date": DATE}, NOTHING, id="none of them"),
+        pytest.param(
+            {
+                "X-Ratelimit-Limit": "600",
+                "X-Ratelimit-Remaining": "599",
+                "X-Ratelimit-Used": "1",
+                "X-Ratelimit-Reset": f"{NOW + 42:.0f}",
+            },
+            Told((ToldQuota("x-ratelimit.0", 600, 599, 42.0),)),
+            id="vendor",
+        ),
+        pytest.param(
+            {"x-ratelimit-limit": "600", "X-RATELIMIT-USED": "10", "x-RateLimit-reset": f"{NOW + 42:.0f}"},
+            Told((ToldQuota("x-ratelimit.0", 600, 590, 42.0),)),
+            id="used without remaining, any case",
+        ),
+        pytest.param(
+            {"X-Ratelimit-Remaining": "5", "X-Ratelimit-Reset": f"{(NOW + 42) * 1000:.0f}"},
+            Told((ToldQuota("x-ratelimit.0", 5, 5, 42.0),)),
+            id="reset in milliseconds, no limit",
+        ),
+        pytest.param(
+            {"X-RateLimit-Limit": "1, 15000", "X-RateLimit-Remaining": "0, 900", "X-RateLimit-Reset": "1, 7200"},
+            Told((ToldQuota("x-ratelimit.0", 1, 0, 1.0), ToldQuota("x-ratelimit.1", 15000, 900, 7200.0))),
+            id="lists of quotas, reset as a delay",
+        ),
+        pytest.param(
+            {"RateLimit-Limit": "100, 100;w=60", "RateLimit-Remaining": "50", "RateLimit-Reset": "30"},
+            Told((ToldQuota("ratelimit.0", 100, 50, 30.0),)),
+            id="draft 6",
+        ),
+        pytest.param(
+            {"RateLimit": "limit=100, remaining=50, reset=30", "RateLimit-Policy": "100;w=60"},
+            Told((ToldQuota("", 100, 50, 30.0),)),
+            id="draft 7",
+        ),
+        pytest.param(
+            {"RateLimit": '"default";r=50;t=30', "RateLimit-Policy": '"default";q=100;w=60'},
+            Told((ToldQuota("default", 100, 50, 30.0, 60.0),)),
+            id="draft 11",
+        ),
+        pytest.param(
+            {
+                "RateLimit": '"burst";r=9;t=30;pk=:dGVzdA==:, "day, all";r=900',
+                "RateLimit-Policy": '"burst";q=100;w=60, "day, all";q=1000;w=86400, "bytes";q=1;w=1;qu="content-bytes"',
+            },
+            Told((ToldQuota("burst", 100, 9, 30.0, 60.0), ToldQuota("day, all", 1000, 900, 86400.0, 86400.0))),
+            id="several, a comma in a name, a window for a reset, another unit",
+        ),
+        pytest.param(
+            {"RateLimit-Policy": '"default";q=100;w=60'},
+            Told((ToldQuota("default", 100, 100, 60.0, 60.0),)),
+            id="a policy alone",
+        ),
+        pytest.param({"Retry-After": "17"}, Told((), 17.0), id="retry after seconds"),
+        pytest.param({"Retry-After": "Mon, 23 Nov 2026 19:01:30 GMT"}, Told((), 90.0), id="retry after a date"),
+        pytest.param({"Retry-After": "Mon, 23 Nov 2026 18:00:00 GMT"}, Told((), 0.0), id="a date that has passed"),
+        pytest.param({"Retry-After": "-5"}, Told((), 0.0), id="negative wait"),
+        pytest.param({"Retry-After": "99999999"}, Told((), LONGEST_RETRY_AFTER_SECONDS), id="wait of years"),
+        pytest.param(
+            {"X-Ratelimit-Remaining": "-3", "X-Ratelimit-Limit": "10", "X-Ratelimit-Reset": f"{NOW + 4e7:.0f}"},
+            Told((ToldQuota("x-ratelimit.0", 10, 0, LONGEST_RESET_SECONDS),)),
+            id="reset a year ahead, less than nothing left",
+        ),
+        pytest.param(
+            {"RateLimit-Limit": "10", "RateLimit-Used": "13", "RateLimit-Reset": "60"},
+            Told((ToldQuota("ratelimit.0", 10, 0, 60.0),)),
+            id="overdrawn, remaining not told",
+        ),
+        pytest.param(
+            {"X-Ratelimit-Remaining": "3", "X-Ratelimit-Reset": f"{NOW - 100:.0f}"}, NOTHING, id="reset long ago"
+        ),
+        pytest.param(
+            {"X-Ratelimit-Limit": "0", "X-Ratelimit-Remaining": "0", "X-Ratelimit-Reset": "60"}, NOTHING, id="limit 0"
+        ),
+        pytest.param(
+            {"X-Ratelimit-Remaining": "many", "X-Ratelimit-Reset": "soon", "Retry-After": "later"}, NOTHING, id="words"
+        ),
+        pytest.param(
+            {"X-Ratelimit-Remaining": "٣", "X-Ratelimit-Reset": "1e3", "Retry-After": "nan"}, NOTHING, id="odd numbers"
+        ),
+    ],
+)
+def test_headers_tell(headers: dict[str, str], expected: Told) -> None:
+    assert told(headers, server_now=NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "wait"),
+    [
+        ("20, 20", 20.0),
+        ("5, 20,7", 20.0),
+        ("Mon, 23 Nov 2026 19:01:30 GMT, 20", 90.0),
+        ("20, Mon, 23 Nov 2026 19:01:30 GMT", 90.0),
+        ("120, Mon, 23 Nov 2026 19:01:30 GMT", 120.0),
+        ("Mon, 23 Nov 2026 19:01:30 GMT, Mon, 23 Nov 2026 19:01:00 GMT", 90.0),
+        ("Monday, 23-Nov-26 19:01:30 GMT, Mon Nov 23 19:02:00 2026", 120.0),
+        ("later, 20", 20.0),
+        ("20, Mon, later", 20.0),
+        ("-5, Mon, 23 Nov 2026 18:00:00 GMT", 0.0),
+        ("20, 99999999", LONGEST_RETRY_AFTER_SECONDS),
+        (", ,", None),
+    ],
+)
+def test_of_waits_that_are_told_more_than_once_the_longest_counts(value: str, wait: float | None) -> None:
+    """The origin and a gateway may each tell theirs, joined by a comma such as dates hold themselves."""
+    assert told({"Retry-After": value}, server_now=NOW).retry_after == wait
+
+
+def test_a_wait_that_is_told_in_two_fields_is_the_longest_of_them() -> None:
+    """Fields of one name are one list (RFC 9110, section 5.3)."""
+    headers = CIMultiDict([("Retry-After", "20"), ("Retry-After", DATE), ("retry-after", "30")])
+    assert told(headers, server_now=NOW).retry_after == 30.0
+
+
+@pytest.mark.parametrize(
+    ("limit", "remaining", "used", "left"),
+    [
+        ("-1", "-1", "5", None),
+        ("0", "-1", "5", None),
+        ("-1", "0", "5", None),
+        (None, "-1", "5", None),
+        (None, "-3", None, None),
+        ("600", "-1", None, None),
+        ("600", "-1", "5", None),
+        ("600", "-1", "600", None),
+        ("600", "-1", "601", 0),
+        ("600", "-3", "603", 0),
+        ("600", "-3", None, 0),
+        ("600", "-0.5", None, 0),
+        ("600", "0", "600", 0),
+        ("600", "50", "700", 50),
+    ],
+)
+def test_less_than_nothing_is_no_quota_unless_it_is_surely_overdrawn(
+    limit: str | None, remaining: str, used: str | None, left: int | None
+) -> None:
+    """-1 is how some gateways say that there is no limit; taken for a spent quota it would stop the worker."""
+    parts = {"Limit": limit, "Remaining": remaining, "Used": used, "Reset": "60"}
+    headers = {f"X-Ratelimit-{part}": value for part, value in parts.items() if value is not None}
+    assert [quota.remaining for quota in told(headers, server_now=NOW).quotas] == ([] if left is None else [left])
+
+
+def test_less_than_nothing_in_a_structured_field_is_no_quota_either() -> None:
+    """Neither with a policy beside it nor without one, nor in the form of draft 7."""
+    assert told({"RateLimit": '"a";r=-1;t=60', "RateLimit-Policy": '"a";q=100;w=60'}, server_now=NOW) == NOTHING
+    assert told({"RateLimit": '"a";r=-1;t=60'}, server_now=NOW) == NOTHING
+    assert told({"RateLimit": "limit=100, remaining=-1, reset=60"}, server_now=NOW) == NOTHING
+
+
+def test_an_answer_that_was_made_before_the_reset_and_comes_after_it_still_counts() -> None:
+    headers = {
+        "Date": DATE,
+        "X-Ratelimit-Limit": "10",
+        "X-Ratelimit-Remaining": "0",
+        "X-Ratelimit-Reset": f"{NOW + 1:.0f}",
+    }
+    assert told(headers, server_now=NOW + 1.5).quotas == (ToldQuota("x-ratelimit.0", 10, 0, SHORTEST_RESET_SECONDS),)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({"X-Ratelimit-Remaining": "2", "X-Ratelimit-Reset": f"{NOW:.0f}"}, id="vendor"),
+        pytest.param({"X-Ratelimit-Remaining": "0", "X-Ratelimit-Reset": f"{NOW:.0f}"}, id="vendor, spent"),
+    ],
+)
+def test_a_reset_cut_to_the_second_that_has_begun_is_up_to_a_second_later(headers: dict[str, str]) -> None:
+    answer = told({"Date": DATE, "X-Ratelimit-Limit": "10", **headers}, server_now=NOW + 0.7)
+    assert answer.quotas[0].is_rounded_down
+    assert answer.quotas[0].reset_in == pytest.approx(0.3)
+
+
+def test_a_delay_cut_to_nothing_is_up_to_a_second_unless_nothing_is_spent() -> None:
+    spent = told({"RateLimit": '"a";r=0;t=0', "RateLimit-Policy": '"a";q=10;w=1'}, server_now=NOW)
+    assert spent.quotas == (ToldQuota("a", 10, 0, 1.0, 1.0, is_rounded_down=True),)
+    full = told({"RateLimit": '"a";r=10;t=0', "RateLimit-Policy": '"a";q=10;w=1'}, server_now=NOW)
+    assert full.quotas == (ToldQuota("a", 10, 10, SHORTEST_RESET_SECONDS, 1.0),)
+
+
+def at(instant: float) -> str:
+    return formatdate(instant, usegmt=True)
+
+
+@pytest.mark.parametrize("ahead", [NOW, NOW - 0.4, NOW + 5000.9])
+def test_the_servers_clock_is_known_the_better_the_more_answers_came(ahead: float) -> None:
+    clock, random, read = ServerClock(), Random(1), []
+    assert clock.read(None, now=0.0, sent_at=0.0) is None
+    for number in range(200):
+        now, way = number / 7, random.uniform(0.01, 0.1)
+        server_now = clock.read(at(ahead + now - way), now=now, sent_at=now - 2 * way)
+        assert server_now is not None
+        read.append(server_now - ahead - now)
+    assert min(read) >= -1.1
+    assert min(read[50:]) >= -0.2
+    assert max(read) <= 0
+
+
+def test_a_server_whose_clock_is_set_is_believed_at_once() -> None:
+    clock = ServerClock()
+    for now in range(20):
+        clock.read(at(NOW + now), now=now, sent_at=now - 0.1)
+    assert clock.read(at(NOW + 20 - 300), now=20, sent_at=19.9) == NOW - 280
+    assert clock.read(at(NOW + 21 + 300), now=21, sent_at=20.9) == NOW + 321
+
+
+def test_an_answer_that_took_long_does_not_set_the_servers_clock_back() -> None:
+    clock = ServerClock()
+    clock.read(at(NOW), now=0.0, sent_at=-0.1)
+    assert clock.read(at(NOW), now=8.0, sent_at=-0.1) == pytest.approx(NOW + 8, abs=0.01)
+    assert clock.read("yesterday", now=9.0, sent_at=8.9) == pytest.approx(NOW + 9, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("answer", "wait"),
+    [
+        (Told((ToldQuota("a", 10, 0, 30.0), ToldQuota("b", 10, 0, 60.0), ToldQuota("c", 10, 1, 90.0))), 60.0),
+        (Told((ToldQuota("a", 10, 0, 30.0),), 5.0), 5.0),
+        (Told((ToldQuota("a", 10, 0, 80_000.0),)), LONGEST_RETRY_AFTER_SECONDS),
+        (Told((ToldQuota("a", 10, 3, 30.0),)), None),
+    ],
+    ids=["the spent quotas' reset", "Retry-After goes first", "an hour at most", "nothing is spent"],
+)
+def test_a_refused_client_waits(answer: Told, wait: float | None) -> None:
+    assert answer.wait == wait
+
+
+NAMES = [
+    "date",
+    "retry-after",
+    "ratelimit",
+    "ratelimit-policy",
+    *(
+        f"{family}-{part}"
+        for family in ("x-ratelimit", "ratelimit")
+        for part in ("limit", "remaining", "used", "reset")
+    ),
+]
+PIECES = st.sampled_from(
+    [*'",;=:()-+. \\', "a", "r", "t", "q", "w", "9", "99999999999999999999", "1e9", "inf", DATE, "٣"]
+)
+VALUES = st.one_of(st.text(), st.lists(PIECES).map("".join), st.integers().map(str), st.floats().map(str))
+
+
+@given(headers=st.dictionaries(st.sampled_from(NAMES), VALUES), server_now=st.floats(0, 4e9))
+def test_garbage_is_never_an_error_and_never_beyond_the_bounds(headers: dict[str, str], server_now: float) -> None:
+    answer = told(headers, server_now=server_now)
+    assert answer.retry_after is None or 0 <= answer.retry_after <= LONGEST_RETRY_AFTER_SECONDS
+    for quota in answer.quotas:
+        assert quota.limit >= 1
+        assert quota.remaining >= 0
+        assert 0 < quota.reset_in <= LONGEST_RESET_SECONDS
+        assert 0 <= quota.window <= LONGEST_RESET_SECONDS

@@ -1,0 +1,150 @@
+"""Completion events: the JSON is a contract, pinned here as golden values."""
+
+import json
+
+import pytest
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asset_worker.domain.assets import Done, Outcome, asset_from
+from asset_worker.domain.events import Times, completed, rejected, timestamp
+from asset_worker.domain.submissions import Options, Rejection, Submission
+from asset_worker.runtime.redaction import MASK, Secrets
+
+SOURCE = "https://api.twelvelabs.io/v1.3/assets"
+ID = "6298d673f1090f1100476d4c"
+KEY = 'tlk_0123456789\\"SECRET'
+SECRETS = Secrets()
+SECRETS.add(KEY)
+DOCUMENT = {
+    "_id": ID,
+    "status": "ready",
+    "hls": {"status": "ready"},
+    "thumbnail": {"status": "ready"},
+    "novelty": "ü\n",
+}
+
+
+def make(options=None, document=DOCUMENT, outcome=Outcome.READY, reason=None):
+    return completed(
+        Submission(ID, "file:/var/spool/assets", 1234, options),
+        Done(outcome, reason),
+        asset=document and asset_from(document),
+        completion=1,
+        times=Times(
+            submitted=1795442300.0, completed=1795442400.123, ready=1795442350.0, last_seen_waiting=1795442390.5
+        ),
+        polls=7,
+        source=SOURCE,
+        conceal=SECRETS.conceal,
+    )
+
+
+def test_a_completion_event_is_the_contract_to_the_letter():
+    event = make(Options(metadata={"video": 12}))
+    assert json.loads(event.body) == {
+        "specversion": "1.0",
+        "id": f"{ID}.1",
+        "source": SOURCE,
+        "type": "dev.asset-worker.asset.ready",
+        "subject": ID,
+        "time": "2026-11-23T14:00:00.123Z",
+        "datacontenttype": "application/json",
+        "data": {
+            "asset_id": ID,
+            "outcome": "ready",
+            "reason": None,
+            "renditions": {"hls": "ready", "thumbnail": "ready"},
+            "asset": DOCUMENT,
+            "submitted_at": "2026-11-23T13:58:20.000Z",
+            "ready_at": "2026-11-23T13:59:10.000Z",
+            "completed_at": "2026-11-23T14:00:00.123Z",
+            "last_seen_waiting_at": "2026-11-23T13:59:50.500Z",
+            "polls": 7,
+            "submission": {"source": "file:/var/spool/assets:1234", "metadata": {"video": 12}},
+        },
+    }
+
+
+def test_an_event_is_one_line():
+    assert b"\n" not in make().body
+
+
+def test_a_key_that_the_api_sends_back_is_in_no_event():
+    """However it is written in JSON, and wherever in it."""
+    document = DOCUMENT | {KEY: [{"k": f"<{KEY}>"}], "hls": {"status": KEY}}
+    event = make(document=document, outcome=Outcome.FAILED, reason=f"no {KEY}")
+    told = json.loads(event.body)["data"]
+    assert (told["reason"], told["renditions"]["hls"]) == (f"no {MASK}", MASK)
+    assert told["asset"] == DOCUMENT | {MASK: [{"k": f"<{MASK}>"}], "hls": {"status": MASK}}
+
+
+def test_what_was_never_seen_is_null():
+    event = completed(
+        Submission(ID, "stdin", 1),
+        Done(Outcome.NOT_FOUND, "why"),
+        asset=None,
+        completion=2,
+        times=Times(submitted=0.0, completed=1.0),
+        polls=3,
+        source=SOURCE,
+        conceal=SECRETS.conceal,
+    )
+    data = json.loads(event.body)["data"]
+    assert event.id == f"{ID}.2"
+    assert (data["asset"], data["ready_at"], data["last_seen_waiting_at"]) == (None, None, None)
+    assert data["renditions"] == {"hls": None, "thumbnail": None}
+    assert data["submission"]["metadata"] == {}
+
+
+def test_a_rejected_event_has_the_line_and_no_subject():
+    event = rejected(Rejection("stdin", 3, "no", b"\xff../..", "k1"), at=1795442400.0, source=SOURCE)
+    body = json.loads(event.body)
+    assert "subject" not in body
+    assert body["type"] == "dev.asset-worker.asset.rejected"
+    assert body["data"]["line"] == "�../.."
+    assert body["data"]["submission"]["source"] == "stdin:3"
+    assert body["data"].keys() - {"line"} == json.loads(make().body)["data"].keys()
+    assert event.id == "rejected.k1"
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        pytest.param(b"x" * 1024, "x" * 1024, id="ascii"),
+        pytest.param(b"x" * 1022 + "€".encode()[:2], "x" * 1022, id="cut within a character"),
+        pytest.param(b"\xff" * 1024, "\ufffd" * 341, id="no text, which takes more room when it is shown"),
+        pytest.param(b"x\xe2\x82", "x\ufffd", id="a whole line that ends within a character"),
+    ],
+)
+def test_a_rejected_line_is_shown_up_to_1_kib(raw, shown):
+    event = rejected(Rejection("stdin", 3, "no", raw, "k1"), at=0.0, source=SOURCE)
+    assert json.loads(event.body)["data"]["line"] == shown
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_the_cloudevents_sdk_reads_every_event(outcome):
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    event = make(Options(traceparent=trace), outcome=outcome)
+    read = JSONFormat().read(CloudEvent, event.body)
+    assert read.get_id() == event.id
+    assert read.get_type() == f"dev.asset-worker.asset.{outcome}"
+    assert read.get_extension("traceparent") == trace
+
+
+@pytest.mark.timeout(3600)
+@given(
+    st.dictionaries(
+        st.text(), st.recursive(st.none() | st.text() | st.floats(allow_nan=False, allow_infinity=False), st.lists)
+    )
+)
+def test_any_metadata_goes_through_unchanged(metadata):
+    body = make(Options(metadata=metadata)).body
+    assert json.loads(body)["data"]["submission"]["metadata"] == metadata
+    assert b"\n" not in body
+
+
+def test_timestamps_are_utc_to_the_millisecond():
+    assert timestamp(0.9996) == "1970-01-01T00:00:00.999Z"

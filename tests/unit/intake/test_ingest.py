@@ -1,0 +1,169 @@
+"""From batches to the queue: what is put, counted and told."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from structlog.testing import capture_logs
+
+from asset_worker.domain.events import Event
+from asset_worker.domain.submissions import RAW_BYTES_LIMIT, Batch, Options, Submission
+from asset_worker.intake.ingest import LOGGED_ONE_BY_ONE, Acceptance
+from asset_worker.intake.lines import rejection
+from asset_worker.runtime.redaction import MASK, Secrets
+
+SOURCE = "https://api.twelvelabs.io/v1.3/assets"
+KEY = "tlk_0123456789SECRET"
+SECRETS = Secrets()
+SECRETS.add(KEY)
+
+
+class Intray:
+    """A queue that drops repeats."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+        self.submissions: list[Submission] = []
+        self.events: list[Event] = []
+        self.positions: list[tuple[str, bytes | None]] = []
+
+    async def room(self) -> int:
+        return 5
+
+    async def put(
+        self, submissions: Sequence[Submission], *, events: Sequence[Event], intake: str, position: bytes | None
+    ) -> list[Submission]:
+        fresh = []
+        for submission in submissions:
+            if submission.asset_id not in self._known:
+                self._known.add(submission.asset_id)
+                fresh.append(submission)
+        self.submissions += fresh
+        self.events += events
+        self.positions.append((intake, position))
+        return fresh
+
+
+class Noon:
+    def now(self) -> float:
+        return 1_000_000_000.0
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+def batch(*ids: str, bad: Sequence[bytes] = (), position: bytes | None = b"here") -> Batch:
+    submissions = [Submission(asset_id, "file:/queue", number) for number, asset_id in enumerate(ids, start=1)]
+    rejections = [
+        rejection(raw, "why", origin="file:/queue", line=number, stream="1:2", offset=number)
+        for number, raw in enumerate(bad, start=100)
+    ]
+    return Batch(submissions, rejections, "file:/queue", position)
+
+
+@pytest.fixture
+def intray() -> Intray:
+    return Intray()
+
+
+@pytest.fixture
+def acceptance(intray: Intray) -> Acceptance:
+    return Acceptance(intray, Noon(), source=SOURCE, secrets=SECRETS)
+
+
+async def test_submissions_are_put_together_with_the_position(acceptance: Acceptance, intray: Intray):
+    await acceptance.accept(batch("a1", "a2"))
+    assert [submission.asset_id for submission in intray.submissions] == ["a1", "a2"]
+    assert intray.positions == [("file:/queue", b"here")]
+    assert (acceptance.accepted, acceptance.rejected) == (2, 0)
+
+
+async def test_an_empty_batch_still_keeps_its_position(acceptance: Acceptance, intray: Intray):
+    await acceptance.accept(batch())
+    assert intray.positions == [("file:/queue", b"here")]
+
+
+async def test_a_bad_line_becomes_a_rejected_event(acceptance: Acceptance, intray: Intray):
+    await acceptance.accept(batch(bad=[b"../x\xff"]))
+    [event] = intray.events
+    body = msgspec.json.decode(event.body)
+    assert body["type"] == "dev.asset-worker.asset.rejected"
+    assert body["source"] == SOURCE
+    assert body["time"] == "2001-09-09T01:46:40.000Z"
+    assert "subject" not in body
+    assert body["data"]["line"] == "../x\ufffd"
+    assert body["data"]["reason"] == "why"
+    assert body["data"]["submission"] == {"source": "file:/queue:100", "metadata": {}}
+    assert acceptance.rejected == 1
+
+
+async def test_the_event_of_a_line_that_is_read_again_is_the_same(acceptance: Acceptance, intray: Intray):
+    await acceptance.accept(batch(bad=[b"!"]))
+    await acceptance.accept(batch(bad=[b"!"]))
+    first, second = intray.events
+    assert first == second
+
+
+async def test_a_repeat_is_neither_counted_nor_told(acceptance: Acceptance):
+    with capture_logs() as logs:
+        await acceptance.accept(batch("a1"))
+        await acceptance.accept(batch("a1", "a2"))
+    assert acceptance.accepted == 2
+    assert [log["asset_id"] for log in logs] == ["a1", "a2"]
+
+
+async def test_each_acceptance_and_each_rejection_is_told(acceptance: Acceptance):
+    with capture_logs() as logs:
+        await acceptance.accept(batch("a1", bad=[b"!"]))
+    assert logs == [
+        {"event": "intake.accepted", "log_level": "info", "asset_id": "a1", "source": "file:/queue:1"},
+        {"event": "intake.rejected", "log_level": "warning", "source": "file:/queue:100", "reason": "why"},
+    ]
+
+
+async def test_a_backlog_is_told_in_one_line(acceptance: Acceptance):
+    ids = [f"a{number}" for number in range(LOGGED_ONE_BY_ONE + 1)]
+    with capture_logs() as logs:
+        await acceptance.accept(batch(*ids, "a0"))
+    [log] = logs
+    assert (log["count"], log["repeats"]) == (1001, 1)
+    assert (log["first"], log["last"]) == ("file:/queue:1", "file:/queue:1001")
+
+
+async def test_there_is_room_where_the_queue_has_it(acceptance: Acceptance):
+    assert await acceptance.room() == 5
+
+
+async def test_nothing_is_counted_when_the_queue_breaks(acceptance: Acceptance, intray: Intray):
+    async def broken(*_: Any, **__: Any) -> list[Submission]:
+        raise RuntimeError("broken")
+
+    intray.put = broken
+    with pytest.raises(RuntimeError, match="broken"):
+        await acceptance.accept(batch("a1", bad=[b"!"]))
+    assert (acceptance.accepted, acceptance.rejected) == (0, 0)
+
+
+async def test_a_key_in_the_queue_file_gets_no_further(acceptance: Acceptance, intray: Intray):
+    with capture_logs() as logs:
+        submission = Submission("a1", "file:/queue", 2, Options(metadata={"note": f"with {KEY}"}))
+        lines = batch(KEY, bad=[f"key={KEY}".encode()])
+        await acceptance.accept(msgspec.structs.replace(lines, submissions=[*lines.submissions, submission]))
+    assert [each.asset_id for each in intray.submissions] == ["a1"]
+    assert intray.submissions[0].options == Options(metadata={"note": f"with {MASK}"})
+    told = [msgspec.json.decode(event.body)["data"] for event in intray.events]
+    assert [each["line"] for each in told] == [f"key={MASK}", MASK]
+    assert "this is the API key" in told[1]["reason"]
+    await acceptance.accept(lines)
+    assert len({event.id for event in intray.events}) == 3, "each such line has an ID of its own"
+    assert KEY not in repr((logs, intray.events))
+
+
+@pytest.mark.parametrize("before", [RAW_BYTES_LIMIT - len(KEY), RAW_BYTES_LIMIT - 1, RAW_BYTES_LIMIT + 1])
+async def test_a_key_that_a_line_is_cut_in_is_masked_as_well(acceptance: Acceptance, intray: Intray, before: int):
+    """Its beginning is told to nobody either."""
+    await acceptance.accept(batch(bad=[b"!" * before + KEY.encode() + b"!" * 9000]))
+    [event] = intray.events
+    line = msgspec.json.decode(event.body)["data"]["line"]
+    assert line == ("!" * before + MASK + "!" * 9000)[:RAW_BYTES_LIMIT]

@@ -1,0 +1,147 @@
+"""What follows from one look."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from asset_worker.domain.assets import Expectations, Missing, Outcome, Unanswered
+from asset_worker.domain.submissions import Options
+from asset_worker.poller.decide import Defer, Settle
+from asset_worker.queue.ports import Progress, Sighting
+from tests.unit.poller.doubles import ID, NOW, concluded, lease, seen
+
+
+def test_the_schedule_says_when_to_look_again():
+    delays = []
+    progress = Progress()
+    for _ in range(9):
+        step = concluded(lease(progress=progress), seen())
+        progress = step.progress
+        delays.append(round(step.delay, 3))
+    assert delays == [2, 3, 4.5, 6.75, 10.125, 15.188, 22.781, 30, 30]
+    assert progress.polls == 9
+    assert progress.waiting_on == ("asset",)
+
+
+def test_ready_gives_the_renditions_a_fresh_start_of_the_schedule():
+    before = Progress(polls=8, phase_polls=8, sighting=Sighting("processing"))
+    step = concluded(lease(progress=before), seen("ready", hls={"status": "processing"}))
+    assert isinstance(step, Defer)
+    assert step.delay == 2
+    assert (step.progress.polls, step.progress.phase_polls, step.progress.ready_at) == (9, 1, NOW)
+    again = concluded(lease(progress=step.progress, ready_age=2.0), seen("ready", hls={"status": "processing"}))
+    assert (again.delay, again.progress.ready_at) == (3, NOW)
+
+
+def test_one_that_was_seen_before_is_gone_only_when_it_stays_away_for_the_grace():
+    before = Progress(polls=8, phase_polls=8, sighting=Sighting("processing"))
+    first = concluded(lease(age=500.0, progress=before), Missing())
+    assert isinstance(first, Defer)
+    assert (first.progress.missing_at, first.progress.waiting_on) == (NOW, ("visibility",))
+    assert isinstance(concluded(lease(age=559.0, missing_age=59.0, progress=first.progress), Missing()), Defer)
+    back = concluded(lease(age=559.0, missing_age=59.0, progress=first.progress), seen())
+    assert back.progress.missing_at is None
+    gone = concluded(lease(age=560.0, missing_age=60.0, progress=first.progress), Missing())
+    assert isinstance(gone, Settle)
+    assert gone.verdict.outcome is Outcome.NOT_FOUND
+    told = json.loads(gone.event.body)["data"]
+    assert told["asset"] == {"_id": ID, "status": "processing"}
+    never_seen = Progress(polls=8, phase_polls=8, sighting=Sighting("missing"))
+    assert isinstance(concluded(lease(age=60.0, progress=never_seen), Missing()), Settle)
+
+
+def test_a_look_is_due_when_a_deadline_can_decide():
+    step = concluded(lease(age=14399.0, progress=Progress(phase_polls=20)), seen())
+    assert step.delay == pytest.approx(1.0)
+    step = concluded(lease(age=59.5, progress=Progress(phase_polls=20)), Missing())
+    assert step.delay == pytest.approx(0.5)
+
+
+def test_the_time_that_a_look_took_counts():
+    assert isinstance(concluded(lease(age=59.0), Missing()), Defer)
+    assert isinstance(concluded(lease(age=59.0), Missing(), held=1.0), Settle)
+
+
+def test_a_submissions_own_deadline_outweighs_the_default():
+    step = concluded(lease(age=5.0, options=Options(deadline=4.0)), seen())
+    assert step.verdict.outcome is Outcome.TIMED_OUT
+
+
+def test_a_look_without_an_answer_is_not_one_that_saw_it_waiting():
+    before = Progress(polls=1, sighting=Sighting("processing"), waiting_at=NOW - 50)
+    step = concluded(lease(progress=before), Unanswered("503"))
+    assert step.progress.waiting_at == NOW - 50
+    assert step.progress.sighting == Sighting("processing")
+
+
+def test_an_event_without_an_answer_tells_the_asset_as_it_was_told_last():
+    sighting = Sighting("ready", "processing", "ready", "video/mp4", "url")
+    before = Progress(polls=8, sighting=sighting, ready_at=NOW - 100)
+    expectations = Expectations(deadline=5, unanswered_factor=1)
+    step = concluded(lease(ready_age=100.0, progress=before), Unanswered("503"), expectations=expectations)
+    assert isinstance(step, Settle)
+    told = json.loads(step.event.body)["data"]
+    assert told["renditions"] == {"hls": "processing", "thumbnail": "ready"}
+    assert told["asset"] == {
+        "_id": ID,
+        "status": "ready",
+        "file_type": "video/mp4",
+        "method": "url",
+        "hls": {"status": "processing"},
+        "thumbnail": {"status": "ready"},
+    }
+
+
+def test_a_told_wait_is_kept():
+    assert concluded(lease(), Unanswered("429", 77.0)).delay == 77.0
+
+
+def test_the_event_tells_of_the_whole_wait():
+    before = Progress(polls=6, phase_polls=2, ready_at=NOW - 20, waiting_at=NOW - 3)
+    options = Options(metadata={"user": "ada"})
+    step = concluded(
+        lease(age=100.0, ready_age=20.0, progress=before, options=options), seen("ready", hls={"status": "ready"})
+    )
+    data = json.loads(step.event.body)["data"]
+    assert data["polls"] == 7
+    assert data["ready_at"] == "2026-11-23T13:59:40.000Z"
+    assert data["last_seen_waiting_at"] == "2026-11-23T13:59:57.000Z"
+    assert data["submitted_at"] == "2026-11-23T13:58:20.000Z"
+    assert data["submission"]["metadata"] == {"user": "ada"}
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param(Progress(polls=9, phase_polls=9, sighting=Sighting("missing")), id="after-404s"),
+        pytest.param(Progress(polls=9, phase_polls=9), id="after-looks-without-an-answer"),
+    ],
+)
+@pytest.mark.parametrize("status", ["processing", "ready"])
+def test_an_asset_that_is_first_seen_gets_a_fresh_start_of_the_schedule(before: Progress, status: str) -> None:
+    """What was waited for until then was its visibility, or an answer, and not its processing."""
+    step = concluded(lease(progress=before), seen(status, hls={"status": "processing"}))
+    assert isinstance(step, Defer)
+    assert (step.progress.polls, step.progress.phase_polls, step.delay) == (10, 1, 2)
+    ready_age = 2.0 if status == "ready" else None
+    again = concluded(lease(progress=step.progress, ready_age=ready_age), seen(status, hls={"status": "processing"}))
+    assert (again.progress.phase_polls, again.delay) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    "sighting", [Sighting("processing"), Sighting("missing", was="processing")], ids=["seen", "gone-for-a-while"]
+)
+def test_one_that_was_seen_before_gets_none(sighting: Sighting) -> None:
+    before = Progress(polls=9, phase_polls=3, sighting=sighting)
+    assert concluded(lease(progress=before), seen()).progress.phase_polls == 4
+
+
+def test_waits_for_visibility_and_for_an_answer_grow_as_others_do() -> None:
+    delays, progress = [], Progress()
+    for sight in (Missing(), Missing(), Unanswered("503"), Unanswered("503")):
+        step = concluded(lease(age=1.0, progress=progress), sight)
+        progress = step.progress
+        delays.append(step.delay)
+    assert delays == [2, 3, 4.5, 6.75]

@@ -1,0 +1,351 @@
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asset_worker.schedule.adaptive import FLOOR, MAX_CLASSES, LearnedSchedule
+from asset_worker.schedule.classes import AssetClass, classify
+from asset_worker.schedule.memory import Learned, Unreadable, from_bytes, to_bytes
+from asset_worker.schedule.ports import Look
+from asset_worker.schedule.report import plot, rows, table
+from tests.unit.schedule.exact import (
+    Durations,
+    best_ages,
+    exponential,
+    log_normal,
+    measure,
+    measure_ages,
+    mixture,
+    teach,
+    uniform,
+    watch,
+    weibull,
+)
+
+
+def schedule(*, looks: float | None = None, maximum: float = 30, learned: Learned | None = None, seed: int | None = 1):
+    return LearnedSchedule(
+        learned,
+        initial=2,
+        multiplier=1.5,
+        maximum=maximum,
+        looks=looks,
+        uniform=(lambda: 0.5) if seed is None else Random(seed).random,
+    )
+
+
+def ages(learner: LearnedSchedule, count: int, *, file_type: str = "video/mp4", method: str = "direct") -> list[float]:
+    found = [0.0]
+    while len(found) < count:
+        look = Look(attempt_number=len(found) + 1, age=found[-1], file_type=file_type, method=method)
+        found.append(found[-1] + learner(look))
+    return found
+
+
+def test_before_anything_is_learned_it_looks_as_exponential_does() -> None:
+    assert ages(schedule(seed=None), 9) == pytest.approx([0, 2, 5, 9.5, 16.25, 26.4, 41.6, 64.3, 94.3], rel=0.2)
+
+
+@pytest.mark.parametrize("maximum", [30, 300])
+@pytest.mark.parametrize(
+    "durations",
+    [
+        log_normal(10, 0.15),
+        log_normal(3, 0.3),
+        log_normal(60, 1.0),
+        mixture((0.5, log_normal(4, 0.3)), (0.5, log_normal(200, 0.4))),
+        uniform(20, 40),
+        weibull(30, 2),
+        weibull(30, 0.7),
+        exponential(45),
+    ],
+    ids=lambda known: known.name,
+)
+def test_after_300_completions_it_costs_at_most_a_quarter_more_than_the_exact_optimum(
+    durations: Durations, maximum: float
+) -> None:
+    learner = teach(schedule(maximum=maximum), durations, 300)
+    best = measure_ages(best_ages(durations, learner.price, floor=FLOOR, ceiling=maximum), durations)
+    assert measure(learner, durations).cost(learner.price) <= 1.25 * best.cost(learner.price)
+
+
+@pytest.mark.parametrize("looks", [4, 8, 12])
+def test_an_asset_costs_the_looks_that_it_may(looks: int) -> None:
+    durations = log_normal(30, 0.6)
+    learner = teach(schedule(looks=looks), durations, 400)
+    assert measure(learner, durations).mean_looks == pytest.approx(looks, rel=0.2)
+
+
+def test_left_alone_it_costs_no_more_looks_than_exponential_and_finds_sooner() -> None:
+    durations = log_normal(30, 0.4)
+    learner = teach(schedule(), durations, 300)
+    plain = measure_ages([0, 2, 5, 9.5, 16.25, 26.4, 41.6, 64.3, *(94.3 + 30 * i for i in range(20))], durations)
+    learned = measure(learner, durations)
+    assert learned.mean_looks <= plain.mean_looks * 1.05
+    assert learned.mean_lag <= plain.mean_lag / 3
+
+
+def test_classes_that_the_first_answer_tells_apart_are_looked_at_apart() -> None:
+    learner, random = schedule(), Random(1)
+    image, video = log_normal(3, 0.2), log_normal(200, 0.2)
+    for _ in range(150):
+        watch(learner, image.sample(random), learner=learner, file_type="image/jpeg")
+        watch(learner, video.sample(random), learner=learner, file_type="video/mp4")
+    images, videos = ages(learner, 6, file_type="image/jpeg"), ages(learner, 60, file_type="video/mp4")
+    assert sum(2 < age < 5 for age in images) >= 2
+    assert sum(2 < age < 5 for age in videos) == 0
+    assert ages(learner, 9, file_type="video/webm")[1] > images[1]
+
+
+@pytest.mark.parametrize("more", [20, 100])
+def test_more_ends_about_an_age_bring_more_looks_there_at_the_same_price(more: int) -> None:
+    learner = teach(schedule(seed=None), log_normal(60, 0.8), 200)
+    price = learner.price
+    before = sum(25 <= age <= 35 for age in ages(learner, 20))
+    for _ in range(more):
+        watch(learner, 30.0, learner=learner)
+    learner.price = price
+    assert sum(25 <= age <= 35 for age in ages(learner, 20)) >= before
+
+
+def test_an_outlier_is_looked_at_for_ever() -> None:
+    learner = teach(schedule(), log_normal(3, 0.1), 500)
+    assert learner(Look(attempt_number=99, age=100_000, file_type="video/mp4", method="direct")) <= 30
+
+
+def test_it_follows_a_drift() -> None:
+    learner = teach(teach(schedule(), log_normal(5, 0.2), 600), log_normal(100, 0.2), 800)
+    best = measure_ages(best_ages(log_normal(100, 0.2), learner.price, ceiling=30), log_normal(100, 0.2))
+    assert measure(learner, log_normal(100, 0.2)).cost(learner.price) <= 1.25 * best.cost(learner.price)
+
+
+def test_a_burst_is_not_taken_for_as_fast_as_those_of_it_that_end_first() -> None:
+    learner = schedule()
+    durations = log_normal(300, 1.0).quantiles[::10]
+    for at in range(10, 70, 10):
+        for duration in durations:
+            if duration > at - 10:
+                done = duration <= at
+                look = Look(attempt_number=at // 10, age=at, waiting_on=() if done else ("asset",))
+                learner.observe(look, since=at - 10, ended=("asset",) if done else ())
+    (name,) = classify(("asset",), None, None)
+    survival = next(row for row in rows(learner) if row.name == str(name)).density
+    assert 1 - sum(survival[:49]) > 0.8, "five of six are still waiting at 70 s"
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.floats(0.2, 20),
+    st.floats(1, 3),
+    st.floats(20, 600),
+    st.none() | st.floats(2, 50),
+    st.lists(st.floats(0.1, 5000), max_size=40),
+    st.floats(0, 20_000),
+    st.floats(0, 1, exclude_max=True),
+)
+def test_delays_lie_between_the_floor_and_poll_max(
+    initial: float,
+    multiplier: float,
+    maximum: float,
+    looks: float | None,
+    seen: list[float],
+    age: float,
+    chance: float,
+) -> None:
+    learner = LearnedSchedule(
+        initial=initial, multiplier=multiplier, maximum=maximum, looks=looks, uniform=lambda: chance
+    )
+    for duration in seen:
+        watch(learner, duration, learner=learner)
+    delay = learner(Look(attempt_number=3, age=age, file_type="video/mp4", method="direct"))
+    assert min(FLOOR, initial) * 0.999 <= delay <= maximum * 1.001
+
+
+def test_what_is_not_about_the_asset_is_spaced_exponentially() -> None:
+    learner = teach(schedule(seed=None), log_normal(300, 0.1), 100)
+    delays = [learner(Look(attempt_number=n, age=n, waiting_on=("visibility",))) for n in (1, 2, 3, 20)]
+    assert delays == pytest.approx([2, 3, 4.5, 30], rel=0.05)
+
+
+def test_jitter_never_lifts_an_exponential_delay_over_poll_max() -> None:
+    learner = LearnedSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.9999)
+    assert learner(Look(attempt_number=99, waiting_on=("answer",))) <= 30
+
+
+def test_renditions_are_learned_each_and_looked_for_when_the_last_is_due() -> None:
+    learner = schedule(seed=None, maximum=100)
+    for _ in range(200):
+        for age, since, waiting, ended in (
+            (2.0, 0.0, ("hls",), ("thumbnail",)),
+            (38.0, 2.0, ("hls",), ()),
+            (42.0, 38.0, (), ("hls",)),
+        ):
+            look = Look(attempt_number=1, phase="renditions", age=age, waiting_on=waiting, file_type="video/mp4")
+            learner.observe(look, since=since, ended=ended)
+    both = Look(attempt_number=1, phase="renditions", waiting_on=("hls", "thumbnail"), file_type="video/mp4")
+    thumbnail = Look(attempt_number=1, phase="renditions", waiting_on=("thumbnail",), file_type="video/mp4")
+    assert learner(thumbnail) < 4
+    assert 35 < learner(both) < 50
+
+
+def test_when_looks_are_scarce_they_go_where_ends_are_likely() -> None:
+    learner = teach(schedule(seed=None, maximum=300), log_normal(100, 0.3), 300)
+    young, ripe = (Look(attempt_number=2, age=age, file_type="video/mp4", method="direct") for age in (5.0, 100.0))
+    assert learner.urgency(ripe) > 3 * learner.urgency(young)
+    plenty = learner(ripe)
+    learner.scarcity = 3.0
+    assert learner(ripe) == pytest.approx(3 * plenty, rel=0.35)
+
+
+def test_unknown_file_types_do_not_grow_memory() -> None:
+    learner = schedule()
+    for i in range(1000):
+        watch(learner, 5.0, learner=learner, file_type=f"video/x-{i}", method=f"method {i}")
+        watch(learner, 5.0, learner=learner, file_type=f"nonsense-{i}")
+    assert len(learner.evidence()) <= MAX_CLASSES + 20
+
+
+def test_what_was_learned_survives_a_restart() -> None:
+    learner = teach(schedule(seed=None), log_normal(60, 0.3), 200)
+    again = from_bytes(to_bytes(learner.learned()))
+    assert isinstance(again, Learned)
+    restarted = schedule(seed=None, learned=again)
+    assert restarted.price == learner.price
+    assert ages(restarted, 10) == pytest.approx(ages(learner, 10), rel=0.1)
+
+
+def test_a_hundred_classes_fit_in_64_kib() -> None:
+    learner, random = schedule(), Random(1)
+    durations = log_normal(60, 1.5)
+    for i in range(100):
+        for _ in range(40):
+            since = durations.sample(random)
+            look = Look(attempt_number=2, age=since * 1.3, waiting_on=(), file_type=f"video/x-{i}", method="url")
+            learner.observe(look, since=since, ended=("asset",))
+    assert len(to_bytes(learner.learned())) < 65536
+
+
+@given(st.binary(max_size=300))
+def test_garbage_is_told_and_not_raised(kept: bytes) -> None:
+    assert isinstance(from_bytes(kept), Learned | Unreadable)
+
+
+@settings(max_examples=200)
+@given(st.integers(0, 10_000), st.integers(0, 255))
+def test_a_damaged_byte_never_breaks_the_schedule(where: int, byte: int) -> None:
+    kept = bytearray(KEPT)
+    kept[where % len(kept)] = byte
+    learned = from_bytes(bytes(kept))
+    if isinstance(learned, Learned):
+        assert 0 < ages(schedule(learned=learned), 3)[-1] <= 60
+
+
+@pytest.mark.parametrize(
+    ("learned", "why"),
+    [
+        pytest.param(Learned(version=99), "version 99", id="version"),
+        pytest.param(Learned(price=float("nan")), "price", id="price"),
+        pytest.param(Learned(starts=[([], 1.0)]), "starts", id="start-of-nothing"),
+        pytest.param(Learned(starts=[([AssetClass("asset", "video/mp4", "url")], -1.0)]), "starts", id="starts"),
+    ],
+)
+def test_what_cannot_be_used_says_why(learned: Learned, why: str) -> None:
+    found = from_bytes(to_bytes(learned))
+    assert isinstance(found, Unreadable)
+    assert why in found.why
+
+
+def test_the_report_shows_each_class_and_its_looks() -> None:
+    learner = teach(schedule(), log_normal(30, 0.4), 200)
+    (row,) = rows(learner)
+    assert row.name == "asset video/mp4 direct"
+    assert row.p10 < row.p50 < row.p90 < row.p99
+    assert row.p50 == pytest.approx(30, rel=0.2)
+    assert len(row.first_looks) == 12
+    assert "video/mp4 direct" in table([row])
+    title, bars, marks, scale = plot(row, width=40).splitlines()
+    assert "█" in bars
+    assert "▲" in marks
+    assert len(bars) <= 40
+    assert all(line.isprintable() for line in (title, bars, marks, scale))
+
+
+def test_a_report_on_nothing_says_so() -> None:
+    assert "Nothing learned yet" in table(rows(schedule()))
+
+
+KEPT = to_bytes(teach(schedule(), log_normal(30, 0.4), 100).learned())
+
+
+def test_looks_that_come_late_stretch_all_delays_and_looks_in_time_ease_them_again():
+    schedule = LearnedSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
+    look = Look(attempt_number=5, age=20.0, file_type="video/mp4", method="direct")
+    usual = schedule(look)
+    for _ in range(400):
+        schedule.looked_late(60.0, since=1.0)
+        stretched = schedule(look)
+    assert stretched > 3 * usual
+    for _ in range(2000):
+        schedule.looked_late(0.0, since=1.0)
+        schedule(look)
+    assert schedule.scarcity == 1
+    assert schedule(look) == pytest.approx(usual, rel=0.05)
+
+
+def test_a_little_lateness_changes_nothing():
+    schedule = LearnedSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
+    for _ in range(100):
+        schedule.looked_late(0.01, since=1.0)
+    assert schedule.scarcity == 1
+
+
+def test_time_without_anything_to_do_eases_all_delays_though_no_look_is_made():
+    """Looks become rare when delays are stretched too much, so they alone would ease nothing for hours."""
+    schedule = LearnedSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
+    fresh = Look(attempt_number=1, file_type="video/mp4", method="direct")
+    usual = schedule(fresh)
+    schedule.scarcity = 1000.0
+    assert schedule(fresh) > 100 * usual
+    schedule.idled(300.0)
+    assert schedule(fresh) == pytest.approx(usual)
+
+
+@pytest.mark.parametrize("waiting_on", ["asset", "answer"])
+@pytest.mark.parametrize(("maximum", "longest"), [(30, 3600), (7200, 7200)])
+def test_however_scarce_requests_are_no_delay_is_longer_than_an_hour_or_poll_max(
+    waiting_on: str, maximum: float, longest: float
+) -> None:
+    schedule = LearnedSchedule(initial=2, multiplier=1.5, maximum=maximum, uniform=lambda: 0.9999)
+    schedule.scarcity = 1000.0
+    delay = schedule(Look(attempt_number=99, age=20_000, waiting_on=(waiting_on,), file_type="video/mp4"))
+    assert maximum / 2 < delay <= longest * 1.05
+
+
+@pytest.mark.parametrize("multiplier", [1e4, 1e300])
+def test_a_growth_beyond_all_numbers_ends_at_the_ceiling(multiplier: float) -> None:
+    schedule = LearnedSchedule(initial=2, multiplier=multiplier, maximum=30, uniform=lambda: 0.5)
+    for attempt in (2, 79, 100_000):
+        assert schedule(Look(attempt_number=attempt, age=10.0, waiting_on=("answer",))) == pytest.approx(30, rel=0.06)
+
+
+def test_waits_for_visibility_are_no_starts_and_waits_for_processing_are() -> None:
+    """So that `poll.looks` holds where uploads race ahead of reads: each first look is answered by a 404."""
+    learner, random = schedule(looks=40), Random(1)
+    durations, looks = log_normal(200, 0.5), []
+    for _ in range(400):
+        duration, since, made = durations.sample(random), 0.0, 1
+        age = learner(Look(attempt_number=1, waiting_on=("visibility",)))
+        while age < duration:
+            look = Look(attempt_number=made, age=age, file_type="video/mp4", method="direct")
+            learner.observe(look, since=since)
+            since, age, made = age, age + learner(look), made + 1
+        learner.observe(
+            Look(attempt_number=made, age=age, waiting_on=(), file_type="video/mp4", method="direct"),
+            since=since,
+            ended=("asset",),
+        )
+        looks.append(1 + made)
+    assert sum(looks[200:]) / 200 == pytest.approx(40, rel=0.2)

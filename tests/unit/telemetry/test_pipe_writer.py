@@ -1,0 +1,112 @@
+"""A pipe of log lines, and a reader that stops reading."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Iterator
+
+import pytest
+
+from asset_worker.telemetry.pipe_writer import ATOMIC_BYTES, Outlet, is_pipe
+
+
+class Pipe:
+    def __init__(self) -> None:
+        self.reader, self.writer = os.pipe()
+        os.set_blocking(self.reader, False)
+
+    def fill(self) -> int:
+        """Write until nothing more would go in; how many bytes that were."""
+        os.set_blocking(self.writer, False)
+        count = 0
+        try:
+            while True:
+                count += os.write(self.writer, bytes(ATOMIC_BYTES))
+        except BlockingIOError:
+            os.set_blocking(self.writer, True)
+            return count
+
+    def read(self, size: int = 1 << 20) -> bytes:
+        data = b""
+        try:
+            while len(data) < size and (more := os.read(self.reader, size - len(data))):
+                data += more
+        except BlockingIOError:
+            pass
+        return data
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    it = Pipe()
+    yield it
+    os.close(it.reader)
+    os.close(it.writer)
+
+
+def test_lines_go_through(pipe: Pipe):
+    outlet = Outlet(pipe.writer)
+    outlet.write("one")
+    outlet.write("zwei: \u00fc, \ud800")
+    assert pipe.read() == b"one\nzwei: \xc3\xbc, \\ud800\n"
+    assert outlet.dropped == 0
+
+
+def test_what_a_full_pipe_does_not_take_is_dropped_and_counted(pipe: Pipe):
+    """It would hold up the whole worker."""
+    filled = pipe.fill()
+    outlet = Outlet(pipe.writer, patience=0.01)
+    outlet.write("lost")
+    outlet.write("lost as well")
+    assert (outlet.dropped, outlet.is_stalled) == (2, True)
+    pipe.read(filled)
+    outlet.write("after")
+    assert pipe.read() == b"after\n"
+    assert (outlet.dropped, outlet.is_stalled) == (2, False)
+
+
+def test_a_stalled_reader_is_waited_for_only_once(pipe: Pipe, monkeypatch: pytest.MonkeyPatch):
+    """Each line would else hold the event loop up for as long."""
+    waits: list[float] = []
+
+    class Poll:
+        def register(self, descriptor: int, events: int) -> None:
+            assert (descriptor, events) == (pipe.writer, select.POLLOUT)
+
+        def poll(self, milliseconds: float) -> list[tuple[int, int]]:
+            waits.append(milliseconds)
+            return []
+
+    monkeypatch.setattr(select, "poll", Poll)
+    outlet = Outlet(pipe.writer, patience=0.01)
+    for number in range(3):
+        outlet.write(f"{number}")
+    assert waits == [10, 0, 0]
+
+
+def test_a_long_line_that_is_torn_ends_before_the_next(pipe: Pipe):
+    """A reader of lines drops one, not two."""
+    filled = pipe.fill()
+    pipe.read(ATOMIC_BYTES)
+    outlet = Outlet(pipe.writer, patience=0.01)
+    outlet.write("x" * 3 * ATOMIC_BYTES)
+    assert outlet.dropped == 1
+    pipe.read(filled - ATOMIC_BYTES)
+    outlet.write("next")
+    torn, following, rest = pipe.read().split(b"\n")
+    assert torn == b"x" * ATOMIC_BYTES
+    assert (following, rest) == (b"next", b"")
+
+
+def test_a_reader_that_has_gone_is_told_of(pipe: Pipe):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with pytest.raises(BrokenPipeError):
+        Outlet(writer).write("nobody")
+    os.close(writer)
+
+
+def test_only_pipes_and_sockets_have_readers(pipe: Pipe, tmp_path):
+    with (tmp_path / "file").open("w") as file:
+        assert [is_pipe(pipe.writer), is_pipe(file.fileno()), is_pipe(10_000)] == [True, False, False]

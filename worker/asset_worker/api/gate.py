@@ -1,0 +1,286 @@
+"""The gate that every request to the API passes: first come, first served, within the limits and past the breaker.
+
+It waits, logs and counts; when to wait is decided by `limits` and `breaker`. One timer serves all that wait, for it is
+always the first of them that is next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from enum import Enum
+from types import TracebackType
+from typing import Final, Self, assert_never
+
+import msgspec
+import structlog
+
+from asset_worker.api.breaker import Breaker, Change, Closed, Opened, Reason
+from asset_worker.api.errors import ApiError, TransientError
+from asset_worker.api.limits.limiter import Limits
+from asset_worker.api.limits.rate_limit_headers import ServerClock, told
+from asset_worker.runtime.clock import SystemClock
+from asset_worker.runtime.stop import Stop
+
+_log = structlog.get_logger()
+
+SHORTEST_TIMER_SECONDS: Final = 1e-4
+"""Below the clock's grain a timer could fire before its time, again and again."""
+
+
+class StoppedError(TransientError):
+    """The stop came while the request waited for its turn: it was not sent."""
+
+
+class GateSnapshot(msgspec.Struct, frozen=True):
+    """For the heartbeat and metrics. Counts are since the start, times in seconds."""
+
+    requests: int
+    refusals: int
+    waiting: int
+    in_flight: int
+    rate: float | None
+    """Requests per second allowed just now; None: as many as there are."""
+    remaining: int | None
+    """The least that a told quota has left; None: none is told."""
+    blocked_for: float
+    """How long no request may go out because of the limits; 0: the pace alone decides."""
+    reason: Reason | None
+    """Why the breaker is open; None: it is closed."""
+    open_for: float
+    """For how long it has been open."""
+
+
+class Gate:
+    """One for the process."""
+
+    def __init__(
+        self,
+        *,
+        requests_per_second: float,
+        concurrency: int,
+        share: float,
+        wall_clock: Callable[[], float] = time.time,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """`requests_per_second` 0: no rate of our own; `share` (0 to 1) is how much of a told quota is ours."""
+        self._limits = Limits(requests_per_second=requests_per_second, share=share)
+        self._breaker = Breaker(concurrency=concurrency, random=jitter)
+        self._concurrency = concurrency
+        self._server_clock = ServerClock()
+        self._wall_clock = wall_clock
+        self._now = SystemClock().monotonic
+        self._waiters: deque[tuple[asyncio.Future[None], Passage]] = deque()
+        self._nobody_waits = asyncio.Event()
+        self._nobody_waits.set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_stopped = False
+        self.in_flight = 0
+        self.requests = 0
+        """Attempts sent so far."""
+        self.refusals = 0
+        """429s so far."""
+
+    def passing(self) -> Passage:
+        """A context for one attempt of a request, entered when it may be sent.
+
+        Raises (on entering):
+            StoppedError: the stop came first.
+        """
+        return Passage(self)
+
+    async def uncrowded(self) -> None:
+        """Return when nobody waits at the gate."""
+        await self._nobody_waits.wait()
+
+    def key_changed(self) -> None:
+        """Another key is in use: try it at once."""
+        self._breaker.key_changed(self._now())
+        self._let_in()
+
+    async def watch(self, stop: Stop) -> None:
+        """Turn away what waits when the stop comes, and all that comes later."""
+        await stop.wait()
+        self._is_stopped = True
+        self._let_in()
+
+    @property
+    def reason(self) -> Reason | None:
+        """Why the breaker is open; None: it is closed."""
+        return self._breaker.reason
+
+    def snapshot(self) -> GateSnapshot:
+        now = self._now()
+        limits, opened_at = self._limits.snapshot(now), self._breaker.opened_at
+        return GateSnapshot(
+            requests=self.requests,
+            refusals=self.refusals,
+            waiting=sum(not turn.done() for turn, _ in self._waiters),
+            in_flight=self.in_flight,
+            rate=limits.rate,
+            remaining=limits.remaining,
+            blocked_for=0.0 if limits.blocked_until is None else limits.blocked_until - now,
+            reason=self._breaker.reason,
+            open_for=0.0 if opened_at is None else now - opened_at,
+        )
+
+    def admits(self, passage: Passage) -> bool:
+        """Take a place, if there is one at once."""
+        if self._waiters or self._is_stopped or self._delay(now := self._now()) > 0:
+            return False
+        self._take_place(passage, now)
+        return True
+
+    async def wait(self, passage: Passage) -> None:
+        """Wait for a place and take it."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((turn, passage))
+        self._nobody_waits.clear()
+        if len(self._waiters) == 1 or self._is_stopped:
+            self._let_in()
+        try:
+            await turn
+        except asyncio.CancelledError as error:
+            if turn.cancelled():
+                self._let_in()
+            elif turn.exception() is None:
+                # Let in and cancelled in the same turn of the loop: the place is given on.
+                self.ended(passage, error)
+            raise
+
+    def answered(self, passage: Passage, status: int, headers: Mapping[str, str]) -> None:
+        """The head of an answer has come: the limits are told at once, the breaker when the attempt has ended."""
+        passage.status = status
+        now, sent_at = self._now(), passage.sent_at
+        server_now = self._server_clock.read(headers.get("Date"), now=now, sent_at=sent_at)
+        answer = told(headers, server_now=self._wall_clock() if server_now is None else server_now)
+        pause = self._limits.answered(now, sent_at=sent_at, status=status, told=answer)
+        if pause is not None:
+            _log.warning("api.rate_limited", seconds=round(pause.seconds, 3), told=pause.told)
+        if status == 429:
+            self.refusals += 1
+            passage.told_wait = answer.wait
+        elif status == 503:
+            passage.told_wait = answer.retry_after
+        self._let_in()
+
+    def ended(self, passage: Passage, error: BaseException | None) -> None:
+        """The attempt is over, with this error."""
+        self.in_flight -= 1
+        if passage.status is None:
+            self._limits.lost(sent_at=passage.sent_at)
+        now, breaker, period = self._now(), self._breaker, passage.period
+        match _verdict(passage.status, error):
+            case Verdict.SUCCEEDED:
+                change = breaker.succeeded(now, period=period)
+            case Verdict.LIMITED if breaker.reason is not Reason.KEY_REFUSED:
+                change = breaker.succeeded(now, period=period)
+            case Verdict.FAILED:
+                change = breaker.failed(now, period=period)
+            case Verdict.KEY_REFUSED:
+                change = breaker.refused(now, period=period)
+            case Verdict.LIMITED | Verdict.LOST:
+                breaker.lost(period=period)
+                change = None
+        if change is not None:
+            _log_change(change, error)
+        self._let_in()
+
+    def _delay(self, now: float) -> float:
+        if self.in_flight >= self._concurrency:
+            return math.inf
+        return max(self._breaker.delay(now), self._limits.delay(now))
+
+    def _take_place(self, passage: Passage, now: float) -> None:
+        self.in_flight += 1
+        self.requests += 1
+        self._limits.sent(now)
+        passage.sent_at, passage.period = now, self._breaker.sent()
+
+    def _let_in(self) -> None:
+        """Let in those at the head that may go, and set the timer for the next."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._waiters:
+            turn, passage = self._waiters[0]
+            if turn.done():
+                self._waiters.popleft()
+            elif self._is_stopped:
+                turn.set_exception(StoppedError("the worker is stopping"))
+            elif (delay := self._delay(now := self._now())) <= 0:
+                self._take_place(passage, now)
+                turn.set_result(None)
+            else:
+                if delay < math.inf:
+                    loop = asyncio.get_running_loop()
+                    self._timer = loop.call_later(max(delay, SHORTEST_TIMER_SECONDS), self._let_in)
+                return
+        self._nobody_waits.set()
+
+
+class Passage:
+    """One attempt's way through the gate."""
+
+    __slots__ = ("_gate", "period", "sent_at", "status", "told_wait")
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self.sent_at = 0.0
+        self.period = 0
+        self.status: int | None = None
+        self.told_wait: float | None = None
+        """How long a refusal, or a server that is away, asks to wait, in seconds."""
+
+    def answered(self, status: int, headers: Mapping[str, str]) -> None:
+        """To be called when the head of an answer has come; no answer at all is told by the error that is raised."""
+        self._gate.answered(self, status, headers)
+
+    async def __aenter__(self) -> Self:
+        if not self._gate.admits(self):
+            await self._gate.wait(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._gate.ended(self, error)
+
+
+class Verdict(Enum):
+    """What an attempt says about the API."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    LIMITED = "limited"
+    KEY_REFUSED = "key_refused"
+    LOST = "lost"
+
+
+def _verdict(status: int | None, error: BaseException | None) -> Verdict:
+    if status == 429:
+        return Verdict.LIMITED
+    if status in {401, 403}:
+        return Verdict.KEY_REFUSED
+    if status == 408 or (status or 0) >= 500 or isinstance(error, TransientError):
+        return Verdict.FAILED
+    if status is not None and (error is None or isinstance(error, ApiError)):
+        return Verdict.SUCCEEDED
+    return Verdict.LOST
+
+
+def _log_change(change: Change, because: BaseException | None) -> None:
+    error = None if because is None else str(because)
+    match change:
+        case Closed(seconds):
+            _log.info("api.recovered", seconds=round(seconds, 3))
+        case Opened(reason) if reason is Reason.UNAVAILABLE:
+            _log.error("api.unavailable", error=error)
+        case Opened():
+            _log.error("api.key_refused", error=error)
+        case _:
+            assert_never(change)

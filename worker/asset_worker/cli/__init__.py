@@ -1,0 +1,102 @@
+"""Commands for people: one file each, loaded when it is called.
+
+Events go to stdout, everything else to stderr. Errors of usage and settings end with exit code 2 and say what to do.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import signal
+import sys
+
+import click
+
+from asset_worker import __version__
+
+COMMANDS = {
+    "run": "Watch the assets that a queue file or stdin names.",
+    "wait": "Wait for these assets, once.",
+    "submit": "Append assets to a queue file, the safe way.",
+    "status": "Show what is pending and what completed lately.",
+    "schedule": "Show what was learned of how long assets take.",
+    "simulate": "Serve a stand-in for the assets API on this machine.",
+    "demo": "Simulator and worker end to end, without a key.",
+    "config": "Show, check or describe the settings.",
+}
+
+
+class _Commands(click.Group):
+    """Loads a command's module only when it is needed: `submit` must not pay for an HTTP client."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(f"asset_worker.cli.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="asset-worker")
+def asset_worker() -> None:
+    """Watch TwelveLabs assets until they are done, and emit one completion event for each.
+
+    \b
+    See it work, with no key and no network:
+      asset-worker demo
+
+    \b
+    Wait for one upload in a script:
+      export TWELVE_LABS_API_KEY=tlk_…
+      asset-worker wait 6298d673f1090f1100476d4c --timeout 600 && echo playable
+
+    \b
+    Run beside an upload service that appends asset IDs to a file:
+      asset-worker run --queue-file /var/spool/assets --events /var/log/asset-events.jsonl
+    """
+
+
+def _open_standard_streams() -> None:
+    """Give /dev/null to each of the three that the process was started without (`<&-`, `2>&-`).
+
+    Its number would go to whatever is opened first: the journal, or a socket, which uvloop then refuses to close.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - a descriptor, kept for good
+
+
+def _stop_in_order_from_the_start() -> None:
+    """A service that is stopped while it still loads has accepted nothing: that is a stop in order, too."""
+    if sys.argv[1:2] == ["run"] and "--once" not in sys.argv:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: os._exit(0))
+
+
+def main() -> None:
+    """The `asset-worker` command."""
+    _stop_in_order_from_the_start()
+    _open_standard_streams()
+    # An output that can't encode a character is no reason to end. (Events, and all else for programs, are bytes.)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        asset_worker(prog_name="asset-worker")
+    finally:
+        # The exit code is settled: a signal in the interpreter's own last milliseconds must not make it another.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,34 @@
+"""`asset-worker config`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from asset_worker.cli.usage import PathOption, settings_from
+from asset_worker.settings.showing import as_toml, json_schema
+
+
+@click.command()
+@click.option("--config", type=PathOption(dir_okay=False), help="Settings file (TOML).")
+@click.option("--check", is_flag=True, help="Only say whether the settings are good: exit code 0 or 2.")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of the settings file.")
+def config(config: Path | None, check: bool, schema: bool) -> None:
+    """Show the effective settings, from file, environment and defaults; secrets are masked.
+
+    \b
+    Examples:
+      asset-worker config --config worker.toml --check
+      ASSET_WORKER_POLL__MAX=60 asset-worker config
+      asset-worker config --schema > schema.json
+    """
+    if schema:
+        click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False).encode())
+        return
+    settings = settings_from(config, {})
+    if check:
+        click.echo("the settings are good", err=True)
+    else:
+        click.echo(as_toml(settings).encode("utf-8", "surrogateescape"), nl=False)

@@ -1,0 +1,142 @@
+"""`asset-worker demo`."""
+
+from __future__ import annotations
+
+import math
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import click
+import msgspec
+
+from asset_worker.cli.running import run_to_the_end, watched
+from asset_worker.cli.usage import fail, log_format
+from asset_worker.domain.run_plan import Errand
+from asset_worker.runtime.redaction import Secrets
+from asset_worker.service import Service
+from asset_worker.settings.loading import load
+from asset_worker.simulator.lifecycles import KINDS, Lifecycle, Odds, Rendition, draw
+from asset_worker.simulator.server import Options, Simulator
+from asset_worker.telemetry.logs import configure
+
+DRAWN = {"image": 8, "document": 3, "text": 2, "audio": 4, "clip": 11}
+TIME_SCALE = 8.0
+KEY = "tlk_for_the_demo"
+
+
+class _Line(msgspec.Struct, frozen=True):
+    """A line of the demo's queue file, and what is to become of it."""
+
+    text: str
+    outcome: str
+    asset_id: str | None = None
+
+
+@click.command()
+def demo() -> None:
+    """Simulator and worker end to end: a few dozen assets of every kind, no key, no network, in some seconds.
+
+    Completion events go to stdout, all else to stderr. Exit code 0 when every asset came out as it was to.
+
+    \b
+    Examples:
+      asset-worker demo
+      asset-worker demo | jq -c '[.subject, .data.outcome, .data.reason]'
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="asset-worker-demo-")
+    except OSError as error:
+        fail(f"the demo needs a temporary directory ({error.strerror}): set TMPDIR to one that can be written")
+    with folder as path:
+        sys.exit(run_to_the_end(_demo(Path(path))))
+
+
+async def _demo(folder: Path) -> int:
+    async with Simulator(Options(time_scale=TIME_SCALE, seed=7, key=KEY)) as simulator:
+        lines = list(_lines(simulator))
+        queue, events = folder / "queue", folder / "events.jsonl"
+        queue.write_text("".join(f"{line.text}\n" for line in lines))
+        click.echo(f"simulator at {simulator.base_url}; {len(lines)} lines in {queue}", err=True)
+        started = time.time()
+        await _work(simulator, queue, events)
+        took = time.time() - started
+        return _summary(simulator, lines, events.read_bytes(), took)
+
+
+async def _work(simulator: Simulator, queue: Path, events: Path) -> None:
+    settings = load(
+        config=None,
+        environ={},
+        overrides={
+            "api": {"base_url": simulator.base_url, "key": KEY},
+            "poll": {"initial": 0.4, "max": 1.5, "not_found_grace": 4, "rendition_deadline": 5},
+            "limits": {"requests_per_second": 0},
+            "queue": {"file": queue},
+            "events": {"sinks": ["-", str(events)]},
+            "state": {"dir": queue.with_name("state")},
+            "log": {"level": "warning"},
+        },
+    )
+    secrets = Secrets()
+    configure(log_format(settings), settings.log.level, secrets)
+    service = Service(settings, Errand(once=True, ends_by_itself=True), secrets=secrets)
+    await watched(service, title="demo", sinks=settings.events.sinks)
+
+
+def _lines(simulator: Simulator) -> Iterator[_Line]:
+    """Every kind of file, every outcome, and lines that hold no asset at all."""
+    store, random = simulator.store, simulator.random
+
+    def line(kind: str, lifecycle: Lifecycle, outcome: str, options: str = "") -> _Line:
+        asset_id = store.add(lifecycle, kind=KINDS[kind])
+        text = f'{{"asset_id": "{asset_id}", {options}}}' if options else asset_id
+        return _Line(text, outcome, asset_id)
+
+    def rendition(ends_after: float = 10, ends_in: str = "ready") -> Rendition:
+        return msgspec.convert({"ends_after": ends_after, "ends_in": ends_in}, Rendition)
+
+    yield _Line("# lines like this one, and blank ones, are skipped", "")
+    for kind, count in DRAWN.items():
+        for number in range(count):
+            way = draw(KINDS[kind], random, odds=Odds(failed=0, hls_error=0, thumbnail_error=0, late_visible=0.1))
+            yield line(kind, way, "ready", f'"metadata": {{"upload": "{kind}-{number}"}}')
+    for reason in ("The video has no frames.", "The file is damaged.", "The resolution is too low."):
+        yield line("clip", Lifecycle(random.uniform(8, 30), "failed", reason, hls=rendition()), "failed")
+    yield line("clip", Lifecycle(10, hls=rendition(15, "error"), thumbnail=rendition()), "degraded")
+    yield line("image", Lifecycle(5, thumbnail=rendition(8, "error")), "degraded")
+    yield line("clip", Lifecycle(10, hls=rendition(math.inf), thumbnail=rendition()), "degraded")
+    yield line("clip", Lifecycle(10, hls=rendition(math.inf)), "ready", '"wait_for": {"hls": "ignore"}')
+    yield line("video", Lifecycle(math.inf), "timed_out", '"deadline": 6')
+    yield _Line(f"{random.getrandbits(96):024x}", "not_found")
+    yield _Line(f"{random.getrandbits(96):024x}", "not_found")
+    for text in ("../../etc/passwd", '{"asset_id": 7}', '{"asset_id": "6298d673f1090f', "two words"):
+        yield _Line(text, "rejected")
+
+
+def _summary(simulator: Simulator, lines: list[_Line], events: bytes, took: float) -> int:
+    told = [msgspec.json.decode(event)["data"] for event in events.splitlines()]
+    found = Counter(event["outcome"] for event in told)
+    wanted = Counter(line.outcome for line in lines if line.outcome)
+    outcomes = {event["asset_id"]: event["outcome"] for event in told if event.get("asset_id")}
+    wrong = [line for line in lines if line.asset_id and outcomes.get(line.asset_id) != line.outcome]
+    click.echo("", err=True)
+    for outcome, count in sorted(wanted.items()):
+        click.echo(f"{outcome:<12}{found[outcome]:>4} of {count}", err=True)
+    lags = [lag for event in told if event["outcome"] in {"ready", "failed"} and (lag := _lag(simulator, event)) >= 0]
+    click.echo(
+        f"{len(told)} events in {took:.1f} s; {simulator.stats.requests} requests; "
+        f"known {sum(lags) / max(1, len(lags)):.1f} s after each was done, on average",
+        err=True,
+    )
+    return 0 if found == wanted and not wrong else 1
+
+
+def _lag(simulator: Simulator, event: dict[str, str]) -> float:
+    """Seconds from the asset's end to its event; negative: not all of it has ended, or will."""
+    completed = datetime.fromisoformat(event["completed_at"]).timestamp()
+    return simulator.store.done_since(event["asset_id"]) / TIME_SCALE - (time.time() - completed)

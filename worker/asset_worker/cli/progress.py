@@ -1,0 +1,164 @@
+"""How far the work is, on a terminal: how many wait, for what, what finished.
+
+A live display where nothing else is written there; plain lines where events come to the same terminal, which it would
+overwrite: the sink writes past it, from a thread of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import IO, Any, TextIO, cast
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from asset_worker.service import Service
+from asset_worker.telemetry.snapshot import Snapshot
+
+REFRESH_SECONDS = 0.25
+LINE_SECONDS = 2.0
+"""Lines of progress are this far apart, at the least."""
+QUIET_SECONDS = 30.0
+"""After so long a line comes although nothing has changed: the work goes on."""
+WALK_LIMIT = 20_000
+"""What is waited for is counted by walking all that is pending: not for more than this."""
+
+COLOURS = {
+    "ready": "green",
+    "degraded": "yellow",
+    "failed": "red",
+    "not_found": "red",
+    "timed_out": "magenta",
+    "rejected": "red",
+}
+
+
+async def shown(service: Service, *, title: str) -> int:
+    """Run the service under a live display on stderr; its exit code."""
+    console = Console(file=cast("IO[str]", Terminal(sys.stderr)))
+    elapsed = _stopwatch()
+    with Live(console=console, auto_refresh=False, transient=False, redirect_stdout=False) as live:
+
+        def refresh() -> None:
+            if (now := _snapshot(service)) is not None:
+                live.update(_picture(title, now, _waiting_on(service, now), elapsed()), refresh=True)
+
+        async with _every(REFRESH_SECONDS, refresh):
+            code = await service.run()
+        refresh()
+        return code
+
+
+async def told(service: Service, *, title: str) -> int:
+    """Run the service, and tell on stderr how far it is, by whole lines; its exit code."""
+    terminal = Terminal(sys.stderr)
+    elapsed = _stopwatch()
+    last, last_at = "", -math.inf
+
+    def tell(*, again_after: float, changed_after: float) -> None:
+        nonlocal last, last_at
+        now = _snapshot(service)
+        if now is None or not (now.pending or now.completions):
+            return
+        line = "; ".join(_parts(now, _waiting_on(service, now)))
+        if elapsed() - last_at >= (again_after if line == last else changed_after):
+            terminal.write(f"{title}: {line}; {now.requests} requests; {elapsed():.0f} s\n")
+            terminal.flush()
+            last, last_at = line, elapsed()
+
+    async with _every(REFRESH_SECONDS, lambda: tell(again_after=QUIET_SECONDS, changed_after=LINE_SECONDS)):
+        code = await service.run()
+    tell(again_after=math.inf, changed_after=0.0)
+    return code
+
+
+class Terminal:
+    """A terminal that may go away while the work goes on: what it doesn't take is dropped."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            self._file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._file.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+@asynccontextmanager
+async def _every(seconds: float, call: Callable[[], None]) -> AsyncIterator[None]:
+    async def repeat() -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            call()
+
+    repeating = asyncio.create_task(repeat(), name="progress")
+    try:
+        yield
+    finally:
+        repeating.cancel()
+        await asyncio.wait([repeating])
+
+
+def _stopwatch() -> Callable[[], float]:
+    clock = asyncio.get_running_loop().time
+    started = clock()
+    return lambda: clock() - started
+
+
+def _snapshot(service: Service) -> Snapshot | None:
+    """None: the service is not built yet."""
+    return service.snapshot() if service.is_built else None
+
+
+def _waiting_on(service: Service, now: Snapshot) -> Mapping[str, int]:
+    return service.waiting_on() if now.pending <= WALK_LIMIT else {}
+
+
+def _parts(now: Snapshot, waiting: Mapping[str, int]) -> Iterator[str]:
+    done = sum(now.completions.values())
+    yield f"{done}/{done + now.pending} done"
+    if waiting:
+        yield "waiting for " + ", ".join(f"{what} {count}" for what, count in sorted(waiting.items()))
+    if done:
+        yield "finished " + ", ".join(f"{name} {count}" for name, count in sorted(now.completions.items()))
+    if now.troubles:
+        yield f"trouble: {'; '.join(now.troubles)}"
+
+
+def _picture(title: str, now: Snapshot, waiting: Mapping[str, int], elapsed: float) -> Group:
+    done = sum(now.completions.values())
+    head = Table.grid(padding=(0, 2))
+    head.add_row(
+        Text(title, style="bold"),
+        ProgressBar(total=max(1, done + now.pending), completed=done, width=30),
+        f"{done}/{done + now.pending} done",
+        f"{done / elapsed:.1f}/s" if elapsed else "",
+        f"{now.requests} requests",
+        f"{int(elapsed)} s",
+    )
+    rows = [head]
+    if waiting:
+        rows.append(Table.grid(padding=(0, 2)))
+        rows[-1].add_row("waiting for", *(f"{what} {count}" for what, count in sorted(waiting.items())))
+    if done:
+        rows.append(Table.grid(padding=(0, 2)))
+        outcomes = (Text(f"{name} {count}", style=COLOURS[name]) for name, count in sorted(now.completions.items()))
+        rows[-1].add_row("finished", *outcomes)
+    if now.troubles:
+        rows.append(Table.grid())
+        rows[-1].add_row(Text(f"trouble: {'; '.join(now.troubles)}", style="bold red"))
+    return Group(*rows)

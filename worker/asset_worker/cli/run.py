@@ -1,0 +1,119 @@
+"""`asset-worker run`."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from pathlib import Path
+
+import click
+
+from asset_worker.cli.running import run_service
+from asset_worker.cli.usage import PathOption, fail, settings_from
+from asset_worker.domain.run_plan import Errand, Exit
+from asset_worker.settings.paths import is_same_file
+from asset_worker.settings.tree import Queue
+
+KEY_REFUSED_SECONDS = 60.0
+"""A run that is to end by itself gives up after this long with a key that is refused."""
+
+
+@click.command()
+@click.option("--config", type=PathOption(dir_okay=False), help="Settings file (TOML).")
+@click.option("--queue-file", type=PathOption(), help="Follow this file: one asset a line.")
+@click.option("--stdin", is_flag=True, help="Read assets from stdin, one a line.")
+@click.option(
+    "--events", metavar="TARGET", multiple=True, help="Where events go: - (stdout) or a file; may be repeated."
+)
+@click.option("--state-dir", type=PathOption(), help="What must survive is kept here.")
+@click.option("--once", is_flag=True, help="End when the inputs are read to their end and nothing is pending.")
+@click.option("--admin-port", type=click.IntRange(0, 65535), help="Serve /metrics, /healthz and /readyz on this port.")
+@click.option(
+    "--log-format", type=click.Choice(["json", "console"]), help="Default: json, unless stderr is a terminal."
+)
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Default: info.")
+def run(
+    config: Path | None,
+    queue_file: Path | None,
+    stdin: bool,
+    events: tuple[str, ...],
+    state_dir: Path | None,
+    once: bool,
+    admin_port: int | None,
+    log_format: str | None,
+    log_level: str | None,
+) -> None:
+    """Watch the assets that a queue file or stdin names, and emit one event for each when it is done.
+
+    The key is read from TWELVE_LABS_API_KEY, or from the file that api.key_file names. Stop with SIGTERM or Ctrl-C:
+    what is pending is kept, and taken up again by the next run.
+
+    \b
+    Examples:
+      asset-worker run --queue-file /var/spool/assets
+      asset-worker run --queue-file assets.txt --once --events events.jsonl
+      upload-videos | asset-worker run --stdin
+      asset-worker run --config /etc/asset-worker/worker.toml --admin-port 9090
+
+    \b
+    Exit codes: 0 done, every asset ready (a service: stopped by a signal); 1 at least one was not ready, a signal
+    ended --once, or the disk is full or failing; 2 bad usage or settings, or the state directory is in use; 3 the key
+    is refused (--once).
+    """
+    settings = settings_from(
+        config,
+        {
+            "queue": {"file": queue_file, "stdin": stdin or None},
+            "events": {"sinks": list(events) or None},
+            "state": {"dir": state_dir},
+            "admin": {"port": admin_port},
+            "log": {"format": log_format, "level": log_level},
+        },
+    )
+    if settings.queue.file is None and not settings.queue.stdin:
+        fail("there is nothing to watch: give --queue-file or --stdin (or queue.file or queue.stdin in the settings)")
+    _check_inputs(settings.queue, once=once, sinks=settings.events.sinks)
+    ends_by_itself = once or settings.queue.file is None
+    errand = Errand(once=once, key_refused_limit=KEY_REFUSED_SECONDS if once else None, ends_by_itself=ends_by_itself)
+    sys.exit(run_service(settings, errand, title="asset-worker"))
+
+
+def _check_inputs(queue: Queue, *, once: bool, sinks: tuple[str, ...]) -> None:
+    """That they can be read, and that nothing which this run writes comes back as a line."""
+    if queue.file is not None:
+        status = _status_of(queue.file, once=once)
+        named = any(sink != "-" and is_same_file(sink, queue.file) for sink in sinks)  # there may be no file yet
+        _refuse_loop(f"{queue.file} is the queue file", status, sinks, named=named)
+    if queue.stdin and stat.S_ISREG((status := os.fstat(0)).st_mode):
+        _refuse_loop("stdin is read from a file", status, sinks)
+
+
+def _status_of(path: Path, *, once: bool) -> os.stat_result | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        if once:
+            fail(f"{path} does not exist, so there is nothing to read once: check --queue-file")
+        return None
+    except OSError as error:
+        fail(f"{path} can't be read ({error.strerror}): check --queue-file, and the rights on the directories above it")
+    if not stat.S_ISREG(status.st_mode):
+        fail(f"{path} is no regular file, so it can't be followed: pipe it in with --stdin instead")
+    return status
+
+
+def _refuse_loop(which: str, status: os.stat_result | None, sinks: tuple[str, ...], *, named: bool = False) -> None:
+    if named or (status is not None and any(_goes_to(sink, status) for sink in sinks)):
+        fail(f"{which}, and events go there as well: each event would be read as a line; send them to another file")
+    if status is not None and os.path.samestat(os.fstat(2), status):
+        # A comment of the queue's: this comes to stand in it.
+        click.echo(f"# {which}, and the log goes there as well: redirect stderr to another file", err=True)
+        sys.exit(Exit.USAGE)
+
+
+def _goes_to(sink: str, status: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.fstat(1) if sink == "-" else Path(sink).stat(), status)
+    except OSError:
+        return False

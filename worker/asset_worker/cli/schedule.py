@@ -1,0 +1,56 @@
+"""`asset-worker schedule`."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import click
+import msgspec
+
+from asset_worker.cli.usage import PathOption, fail, settings_from
+from asset_worker.queue.local.schedule_store import FILE_NAME, recall
+from asset_worker.schedule.adaptive import LearnedSchedule
+from asset_worker.schedule.memory import Unreadable
+from asset_worker.schedule.report import plot, rows, table
+
+PLOTTED = 6
+
+
+@click.command()
+@click.option("--state-dir", type=PathOption(), help="The state directory of the worker.")
+@click.option("--config", type=PathOption(dir_okay=False), help="Settings file (TOML).")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array, for scripts.")
+def schedule(state_dir: Path | None, config: Path | None, as_json: bool) -> None:
+    """Show what the adaptive schedule has learned: when assets finish, by class, and when a new one is looked at.
+
+    A class is a step (the asset itself, from acceptance; a rendition, from `ready`), a file type and an upload method.
+    `looks` and `lag` are what one more asset of the class is expected to cost, and how late its end is then known.
+    A worker that is running writes what it has learned once a minute.
+
+    \b
+    Examples:
+      asset-worker schedule
+      asset-worker schedule --state-dir /var/lib/asset-worker --json | jq '.[] | [.name, .p50, .lag]'
+    """
+    settings = settings_from(config, {"state": {"dir": state_dir}})
+    poll, path = settings.poll, settings.state.dir / FILE_NAME
+    learned = recall(path)
+    if isinstance(learned, Unreadable):
+        fail(f"{path} can't be read ({learned.why}): the next start of the worker sets it aside and learns anew")
+    found = rows(
+        LearnedSchedule(
+            learned,
+            initial=poll.initial,
+            multiplier=poll.multiplier,
+            maximum=poll.max,
+            looks=poll.looks,
+            uniform=random.random,
+        )
+    )
+    if as_json:
+        click.echo(msgspec.json.encode(found))
+        return
+    click.echo("\n\n".join([table(found), *(plot(row) for row in found[:PLOTTED])]))
+    if poll.strategy != "adaptive":
+        click.echo(f"\npoll.strategy is {poll.strategy}, so none of this is used", err=True)

@@ -1,0 +1,98 @@
+"""`asset-worker simulate`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from asset_worker.cli.usage import fail
+from asset_worker.simulator.faults import Fault, Trouble
+from asset_worker.simulator.limits import Limit, Style
+from asset_worker.simulator.server import Options, Simulator
+
+
+class _Text(click.ParamType[Any]):
+    """An option whose own parser says what is wrong with it."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return self._parse(value) if isinstance(value, str) else value
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=8123, show_default=True, help="0: any that is free.")
+@click.option("--assets", type=click.IntRange(min=0), default=0, help="Create so many; their IDs go to stdout.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The same seed, the same lifecycles.")
+@click.option(
+    "--time-scale",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="60 makes an asset's minutes seconds.",
+)
+@click.option("--key", help="The API key that is taken. Default: any.")
+@click.option(
+    "--limit",
+    type=_Text("requests/seconds[:style]", Limit.parse),
+    help=f"A rate limit, as in 60/60:vendor. Styles: {', '.join(Style)}.",
+)
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    type=_Text("kind[=argument][:probability][@from-to]", Fault.parse),
+    help=f"A fault, as in status=503:0.1; may be repeated. Kinds: {', '.join(Trouble)}.",
+)
+def simulate(
+    port: int,
+    assets: int,
+    seed: int,
+    time_scale: float,
+    key: str | None,
+    limit: Limit | None,
+    faults: tuple[Fault, ...],
+) -> None:
+    """Serve a stand-in for the assets API on 127.0.0.1, until a signal comes.
+
+    \b
+    Examples:
+      asset-worker simulate --assets 20 --time-scale 10 > queue.txt
+      asset-worker simulate --port 9000 --limit 60/60 --fault status=503:0.1 --fault hang@30-40
+
+    \b
+    While it runs:
+      curl -X POST localhost:8123/_simulator/assets -d '{"count": 5, "kind": "clip"}'
+      curl -X PUT  localhost:8123/_simulator/faults -d '["html=502:0.5"]'
+      curl localhost:8123/_simulator/stats
+    """
+    options = Options(port=port, seed=seed, time_scale=time_scale, key=key, limit=limit, faults=faults)
+    try:
+        asyncio.run(_serve(options, assets))
+    except BrokenPipeError:
+        sys.exit(1)  # nobody reads the IDs any more
+    except OSError as error:
+        fail(f"port {port} can't be served ({error.strerror}): give another --port, or 0 for any that is free")
+
+
+async def _serve(options: Options, assets: int) -> None:
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with Simulator(options) as simulator:
+        for _ in range(assets):
+            click.echo(simulator.store.add())
+        click.echo(f"the stand-in serves at {simulator.base_url}; in another terminal:", err=True)
+        click.echo(f"  export TWELVELABS_BASE_URL={simulator.base_url}", err=True)
+        click.echo(f"  export TWELVE_LABS_API_KEY={options.key or 'any'}", err=True)
+        await stopped.wait()

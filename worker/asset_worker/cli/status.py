@@ -1,0 +1,73 @@
+"""`asset-worker status`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+import msgspec
+
+from asset_worker.cli.usage import PathOption, fail, settings_from
+from asset_worker.queue.local.journal import JournalError
+from asset_worker.queue.local.status_report import Ledger, read_ledger
+
+LIMIT_MOST = 1_000_000
+"""As many as may be pending by default."""
+
+
+@click.command()
+@click.option("--state-dir", type=PathOption(), help="The state directory of the worker.")
+@click.option("--config", type=PathOption(dir_okay=False), help="Settings file (TOML).")
+@click.option(
+    "--limit", type=click.IntRange(1, LIMIT_MOST), default=20, show_default=True, help="Assets shown of each kind."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
+def status(state_dir: Path | None, config: Path | None, limit: int, as_json: bool) -> None:
+    """Show what is pending, for how long, waiting for what, and what completed lately.
+
+    Reads a worker's state directory; the worker may be running or not.
+
+    \b
+    Examples:
+      asset-worker status
+      asset-worker status --state-dir /var/lib/asset-worker --json | jq .pending_count
+    """
+    settings = settings_from(config, {"state": {"dir": state_dir}})
+    try:
+        ledger = read_ledger(settings.state.dir, now=time.time(), limit=limit)
+    except JournalError as error:
+        fail(str(error))
+    click.echo(msgspec.json.encode(ledger) if as_json else _text(ledger))
+
+
+def _text(ledger: Ledger) -> str:
+    lines = [
+        f"pending    {ledger.pending_count}" + (f"  (oldest {_age(ledger.oldest_age)})" if ledger.pending_count else "")
+    ]
+    lines += [f"  {what:<12} {count}" for what, count in sorted(ledger.waiting_on.items())]
+    for line in ledger.pending:
+        waiting_on = ", ".join(line.waiting_on) or "first look"
+        lines.append(
+            f"    {line.asset_id:<24}  {_age(line.age):>8}  {line.status or '-':<10}  waiting for {waiting_on}  "
+            f"polls {line.polls}  {line.source}"
+        )
+    lines.append(f"completed  {sum(ledger.completed_lately.values())} in the last 24 hours")
+    lines += [f"  {outcome:<12} {count}" for outcome, count in sorted(ledger.completed_lately.items())]
+    lines += [
+        f"    {line.asset_id:<24}  {_age(line.ago):>8} ago  {line.outcome:<10}  took {_age(line.elapsed)}"
+        for line in ledger.completed
+    ]
+    lines += [f"outbox     {depth} to send to {sink}" for sink, depth in sorted(ledger.outbox_depth.items())]
+    if ledger.outbox_count > max(ledger.outbox_depth.values(), default=0):
+        lines.append(f"outbox     {ledger.outbox_count} to send to a sink that has had none yet")
+    if ledger.dead_letters:
+        lines.append(f"dead letters  {ledger.dead_letters}")
+    return "\n".join(lines)
+
+
+def _age(seconds: float) -> str:
+    for limit, unit, size in ((120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} d"

@@ -1,0 +1,93 @@
+"""`asset-worker submit`."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from asset_worker.cli.usage import PathOption, fail
+from asset_worker.domain.assets import asset_id
+
+
+@click.command()
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--queue-file", required=True, type=PathOption(dir_okay=False), help="The file that `run` follows.")
+@click.option("--metadata", metavar="K=V", multiple=True, help="Goes into the event of each asset; may be repeated.")
+def submit(ids: tuple[str, ...], queue_file: Path, metadata: tuple[str, ...]) -> None:
+    """Append assets to a queue file, the safe way: one write, on disk when the command returns.
+
+    Many processes may submit to one file at once.
+
+    \b
+    Examples:
+      asset-worker submit 6298d673f1090f1100476d4c --queue-file /var/spool/assets
+      asset-worker submit ID1 ID2 --queue-file /var/spool/assets --metadata video=12 --metadata user=ada
+    """
+    lines = "".join(_line(text, _pairs(metadata)) for text in ids).encode()
+    try:
+        _append(queue_file, lines)
+    except OSError as error:
+        fail(f"{queue_file} can't be written ({error.strerror}): check the path, its rights and the disk")
+
+
+def _pairs(metadata: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for pair in metadata:
+        name, equals, value = pair.partition("=")
+        if not (equals and name):
+            fail(f"--metadata {pair!r}: write it as K=V")
+        pairs[name] = value
+    return pairs
+
+
+def _line(text: str, metadata: dict[str, str]) -> str:
+    try:
+        found = asset_id(text)
+    except ValueError as error:
+        fail(f"{text!r} is no asset ID: {error}")
+    line: dict[str, Any] = {"asset_id": found, "metadata": metadata}
+    try:
+        rendered = msgspec.json.encode(line).decode() if metadata else found
+    except UnicodeEncodeError:
+        fail("--metadata: a name or value is not UTF-8 text")
+    if len(rendered.encode()) > 64 * 1024:
+        fail("--metadata: a line of the queue file holds 64 KiB at most")
+    return rendered + "\n"
+
+
+def _append(path: Path, lines: bytes) -> None:
+    """One write with O_APPEND: no other writer gets into the middle of it (POSIX, write()); whole or not at all."""
+    new = not path.exists()
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # among submitters, so that one can take back what it wrote in part
+        before = os.fstat(descriptor).st_size
+        if before and os.pread(descriptor, 1, before - 1) != b"\n":
+            lines = b"\n" + lines  # another writer's torn line must not swallow the first of these
+        if (written := os.write(descriptor, lines)) != len(lines):
+            _take_back(descriptor, written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    if new:
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def _take_back(descriptor: int, written: int) -> None:
+    """Half an ID may look like a whole one. What others have appended since is not taken back with it."""
+    end = os.lseek(descriptor, 0, os.SEEK_CUR)
+    if os.fstat(descriptor).st_size == end:
+        os.ftruncate(descriptor, end - written)

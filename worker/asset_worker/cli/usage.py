@@ -1,0 +1,52 @@
+"""What all commands share: errors of usage, settings, logs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import click
+
+from asset_worker.domain.run_plan import Exit
+from asset_worker.settings.loading import SettingsError, load
+from asset_worker.settings.paths import path_of
+from asset_worker.settings.tree import Settings
+
+
+class PathOption(click.Path):
+    """A path as the settings take it: `~` is expanded, and an empty one (a variable that is not set) is refused."""
+
+    def __init__(self, *, dir_okay: bool = True) -> None:
+        super().__init__(path_type=Path, dir_okay=dir_okay)
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        try:
+            path = path_of(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return super().convert(path, param, ctx)
+
+
+def fail(*problems: str, code: Exit = Exit.USAGE) -> NoReturn:
+    """Say what is wrong and what to do, and end with this exit code."""
+    for problem in problems:
+        click.echo(f"asset-worker: {problem}", err=True)
+    sys.exit(code)
+
+
+def settings_from(config: Path | None, overrides: Mapping[str, Any]) -> Settings:
+    """The settings from file, environment and flags; ends the command with what is wrong with them."""
+    try:
+        return load(config=config, environ=os.environ, overrides=overrides)
+    except SettingsError as error:
+        fail(*error.problems)
+
+
+def log_format(settings: Settings) -> Literal["json", "console"]:
+    """The format asked for; else JSON, unless a person reads along."""
+    return settings.log.format or ("console" if sys.stderr.isatty() else "json")

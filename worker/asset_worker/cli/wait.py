@@ -1,0 +1,52 @@
+"""`asset-worker wait`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from asset_worker.cli.running import run_service
+from asset_worker.cli.usage import PathOption, fail, settings_from
+from asset_worker.domain.assets import AssetId, asset_id
+from asset_worker.domain.run_plan import Errand
+from asset_worker.settings.tree import Admin
+
+
+@click.command()
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@click.option(
+    "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Seconds; else poll.deadline."
+)
+@click.option("--config", type=PathOption(dir_okay=False), help="Settings file (TOML).")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Default: warning.")
+def wait(ids: tuple[str, ...], timeout: float | None, config: Path | None, log_level: str | None) -> None:
+    """Wait for these assets, once: progress on a terminal, events on stdout, nothing kept.
+
+    What the settings say of inputs (queue.file, queue.stdin), sinks and admin endpoints is for `run`, not for this.
+
+    \b
+    Examples:
+      asset-worker wait 6298d673f1090f1100476d4c
+      asset-worker wait ID1 ID2 --timeout 600 > events.jsonl && echo "all playable"
+
+    \b
+    Exit codes: 0 every asset is ready; 1 at least one is not; 2 bad usage or settings; 3 the key is refused.
+    """
+    found: list[AssetId] = []
+    for text in dict.fromkeys(ids):
+        try:
+            found.append(asset_id(text))
+        except ValueError as error:
+            fail(f"{text!r} is no asset ID: {error}")
+    settings = settings_from(
+        config, {"poll": {"deadline": timeout}, "events": {"sinks": ["-"]}, "log": {"level": log_level}}
+    )
+    # The file may be that of a service: what it follows and where it serves are not for this errand.
+    inputs = settings.queue.model_copy(update={"file": None, "stdin": False})
+    settings = settings.model_copy(update={"queue": inputs, "admin": Admin()})
+    errand = Errand(asset_ids=tuple(found), keeps_state=False, key_refused_limit=0.0, ends_by_itself=True)
+    # A person or a script waits for the events; the log is for when something is wrong, or asked for.
+    level = settings.log.level if "level" in settings.log.model_fields_set else "warning"
+    sys.exit(run_service(settings, errand, title="waiting", level=level))

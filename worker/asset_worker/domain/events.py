@@ -1,0 +1,157 @@
+"""Completion events: one JSON object a line, CloudEvents 1.0 in structured mode.
+
+The attribute rules are those of the CloudEvents specification 1.0.2; `traceparent` is its distributed tracing
+extension.
+"""
+
+from __future__ import annotations
+
+from codecs import getincrementaldecoder
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from asset_worker.domain.assets import Asset, Outcome
+from asset_worker.domain.submissions import RAW_BYTES_LIMIT
+
+if TYPE_CHECKING:
+    from asset_worker.domain.assets import Done
+    from asset_worker.domain.submissions import Rejection, Submission
+
+TYPE_PREFIX = "dev.asset-worker.asset."
+
+Conceal = Callable[[Any], Any]
+"""From decoded JSON to the same with every key in it masked."""
+
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A completion event, encoded: the same bytes however often it is sent."""
+
+    id: str
+    outcome: Outcome
+    body: bytes
+    """The JSON, one line, without its newline."""
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """An event in the outbox."""
+
+    position: int
+    """Ascending in the order of completion; never given out twice."""
+    id: str
+    body: bytes
+
+
+class Times(msgspec.Struct, frozen=True):
+    """The instants of one wait, in seconds since the epoch, UTC. None: never seen."""
+
+    submitted: float
+    completed: float
+    ready: float | None = None
+    last_seen_waiting: float | None = None
+
+
+def completed(
+    submission: Submission,
+    verdict: Done,
+    *,
+    asset: Asset | None,
+    completion: int,
+    times: Times,
+    polls: int,
+    source: str,
+    conceal: Conceal,
+) -> Event:
+    """The event of an asset whose wait is over.
+
+    `completion` counts the completions of this asset, from 1; `asset` is what the API last told, None when it never
+    told anything. `conceal` masks the key, which the API may have sent back.
+    """
+    asset_id = submission.asset_id
+    options = submission.options
+    data = {
+        "asset_id": asset_id,
+        "outcome": verdict.outcome.value,
+        "reason": conceal(verdict.reason),
+        "renditions": conceal({"hls": asset and asset.hls, "thumbnail": asset and asset.thumbnail}),
+        "asset": conceal(asset and asset.document),
+        "submitted_at": timestamp(times.submitted),
+        "ready_at": times.ready and timestamp(times.ready),
+        "completed_at": timestamp(times.completed),
+        "last_seen_waiting_at": times.last_seen_waiting and timestamp(times.last_seen_waiting),
+        "polls": polls,
+        "submission": {
+            "source": submission.source,
+            "metadata": (options.metadata if options else None) or {},
+        },
+    }
+    return _event(
+        f"{asset_id}.{completion}",
+        verdict.outcome,
+        data,
+        subject=asset_id,
+        time=times.completed,
+        source=source,
+        traceparent=options.traceparent if options else None,
+    )
+
+
+def rejected(rejection: Rejection, *, at: float, source: str) -> Event:
+    """The event of a line that holds no usable submission. It has no subject: there is no asset."""
+    data = {
+        "asset_id": None,
+        "outcome": Outcome.REJECTED.value,
+        "reason": rejection.reason,
+        "line": _shown(rejection.raw),
+        "renditions": {"hls": None, "thumbnail": None},
+        "asset": None,
+        "submitted_at": timestamp(at),
+        "ready_at": None,
+        "completed_at": timestamp(at),
+        "last_seen_waiting_at": None,
+        "polls": 0,
+        "submission": {"source": f"{rejection.origin}:{rejection.line}", "metadata": {}},
+    }
+    return _event(f"rejected.{rejection.key}", Outcome.REJECTED, data, subject=None, time=at, source=source)
+
+
+def _shown(raw: bytes) -> str:
+    """The line as text of at most `RAW_BYTES_LIMIT` bytes; a character that the cut has gone through is left out."""
+    is_whole = len(raw) < RAW_BYTES_LIMIT
+    text = getincrementaldecoder("utf-8")("replace").decode(raw, final=is_whole)
+    return text.encode()[:RAW_BYTES_LIMIT].decode(errors="ignore")
+
+
+def timestamp(seconds: float) -> str:
+    """An RFC 3339 timestamp in UTC, to the millisecond."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _event(
+    identity: str,
+    outcome: Outcome,
+    data: dict[str, Any],
+    *,
+    subject: str | None,
+    time: float,
+    source: str,
+    traceparent: str | None = None,
+) -> Event:
+    attributes: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": identity,
+        "source": source,
+        "type": TYPE_PREFIX + outcome.value,
+    }
+    if subject is not None:
+        attributes["subject"] = subject
+    attributes["time"] = timestamp(time)
+    if traceparent is not None:
+        attributes["traceparent"] = traceparent
+    attributes["datacontenttype"] = "application/json"
+    attributes["data"] = data
+    return Event(identity, outcome, _encode(attributes))

@@ -1,0 +1,95 @@
+"""From lines read to submissions accepted: the one way into the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+from uuid import uuid4
+
+import msgspec
+import structlog
+
+from asset_worker.domain.events import Event, rejected
+from asset_worker.domain.submissions import Batch, Rejection, Submission
+from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.redaction import MASK, Secrets
+
+_log = structlog.get_logger()
+
+LOGGED_ONE_BY_ONE = 1000
+"""A batch with more submissions is a backlog being read: it gets one line, not thousands a second."""
+
+
+class Intray(Protocol):
+    """The queue, as an intake sees it."""
+
+    async def room(self) -> int:
+        """How many more submissions may be put; waits until that is one at least."""
+        ...
+
+    async def put(
+        self, submissions: Sequence[Submission], *, events: Sequence[Event], intake: str, position: bytes | None
+    ) -> list[Submission]:
+        """Accept them durably, together with the position; those that were no repeats."""
+        ...
+
+
+class Acceptance:
+    """Puts batches into the queue; a line that holds no submission becomes a `rejected` event with them."""
+
+    def __init__(self, intray: Intray, clock: Clock, *, source: str, secrets: Secrets) -> None:
+        """`source` is the events' CloudEvents source."""
+        self._intray = intray
+        self._clock = clock
+        self._source = source
+        self._secrets = secrets
+        self.accepted = 0
+        self.rejected = 0
+
+    async def room(self) -> int:
+        return await self._intray.room()
+
+    async def accept(self, batch: Batch) -> None:
+        """Durable when it returns."""
+        batch = self._concealed(batch)
+        now = self._clock.now()
+        events = [rejected(rejection, at=now, source=self._source) for rejection in batch.rejections]
+        accepted = await self._intray.put(
+            batch.submissions, events=events, intake=batch.intake, position=batch.position
+        )
+        self.accepted += len(accepted)
+        self.rejected += len(batch.rejections)
+        if len(accepted) <= LOGGED_ONE_BY_ONE:
+            for submission in accepted:
+                _log.info("intake.accepted", asset_id=submission.asset_id, source=submission.source)
+        else:
+            _log.info(
+                "intake.accepted",
+                count=len(accepted),
+                first=accepted[0].source,
+                last=accepted[-1].source,
+                repeats=len(batch.submissions) - len(accepted),
+            )
+        for rejection in batch.rejections:
+            _log.warning("intake.rejected", source=f"{rejection.origin}:{rejection.line}", reason=rejection.reason)
+
+    def _concealed(self, batch: Batch) -> Batch:
+        """The batch without the key, which somebody may have put into the queue file by mistake."""
+        submissions: list[Submission] = []
+        rejections = [
+            msgspec.structs.replace(rejection, raw=self._secrets.conceal(rejection.raw))
+            for rejection in batch.rejections
+        ]
+        for submission in batch.submissions:
+            if submission.asset_id in self._secrets:
+                reason = "this is the API key, and no asset ID: it does not belong here"
+                # Of the line only its number is left, and many a file has a line of that number: a repeat of such a
+                # line has another ID, which is better than two lines with the same.
+                rejections.append(Rejection(submission.origin, submission.line, reason, MASK.encode(), uuid4().hex))
+            elif submission.options is None:
+                submissions.append(submission)
+            else:
+                metadata = self._secrets.conceal(submission.options.metadata)
+                options = msgspec.structs.replace(submission.options, metadata=metadata)
+                submissions.append(msgspec.structs.replace(submission, options=options))
+        return msgspec.structs.replace(batch, submissions=submissions, rejections=rejections)

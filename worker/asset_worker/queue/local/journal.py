@@ -1,0 +1,361 @@
+"""What must survive, in one SQLite database: what is pending, what was settled, the outbox, positions.
+
+Every method is blocking and runs within a transaction that `commits` opens and closes. One connection writes, in one
+thread: SQLite's WAL-reset bug (before 3.51.3) needs two. Other processes open the file read-only (`ledger`).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from asset_worker.domain.assets import AssetId
+from asset_worker.domain.events import Event
+from asset_worker.domain.submissions import Options, Submission
+from asset_worker.queue.ports import Progress
+
+FILE_NAME = "journal.sqlite3"
+APPLICATION_ID = 0x61737377
+"""'assw': SQLite's mark of whose file this is (`PRAGMA application_id`)."""
+
+CACHE_KIB = 16_000
+CHECKPOINT_PAGES = 4_000
+"""SQLite's defaults (2 MB, 1,000 pages) halve the rate at which a million assets are accepted."""
+
+_MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE pending (
+        asset_id TEXT PRIMARY KEY, origin TEXT NOT NULL, line INTEGER NOT NULL, options BLOB,
+        accepted_at REAL NOT NULL, completion INTEGER NOT NULL, progress BLOB
+    ) WITHOUT ROWID;
+    CREATE TABLE settled (
+        asset_id TEXT PRIMARY KEY, completion INTEGER NOT NULL, outcome TEXT NOT NULL,
+        accepted_at REAL NOT NULL, completed_at REAL NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX settled_by_time ON settled (completed_at);
+    CREATE TABLE outbox (position INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, body BLOB NOT NULL);
+    CREATE TABLE sinks (name TEXT PRIMARY KEY, position INTEGER NOT NULL, mark BLOB);
+    CREATE TABLE dead_letters (
+        sink TEXT NOT NULL, position INTEGER NOT NULL, id TEXT NOT NULL, body BLOB NOT NULL, reason TEXT NOT NULL,
+        PRIMARY KEY (sink, position)
+    );
+    CREATE TABLE intakes (name TEXT PRIMARY KEY, position BLOB NOT NULL);
+    """,
+    "CREATE TABLE tally (outcome TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID",
+)
+SCHEMA_VERSION = len(_MIGRATIONS)
+
+_PASSING = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+}
+
+_encode = msgspec.json.Encoder().encode
+_decode_options = msgspec.json.Decoder(Options).decode
+_decode_progress = msgspec.json.Decoder(Progress).decode
+
+
+class JournalError(Exception):
+    """The journal can't be used as it is. The text tells the operator what to do."""
+
+
+class JournalUnavailableError(JournalError):
+    """The journal can't be used just now: the disk is full or failing, or another process holds the file."""
+
+
+def is_passing(error: sqlite3.Error) -> bool:
+    """Whether the same transaction may succeed later: a full disk, an I/O error, a directory made read-only."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and (code & 0xFF) in _PASSING
+
+
+class Kept(msgspec.Struct):
+    """A pending asset as it was kept."""
+
+    submission: Submission
+    accepted_at: float
+    completion: int
+    progress: Progress | None
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """What is kept of a wait that is over. Instants are seconds since the epoch."""
+
+    asset_id: AssetId
+    completion: int
+    outcome: str
+    accepted_at: float
+    completed_at: float
+
+
+class Journal:
+    """The database, opened for writing.
+
+    Raises:
+        JournalError: the file is corrupt, of a newer version, no journal, or may not be opened.
+        JournalUnavailableError: it can't be opened just now.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        """Open the file at `path`, or a journal in memory, which keeps nothing (None)."""
+        self.path = path
+        self._tallies = False
+        with _advising(path):
+            if path is not None:
+                _make(path)
+            self._connection = sqlite3.connect(
+                path or ":memory:", isolation_level=None, check_same_thread=False, cached_statements=64
+            )
+            self._execute = self._connection.execute
+            self._prepare()
+        self._identity = _identity(path)
+
+    def _prepare(self) -> None:
+        execute = self._execute
+        [version], [owner] = execute("PRAGMA user_version").fetchone(), execute("PRAGMA application_id").fetchone()
+        if version > SCHEMA_VERSION:
+            raise JournalError(
+                f"the journal {self.path} was written by a newer asset-worker (schema {version}, this one knows "
+                f"{SCHEMA_VERSION}): run that version, or give another state.dir; the file is left as it is"
+            )
+        [tables] = execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if tables and owner != APPLICATION_ID:
+            raise JournalError(f"{self.path} is a database of another program: give another state.dir")
+        [check] = execute("PRAGMA quick_check(1)").fetchone()
+        if check != "ok":
+            raise sqlite3.DatabaseError(check)
+        execute("PRAGMA journal_mode = WAL")
+        execute("PRAGMA synchronous = FULL")
+        execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        execute("PRAGMA temp_store = MEMORY")  # a container's root may be read-only, and have no place for others
+        for number, script in enumerate(_MIGRATIONS[version:], start=version + 1):
+            with self.transaction():
+                execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                for statement in script.split(";"):
+                    execute(statement)
+                execute(f"PRAGMA user_version = {number}")
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All of what runs within it, durably, or nothing."""
+        self._execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._execute("COMMIT")
+        except BaseException:
+            # SQLite has rolled back already after some errors, a full disk among them.
+            if self._connection.in_transaction:
+                self._execute("ROLLBACK")
+            raise
+
+    def check_place(self) -> None:
+        """That what is written can be found again by the next start.
+
+        Raises:
+            JournalError: the file is no longer under its path.
+        """
+        if _identity(self.path) != self._identity:
+            raise JournalError(
+                f"the journal {self.path} was moved, deleted or replaced while the worker ran, so nothing would be "
+                "kept: move it back, or let the next start begin anew and read the queue file again"
+            )
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def pending(self) -> Iterator[Kept]:
+        """All that is pending, one by one, for they may be a million; in no order, for sorting them all takes space.
+
+        Raises:
+            JournalError: the file is damaged.
+            JournalUnavailableError: it can't be read just now.
+        """
+        # Many share an origin: one object for all of them spares memory.
+        origins: dict[str, str] = {}
+        with _advising(self.path):
+            for asset_id, origin, line, options, accepted_at, completion, progress in self._execute(
+                "SELECT asset_id, origin, line, options, accepted_at, completion, progress FROM pending"
+            ):
+                yield Kept(
+                    Submission(
+                        asset_id, origins.setdefault(origin, origin), line, options and _decode_options(options)
+                    ),
+                    accepted_at,
+                    completion,
+                    progress and _decode_progress(progress),
+                )
+
+    def accept(
+        self, submissions: Sequence[Submission], *, at: float, window_start: float
+    ) -> list[tuple[Submission, int]]:
+        """Keep those not settled since `window_start`; each with which completion of its asset it leads to."""
+        if not submissions:
+            return []
+        rows = self._execute(
+            "SELECT asset_id, completion, completed_at FROM settled WHERE asset_id IN (SELECT value FROM json_each(?))",
+            (_encode([submission.asset_id for submission in submissions]).decode(),),
+        )
+        settled = {asset_id: (completion, completed_at) for asset_id, completion, completed_at in rows}
+        accepted = []
+        for submission in submissions:
+            completion, completed_at = settled.get(submission.asset_id, (0, None))
+            if completed_at is None or completed_at < window_start:
+                accepted.append((submission, completion + 1))
+        # In the order of the keys: neighbours share pages, which saves a third of the time for a million.
+        self._connection.executemany(
+            "INSERT INTO pending (asset_id, origin, line, options, accepted_at, completion) VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                (s.asset_id, s.origin, s.line, None if s.options is None else _encode(s.options), at, completion)
+                for s, completion in sorted(accepted, key=_asset_id)
+            ),
+        )
+        return accepted
+
+    def settle(self, settlement: Settlement) -> None:
+        """No longer pending."""
+        self._execute("DELETE FROM pending WHERE asset_id = ?", (settlement.asset_id,))
+        self._execute(
+            "INSERT OR REPLACE INTO settled (asset_id, completion, outcome, accepted_at, completed_at) "
+            "VALUES (?, ?, ?, ?, ?)",
+            msgspec.structs.astuple(settlement),
+        )
+
+    def save_progress(self, progress: Mapping[AssetId, Progress]) -> None:
+        self._connection.executemany(
+            "UPDATE pending SET progress = ? WHERE asset_id = ?",
+            ((_encode(state), asset_id) for asset_id, state in progress.items()),
+        )
+
+    def add_events(self, events: Iterable[Event]) -> None:
+        """Put events into the outbox, in this order."""
+        events = tuple(events)
+        self._connection.executemany(
+            "INSERT INTO outbox (id, body) VALUES (?, ?)", ((event.id, event.body) for event in events)
+        )
+        if self._tallies:
+            self._connection.executemany(
+                "INSERT INTO tally (outcome, count) VALUES (?, 1) "
+                "ON CONFLICT (outcome) DO UPDATE SET count = count + 1",
+                ((event.outcome.value,) for event in events),
+            )
+
+    def begin_errand(self, *, ends_by_itself: bool) -> None:
+        """From now on outcomes are tallied, for an errand that ends by itself: one that was interrupted goes on."""
+        self._tallies = ends_by_itself
+        if not ends_by_itself:
+            self.end_errand()
+
+    def tally(self) -> dict[str, int]:
+        """The events since the last errand ended, by outcome."""
+        return dict(self._execute("SELECT outcome, count FROM tally").fetchall())
+
+    def end_errand(self) -> None:
+        self._execute("DELETE FROM tally")
+
+    def first_position(self) -> int:
+        """The position of the outbox's oldest event; of the next one, where there is none."""
+        [first] = self._execute("SELECT min(position) FROM outbox").fetchone()
+        return self.last_position() + 1 if first is None else int(first)
+
+    def last_position(self) -> int:
+        """The outbox's last position ever given out."""
+        row = self._execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
+        return 0 if row is None else int(row[0])
+
+    def events_after(self, position: int, limit: int) -> list[tuple[int, str, bytes]]:
+        """Events after a position, in order: position, ID, body."""
+        return self._execute(
+            "SELECT position, id, body FROM outbox WHERE position > ? ORDER BY position LIMIT ?", (position, limit)
+        ).fetchall()
+
+    def sinks(self) -> dict[str, tuple[int, bytes | None]]:
+        """How far each sink has come: position, mark."""
+        return {name: (position, mark) for name, position, mark in self._execute("SELECT * FROM sinks")}
+
+    def advance(self, sink: str, position: int, mark: bytes | None, *, done_by_all: int) -> None:
+        """This sink has all up to `position`; events that all have, up to `done_by_all`, are dropped."""
+        self._execute(
+            "INSERT INTO sinks (name, position, mark) VALUES (?, ?, ?) "
+            "ON CONFLICT (name) DO UPDATE SET position = excluded.position, mark = excluded.mark",
+            (sink, position, mark),
+        )
+        self._execute("DELETE FROM outbox WHERE position <= ?", (done_by_all,))
+
+    def bury(self, sink: str, position: int, event_id: str, body: bytes, reason: str) -> None:
+        self._execute(
+            "INSERT OR REPLACE INTO dead_letters (sink, position, id, body, reason) VALUES (?, ?, ?, ?, ?)",
+            (sink, position, event_id, body, reason),
+        )
+
+    def intakes(self) -> dict[str, bytes]:
+        return dict(self._execute("SELECT name, position FROM intakes").fetchall())
+
+    def set_intake(self, name: str, position: bytes) -> None:
+        self._execute("INSERT OR REPLACE INTO intakes (name, position) VALUES (?, ?)", (name, position))
+
+    def prune(self, *, before: float, limit: int) -> int:
+        """Forget settlements older than `before`, `limit` at most; how many."""
+        return self._execute(
+            "DELETE FROM settled WHERE asset_id IN "
+            "(SELECT asset_id FROM settled WHERE completed_at < ? ORDER BY completed_at LIMIT ?)",
+            (before, limit),
+        ).rowcount
+
+
+def _asset_id(accepted: tuple[Submission, int]) -> str:
+    return accepted[0].asset_id
+
+
+def _make(path: Path) -> None:
+    """Make the file, for this user alone: events and metadata are in it. SQLite gives the files beside it its mode."""
+    with suppress(OSError):  # SQLite will say why
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def _identity(path: Path | None) -> tuple[int, int] | None:
+    """Which file is there; None: none, or a journal in memory."""
+    try:
+        status = None if path is None else path.stat()
+    except FileNotFoundError:
+        return None
+    return None if status is None else (status.st_dev, status.st_ino)
+
+
+@contextmanager
+def _advising(path: Path | None) -> Iterator[None]:
+    """Errors of SQLite, and of what stands in it, become ours."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        may_be_opened = path is None or not path.exists() or os.access(path, os.R_OK | os.W_OK)
+        if not is_passing(error):
+            raise JournalError(_advice(path, error)) from error
+        if may_be_opened and error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:
+            raise JournalUnavailableError(
+                f"the journal {path} can't be used just now ({error}): check the disk, and who else has the file open"
+            ) from error
+        raise JournalError(
+            f"the journal {path} can't be opened ({error}): check the rights on it and on its directory"
+        ) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise JournalError(_advice(path, error)) from error
+
+
+def _advice(path: Path | None, error: Exception) -> str:
+    why = " ".join(str(error).split())  # SQLite's own text has lines
+    return (
+        f"the journal {path} is damaged ({why}) and is left as it is. Restore it from a backup, or move it and its "
+        "-wal and -shm files away: the worker then starts anew, reads the queue file again from its start, and looks "
+        "at every asset in it once more (events may repeat)"
+    )

@@ -1,0 +1,137 @@
+"""A journal read from outside, while a worker writes it or after it has gone: for `status`."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+
+from asset_worker.queue.local.journal import FILE_NAME, SCHEMA_VERSION, JournalError
+from asset_worker.queue.ports import Progress
+
+RECENT_SECONDS = 86400.0
+
+
+class PendingLine(msgspec.Struct, frozen=True):
+    """One pending asset. Ages are seconds."""
+
+    asset_id: str
+    source: str
+    age: float
+    status: str | None
+    """What the API last told; None: not looked at yet."""
+    waiting_on: tuple[str, ...]
+    polls: int
+
+
+class CompletedLine(msgspec.Struct, frozen=True):
+    """One settled asset."""
+
+    asset_id: str
+    outcome: str
+    elapsed: float
+    """Seconds from acceptance to completion."""
+    ago: float
+    """Seconds since completion."""
+
+
+class Ledger(msgspec.Struct, frozen=True):
+    """What a state directory holds."""
+
+    pending_count: int
+    oldest_age: float
+    """Seconds; 0 when nothing is pending."""
+    waiting_on: dict[str, int]
+    pending: list[PendingLine]
+    """The longest pending first."""
+    completed_lately: dict[str, int]
+    """By outcome, in the last 24 hours."""
+    completed: list[CompletedLine]
+    """The latest first."""
+    outbox_count: int
+    """Events that at least one sink does not have yet."""
+    outbox_depth: dict[str, int]
+    """Events that each sink does not have yet; a sink that has never taken one is not known here."""
+    dead_letters: int
+
+
+def read_ledger(directory: Path, *, now: float, limit: int) -> Ledger:
+    """What the journal in `directory` holds, `limit` assets of each kind.
+
+    Raises:
+        JournalError: there is no journal, or this version can't read it.
+    """
+    path = directory / FILE_NAME
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise JournalError(
+            f"no worker has kept its state in {directory}: name its directory with --state-dir"
+        ) from None
+    except OSError as error:
+        raise JournalError(f"{path} can't be read ({error.strerror}): check the path and the rights on it") from error
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            [version] = connection.execute("PRAGMA user_version").fetchone()
+            if version != SCHEMA_VERSION:
+                raise JournalError(
+                    f"{path} has schema {version}, and this asset-worker reads {SCHEMA_VERSION}: run the version that "
+                    "the worker has"
+                )
+            connection.execute("BEGIN")  # one state of the database for all that is read
+            return _read(connection, now, limit)
+    except sqlite3.Error as error:
+        raise JournalError(
+            f"{path} can't be read ({error}): check the rights on it; where it is damaged, the next start of the "
+            "worker says what to do"
+        ) from error
+
+
+def _read(connection: sqlite3.Connection, now: float, limit: int) -> Ledger:
+    execute = connection.execute
+    waiting_on: dict[str, int] = {}
+    total, oldest = 0, now
+    decode = msgspec.json.Decoder(Progress).decode
+    for accepted_at, progress in execute("SELECT accepted_at, progress FROM pending"):
+        total, oldest = total + 1, min(oldest, accepted_at)
+        for what in (decode(progress).waiting_on if progress else ()) or ("first look",):
+            waiting_on[what] = waiting_on.get(what, 0) + 1
+    pending = []
+    for asset_id, origin, line, accepted_at, blob in execute(
+        "SELECT asset_id, origin, line, accepted_at, progress FROM pending ORDER BY accepted_at LIMIT ?", (limit,)
+    ):
+        progress = decode(blob) if blob else Progress()
+        status = progress.sighting.status if progress.sighting else None
+        pending.append(
+            PendingLine(
+                asset_id, f"{origin}:{line}", max(0.0, now - accepted_at), status, progress.waiting_on, progress.polls
+            )
+        )
+    completed = [
+        CompletedLine(asset_id, outcome, max(0.0, completed_at - accepted_at), max(0.0, now - completed_at))
+        for asset_id, outcome, accepted_at, completed_at in execute(
+            "SELECT asset_id, outcome, accepted_at, completed_at FROM settled ORDER BY completed_at DESC LIMIT ?",
+            (limit,),
+        )
+    ]
+    lately = execute(
+        "SELECT outcome, count(*) FROM settled WHERE completed_at > ? GROUP BY outcome", (now - RECENT_SECONDS,)
+    ).fetchall()
+    depths = execute(
+        "SELECT name, (SELECT count(*) FROM outbox WHERE outbox.position > sinks.position) FROM sinks"
+    ).fetchall()
+    [outbox_count] = execute("SELECT count(*) FROM outbox").fetchone()
+    [dead_letters] = execute("SELECT count(*) FROM dead_letters").fetchone()
+    return Ledger(
+        pending_count=total,
+        oldest_age=now - oldest if total else 0.0,
+        waiting_on=waiting_on,
+        pending=pending,
+        completed_lately=dict(lately),
+        completed=completed,
+        outbox_count=outbox_count,
+        outbox_depth=dict(depths),
+        dead_letters=dead_letters,
+    )

@@ -1,0 +1,112 @@
+"""What was learned, for people: rows of figures, and plain text to print."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from asset_worker.schedule.life_table import BINS, EDGES, survival_from
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from asset_worker.schedule.adaptive import LearnedSchedule
+
+_BARS: Final = " ▁▂▃▄▅▆▇█"
+_MARK: Final = "▲"
+_PERCENTILES: Final = (0.1, 0.5, 0.9, 0.99)
+
+
+class Row(msgspec.Struct, frozen=True):
+    """What was learned of one class, and what it means for a new asset. Durations and ages are seconds."""
+
+    name: str
+    evidence: float
+    """Ends seen, older ones counting less."""
+    p10: float
+    p50: float
+    p90: float
+    p99: float
+    looks: float
+    """To expect, the first one included."""
+    lag: float
+    """To expect, from the end to its detection."""
+    first_looks: list[float]
+    """The ages of a new asset's first looks."""
+    density: list[float]
+    """The share of waits that end in each bin of age."""
+
+
+def rows(schedule: LearnedSchedule, *, looks: int = 12) -> list[Row]:
+    """A row for each class that was met, the best known first."""
+    found = []
+    for key, evidence in sorted(schedule.evidence().items(), key=lambda each: -each[1]):
+        planned = schedule.planned(key)
+        survival = survival_from(planned.rates)
+        p10, p50, p90, p99 = (_quantile(share, survival) for share in _PERCENTILES)
+        found.append(
+            Row(
+                name=str(key[0]),
+                evidence=evidence,
+                p10=p10,
+                p50=p50,
+                p90=p90,
+                p99=p99,
+                looks=1 + planned.plan.looks,
+                lag=planned.plan.lag,
+                first_looks=planned.plan.first_looks(looks),
+                density=[start - end for start, end in pairwise(survival)],
+            )
+        )
+    return found
+
+
+def table(found: Sequence[Row]) -> str:
+    """The rows as text, a line for each."""
+    if not found:
+        return "Nothing learned yet: new assets are looked at as by `exponential`."
+    width = max(len("class"), *(len(row.name) for row in found))
+    heads = ("seen", "p10", "p50", "p90", "p99", "looks", "lag")
+    lines = ["class".ljust(width) + "".join(head.rjust(8) for head in heads) + "  looks at"]
+    for row in found:
+        durations = (_seconds(each) for each in (row.p10, row.p50, row.p90, row.p99))
+        figures = (f"{row.evidence:.0f}", *durations, f"{row.looks:.1f}", _seconds(row.lag))
+        times = " ".join(_seconds(age) for age in row.first_looks)
+        lines.append(row.name.ljust(width) + "".join(figure.rjust(8) for figure in figures) + "  " + times)
+    return "\n".join(lines)
+
+
+def plot(row: Row, *, width: int = 72) -> str:
+    """When waits of a class end, as bars over a logarithmic scale of age, and when a new one is looked at."""
+    first = next((i for i, share in enumerate(row.density) if share > 0.002), 0)
+    last = next((i for i in range(BINS - 1, -1, -1) if row.density[i] > 0.002), BINS - 1)
+    wide = max(1, -(-(last + 1 - first) // width))
+    columns = [sum(row.density[i : i + wide]) for i in range(first, last + 1, wide)]
+    highest = max(columns)
+    bars = "".join(_BARS[-(-round(8000 * share / highest) // 1000)] if highest > 0 else " " for share in columns)
+    marks = [" "] * len(columns)
+    for age in row.first_looks:
+        index = next((i for i in range(len(columns)) if age < EDGES[min(first + (i + 1) * wide, BINS)]), None)
+        if index is not None and age >= EDGES[first]:
+            marks[index] = _MARK
+    start, end = _seconds(EDGES[first]), _seconds(EDGES[min(first + len(columns) * wide, BINS)])
+    scale = start + end.rjust(max(len(columns) - len(start), len(end) + 1))
+    return "\n".join([f"{row.name}: {row.evidence:.0f} seen", bars, "".join(marks).rstrip(), scale])
+
+
+def _quantile(share: float, survival: Sequence[float]) -> float:
+    for index, (start, end) in enumerate(pairwise(survival)):
+        if end <= 1 - share:
+            part = (start - (1 - share)) / (start - end) if start > end else 1.0
+            return EDGES[index] + part * (EDGES[index + 1] - EDGES[index])
+    return EDGES[-1]
+
+
+def _seconds(duration: float) -> str:
+    if duration < 100:
+        return f"{duration:.1f}s"
+    if duration < 5970:
+        return f"{duration / 60:.0f}m" if duration >= 600 else f"{duration:.0f}s"
+    return f"{duration / 3600:.1f}h"

@@ -1,0 +1,198 @@
+"""From a TOML file, the environment and flags to settings, or to all that is wrong with them."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from asset_worker.settings.tree import Settings, Text, known_keys
+
+ENV_PREFIX = "ASSET_WORKER_"
+VENDOR_VARIABLES = {"TWELVE_LABS_API_KEY": "api.key", "TWELVELABS_BASE_URL": "api.base_url"}
+"""Named by the vendor's SDK. Our own variables outweigh them."""
+_SERVICE_LINK = re.compile(
+    r"(?!\w*__)ASSET_WORKER_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_[A-Z]+(_PROTO|_PORT|_ADDR)?)"
+)
+_SERVICE_URL = re.compile(r"(?!\w*__)ASSET_WORKER_(\w+_)?PORT")
+"""Kubernetes sets these in all pods of a namespace for each Service named asset-worker or asset-worker-something.
+Settings have two underscores; a `…_PORT` of theirs holds a URL, which a slip in the name of `admin.port` does not."""
+
+
+def _is_service_link(name: str, text: str) -> bool:
+    return bool(_SERVICE_LINK.fullmatch(name) or (_SERVICE_URL.fullmatch(name) and "://" in text))
+
+
+class SettingsError(Exception):
+    """The settings are not good: each problem is a line that says where it is, what it is and what to do."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def load(*, config: Path | None, environ: Mapping[str, str], overrides: Mapping[str, Any]) -> Settings:
+    """The settings from a file, the environment and flags.
+
+    `overrides` is a tree of what the flags say; None in it means that a flag was not given.
+
+    Raises:
+        SettingsError: with every problem there is, not only the first.
+    """
+    problems: list[str] = []
+    layers = [
+        _Layer.of_file(config, problems),
+        _Layer.of_environment(environ, problems),
+        _Layer({path: (value, _flag(path)) for path, value in _leaves(overrides) if value is not None}),
+    ]
+    merged: dict[str, tuple[Any, str]] = {}
+    for layer in layers:
+        merged.update(layer.values)
+    if "state.dir" not in merged and (directories := environ.get("STATE_DIRECTORY")):
+        merged["state.dir"] = (directories.split(":")[0], "STATE_DIRECTORY")
+    known = set(known_keys())
+    for path in sorted(set(merged) - known):
+        value, where = merged.pop(path)
+        problems.append(f"{where}: there is no setting {path}{_nearest(path, known, value)}")
+    try:
+        settings = Settings.model_validate(_tree(merged))
+    except ValidationError as error:
+        problems += _plain(error, merged)
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+class _Layer:
+    """Settings from one place: each by its path, with where it stands, for people."""
+
+    def __init__(self, values: dict[str, tuple[Any, str]]) -> None:
+        self.values = values
+
+    @classmethod
+    def of_file(cls, config: Path | None, problems: list[str]) -> _Layer:
+        if config is None:
+            return cls({})
+        try:
+            tree = tomllib.loads(config.read_text("utf-8-sig"))
+        except OSError as error:
+            problems.append(f"{config}: can't be read ({error.strerror}): check the path and its rights")
+        except UnicodeDecodeError:
+            problems.append(f"{config}: is not UTF-8 text")
+        except tomllib.TOMLDecodeError as error:
+            problems.append(f"{config}: is not TOML: {error}")
+        else:
+            return cls({path: (value, f"{config}: {path}") for path, value in _leaves(tree)})
+        return cls({})
+
+    @classmethod
+    def of_environment(cls, environ: Mapping[str, str], problems: list[str]) -> _Layer:
+        ours: dict[str, tuple[Any, str]] = {}
+        vendors: dict[str, tuple[Any, str]] = {}
+        for name, text in environ.items():
+            if not text.strip():
+                continue  # set to nothing is not set: that is how a container's template leaves a variable out
+            if _is_service_link(name, text):
+                continue
+            if name in VENDOR_VARIABLES:
+                vendors[VENDOR_VARIABLES[name]] = (Text(text), name)
+            elif name.upper().startswith(ENV_PREFIX):
+                path = name[len(ENV_PREFIX) :].lower().replace("__", ".")
+                ours[path] = (_from_text(text, name, problems) if path == "events.sinks" else Text(text), name)
+        return cls(vendors | ours)
+
+
+def _from_text(text: str, name: str, problems: list[str]) -> Any:
+    """A list in a variable: JSON, or bare targets with commas in between."""
+    if not text.lstrip().startswith("["):
+        return [part.strip() for part in text.split(",")]
+    try:
+        return json.loads(text)
+    except ValueError:
+        problems.append(f'{name}: is not a JSON list: write it as ["-", "/var/log/events.jsonl"]')
+        return ["-"]
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        path = f"{prefix}{name}"
+        if isinstance(value, Mapping) and (value or not prefix):
+            yield from _leaves(value, f"{path}.")
+        else:
+            yield path, value
+
+
+def _tree(values: Mapping[str, tuple[Any, str]]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for path, (value, _) in values.items():
+        section, name = path.split(".")
+        tree.setdefault(section, {})[name] = value
+    return tree
+
+
+def _flag(path: str) -> str:
+    flags = {
+        "queue.file": "--queue-file",
+        "queue.stdin": "--stdin",
+        "events.sinks": "--events",
+        "poll.deadline": "--timeout",
+    }
+    return flags.get(path, "--" + path.replace(".", "-"))
+
+
+def _nearest(path: str, known: set[str], value: Any) -> str:
+    sections = {key.split(".")[0] for key in known}
+    if path in sections and not isinstance(value, Mapping):
+        return f": {path} is a section, with {', '.join(sorted(key for key in known if key.startswith(path + '.')))}"
+    found = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
+    if not found:  # the right name in a wrong section
+        name = path.rsplit(".", 1)[-1]
+        found = difflib.get_close_matches(name, [key.split(".")[1] for key in known], n=1, cutoff=0.8)
+        found = [key for key in known if found and key.endswith(f".{found[0]}")][:1]
+    return f": did you mean {found[0]}?" if found else " (asset-worker config shows them all)"
+
+
+_PLAIN = {
+    "missing": "it is missing",
+    "bool_parsing": "it must be true or false",
+    "bool_type": "it must be true or false",
+    "float_parsing": "it must be a number",
+    "float_type": "it must be a number",
+    "finite_number": "it must be a finite number",
+    "int_parsing": "it must be a whole number",
+    "int_type": "it must be a whole number",
+    "int_from_float": "it must be a whole number",
+    "string_type": "it must be text",
+    "path_type": "it must be a path, as text",
+    "tuple_type": "it must be a list",
+    "too_short": "it must not be empty",
+    "model_type": "it is a section: write its settings below it",
+}
+
+
+def _plain(error: ValidationError, merged: Mapping[str, tuple[Any, str]]) -> Iterator[str]:
+    """Pydantic's errors in plain words, and without the values: one of them may be the key."""
+    for problem in error.errors(include_input=False, include_url=False):
+        path = ".".join(str(step) for step in problem["loc"][:2])
+        where = merged[path][1] if path in merged else path
+        context = problem.get("ctx", {})
+        match problem["type"]:
+            case "greater_than":
+                text = f"it must be more than {context['gt']:g}"
+            case "greater_than_equal":
+                text = f"it must be {context['ge']:g} or more"
+            case "less_than_equal":
+                text = f"it must be {context['le']:g} or less"
+            case "literal_error" | "enum":
+                text = f"it must be {context['expected']}"
+            case "value_error":
+                text = str(context["error"])
+            case kind:
+                text = _PLAIN.get(kind, problem["msg"])
+        yield f"{where}: {text}"

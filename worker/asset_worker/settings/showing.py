@@ -1,0 +1,50 @@
+"""Settings for people and their editors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from asset_worker.runtime.redaction import MASK
+from asset_worker.settings.tree import Settings
+
+
+def as_toml(settings: Settings) -> str:
+    """The settings as a TOML file; the key is masked, and what is not set stands in a comment."""
+    lines = []
+    for section in Settings.model_fields:
+        lines.append(f"[{section}]")
+        values = getattr(settings, section)
+        for name in type(values).model_fields:
+            value = getattr(values, name)
+            if isinstance(value, Path) and section == "api" and len(value.parts) == 1:
+                value = SecretStr(str(value))
+            lines.append(f"# {name} is not set" if value is None else f"{name} = {_toml(value)}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _toml(value: Any) -> str:
+    match value:
+        case SecretStr():
+            return f'"{MASK}"'
+        case bool():
+            return "true" if value else "false"
+        case float():
+            return f"{value:.0f}" if value == int(value) and abs(value) < 1e15 else repr(value)
+        case int():
+            return str(value)
+        case tuple():
+            return f"[{', '.join(_toml(inner) for inner in value)}]"
+        case _:
+            # A JSON string is a TOML basic string, once DEL is escaped as well.
+            return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of the settings file, for editors and checks."""
+    schema = Settings.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "asset-worker"}

@@ -1,0 +1,338 @@
+"""The stand-in's HTTP server: the API's endpoints under `/v1.3`, and orders to the stand-in under `/_simulator`."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import time
+from array import array
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from random import Random
+from typing import Any, Final, Self
+
+import msgspec
+from aiohttp import web
+
+from asset_worker.simulator.answers import RefusedError, Reply, asset_id_of, listing_of, upload_of
+from asset_worker.simulator.faults import Fault, Trouble, befalling
+from asset_worker.simulator.lifecycles import KINDS, outcome
+from asset_worker.simulator.limits import Limit, Window
+from asset_worker.simulator.store import Store
+
+PREFIX: Final = "/v1.3"
+UPLOAD_BYTES_LIMIT: Final = 200 << 20
+STRAYS_KEPT: Final = 100
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """How the stand-in behaves from its start."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0: any that is free."""
+    key: str | None = None
+    """The key that is taken; None: any."""
+    seed: int = 0
+    """The same seed, the same lifecycles."""
+    time_scale: float = 1.0
+    """How much faster than the real one an asset's time passes: 60 makes minutes seconds."""
+    limit: Limit | None = None
+    faults: tuple[Fault, ...] = ()
+
+
+class Stats:
+    """What has been asked of the stand-in."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.by_route: Counter[str] = Counter()
+        self.by_status: Counter[int] = Counter()
+        self.by_fault: Counter[str] = Counter()
+        self.looks: Counter[str] = Counter()
+        """Answers about an asset, alone or in a list, by its ID."""
+        self.times = array("d")
+        """When each request came: seconds on the event loop's clock."""
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self.strays: list[str] = []
+        """Paths asked for that are none of the API's."""
+
+    @contextmanager
+    def one_in_flight(self) -> Iterator[None]:
+        self.requests += 1
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+
+    def told(self) -> dict[str, Any]:
+        """For people and programs."""
+        return {
+            "requests": self.requests,
+            "by_route": dict(self.by_route),
+            "by_status": {str(status): count for status, count in self.by_status.items()},
+            "by_fault": dict(self.by_fault),
+            "most_in_flight": self.most_in_flight,
+            "strays": self.strays,
+        }
+
+
+class Simulator:
+    """`async with Simulator() as simulator:` serves at `simulator.base_url` until the block ends."""
+
+    def __init__(self, options: Options | None = None) -> None:
+        self.options = options or Options()
+        self.random = Random(self.options.seed)
+        self.store = Store(Random(self.options.seed + 1), self._simulated)
+        self.stats = Stats()
+        self.key = self.options.key
+        self._window = Window(self.options.limit) if self.options.limit else None
+        self._faults: tuple[Fault, ...] = ()
+        self._ordered_at = 0.0
+        self.base_url = ""
+
+    async def __aenter__(self) -> Self:
+        """Bind and serve.
+
+        Raises:
+            OSError: the address can't be bound.
+        """
+        self.order(*self.options.faults)
+        app = web.Application(client_max_size=UPLOAD_BYTES_LIMIT)
+        app.add_routes(
+            [
+                web.get(f"{PREFIX}/assets", self._endpoint("list", self._list)),
+                web.post(f"{PREFIX}/assets", self._endpoint("create", self._create)),
+                web.get(f"{PREFIX}/assets/{{id}}", self._endpoint("retrieve", self._retrieve)),
+                web.delete(f"{PREFIX}/assets/{{id}}", self._endpoint("delete", self._delete)),
+                web.post("/_simulator/assets", self._order_assets),
+                web.put("/_simulator/faults", self._order_faults),
+                web.put("/_simulator/limit", self._order_limit),
+                web.put("/_simulator/key", self._order_key),
+                web.get("/_simulator/stats", self._tell_stats),
+                web.route("*", "/{path:.*}", self._endpoint("stray", self._stray)),
+            ]
+        )
+        # A handler that hangs on purpose must not outlive its client, nor hold up the end.
+        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self.options.host, self.options.port, backlog=1024)
+        try:
+            await site.start()
+        except OSError:
+            await self._runner.cleanup()
+            raise
+        host, port = self._runner.addresses[0][:2]
+        self.base_url = f"http://{f'[{host}]' if ':' in host else host}:{port}{PREFIX}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+    def order(self, *faults: Fault | str) -> None:
+        """From now on, these faults and no others.
+
+        Raises:
+            ValueError: a text is no fault.
+        """
+        self._faults = tuple(fault if isinstance(fault, Fault) else Fault.parse(fault) for fault in faults)
+        self._ordered_at = time.monotonic()
+
+    def limit_to(self, limit: Limit | None) -> None:
+        """From now on, this limit; None: none."""
+        self._window = Window(limit) if limit else None
+
+    def _simulated(self) -> float:
+        return time.monotonic() * self.options.time_scale
+
+    def _endpoint(
+        self, name: str, act: Callable[[web.Request, Fault | None], Awaitable[Reply]]
+    ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def answer(request: web.Request) -> web.StreamResponse:
+            stats = self.stats
+            with stats.one_in_flight():
+                stats.by_route[name] += 1
+                stats.times.append(asyncio.get_running_loop().time())
+                fault = befalling(self._faults, self.random, since=time.monotonic() - self._ordered_at)
+                if fault is not None:
+                    stats.by_fault[fault.kind] += 1
+                headers: dict[str, str] = {}
+                try:
+                    headers = self._admit(request)
+                    reply = await self._early(request, fault) or await act(request, fault)
+                except RefusedError as refusal:
+                    reply = refusal.reply
+                response = await self._send(request, reply.spoilt(fault), {**headers, **reply.headers}, fault)
+                stats.by_status[response.status] += 1
+                return response
+
+        return answer
+
+    def _admit(self, request: web.Request) -> dict[str, str]:
+        """Headers that tell of the limit.
+
+        Raises:
+            RefusedError: the key is not taken, or the limit is exceeded.
+        """
+        sent = request.headers.get("x-api-key", "")
+        if not sent or self.key not in {None, sent}:
+            raise RefusedError(401, "api_key_invalid", "The API key is invalid or has expired.")
+        if self._window is None:
+            return {}
+        answer = self._window.charge(time.time())
+        if not answer.allowed:
+            raise RefusedError(429, "too_many_requests", answer.message, answer.headers)
+        return answer.headers
+
+    async def _early(self, request: web.Request, fault: Fault | None) -> Reply | None:
+        """What a fault does before there is an answer; an answer instead of the right one."""
+        match fault:
+            case Fault(kind=Trouble.SLOW):
+                await asyncio.sleep(fault.number)
+            case Fault(kind=Trouble.HANG):
+                await asyncio.sleep(86_400)
+            case Fault(kind=Trouble.RESET):
+                _reset(request)
+                return Reply(503)
+            case Fault(kind=Trouble.STATUS):
+                raise RefusedError(int(fault.number), None, "Ordered from the simulator.")
+            case Fault(kind=Trouble.HTML):
+                return Reply(int(fault.number), "<html><body><h1>Bad gateway</h1></body></html>", "text/html")
+            case Fault(kind=Trouble.REDIRECT):
+                return Reply(307, "", "text/plain", {"Location": fault.argument})
+        return None
+
+    async def _send(
+        self, request: web.Request, reply: Reply, headers: dict[str, str], fault: Fault | None
+    ) -> web.StreamResponse:
+        body = reply.encoded
+        match fault:
+            case Fault(kind=Trouble.CUT) if body:
+                return await _stream(request, reply.status, headers, len(body), [body[: len(body) // 2]], cut=True)
+            case Fault(kind=Trouble.DRIP):
+                each = [body[place : place + 1] for place in range(len(body))]
+                return await _stream(request, reply.status, headers, len(body), each, pause=fault.number)
+            case Fault(kind=Trouble.HUGE):
+                block = b" " * (1 << 20)
+                size = int(fault.number)
+                return await _stream(request, reply.status, headers, size, [block] * (size >> 20))
+        return web.Response(status=reply.status, body=body, content_type=reply.content_type, headers=headers)
+
+    async def _retrieve(self, request: web.Request, fault: Fault | None) -> Reply:
+        asset_id = asset_id_of(request.match_info["id"])
+        self.stats.looks[asset_id] += 1
+        told = self.store.view(asset_id, ago=_age(fault))
+        if told is None:
+            raise RefusedError(404, "resource_not_exist", f"Asset with id {asset_id} does not exist.")
+        return Reply(200, told)
+
+    async def _list(self, request: web.Request, fault: Fault | None) -> Reply:
+        asked = listing_of(request.query)
+        shown, total = self.store.page(**asked, ago=_age(fault))
+        self.stats.looks.update(told["_id"] for told in shown)
+        limit = asked["page_limit"]
+        pages = {
+            "page": asked["page"],
+            "limit_per_page": limit,
+            "total_page": -(-total // limit),
+            "total_results": total,
+        }
+        return Reply(200, {"data": shown, "page_info": pages})
+
+    async def _create(self, request: web.Request, _: Fault | None) -> Reply:
+        asset_id = self.store.upload(**await upload_of(request))
+        return Reply(201, self.store.as_created(asset_id))
+
+    async def _delete(self, request: web.Request, _: Fault | None) -> Reply:
+        asset_id = asset_id_of(request.match_info["id"])
+        if not self.store.delete(asset_id):
+            raise RefusedError(404, "resource_not_exist", f"Asset with id {asset_id} does not exist.")
+        return Reply(204)
+
+    async def _stray(self, request: web.Request, _: Fault | None) -> Reply:
+        if len(self.stats.strays) < STRAYS_KEPT:
+            self.stats.strays.append(f"{request.method} {request.raw_path}")
+        raise RefusedError(404, "endpoint_not_exist", "There is no such endpoint.")
+
+    async def _order_assets(self, request: web.Request) -> web.Response:
+        """`{"count": 20, "kind": "clip"}`: that many assets; without a kind, drawn from the mix."""
+        order = msgspec.json.decode(await request.read() or b"{}")
+        kind = order.get("kind")
+        if kind is not None and kind not in KINDS:
+            raise web.HTTPBadRequest(text=f"kind: one of {', '.join(KINDS)}")
+        ids = [self.store.add(kind=kind and KINDS[kind]) for _ in range(int(order.get("count", 1)))]
+        return _json({"assets": [{"id": each, "outcome": outcome(self.store.lifecycle(each))} for each in ids]})
+
+    async def _order_faults(self, request: web.Request) -> web.Response:
+        """`["status=503:0.1"]`: from now on these; `[]`: none."""
+        try:
+            self.order(*msgspec.json.decode(await request.read(), type=list[str]))
+        except ValueError as error:
+            raise web.HTTPBadRequest(text=str(error)) from error
+        return _json(self._faults)
+
+    async def _order_limit(self, request: web.Request) -> web.Response:
+        """`"60/60:vendor"`, or null."""
+        try:
+            text = msgspec.json.decode(await request.read(), type=str | None)
+            self.limit_to(Limit.parse(text) if text else None)
+        except ValueError as error:
+            raise web.HTTPBadRequest(text=str(error)) from error
+        return _json(text)
+
+    async def _order_key(self, request: web.Request) -> web.Response:
+        """`"tlk_…"`: the key that is taken; null: any."""
+        try:
+            self.key = msgspec.json.decode(await request.read(), type=str | None)
+        except ValueError as error:
+            raise web.HTTPBadRequest(text=str(error)) from error
+        return _json(None)
+
+    async def _tell_stats(self, _: web.Request) -> web.Response:
+        return _json(self.stats.told() | {"assets": len(self.store)})
+
+
+def _age(fault: Fault | None) -> float:
+    return fault.number if fault is not None and fault.kind is Trouble.STALE else 0.0
+
+
+def _json(document: Any) -> web.Response:
+    return web.Response(body=msgspec.json.encode(document), content_type="application/json")
+
+
+def _reset(request: web.Request) -> None:
+    """Close the connection as a crashed server does: RST, not FIN."""
+    if request.transport is None:
+        return
+    raw = request.transport.get_extra_info("socket")
+    if raw is not None:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    request.transport.abort()
+
+
+async def _stream(
+    request: web.Request,
+    status: int,
+    headers: dict[str, str],
+    size: int,
+    blocks: Sequence[bytes],
+    *,
+    pause: float = 0.0,
+    cut: bool = False,
+) -> web.StreamResponse:
+    response = web.StreamResponse(status=status, headers=headers)
+    response.content_type = "application/json"
+    response.content_length = size
+    await response.prepare(request)
+    for block in blocks:
+        await response.write(block)
+        if pause:
+            await asyncio.sleep(pause)
+    if cut and request.transport is not None:
+        request.transport.close()
+    return response

@@ -1,0 +1,149 @@
+"""From the outbox to one sink: in order, at least once, for as long as it takes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential, wait_random_exponential
+from tenacity.wait import wait_base
+
+from asset_worker.domain.events import Stored
+from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.stop import Stop
+from asset_worker.sinks.ports import Outbox, Sent, Sink, SinkRefusedError, SinkUnavailableError
+
+_log = structlog.get_logger()
+
+BATCH_EVENTS = 500
+BATCH_BYTES = 1 << 20
+"""A batch ends before it grows past this; an event that is larger goes alone."""
+BACKOFF_SECONDS = 0.5
+BACKOFF_MAX_SECONDS = 30.0
+LAST_TRIES_SECONDS = 1.0
+"""The longest wait between two tries once the stop has come: the grace is short."""
+
+
+def backoff(first: float = BACKOFF_SECONDS, longest: float = BACKOFF_MAX_SECONDS) -> wait_base:
+    """Waits in seconds that double from `first` to `longest`, the upper half of each drawn at random."""
+    return wait_exponential(multiplier=first / 2, max=longest / 2) + wait_random_exponential(
+        multiplier=first / 2, max=longest / 2
+    )
+
+
+class Delivery:
+    """Sends one sink what it does not have yet."""
+
+    def __init__(
+        self,
+        sink: Sink,
+        outbox: Outbox,
+        clock: Clock,
+        *,
+        wait: wait_base | None = None,
+        sleep: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep,
+    ) -> None:
+        self._sink = sink
+        self._outbox = outbox
+        self._clock = clock
+        self._wait = wait or backoff()
+        self._sleep = sleep
+        self.sink = sink.name
+        self.delivered = 0
+        """Events that the sink took since the start."""
+        self.dead_letters = 0
+        """Events that the sink refused since the start."""
+        self.failing_since: float | None = None
+        """When the sink began to fail, in seconds since the epoch, UTC. None: it doesn't fail."""
+        self.last_error: str | None = None
+        """The latest failure's text, kept after recovery."""
+
+    async def run(self, stop: Stop) -> None:
+        """Deliver until the stop has come and the outbox holds nothing more for this sink.
+
+        `stop` is to be set when nothing more will be settled. A sink that fails then is tried again until this is
+        cancelled, at the end of the grace; what it did not take stays in the outbox.
+        """
+        self._sink.resume(await self._outbox.mark(self.sink))
+        try:
+            while events := await self._next(stop):
+                await self._deliver(events, stop)
+        finally:
+            await self._sink.close()
+
+    async def _next(self, stop: Stop) -> Sequence[Stored]:
+        while True:
+            last = stop.is_set()
+            events = await self._outbox.read(self.sink, BATCH_EVENTS)
+            if events or last:
+                return _first_bytes(events, BATCH_BYTES)
+            await stop.unless(self._outbox.wait(self.sink))
+
+    async def _deliver(self, events: Sequence[Stored], stop: Stop) -> None:
+        try:
+            sent: Sent = await self._retrying(stop)(self._send, events)
+        except SinkRefusedError as error:
+            self._recovered()
+            await self._bury(events[0], str(error))
+            return
+        self._recovered()
+        await self._outbox.advance(self.sink, events[sent.count - 1].position, sent.mark)
+        self.delivered += sent.count
+
+    async def _send(self, events: Sequence[Stored]) -> Sent:
+        while True:
+            sent = await self._sink.send(events)
+            if sent.count:
+                return sent
+            await self._outbox.advance(self.sink, events[0].position - 1, sent.mark)
+
+    async def _bury(self, event: Stored, reason: str) -> None:
+        await self._outbox.bury(self.sink, event, reason)
+        await self._outbox.advance(self.sink, event.position, await self._outbox.mark(self.sink))
+        self.dead_letters += 1
+        _log.error("sink.dead_letter", sink=self.sink, id=event.id, reason=reason)
+
+    def _retrying(self, stop: Stop) -> AsyncRetrying:
+        def wait(state: RetryCallState) -> float:
+            seconds = self._wait(state)
+            return min(seconds, LAST_TRIES_SECONDS) if stop.is_set() else seconds
+
+        async def sleep(seconds: float) -> None:
+            # After the stop a wait runs its full, short length: else the tries would spin.
+            if stop.is_set():
+                await self._sleep(seconds)
+            else:
+                await stop.unless(self._sleep(seconds))
+
+        return AsyncRetrying(
+            wait=wait,
+            retry=retry_if_exception_type(SinkUnavailableError),
+            sleep=sleep,
+            before_sleep=self._failed,
+            reraise=True,
+        )
+
+    def _failed(self, state: RetryCallState) -> None:
+        self.last_error = str(state.outcome.exception()) if state.outcome else None
+        if self.failing_since is None:
+            self.failing_since = self._clock.now()
+            wait = state.next_action.sleep if state.next_action else 0.0
+            _log.error("sink.failed", sink=self.sink, error=self.last_error, retry_in=round(wait, 3))
+
+    def _recovered(self) -> None:
+        if self.failing_since is not None:
+            failed_for = max(0.0, self._clock.now() - self.failing_since)
+            self.failing_since = None
+            _log.info("sink.recovered", sink=self.sink, failed_for=round(failed_for, 3))
+
+
+def _first_bytes(events: Sequence[Stored], limit: int) -> Sequence[Stored]:
+    """The first events of at most `limit` bytes together; one at least, where there is one."""
+    total = 0
+    for index, event in enumerate(events):
+        total += len(event.body) + 1
+        if total > limit and index:
+            return events[:index]
+    return events

@@ -1,0 +1,154 @@
+"""Opening what a path names, holding it, and finding again the file that it named before."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from asset_worker.sinks.file.scan import Mark
+
+MODE = 0o640
+LOCK_RETRY_SECONDS = 0.02
+
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
+_READ_AND_APPEND = os.O_RDWR | os.O_APPEND | os.O_NOCTTY | os.O_NONBLOCK
+
+
+def current_status(path: Path) -> os.stat_result | None:
+    """What stands at the path now, symbolic links followed; None for nothing."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def open_regular(path: Path) -> int:
+    """Open a file for appending; it is created where it is missing. Its name is durable then, too.
+
+    Raises:
+        OSError: with a text that says what to do when its directory is missing.
+    """
+    try:
+        fd = os.open(path, _READ_AND_APPEND | os.O_CREAT, MODE)
+    except FileNotFoundError as error:
+        raise _missing_directory(path) from error
+    try:
+        _sync_directory(_directory(path))
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _directory(path: Path) -> Path:
+    return Path(os.path.realpath(path)).parent
+
+
+def _missing_directory(path: Path) -> OSError:
+    return FileNotFoundError(errno.ENOENT, f"the directory {_directory(path)} does not exist")
+
+
+def _sync_directory(directory: Path) -> None:
+    with suppress(PermissionError):  # a directory that may be written to, but not read
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # a file system that knows no such thing
+                raise
+        finally:
+            os.close(fd)
+
+
+def open_special(path: Path, status: os.stat_result) -> int:
+    """Open a pipe or a character device for writing.
+
+    Raises:
+        OSError: nobody reads the pipe; or it is something that events can't be written to.
+    """
+    if not (stat.S_ISFIFO(status.st_mode) or stat.S_ISCHR(status.st_mode)):
+        raise OSError(errno.EINVAL, "neither a file nor a pipe nor a character device")
+    try:
+        # Not to hang here: a named pipe opens when it has a reader.
+        fd = os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ENXIO and stat.S_ISFIFO(status.st_mode):
+            raise OSError(errno.ENXIO, "nobody reads this pipe") from error
+        raise
+    os.set_blocking(fd, True)
+    return fd
+
+
+def find_marked(path: Path, mark: Mark) -> int | None:
+    """Open the file that the mark was made in: at the path, or renamed beside it. None: it is gone.
+
+    Raises:
+        OSError: it can't be told. A directory that is missing may come back, with the file in it.
+    """
+    fd = _open_existing(path)
+    if fd is not None:
+        if os.fstat(fd).st_ino == mark.inode or (mark.offset and mark.matches(fd)):
+            return fd
+        os.close(fd)
+    try:
+        with os.scandir(_directory(path)) as siblings:
+            names = [sibling.path for sibling in siblings if sibling.inode() == mark.inode]
+    except FileNotFoundError as error:
+        raise _missing_directory(path) from error
+    for name in names:
+        try:
+            fd = _open_existing(Path(name))
+        except PermissionError:  # closed when it was rotated; waiting for it would stop the sink for good
+            continue
+        if fd is not None:
+            if os.fstat(fd).st_ino == mark.inode and mark.matches(fd):
+                return fd
+            os.close(fd)
+    return None
+
+
+def _open_existing(path: Path) -> int | None:
+    status = current_status(path)
+    if status is None or not stat.S_ISREG(status.st_mode):
+        return None
+    try:
+        return os.open(path, _READ_AND_APPEND)
+    except FileNotFoundError:
+        return None
+
+
+@contextmanager
+def locked(fd: int, patience: float) -> Iterator[None]:
+    """Hold the advisory lock of an open file, for the workers that share it.
+
+    Raises:
+        BlockingIOError: another process has held it for `patience` seconds.
+    """
+    held = _lock(fd, time.monotonic() + patience)
+    try:
+        yield
+    finally:
+        if held:
+            fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+def _lock(fd: int, give_up_at: float) -> bool:
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() >= give_up_at:
+                raise BlockingIOError(error.errno, "another process holds the lock of this file") from error
+            time.sleep(LOCK_RETRY_SECONDS)
+        except OSError as error:
+            if error.errno in _NO_LOCKS:  # a file system without locks
+                return False
+            raise
+        else:
+            return True

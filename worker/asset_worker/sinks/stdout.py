@@ -1,0 +1,44 @@
+"""The sink `-`: events as lines on standard output."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from asset_worker.domain.events import Stored
+from asset_worker.runtime.threads import Lane
+from asset_worker.sinks.lines import LineStream
+from asset_worker.sinks.ports import Sent, SinkUnavailableError
+
+
+class StdoutSink:
+    """Standard output, at least once: nobody can tell what its reader had before a restart.
+
+    `lane` is this sink's own: a slow reader blocks it.
+    """
+
+    name = "stdout"
+
+    def __init__(self, lane: Lane, *, fd: int | None = None) -> None:
+        self._lane = lane
+        self._stream = LineStream(standard_output() if fd is None else fd)
+
+    def resume(self, mark: bytes | None) -> None:
+        pass
+
+    async def send(self, events: Sequence[Stored]) -> Sent:
+        try:
+            return Sent(await self._lane.run(self._stream.write, events), None)
+        except OSError as error:
+            raise SinkUnavailableError(f"standard output: {error.strerror}") from error
+
+    async def close(self) -> None:
+        self._lane.close()
+
+
+def standard_output() -> int:
+    """The descriptor of standard output; one that fails where the process was started without (`>&-`).
+
+    Number 1 is then given to whatever is opened first: it could be the journal.
+    """
+    return -1 if sys.__stdout__ is None else 1

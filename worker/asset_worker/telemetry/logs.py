@@ -1,0 +1,131 @@
+"""structlog, set up once: JSON lines for machines, coloured lines on a terminal, the key masked in all of them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
+from functools import cache
+from typing import Any, Literal, TextIO
+
+import msgspec
+import structlog
+from structlog.typing import EventDict, Processor
+
+from asset_worker.runtime.redaction import Secrets
+from asset_worker.telemetry.pipe_writer import Outlet, is_pipe
+
+EVENT_NAME = re.compile(r"[a-z]+\.[a-z_]+")
+"""Our events' names are constants that programs read, with no key in them; other libraries' events are sentences."""
+
+
+class Masking:
+    """A structlog processor that masks every secret in an event."""
+
+    def __init__(self, secrets: Secrets) -> None:
+        self._mask = secrets.mask
+
+    def __call__(self, _logger: Any, _method: str, event: EventDict) -> EventDict:
+        for name, value in event.items():
+            is_ours = name in {"level", "timestamp"} or (name == "event" and EVENT_NAME.fullmatch(str(value)))
+            event[name] = value if is_ours else self._masked(value)
+        return event
+
+    def _masked(self, value: Any) -> Any:
+        match value:
+            case str():
+                return self._mask(value)
+            case bool() | int() | float() | None:
+                return value
+            case Mapping():
+                return {self._masked(name): self._masked(inner) for name, inner in value.items()}
+            case list() | tuple() | set() | frozenset():
+                return [self._masked(inner) for inner in value]
+            case _:
+                return self._mask(str(value))
+
+
+class _StderrLogger:
+    """Writes rendered lines to whatever stderr is now (a live display puts itself in its place).
+
+    A stderr that is closed or full must not end the work, so what can't be written is dropped.
+    """
+
+    def msg(self, line: str) -> None:
+        with suppress(OSError, ValueError):
+            stream: TextIO = sys.stderr
+            outlet = _outlet(stream.fileno()) if stream is sys.__stderr__ else None
+            if outlet is None:
+                stream.write(line + "\n")
+                stream.flush()
+                return
+            outlet.write(line)
+            if outlet.dropped and not outlet.is_stalled:
+                dropped, outlet.dropped = outlet.dropped, 0
+                structlog.get_logger().warning("log.dropped", lines=dropped)
+
+    log = debug = info = warning = error = critical = msg
+
+
+@cache
+def _outlet(descriptor: int) -> Outlet | None:
+    return Outlet(descriptor) if is_pipe(descriptor) else None
+
+
+def _logger_factory(*_args: Any) -> _StderrLogger:
+    return _StderrLogger()
+
+
+def _to_json(event: MutableMapping[str, Any], **_options: Any) -> str:
+    try:
+        return msgspec.json.encode(event, enc_hook=str).decode()
+    except UnicodeEncodeError:  # a path, say, that is no UTF-8: a line of the log is no reason to end
+        return json.dumps(event, default=str)
+
+
+def configure(format_: Literal["json", "console"], level: str, secrets: Secrets) -> None:
+    """Set up structlog and the standard library's logging (which aiohttp and asyncio use) for this process."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    masking = Masking(secrets)
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if format_ == "json":
+        # Without local variables: a traceback's text is enough, and a variable may hold a request with its key.
+        rendering: list[Processor] = [
+            structlog.processors.format_exc_info,
+            masking,
+            structlog.processors.JSONRenderer(serializer=_to_json),
+        ]
+    else:
+        rendering = [
+            structlog.processors.format_exc_info,
+            masking,
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
+        ]
+    structlog.configure(
+        processors=[*shared, *rendering],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=_logger_factory,
+        cache_logger_on_first_use=True,
+    )
+    handler = _StderrHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+
+
+class _StderrHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        _StderrLogger().msg(self.format(record))
