@@ -30,7 +30,7 @@ from asset_worker.queue.ports import Lease
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stop import Stop
-from asset_worker.runtime.threads import InlineLane
+from asset_worker.runtime.threads import InlineThread
 from asset_worker.schedule.adaptive import LearnedSchedule
 from asset_worker.schedule.ports import Schedule
 from asset_worker.schedule.waits import exponential, fixed, from_tenacity
@@ -107,7 +107,7 @@ async def measure(workload: Workload, schedule: Schedule, batching: Batching | N
     durations = Random(4)  # the same assets for each way
     clock, api, stop = VirtualClock(), Assets(), Stop()
     queue = Watched(
-        Journal(None), InlineLane(), clock, sinks=["-"], dedupe_window=60, max_pending=10**6, first_looks=lambda _: []
+        Journal(None), InlineThread(), clock, sinks=["-"], dedupe_window=60, max_pending=10**6, first_looks=lambda _: []
     )
     queue.settled, queue.api = asyncio.Queue(), api
     poller = Poller(
@@ -117,7 +117,7 @@ async def measure(workload: Workload, schedule: Schedule, batching: Batching | N
         expectations=Expectations(deadline=10**6),
         clock=clock,
         source="-",
-        conceal=Secrets().conceal,
+        redact=Secrets().redact,
         looks_at_once=400,  # never short of places: else single retrieves would queue up, and be late for that
         batching=batching,
         learner=schedule if isinstance(schedule, LearnedSchedule) else None,

@@ -150,7 +150,7 @@ async def ours(base_url: str, *, batched: bool = False) -> dict[str, float]:
                 Path(folder), clock, sinks=["-"], dedupe_window=60, max_pending=10**6, first_looks=lambda n: [0.0] * n
             ) as queue,
         ):
-            api = AssetsApi(session, base_url, key, gate, Retries(ever), conceal=secrets.conceal)
+            api = AssetsApi(session, base_url, key, gate, Retries(ever), redact=secrets.redact)
             await queue.put([Submission(each, "-", 1) for each in IDS], events=[], intake="-", position=None)
 
             async def look() -> int:
@@ -162,7 +162,7 @@ async def ours(base_url: str, *, batched: bool = False) -> dict[str, float]:
                     expectations=Expectations(),
                     clock=clock,
                     source="-",
-                    conceal=secrets.conceal,
+                    redact=secrets.redact,
                     looks_at_once=CONCURRENCY,
                     batching=Batching() if batched else None,
                     uniform=lambda: 1.0,

@@ -177,7 +177,7 @@ async def answered(
     key = ApiKey(value="tlk_4F2SECRET", file=None, on_read=secrets.add)
     gate = Gate(requests_per_second=0, concurrency=20, share=1.0, wall_clock=lambda: 1_795_442_400.0)
     async with open_session(BASE, total_timeout=10) as session:
-        api = AssetsApi(session, BASE, key, gate, Retries(stop), conceal=secrets.conceal)
+        api = AssetsApi(session, BASE, key, gate, Retries(stop), redact=secrets.redact)
         with aioresponses() as server:
             server.get(re.compile(".*"), status=status, headers=headers, body=body)
             return await ask(api)
@@ -228,7 +228,7 @@ def told_on(asset: Asset, outcome: Outcome = Outcome.READY, reason: str | None =
         completion=1,
         times=Times(submitted=0.0, completed=1.0),
         polls=1,
-        conceal=Secrets().conceal,
+        redact=Secrets().redact,
         source="s",
     )
 

@@ -37,7 +37,7 @@ from asset_worker.queue.local.schedule_store import FILE_NAME, keep_learned, rec
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stop import Stop
-from asset_worker.runtime.threads import ThreadLane
+from asset_worker.runtime.threads import DaemonThread
 from asset_worker.schedule.adaptive import LearnedSchedule
 from asset_worker.schedule.ports import Schedule
 from asset_worker.schedule.waits import exponential, fixed, from_tenacity, spread
@@ -121,7 +121,7 @@ class Service:
                 open_session(settings.api.base_url, total_timeout=settings.api.timeout)
             )
             api = AssetsApi(
-                session, settings.api.base_url, self._key, self._gate, self._retries, conceal=self._secrets.conceal
+                session, settings.api.base_url, self._key, self._gate, self._retries, redact=self._secrets.redact
             )
             self._schedule = self._make_schedule()
             self._poller = Poller(
@@ -131,7 +131,7 @@ class Service:
                 expectations=self._expectations(),
                 clock=self._clock,
                 source=self._source,
-                conceal=self._secrets.conceal,
+                redact=self._secrets.redact,
                 looks_at_once=settings.limits.concurrency * LOOKS_TO_A_REQUEST,
                 batching=self._batching(),
                 learner=self._schedule if isinstance(self._schedule, LearnedSchedule) else None,
@@ -152,7 +152,7 @@ class Service:
             # nor begin at each handful of looks that are under way together.
             gc.freeze()
             gc.set_threshold(YOUNG_OBJECTS)
-            await stop.unless(self._queue.begin_errand(ends_by_itself=self._errand.ends_by_itself))
+            await stop.race(self._queue.begin_errand(ends_by_itself=self._errand.ends_by_itself))
             await self._run_parts()
             tally = await self._queue.end_errand()
         code = self._exit_code(tally)
@@ -177,8 +177,8 @@ class Service:
                 group.create_task(self._watch_refusals(), name="refusals"),
             ]
             if isinstance(self._schedule, LearnedSchedule) and self._errand.keeps_state:
-                path, lane = settings.state.dir / FILE_NAME, ThreadLane("schedule")
-                background.append(group.create_task(keep_learned(self._schedule, path, lane), name="schedule"))
+                path, thread = settings.state.dir / FILE_NAME, DaemonThread("schedule")
+                background.append(group.create_task(keep_learned(self._schedule, path, thread), name="schedule"))
             deliveries = [
                 group.create_task(delivery.run(drain), name=sink.name)
                 for sink, delivery in zip(self._sinks, self._deliveries, strict=True)
@@ -188,13 +188,13 @@ class Service:
             if self._errand.asset_ids:
                 await self._acceptance.accept(_batch(self._errand.asset_ids))
 
-            await stop.unless(self._until_done(intakes))
+            await stop.race(self._until_done(intakes))
             stop.set(DONE)
             _log.info("worker.stopping", reason=stop.reason, pending=self._queue.pending_count())
             grace_ends = self._clock.monotonic() + self._grace
             await self._end([*intakes, poller], by=grace_ends)
             drain.set("stopping")
-            await self._hurry.unless(self._until_delivered(deliveries))
+            await self._hurry.race(self._until_delivered(deliveries))
             await self._end(deliveries, by=grace_ends)
             for task in background:
                 task.cancel()
@@ -293,14 +293,14 @@ class Service:
             self._followed = FileIntake(
                 queue.file,
                 self._acceptance,
-                ThreadLane("queue-file"),
+                DaemonThread("queue-file"),
                 self._clock,
                 self._queue.intakes,
                 once=self._errand.once,
             )
             yield "queue-file", self._followed
         if queue.stdin:
-            yield "stdin", StdinIntake(0, self._acceptance, ThreadLane("stdin"))
+            yield "stdin", StdinIntake(0, self._acceptance, DaemonThread("stdin"))
 
     def snapshot(self) -> Snapshot:
         """The worker as it is now."""
@@ -388,8 +388,8 @@ class Service:
 
 def _sink(target: str) -> Sink:
     if target == "-":
-        return StdoutSink(ThreadLane("stdout"))
-    return FileSink(Path(target).expanduser(), ThreadLane("events-file"))
+        return StdoutSink(DaemonThread("stdout"))
+    return FileSink(Path(target).expanduser(), DaemonThread("events-file"))
 
 
 def _batch(asset_ids: Iterable[AssetId]) -> Batch:

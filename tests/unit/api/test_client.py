@@ -27,7 +27,7 @@ from asset_worker.api.key import ApiKey, BadKeyError
 from asset_worker.api.retry import ATTEMPTS, Retries
 from asset_worker.api.session import open_session
 from asset_worker.domain.assets import AssetId
-from asset_worker.runtime.redaction import MASK, Secrets
+from asset_worker.runtime.redaction import REDACTED, Secrets
 from asset_worker.runtime.stop import Stop
 
 BASE = "https://api.example.com/v1.3"
@@ -56,7 +56,7 @@ async def client():
         retries = Retries(stop)
         gate = Gate(requests_per_second=0, concurrency=20, share=1.0, wall_clock=lambda: 0.0, jitter=lambda: 0.5)
         key = ApiKey(value=KEY, file=None, on_read=lambda _: None)
-        api = AssetsApi(session, BASE, key, gate, retries, conceal=SECRETS.conceal)
+        api = AssetsApi(session, BASE, key, gate, retries, redact=SECRETS.redact)
         api.retries, api.gate = retries, gate  # type: ignore[attr-defined]
         yield api
 
@@ -235,7 +235,7 @@ async def test_a_key_that_comes_back_in_an_error_is_masked(client, server):
     server.get(URL_OF_IT, status=400, payload={"code": "parameter_invalid", "message": f"bad key {KEY}"})
     with pytest.raises(BadIdError) as raised:
         await client.retrieve(ID)
-    assert str(raised.value) == f"400 bad key {MASK}"
+    assert str(raised.value) == f"400 bad key {REDACTED}"
     server.get(URL_OF_IT, status=503, reason=f"no {KEY}", repeat=True)
     with pytest.raises(TransientError) as failed:
         await client.retrieve(ID)

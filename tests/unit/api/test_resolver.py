@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from asset_worker.api.resolver import LaneResolver
-from asset_worker.runtime.threads import InlineLane
+from asset_worker.api.resolver import ThreadResolver
+from asset_worker.runtime.threads import InlineThread
 
 ROOT = Path(__file__).parents[3]
 
@@ -30,7 +30,7 @@ async def test_all_addresses_of_a_host_are_found(monkeypatch: pytest.MonkeyPatch
         ]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    found = await LaneResolver(InlineLane()).resolve("api.example", 443, socket.AF_UNSPEC)
+    found = await ThreadResolver(InlineThread()).resolve("api.example", 443, socket.AF_UNSPEC)
     assert [(each["hostname"], each["host"], each["port"], each["family"]) for each in found] == [
         ("api.example", "2001:db8::1", 443, socket.AF_INET6),
         ("api.example", "fe80::1%3", 443, socket.AF_INET6),
@@ -44,7 +44,7 @@ async def test_a_host_that_is_not_known_is_an_error_of_the_network(monkeypatch: 
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     with pytest.raises(OSError, match="not known"):
-        await LaneResolver(InlineLane()).resolve("nowhere.invalid", 443)
+        await ThreadResolver(InlineThread()).resolve("nowhere.invalid", 443)
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from asset_worker.domain.assets import Done, Outcome, asset_from
 from asset_worker.domain.events import Times, completed, rejected, timestamp
 from asset_worker.domain.submissions import Options, Rejection, Submission
-from asset_worker.runtime.redaction import MASK, Secrets
+from asset_worker.runtime.redaction import REDACTED, Secrets
 
 SOURCE = "https://api.twelvelabs.io/v1.3/assets"
 ID = "6298d673f1090f1100476d4c"
@@ -38,7 +38,7 @@ def make(options=None, document=DOCUMENT, outcome=Outcome.READY, reason=None):
         ),
         polls=7,
         source=SOURCE,
-        conceal=SECRETS.conceal,
+        redact=SECRETS.redact,
     )
 
 
@@ -77,8 +77,8 @@ def test_a_key_that_the_api_sends_back_is_in_no_event():
     document = DOCUMENT | {KEY: [{"k": f"<{KEY}>"}], "hls": {"status": KEY}}
     event = make(document=document, outcome=Outcome.FAILED, reason=f"no {KEY}")
     told = json.loads(event.body)["data"]
-    assert (told["reason"], told["renditions"]["hls"]) == (f"no {MASK}", MASK)
-    assert told["asset"] == DOCUMENT | {MASK: [{"k": f"<{MASK}>"}], "hls": {"status": MASK}}
+    assert (told["reason"], told["renditions"]["hls"]) == (f"no {REDACTED}", REDACTED)
+    assert told["asset"] == DOCUMENT | {REDACTED: [{"k": f"<{REDACTED}>"}], "hls": {"status": REDACTED}}
 
 
 def test_what_was_never_seen_is_null():
@@ -90,7 +90,7 @@ def test_what_was_never_seen_is_null():
         times=Times(submitted=0.0, completed=1.0),
         polls=3,
         source=SOURCE,
-        conceal=SECRETS.conceal,
+        redact=SECRETS.redact,
     )
     data = json.loads(event.body)["data"]
     assert event.id == f"{ID}.2"

@@ -18,7 +18,7 @@ from asset_worker.intake.file.intake import BATCH_LINES, CLOSE_SECONDS, INTERVAL
 from asset_worker.intake.file.tail_reader import READ_BYTES
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.stop import Stop
-from asset_worker.runtime.threads import InlineLane, ThreadLane
+from asset_worker.runtime.threads import InlineThread, DaemonThread
 from tests.unit.intake.doubles import Inbox
 
 pytestmark = pytest.mark.virtual_time
@@ -31,21 +31,21 @@ GRACE = 30.0
 """Real seconds, for what takes none: only a test that fails waits for so long."""
 
 
-class ClosingLane(InlineLane):
+class ClosingThread(InlineThread):
     closed = False
 
     def close(self) -> None:
         self.closed = True
 
 
-class HangingLane(ClosingLane):
+class HangingThread(ClosingThread):
     """What is called here returns after hours."""
 
     async def run(self, *_: Any, **__: Any) -> Any:
         await asyncio.sleep(36_000)
 
 
-class CountingLane(InlineLane):
+class CountingThread(InlineThread):
     def __init__(self) -> None:
         self._count = 0
         self._counted = asyncio.Event()
@@ -63,7 +63,7 @@ class CountingLane(InlineLane):
 
 
 def intake(path: Path, inbox: Inbox, positions: Mapping[str, bytes] | None = None, **options: Any) -> FileIntake:
-    return FileIntake(path, inbox, InlineLane(), SystemClock(), positions or {}, **options)
+    return FileIntake(path, inbox, InlineThread(), SystemClock(), positions or {}, **options)
 
 
 @asynccontextmanager
@@ -269,9 +269,9 @@ async def test_once_ends_though_a_rotated_file_is_kept_open(path: Path):
 async def test_a_line_of_gigabytes_is_read_without_a_pause_and_holds_up_no_stop(path: Path):
     append(path, b"a1\n")
     os.truncate(path, 100 * READ_BYTES)
-    inbox, lane = Inbox(), CountingLane()
-    async with running(FileIntake(path, inbox, lane, SystemClock(), {})) as stop:
-        await lane.has_run(10)
+    inbox, thread = Inbox(), CountingThread()
+    async with running(FileIntake(path, inbox, thread, SystemClock(), {})) as stop:
+        await thread.has_run(10)
         stop.set("test")
     assert inbox.ids == ["a1"]
     assert asyncio.get_running_loop().time() < INTERVAL_SECONDS
@@ -282,45 +282,45 @@ async def test_a_line_of_gigabytes_is_read_without_a_pause_and_holds_up_no_stop(
 
 async def test_the_lane_and_the_files_are_let_go_at_the_end(path: Path):
     append(path, b"a1\n")
-    lane = ClosingLane()
-    following = FileIntake(path, Inbox(), lane, SystemClock(), {})
+    thread = ClosingThread()
+    following = FileIntake(path, Inbox(), thread, SystemClock(), {})
     async with running(following):
         await asyncio.sleep(1)
         assert following._follower._trail.files
-    assert lane.closed
+    assert thread.closed
     assert following._follower._trail.files == []
 
 
 async def test_they_are_let_go_when_the_run_is_cancelled_too(path: Path):
     append(path, b"a1\n")
-    lane = ClosingLane()
-    following = FileIntake(path, Inbox(), lane, SystemClock(), {})
+    thread = ClosingThread()
+    following = FileIntake(path, Inbox(), thread, SystemClock(), {})
     task = asyncio.create_task(following.run(Stop()))
     await asyncio.sleep(1)
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
-    assert lane.closed
+    assert thread.closed
     assert following._follower._trail.files == []
 
 
 async def test_a_file_system_that_hangs_holds_up_the_stop_for_a_moment_only(path: Path):
     append(path, b"a1\n")
-    lane = HangingLane()
+    thread = HangingThread()
     loop = asyncio.get_running_loop()
-    async with running(FileIntake(path, Inbox(), lane, SystemClock(), {})) as stop:
+    async with running(FileIntake(path, Inbox(), thread, SystemClock(), {})) as stop:
         await asyncio.sleep(60)
         stop.set("test")
         stopped = loop.time()
     assert loop.time() - stopped <= CLOSE_SECONDS
-    assert lane.closed
+    assert thread.closed
 
 
 async def test_what_a_step_reads_after_the_stop_is_read_again(path: Path, monkeypatch: pytest.MonkeyPatch):
     """Its thread is left behind; when the file system answers again, it ends and lets go of the files."""
     append(path, b"a1\n")
-    answers, inbox, lane = threading.Event(), Inbox(), ThreadLane("queue-file")
-    following = FileIntake(path, inbox, lane, SystemClock(), {})
+    answers, inbox, thread = threading.Event(), Inbox(), DaemonThread("queue-file")
+    following = FileIntake(path, inbox, thread, SystemClock(), {})
     step = following._follower.step
 
     def hang(*args: Any) -> Any:
@@ -332,7 +332,7 @@ async def test_what_a_step_reads_after_the_stop_is_read_again(path: Path, monkey
         await asyncio.sleep(60)
         stop.set("test")
     answers.set()
-    lane._thread.join()
+    thread._thread.join()
     assert following._follower._trail.files == []
     assert inbox.batches == []
     await intake(path, inbox, inbox.positions, once=True).run(Stop())
@@ -357,5 +357,5 @@ async def test_a_batch_that_is_refused_ends_the_reading_and_is_read_again(path: 
 async def test_it_reads_in_a_thread_of_its_own(path: Path):
     append(path, b"a1\n")
     inbox = Inbox()
-    await FileIntake(path, inbox, ThreadLane("queue-file"), SystemClock(), {}, once=True).run(Stop())
+    await FileIntake(path, inbox, DaemonThread("queue-file"), SystemClock(), {}, once=True).run(Stop())
     assert inbox.ids == ["a1"]

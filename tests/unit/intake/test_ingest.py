@@ -11,7 +11,7 @@ from asset_worker.domain.events import Event
 from asset_worker.domain.submissions import RAW_BYTES_LIMIT, Batch, Options, Submission
 from asset_worker.intake.ingest import LOGGED_ONE_BY_ONE, Acceptance
 from asset_worker.intake.lines import rejection
-from asset_worker.runtime.redaction import MASK, Secrets
+from asset_worker.runtime.redaction import REDACTED, Secrets
 
 SOURCE = "https://api.twelvelabs.io/v1.3/assets"
 KEY = "tlk_0123456789SECRET"
@@ -151,9 +151,9 @@ async def test_a_key_in_the_queue_file_gets_no_further(acceptance: Acceptance, i
         lines = batch(KEY, bad=[f"key={KEY}".encode()])
         await acceptance.accept(msgspec.structs.replace(lines, submissions=[*lines.submissions, submission]))
     assert [each.asset_id for each in intray.submissions] == ["a1"]
-    assert intray.submissions[0].options == Options(metadata={"note": f"with {MASK}"})
+    assert intray.submissions[0].options == Options(metadata={"note": f"with {REDACTED}"})
     told = [msgspec.json.decode(event.body)["data"] for event in intray.events]
-    assert [each["line"] for each in told] == [f"key={MASK}", MASK]
+    assert [each["line"] for each in told] == [f"key={REDACTED}", REDACTED]
     assert "this is the API key" in told[1]["reason"]
     await acceptance.accept(lines)
     assert len({event.id for event in intray.events}) == 3, "each such line has an ID of its own"
@@ -166,4 +166,4 @@ async def test_a_key_that_a_line_is_cut_in_is_masked_as_well(acceptance: Accepta
     await acceptance.accept(batch(bad=[b"!" * before + KEY.encode() + b"!" * 9000]))
     [event] = intray.events
     line = msgspec.json.decode(event.body)["data"]["line"]
-    assert line == ("!" * before + MASK + "!" * 9000)[:RAW_BYTES_LIMIT]
+    assert line == ("!" * before + REDACTED + "!" * 9000)[:RAW_BYTES_LIMIT]

@@ -14,7 +14,7 @@ from asset_worker.intake import stdin
 from asset_worker.intake.lines import LINE_BYTES_LIMIT
 from asset_worker.intake.stdin import CHUNK_BYTES, StdinIntake
 from asset_worker.runtime.stop import Stop
-from asset_worker.runtime.threads import InlineLane, ThreadLane
+from asset_worker.runtime.threads import InlineThread, DaemonThread
 from tests.unit.intake.doubles import Inbox
 
 GRACE = 30.0
@@ -50,7 +50,7 @@ def pipe() -> Iterator[Pipe]:
 async def run(descriptor: int, inbox: Inbox, stop: Stop | None = None) -> None:
     """To the end, in a thread as in the service."""
     async with asyncio.timeout(GRACE):
-        await StdinIntake(descriptor, inbox, ThreadLane("stdin")).run(stop or Stop())
+        await StdinIntake(descriptor, inbox, DaemonThread("stdin")).run(stop or Stop())
 
 
 async def until(inbox: Inbox, count: int) -> None:
@@ -200,7 +200,7 @@ async def test_no_more_is_read_than_there_is_room_for(pipe: Pipe):
     inbox = Inbox(room=2)
     pipe.write(b"a1\na2\n!\na3\na4\na5\n")
     pipe.end()
-    intake = StdinIntake(pipe.reader, inbox, InlineLane())
+    intake = StdinIntake(pipe.reader, inbox, InlineThread())
     running = asyncio.create_task(intake.run(Stop()))
     await asyncio.sleep(0.01)
     assert inbox.ids == ["a1", "a2"]

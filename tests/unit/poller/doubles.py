@@ -38,5 +38,5 @@ def concluded(found, sight, *, held=0.0, expectations=None):
         schedule=SCHEDULE,
         now=NOW,
         source="https://x/assets",
-        conceal=Secrets().conceal,
+        redact=Secrets().redact,
     )

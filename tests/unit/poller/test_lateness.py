@@ -20,7 +20,7 @@ from asset_worker.queue.local.journal import Journal
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stop import Stop
-from asset_worker.runtime.threads import InlineLane
+from asset_worker.runtime.threads import InlineThread
 from asset_worker.schedule.adaptive import LearnedSchedule
 from tests.unit.schedule.exact import log_normal, teach
 
@@ -93,7 +93,13 @@ class Behind(Gate):
 async def polling(api, schedule, *, batching=None, deadline=10**6, strict=False):
     clock, stop = SystemClock(), Stop()
     queue = LocalQueue(
-        Journal(None), InlineLane(), clock, sinks=("-",), dedupe_window=60, max_pending=10**6, first_looks=lambda n: []
+        Journal(None),
+        InlineThread(),
+        clock,
+        sinks=("-",),
+        dedupe_window=60,
+        max_pending=10**6,
+        first_looks=lambda n: [],
     )
     poller = Poller(
         queue,
@@ -102,7 +108,7 @@ async def polling(api, schedule, *, batching=None, deadline=10**6, strict=False)
         expectations=Expectations(deadline=deadline, unanswered_factor=1.0),
         clock=clock,
         source="s",
-        conceal=Secrets().conceal,
+        redact=Secrets().redact,
         looks_at_once=40,
         batching=batching,
         learner=schedule,

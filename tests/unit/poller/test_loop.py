@@ -27,7 +27,7 @@ from asset_worker.queue.local.journal import Journal
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stop import Stop
-from asset_worker.runtime.threads import InlineLane
+from asset_worker.runtime.threads import InlineThread
 from asset_worker.schedule.waits import exponential, from_tenacity
 from tests.unit.poller.doubles import ID, IDS, SCHEDULE
 from tests.unit.queue.conformance import ManualClock
@@ -58,7 +58,7 @@ async def poll(api, *, ids=(ID,), expectations=None, strict=False, seconds=3600.
     clock = ManualClock()
     queue = LocalQueue(
         Journal(None),
-        InlineLane(),
+        InlineThread(),
         clock,
         sinks=("stdout",),
         dedupe_window=60,
@@ -73,7 +73,7 @@ async def poll(api, *, ids=(ID,), expectations=None, strict=False, seconds=3600.
         expectations=expectations or Expectations(),
         clock=clock,
         source="s",
-        conceal=Secrets().conceal,
+        redact=Secrets().redact,
         looks_at_once=4,
         strict_deadlines=strict,
         **{"uniform": lambda: 1.0} | options,
@@ -191,7 +191,13 @@ async def test_a_strict_deadline_ends_a_look_that_hangs():
 async def _poll_by_the_loops_clock(api, expectations, ids):
     clock = SystemClock()
     queue = LocalQueue(
-        Journal(None), InlineLane(), clock, sinks=("stdout",), dedupe_window=60, max_pending=9, first_looks=lambda n: []
+        Journal(None),
+        InlineThread(),
+        clock,
+        sinks=("stdout",),
+        dedupe_window=60,
+        max_pending=9,
+        first_looks=lambda n: [],
     )
     poller = Poller(
         queue,
@@ -200,7 +206,7 @@ async def _poll_by_the_loops_clock(api, expectations, ids):
         expectations=expectations,
         clock=clock,
         source="s",
-        conceal=Secrets().conceal,
+        redact=Secrets().redact,
         looks_at_once=2,
         batching=Batching(),
         strict_deadlines=True,
@@ -437,7 +443,7 @@ async def test_a_look_cut_short_by_the_stop_is_none(ids):
 
     clock = ManualClock()
     queue = Noting(
-        Journal(None), InlineLane(), clock, sinks=("-",), dedupe_window=60, max_pending=9, first_looks=lambda n: []
+        Journal(None), InlineThread(), clock, sinks=("-",), dedupe_window=60, max_pending=9, first_looks=lambda n: []
     )
     api = Stopping(TransientError("cut short"))
     poller = Poller(
@@ -447,7 +453,7 @@ async def test_a_look_cut_short_by_the_stop_is_none(ids):
         expectations=Expectations(),
         clock=clock,
         source="s",
-        conceal=Secrets().conceal,
+        redact=Secrets().redact,
         looks_at_once=2,
         batching=Batching(),
     )
@@ -463,7 +469,7 @@ async def test_new_assets_that_come_one_by_one_wait_for_one_another_and_share_li
     ids = [f"{number:024x}" for number in range(1, 41)]
     api = Shelf({each: [PROCESSING] for each in ids})
     queue = LocalQueue(
-        Journal(None), InlineLane(), clock, sinks=("-",), dedupe_window=60, max_pending=99, first_looks=lambda n: []
+        Journal(None), InlineThread(), clock, sinks=("-",), dedupe_window=60, max_pending=99, first_looks=lambda n: []
     )
     poller = Poller(
         queue,
@@ -472,7 +478,7 @@ async def test_new_assets_that_come_one_by_one_wait_for_one_another_and_share_li
         expectations=Expectations(),
         clock=clock,
         source="s",
-        conceal=Secrets().conceal,
+        redact=Secrets().redact,
         looks_at_once=4,
         batching=Batching(limit=15, ahead=1.5, gather=0.52),
         uniform=lambda: 1.0,

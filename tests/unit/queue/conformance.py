@@ -344,7 +344,7 @@ class QueueMachine(RuleBasedStateMachine):
             completion=lease.completion,
             times=Times(lease.accepted_at, self.clock.now()),
             polls=1,
-            conceal=Secrets().conceal,
+            redact=Secrets().redact,
             source="s",
         )
 

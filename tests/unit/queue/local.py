@@ -13,12 +13,12 @@ from asset_worker.domain.submissions import Rejection, Submission
 from asset_worker.queue.local.engine import LocalQueue
 from asset_worker.queue.local.journal import Journal
 from asset_worker.runtime.redaction import Secrets
-from asset_worker.runtime.threads import InlineLane
+from asset_worker.runtime.threads import InlineThread
 from tests.unit.queue.conformance import DEDUPE_WINDOW, IDS
 
 
-class SuspendingLane:
-    """A lane that lets others run before a call and after it, as a thread does, but always in the same order."""
+class SuspendingThread:
+    """A thread that lets others run before a call and after it, as a thread does, but always in the same order."""
 
     async def run(self, call, /, *args, **kwargs):
         await asyncio.sleep(0)
@@ -37,10 +37,10 @@ def directory_in_memory():
     return TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None)
 
 
-def open_local(path, clock, *, lane=None, max_pending=1_000_000, sinks=("stdout",), window=DEDUPE_WINDOW):
+def open_local(path, clock, *, thread=None, max_pending=1_000_000, sinks=("stdout",), window=DEDUPE_WINDOW):
     return LocalQueue(
         Journal(path),
-        lane or InlineLane(),
+        thread or InlineThread(),
         clock,
         sinks=sinks,
         dedupe_window=window,
@@ -66,7 +66,7 @@ def event_for(lease):
         completion=lease.completion,
         times=Times(lease.accepted_at, 0.0),
         polls=1,
-        conceal=Secrets().conceal,
+        redact=Secrets().redact,
         source="s",
     )
 

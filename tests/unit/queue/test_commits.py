@@ -10,9 +10,9 @@ from structlog.testing import capture_logs
 
 from asset_worker.queue.local.commits import RETRY_SECONDS, Commits
 from asset_worker.queue.local.journal import Journal
-from asset_worker.runtime.threads import InlineLane
+from asset_worker.runtime.threads import InlineThread
 from tests.unit.queue.conformance import ManualClock
-from tests.unit.queue.local import SuspendingLane, crash, open_local, put
+from tests.unit.queue.local import SuspendingThread, crash, open_local, put
 
 PASSING = {
     "busy": sqlite3.SQLITE_BUSY,
@@ -40,7 +40,7 @@ def failure(code):
     return error
 
 
-class FailingLane(InlineLane):
+class FailingThread(InlineThread):
     """Fails with each of these errors in turn, then works."""
 
     def __init__(self, *errors):
@@ -55,7 +55,7 @@ class FailingLane(InlineLane):
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("code", PASSING.values(), ids=PASSING)
 async def test_what_passes_is_waited_out_and_told_once(tmp_path, code):
-    queue = open_local(tmp_path / "j", ManualClock(), lane=FailingLane(failure(code), failure(code)))
+    queue = open_local(tmp_path / "j", ManualClock(), thread=FailingThread(failure(code), failure(code)))
     with capture_logs() as logs:
         assert len(await put(queue, 0, 1)) == 2
     assert asyncio.get_running_loop().time() == pytest.approx(2 * RETRY_SECONDS)
@@ -65,11 +65,11 @@ async def test_what_passes_is_waited_out_and_told_once(tmp_path, code):
 
 @pytest.mark.virtual_time
 async def test_each_time_that_the_disk_fails_is_told(tmp_path):
-    lane = FailingLane(failure(sqlite3.SQLITE_FULL))
-    queue = open_local(tmp_path / "j", ManualClock(), lane=lane)
+    thread = FailingThread(failure(sqlite3.SQLITE_FULL))
+    queue = open_local(tmp_path / "j", ManualClock(), thread=thread)
     with capture_logs() as logs:
         await put(queue, 0)
-        lane.errors.append(failure(sqlite3.SQLITE_IOERR))
+        thread.errors.append(failure(sqlite3.SQLITE_IOERR))
         await put(queue, 1)
     assert [line["event"] for line in logs] == ["journal.failed", "journal.recovered"] * 2
 
@@ -77,7 +77,7 @@ async def test_each_time_that_the_disk_fails_is_told(tmp_path):
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("code", LASTING.values(), ids=LASTING)
 async def test_what_does_not_pass_is_raised_at_once(tmp_path, code):
-    queue = open_local(tmp_path / "j", ManualClock(), lane=FailingLane(failure(code)))
+    queue = open_local(tmp_path / "j", ManualClock(), thread=FailingThread(failure(code)))
     with pytest.raises(sqlite3.OperationalError, match="it failed"):
         await put(queue, 0)
     assert asyncio.get_running_loop().time() == 0.0
@@ -86,18 +86,18 @@ async def test_what_does_not_pass_is_raised_at_once(tmp_path, code):
 
 
 def full_for_ever():
-    return FailingLane(*[failure(sqlite3.SQLITE_FULL)] * 1_000)
+    return FailingThread(*[failure(sqlite3.SQLITE_FULL)] * 1_000)
 
 
 @pytest.mark.virtual_time
 async def test_once_it_gives_up_a_write_that_fails_is_raised_and_the_close_ends(tmp_path):
-    lane = full_for_ever()
-    commits = Commits(Journal(tmp_path / "j"), lane)
+    thread = full_for_ever()
+    commits = Commits(Journal(tmp_path / "j"), thread)
     commits.give_up()
     with pytest.raises(sqlite3.OperationalError, match="it failed"):
         await commits.write(lambda journal: journal.set_intake("i", b"1"))
     assert asyncio.get_running_loop().time() == 0.0
-    lane.errors.clear()
+    thread.errors.clear()
     await commits.close()
 
 
@@ -115,23 +115,23 @@ async def test_a_write_that_waits_when_it_gives_up_is_tried_once_more(tmp_path):
 
 @pytest.mark.virtual_time
 async def test_a_queue_closes_while_its_disk_is_full(tmp_path):
-    lane = FailingLane()
-    queue = open_local(tmp_path / "j", ManualClock(), lane=lane)
+    thread = FailingThread()
+    queue = open_local(tmp_path / "j", ManualClock(), thread=thread)
     await put(queue, 0)
-    lane.errors = full_for_ever().errors
+    thread.errors = full_for_ever().errors
     putting = asyncio.ensure_future(put(queue, 1))
     await asyncio.sleep(2.5 * RETRY_SECONDS)
     closing = asyncio.ensure_future(queue.close())
     with pytest.raises(sqlite3.OperationalError, match="it failed"):
         await putting
-    lane.errors.clear()
+    thread.errors.clear()
     await closing
     assert asyncio.get_running_loop().time() == pytest.approx(3 * RETRY_SECONDS)
 
 
-@pytest.mark.parametrize("lane", [InlineLane(), SuspendingLane()], ids=["on the spot", "suspending"])
-async def test_changes_are_made_in_the_order_of_the_calls(tmp_path, lane):
-    queue = open_local(tmp_path / "j", ManualClock(), lane=lane)
+@pytest.mark.parametrize("thread", [InlineThread(), SuspendingThread()], ids=["on the spot", "suspending"])
+async def test_changes_are_made_in_the_order_of_the_calls(tmp_path, thread):
+    queue = open_local(tmp_path / "j", ManualClock(), thread=thread)
     await asyncio.gather(*(put(queue, position=b"%d" % number) for number in range(1, 6)))
     assert queue._commits.count == 1
     crash(queue)
@@ -141,7 +141,7 @@ async def test_changes_are_made_in_the_order_of_the_calls(tmp_path, lane):
 
 
 async def test_a_change_that_fails_undoes_what_it_shares_a_commit_with(tmp_path):
-    commits = Commits(Journal(tmp_path / "j"), InlineLane())
+    commits = Commits(Journal(tmp_path / "j"), InlineThread())
 
     def fail(journal):
         journal.set_intake("i", b"2")

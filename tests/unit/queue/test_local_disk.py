@@ -14,7 +14,7 @@ import pytest
 from asset_worker.queue.local.engine import LAST_SECONDS, PRUNE_EVERY_SECONDS, LocalQueue
 from asset_worker.queue.local.journal import Journal, JournalError, JournalUnavailableError
 from asset_worker.runtime.clock import SystemClock
-from asset_worker.runtime.threads import InlineLane
+from asset_worker.runtime.threads import InlineThread
 from tests.unit.queue.conformance import IDS, ManualClock
 from tests.unit.queue.local import event_for, open_local, put, submission
 
@@ -41,7 +41,7 @@ async def test_no_query_sorts_what_is_pending(tmp_path):
     journal._connection.set_trace_callback(statements.add)
     queue = LocalQueue(
         journal,
-        InlineLane(),
+        InlineThread(),
         clock,
         sinks=("stdout",),
         dedupe_window=60,
@@ -99,7 +99,7 @@ def test_a_journal_whose_rows_can_not_be_read_is_damaged(tmp_path):
     journal.close()
 
 
-class HangingLane:
+class HangingThread:
     """As a thread whose disk hangs: nothing ever comes back."""
 
     def __init__(self, journal):
@@ -119,10 +119,10 @@ class HangingLane:
 async def test_a_disk_that_hangs_does_not_keep_the_process_from_ending(tmp_path):
     """Its thread is left to itself; what was being written is kept or not, as after a kill."""
     journal = Journal(tmp_path / "j")
-    lane = HangingLane(journal)
+    thread = HangingThread(journal)
     queue = LocalQueue(
         journal,
-        lane,
+        thread,
         SystemClock(),
         sinks=("stdout",),
         dedupe_window=60,
@@ -130,7 +130,7 @@ async def test_a_disk_that_hangs_does_not_keep_the_process_from_ending(tmp_path)
         first_looks=lambda count: [0.0] * count,
     )
     await put(queue, 0)
-    lane.hangs = True
+    thread.hangs = True
     putting = asyncio.ensure_future(put(queue, 1))
     await asyncio.sleep(1)
     start = asyncio.get_running_loop().time()

@@ -17,10 +17,10 @@ from asset_worker.queue.local.journal import APPLICATION_ID, FILE_NAME, Journal,
 from asset_worker.queue.local.lock import StateDirectory, StateDirectoryError
 from asset_worker.queue.local.status_report import read_ledger
 from asset_worker.queue.ports import Progress, Sighting
-from asset_worker.runtime.threads import ThreadLane
+from asset_worker.runtime.threads import DaemonThread
 from tests.unit.queue.conformance import IDS, MAX_PENDING, ManualClock, QueueMachine
 from tests.unit.queue.local import (
-    SuspendingLane,
+    SuspendingThread,
     crash,
     directory_in_memory,
     end_all_tasks,
@@ -43,7 +43,7 @@ class LocalQueueMachine(QueueMachine):
         return Path(self.directory.name) / f"{self.crashes}.sqlite3"
 
     async def open(self):
-        return open_local(self.path, self.clock, lane=SuspendingLane(), max_pending=MAX_PENDING)
+        return open_local(self.path, self.clock, thread=SuspendingThread(), max_pending=MAX_PENDING)
 
     async def keep_house(self):
         keeping = asyncio.ensure_future(self.queue.keep_house())
@@ -170,7 +170,7 @@ async def test_an_asset_that_is_back_is_missing_anew_the_next_time(tmp_path):
 @pytest.mark.parametrize("head_start", range(6))
 async def test_the_same_asset_put_twice_at_once_is_accepted_once(tmp_path, head_start):
     """Wherever the first is on its way to the disk when the second comes."""
-    queue = open_local(tmp_path / "j", ManualClock(), lane=SuspendingLane())
+    queue = open_local(tmp_path / "j", ManualClock(), thread=SuspendingThread())
     first = asyncio.ensure_future(put(queue, 0))
     for _ in range(head_start):
         await asyncio.sleep(0)
@@ -180,7 +180,7 @@ async def test_the_same_asset_put_twice_at_once_is_accepted_once(tmp_path, head_
 
 
 async def test_the_same_asset_put_twice_at_once_is_accepted_once_by_a_thread_too(tmp_path):
-    queue = open_local(tmp_path / "j", ManualClock(), lane=ThreadLane("journal"))
+    queue = open_local(tmp_path / "j", ManualClock(), thread=DaemonThread("journal"))
     assert [len(accepted) for accepted in await asyncio.gather(put(queue, 0), put(queue, 0))] == [1, 0]
     await queue.close()
 

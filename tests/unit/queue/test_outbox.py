@@ -15,7 +15,7 @@ from asset_worker.queue.local.journal import FILE_NAME
 from asset_worker.queue.local.status_report import read_ledger
 from tests.unit.queue.conformance import ManualClock, gathered, turns
 from tests.unit.queue.local import (
-    SuspendingLane,
+    SuspendingThread,
     crash,
     directory_in_memory,
     end_all_tasks,
@@ -77,7 +77,7 @@ class OutboxMachine(RuleBasedStateMachine):
         return self.queue._commits._journal
 
     async def opened(self):
-        return open_local(self.path, ManualClock(), lane=SuspendingLane(), sinks=self.sinks)
+        return open_local(self.path, ManualClock(), thread=SuspendingThread(), sinks=self.sinks)
 
     def position(self, sink):
         return self.positions.get(sink, 0)

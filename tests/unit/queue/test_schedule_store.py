@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from asset_worker.queue.local.schedule_store import keep, keep_learned, recall, recall_or_begin
-from asset_worker.runtime.threads import InlineLane
+from asset_worker.runtime.threads import InlineThread
 from asset_worker.schedule.adaptive import LearnedSchedule
 from asset_worker.schedule.memory import Learned, Unreadable
 from asset_worker.schedule.ports import Look
@@ -101,7 +101,7 @@ def test_it_is_on_the_disk_before_it_takes_the_place_of_what_was_kept_before(tmp
 @pytest.mark.virtual_time
 async def test_it_is_written_every_minute_and_at_the_end(tmp_path):
     schedule, path = taught(), tmp_path / "schedule.msgpack"
-    keeping = asyncio.ensure_future(keep_learned(schedule, path, InlineLane()))
+    keeping = asyncio.ensure_future(keep_learned(schedule, path, InlineThread()))
     await asyncio.sleep(59)
     assert not path.exists()
     await asyncio.sleep(2)

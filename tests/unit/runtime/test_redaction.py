@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asset_worker.runtime.redaction import MASK, SHORT, SHORTEST_KEY, Secrets
+from asset_worker.runtime.redaction import REDACTED, SHORT, SHORTEST_KEY, Secrets
 
 KEY = "tlk_4F2SECRET"
 SHORT_KEY = "tlk_4F2S"
@@ -28,38 +28,38 @@ def test_the_lengths_stand_for_what_these_tests_take_them_for():
 
 def test_without_a_key_nothing_is_masked():
     for secrets in (secrets_of(), secrets_of("")):
-        assert secrets.mask("any text.") == "any text."
-        assert secrets.conceal(b"any text.") == b"any text."
+        assert secrets.redact_text("any text.") == "any text."
+        assert secrets.redact(b"any text.") == b"any text."
         assert "" not in secrets
 
 
 @pytest.mark.parametrize(
     ("key", "text", "masked"),
     [
-        pytest.param(KEY, f"a{KEY}b{KEY}", f"a{MASK}b{MASK}", id="a key, wherever it stands"),
+        pytest.param(KEY, f"a{KEY}b{KEY}", f"a{REDACTED}b{REDACTED}", id="a key, wherever it stands"),
         pytest.param(KEY, KEY[:-1], KEY[:-1], id="a part of it is no key"),
         pytest.param(KEY, KEY.upper(), KEY.upper(), id="nor is it in other case"),
-        pytest.param("a.key+with(signs)*", "a.key+with(signs)*", MASK, id="signs mean nothing"),
+        pytest.param("a.key+with(signs)*", "a.key+with(signs)*", REDACTED, id="signs mean nothing"),
         pytest.param("a.key.with.dots", "axkeyxwithxdots", "axkeyxwithxdots", id="nor do dots"),
-        pytest.param(SHORT_KEY, f"key={SHORT_KEY}.", f"key={MASK}.", id="a short key that stands alone"),
+        pytest.param(SHORT_KEY, f"key={SHORT_KEY}.", f"key={REDACTED}.", id="a short key that stands alone"),
         pytest.param(SHORT_KEY, f"{SHORT_KEY}x", f"{SHORT_KEY}x", id="a short key within a word"),
         pytest.param(SHORT_KEY, f"-{SHORT_KEY}", f"-{SHORT_KEY}", id="a short key behind a dash"),
     ],
 )
 def test_a_key_is_masked_in_texts_and_in_data(key: str, text: str, masked: str):
     secrets = secrets_of(key)
-    assert secrets.mask(text) == masked
-    assert secrets.conceal(text.encode()) == masked.encode()
+    assert secrets.redact_text(text) == masked
+    assert secrets.redact(text.encode()) == masked.encode()
 
 
 def test_a_word_is_masked_in_our_own_texts_only():
     """In other people's data it is no key."""
     secrets = secrets_of(WORD)
-    assert secrets.mask("a test, untested") == f"a {MASK}, untested"
-    assert secrets.conceal(b"a test, untested") == b"a test, untested"
+    assert secrets.redact_text("a test, untested") == f"a {REDACTED}, untested"
+    assert secrets.redact(b"a test, untested") == b"a test, untested"
     assert WORD not in secrets
     secrets.add(KEY)
-    assert secrets.conceal(f"a test with {KEY}".encode()) == f"a test with {MASK}".encode()
+    assert secrets.redact(f"a test with {KEY}".encode()) == f"a test with {REDACTED}".encode()
 
 
 def test_a_text_is_a_key_when_all_of_it_is():
@@ -75,8 +75,8 @@ def test_a_key_that_holds_another_is_masked_whole(order: int):
     keys = [KEY, f"{KEY}-and-more", f"before-{KEY}-and-more"][::order]
     secrets = secrets_of(*keys, *keys)
     for key in keys:
-        assert secrets.mask(f"<{key}>") == f"<{MASK}>"
-        assert secrets.conceal(f"<{key}>".encode()) == f"<{MASK}>".encode()
+        assert secrets.redact_text(f"<{key}>") == f"<{REDACTED}>"
+        assert secrets.redact(f"<{key}>".encode()) == f"<{REDACTED}>".encode()
     assert all(key in secrets for key in keys)
 
 
@@ -84,8 +84,11 @@ def test_a_key_that_holds_another_is_masked_whole(order: int):
 def test_a_key_is_masked_in_decoded_json_wherever_it_stands(key: str):
     secrets = secrets_of(key)
     data = {"a": [key, {key: f"<{key}>"}, 1, None, True], "b": key.strip('"')[:6]}
-    assert secrets.conceal(data) == {"a": [MASK, {MASK: f"<{MASK}>"}, 1, None, True], "b": key.strip('"')[:6]}
-    assert secrets.conceal(key.encode()) == MASK.encode()
+    assert secrets.redact(data) == {
+        "a": [REDACTED, {REDACTED: f"<{REDACTED}>"}, 1, None, True],
+        "b": key.strip('"')[:6],
+    }
+    assert secrets.redact(key.encode()) == REDACTED.encode()
 
 
 keys = st.lists(
@@ -98,8 +101,8 @@ def test_no_key_is_left_in_what_was_concealed(several: list[str], data: st.DataO
     secrets = secrets_of(*several)
     piece = st.sampled_from(several) | st.text(max_size=5)
     document = data.draw(st.dictionaries(st.text(max_size=3), st.lists(piece, max_size=4).map("-".join), max_size=3))
-    told = secrets.conceal(document)
+    told = secrets.redact(document)
     for key in several:
         assert key in secrets
-        assert MASK in secrets.mask(f"-{key}-")
+        assert REDACTED in secrets.redact_text(f"-{key}-")
         assert all(key not in text for text in told.values())

@@ -12,7 +12,7 @@ from typing import Protocol
 import pytest
 
 from asset_worker.runtime.stop import Stop
-from asset_worker.runtime.threads import InlineLane
+from asset_worker.runtime.threads import InlineThread
 from asset_worker.sinks.delivery import BATCH_EVENTS, Delivery
 from asset_worker.sinks.file.sink import FileSink
 from asset_worker.sinks.ports import Outbox, Sink, SinkUnavailableError
@@ -44,7 +44,7 @@ class FileReceiver:
         self.directory.mkdir()
 
     def sink(self) -> Sink:
-        return FileSink(self.directory / "events.jsonl", InlineLane())
+        return FileSink(self.directory / "events.jsonl", InlineThread())
 
     def taken(self) -> list[bytes]:
         path = self.directory / "events.jsonl"
@@ -114,13 +114,13 @@ def stdout_to(path: Path) -> Sink:
             await super().close()
             os.close(fd)
 
-    return Owning(InlineLane(), fd=fd)
+    return Owning(InlineThread(), fd=fd)
 
 
 KINDS: dict[str, Callable[[Path], Receiver]] = {
     "file": FileReceiver,
     "stdout": lambda directory: PipeReceiver(directory, stdout_to),
-    "pipe": lambda directory: PipeReceiver(directory, lambda path: FileSink(path, InlineLane())),
+    "pipe": lambda directory: PipeReceiver(directory, lambda path: FileSink(path, InlineThread())),
 }
 
 

@@ -15,7 +15,7 @@ from unittest.mock import patch
 import pytest
 
 from asset_worker.runtime.stop import Stop
-from asset_worker.runtime.threads import InlineLane, ThreadLane
+from asset_worker.runtime.threads import InlineThread, DaemonThread
 from asset_worker.sinks.delivery import Delivery
 from asset_worker.sinks.file import openings, scan
 from asset_worker.sinks.file import sink as file_sink
@@ -42,7 +42,7 @@ async def deliver(path: Path, outbox: MemoryOutbox, naps: Naps | None = None) ->
     """One life of a worker: send all that there is."""
     stop = Stop()
     stop.set("test")
-    sink = FileSink(path, InlineLane(), lock_patience=0)
+    sink = FileSink(path, InlineThread(), lock_patience=0)
     await Delivery(sink, outbox, SetClock(), sleep=naps or Naps()).run(stop)
 
 
@@ -75,7 +75,7 @@ async def test_a_new_file_is_private_to_its_owner_and_group(path: Path):
         os.umask(umask)
     assert path.stat().st_mode & 0o777 == 0o640
     assert lines(path) == bodies(outbox)
-    assert FileSink(Path("events"), InlineLane()).name == f"file:{Path.cwd()}/events"
+    assert FileSink(Path("events"), InlineThread()).name == f"file:{Path.cwd()}/events"
 
 
 @pytest.mark.parametrize("linked", [False, True], ids=["plain", "through a symbolic link"])
@@ -193,7 +193,7 @@ async def test_a_crash_on_the_very_first_batch_is_recognised(path: Path):
 async def test_a_rotation_between_two_batches_is_followed(path: Path):
     """The renamed file is left alone; the next batch is in a new one."""
     outbox, rotated = MemoryOutbox(), path.with_suffix(".1")
-    sink = FileSink(path, InlineLane())
+    sink = FileSink(path, InlineThread())
     first, second = outbox.add(2), outbox.add(2)
     await sink.send(first)
     await sink.send(first)
@@ -223,7 +223,7 @@ async def test_a_rotation_after_a_crash_is_seen_through(path: Path, cut: int):
 async def test_a_truncated_file_starts_anew(path: Path):
     """`copytruncate`, while the worker is up and while it is down."""
     outbox = MemoryOutbox()
-    sink = FileSink(path, InlineLane())
+    sink = FileSink(path, InlineThread())
     first, second = outbox.add(2), outbox.add(1)
     await sink.send(first)
     mark = (await sink.send(first)).mark
@@ -255,7 +255,7 @@ async def test_a_truncated_file_that_grew_past_the_mark_is_recognised_by_what_it
 async def test_a_deleted_file_is_made_again(path: Path):
     """While the worker is up."""
     outbox = MemoryOutbox()
-    sink = FileSink(path, InlineLane())
+    sink = FileSink(path, InlineThread())
     first, second = outbox.add(1), outbox.add(1)
     await sink.send(first)
     await sink.send(first)
@@ -329,7 +329,7 @@ async def test_a_directory_that_is_missing_after_a_crash_may_come_back_with_its_
 
 
 async def sent_after_restart(path: Path, outbox: MemoryOutbox) -> None:
-    sink = FileSink(path, InlineLane())
+    sink = FileSink(path, InlineThread())
     sink.resume(await outbox.mark(sink.name))
     await sink.send(await outbox.read(sink.name, 100))
 
@@ -338,7 +338,7 @@ async def sent_after_restart(path: Path, outbox: MemoryOutbox) -> None:
 async def test_what_cant_be_written_to_is_an_outage(path: Path, make, text: str):
     """Each with a text that says why."""
     make(path)
-    sink = FileSink(path, InlineLane())
+    sink = FileSink(path, InlineThread())
     with pytest.raises(SinkUnavailableError, match=text):
         await sink.send([stored(1)])
     await sink.close()
@@ -347,7 +347,7 @@ async def test_what_cant_be_written_to_is_an_outage(path: Path, make, text: str)
 async def test_a_named_pipe_gets_lines(path: Path):
     """Opened when it has a reader; an outage when that goes."""
     os.mkfifo(path)
-    sink = FileSink(path, InlineLane())
+    sink = FileSink(path, InlineThread())
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     assert (await sink.send([stored(1), stored(2)])).count == 2
     assert os.read(reader, 4096) == stored(1).body + b"\n" + stored(2).body + b"\n"
@@ -363,7 +363,7 @@ async def test_a_named_pipe_gets_lines(path: Path):
 
 async def test_a_device_takes_everything_or_is_full():
     """/dev/null and /dev/full."""
-    null, full = FileSink(Path("/dev/null"), InlineLane()), FileSink(Path("/dev/full"), InlineLane())
+    null, full = FileSink(Path("/dev/null"), InlineThread()), FileSink(Path("/dev/full"), InlineThread())
     assert (await null.send([stored(1)])).count == 1
     with pytest.raises(SinkUnavailableError, match="/dev/full: No space left on device"):
         await full.send([stored(1)])
@@ -456,7 +456,7 @@ async def test_workers_that_share_a_file_take_turns(path: Path):
     fcntl.flock(other, fcntl.LOCK_EX)
     outbox = MemoryOutbox()
     outbox.add(1)
-    sink = FileSink(path, InlineLane(), lock_patience=0.05)
+    sink = FileSink(path, InlineThread(), lock_patience=0.05)
     with pytest.raises(SinkUnavailableError, match="another process holds the lock"):
         await sink.send(outbox.events)
     os.close(other)
@@ -470,7 +470,7 @@ async def test_two_workers_on_one_file_keep_each_others_lines(path: Path):
     """Both in threads of their own, in small batches."""
     mine = [stored(position) for position in range(1, 200)]
     theirs = [stored(position) for position in range(1001, 1200)]
-    sinks = [FileSink(path, ThreadLane("one")), FileSink(path, ThreadLane("two"))]
+    sinks = [FileSink(path, DaemonThread("one")), FileSink(path, DaemonThread("two"))]
     for index in range(0, 200, 10):
         for sink, events in zip(sinks, (mine, theirs), strict=True):
             batch = events[index : index + 10]
@@ -492,15 +492,15 @@ async def test_a_close_waits_for_no_write_that_hangs(path: Path, monkeypatch: py
     outbox, stop = MemoryOutbox(), Stop()
     outbox.add(4, size=100_000)
     stop.set("test")
-    lane = ThreadLane("test")
-    pump = asyncio.create_task(Delivery(FileSink(path, lane), outbox, SetClock(), sleep=Naps()).run(stop))
+    thread = DaemonThread("test")
+    pump = asyncio.create_task(Delivery(FileSink(path, thread), outbox, SetClock(), sleep=Naps()).run(stop))
     await some_is_written_to(reader)
     pump.cancel()
     await asyncio.wait([pump], timeout=PATIENCE)
     assert pump.cancelled()
     assert outbox.depth(f"file:{path}") == 4
     os.close(reader)
-    lane._thread.join(PATIENCE)  # its write fails now; what it does then is not to fall into another test
+    thread._thread.join(PATIENCE)  # its write fails now; what it does then is not to fall into another test
 
 
 def test_a_file_that_may_not_grow_is_an_outage_and_nothing_is_torn(path: Path):

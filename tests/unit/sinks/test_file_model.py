@@ -24,7 +24,7 @@ from structlog.testing import capture_logs
 
 from asset_worker.domain.events import Stored
 from asset_worker.runtime.stop import Stop
-from asset_worker.runtime.threads import InlineLane
+from asset_worker.runtime.threads import InlineThread
 from asset_worker.sinks import delivery
 from asset_worker.sinks.delivery import Delivery
 from asset_worker.sinks.file import openings, scan, sink
@@ -233,7 +233,7 @@ class FileSinkMachine(RuleBasedStateMachine):
         stop = Stop()
         stop.set("test")
         if self.sink is None:
-            self.sink = Lasting(FileSink(self.path, InlineLane(), lock_patience=0))
+            self.sink = Lasting(FileSink(self.path, InlineThread(), lock_patience=0))
         naps = Naps(self.on_nap)
         self.clean = False
         try:

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asset_worker.runtime.stop import Stop
-from asset_worker.runtime.threads import InlineLane, ThreadLane
+from asset_worker.runtime.threads import InlineThread, DaemonThread
 from asset_worker.sinks import lines
 from asset_worker.sinks.delivery import Delivery
 from asset_worker.sinks.lines import encode
@@ -48,7 +48,7 @@ async def test_a_gone_reader_is_an_outage_that_loses_nothing():
     """EPIPE: retried, logged, and kept."""
     reader, writer = os.pipe()
     os.close(reader)
-    sink = StdoutSink(InlineLane(), fd=writer)
+    sink = StdoutSink(InlineThread(), fd=writer)
     with pytest.raises(SinkUnavailableError, match="standard output: Broken pipe"):
         await sink.send([stored(1)])
     outbox = MemoryOutbox()
@@ -63,17 +63,17 @@ async def test_a_full_device_is_an_outage_and_a_closed_one_too():
     """ENOSPC and EBADF."""
     full = os.open("/dev/full", os.O_WRONLY)
     with pytest.raises(SinkUnavailableError, match="No space left on device"):
-        await StdoutSink(InlineLane(), fd=full).send([stored(1)])
+        await StdoutSink(InlineThread(), fd=full).send([stored(1)])
     os.close(full)
     with pytest.raises(SinkUnavailableError, match="Bad file descriptor"):
-        await StdoutSink(InlineLane(), fd=-1).send([stored(1)])
+        await StdoutSink(InlineThread(), fd=-1).send([stored(1)])
 
 
 async def test_an_output_closed_at_the_start_never_becomes_another_file(monkeypatch: pytest.MonkeyPatch):
     """Descriptor 1 is then whatever was opened first."""
     monkeypatch.setattr(sys, "__stdout__", None)
     with pytest.raises(SinkUnavailableError, match="Bad file descriptor"):
-        await StdoutSink(InlineLane()).send([stored(1)])
+        await StdoutSink(InlineThread()).send([stored(1)])
 
 
 async def test_a_slow_reader_blocks_its_own_lane_only():
@@ -81,7 +81,7 @@ async def test_a_slow_reader_blocks_its_own_lane_only():
     reader, writer = os.pipe()
     outbox, stop = MemoryOutbox(), Stop()
     outbox.add(100, size=10_000)
-    pump = Delivery(StdoutSink(ThreadLane("stdout"), fd=writer), outbox, SetClock(), sleep=Naps())
+    pump = Delivery(StdoutSink(DaemonThread("stdout"), fd=writer), outbox, SetClock(), sleep=Naps())
     running = asyncio.create_task(pump.run(stop))
     await some_is_written_to(reader)
     for _ in range(10):
@@ -104,14 +104,14 @@ async def test_a_non_blocking_output_is_waited_for():
     os.set_blocking(writer, False)
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
     events = [stored(position, size=1000) for position in range(1, 21)]
-    lane = ThreadLane("stdout")
-    sending = asyncio.create_task(StdoutSink(lane, fd=writer).send(events))
+    thread = DaemonThread("stdout")
+    sending = asyncio.create_task(StdoutSink(thread, fd=writer).send(events))
     taken = b""
     while len(taken) < len(encode(events)):
         taken += await asyncio.to_thread(os.read, reader, 1500)
     assert (await sending).count == 20
     assert taken == encode(events)
-    lane.close()
+    thread.close()
     os.close(reader)
     os.close(writer)
 
@@ -123,7 +123,7 @@ def test_a_stop_while_a_write_is_blocked_does_not_hold_the_process(after_stop: b
         f"""
         import asyncio, signal
         from tests.unit.sinks.doubles import MemoryOutbox, SetClock
-        from asset_worker.runtime.threads import ThreadLane
+        from asset_worker.runtime.threads import DaemonThread
         from asset_worker.sinks.delivery import Delivery
         from asset_worker.sinks.stdout import StdoutSink
         from asset_worker.runtime.stop import Stop
@@ -132,7 +132,7 @@ def test_a_stop_while_a_write_is_blocked_does_not_hold_the_process(after_stop: b
             outbox, stop = MemoryOutbox(), Stop()
             outbox.add(100, size=10_000)
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set, "SIGTERM")
-            pump = Delivery(StdoutSink(ThreadLane("stdout")), outbox, SetClock())
+            pump = Delivery(StdoutSink(DaemonThread("stdout")), outbox, SetClock())
             task = asyncio.create_task(pump.run(stop))
             await stop.wait()
             await asyncio.wait([task], timeout={0.1 if after_stop else 0})
@@ -168,7 +168,7 @@ async def test_a_write_that_fails_after_any_byte_leaves_no_glued_line(tmp_path: 
     outbox = MemoryOutbox()
     outbox.add(3)
     with patch.object(lines, "os", FaultyOs(before)):
-        await Delivery(StdoutSink(InlineLane(), fd=fd), outbox, SetClock(), sleep=Naps()).run(stopped())
+        await Delivery(StdoutSink(InlineThread(), fd=fd), outbox, SetClock(), sleep=Naps()).run(stopped())
     os.close(fd)
     bodies = [event.body for event in outbox.events]
     found = (tmp_path / "out").read_bytes().splitlines()
@@ -209,7 +209,7 @@ def test_any_sequence_of_short_and_failed_writes(sizes: list[int], steps: list[i
     events = [stored(position, size=size) for position, size in enumerate(sizes, 1)]
     outbox = MemoryOutbox(events)
     with patch.object(lines, "os", Output):
-        asyncio.run(Delivery(StdoutSink(InlineLane(), fd=9), outbox, SetClock(), sleep=Naps()).run(stopped()))
+        asyncio.run(Delivery(StdoutSink(InlineThread(), fd=9), outbox, SetClock(), sleep=Naps()).run(stopped()))
     bodies = [event.body for event in events]
     assert output.endswith(b"\n")
     found = bytes(output).split(b"\n")[:-1]

@@ -8,7 +8,7 @@ import logging
 import pytest
 import structlog
 
-from asset_worker.runtime.redaction import MASK, Secrets
+from asset_worker.runtime.redaction import REDACTED, Secrets
 from asset_worker.telemetry.logs import configure
 
 KEY = "tlk_4F2SECRET"
@@ -59,7 +59,7 @@ def test_the_key_is_masked_wherever_it_is(lines, capsys, value, format_):
     configured(format_=format_).info("x", value=value)
     out = capsys.readouterr().err
     assert KEY not in out
-    assert MASK in out
+    assert REDACTED in out
 
 
 def test_the_key_is_masked_in_tracebacks_and_foreign_logs(lines, capsys):
@@ -88,7 +88,7 @@ def test_so_it_is_in_those_for_people(lines, capsys):
     out = capsys.readouterr().err
     assert KEY not in out
     assert out.count("Traceback") == 2
-    for text in ("worker.stopped", "asset_id=a1", f"failed with {MASK}", f"a sentence with {MASK}"):
+    for text in ("worker.stopped", "asset_id=a1", f"failed with {REDACTED}", f"a sentence with {REDACTED}"):
         assert text in out
 
 
@@ -125,4 +125,4 @@ def test_a_short_key_is_masked_where_it_stands_alone_and_eats_into_no_other_word
     configure("json", "info", secrets)
     structlog.get_logger().info("worker.started", path="/var/worker", header="x-api-key: work")
     [line] = lines()
-    assert (line["event"], line["path"], line["header"]) == ("worker.started", "/var/worker", f"x-api-key: {MASK}")
+    assert (line["event"], line["path"], line["header"]) == ("worker.started", "/var/worker", f"x-api-key: {REDACTED}")

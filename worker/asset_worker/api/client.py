@@ -78,15 +78,15 @@ class AssetsApi:
         gate: Gate,
         retries: Retries,
         *,
-        conceal: Callable[[str], str],
+        redact: Callable[[str], str],
     ) -> None:
-        """`conceal` masks the key in an error's text: a server may send it back."""
+        """`redact` masks the key in an error's text: a server may send it back."""
         self._session = session
         self._assets = URL(base_url) / "assets"
         self._key = key
         self._gate = gate
         self._retries = retries
-        self._conceal = conceal
+        self._redact = redact
 
     async def retrieve(self, asset_id: AssetId) -> Asset:
         """The asset, as the API tells it now.
@@ -166,7 +166,7 @@ class AssetsApi:
             if response.status == 200:
                 return _json(body)
             told = _told_error(body)
-            told.message = self._conceal(told.message or told.code or "")
+            told.message = self._redact(told.message or told.code or "")
             raise error_of(response.status, told, passage.told_wait)
 
 

@@ -1,7 +1,7 @@
 """Looking up the API's address without keeping the process from ending.
 
 A name server that doesn't answer holds a lookup for up to a minute. Both asyncio's executor and uvloop's thread pool
-are waited for at the end of a process; a lane's thread is not.
+are waited for at the end of a process; a thread's thread is not.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import socket
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from asset_worker.runtime.threads import Lane
+from asset_worker.runtime.threads import WorkerThread
 
 NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
 
-class LaneResolver(AbstractResolver):
+class ThreadResolver(AbstractResolver):
     """The system's own resolver (`getaddrinfo`), one lookup after the other: there is but one host."""
 
-    def __init__(self, lane: Lane) -> None:
-        self._lane = lane
+    def __init__(self, thread: WorkerThread) -> None:
+        self._thread = thread
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -29,7 +29,7 @@ class LaneResolver(AbstractResolver):
         Raises:
             OSError: it has none, or the resolver fails.
         """
-        found = await self._lane.run(
+        found = await self._thread.run(
             socket.getaddrinfo, host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
         )
         return [
@@ -41,7 +41,7 @@ class LaneResolver(AbstractResolver):
 
     async def close(self) -> None:
         """A lookup that is under way is left to itself."""
-        self._lane.close()
+        self._thread.close()
 
 
 def _numeric(address: tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]) -> str:

@@ -12,9 +12,9 @@ import structlog
 from yarl import URL
 
 from asset_worker import __version__
-from asset_worker.api.resolver import LaneResolver
+from asset_worker.api.resolver import ThreadResolver
 from asset_worker.runtime.hosts import is_loopback
-from asset_worker.runtime.threads import ThreadLane
+from asset_worker.runtime.threads import DaemonThread
 
 _log = structlog.get_logger()
 
@@ -41,7 +41,7 @@ async def open_session(base_url: str, *, total_timeout: float) -> AsyncIterator[
     proxy = proxy_of_environment(URL(base_url))
     if proxy is not None:
         _log.info("api.proxy", proxy=str(proxy.with_user(None)))
-    resolver = LaneResolver(ThreadLane("lookups"))
+    resolver = ThreadResolver(DaemonThread("lookups"))
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             limit=0, resolver=resolver, ttl_dns_cache=DNS_CACHE_SECONDS, keepalive_timeout=KEEP_ALIVE_SECONDS

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 TYPE_PREFIX = "dev.asset-worker.asset."
 
-Conceal = Callable[[Any], Any]
+Redact = Callable[[Any], Any]
 """From decoded JSON to the same with every key in it masked."""
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -64,21 +64,21 @@ def completed(
     times: Times,
     polls: int,
     source: str,
-    conceal: Conceal,
+    redact: Redact,
 ) -> Event:
     """The event of an asset whose wait is over.
 
     `completion` counts the completions of this asset, from 1; `asset` is what the API last told, None when it never
-    told anything. `conceal` masks the key, which the API may have sent back.
+    told anything. `redact` masks the key, which the API may have sent back.
     """
     asset_id = submission.asset_id
     options = submission.options
     data = {
         "asset_id": asset_id,
         "outcome": verdict.outcome.value,
-        "reason": conceal(verdict.reason),
-        "renditions": conceal({"hls": asset and asset.hls, "thumbnail": asset and asset.thumbnail}),
-        "asset": conceal(asset and asset.document),
+        "reason": redact(verdict.reason),
+        "renditions": redact({"hls": asset and asset.hls, "thumbnail": asset and asset.thumbnail}),
+        "asset": redact(asset and asset.document),
         "submitted_at": timestamp(times.submitted),
         "ready_at": times.ready and timestamp(times.ready),
         "completed_at": timestamp(times.completed),

@@ -12,7 +12,7 @@ import structlog
 from asset_worker.domain.events import Event, rejected
 from asset_worker.domain.submissions import Batch, Rejection, Submission
 from asset_worker.runtime.clock import Clock
-from asset_worker.runtime.redaction import MASK, Secrets
+from asset_worker.runtime.redaction import REDACTED, Secrets
 
 _log = structlog.get_logger()
 
@@ -51,7 +51,7 @@ class Acceptance:
 
     async def accept(self, batch: Batch) -> None:
         """Durable when it returns."""
-        batch = self._concealed(batch)
+        batch = self._redacted(batch)
         now = self._clock.now()
         events = [rejected(rejection, at=now, source=self._source) for rejection in batch.rejections]
         accepted = await self._intray.put(
@@ -73,11 +73,11 @@ class Acceptance:
         for rejection in batch.rejections:
             _log.warning("intake.rejected", source=f"{rejection.origin}:{rejection.line}", reason=rejection.reason)
 
-    def _concealed(self, batch: Batch) -> Batch:
+    def _redacted(self, batch: Batch) -> Batch:
         """The batch without the key, which somebody may have put into the queue file by mistake."""
         submissions: list[Submission] = []
         rejections = [
-            msgspec.structs.replace(rejection, raw=self._secrets.conceal(rejection.raw))
+            msgspec.structs.replace(rejection, raw=self._secrets.redact(rejection.raw))
             for rejection in batch.rejections
         ]
         for submission in batch.submissions:
@@ -85,11 +85,11 @@ class Acceptance:
                 reason = "this is the API key, and no asset ID: it does not belong here"
                 # Of the line only its number is left, and many a file has a line of that number: a repeat of such a
                 # line has another ID, which is better than two lines with the same.
-                rejections.append(Rejection(submission.origin, submission.line, reason, MASK.encode(), uuid4().hex))
+                rejections.append(Rejection(submission.origin, submission.line, reason, REDACTED.encode(), uuid4().hex))
             elif submission.options is None:
                 submissions.append(submission)
             else:
-                metadata = self._secrets.conceal(submission.options.metadata)
+                metadata = self._secrets.redact(submission.options.metadata)
                 options = msgspec.structs.replace(submission.options, metadata=metadata)
                 submissions.append(msgspec.structs.replace(submission, options=options))
         return msgspec.structs.replace(batch, submissions=submissions, rejections=rejections)

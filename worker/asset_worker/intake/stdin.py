@@ -1,4 +1,4 @@
-"""stdin: any pipe, terminal or file, read in a lane of its own.
+"""stdin: any pipe, terminal or file, read in a thread of its own.
 
 An event loop can't read every stdin: it refuses a regular file, and hangs on /dev/null. A read in a thread works on
 all.
@@ -15,7 +15,7 @@ from asset_worker.domain.submissions import Batch, Rejection, Submission
 from asset_worker.intake.lines import LINE_BYTES_LIMIT, Line, LineSplitter, parse, rejection
 from asset_worker.intake.ports import Inbox
 from asset_worker.runtime.stop import Stop
-from asset_worker.runtime.threads import Lane
+from asset_worker.runtime.threads import WorkerThread
 
 CHUNK_BYTES: Final = 64 * 1024
 """What a pipe holds: read at once, and no more is held than is being accepted."""
@@ -25,10 +25,10 @@ ORIGIN: Final = "stdin"
 class StdinIntake:
     """Reads a descriptor to its end."""
 
-    def __init__(self, descriptor: int, inbox: Inbox, lane: Lane) -> None:
+    def __init__(self, descriptor: int, inbox: Inbox, thread: WorkerThread) -> None:
         self._descriptor = descriptor
         self._inbox = inbox
-        self._lane = lane
+        self._thread = thread
         self._run_id = uuid.uuid4().hex  # the same line of another run is another line
         self._line = 0
 
@@ -37,7 +37,7 @@ class StdinIntake:
         splitter = LineSplitter(0)
         try:
             while not stop.is_set():
-                data = await stop.unless(self._lane.run(self._read))
+                data = await stop.race(self._thread.run(self._read))
                 if data is None:
                     return
                 lines = splitter.feed(data) if data else [last for last in [splitter.finish()] if last]
@@ -45,7 +45,7 @@ class StdinIntake:
                 if not data:
                     return
         finally:
-            self._lane.close()
+            self._thread.close()
 
     def _read(self) -> bytes:
         while True:
@@ -58,7 +58,7 @@ class StdinIntake:
 
     async def _accept(self, lines: list[Line], stop: Stop) -> None:
         while lines:
-            room = await stop.unless(self._inbox.room())
+            room = await stop.race(self._inbox.room())
             if room is None:
                 return
             now, lines = lines[:room], lines[room:]

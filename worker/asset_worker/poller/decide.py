@@ -19,7 +19,7 @@ from asset_worker.domain.assets import (
     assess,
     asset_from,
 )
-from asset_worker.domain.events import Conceal, Event, Times, completed
+from asset_worker.domain.events import Event, Redact, Times, completed
 from asset_worker.domain.submissions import expectations_for
 from asset_worker.queue.ports import Lease, Progress, Sighting
 from asset_worker.schedule.ports import Look, Phase, Schedule
@@ -110,7 +110,7 @@ def conclude(
     schedule: Schedule,
     now: float,
     source: str,
-    conceal: Conceal,
+    redact: Redact,
 ) -> Settle | Defer:
     """What follows from one look.
 
@@ -139,7 +139,7 @@ def conclude(
             times=Times(lease.accepted_at, now, progress.ready_at, before.waiting_at),
             polls=progress.polls,
             source=source,
-            conceal=conceal,
+            redact=redact,
         )
         return Settle(verdict, event, progress)
     progress = msgspec.structs.replace(

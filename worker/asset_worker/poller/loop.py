@@ -26,7 +26,7 @@ from asset_worker.api.errors import (
 )
 from asset_worker.api.retry import told_wait
 from asset_worker.domain.assets import Asset, AssetId, Expectations, Missing, Sight, Unanswered, is_usual
-from asset_worker.domain.events import Conceal
+from asset_worker.domain.events import Redact
 from asset_worker.domain.submissions import expectations_for
 from asset_worker.poller.changes import Changes
 from asset_worker.poller.decide import Defer, Settle, conclude, is_hint_enough, is_older, lessons, sighting_of
@@ -105,7 +105,7 @@ class Poller:
         expectations: Expectations,
         clock: Clock,
         source: str,
-        conceal: Conceal,
+        redact: Redact,
         looks_at_once: int,
         batching: Batching | None = None,
         learner: Learner | None = None,
@@ -113,7 +113,7 @@ class Poller:
         strict_deadlines: bool = False,
         uniform: Callable[[], float] = random.random,
     ) -> None:
-        """`source` is the events' CloudEvents source; `conceal` masks the key in them.
+        """`source` is the events' CloudEvents source; `redact` masks the key in them.
 
         Without `batching`, each look is a retrieve.
 
@@ -129,7 +129,7 @@ class Poller:
         self._expectations = expectations
         self._clock = clock
         self._source = source
-        self._conceal = conceal
+        self._redact = redact
         self._slots = asyncio.Semaphore(looks_at_once)
         self._batching = batching
         self._learner = learner
@@ -317,7 +317,7 @@ class Poller:
             schedule=self._schedule,
             now=self._clock.now(),
             source=self._source,
-            conceal=self._conceal,
+            redact=self._redact,
         )
         if is_hint and not is_hint_enough(lease, sight, next_step):
             return False

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-MASK: Final = "********"
+REDACTED: Final = "********"
 SHORT: Final = 12
 """A text shorter than this (a key for tests) is masked only where it stands alone, or it would eat into other words."""
 SHORTEST_KEY: Final = 8
@@ -39,23 +39,23 @@ class Secrets:
         """Whether the whole text is a key."""
         return text in self._secrets and len(text) >= SHORTEST_KEY
 
-    def mask(self, text: str) -> str:
+    def redact_text(self, text: str) -> str:
         """A text of our own, with every secret in it masked."""
-        return text if self._in_texts is None else self._in_texts.sub(MASK, text)
+        return text if self._in_texts is None else self._in_texts.sub(REDACTED, text)
 
-    def conceal(self, data: Any) -> Any:
+    def redact(self, data: Any) -> Any:
         """Other people's data, with every key in it masked: a text, bytes, or decoded JSON."""
         if self._in_data is None or self._in_bytes is None:
             return data
         match data:
             case str():
-                return self._in_data.sub(MASK, data)
+                return self._in_data.sub(REDACTED, data)
             case bytes():
-                return self._in_bytes.sub(MASK.encode(), data)
+                return self._in_bytes.sub(REDACTED.encode(), data)
             case list():
-                return [self.conceal(inner) for inner in data]
+                return [self.redact(inner) for inner in data]
             case dict():
-                return {self.conceal(name): self.conceal(inner) for name, inner in data.items()}
+                return {self.redact(name): self.redact(inner) for name, inner in data.items()}
             case _:
                 return data
 

@@ -34,7 +34,7 @@ class Stop:
             async with asyncio.timeout(seconds):
                 await self._event.wait()
 
-    async def unless(self, work: Coroutine[Any, Any, T]) -> T | None:
+    async def race(self, work: Coroutine[Any, Any, T]) -> T | None:
         """What `work` returns, or None when the stop came first; work that is done already counts."""
         working = asyncio.ensure_future(work)
         stopping = asyncio.ensure_future(self._event.wait())

@@ -12,7 +12,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Lane(Protocol):
+class WorkerThread(Protocol):
     """Runs blocking calls one after the other, in the order in which they came."""
 
     async def run(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -24,8 +24,8 @@ class Lane(Protocol):
         ...
 
 
-class ThreadLane:
-    """A lane of its own thread.
+class DaemonThread:
+    """A thread of its own thread.
 
     The thread is a daemon: a call that never returns (a pipe that nobody reads, a network file system that hangs)
     must not keep the process from ending, as an executor's threads would.
@@ -70,8 +70,8 @@ class ThreadLane:
             work()
 
 
-class InlineLane:
-    """A lane that runs each call on the spot: for tests in virtual time, and journals in memory."""
+class InlineThread:
+    """A thread that runs each call on the spot: for tests in virtual time, and journals in memory."""
 
     async def run(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return call(*args, **kwargs)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from asset_worker.runtime.redaction import MASK
+from asset_worker.runtime.redaction import REDACTED
 from asset_worker.settings.tree import Settings
 
 
@@ -30,7 +30,7 @@ def as_toml(settings: Settings) -> str:
 def _toml(value: Any) -> str:
     match value:
         case SecretStr():
-            return f'"{MASK}"'
+            return f'"{REDACTED}"'
         case bool():
             return "true" if value else "false"
         case float():

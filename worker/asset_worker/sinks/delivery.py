@@ -79,7 +79,7 @@ class Delivery:
             events = await self._outbox.read(self.sink, BATCH_EVENTS)
             if events or last:
                 return _first_bytes(events, BATCH_BYTES)
-            await stop.unless(self._outbox.wait(self.sink))
+            await stop.race(self._outbox.wait(self.sink))
 
     async def _deliver(self, events: Sequence[Stored], stop: Stop) -> None:
         try:
@@ -115,7 +115,7 @@ class Delivery:
             if stop.is_set():
                 await self._sleep(seconds)
             else:
-                await stop.unless(self._sleep(seconds))
+                await stop.race(self._sleep(seconds))
 
         return AsyncRetrying(
             wait=wait,

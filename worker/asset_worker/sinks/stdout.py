@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from asset_worker.domain.events import Stored
-from asset_worker.runtime.threads import Lane
+from asset_worker.runtime.threads import WorkerThread
 from asset_worker.sinks.lines import LineStream
 from asset_worker.sinks.ports import Sent, SinkUnavailableError
 
@@ -14,13 +14,13 @@ from asset_worker.sinks.ports import Sent, SinkUnavailableError
 class StdoutSink:
     """Standard output, at least once: nobody can tell what its reader had before a restart.
 
-    `lane` is this sink's own: a slow reader blocks it.
+    `thread` is this sink's own: a slow reader blocks it.
     """
 
     name = "stdout"
 
-    def __init__(self, lane: Lane, *, fd: int | None = None) -> None:
-        self._lane = lane
+    def __init__(self, thread: WorkerThread, *, fd: int | None = None) -> None:
+        self._thread = thread
         self._stream = LineStream(standard_output() if fd is None else fd)
 
     def resume(self, mark: bytes | None) -> None:
@@ -28,12 +28,12 @@ class StdoutSink:
 
     async def send(self, events: Sequence[Stored]) -> Sent:
         try:
-            return Sent(await self._lane.run(self._stream.write, events), None)
+            return Sent(await self._thread.run(self._stream.write, events), None)
         except OSError as error:
             raise SinkUnavailableError(f"standard output: {error.strerror}") from error
 
     async def close(self) -> None:
-        self._lane.close()
+        self._thread.close()
 
 
 def standard_output() -> int:

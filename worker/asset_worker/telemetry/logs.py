@@ -22,30 +22,30 @@ EVENT_NAME = re.compile(r"[a-z]+\.[a-z_]+")
 """Our events' names are constants that programs read, with no key in them; other libraries' events are sentences."""
 
 
-class Masking:
+class RedactSecrets:
     """A structlog processor that masks every secret in an event."""
 
     def __init__(self, secrets: Secrets) -> None:
-        self._mask = secrets.mask
+        self._redact = secrets.redact_text
 
     def __call__(self, _logger: Any, _method: str, event: EventDict) -> EventDict:
         for name, value in event.items():
             is_ours = name in {"level", "timestamp"} or (name == "event" and EVENT_NAME.fullmatch(str(value)))
-            event[name] = value if is_ours else self._masked(value)
+            event[name] = value if is_ours else self._redacted(value)
         return event
 
-    def _masked(self, value: Any) -> Any:
+    def _redacted(self, value: Any) -> Any:
         match value:
             case str():
-                return self._mask(value)
+                return self._redact(value)
             case bool() | int() | float() | None:
                 return value
             case Mapping():
-                return {self._masked(name): self._masked(inner) for name, inner in value.items()}
+                return {self._redacted(name): self._redacted(inner) for name, inner in value.items()}
             case list() | tuple() | set() | frozenset():
-                return [self._masked(inner) for inner in value]
+                return [self._redacted(inner) for inner in value]
             case _:
-                return self._mask(str(value))
+                return self._redact(str(value))
 
 
 class _StderrLogger:
@@ -89,7 +89,7 @@ def _to_json(event: MutableMapping[str, Any], **_options: Any) -> str:
 def configure(format_: Literal["json", "console"], level: str, secrets: Secrets) -> None:
     """Set up structlog and the standard library's logging (which aiohttp and asyncio use) for this process."""
     number = logging.getLevelNamesMapping()[level.upper()]
-    masking = Masking(secrets)
+    redact_secrets = RedactSecrets(secrets)
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -99,13 +99,13 @@ def configure(format_: Literal["json", "console"], level: str, secrets: Secrets)
         # Without local variables: a traceback's text is enough, and a variable may hold a request with its key.
         rendering: list[Processor] = [
             structlog.processors.format_exc_info,
-            masking,
+            redact_secrets,
             structlog.processors.JSONRenderer(serializer=_to_json),
         ]
     else:
         rendering = [
             structlog.processors.format_exc_info,
-            masking,
+            redact_secrets,
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
             ),

@@ -1,4 +1,4 @@
-"""The queue file: followed in a lane of its own, a stat every quarter of a second."""
+"""The queue file: followed in a thread of its own, a stat every quarter of a second."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from asset_worker.intake.file.follower import Follower, Happening
 from asset_worker.intake.ports import Inbox
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.stop import Stop
-from asset_worker.runtime.threads import Lane
+from asset_worker.runtime.threads import WorkerThread
 
 _log = structlog.get_logger()
 
@@ -22,7 +22,7 @@ INTERVAL_SECONDS: Final = 0.25
 """Costs nothing and, unlike file events, has no failure mode on network and overlay file systems."""
 BATCH_LINES: Final = 10_000
 CLOSE_SECONDS: Final = 1.0
-"""How long the end waits for a file system that hangs. The lane's thread is left behind then, and keeps nothing from
+"""How long the end waits for a file system that hangs. The thread's thread is left behind then, and keeps nothing from
 ending; what it reads and nobody accepts is read again the next time."""
 ROTATIONS: Final = frozenset({"rotated", "truncated", "deleted", "found"})
 """Happenings that are logged as `intake.rotated`; all others under their own names."""
@@ -35,7 +35,7 @@ class FileIntake:
         self,
         path: Path,
         inbox: Inbox,
-        lane: Lane,
+        thread: WorkerThread,
         clock: Clock,
         positions: Mapping[str, bytes],
         *,
@@ -47,7 +47,7 @@ class FileIntake:
         self._follower = Follower(path, positions.get(f"file:{path}"))
         self._path = path
         self._inbox = inbox
-        self._lane = lane
+        self._thread = thread
         self._clock = clock
         self._once = once
         self._interval = interval
@@ -62,11 +62,11 @@ class FileIntake:
         """Read until the stop, or until the end is reached."""
         try:
             while not stop.is_set():
-                room = await stop.unless(self._inbox.room())
+                room = await stop.race(self._inbox.room())
                 if room is None:
                     return
-                step = await stop.unless(
-                    self._lane.run(self._follower.step, self._clock.monotonic(), min(room, BATCH_LINES))
+                step = await stop.race(
+                    self._thread.run(self._follower.step, self._clock.monotonic(), min(room, BATCH_LINES))
                 )
                 if step is None:
                     return
@@ -83,11 +83,11 @@ class FileIntake:
         finally:
             with suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_SECONDS):
-                    await self._lane.run(self._follower.close)
-            self._lane.close()
+                    await self._thread.run(self._follower.close)
+            self._thread.close()
 
     async def _finish(self, stop: Stop) -> bool:
-        taken = await stop.unless(self._lane.run(self._follower.finish, self._clock.monotonic()))
+        taken = await stop.race(self._thread.run(self._follower.finish, self._clock.monotonic()))
         if taken is None:
             return False
         batch, finished = taken

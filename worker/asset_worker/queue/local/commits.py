@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import structlog
 
 from asset_worker.queue.local.journal import Journal, is_passing
-from asset_worker.runtime.threads import Lane
+from asset_worker.runtime.threads import WorkerThread
 
 T = TypeVar("T")
 _log = structlog.get_logger()
@@ -25,9 +25,9 @@ RETRY_SECONDS = 1.0
 class Commits:
     """Transactions on a journal, from the event loop."""
 
-    def __init__(self, journal: Journal, lane: Lane) -> None:
+    def __init__(self, journal: Journal, thread: WorkerThread) -> None:
         self._journal = journal
-        self._lane = lane
+        self._thread = thread
         self._waiting: list[tuple[Callable[[Journal], Any], asyncio.Future[Any]]] = []
         self._task: asyncio.Task[None] | None = None
         self.count = 0
@@ -57,7 +57,7 @@ class Commits:
         """
         while True:
             try:
-                return await self._lane.run(query, self._journal)
+                return await self._thread.run(query, self._journal)
             except sqlite3.Error as error:
                 if not is_passing(error) or self._gives_up:
                     raise
@@ -71,8 +71,8 @@ class Commits:
         """Wait for what is under way, and close the journal."""
         if self._task is not None:
             await asyncio.wait([self._task])
-        await self._lane.run(self._journal.close)
-        self._lane.close()
+        await self._thread.run(self._journal.close)
+        self._thread.close()
 
     async def _commit_all(self) -> None:
         try:
@@ -85,7 +85,7 @@ class Commits:
     async def _commit(self, changes: list[Callable[[Journal], Any]], waiters: list[asyncio.Future[Any]]) -> None:
         while True:
             try:
-                results = await self._lane.run(self._transact, changes)
+                results = await self._thread.run(self._transact, changes)
             except sqlite3.Error as error:
                 if is_passing(error) and not self._gives_up:
                     await self._wait_out(error)

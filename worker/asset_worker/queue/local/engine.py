@@ -18,7 +18,7 @@ from asset_worker.queue.local.journal import FILE_NAME, Journal, Settlement
 from asset_worker.queue.local.outbox import LocalOutbox
 from asset_worker.queue.ports import Lease, Progress
 from asset_worker.runtime.clock import Clock
-from asset_worker.runtime.threads import InlineLane, Lane, ThreadLane
+from asset_worker.runtime.threads import InlineThread, DaemonThread, WorkerThread
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ class LocalQueue:
     def __init__(
         self,
         journal: Journal,
-        lane: Lane,
+        thread: WorkerThread,
         clock: Clock,
         *,
         sinks: Sequence[str],
@@ -50,7 +50,7 @@ class LocalQueue:
         first_looks: Callable[[int], list[float]],
     ) -> None:
         """Take up what the journal holds; `first_looks` lays that many first looks, as delays in seconds."""
-        self._commits = Commits(journal, lane)
+        self._commits = Commits(journal, thread)
         self._clock = clock
         self._dedupe_window = dedupe_window
         self._max_pending = max_pending
@@ -305,11 +305,11 @@ async def open_queue(
     Raises:
         JournalError: the journal there can't be used as it is.
     """
-    lane: Lane = InlineLane() if directory is None else ThreadLane("journal")
-    journal = await lane.run(Journal, directory / FILE_NAME if directory else None)
+    thread: WorkerThread = InlineThread() if directory is None else DaemonThread("journal")
+    journal = await thread.run(Journal, directory / FILE_NAME if directory else None)
     queue = LocalQueue(
         journal,
-        lane,
+        thread,
         clock,
         sinks=sinks,
         dedupe_window=dedupe_window,

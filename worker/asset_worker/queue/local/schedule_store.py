@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from asset_worker.runtime.threads import Lane
+from asset_worker.runtime.threads import WorkerThread
 from asset_worker.schedule.adaptive import LearnedSchedule
 from asset_worker.schedule.memory import Learned, Unreadable, from_bytes, to_bytes
 
@@ -60,11 +60,11 @@ def keep(path: Path, learned: Learned) -> None:
         _log.warning("schedule.not_kept", path=str(path), error=error.strerror)
 
 
-async def keep_learned(schedule: LearnedSchedule, path: Path, lane: Lane) -> None:
+async def keep_learned(schedule: LearnedSchedule, path: Path, thread: WorkerThread) -> None:
     """Write what was learned every minute, and once more when cancelled."""
     try:
         while True:
             await asyncio.sleep(KEEP_EVERY_SECONDS)
-            await lane.run(keep, path, schedule.learned())
+            await thread.run(keep, path, schedule.learned())
     finally:
         keep(path, schedule.learned())

@@ -27,7 +27,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from asset_worker.domain.events import Stored
-from asset_worker.runtime.threads import Lane
+from asset_worker.runtime.threads import WorkerThread
 from asset_worker.sinks.file.openings import current_status, find_marked, locked, open_regular, open_special
 from asset_worker.sinks.file.scan import Mark, scan
 from asset_worker.sinks.lines import LineStream, encode
@@ -38,12 +38,12 @@ LOCK_SECONDS = 5.0
 
 
 class FileSink:
-    """A file of events, one a line. `lane` is this sink's own: a slow disk blocks it."""
+    """A file of events, one a line. `thread` is this sink's own: a slow disk blocks it."""
 
-    def __init__(self, path: Path, lane: Lane, *, lock_patience: float = LOCK_SECONDS) -> None:
+    def __init__(self, path: Path, thread: WorkerThread, *, lock_patience: float = LOCK_SECONDS) -> None:
         """`lock_patience` is how long, in seconds, another worker may write to the file while this one waits."""
         self._path = path.absolute()
-        self._lane = lane
+        self._thread = thread
         self._lock_patience = lock_patience
         self._fd: int | None = None
         self._special: LineStream | None = None
@@ -64,15 +64,15 @@ class FileSink:
 
     async def send(self, events: Sequence[Stored]) -> Sent:
         try:
-            return await self._lane.run(self._send, events)
+            return await self._thread.run(self._send, events)
         except OSError as error:
             raise SinkUnavailableError(f"{self._path}: {error.strerror or error}") from error
 
     async def close(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
-                await self._lane.run(self._let_go)
-        self._lane.close()
+                await self._thread.run(self._let_go)
+        self._thread.close()
 
     def _send(self, events: Sequence[Stored]) -> Sent:
         if not self._examined:
