@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from click import echo
 
 from asset_worker.schedule.adaptive import LearnedSchedule
-from asset_worker.schedule.ports import Look
+from asset_worker.schedule.ports import WaitState
 from tests.bench.workloads import FEATURES, MIXED, Told, Workload
 from tests.unit.schedule.exact import watch
 
@@ -98,7 +98,7 @@ def batched(arrivals: list[Arrival], span: float, schedule: Schedule, *, confirm
                 else:
                     found.append((accepted, now - end))
                 continue
-            look = Look(attempt_number=seen + 1, age=now - accepted, file_type=told.file_type, method=told.method)
+            look = WaitState(attempt_number=seen + 1, age=now - accepted, file_type=told.file_type, method=told.method)
             heappush(due, (now + schedule(look), index, seen + 1))
     return found, looks
 
@@ -121,7 +121,7 @@ def ways(workload: Workload, arrivals: list[Arrival], span: float) -> Iterator[t
     wide = taught(workload, maximum=600, looks=60)
     yield "batches, adaptive up to 600 s, confirmed", batched(arrivals, span, wide)
     yield "batches, adaptive, list believed", batched(arrivals, span, taught(workload), confirm=False)
-    yield "bound: perfect sight, one retrieve each", at_best(arrivals)
+    yield "bound: perfect observation, one retrieve each", at_best(arrivals)
 
 
 def scarce() -> list[dict[str, Any]]:

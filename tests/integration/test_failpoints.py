@@ -54,13 +54,13 @@ POINTS = [
     "keep:after:1",
     "draft:before:1",
     "draft:after:1",  # between the write of what was learned and its rename
-    "begin_errand:before:1",
-    "begin_errand:after:1",
+    "begin_run:before:1",
+    "begin_run:after:1",
     "prune:before:1",
     "prune:after:1",
 ]
-AT_THE_END = ["tally:before:1", "tally:after:1", "end_errand:before:1", "end_errand:after:1"]
-"""All is told, and the errand is not over yet."""
+AT_THE_END = ["tally:before:1", "tally:after:1", "end_run:before:1", "end_run:after:1"]
+"""All is told, and the plan is not over yet."""
 AFTER_A_DEATH = [
     ("write:half:1", "examine:before:1"),
     ("write:half:1", "examine:after:1"),

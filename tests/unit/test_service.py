@@ -1,4 +1,4 @@
-"""What the service makes of its settings and its errand."""
+"""What the service makes of its settings and its plan."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from asset_worker.api.client import LIST_LIMIT
 from asset_worker.domain.assets import Expectations, WaitFor
-from asset_worker.domain.run_plan import Errand
+from asset_worker.domain.run_plan import RunPlan
 from asset_worker.poller.loop import Batching
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.service import Service
@@ -18,9 +18,9 @@ from asset_worker.sinks.delivery import LAST_TRIES_SECONDS
 KEY = "tlk_4F2SECRET"
 
 
-def service(errand: Errand | None = None, **sections: dict[str, Any]) -> Service:
+def service(plan: RunPlan | None = None, **sections: dict[str, Any]) -> Service:
     settings = Settings.model_validate({"api": {"key": KEY}, **sections})
-    return Service(settings, errand or Errand(), secrets=Secrets())
+    return Service(settings, plan or RunPlan(), secrets=Secrets())
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_an_errand_that_keeps_nothing_ends_at_its_deadlines_though_nothing_was_a
     """Somebody waits at a terminal."""
     sections = {"poll": {"deadline": 5, "not_found_grace": 7}, "wait_for": {"hls": "required"}}
     expected = Expectations(hls=WaitFor.REQUIRED, deadline=5, not_found_grace=7)
-    kept, unkept = service(Errand(), **sections), service(Errand(keeps_state=False), **sections)
+    kept, unkept = service(RunPlan(), **sections), service(RunPlan(keeps_state=False), **sections)
     assert kept._expectations() == expected
     assert (kept._expectations().unanswered_factor, kept._grace) == (2.0, 25)
     assert (unkept._expectations().unanswered_factor, unkept._grace) == (1.0, LAST_TRIES_SECONDS)
@@ -60,5 +60,5 @@ def test_an_errand_that_keeps_nothing_ends_at_its_deadlines_though_nothing_was_a
 
 def test_the_key_is_among_what_is_never_shown():
     secrets = Secrets()
-    Service(Settings.model_validate({"api": {"key": KEY}}), Errand(), secrets=secrets)
+    Service(Settings.model_validate({"api": {"key": KEY}}), RunPlan(), secrets=secrets)
     assert KEY in secrets

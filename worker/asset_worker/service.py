@@ -25,7 +25,7 @@ from asset_worker.api.key import ApiKey
 from asset_worker.api.retry import Retries
 from asset_worker.api.session import open_session
 from asset_worker.domain.assets import AssetId, Expectations, Outcome
-from asset_worker.domain.run_plan import Errand, Exit
+from asset_worker.domain.run_plan import Exit, RunPlan
 from asset_worker.domain.submissions import Batch, Submission
 from asset_worker.intake.file.intake import FileIntake
 from asset_worker.intake.ingest import Acceptance
@@ -75,30 +75,30 @@ YOUNG_OBJECTS = 5_000
 class Service:
     """One run of the worker."""
 
-    def __init__(self, settings: Settings, errand: Errand, *, secrets: Secrets) -> None:
+    def __init__(self, settings: Settings, plan: RunPlan, *, secrets: Secrets) -> None:
         """Nothing starts yet.
 
         Raises:
             BadKeyError: there is no key that can be sent.
         """
         self._settings = settings
-        self._errand = errand
+        self._plan = plan
         self._clock = SystemClock()
         self._secrets = secrets
         self._key = ApiKey(value=settings.api.key_value, file=settings.api.key_file, on_read=secrets.add)
         self._source = f"{settings.api.base_url}/assets"
         self._stop = Stop()
         self._hurry = Stop()
-        """Set by a signal: the run ends before its errand is done."""
+        """Set by a signal: the run ends before its plan is done."""
         self._refused_too_long = False
         self._followed: FileIntake | None = None
         self.is_built = False
         """There is something to take a snapshot of."""
         # Where nothing is kept, somebody waits at a terminal, and a reader that has gone does not come back.
-        self._grace = settings.shutdown.grace if errand.keeps_state else LAST_TRIES_SECONDS
+        self._grace = settings.shutdown.grace if plan.keeps_state else LAST_TRIES_SECONDS
 
     async def run(self) -> Exit:
-        """Run until the errand is done or a signal comes.
+        """Run until the plan is done or a signal comes.
 
         Raises:
             StateDirectoryError: the state directory is in use, or can't be used.
@@ -136,7 +136,7 @@ class Service:
                 batching=self._batching(),
                 learner=self._schedule if isinstance(self._schedule, LearnedSchedule) else None,
                 breaker_is_open=lambda: self._gate.reason is not None,
-                strict_deadlines=not self._errand.keeps_state,
+                strict_deadlines=not self._plan.keeps_state,
             )
             self._acceptance = Acceptance(self._queue, self._clock, source=self._source, secrets=self._secrets)
             self._deliveries = [Delivery(sink, self._queue.outbox, self._clock) for sink in self._sinks]
@@ -152,9 +152,9 @@ class Service:
             # nor begin at each handful of looks that are under way together.
             gc.freeze()
             gc.set_threshold(YOUNG_OBJECTS)
-            await stop.race(self._queue.begin_errand(ends_by_itself=self._errand.ends_by_itself))
+            await stop.race(self._queue.begin_run(ends_by_itself=self._plan.ends_by_itself))
             await self._run_parts()
-            tally = await self._queue.end_errand()
+            tally = await self._queue.end_run()
         code = self._exit_code(tally)
         _log.info(
             "worker.stopped",
@@ -176,7 +176,7 @@ class Service:
                 group.create_task(self._gate.watch(stop), name="gate"),
                 group.create_task(self._watch_refusals(), name="refusals"),
             ]
-            if isinstance(self._schedule, LearnedSchedule) and self._errand.keeps_state:
+            if isinstance(self._schedule, LearnedSchedule) and self._plan.keeps_state:
                 path, thread = settings.state.dir / FILE_NAME, DaemonThread("schedule")
                 background.append(group.create_task(keep_learned(self._schedule, path, thread), name="schedule"))
             deliveries = [
@@ -185,8 +185,8 @@ class Service:
             ]
             intakes = [group.create_task(intake.run(stop), name=name) for name, intake in self._intakes()]
             poller = group.create_task(self._poller.run(stop), name="poller")
-            if self._errand.asset_ids:
-                await self._acceptance.accept(_batch(self._errand.asset_ids))
+            if self._plan.asset_ids:
+                await self._acceptance.accept(_batch(self._plan.asset_ids))
 
             await stop.race(self._until_done(intakes))
             stop.set(DONE)
@@ -200,8 +200,8 @@ class Service:
                 task.cancel()
 
     async def _until_done(self, intakes: list[asyncio.Task[None]]) -> None:
-        """Return when the errand is done: never, for a service."""
-        if not self._errand.ends_by_itself:
+        """Return when the plan is done: never, for a service."""
+        if not self._plan.ends_by_itself:
             await self._stop.wait()
         if intakes:
             await asyncio.wait(intakes)
@@ -226,7 +226,7 @@ class Service:
             task.cancel()
 
     async def _watch_refusals(self) -> None:
-        limit = self._errand.key_refused_limit
+        limit = self._plan.key_refused_limit
         while limit is not None and not self._stop.is_set():
             gate = self._gate.snapshot()
             if gate.reason is Reason.KEY_REFUSED and gate.open_for >= limit:
@@ -237,7 +237,7 @@ class Service:
 
     async def _open_queue(self, stack: AsyncExitStack) -> LocalQueue:
         settings = self._settings
-        directory = stack.enter_context(StateDirectory(settings.state.dir)).path if self._errand.keeps_state else None
+        directory = stack.enter_context(StateDirectory(settings.state.dir)).path if self._plan.keeps_state else None
 
         def first_looks(count: int) -> list[float]:
             span = min(settings.poll.max, count * FIRST_LOOKS_SECONDS) if count > 1 else 0.0
@@ -265,7 +265,7 @@ class Service:
                 )
             case "adaptive":
                 return LearnedSchedule(
-                    recall_or_begin(self._settings.state.dir / FILE_NAME) if self._errand.keeps_state else None,
+                    recall_or_begin(self._settings.state.dir / FILE_NAME) if self._plan.keeps_state else None,
                     initial=poll.initial,
                     multiplier=poll.multiplier,
                     maximum=poll.max,
@@ -283,7 +283,7 @@ class Service:
 
     def _expectations(self) -> Expectations:
         expectations = self._settings.expectations()
-        if self._errand.keeps_state:
+        if self._plan.keeps_state:
             return expectations
         return msgspec.structs.replace(expectations, unanswered_factor=1.0)
 
@@ -296,7 +296,7 @@ class Service:
                 DaemonThread("queue-file"),
                 self._clock,
                 self._queue.intakes,
-                once=self._errand.once,
+                once=self._plan.once,
             )
             yield "queue-file", self._followed
         if queue.stdin:
@@ -342,14 +342,14 @@ class Service:
                 yield f"the sink {sink.name} fails"
 
     def _exit_code(self, tally: Mapping[str, int] | None) -> Exit:
-        """By the outcomes of the whole errand: a run that was killed had a part of them."""
+        """By the outcomes of the whole plan: a run that was killed had a part of them."""
         if self._refused_too_long:
             return Exit.KEY_REFUSED
         left = self._queue.pending_count() or self._queue.outbox.depth()
         # A --once that a signal ended has not read its inputs to their end.
-        is_interrupted = self._errand.once and self._stop.reason != DONE
+        is_interrupted = self._plan.once and self._stop.reason != DONE
         all_ready = not left and not is_interrupted and tally is not None and tally.keys() <= {Outcome.READY}
-        return Exit.DONE if all_ready or not self._errand.ends_by_itself else Exit.NOT_READY
+        return Exit.DONE if all_ready or not self._plan.ends_by_itself else Exit.NOT_READY
 
     def _log_start(self) -> None:
         settings = self._settings
@@ -360,7 +360,7 @@ class Service:
             queue_file=settings.queue.file and str(settings.queue.file),
             stdin=settings.queue.stdin,
             sinks=[sink.name for sink in self._sinks],
-            state_dir=str(settings.state.dir) if self._errand.keeps_state else None,
+            state_dir=str(settings.state.dir) if self._plan.keeps_state else None,
             strategy=settings.poll.strategy,
             pending=self._queue.pending_count(),
         )

@@ -81,7 +81,7 @@ def test_every_combination_has_the_outcome_that_the_rules_give(status, accepted)
 
 
 @pytest.mark.parametrize(
-    ("sight", "accepted", "outcome"),
+    ("observation", "accepted", "outcome"),
     [
         pytest.param(Missing(), 0.0, None, id="404 at once: the upload races ahead"),
         pytest.param(Missing(), 59.9, None, id="404 within the grace"),
@@ -92,8 +92,8 @@ def test_every_combination_has_the_outcome_that_the_rules_give(status, accepted)
         pytest.param(Unanswered("503"), 28800.0, Outcome.TIMED_OUT, id="no answer for two deadlines ends the wait"),
     ],
 )
-def test_a_look_without_an_asset(sight, accepted, outcome):
-    verdict = assess(sight, EXPECTATIONS, Ages(accepted))
+def test_a_look_without_an_asset(observation, accepted, outcome):
+    verdict = assess(observation, EXPECTATIONS, Ages(accepted))
     assert (verdict.outcome if isinstance(verdict, Done) else None) == outcome
 
 

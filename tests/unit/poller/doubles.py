@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asset_worker.domain.assets import Expectations, asset_from
 from asset_worker.domain.submissions import Submission
-from asset_worker.poller.decide import conclude
+from asset_worker.poller.decide import decide
 from asset_worker.queue.ports import Lease, Progress
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.schedule.waits import exponential, from_tenacity
@@ -29,10 +29,10 @@ def seen(status="processing", **more):
     return asset_from({"_id": ID, "status": status, **more})
 
 
-def concluded(found, sight, *, held=0.0, expectations=None):
-    return conclude(
+def concluded(found, observation, *, held=0.0, expectations=None):
+    return decide(
         found,
-        sight,
+        observation,
         held=held,
         expectations=expectations or Expectations(),
         schedule=SCHEDULE,

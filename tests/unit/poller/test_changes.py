@@ -6,19 +6,19 @@ from structlog.testing import capture_logs
 
 from asset_worker.domain.assets import AssetId
 from asset_worker.poller.changes import MOST_UNKNOWN, Changes
-from asset_worker.queue.ports import Sighting
+from asset_worker.queue.ports import LastSeen
 
 ID = AssetId("6298d673f1090f1100476d4c")
 
 
 def test_each_change_is_told_and_nothing_else():
     changes = Changes()
-    before = Sighting("processing", "pending", "pending")
+    before = LastSeen("processing", "pending", "pending")
     with capture_logs() as logs:
         changes.tell(ID, None, before)
         changes.tell(ID, before, before)
         changes.tell(ID, before, None)
-        changes.tell(ID, before, Sighting("ready", "pending", "ready"))
+        changes.tell(ID, before, LastSeen("ready", "pending", "ready"))
     assert [(log["event"], log["what"], log["from"], log["to"]) for log in logs] == [
         ("asset.changed", "status", None, "processing"),
         ("asset.changed", "hls", None, "pending"),
@@ -34,5 +34,5 @@ def test_an_unknown_status_is_told_once_for_each_value():
     with capture_logs() as logs:
         for number in range(MOST_UNKNOWN + 5):
             for _ in range(2):
-                changes.tell(ID, None, Sighting(f"new-{number}"))
+                changes.tell(ID, None, LastSeen(f"new-{number}"))
     assert len([log for log in logs if log["event"] == "api.unknown_status"]) == MOST_UNKNOWN

@@ -9,7 +9,7 @@ import pytest
 from asset_worker.domain.assets import Expectations, Missing, Outcome, Unanswered
 from asset_worker.domain.submissions import Options
 from asset_worker.poller.decide import Defer, Settle
-from asset_worker.queue.ports import Progress, Sighting
+from asset_worker.queue.ports import LastSeen, Progress
 from tests.unit.poller.doubles import ID, NOW, concluded, lease, seen
 
 
@@ -26,7 +26,7 @@ def test_the_schedule_says_when_to_look_again():
 
 
 def test_ready_gives_the_renditions_a_fresh_start_of_the_schedule():
-    before = Progress(polls=8, phase_polls=8, sighting=Sighting("processing"))
+    before = Progress(polls=8, phase_polls=8, last_seen=LastSeen("processing"))
     step = concluded(lease(progress=before), seen("ready", hls={"status": "processing"}))
     assert isinstance(step, Defer)
     assert step.delay == 2
@@ -36,7 +36,7 @@ def test_ready_gives_the_renditions_a_fresh_start_of_the_schedule():
 
 
 def test_one_that_was_seen_before_is_gone_only_when_it_stays_away_for_the_grace():
-    before = Progress(polls=8, phase_polls=8, sighting=Sighting("processing"))
+    before = Progress(polls=8, phase_polls=8, last_seen=LastSeen("processing"))
     first = concluded(lease(age=500.0, progress=before), Missing())
     assert isinstance(first, Defer)
     assert (first.progress.missing_at, first.progress.waiting_on) == (NOW, ("visibility",))
@@ -48,7 +48,7 @@ def test_one_that_was_seen_before_is_gone_only_when_it_stays_away_for_the_grace(
     assert gone.verdict.outcome is Outcome.NOT_FOUND
     told = json.loads(gone.event.body)["data"]
     assert told["asset"] == {"_id": ID, "status": "processing"}
-    never_seen = Progress(polls=8, phase_polls=8, sighting=Sighting("missing"))
+    never_seen = Progress(polls=8, phase_polls=8, last_seen=LastSeen("missing"))
     assert isinstance(concluded(lease(age=60.0, progress=never_seen), Missing()), Settle)
 
 
@@ -70,15 +70,15 @@ def test_a_submissions_own_deadline_outweighs_the_default():
 
 
 def test_a_look_without_an_answer_is_not_one_that_saw_it_waiting():
-    before = Progress(polls=1, sighting=Sighting("processing"), waiting_at=NOW - 50)
+    before = Progress(polls=1, last_seen=LastSeen("processing"), waiting_at=NOW - 50)
     step = concluded(lease(progress=before), Unanswered("503"))
     assert step.progress.waiting_at == NOW - 50
-    assert step.progress.sighting == Sighting("processing")
+    assert step.progress.last_seen == LastSeen("processing")
 
 
 def test_an_event_without_an_answer_tells_the_asset_as_it_was_told_last():
-    sighting = Sighting("ready", "processing", "ready", "video/mp4", "url")
-    before = Progress(polls=8, sighting=sighting, ready_at=NOW - 100)
+    last_seen = LastSeen("ready", "processing", "ready", "video/mp4", "url")
+    before = Progress(polls=8, last_seen=last_seen, ready_at=NOW - 100)
     expectations = Expectations(deadline=5, unanswered_factor=1)
     step = concluded(lease(ready_age=100.0, progress=before), Unanswered("503"), expectations=expectations)
     assert isinstance(step, Settle)
@@ -115,7 +115,7 @@ def test_the_event_tells_of_the_whole_wait():
 @pytest.mark.parametrize(
     "before",
     [
-        pytest.param(Progress(polls=9, phase_polls=9, sighting=Sighting("missing")), id="after-404s"),
+        pytest.param(Progress(polls=9, phase_polls=9, last_seen=LastSeen("missing")), id="after-404s"),
         pytest.param(Progress(polls=9, phase_polls=9), id="after-looks-without-an-answer"),
     ],
 )
@@ -131,17 +131,17 @@ def test_an_asset_that_is_first_seen_gets_a_fresh_start_of_the_schedule(before: 
 
 
 @pytest.mark.parametrize(
-    "sighting", [Sighting("processing"), Sighting("missing", was="processing")], ids=["seen", "gone-for-a-while"]
+    "last_seen", [LastSeen("processing"), LastSeen("missing", was="processing")], ids=["seen", "gone-for-a-while"]
 )
-def test_one_that_was_seen_before_gets_none(sighting: Sighting) -> None:
-    before = Progress(polls=9, phase_polls=3, sighting=sighting)
+def test_one_that_was_seen_before_gets_none(last_seen: LastSeen) -> None:
+    before = Progress(polls=9, phase_polls=3, last_seen=last_seen)
     assert concluded(lease(progress=before), seen()).progress.phase_polls == 4
 
 
 def test_waits_for_visibility_and_for_an_answer_grow_as_others_do() -> None:
     delays, progress = [], Progress()
-    for sight in (Missing(), Missing(), Unanswered("503"), Unanswered("503")):
-        step = concluded(lease(age=1.0, progress=progress), sight)
+    for observation in (Missing(), Missing(), Unanswered("503"), Unanswered("503")):
+        step = concluded(lease(age=1.0, progress=progress), observation)
         progress = step.progress
         delays.append(step.delay)
     assert delays == [2, 3, 4.5, 6.75]

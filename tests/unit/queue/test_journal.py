@@ -18,7 +18,7 @@ from asset_worker.queue.local.journal import (
     JournalError,
     Settlement,
 )
-from asset_worker.queue.ports import Progress, Sighting
+from asset_worker.queue.ports import LastSeen, Progress
 from tests.unit.queue.conformance import DEDUPE_WINDOW, ManualClock
 from tests.unit.queue.local import open_local
 
@@ -86,7 +86,7 @@ def test_a_journal_of_the_first_version_is_brought_up_to_date_and_loses_nothing(
         assert (first.accepted_at, first.completion, first.progress) == (1.0, 1, None)
         assert second.submission == Submission(AssetId("asset-1"), "file:/q", 2, Options(metadata={"k": "v"}))
         assert (second.accepted_at, second.completion) == (2.0, 3)
-        assert second.progress == Progress(polls=4, sighting=Sighting("s"))
+        assert second.progress == Progress(polls=4, last_seen=LastSeen("s"))
         assert journal.events_after(0, 9) == [(1, "asset-2.1", b"{}")]
         assert journal.sinks() == {"stdout": (0, b"\x01")}
         assert journal.intakes() == {"file:/q": b"3"}
@@ -102,8 +102,8 @@ async def test_a_journal_brought_up_to_date_tallies(tmp_path):
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("PRAGMA user_version = 1")
     queue = open_local(tmp_path / "j", ManualClock())
-    await queue.begin_errand(ends_by_itself=True)
-    assert await queue.end_errand() == {}
+    await queue.begin_run(ends_by_itself=True)
+    assert await queue.end_run() == {}
     await queue.close()
 
 

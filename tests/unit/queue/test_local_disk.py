@@ -134,7 +134,7 @@ async def test_a_disk_that_hangs_does_not_keep_the_process_from_ending(tmp_path)
     putting = asyncio.ensure_future(put(queue, 1))
     await asyncio.sleep(1)
     start = asyncio.get_running_loop().time()
-    assert await queue.end_errand() is None
+    assert await queue.end_run() is None
     await queue.close()
     assert asyncio.get_running_loop().time() - start == pytest.approx(LAST_SECONDS)
     putting.cancel()

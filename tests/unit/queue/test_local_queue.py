@@ -16,7 +16,7 @@ from asset_worker.queue.local.engine import PROGRESS_EVERY_SECONDS, PRUNE_EVERY_
 from asset_worker.queue.local.journal import APPLICATION_ID, FILE_NAME, Journal, JournalError
 from asset_worker.queue.local.lock import StateDirectory, StateDirectoryError
 from asset_worker.queue.local.status_report import read_ledger
-from asset_worker.queue.ports import Progress, Sighting
+from asset_worker.queue.ports import LastSeen, Progress
 from asset_worker.runtime.threads import DaemonThread
 from tests.unit.queue.conformance import IDS, MAX_PENDING, ManualClock, QueueMachine
 from tests.unit.queue.local import (
@@ -103,7 +103,7 @@ async def test_a_restart_keeps_options_progress_and_age(tmp_path):
     options = Options(metadata={"a": [1, None]}, deadline=5.0)
     await put(queue, 0, options=options)
     [lease] = await queue.take(1)
-    progress = Progress(polls=3, phase_polls=1, sighting=Sighting("ready", "processing"), ready_at=clock.now())
+    progress = Progress(polls=3, phase_polls=1, last_seen=LastSeen("ready", "processing"), ready_at=clock.now())
     await queue.defer(lease, 0.0, progress)
     await queue.close()
     clock.wall += 40.0  # the process was away; its monotonic clock starts anywhere

@@ -1,4 +1,4 @@
-"""The tally of an errand that ends by itself, over all the runs that it takes."""
+"""The tally of an plan that ends by itself, over all the runs that it takes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def path(tmp_path):
 
 async def begin(path, *, ends_by_itself=True):
     queue = open_local(path, ManualClock())
-    await queue.begin_errand(ends_by_itself=ends_by_itself)
+    await queue.begin_run(ends_by_itself=ends_by_itself)
     return queue
 
 
@@ -27,7 +27,7 @@ async def send_all(queue):
 
 async def tally_of_a_run_that_does_nothing(path):
     queue = await begin(path)
-    tally = await queue.end_errand()
+    tally = await queue.end_run()
     await queue.close()
     return tally
 
@@ -39,7 +39,7 @@ async def test_outcomes_are_counted_over_the_crash_of_an_errand_that_ends_by_its
     crash(queue)
     queue = await begin(path)
     await settle(queue, 2)
-    assert await queue.end_errand() == {"ready": 3, "rejected": 1}
+    assert await queue.end_run() == {"ready": 3, "rejected": 1}
     await queue.close()
 
 
@@ -57,7 +57,7 @@ async def test_an_errand_ends_with_the_run_that_leaves_nothing_to_do(path):
     queue = await begin(path)
     await settle(queue, 0)
     await send_all(queue)
-    assert await queue.end_errand() == {"ready": 1}
+    assert await queue.end_run() == {"ready": 1}
     await queue.close()
     assert await tally_of_a_run_that_does_nothing(path) == {}
 
@@ -67,13 +67,13 @@ async def test_an_errand_goes_on_while_an_asset_is_pending(path):
     await settle(queue, 0)
     await put(queue, 1)
     await send_all(queue)
-    assert await queue.end_errand() == {"ready": 1}
+    assert await queue.end_run() == {"ready": 1}
     await queue.close()
     queue = await begin(path)
     [lease] = await queue.take(1)
     await queue.settle(lease, event_for(lease))
     await send_all(queue)
-    assert await queue.end_errand() == {"ready": 2}
+    assert await queue.end_run() == {"ready": 2}
     await queue.close()
     assert await tally_of_a_run_that_does_nothing(path) == {}
 
@@ -81,11 +81,11 @@ async def test_an_errand_goes_on_while_an_asset_is_pending(path):
 async def test_an_errand_goes_on_while_a_sink_lacks_an_event(path):
     queue = await begin(path)
     await settle(queue, 0)
-    assert await queue.end_errand() == {"ready": 1}
+    assert await queue.end_run() == {"ready": 1}
     await queue.close()
     queue = await begin(path)
     await send_all(queue)
-    assert await queue.end_errand() == {"ready": 1}
+    assert await queue.end_run() == {"ready": 1}
     await queue.close()
     assert await tally_of_a_run_that_does_nothing(path) == {}
 
@@ -95,7 +95,7 @@ async def test_a_journal_that_cannot_be_written_at_the_end_tells_no_tally_and_ke
     await settle(queue, 0)
     await send_all(queue)
     queue._commits._journal._execute("PRAGMA query_only = ON")
-    assert await queue.end_errand() is None
+    assert await queue.end_run() is None
     await queue.close()
     assert await tally_of_a_run_that_does_nothing(path) == {"ready": 1}
 

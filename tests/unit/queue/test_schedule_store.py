@@ -14,14 +14,14 @@ from asset_worker.queue.local.schedule_store import keep, keep_learned, recall, 
 from asset_worker.runtime.threads import InlineThread
 from asset_worker.schedule.adaptive import LearnedSchedule
 from asset_worker.schedule.memory import Learned, Unreadable
-from asset_worker.schedule.ports import Look
+from asset_worker.schedule.ports import WaitState
 
 
 def taught():
     schedule = LearnedSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
     for number in range(40):
         schedule.observe(
-            Look(2, age=20.0 + number % 5, waiting_on=(), file_type="video/mp4"), since=18, ended=("asset",)
+            WaitState(2, age=20.0 + number % 5, waiting_on=(), file_type="video/mp4"), since=18, ended=("asset",)
         )
     return schedule
 
@@ -106,7 +106,7 @@ async def test_it_is_written_every_minute_and_at_the_end(tmp_path):
     assert not path.exists()
     await asyncio.sleep(2)
     first = path.read_bytes()
-    schedule.observe(Look(2, age=900.0, waiting_on=(), file_type="image/png"), since=0, ended=("asset",))
+    schedule.observe(WaitState(2, age=900.0, waiting_on=(), file_type="image/png"), since=0, ended=("asset",))
     keeping.cancel()
     await asyncio.gather(keeping, return_exceptions=True)
     assert path.read_bytes() != first

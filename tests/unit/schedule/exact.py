@@ -12,7 +12,7 @@ from math import erfc, exp, inf, log, sqrt
 from random import Random
 from typing import TYPE_CHECKING
 
-from asset_worker.schedule.ports import Look
+from asset_worker.schedule.ports import WaitState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -105,13 +105,13 @@ def watch(
     age = since = 0.0
     looks = 1
     while age < duration:
-        look = Look(attempt_number=looks, age=age, file_type=file_type, method=method)
+        look = WaitState(attempt_number=looks, age=age, file_type=file_type, method=method)
         if learner:
             learner.observe(look, since=since)
         since, age = age, age + schedule(look)
         looks += 1
     if learner:
-        done = Look(attempt_number=looks, age=age, waiting_on=(), file_type=file_type, method=method)
+        done = WaitState(attempt_number=looks, age=age, waiting_on=(), file_type=file_type, method=method)
         learner.observe(done, since=since, ended=("asset",))
     return looks, age - duration
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from asset_worker.schedule.adaptive import FLOOR, MAX_CLASSES, LearnedSchedule
 from asset_worker.schedule.classes import AssetClass, classify
 from asset_worker.schedule.memory import Learned, Unreadable, from_bytes, to_bytes
-from asset_worker.schedule.ports import Look
+from asset_worker.schedule.ports import WaitState
 from asset_worker.schedule.report import plot, rows, table
 from tests.unit.schedule.exact import (
     Durations,
@@ -40,7 +40,7 @@ def schedule(*, looks: float | None = None, maximum: float = 30, learned: Learne
 def ages(learner: LearnedSchedule, count: int, *, file_type: str = "video/mp4", method: str = "direct") -> list[float]:
     found = [0.0]
     while len(found) < count:
-        look = Look(attempt_number=len(found) + 1, age=found[-1], file_type=file_type, method=method)
+        look = WaitState(attempt_number=len(found) + 1, age=found[-1], file_type=file_type, method=method)
         found.append(found[-1] + learner(look))
     return found
 
@@ -113,7 +113,7 @@ def test_more_ends_about_an_age_bring_more_looks_there_at_the_same_price(more: i
 
 def test_an_outlier_is_looked_at_for_ever() -> None:
     learner = teach(schedule(), log_normal(3, 0.1), 500)
-    assert learner(Look(attempt_number=99, age=100_000, file_type="video/mp4", method="direct")) <= 30
+    assert learner(WaitState(attempt_number=99, age=100_000, file_type="video/mp4", method="direct")) <= 30
 
 
 def test_it_follows_a_drift() -> None:
@@ -129,7 +129,7 @@ def test_a_burst_is_not_taken_for_as_fast_as_those_of_it_that_end_first() -> Non
         for duration in durations:
             if duration > at - 10:
                 done = duration <= at
-                look = Look(attempt_number=at // 10, age=at, waiting_on=() if done else ("asset",))
+                look = WaitState(attempt_number=at // 10, age=at, waiting_on=() if done else ("asset",))
                 learner.observe(look, since=at - 10, ended=("asset",) if done else ())
     (name,) = classify(("asset",), None, None)
     survival = next(row for row in rows(learner) if row.name == str(name)).density
@@ -160,19 +160,19 @@ def test_delays_lie_between_the_floor_and_poll_max(
     )
     for duration in seen:
         watch(learner, duration, learner=learner)
-    delay = learner(Look(attempt_number=3, age=age, file_type="video/mp4", method="direct"))
+    delay = learner(WaitState(attempt_number=3, age=age, file_type="video/mp4", method="direct"))
     assert min(FLOOR, initial) * 0.999 <= delay <= maximum * 1.001
 
 
 def test_what_is_not_about_the_asset_is_spaced_exponentially() -> None:
     learner = teach(schedule(seed=None), log_normal(300, 0.1), 100)
-    delays = [learner(Look(attempt_number=n, age=n, waiting_on=("visibility",))) for n in (1, 2, 3, 20)]
+    delays = [learner(WaitState(attempt_number=n, age=n, waiting_on=("visibility",))) for n in (1, 2, 3, 20)]
     assert delays == pytest.approx([2, 3, 4.5, 30], rel=0.05)
 
 
 def test_jitter_never_lifts_an_exponential_delay_over_poll_max() -> None:
     learner = LearnedSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.9999)
-    assert learner(Look(attempt_number=99, waiting_on=("answer",))) <= 30
+    assert learner(WaitState(attempt_number=99, waiting_on=("answer",))) <= 30
 
 
 def test_renditions_are_learned_each_and_looked_for_when_the_last_is_due() -> None:
@@ -183,17 +183,17 @@ def test_renditions_are_learned_each_and_looked_for_when_the_last_is_due() -> No
             (38.0, 2.0, ("hls",), ()),
             (42.0, 38.0, (), ("hls",)),
         ):
-            look = Look(attempt_number=1, phase="renditions", age=age, waiting_on=waiting, file_type="video/mp4")
+            look = WaitState(attempt_number=1, phase="renditions", age=age, waiting_on=waiting, file_type="video/mp4")
             learner.observe(look, since=since, ended=ended)
-    both = Look(attempt_number=1, phase="renditions", waiting_on=("hls", "thumbnail"), file_type="video/mp4")
-    thumbnail = Look(attempt_number=1, phase="renditions", waiting_on=("thumbnail",), file_type="video/mp4")
+    both = WaitState(attempt_number=1, phase="renditions", waiting_on=("hls", "thumbnail"), file_type="video/mp4")
+    thumbnail = WaitState(attempt_number=1, phase="renditions", waiting_on=("thumbnail",), file_type="video/mp4")
     assert learner(thumbnail) < 4
     assert 35 < learner(both) < 50
 
 
 def test_when_looks_are_scarce_they_go_where_ends_are_likely() -> None:
     learner = teach(schedule(seed=None, maximum=300), log_normal(100, 0.3), 300)
-    young, ripe = (Look(attempt_number=2, age=age, file_type="video/mp4", method="direct") for age in (5.0, 100.0))
+    young, ripe = (WaitState(attempt_number=2, age=age, file_type="video/mp4", method="direct") for age in (5.0, 100.0))
     assert learner.urgency(ripe) > 3 * learner.urgency(young)
     plenty = learner(ripe)
     learner.scarcity = 3.0
@@ -223,7 +223,7 @@ def test_a_hundred_classes_fit_in_64_kib() -> None:
     for i in range(100):
         for _ in range(40):
             since = durations.sample(random)
-            look = Look(attempt_number=2, age=since * 1.3, waiting_on=(), file_type=f"video/x-{i}", method="url")
+            look = WaitState(attempt_number=2, age=since * 1.3, waiting_on=(), file_type=f"video/x-{i}", method="url")
             learner.observe(look, since=since, ended=("asset",))
     assert len(to_bytes(learner.learned())) < 65536
 
@@ -282,7 +282,7 @@ KEPT = to_bytes(teach(schedule(), log_normal(30, 0.4), 100).learned())
 
 def test_looks_that_come_late_stretch_all_delays_and_looks_in_time_ease_them_again():
     schedule = LearnedSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
-    look = Look(attempt_number=5, age=20.0, file_type="video/mp4", method="direct")
+    look = WaitState(attempt_number=5, age=20.0, file_type="video/mp4", method="direct")
     usual = schedule(look)
     for _ in range(400):
         schedule.looked_late(60.0, since=1.0)
@@ -305,7 +305,7 @@ def test_a_little_lateness_changes_nothing():
 def test_time_without_anything_to_do_eases_all_delays_though_no_look_is_made():
     """Looks become rare when delays are stretched too much, so they alone would ease nothing for hours."""
     schedule = LearnedSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
-    fresh = Look(attempt_number=1, file_type="video/mp4", method="direct")
+    fresh = WaitState(attempt_number=1, file_type="video/mp4", method="direct")
     usual = schedule(fresh)
     schedule.scarcity = 1000.0
     assert schedule(fresh) > 100 * usual
@@ -320,7 +320,7 @@ def test_however_scarce_requests_are_no_delay_is_longer_than_an_hour_or_poll_max
 ) -> None:
     schedule = LearnedSchedule(initial=2, multiplier=1.5, maximum=maximum, uniform=lambda: 0.9999)
     schedule.scarcity = 1000.0
-    delay = schedule(Look(attempt_number=99, age=20_000, waiting_on=(waiting_on,), file_type="video/mp4"))
+    delay = schedule(WaitState(attempt_number=99, age=20_000, waiting_on=(waiting_on,), file_type="video/mp4"))
     assert maximum / 2 < delay <= longest * 1.05
 
 
@@ -328,7 +328,9 @@ def test_however_scarce_requests_are_no_delay_is_longer_than_an_hour_or_poll_max
 def test_a_growth_beyond_all_numbers_ends_at_the_ceiling(multiplier: float) -> None:
     schedule = LearnedSchedule(initial=2, multiplier=multiplier, maximum=30, uniform=lambda: 0.5)
     for attempt in (2, 79, 100_000):
-        assert schedule(Look(attempt_number=attempt, age=10.0, waiting_on=("answer",))) == pytest.approx(30, rel=0.06)
+        assert schedule(WaitState(attempt_number=attempt, age=10.0, waiting_on=("answer",))) == pytest.approx(
+            30, rel=0.06
+        )
 
 
 def test_waits_for_visibility_are_no_starts_and_waits_for_processing_are() -> None:
@@ -337,13 +339,13 @@ def test_waits_for_visibility_are_no_starts_and_waits_for_processing_are() -> No
     durations, looks = log_normal(200, 0.5), []
     for _ in range(400):
         duration, since, made = durations.sample(random), 0.0, 1
-        age = learner(Look(attempt_number=1, waiting_on=("visibility",)))
+        age = learner(WaitState(attempt_number=1, waiting_on=("visibility",)))
         while age < duration:
-            look = Look(attempt_number=made, age=age, file_type="video/mp4", method="direct")
+            look = WaitState(attempt_number=made, age=age, file_type="video/mp4", method="direct")
             learner.observe(look, since=since)
             since, age, made = age, age + learner(look), made + 1
         learner.observe(
-            Look(attempt_number=made, age=age, waiting_on=(), file_type="video/mp4", method="direct"),
+            WaitState(attempt_number=made, age=age, waiting_on=(), file_type="video/mp4", method="direct"),
             since=since,
             ended=("asset",),
         )

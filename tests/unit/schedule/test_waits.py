@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tenacity.wait import wait_chain, wait_fixed
 
-from asset_worker.schedule.ports import Look
+from asset_worker.schedule.ports import WaitState
 from asset_worker.schedule.waits import JITTER, exponential, fixed, from_tenacity, spread
 
 ATTEMPTS = st.integers(1, 10_000)
 SHARES = st.floats(0, 1, exclude_max=True)
 
 
-def look(attempt_number: int) -> Look:
-    return Look(attempt_number=attempt_number)
+def look(attempt_number: int) -> WaitState:
+    return WaitState(attempt_number=attempt_number)
 
 
 def test_fixed_says_the_same_after_every_look() -> None:

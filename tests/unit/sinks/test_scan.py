@@ -57,7 +57,7 @@ def test_a_scan_starts_at_its_offset(tmp_path: Path):
 
 
 def test_a_large_file_is_read_once_and_in_little_memory(tmp_path: Path):
-    """64 MB, one line of them without an end in sight, in a few chunks of memory."""
+    """64 MB, one line of them without an end in observation, in a few chunks of memory."""
     path = tmp_path / "events"
     lines = (b"z" * 1500 + b"\n") * 700
     with path.open("wb") as file:

@@ -16,7 +16,7 @@ import msgspec
 
 from asset_worker.cli.running import run_to_the_end, watched
 from asset_worker.cli.usage import fail, log_format
-from asset_worker.domain.run_plan import Errand
+from asset_worker.domain.run_plan import RunPlan
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.service import Service
 from asset_worker.settings.loading import load
@@ -84,7 +84,7 @@ async def _work(simulator: Simulator, queue: Path, events: Path) -> None:
     )
     secrets = Secrets()
     configure(log_format(settings), settings.log.level, secrets)
-    service = Service(settings, Errand(once=True, ends_by_itself=True), secrets=secrets)
+    service = Service(settings, RunPlan(once=True, ends_by_itself=True), secrets=secrets)
     await watched(service, title="demo", sinks=settings.events.sinks)
 
 

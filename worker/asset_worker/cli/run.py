@@ -11,7 +11,7 @@ import click
 
 from asset_worker.cli.running import run_service
 from asset_worker.cli.usage import PathOption, fail, settings_from
-from asset_worker.domain.run_plan import Errand, Exit
+from asset_worker.domain.run_plan import Exit, RunPlan
 from asset_worker.settings.paths import is_same_file
 from asset_worker.settings.tree import Queue
 
@@ -75,8 +75,8 @@ def run(
         fail("there is nothing to watch: give --queue-file or --stdin (or queue.file or queue.stdin in the settings)")
     _check_inputs(settings.queue, once=once, sinks=settings.events.sinks)
     ends_by_itself = once or settings.queue.file is None
-    errand = Errand(once=once, key_refused_limit=KEY_REFUSED_SECONDS if once else None, ends_by_itself=ends_by_itself)
-    sys.exit(run_service(settings, errand, title="asset-worker"))
+    plan = RunPlan(once=once, key_refused_limit=KEY_REFUSED_SECONDS if once else None, ends_by_itself=ends_by_itself)
+    sys.exit(run_service(settings, plan, title="asset-worker"))
 
 
 def _check_inputs(queue: Queue, *, once: bool, sinks: tuple[str, ...]) -> None:

@@ -15,7 +15,7 @@ import structlog
 from asset_worker.api.key import BadKeyError
 from asset_worker.api.session import BadProxyError
 from asset_worker.cli.usage import fail, log_format
-from asset_worker.domain.run_plan import Errand, Exit
+from asset_worker.domain.run_plan import Exit, RunPlan
 from asset_worker.queue.local.journal import JournalError, JournalUnavailableError
 from asset_worker.queue.local.lock import StateDirectoryError
 from asset_worker.runtime.redaction import Secrets
@@ -27,8 +27,8 @@ from asset_worker.telemetry.snapshot import AdminAddressError
 _log = structlog.get_logger()
 
 
-def run_service(settings: Settings, errand: Errand, *, title: str, level: str | None = None) -> int:
-    """Run an errand to its end, with progress where stderr is a terminal; the exit code.
+def run_service(settings: Settings, plan: RunPlan, *, title: str, level: str | None = None) -> int:
+    """Run an plan to its end, with progress where stderr is a terminal; the exit code.
 
     Bad settings and a state directory that can't be used end the process with exit code 2.
     """
@@ -36,7 +36,7 @@ def run_service(settings: Settings, errand: Errand, *, title: str, level: str | 
     configure(log_format(settings), level or settings.log.level, secrets)
 
     async def work() -> int:
-        return await watched(Service(settings, errand, secrets=secrets), title=title, sinks=settings.events.sinks)
+        return await watched(Service(settings, plan, secrets=secrets), title=title, sinks=settings.events.sinks)
 
     return run_to_the_end(work())
 

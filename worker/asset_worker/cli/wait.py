@@ -10,7 +10,7 @@ import click
 from asset_worker.cli.running import run_service
 from asset_worker.cli.usage import PathOption, fail, settings_from
 from asset_worker.domain.assets import AssetId, asset_id
-from asset_worker.domain.run_plan import Errand
+from asset_worker.domain.run_plan import RunPlan
 from asset_worker.settings.tree import Admin
 
 
@@ -43,10 +43,10 @@ def wait(ids: tuple[str, ...], timeout: float | None, config: Path | None, log_l
     settings = settings_from(
         config, {"poll": {"deadline": timeout}, "events": {"sinks": ["-"]}, "log": {"level": log_level}}
     )
-    # The file may be that of a service: what it follows and where it serves are not for this errand.
+    # The file may be that of a service: what it follows and where it serves are not for this plan.
     inputs = settings.queue.model_copy(update={"file": None, "stdin": False})
     settings = settings.model_copy(update={"queue": inputs, "admin": Admin()})
-    errand = Errand(asset_ids=tuple(found), keeps_state=False, key_refused_limit=0.0, ends_by_itself=True)
+    plan = RunPlan(asset_ids=tuple(found), keeps_state=False, key_refused_limit=0.0, ends_by_itself=True)
     # A person or a script waits for the events; the log is for when something is wrong, or asked for.
     level = settings.log.level if "level" in settings.log.model_fields_set else "warning"
-    sys.exit(run_service(settings, errand, title="waiting", level=level))
+    sys.exit(run_service(settings, plan, title="waiting", level=level))

@@ -180,7 +180,7 @@ class Unanswered(msgspec.Struct, frozen=True):
     """The wait that the server told, in seconds."""
 
 
-Sight = Asset | Missing | Unanswered
+Observation = Asset | Missing | Unanswered
 """What one look showed."""
 
 
@@ -206,21 +206,21 @@ RENDITION_ENDED: Final = frozenset({"ready", "error"})
 """A rendition's statuses that don't change any more."""
 
 
-def assess(sight: Sight, expectations: Expectations, ages: Ages) -> Verdict:
+def assess(observation: Observation, expectations: Expectations, ages: Ages) -> Verdict:
     """Whether the wait for an asset is over, and how it ended.
 
     An answer about the asset always outweighs a deadline: an asset seen `ready` after its deadline is ready.
     """
-    match sight:
+    match observation:
         case Asset(status="ready"):
-            return _assess_renditions(sight, expectations, ages)
+            return _assess_renditions(observation, expectations, ages)
         case Asset(status="failed"):
-            return Done(Outcome.FAILED, sight.error)
+            return Done(Outcome.FAILED, observation.error)
         case Asset():
             left = expectations.deadline - ages.accepted
             if left <= 0:
                 return Done(
-                    Outcome.TIMED_OUT, f"still {sight.status} {_seconds(expectations.deadline)} after acceptance"
+                    Outcome.TIMED_OUT, f"still {observation.status} {_seconds(expectations.deadline)} after acceptance"
                 )
             return Waiting(("asset",), left)
         case Missing(refused=str(why)):
@@ -242,11 +242,11 @@ def assess(sight: Sight, expectations: Expectations, ages: Ages) -> Verdict:
             left = expectations.unanswered_deadline - ages.accepted
             if left <= 0:
                 limit = _seconds(expectations.unanswered_deadline)
-                return Done(Outcome.TIMED_OUT, f"no answer about it {limit} after acceptance: {sight.why}")
+                return Done(Outcome.TIMED_OUT, f"no answer about it {limit} after acceptance: {observation.why}")
             due = expectations.deadline - ages.accepted
             return Waiting(("answer",), due if due > 0 else left)
         case _:
-            assert_never(sight)
+            assert_never(observation)
 
 
 def awaited_renditions(asset: Asset, expectations: Expectations) -> dict[str, str | None]:

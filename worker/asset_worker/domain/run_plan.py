@@ -18,7 +18,7 @@ class Exit(IntEnum):
     KEY_REFUSED = 3
 
 
-class Errand(msgspec.Struct, frozen=True):
+class RunPlan(msgspec.Struct, frozen=True):
     """What a run is to do, and when it is done."""
 
     asset_ids: tuple[AssetId, ...] = ()

@@ -1,4 +1,4 @@
 """Take what is due, look, assess, defer or settle.
 
-`conclude` decides what follows from one look, `trust` whether lists are to be believed, both purely; `loop` does it.
+`decide` decides what follows from one look, `trust` whether lists are to be believed, both purely; `loop` does it.
 """

@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 
 from asset_worker.domain.assets import AssetId
-from asset_worker.queue.ports import Sighting
+from asset_worker.queue.ports import LastSeen
 
 _log = structlog.get_logger()
 
@@ -24,7 +24,7 @@ class Changes:
     def __init__(self) -> None:
         self._unknown: set[str] = set()
 
-    def tell(self, asset_id: AssetId, before: Sighting | None, after: Sighting | None) -> None:
+    def tell(self, asset_id: AssetId, before: LastSeen | None, after: LastSeen | None) -> None:
         """What a look has shown, against the look before; None: nothing was ever told."""
         if after is None or after == before:
             return

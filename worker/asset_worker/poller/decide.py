@@ -13,7 +13,7 @@ from asset_worker.domain.assets import (
     Done,
     Expectations,
     Missing,
-    Sight,
+    Observation,
     Unanswered,
     Waiting,
     assess,
@@ -21,8 +21,8 @@ from asset_worker.domain.assets import (
 )
 from asset_worker.domain.events import Event, Redact, Times, completed
 from asset_worker.domain.submissions import expectations_for
-from asset_worker.queue.ports import Lease, Progress, Sighting
-from asset_worker.schedule.ports import Look, Phase, Schedule
+from asset_worker.queue.ports import LastSeen, Lease, Progress
+from asset_worker.schedule.ports import Phase, Schedule, WaitState
 
 ENDED = frozenset({"ready", "failed"})
 
@@ -42,41 +42,43 @@ class Defer(msgspec.Struct, frozen=True):
     progress: Progress
 
 
-class Lesson(msgspec.Struct, frozen=True):
+class Sample(msgspec.Struct, frozen=True):
     """What one look teaches a schedule that learns: the arguments of `LearnedSchedule.observe`."""
 
-    look: Look
+    look: WaitState
     since: float
     ended: tuple[str, ...]
 
 
-def sighting_of(sight: Sight, before: Sighting | None) -> Sighting | None:
+def last_seen_of(observation: Observation, before: LastSeen | None) -> LastSeen | None:
     """What is now known of the asset, in brief; a look without an answer changes nothing."""
-    match sight:
+    match observation:
         case Asset():
-            return Sighting(sight.status, sight.hls, sight.thumbnail, sight.file_type, sight.method)
+            return LastSeen(
+                observation.status, observation.hls, observation.thumbnail, observation.file_type, observation.method
+            )
         case Missing():
             if before is None:
-                return Sighting("missing")
+                return LastSeen("missing")
             was = before.was if before.status == "missing" else before.status
             return msgspec.structs.replace(before, status="missing", was=was)
         case Unanswered():
             return before
 
 
-def is_known(sighting: Sighting | None) -> bool:
+def is_known(last_seen: LastSeen | None) -> bool:
     """Whether the API ever told of the asset: the waits until it does are no waits for its processing."""
-    return sighting is not None and (sighting.status != "missing" or sighting.was is not None)
+    return last_seen is not None and (last_seen.status != "missing" or last_seen.was is not None)
 
 
-def last_told(lease: Lease) -> Asset | None:
+def last_known(lease: Lease) -> Asset | None:
     """The asset as the API last told it, in brief: what is kept of an earlier look. None: it never told anything."""
-    sighting = lease.progress.sighting
-    status = None if sighting is None else sighting.was if sighting.status == "missing" else sighting.status
-    if sighting is None or status is None:
+    last_seen = lease.progress.last_seen
+    status = None if last_seen is None else last_seen.was if last_seen.status == "missing" else last_seen.status
+    if last_seen is None or status is None:
         return None
-    told = {"file_type": sighting.file_type, "method": sighting.method}
-    renditions = {"hls": sighting.hls, "thumbnail": sighting.thumbnail}
+    told = {"file_type": last_seen.file_type, "method": last_seen.method}
+    renditions = {"hls": last_seen.hls, "thumbnail": last_seen.thumbnail}
     return asset_from(
         {"_id": lease.submission.asset_id, "status": status}
         | {name: value for name, value in told.items() if value is not None}
@@ -84,26 +86,26 @@ def last_told(lease: Lease) -> Asset | None:
     )
 
 
-def ages_of(lease: Lease, sight: Sight, *, held: float) -> Ages:
+def ages_of(lease: Lease, observation: Observation, *, held: float) -> Ages:
     """The ages at the end of a look; `held` is how long the lease has been held, in seconds."""
     if lease.ready_age is not None:
         ready: float | None = lease.ready_age + held
     else:
-        ready = 0.0 if isinstance(sight, Asset) and sight.status == "ready" else None
-    return Ages(accepted=lease.age + held, ready=ready, missing=_missing_age(lease, sight, held))
+        ready = 0.0 if isinstance(observation, Asset) and observation.status == "ready" else None
+    return Ages(accepted=lease.age + held, ready=ready, missing=_missing_age(lease, observation, held))
 
 
-def _missing_age(lease: Lease, sight: Sight, held: float) -> float | None:
-    if not isinstance(sight, Missing):
+def _missing_age(lease: Lease, observation: Observation, held: float) -> float | None:
+    if not isinstance(observation, Missing):
         return None
     if lease.missing_age is not None:
         return lease.missing_age + held
-    return None if lease.progress.sighting is None or lease.progress.sighting.status == "missing" else 0.0
+    return None if lease.progress.last_seen is None or lease.progress.last_seen.status == "missing" else 0.0
 
 
-def conclude(
+def decide(
     lease: Lease,
-    sight: Sight,
+    observation: Observation,
     *,
     held: float,
     expectations: Expectations,
@@ -117,24 +119,24 @@ def conclude(
     `held` is how long the lease has been held, in seconds; `now` is the wall clock's, in seconds since the epoch.
     """
     before = lease.progress
-    ages = ages_of(lease, sight, held=held)
-    newly_seen = isinstance(sight, Asset) and not is_known(before.sighting)
+    ages = ages_of(lease, observation, held=held)
+    newly_seen = isinstance(observation, Asset) and not is_known(before.last_seen)
     newly_ready = ages.ready is not None and before.ready_at is None
     newly_missing = ages.missing is not None and before.missing_at is None
-    verdict = assess(sight, expectations_for(lease.submission.options, expectations), ages)
+    verdict = assess(observation, expectations_for(lease.submission.options, expectations), ages)
     progress = msgspec.structs.replace(
         before,
         polls=before.polls + 1,
         phase_polls=1 if newly_seen or newly_ready else before.phase_polls + 1,
-        sighting=sighting_of(sight, before.sighting),
+        last_seen=last_seen_of(observation, before.last_seen),
         ready_at=now if newly_ready else before.ready_at,
-        missing_at=None if isinstance(sight, Asset) else now if newly_missing else before.missing_at,
+        missing_at=None if isinstance(observation, Asset) else now if newly_missing else before.missing_at,
     )
     if isinstance(verdict, Done):
         event = completed(
             lease.submission,
             verdict,
-            asset=sight if isinstance(sight, Asset) else last_told(lease),
+            asset=observation if isinstance(observation, Asset) else last_known(lease),
             completion=lease.completion,
             times=Times(lease.accepted_at, now, progress.ready_at, before.waiting_at),
             polls=progress.polls,
@@ -145,52 +147,52 @@ def conclude(
     progress = msgspec.structs.replace(
         progress,
         waiting_on=verdict.on,
-        waiting_at=before.waiting_at if isinstance(sight, Unanswered) else now,
+        waiting_at=before.waiting_at if isinstance(observation, Unanswered) else now,
     )
     delay = min(schedule(_look(progress, ages, verdict)), verdict.decides_in)
-    return Defer(max(delay, sight.told_wait) if isinstance(sight, Unanswered) else delay, progress)
+    return Defer(max(delay, observation.told_wait) if isinstance(observation, Unanswered) else delay, progress)
 
 
-def _look(progress: Progress, ages: Ages, verdict: Waiting) -> Look:
-    sighting = progress.sighting
-    return Look(
+def _look(progress: Progress, ages: Ages, verdict: Waiting) -> WaitState:
+    last_seen = progress.last_seen
+    return WaitState(
         attempt_number=progress.phase_polls,
         phase="asset" if ages.ready is None else "renditions",
         age=ages.accepted if ages.ready is None else ages.ready,
         waiting_on=verdict.on,
-        file_type=None if sighting is None else sighting.file_type,
-        method=None if sighting is None else sighting.method,
+        file_type=None if last_seen is None else last_seen.file_type,
+        method=None if last_seen is None else last_seen.method,
     )
 
 
-def lessons(lease: Lease, sight: Sight, *, held: float) -> Iterator[Lesson]:
+def samples(lease: Lease, observation: Observation, *, held: float) -> Iterator[Sample]:
     """What a look teaches about how long things take: that they still waited, or ended since the look before."""
-    if not isinstance(sight, Asset):
+    if not isinstance(observation, Asset):
         return
-    before, ages = lease.progress, ages_of(lease, sight, held=held)
+    before, ages = lease.progress, ages_of(lease, observation, held=held)
     if before.ready_at is None:
         phase: Phase = "asset"
         began, age = lease.accepted_at, ages.accepted
         was: tuple[str, ...] = ("asset",)
-        ended = was if sight.status in ENDED else ()
+        ended = was if observation.status in ENDED else ()
     else:
         phase = "renditions"
         began, age = before.ready_at, ages.ready or 0.0
         was = tuple(name for name in before.waiting_on if name in {"hls", "thumbnail"})
-        ended = tuple(name for name in was if getattr(sight, name) in RENDITION_ENDED)
+        ended = tuple(name for name in was if getattr(observation, name) in RENDITION_ENDED)
     since = 0.0 if before.waiting_at is None else min(max(before.waiting_at - began, 0.0), age)
-    look = Look(
+    look = WaitState(
         attempt_number=before.phase_polls + 1,
         phase=phase,
         age=age,
         waiting_on=tuple(name for name in was if name not in ended),
-        file_type=sight.file_type,
-        method=sight.method,
+        file_type=observation.file_type,
+        method=observation.method,
     )
-    yield Lesson(look, since, ended)
+    yield Sample(look, since, ended)
 
 
-def is_hint_enough(lease: Lease, sight: Sight, step: Settle | Defer) -> bool:
+def can_act_on_list(lease: Lease, observation: Observation, step: Settle | Defer) -> bool:
     """Whether what a list showed may be acted on as it is; else a retrieve has to confirm it.
 
     A list is a hint: nothing is settled by it, an asset that it doesn't show may be there, and a state older than one
@@ -198,14 +200,14 @@ def is_hint_enough(lease: Lease, sight: Sight, step: Settle | Defer) -> bool:
     """
     if isinstance(step, Settle):
         return False
-    before = lease.progress.sighting
-    if isinstance(sight, Missing):
+    before = lease.progress.last_seen
+    if isinstance(observation, Missing):
         return before is not None and before.status == "missing"
-    return not is_older(step.progress.sighting, before)
+    return not is_older(step.progress.last_seen, before)
 
 
-def is_older(seen: Sighting | None, before: Sighting | None) -> bool:
-    """Whether one sighting tells of an earlier state than another: what has ended doesn't begin again."""
+def is_older(seen: LastSeen | None, before: LastSeen | None) -> bool:
+    """Whether one last_seen tells of an earlier state than another: what has ended doesn't begin again."""
     if seen is None or before is None:
         return False
     if before.status in ENDED and seen.status not in ENDED:

@@ -23,18 +23,18 @@ FIRST_PAUSE_SECONDS: Final = 60.0
 LONGEST_PAUSE_SECONDS: Final = 3600.0
 
 
-class Doubted(msgspec.Struct, frozen=True):
+class Suspended(msgspec.Struct, frozen=True):
     """Lists are turned off."""
 
     why: str
     seconds: float
 
 
-class Trusted(msgspec.Struct, frozen=True):
+class Restored(msgspec.Struct, frozen=True):
     """Lists that had been turned off have proved good again."""
 
 
-class Trust:
+class ListHealth:
     """What is thought of lists now. Changes worth telling are returned: once for each spell of doubt."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Trust:
         """Whether a list may be asked for."""
         return now >= self._off_until
 
-    def checked(self, now: float, *, agreed: bool) -> Doubted | Trusted | None:
+    def checked(self, now: float, *, agreed: bool) -> Suspended | Restored | None:
         """A retrieve has confirmed what a list had shown, or contradicted it."""
         if not self.is_usable(now):
             return None  # of lists that were under way when they were turned off
@@ -63,19 +63,19 @@ class Trust:
             now, f"{contradictions} of {len(self._checks)} lists or hints that were checked were wrong"
         )
 
-    def refused(self, now: float, why: str) -> Doubted | None:
+    def refused(self, now: float, why: str) -> Suspended | None:
         """The endpoint doesn't answer as a list does."""
         return self._turn_off(now, why)
 
-    def _agreed(self) -> Trusted | None:
+    def _agreed(self) -> Restored | None:
         self._good += 1
         if self._good < CHECKS_TO_TRUST:
             return None
         self._pause = FIRST_PAUSE_SECONDS
         was_told, self._is_told = self._is_told, False
-        return Trusted() if was_told else None
+        return Restored() if was_told else None
 
-    def _turn_off(self, now: float, why: str) -> Doubted | None:
+    def _turn_off(self, now: float, why: str) -> Suspended | None:
         if not self.is_usable(now):
             return None
         self._checks.clear()
@@ -83,4 +83,4 @@ class Trust:
         self._off_until, seconds = now + self._pause, self._pause
         self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
         was_told, self._is_told = self._is_told, True
-        return None if was_told else Doubted(why, seconds)
+        return None if was_told else Suspended(why, seconds)

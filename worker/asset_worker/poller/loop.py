@@ -1,6 +1,6 @@
 """The loop: take what is due, look, assess, defer or settle.
 
-Assets that are due together share list requests. What a list shows is a hint (`is_hint_enough`): what would settle an
+Assets that are due together share list requests. What a list shows is a hint (`can_act_on_list`): what would settle an
 asset, or contradicts what was seen before, is confirmed by one retrieve, from which the event is made.
 """
 
@@ -25,14 +25,14 @@ from asset_worker.api.errors import (
     TransientError,
 )
 from asset_worker.api.retry import told_wait
-from asset_worker.domain.assets import Asset, AssetId, Expectations, Missing, Sight, Unanswered, is_usual
+from asset_worker.domain.assets import Asset, AssetId, Expectations, Missing, Observation, Unanswered, is_usual
 from asset_worker.domain.events import Redact
 from asset_worker.domain.submissions import expectations_for
 from asset_worker.poller.changes import Changes
-from asset_worker.poller.decide import Defer, Settle, conclude, is_hint_enough, is_older, lessons, sighting_of
+from asset_worker.poller.decide import Defer, Settle, can_act_on_list, decide, is_older, last_seen_of, samples
 from asset_worker.poller.lateness import Lateness
-from asset_worker.poller.list_health import Doubted, Trust, Trusted
-from asset_worker.poller.per_asset_refusals import SingledOut
+from asset_worker.poller.list_health import ListHealth, Restored, Suspended
+from asset_worker.poller.per_asset_refusals import PerAssetRefusals
 from asset_worker.queue.ports import Lease, Queue
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.stop import Stop
@@ -137,8 +137,8 @@ class Poller:
         self._lateness = Lateness()
         self._strict = strict_deadlines
         self._uniform = uniform
-        self._trust = Trust()
-        self._singled = SingledOut()
+        self._list_health = ListHealth()
+        self._refusals = PerAssetRefusals()
         self._changes = Changes()
         self.looks = 0
         """Looks made so far, those without an answer included."""
@@ -162,7 +162,7 @@ class Poller:
             # What is most due is known best when the request can go out, so nothing is taken before.
             await self._api.uncrowded()
             free_at = self._clock.monotonic()
-            batching = self._batching if self._trust.is_usable(free_at) else None
+            batching = self._batching if self._list_health.is_usable(free_at) else None
             if batching is None:
                 leases = await self._queue.take(1)
             else:
@@ -210,13 +210,13 @@ class Poller:
                 await self._put_off(rest, error)
             return
         except ApiError as error:
-            self._tell(self._trust.refused(self._clock.monotonic(), str(error)))
+            self._tell(self._list_health.refused(self._clock.monotonic(), str(error)))
             shown = None
         finally:
             self._slots.release()
         audited = self._uniform() < AUDIT_SHARE
         for lease in leases:
-            hint: Sight | None = None
+            hint: Observation | None = None
             if shown is not None:
                 hint = shown.get(lease.submission.asset_id) or Missing()
                 if not audited and await self._act(lease, hint, is_hint=True):
@@ -227,14 +227,18 @@ class Poller:
     async def _find_fault(self, lease: Lease, failure: TransientError | KeyRefusedError, stop: Stop) -> None:
         """Retrieve one of the assets of a list that failed: when that works, neither API nor key are at fault."""
         async with self._slots:
-            sight = await self._retrieve(lease, stop)
-        if isinstance(sight, Asset | Missing):
+            observation = await self._retrieve(lease, stop)
+        if isinstance(observation, Asset | Missing):
             now = self._clock.monotonic()
             is_refused = isinstance(failure, MalformedAnswerError | KeyRefusedError)
-            change = self._trust.refused(now, str(failure)) if is_refused else self._trust.checked(now, agreed=False)
+            change = (
+                self._list_health.refused(now, str(failure))
+                if is_refused
+                else self._list_health.checked(now, agreed=False)
+            )
             self._tell(change)
 
-    async def _confirm(self, lease: Lease, hint: Sight | None, stop: Stop) -> None:
+    async def _confirm(self, lease: Lease, hint: Observation | None, stop: Stop) -> None:
         """Retrieve what a list has shown; `hint` None: it has shown nothing at all."""
         if hint is not None:
             # The look at the list counts, though nothing is concluded from it.
@@ -242,29 +246,29 @@ class Poller:
             lease = msgspec.structs.replace(lease, progress=msgspec.structs.replace(lease.progress, polls=polls))
             self.looks += 1
         async with self._slots:
-            sight = await self._retrieve(lease, stop)
-        if hint is None or sight is None or isinstance(sight, Unanswered):
+            observation = await self._retrieve(lease, stop)
+        if hint is None or observation is None or isinstance(observation, Unanswered):
             return
-        self._tell(self._trust.checked(self._clock.monotonic(), agreed=_agree(hint, sight)))
+        self._tell(self._list_health.checked(self._clock.monotonic(), agreed=_agree(hint, observation)))
 
-    async def _retrieve(self, lease: Lease, stop: Stop) -> Sight | None:
+    async def _retrieve(self, lease: Lease, stop: Stop) -> Observation | None:
         """Look at one asset and act on it; what was seen, or None when it was no look."""
         try:
-            sight = await self._see(lease)
+            observation = await self._see(lease)
         except KeyRefusedError as error:
-            if not self._singled.refused(lease.submission.asset_id, self._clock.monotonic()):
+            if not self._refusals.refused(lease.submission.asset_id, self._clock.monotonic()):
                 await self._put_back([lease])
                 return None
-            sight = Unanswered(str(error))
-        if isinstance(sight, Asset | Missing):
-            self._singled.answered(lease.submission.asset_id, self._clock.monotonic())
+            observation = Unanswered(str(error))
+        if isinstance(observation, Asset | Missing):
+            self._refusals.answered(lease.submission.asset_id, self._clock.monotonic())
         # A look cut short by the stop is none: the asset stays pending, and the next start looks again.
-        if isinstance(sight, Unanswered) and stop.is_set():
+        if isinstance(observation, Unanswered) and stop.is_set():
             return None
-        await self._act(lease, sight)
-        return sight
+        await self._act(lease, observation)
+        return observation
 
-    async def _see(self, lease: Lease) -> Sight:
+    async def _see(self, lease: Lease) -> Observation:
         try:
             if not self._strict:
                 return await self._api.retrieve(lease.submission.asset_id)
@@ -306,12 +310,12 @@ class Poller:
         for lease in leases:
             await self._queue.defer(lease, KEY_REFUSED_DELAY_SECONDS, lease.progress)
 
-    async def _act(self, lease: Lease, sight: Sight, *, is_hint: bool = False) -> bool:
+    async def _act(self, lease: Lease, observation: Observation, *, is_hint: bool = False) -> bool:
         """Do what follows from a look; whether anything does: a hint may not be enough."""
         held = self._held(lease)
-        next_step = conclude(
+        next_step = decide(
             lease,
-            sight,
+            observation,
             held=held,
             expectations=self._expectations,
             schedule=self._schedule,
@@ -319,19 +323,19 @@ class Poller:
             source=self._source,
             redact=self._redact,
         )
-        if is_hint and not is_hint_enough(lease, sight, next_step):
+        if is_hint and not can_act_on_list(lease, observation, next_step):
             return False
         self.looks += 1
-        self._changes.tell(lease.submission.asset_id, lease.progress.sighting, next_step.progress.sighting)
+        self._changes.tell(lease.submission.asset_id, lease.progress.last_seen, next_step.progress.last_seen)
         if self._learner is not None:
-            for lesson in lessons(lease, sight, held=held):
-                self._learner.observe(lesson.look, since=lesson.since, ended=lesson.ended)
+            for sample in samples(lease, observation, held=held):
+                self._learner.observe(sample.look, since=sample.since, ended=sample.ended)
         match next_step:
             case Defer(delay=delay, progress=progress):
                 await self._queue.defer(lease, delay, progress)
             case Settle(verdict=verdict, event=event, progress=progress):
                 await self._queue.settle(lease, event)
-                self._singled.forget(lease.submission.asset_id)
+                self._refusals.forget(lease.submission.asset_id)
                 self.completions[verdict.outcome] += 1
                 _log.info(
                     "asset.completed",
@@ -354,11 +358,11 @@ class Poller:
             self._learner.looked_late(late.seconds, since=late.since)
 
     @staticmethod
-    def _tell(change: Doubted | Trusted | None) -> None:
+    def _tell(change: Suspended | Restored | None) -> None:
         match change:
-            case Doubted(why, seconds):
+            case Suspended(why, seconds):
                 _log.warning("api.list_doubted", why=why, seconds=seconds)
-            case Trusted():
+            case Restored():
                 _log.info("api.list_trusted")
             case None:
                 pass
@@ -380,13 +384,13 @@ def _groups(leases: list[Lease]) -> list[list[Lease]]:
 
 def _may_share(lease: Lease) -> bool:
     """Whether its ID may stand in a list: one that the API takes for none would spoil it for the others."""
-    sighting = lease.progress.sighting
-    return is_usual(lease.submission.asset_id) or (sighting is not None and sighting.status != "missing")
+    last_seen = lease.progress.last_seen
+    return is_usual(lease.submission.asset_id) or (last_seen is not None and last_seen.status != "missing")
 
 
-def _agree(hint: Sight, sight: Sight) -> bool:
+def _agree(hint: Observation, observation: Observation) -> bool:
     """Whether a retrieve has shown what a list had: not less, and not what it must have seen, too."""
-    if isinstance(hint, Missing) or isinstance(sight, Missing):
-        return isinstance(hint, Missing) and isinstance(sight, Missing)
-    listed, retrieved = sighting_of(hint, None), sighting_of(sight, None)
+    if isinstance(hint, Missing) or isinstance(observation, Missing):
+        return isinstance(hint, Missing) and isinstance(observation, Missing)
+    listed, retrieved = last_seen_of(hint, None), last_seen_of(observation, None)
     return not is_older(retrieved, listed) and not is_older(listed, retrieved)

@@ -16,7 +16,7 @@ REFUSALS: Final = 3
 """So often, each time after others were answered: a key that comes and goes does not look like that for one asset."""
 
 
-class SingledOut:
+class PerAssetRefusals:
     """Assets that were refused lately, and when others were not."""
 
     def __init__(self) -> None:

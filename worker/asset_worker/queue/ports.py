@@ -16,7 +16,7 @@ from asset_worker.domain.events import Event
 from asset_worker.domain.submissions import Submission
 
 
-class Sighting(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+class LastSeen(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What the API last told of an asset, in brief. Few differ, so many pending assets share one."""
 
     status: str
@@ -35,7 +35,7 @@ class Progress(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     polls: int = 0
     phase_polls: int = 0
     """Looks since the schedule last started afresh."""
-    sighting: Sighting | None = None
+    last_seen: LastSeen | None = msgspec.field(default=None, name="sighting")
     waiting_on: tuple[str, ...] = ()
     ready_at: float | None = None
     """When `ready` was first seen."""

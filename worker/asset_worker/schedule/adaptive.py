@@ -21,7 +21,7 @@ from asset_worker.schedule.plan import Plan, expected_looks, keller_interval, pl
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from asset_worker.schedule.ports import Look, Uniform
+    from asset_worker.schedule.ports import Uniform, WaitState
 
 JITTER: Final = 0.1
 """How much of a delay is left to chance. Assets accepted together fall out of step, and looks land at ever other ages,
@@ -108,7 +108,7 @@ class LearnedSchedule:
         self._estimates: dict[AssetClass, _Estimate] = {}
         self._plans: dict[tuple[AssetClass, ...], Planned] = {}
 
-    def __call__(self, look: Look) -> float:
+    def __call__(self, look: WaitState) -> float:
         """Seconds from `look` to the next one."""
         key = self._key(look)
         if not key:
@@ -122,7 +122,7 @@ class LearnedSchedule:
         self._usual_delay += (delay - self._usual_delay) * USUAL
         return delay
 
-    def observe(self, look: Look, *, since: float, ended: Sequence[str] = ()) -> None:
+    def observe(self, look: WaitState, *, since: float, ended: Sequence[str] = ()) -> None:
         """Learns from a look: `look.waiting_on` still waited at `look.age`, and `ended` ended since the one before.
 
         Args:
@@ -156,7 +156,7 @@ class LearnedSchedule:
         """Ease all delays: for so long nothing was due, though a request could have been made."""
         self.scarcity = backlog.eased(self.scarcity, idle=seconds)
 
-    def urgency(self, look: Look) -> float:
+    def urgency(self, look: WaitState) -> float:
         """The best rate of looks, per second, at a wait of this class and age: √(hazard / (2 · price))."""
         key = self._key(look)
         if not key:
@@ -210,7 +210,7 @@ class LearnedSchedule:
         growth = min((attempt_number - 1) * log(self._multiplier), _MOST_GROWTH)
         return min(self._initial * exp(growth), self._maximum)
 
-    def _key(self, look: Look) -> tuple[AssetClass, ...]:
+    def _key(self, look: WaitState) -> tuple[AssetClass, ...]:
         return self._admitted(classify(look.waiting_on, look.file_type, look.method))
 
     def _admitted(self, key: tuple[AssetClass, ...]) -> tuple[AssetClass, ...]:

@@ -1,6 +1,7 @@
 """When to look again: pure functions from what is known of a wait to seconds.
 
-A schedule is a callable from a `Look` to a delay. Any tenacity wait strategy is one (`waits.from_tenacity`), so they
+A schedule is a callable from a `WaitState` to a delay. Any tenacity wait strategy is one (`waits.from_tenacity`), so
+they
 compose: `wait_chain`, `+`, `wait_combine` and one's own.
 Polling is not retrying: a schedule spaces answers that said "not done yet"; a request that failed has a policy of its
 own (`worker.api.retry`).
@@ -16,7 +17,7 @@ import msgspec
 Phase = Literal["asset", "renditions"]
 
 
-class Look(msgspec.Struct, frozen=True):
+class WaitState(msgspec.Struct, frozen=True):
     """What a schedule may know about a wait, after a look that found it not done. Durations are seconds."""
 
     attempt_number: int
@@ -30,14 +31,14 @@ class Look(msgspec.Struct, frozen=True):
     method: str | None = None
 
 
-Schedule = Callable[[Look], float]
+Schedule = Callable[[WaitState], float]
 """Seconds from a look to the next one."""
 
 
 class Learner(Protocol):
     """A schedule that learns from looks."""
 
-    def observe(self, look: Look, *, since: float, ended: Sequence[str] = ()) -> None:
+    def observe(self, look: WaitState, *, since: float, ended: Sequence[str] = ()) -> None:
         """`look.waiting_on` still waited at `look.age`, and `ended` ended since the look before, at age `since`."""
         ...
 

@@ -9,7 +9,7 @@ from tenacity.wait import wait_base, wait_exponential, wait_fixed
 if TYPE_CHECKING:
     from tenacity import RetryCallState
 
-    from asset_worker.schedule.ports import Look, Schedule, Uniform
+    from asset_worker.schedule.ports import Schedule, Uniform, WaitState
 
 JITTER = 0.2
 """How much of a delay is left to chance: enough to pull apart, within a few looks, assets accepted together."""
@@ -45,7 +45,7 @@ def exponential(*, initial: float, multiplier: float, maximum: float, uniform: U
 def from_tenacity(wait: wait_base) -> Schedule:
     """A schedule from a tenacity wait strategy, which may read `attempt_number` and nothing else."""
 
-    def schedule(look: Look) -> float:
+    def schedule(look: WaitState) -> float:
         return wait(cast("RetryCallState", look))
 
     return schedule

@@ -223,12 +223,12 @@ class LocalQueue:
                 counts[what] = counts.get(what, 0) + 1
         return counts
 
-    async def begin_errand(self, *, ends_by_itself: bool) -> None:
-        """From now on outcomes are tallied for an errand that ends by itself; one that was interrupted goes on."""
-        await self._commits.write(lambda journal: journal.begin_errand(ends_by_itself=ends_by_itself))
+    async def begin_run(self, *, ends_by_itself: bool) -> None:
+        """From now on outcomes are tallied for an plan that ends by itself; one that was interrupted goes on."""
+        await self._commits.write(lambda journal: journal.begin_run(ends_by_itself=ends_by_itself))
 
-    async def end_errand(self) -> dict[str, int] | None:
-        """The outcomes of the errand, over all the runs that it took; it ends with the run that leaves nothing to do.
+    async def end_run(self) -> dict[str, int] | None:
+        """The outcomes of the plan, over all the runs that it took; it ends with the run that leaves nothing to do.
 
         The last that is asked of a queue. None: the journal can't be written, and that is not waited for.
         """
@@ -236,7 +236,7 @@ class LocalQueue:
         def change(journal: Journal) -> dict[str, int]:
             counts = journal.tally()
             if not self._pending and not self.outbox.depth():
-                journal.end_errand()
+                journal.end_run()
             return counts
 
         return await self._at_the_end(self._commits.write(change))

@@ -250,17 +250,17 @@ class Journal:
                 ((event.outcome.value,) for event in events),
             )
 
-    def begin_errand(self, *, ends_by_itself: bool) -> None:
-        """From now on outcomes are tallied, for an errand that ends by itself: one that was interrupted goes on."""
+    def begin_run(self, *, ends_by_itself: bool) -> None:
+        """From now on outcomes are tallied, for an plan that ends by itself: one that was interrupted goes on."""
         self._tallies = ends_by_itself
         if not ends_by_itself:
-            self.end_errand()
+            self.end_run()
 
     def tally(self) -> dict[str, int]:
-        """The events since the last errand ended, by outcome."""
+        """The events since the last plan ended, by outcome."""
         return dict(self._execute("SELECT outcome, count FROM tally").fetchall())
 
-    def end_errand(self) -> None:
+    def end_run(self) -> None:
         self._execute("DELETE FROM tally")
 
     def first_position(self) -> int:

@@ -103,7 +103,7 @@ def _read(connection: sqlite3.Connection, now: float, limit: int) -> Ledger:
         "SELECT asset_id, origin, line, accepted_at, progress FROM pending ORDER BY accepted_at LIMIT ?", (limit,)
     ):
         progress = decode(blob) if blob else Progress()
-        status = progress.sighting.status if progress.sighting else None
+        status = progress.last_seen.status if progress.last_seen else None
         pending.append(
             PendingLine(
                 asset_id, f"{origin}:{line}", max(0.0, now - accepted_at), status, progress.waiting_on, progress.polls
