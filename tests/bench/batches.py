@@ -68,7 +68,7 @@ class Assets:
         status = "ready" if asyncio.get_running_loop().time() >= ends_at else "processing"
         return asset_from({"_id": asset_id, "status": status, "file_type": told.file_type, "method": told.method})
 
-    async def uncrowded(self) -> None:
+    async def wait_for_capacity(self) -> None:
         """No limit."""
 
     async def retrieve(self, asset_id: AssetId) -> Asset:

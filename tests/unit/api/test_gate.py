@@ -33,12 +33,12 @@ async def request(
     gate: Gate, status: int | None = 200, *, seconds: float = 0.0, headers: Mapping[str, str] = NO_HEADERS
 ) -> float:
     """One attempt, as the client makes it. Returns when it went out."""
-    async with gate.passing() as passage:
+    async with gate.permit() as permit:
         sent_at = now()
         await asyncio.sleep(seconds)
         if status is None:
             raise TransientError("no answer")
-        passage.answered(status, headers)
+        permit.answered(status, headers)
         if status >= 500:
             raise TransientError(str(status))
         if status == 401:
@@ -46,7 +46,7 @@ async def request(
         if status == 404:
             raise NotFoundError("404")
         if status == 429:
-            raise RateLimitedError("429", passage.told_wait)
+            raise RateLimitedError("429", permit.retry_after)
         return sent_at
 
 
@@ -91,8 +91,8 @@ async def test_our_own_rate_is_kept_by_one_timer() -> None:
 async def test_where_nothing_is_limited_no_task_and_no_timer_is_made() -> None:
     it, loop = await warmed_up(gate()), asyncio.get_running_loop()
     before = len(asyncio.all_tasks())
-    async with it.passing() as passage:
-        passage.answered(200, NO_HEADERS)
+    async with it.permit() as permit:
+        permit.answered(200, NO_HEADERS)
         assert len(asyncio.all_tasks()) == before
         assert not loop._scheduled  # type: ignore[attr-defined]
     assert it.requests == 101
@@ -166,9 +166,9 @@ async def test_a_place_given_to_a_waiter_in_the_turn_it_is_cancelled_is_not_lost
     release = asyncio.Event()
 
     async def hold() -> None:
-        async with it.passing() as passage:
+        async with it.permit() as permit:
             await release.wait()
-            passage.answered(200, NO_HEADERS)
+            permit.answered(200, NO_HEADERS)
 
     holder = asyncio.create_task(hold())
     await settle()
@@ -249,8 +249,8 @@ async def test_an_answer_that_there_is_no_such_asset_is_no_failure() -> None:
 
 
 async def cut_off(gate: Gate) -> None:
-    async with gate.passing() as passage:
-        passage.answered(200, NO_HEADERS)
+    async with gate.permit() as permit:
+        permit.answered(200, NO_HEADERS)
         raise TransientError("cut off")
 
 

@@ -39,18 +39,18 @@ class Api:
     in_flight: list[int] = field(default_factory=list)
 
     async def attempt(self) -> None:
-        async with self.gate.passing() as passage:
+        async with self.gate.permit() as permit:
             self.sent_at.append(now())
             self.in_flight.append(self.gate.in_flight)
             answer = self.answer(now())
             await asyncio.sleep(answer if isinstance(answer, float) else LATENCY)
             if not isinstance(answer, int):
                 raise TransientError("no answer")
-            passage.answered(answer, {})
+            permit.answered(answer, {})
             if answer == 401:
                 raise KeyRefusedError("401")
             if answer == 429:
-                raise RateLimitedError("429", passage.told_wait)
+                raise RateLimitedError("429", permit.retry_after)
             if answer >= 500:
                 raise TransientError(str(answer))
 
@@ -171,10 +171,10 @@ async def test_no_asset_starves_when_requests_are_short(limit: int) -> None:
     async def look(asset: int) -> None:
         with suppress(StoppedError):
             while True:
-                async with gate.passing() as passage:
+                async with gate.permit() as permit:
                     await asyncio.sleep(LATENCY)
                     status, headers = server.request(now(), is_ours=True)
-                    passage.answered(status, headers)
+                    permit.answered(status, headers)
                     looks[asset] += status == 200
 
     async with asyncio.TaskGroup() as group:

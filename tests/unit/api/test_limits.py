@@ -16,12 +16,12 @@ from asset_worker.api.limits.limiter import (
     Pause,
     trickle_gap,
 )
-from asset_worker.api.limits.rate_limit_headers import MOST_QUOTAS, NOTHING, Told, ToldQuota
+from asset_worker.api.limits.rate_limit_headers import MOST_QUOTAS, NOTHING, ReportedQuota, Told
 from tests.unit.api.simulated import Server, run
 
 
 def quota(limit: int, remaining: int, reset_in: float) -> Told:
-    return Told((ToldQuota("q", limit, remaining, reset_in),))
+    return Told((ReportedQuota("q", limit, remaining, reset_in),))
 
 
 def limits_after(told: Told = NOTHING, *, requests_per_second: float = 0, share: float = 1.0) -> Limits:
@@ -254,10 +254,10 @@ def test_a_quota_that_is_told_no_more_ends_with_its_window() -> None:
 
 
 def test_a_quota_that_is_told_no_more_beside_others_ends_with_its_window_too() -> None:
-    limits = limits_after(Told((ToldQuota("a", 600, 0, 60.0), ToldQuota("b", 600, 600, 60.0))))
+    limits = limits_after(Told((ReportedQuota("a", 600, 0, 60.0), ReportedQuota("b", 600, 600, 60.0))))
     limits.delay(61.0)
     limits.sent(61.0)
-    limits.answered(61.1, sent_at=61.0, status=200, told=Told((ToldQuota("b", 600, 599, 60.0),)))
+    limits.answered(61.1, sent_at=61.0, status=200, told=Told((ReportedQuota("b", 600, 599, 60.0),)))
     assert limits.snapshot(61.1).remaining == 599
 
 
@@ -265,7 +265,7 @@ def test_quotas_of_ever_new_names_are_not_all_kept() -> None:
     limits = limits_after()
     for number in range(100):
         limits.sent(1.0)
-        told = Told((ToldQuota(f"{number}", 600, 600 - number, 86_400.0),))
+        told = Told((ReportedQuota(f"{number}", 600, 600 - number, 86_400.0),))
         limits.answered(1.0, sent_at=1.0, status=200, told=told)
     assert len(limits._quotas) <= MOST_QUOTAS
     assert limits.snapshot(1.0).remaining == 501
@@ -281,7 +281,7 @@ def test_a_reset_that_was_told_absurdly_far_once_has_no_lasting_effect() -> None
 
 
 def test_every_told_quota_is_obeyed() -> None:
-    minute, hour = ToldQuota("minute", 600, 600, 60.0), ToldQuota("hour", 10000, 36, 3600.0)
+    minute, hour = ReportedQuota("minute", 600, 600, 60.0), ReportedQuota("hour", 10000, 36, 3600.0)
     assert limits_after(Told((minute, hour))).snapshot(0.0).rate == pytest.approx(0.01)
     assert limits_after(Told((hour, minute))).snapshot(0.0).rate == pytest.approx(0.01)
 

@@ -14,7 +14,7 @@ from asset_worker.api.limits.limiter import (
     Limits,
     trickle_gap,
 )
-from asset_worker.api.limits.rate_limit_headers import LONGEST_RESET_SECONDS, Told, ToldQuota
+from asset_worker.api.limits.rate_limit_headers import LONGEST_RESET_SECONDS, ReportedQuota, Told
 from tests.unit.api.simulated import Server, run
 
 TOLD_STYLES = ["vendor", "ietf counted", "ietf structured"]
@@ -114,7 +114,7 @@ def sent_alone(limits: Limits, told: Told, *, count: int) -> list[float]:
         limits.sent(now)
         sent_at.append(now)
         left, reset_in = quota.remaining - number, quota.reset_in - now
-        limits.answered(now, sent_at=now, status=200, told=Told((ToldQuota("q", quota.limit, left, reset_in),)))
+        limits.answered(now, sent_at=now, status=200, told=Told((ReportedQuota("q", quota.limit, left, reset_in),)))
     return sent_at + [quota.reset_in] * (count - len(sent_at))
 
 
@@ -138,7 +138,9 @@ def test_the_more_is_left_the_sooner_the_next_requests_go_out(
         lots = [round(limit * part) for part in sorted((less, more))]
     of_less, of_more = (
         sent_alone(
-            Limits(requests_per_second=0, share=share), Told((ToldQuota("q", limit, remaining, reset_in),)), count=10
+            Limits(requests_per_second=0, share=share),
+            Told((ReportedQuota("q", limit, remaining, reset_in),)),
+            count=10,
         )
         for remaining in lots
     )
@@ -194,7 +196,7 @@ def test_half_of_the_reserve_is_left_at_the_reset_and_no_gap_is_longer_than_is_s
 
 LONGEST_TOLD_SECONDS = 1000.0
 QUOTAS = st.builds(
-    ToldQuota,
+    ReportedQuota,
     name=st.sampled_from(["minute", "day"]),
     limit=st.integers(1, 100),
     remaining=st.integers(0, 100),

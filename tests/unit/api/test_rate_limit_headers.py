@@ -13,9 +13,9 @@ from asset_worker.api.limits.rate_limit_headers import (
     LONGEST_RETRY_AFTER_SECONDS,
     NOTHING,
     SHORTEST_RESET_SECONDS,
+    ReportedQuota,
     ServerClock,
     Told,
-    ToldQuota,
     told,
 )
 
@@ -35,37 +35,37 @@ DATE = "Mon, 23 Nov 2026 19:00:00 GMT"
                 "X-Ratelimit-Used": "1",
                 "X-Ratelimit-Reset": f"{NOW + 42:.0f}",
             },
-            Told((ToldQuota("x-ratelimit.0", 600, 599, 42.0),)),
+            Told((ReportedQuota("x-ratelimit.0", 600, 599, 42.0),)),
             id="vendor",
         ),
         pytest.param(
             {"x-ratelimit-limit": "600", "X-RATELIMIT-USED": "10", "x-RateLimit-reset": f"{NOW + 42:.0f}"},
-            Told((ToldQuota("x-ratelimit.0", 600, 590, 42.0),)),
+            Told((ReportedQuota("x-ratelimit.0", 600, 590, 42.0),)),
             id="used without remaining, any case",
         ),
         pytest.param(
             {"X-Ratelimit-Remaining": "5", "X-Ratelimit-Reset": f"{(NOW + 42) * 1000:.0f}"},
-            Told((ToldQuota("x-ratelimit.0", 5, 5, 42.0),)),
+            Told((ReportedQuota("x-ratelimit.0", 5, 5, 42.0),)),
             id="reset in milliseconds, no limit",
         ),
         pytest.param(
             {"X-RateLimit-Limit": "1, 15000", "X-RateLimit-Remaining": "0, 900", "X-RateLimit-Reset": "1, 7200"},
-            Told((ToldQuota("x-ratelimit.0", 1, 0, 1.0), ToldQuota("x-ratelimit.1", 15000, 900, 7200.0))),
+            Told((ReportedQuota("x-ratelimit.0", 1, 0, 1.0), ReportedQuota("x-ratelimit.1", 15000, 900, 7200.0))),
             id="lists of quotas, reset as a delay",
         ),
         pytest.param(
             {"RateLimit-Limit": "100, 100;w=60", "RateLimit-Remaining": "50", "RateLimit-Reset": "30"},
-            Told((ToldQuota("ratelimit.0", 100, 50, 30.0),)),
+            Told((ReportedQuota("ratelimit.0", 100, 50, 30.0),)),
             id="draft 6",
         ),
         pytest.param(
             {"RateLimit": "limit=100, remaining=50, reset=30", "RateLimit-Policy": "100;w=60"},
-            Told((ToldQuota("", 100, 50, 30.0),)),
+            Told((ReportedQuota("", 100, 50, 30.0),)),
             id="draft 7",
         ),
         pytest.param(
             {"RateLimit": '"default";r=50;t=30', "RateLimit-Policy": '"default";q=100;w=60'},
-            Told((ToldQuota("default", 100, 50, 30.0, 60.0),)),
+            Told((ReportedQuota("default", 100, 50, 30.0, 60.0),)),
             id="draft 11",
         ),
         pytest.param(
@@ -73,12 +73,12 @@ DATE = "Mon, 23 Nov 2026 19:00:00 GMT"
                 "RateLimit": '"burst";r=9;t=30;pk=:dGVzdA==:, "day, all";r=900',
                 "RateLimit-Policy": '"burst";q=100;w=60, "day, all";q=1000;w=86400, "bytes";q=1;w=1;qu="content-bytes"',
             },
-            Told((ToldQuota("burst", 100, 9, 30.0, 60.0), ToldQuota("day, all", 1000, 900, 86400.0, 86400.0))),
+            Told((ReportedQuota("burst", 100, 9, 30.0, 60.0), ReportedQuota("day, all", 1000, 900, 86400.0, 86400.0))),
             id="several, a comma in a name, a window for a reset, another unit",
         ),
         pytest.param(
             {"RateLimit-Policy": '"default";q=100;w=60'},
-            Told((ToldQuota("default", 100, 100, 60.0, 60.0),)),
+            Told((ReportedQuota("default", 100, 100, 60.0, 60.0),)),
             id="a policy alone",
         ),
         pytest.param({"Retry-After": "17"}, Told((), 17.0), id="retry after seconds"),
@@ -88,12 +88,12 @@ DATE = "Mon, 23 Nov 2026 19:00:00 GMT"
         pytest.param({"Retry-After": "99999999"}, Told((), LONGEST_RETRY_AFTER_SECONDS), id="wait of years"),
         pytest.param(
             {"X-Ratelimit-Remaining": "-3", "X-Ratelimit-Limit": "10", "X-Ratelimit-Reset": f"{NOW + 4e7:.0f}"},
-            Told((ToldQuota("x-ratelimit.0", 10, 0, LONGEST_RESET_SECONDS),)),
+            Told((ReportedQuota("x-ratelimit.0", 10, 0, LONGEST_RESET_SECONDS),)),
             id="reset a year ahead, less than nothing left",
         ),
         pytest.param(
             {"RateLimit-Limit": "10", "RateLimit-Used": "13", "RateLimit-Reset": "60"},
-            Told((ToldQuota("ratelimit.0", 10, 0, 60.0),)),
+            Told((ReportedQuota("ratelimit.0", 10, 0, 60.0),)),
             id="overdrawn, remaining not told",
         ),
         pytest.param(
@@ -184,7 +184,9 @@ def test_an_answer_that_was_made_before_the_reset_and_comes_after_it_still_count
         "X-Ratelimit-Remaining": "0",
         "X-Ratelimit-Reset": f"{NOW + 1:.0f}",
     }
-    assert told(headers, server_now=NOW + 1.5).quotas == (ToldQuota("x-ratelimit.0", 10, 0, SHORTEST_RESET_SECONDS),)
+    assert told(headers, server_now=NOW + 1.5).quotas == (
+        ReportedQuota("x-ratelimit.0", 10, 0, SHORTEST_RESET_SECONDS),
+    )
 
 
 @pytest.mark.parametrize(
@@ -202,9 +204,9 @@ def test_a_reset_cut_to_the_second_that_has_begun_is_up_to_a_second_later(header
 
 def test_a_delay_cut_to_nothing_is_up_to_a_second_unless_nothing_is_spent() -> None:
     spent = told({"RateLimit": '"a";r=0;t=0', "RateLimit-Policy": '"a";q=10;w=1'}, server_now=NOW)
-    assert spent.quotas == (ToldQuota("a", 10, 0, 1.0, 1.0, is_rounded_down=True),)
+    assert spent.quotas == (ReportedQuota("a", 10, 0, 1.0, 1.0, is_rounded_down=True),)
     full = told({"RateLimit": '"a";r=10;t=0', "RateLimit-Policy": '"a";q=10;w=1'}, server_now=NOW)
-    assert full.quotas == (ToldQuota("a", 10, 10, SHORTEST_RESET_SECONDS, 1.0),)
+    assert full.quotas == (ReportedQuota("a", 10, 10, SHORTEST_RESET_SECONDS, 1.0),)
 
 
 def at(instant: float) -> str:
@@ -243,10 +245,13 @@ def test_an_answer_that_took_long_does_not_set_the_servers_clock_back() -> None:
 @pytest.mark.parametrize(
     ("answer", "wait"),
     [
-        (Told((ToldQuota("a", 10, 0, 30.0), ToldQuota("b", 10, 0, 60.0), ToldQuota("c", 10, 1, 90.0))), 60.0),
-        (Told((ToldQuota("a", 10, 0, 30.0),), 5.0), 5.0),
-        (Told((ToldQuota("a", 10, 0, 80_000.0),)), LONGEST_RETRY_AFTER_SECONDS),
-        (Told((ToldQuota("a", 10, 3, 30.0),)), None),
+        (
+            Told((ReportedQuota("a", 10, 0, 30.0), ReportedQuota("b", 10, 0, 60.0), ReportedQuota("c", 10, 1, 90.0))),
+            60.0,
+        ),
+        (Told((ReportedQuota("a", 10, 0, 30.0),), 5.0), 5.0),
+        (Told((ReportedQuota("a", 10, 0, 80_000.0),)), LONGEST_RETRY_AFTER_SECONDS),
+        (Told((ReportedQuota("a", 10, 3, 30.0),)), None),
     ],
     ids=["the spent quotas' reset", "Retry-After goes first", "an hour at most", "nothing is spent"],
 )

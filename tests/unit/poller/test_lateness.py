@@ -66,8 +66,8 @@ class Behind(Gate):
 
     @asynccontextmanager
     async def _request(self):
-        async with self.passing() as passage:
-            passage.answered(self.status, {})
+        async with self.permit() as permit:
+            permit.answered(self.status, {})
             if self.error is not None:
                 raise self.error
             yield

@@ -42,7 +42,7 @@ class ScriptedApi:
         self.script = list(script)
         self.asked = 0
 
-    async def uncrowded(self):
+    async def wait_for_capacity(self):
         pass
 
     async def retrieve(self, asset_id):
@@ -232,7 +232,7 @@ class Shelf:
         self.retrieved = []
         self.lists = []
 
-    async def uncrowded(self):
+    async def wait_for_capacity(self):
         pass
 
     def _now(self, asset_id):

@@ -104,9 +104,9 @@ class AssetsApi:
         """What the last request that failed in passing failed of, for people; None: none did."""
         return self._retries.latest_failure
 
-    async def uncrowded(self) -> None:
+    async def wait_for_capacity(self) -> None:
         """Return when a request would not have to wait behind others at the gate."""
-        await self._gate.uncrowded()
+        await self._gate.wait_for_capacity()
 
     async def list_assets(self, asset_ids: Sequence[AssetId]) -> dict[AssetId, Asset]:
         """Those of the assets that the list shows, `LIST_LIMIT` IDs at most. What can't be read in it is left out.
@@ -147,12 +147,12 @@ class AssetsApi:
 
     async def _get(self, url: URL, limit: int, *, error_of: ErrorOf) -> Any:
         """One attempt, through the gate: the decoded JSON of a 200."""
-        async with self._gate.passing() as passage:
+        async with self._gate.permit() as permit:
             try:
                 async with self._session.get(
                     url, headers={"x-api-key": self._key.value}, allow_redirects=False
                 ) as response:
-                    passage.answered(response.status, response.headers)
+                    permit.answered(response.status, response.headers)
                     body = await _read(response, limit if response.status == 200 else ERROR_BYTES_LIMIT)
             except TimeoutError as error:
                 raise TransientError("no answer in time") from error
@@ -167,7 +167,7 @@ class AssetsApi:
                 return _json(body)
             told = _told_error(body)
             told.message = self._redact(told.message or told.code or "")
-            raise error_of(response.status, told, passage.told_wait)
+            raise error_of(response.status, told, permit.retry_after)
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
@@ -222,14 +222,14 @@ def _asset(document: Any) -> Asset:
         raise MalformedAnswerError(str(error)) from error
 
 
-def _error(status: int, told: _ErrorBody, told_wait: float | None) -> ApiError:
+def _error(status: int, told: _ErrorBody, retry_after: float | None) -> ApiError:
     """What an answer other than 200 means for a poller: the table of the vendor's error codes."""
     text = f"{status} {told.message or _phrase(status)}".strip()[:300]
     match status:
         case 401 | 403:
             return KeyRefusedError(text)
         case 429:
-            return RateLimitedError(text, told_wait)
+            return RateLimitedError(text, retry_after)
         # A gateway's 400 or 404 is no word of the API about an asset: the API's errors have a code. Nor is a 404 that
         # is about the path: it tells of a wrong api.base_url.
         case 404 if told.code and _OF_A_RESOURCE.search(told.code):
@@ -241,12 +241,12 @@ def _error(status: int, told: _ErrorBody, told_wait: float | None) -> ApiError:
         case 301 | 302 | 303 | 307 | 308:
             return TransientError(f"{text}: a redirect, which is not followed with the key: check api.base_url")
         case _:
-            return TransientError(text, told_wait)
+            return TransientError(text, retry_after)
 
 
-def _list_error(status: int, told: _ErrorBody, told_wait: float | None) -> ApiError:
+def _list_error(status: int, told: _ErrorBody, retry_after: float | None) -> ApiError:
     """As `_error`, but a 4xx that is about the request, whoever gives it, means that such lists are not to be had."""
-    error = _error(status, told, told_wait)
+    error = _error(status, told, retry_after)
     return ListRefusedError(str(error)) if 400 <= status < 500 and status not in {401, 403, 408, 429} else error
 
 

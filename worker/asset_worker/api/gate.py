@@ -74,7 +74,7 @@ class Gate:
         self._server_clock = ServerClock()
         self._wall_clock = wall_clock
         self._now = SystemClock().monotonic
-        self._waiters: deque[tuple[asyncio.Future[None], Passage]] = deque()
+        self._waiters: deque[tuple[asyncio.Future[None], Permit]] = deque()
         self._nobody_waits = asyncio.Event()
         self._nobody_waits.set()
         self._timer: asyncio.TimerHandle | None = None
@@ -85,15 +85,15 @@ class Gate:
         self.refusals = 0
         """429s so far."""
 
-    def passing(self) -> Passage:
+    def permit(self) -> Permit:
         """A context for one attempt of a request, entered when it may be sent.
 
         Raises (on entering):
             StoppedError: the stop came first.
         """
-        return Passage(self)
+        return Permit(self)
 
-    async def uncrowded(self) -> None:
+    async def wait_for_capacity(self) -> None:
         """Return when nobody waits at the gate."""
         await self._nobody_waits.wait()
 
@@ -128,17 +128,17 @@ class Gate:
             open_for=0.0 if opened_at is None else now - opened_at,
         )
 
-    def admits(self, passage: Passage) -> bool:
+    def admits(self, permit: Permit) -> bool:
         """Take a place, if there is one at once."""
         if self._waiters or self._is_stopped or self._delay(now := self._now()) > 0:
             return False
-        self._take_place(passage, now)
+        self._take_place(permit, now)
         return True
 
-    async def wait(self, passage: Passage) -> None:
+    async def wait(self, permit: Permit) -> None:
         """Wait for a place and take it."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append((turn, passage))
+        self._waiters.append((turn, permit))
         self._nobody_waits.clear()
         if len(self._waiters) == 1 or self._is_stopped:
             self._let_in()
@@ -149,13 +149,13 @@ class Gate:
                 self._let_in()
             elif turn.exception() is None:
                 # Let in and cancelled in the same turn of the loop: the place is given on.
-                self.ended(passage, error)
+                self.ended(permit, error)
             raise
 
-    def answered(self, passage: Passage, status: int, headers: Mapping[str, str]) -> None:
+    def answered(self, permit: Permit, status: int, headers: Mapping[str, str]) -> None:
         """The head of an answer has come: the limits are told at once, the breaker when the attempt has ended."""
-        passage.status = status
-        now, sent_at = self._now(), passage.sent_at
+        permit.status = status
+        now, sent_at = self._now(), permit.sent_at
         server_now = self._server_clock.read(headers.get("Date"), now=now, sent_at=sent_at)
         answer = told(headers, server_now=self._wall_clock() if server_now is None else server_now)
         pause = self._limits.answered(now, sent_at=sent_at, status=status, told=answer)
@@ -163,18 +163,18 @@ class Gate:
             _log.warning("api.rate_limited", seconds=round(pause.seconds, 3), told=pause.told)
         if status == 429:
             self.refusals += 1
-            passage.told_wait = answer.wait
+            permit.retry_after = answer.wait
         elif status == 503:
-            passage.told_wait = answer.retry_after
+            permit.retry_after = answer.retry_after
         self._let_in()
 
-    def ended(self, passage: Passage, error: BaseException | None) -> None:
+    def ended(self, permit: Permit, error: BaseException | None) -> None:
         """The attempt is over, with this error."""
         self.in_flight -= 1
-        if passage.status is None:
-            self._limits.lost(sent_at=passage.sent_at)
-        now, breaker, period = self._now(), self._breaker, passage.period
-        match _verdict(passage.status, error):
+        if permit.status is None:
+            self._limits.lost(sent_at=permit.sent_at)
+        now, breaker, period = self._now(), self._breaker, permit.period
+        match _verdict(permit.status, error):
             case Verdict.SUCCEEDED:
                 change = breaker.succeeded(now, period=period)
             case Verdict.LIMITED if breaker.reason is not Reason.KEY_REFUSED:
@@ -195,11 +195,11 @@ class Gate:
             return math.inf
         return max(self._breaker.delay(now), self._limits.delay(now))
 
-    def _take_place(self, passage: Passage, now: float) -> None:
+    def _take_place(self, permit: Permit, now: float) -> None:
         self.in_flight += 1
         self.requests += 1
         self._limits.sent(now)
-        passage.sent_at, passage.period = now, self._breaker.sent()
+        permit.sent_at, permit.period = now, self._breaker.sent()
 
     def _let_in(self) -> None:
         """Let in those at the head that may go, and set the timer for the next."""
@@ -207,13 +207,13 @@ class Gate:
             self._timer.cancel()
             self._timer = None
         while self._waiters:
-            turn, passage = self._waiters[0]
+            turn, permit = self._waiters[0]
             if turn.done():
                 self._waiters.popleft()
             elif self._is_stopped:
                 turn.set_exception(StoppedError("the worker is stopping"))
             elif (delay := self._delay(now := self._now())) <= 0:
-                self._take_place(passage, now)
+                self._take_place(permit, now)
                 turn.set_result(None)
             else:
                 if delay < math.inf:
@@ -223,17 +223,17 @@ class Gate:
         self._nobody_waits.set()
 
 
-class Passage:
+class Permit:
     """One attempt's way through the gate."""
 
-    __slots__ = ("_gate", "period", "sent_at", "status", "told_wait")
+    __slots__ = ("_gate", "period", "retry_after", "sent_at", "status")
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
         self.sent_at = 0.0
         self.period = 0
         self.status: int | None = None
-        self.told_wait: float | None = None
+        self.retry_after: float | None = None
         """How long a refusal, or a server that is away, asks to wait, in seconds."""
 
     def answered(self, status: int, headers: Mapping[str, str]) -> None:

@@ -32,17 +32,17 @@ LONGEST_WAIT_SECONDS = 15.0
 """A longer told wait is not sat out with the request in hand: the asset goes back to wait."""
 
 
-class wait_told(wait_base):  # noqa: N801 - named as tenacity names its strategies
+class wait_retry_after(wait_base):  # noqa: N801 - named as tenacity names its strategies
     """The wait that the server told (`Retry-After`), or another strategy's where it told less or nothing."""
 
     def __init__(self, otherwise: wait_base) -> None:
         self._otherwise = otherwise
 
     def __call__(self, retry_state: RetryCallState) -> float:
-        return max(told_wait(_error(retry_state)), self._otherwise(retry_state))
+        return max(retry_after(_error(retry_state)), self._otherwise(retry_state))
 
 
-def told_wait(error: BaseException | None) -> float:
+def retry_after(error: BaseException | None) -> float:
     """The wait that the server told with this error, in seconds; 0 where it told none."""
     return (error.retry_after or 0.0) if isinstance(error, TransientError) else 0.0
 
@@ -52,7 +52,7 @@ def _error(retry_state: RetryCallState) -> BaseException | None:
 
 
 def _is_worth_another_attempt(error: BaseException) -> bool:
-    return isinstance(error, TransientError) and told_wait(error) <= LONGEST_WAIT_SECONDS
+    return isinstance(error, TransientError) and retry_after(error) <= LONGEST_WAIT_SECONDS
 
 
 class Retries:
@@ -61,7 +61,7 @@ class Retries:
     def __init__(self, stop: Stop) -> None:
         self._stop = stop
         # Shared: strategies keep nothing. The AsyncRetrying does, and is made for each call (see `again`).
-        self._wait = wait_told(wait_random_exponential(multiplier=BACKOFF_SECONDS, max=BACKOFF_MAX_SECONDS))
+        self._wait = wait_retry_after(wait_random_exponential(multiplier=BACKOFF_SECONDS, max=BACKOFF_MAX_SECONDS))
         self._retry = retry_if_exception(_is_worth_another_attempt)
         self.count = 0
         """Attempts made again so far."""

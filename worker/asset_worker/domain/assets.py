@@ -176,7 +176,7 @@ class Unanswered(msgspec.Struct, frozen=True):
     """No answer about the asset could be had; `why` is for people."""
 
     why: str
-    told_wait: float = 0.0
+    retry_after: float = 0.0
     """The wait that the server told, in seconds."""
 
 

@@ -150,7 +150,7 @@ def decide(
         waiting_at=before.waiting_at if isinstance(observation, Unanswered) else now,
     )
     delay = min(schedule(_look(progress, ages, verdict)), verdict.decides_in)
-    return Defer(max(delay, observation.told_wait) if isinstance(observation, Unanswered) else delay, progress)
+    return Defer(max(delay, observation.retry_after) if isinstance(observation, Unanswered) else delay, progress)
 
 
 def _look(progress: Progress, ages: Ages, verdict: Waiting) -> WaitState:

@@ -24,7 +24,7 @@ from asset_worker.api.errors import (
     RateLimitedError,
     TransientError,
 )
-from asset_worker.api.retry import told_wait
+from asset_worker.api.retry import retry_after
 from asset_worker.domain.assets import Asset, AssetId, Expectations, Missing, Observation, Unanswered, is_usual
 from asset_worker.domain.events import Redact
 from asset_worker.domain.submissions import expectations_for
@@ -60,7 +60,7 @@ class Api(Protocol):
         """What the last request that failed in passing failed of, for people; None: none did."""
         ...
 
-    async def uncrowded(self) -> None:
+    async def wait_for_capacity(self) -> None:
         """Return when a request would not have to wait behind others."""
         ...
 
@@ -160,7 +160,7 @@ class Poller:
                 await asyncio.sleep(gathering)
             await self._slots.acquire()
             # What is most due is known best when the request can go out, so nothing is taken before.
-            await self._api.uncrowded()
+            await self._api.wait_for_capacity()
             free_at = self._clock.monotonic()
             batching = self._batching if self._list_health.is_usable(free_at) else None
             if batching is None:
@@ -283,7 +283,7 @@ class Poller:
         except KeyRefusedError:
             raise
         except ApiError as error:
-            return Unanswered(str(error), told_wait(error))
+            return Unanswered(str(error), retry_after(error))
 
     def _too_late(self) -> Unanswered:
         failure = self._api.latest_failure
@@ -303,7 +303,7 @@ class Poller:
     async def _put_off(self, leases: list[Lease], error: TransientError) -> None:
         """No answer about them could be had."""
         for lease in leases:
-            await self._act(lease, Unanswered(str(error), told_wait(error)))
+            await self._act(lease, Unanswered(str(error), retry_after(error)))
 
     async def _put_back(self, leases: list[Lease]) -> None:
         """No look: the key is at fault, and the gate holds all requests until it works again."""

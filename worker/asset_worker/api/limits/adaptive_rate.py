@@ -31,7 +31,7 @@ LOWEST_RATE: Final = 1 / 60
 IDLE_SECONDS: Final = 2.0
 
 
-class LearnedRate:
+class AdaptiveRate:
     """Learns from refusals that nothing told explains. Instants are monotonic seconds, rates requests per second."""
 
     def __init__(self) -> None:

@@ -27,8 +27,8 @@ from typing import Final
 
 import msgspec
 
-from asset_worker.api.limits.adaptive_rate import LearnedRate
-from asset_worker.api.limits.rate_limit_headers import MOST_QUOTAS, Told, ToldQuota
+from asset_worker.api.limits.adaptive_rate import AdaptiveRate
+from asset_worker.api.limits.rate_limit_headers import MOST_QUOTAS, ReportedQuota, Told
 
 BURST_SECONDS: Final = 0.2
 LARGEST_BURST: Final = 10.0
@@ -121,7 +121,7 @@ class _Quota:
         "reset_at",
     )
 
-    def __init__(self, now: float, told: ToldQuota) -> None:
+    def __init__(self, now: float, told: ReportedQuota) -> None:
         self._as_of = -math.inf
         self._assumed = True
         self._credit = math.inf
@@ -136,7 +136,7 @@ class _Quota:
         self.reset_at = now + told.reset_in
         self.tell(now, now, told)
 
-    def tell(self, now: float, sent_at: float, told: ToldQuota) -> None:
+    def tell(self, now: float, sent_at: float, told: ReportedQuota) -> None:
         """An answer came, to a request sent at `sent_at`.
 
         Answers overtake one another. One that was sent before our knowledge came in can only lower what remains.
@@ -230,7 +230,7 @@ class Limits:
         self._own_rate = requests_per_second or math.inf
         self._share = share
         self._quotas: dict[str, _Quota] = {}
-        self._learned = LearnedRate()
+        self._learned = AdaptiveRate()
         self._tokens = LARGEST_BURST
         self._filled_at = -math.inf
         self._last_sent_at = -math.inf
@@ -324,17 +324,17 @@ class Limits:
             }
 
     def _refused(self, now: float, sent_at: float, told: Told) -> Pause | None:
-        told_wait = told.wait or 0.0
+        retry_after = told.wait or 0.0
         if sent_at <= self._paused_at:
             # Sent before the pause began: the same event, refused again.
-            self._paused_until = max(self._paused_until, now + told_wait)
+            self._paused_until = max(self._paused_until, now + retry_after)
             return None
         if not self._refusals_in_a_row:
             self._is_explained = any(quota.remaining == 0 for quota in told.quotas)
             self._learned.refused(self._own_rate)
         growth = BACKOFF_GROWTH ** min(self._refusals_in_a_row, 30)
         backoff = min(FIRST_BACKOFF_SECONDS * growth, LONGEST_BACKOFF_SECONDS)
-        seconds = max(told_wait, backoff)
+        seconds = max(retry_after, backoff)
         self._refusals_in_a_row += 1
         self._allowed_in_flight = 1.0
         self._in_flight_since_pause = 0
@@ -342,7 +342,7 @@ class Limits:
         self._paused_until = now + seconds
         self._tokens = 1.0
         self._filled_at = self._paused_until
-        return Pause(seconds, told=told_wait >= backoff)
+        return Pause(seconds, told=retry_after >= backoff)
 
     def _release(self, now: float) -> None:
         """A request was accepted after the pause: the next ones follow, not all at once."""

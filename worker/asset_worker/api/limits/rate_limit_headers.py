@@ -57,7 +57,7 @@ _PARAMETER: Final = re.compile(r';\s*([a-z*][a-z0-9_.*-]*)\s*=\s*("[^"]*"|[^;\s]
 _DRAFT_7: Final = re.compile(r"\b(limit|remaining|reset)\s*=\s*([0-9]+)", re.IGNORECASE)
 
 
-class ToldQuota(msgspec.Struct, frozen=True):
+class ReportedQuota(msgspec.Struct, frozen=True):
     """One quota: `remaining` of `limit` requests may be sent within the next `reset_in` seconds (more than 0)."""
 
     name: str
@@ -74,7 +74,7 @@ class ToldQuota(msgspec.Struct, frozen=True):
 class Told(msgspec.Struct, frozen=True):
     """What one response told."""
 
-    quotas: tuple[ToldQuota, ...] = ()
+    quotas: tuple[ReportedQuota, ...] = ()
     retry_after: float | None = None
     """The wait of `Retry-After`, in seconds."""
 
@@ -146,7 +146,9 @@ def _wait(text: str, server_now: float) -> float | None:
     return None if instant is None else instant - server_now
 
 
-def _counted(fields: Mapping[str, str], family: str, made_at: float | None, server_now: float) -> Iterator[ToldQuota]:
+def _counted(
+    fields: Mapping[str, str], family: str, made_at: float | None, server_now: float
+) -> Iterator[ReportedQuota]:
     """`-Limit`, `-Remaining`, `-Used` and `-Reset`; lists in them are of several quotas, in the same order."""
     limits, remainings, useds, resets = (
         [_number(item) for item in _ITEM.findall(fields.get(f"{family}-{part}", ""))]
@@ -164,7 +166,7 @@ def _counted(fields: Mapping[str, str], family: str, made_at: float | None, serv
             yield from _quota(f"{family}.{index}", limit, remaining, instant - server_now, when_made=when_made)
 
 
-def _structured(fields: Mapping[str, str]) -> Iterator[ToldQuota]:
+def _structured(fields: Mapping[str, str]) -> Iterator[ReportedQuota]:
     """`RateLimit: "name";r=50;t=30` and `RateLimit-Policy: "name";q=100;w=60`, lists of such items."""
     text = fields.get("ratelimit", "")
     policies = dict(_items(fields.get("ratelimit-policy", "")))
@@ -198,7 +200,7 @@ def _quota(
     window: float | None = None,
     *,
     when_made: float | None = None,
-) -> Iterator[ToldQuota]:
+) -> Iterator[ReportedQuota]:
     """The quota, where these make one. `when_made`: what `reset_in` was when the answer set out, if that is another."""
     if remaining is None or reset_in is None or (limit is not None and limit < 1):
         return
@@ -211,7 +213,7 @@ def _quota(
     most = left if limit is None else int(min(limit, MOST_REQUESTS))
     # A bucket that fills all the time may be told as just full; a window that is half spent has a time to go.
     is_rounded_down = told_in <= 0 and (left == 0 or left < most / 2)
-    yield ToldQuota(
+    yield ReportedQuota(
         name,
         max(most, 1),
         left,
