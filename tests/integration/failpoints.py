@@ -105,7 +105,7 @@ def kill_at(point: str, when: str, hit: int) -> None:
         def write_half(fd: int, data: bytes) -> int:
             if is_hit():
                 half = data[: len(data) // 2]
-                os.write(fd, half.removesuffix(b"\n"))  # a line that is torn
+                os.write(fd, half.removesuffix(b"\n"))  # a line that is partial
                 die()
             return os.write(fd, data)
 

@@ -28,7 +28,7 @@ from asset_worker.domain.assets import AssetId, Expectations, Outcome
 from asset_worker.domain.run_plan import Exit, RunPlan
 from asset_worker.domain.submissions import Batch, Submission
 from asset_worker.intake.file.intake import FileIntake
-from asset_worker.intake.ingest import Acceptance
+from asset_worker.intake.ingest import Ingest
 from asset_worker.intake.stdin import StdinIntake
 from asset_worker.poller.loop import Batching, Poller
 from asset_worker.queue.local.engine import LocalQueue, open_queue
@@ -138,7 +138,7 @@ class Service:
                 breaker_is_open=lambda: self._gate.reason is not None,
                 strict_deadlines=not self._plan.keeps_state,
             )
-            self._acceptance = Acceptance(self._queue, self._clock, source=self._source, secrets=self._secrets)
+            self._acceptance = Ingest(self._queue, self._clock, source=self._source, secrets=self._secrets)
             self._deliveries = [Delivery(sink, self._queue.outbox, self._clock) for sink in self._sinks]
             if settings.admin.port is not None:
                 from asset_worker.telemetry.admin import serving  # noqa: PLC0415 - most runs don't serve

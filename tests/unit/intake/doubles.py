@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from asset_worker.domain.submissions import RAW_BYTES_LIMIT, Batch
-from asset_worker.intake.file.follower import Follower, Happening
+from asset_worker.intake.file.follower import FileEvent, Follower
 
 TICK = 4_000_000
 """In nanoseconds: how fine the times of a file system are."""
@@ -68,7 +68,7 @@ class Following:
         self.now = 0.0
         self.position: bytes | None = None
         self.batches: list[Batch] = []
-        self.happened: list[Happening] = []
+        self.happened: list[FileEvent] = []
         self.at_end = False
         self.follower = Follower(path, None)
 
@@ -113,7 +113,7 @@ class Following:
         return [(found.line, found.raw[:RAW_BYTES_LIMIT]) for batch in self.batches for found in batch.rejections]
 
 
-class Inbox:
+class BatchReceiver:
     """Takes what it has room for; a test makes more."""
 
     def __init__(self, room: int = 1_000_000) -> None:

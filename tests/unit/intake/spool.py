@@ -95,7 +95,7 @@ class Spool:
             self.count += 1
             data += {
                 "line": b"L%d\n",
-                "torn": b"t%d-",
+                "partial": b"t%d-",
                 "rest": b"r%d\n",
                 "bad": b"!%d\n",
                 "comment": b"# %d\n",

@@ -19,7 +19,7 @@ from asset_worker.intake.file.tail_reader import READ_BYTES
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import InlineThread, DaemonThread
-from tests.unit.intake.doubles import Inbox
+from tests.unit.intake.doubles import BatchReceiver
 
 pytestmark = pytest.mark.virtual_time
 
@@ -62,8 +62,10 @@ class CountingThread(InlineThread):
             await self._counted.wait()
 
 
-def intake(path: Path, inbox: Inbox, positions: Mapping[str, bytes] | None = None, **options: Any) -> FileIntake:
-    return FileIntake(path, inbox, InlineThread(), SystemClock(), positions or {}, **options)
+def intake(
+    path: Path, receiver: BatchReceiver, positions: Mapping[str, bytes] | None = None, **options: Any
+) -> FileIntake:
+    return FileIntake(path, receiver, InlineThread(), SystemClock(), positions or {}, **options)
 
 
 @asynccontextmanager
@@ -86,28 +88,28 @@ def append(path: Path, data: bytes) -> None:
 
 
 async def test_a_line_is_accepted_soon_after_it_is_appended(path: Path):
-    inbox = Inbox()
-    async with running(intake(path, inbox)):
+    receiver = BatchReceiver()
+    async with running(intake(path, receiver)):
         for number in range(20):
             append(path, b"a%d\n" % number)
             await asyncio.sleep(PROMISED_SECONDS)
-            assert len(inbox.ids) == number + 1
+            assert len(receiver.ids) == number + 1
 
 
 async def test_a_file_that_appears_later_is_read(path: Path):
-    inbox = Inbox()
-    async with running(intake(path, inbox)):
+    receiver = BatchReceiver()
+    async with running(intake(path, receiver)):
         await asyncio.sleep(60)
         append(path, b"a1\n")
         await asyncio.sleep(PROMISED_SECONDS)
-        assert inbox.ids == ["a1"]
+        assert receiver.ids == ["a1"]
 
 
 async def test_a_rotated_file_is_read_on_and_told_of(path: Path):
-    inbox = Inbox()
+    receiver = BatchReceiver()
     append(path, b"a1\n")
     with capture_logs() as logs:
-        async with running(intake(path, inbox)):
+        async with running(intake(path, receiver)):
             await asyncio.sleep(1)
             append(path, b"a2\n")
             rotated = path.rename(path.with_name("queue.1"))
@@ -118,7 +120,7 @@ async def test_a_rotated_file_is_read_on_and_told_of(path: Path):
             path.rename(path.with_name("queue.2"))
             append(path, b"c1\n")
             await asyncio.sleep(60)
-    assert inbox.ids == ["a1", "a2", "b1", "a3", "c1"]
+    assert receiver.ids == ["a1", "a2", "b1", "a3", "c1"]
     told = [(log["event"], log["log_level"], log["what"]) for log in logs]
     assert told == [(f"intake.{what}", "info", what) for what in ("appeared", "rotated", "rotated", "retired")]
 
@@ -126,14 +128,14 @@ async def test_a_rotated_file_is_read_on_and_told_of(path: Path):
 async def test_what_cannot_be_read_is_a_warning_once(path: Path):
     path.mkdir()
     with capture_logs() as logs:
-        async with running(intake(path, Inbox())):
+        async with running(intake(path, BatchReceiver())):
             await asyncio.sleep(60)
     assert [(log["log_level"], log["what"]) for log in logs] == [("warning", "unreadable")]
 
 
 async def test_reading_goes_on_where_the_last_accepted_batch_ended(path: Path):
     append(path, b"a1\na2\n")
-    first, second = Inbox(), Inbox()
+    first, second = BatchReceiver(), BatchReceiver()
     await intake(path, first, once=True).run(Stop())
     append(path, b"a3\n")
     await intake(path, second, first.positions, once=True).run(Stop())
@@ -143,10 +145,10 @@ async def test_reading_goes_on_where_the_last_accepted_batch_ended(path: Path):
 async def test_a_relative_path_is_kept_under_its_absolute_name(path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(path.parent)
     append(path, b"a1\n")
-    inbox = Inbox()
-    await intake(Path("queue"), inbox, once=True).run(Stop())
-    assert set(inbox.positions) == {f"file:{path}"}
-    assert inbox.batches[0].submissions[0].source == f"file:{path}:1"
+    receiver = BatchReceiver()
+    await intake(Path("queue"), receiver, once=True).run(Stop())
+    assert set(receiver.positions) == {f"file:{path}"}
+    assert receiver.batches[0].submissions[0].source == f"file:{path}:1"
 
 
 # Back pressure
@@ -154,22 +156,22 @@ async def test_a_relative_path_is_kept_under_its_absolute_name(path: Path, monke
 
 async def test_no_more_is_taken_than_there_is_room_for(path: Path):
     append(path, b"a1\na2\n!\na3\na4\n")
-    inbox = Inbox(room=2)
-    async with running(intake(path, inbox)):
+    receiver = BatchReceiver(room=2)
+    async with running(intake(path, receiver)):
         await asyncio.sleep(60)
-        assert inbox.ids == ["a1", "a2"]
-        inbox.make_room(1)
+        assert receiver.ids == ["a1", "a2"]
+        receiver.make_room(1)
         await asyncio.sleep(60)
-        assert inbox.ids == ["a1", "a2", "a3"]
-        inbox.make_room(5)
+        assert receiver.ids == ["a1", "a2", "a3"]
+        receiver.make_room(5)
         await asyncio.sleep(60)
-        assert inbox.ids == ["a1", "a2", "a3", "a4"]
-    assert inbox.rejections == [(3, b"!")]
+        assert receiver.ids == ["a1", "a2", "a3", "a4"]
+    assert receiver.rejections == [(3, b"!")]
 
 
 async def test_what_there_was_no_room_for_is_read_after_a_restart(path: Path):
     append(path, b"a1\na2\na3\n")
-    first, second = Inbox(room=1), Inbox()
+    first, second = BatchReceiver(room=1), BatchReceiver()
     async with running(intake(path, first)):
         await asyncio.sleep(60)
     await intake(path, second, first.positions, once=True).run(Stop())
@@ -178,21 +180,21 @@ async def test_what_there_was_no_room_for_is_read_after_a_restart(path: Path):
 
 async def test_a_stop_while_there_is_no_room_ends_the_reading(path: Path):
     append(path, b"a1\n")
-    inbox = Inbox(room=0)
-    async with running(intake(path, inbox)) as stop:
+    receiver = BatchReceiver(room=0)
+    async with running(intake(path, receiver)) as stop:
         await asyncio.sleep(60)
         stop.set("test")
-    assert inbox.batches == []
+    assert receiver.batches == []
 
 
 async def test_a_backlog_is_accepted_in_batches_without_waiting_between(path: Path):
     append(path, b"".join(b"a%d\n" % number for number in range(3 * BATCH_LINES)))
-    inbox = Inbox()
+    receiver = BatchReceiver()
     started = asyncio.get_running_loop().time()
-    await intake(path, inbox, once=True).run(Stop())
+    await intake(path, receiver, once=True).run(Stop())
     assert asyncio.get_running_loop().time() - started <= INTERVAL_SECONDS
-    assert len(inbox.ids) == len(set(inbox.ids)) == 3 * BATCH_LINES
-    assert max(len(batch.submissions) for batch in inbox.batches) <= BATCH_LINES
+    assert len(receiver.ids) == len(set(receiver.ids)) == 3 * BATCH_LINES
+    assert max(len(batch.submissions) for batch in receiver.batches) <= BATCH_LINES
 
 
 # Once
@@ -210,32 +212,32 @@ async def test_a_backlog_is_accepted_in_batches_without_waiting_between(path: Pa
 )
 async def test_once_ends_when_the_file_is_read_to_its_end(path: Path, make: Callable[[Path], None], ids: list[str]):
     make(path)
-    inbox = Inbox()
+    receiver = BatchReceiver()
     async with asyncio.timeout(UNTERMINATED_SECONDS + 2 * INTERVAL_SECONDS):
-        await intake(path, inbox, once=True).run(Stop())
-    assert inbox.ids == ids
+        await intake(path, receiver, once=True).run(Stop())
+    assert receiver.ids == ids
 
 
 async def test_once_waits_for_the_rest_of_a_line_that_is_being_written(path: Path):
-    inbox = Inbox()
+    receiver = BatchReceiver()
     append(path, b"a1\na")
-    task = asyncio.create_task(intake(path, inbox, once=True).run(Stop()))
+    task = asyncio.create_task(intake(path, receiver, once=True).run(Stop()))
     for piece in (b"b", b"c", b"d"):
         await asyncio.sleep(UNTERMINATED_SECONDS * 0.7)
         append(path, piece)
     await asyncio.sleep(UNTERMINATED_SECONDS * 0.7)
     append(path, b"\n")
     await task
-    assert inbox.ids == ["a1", "abcd"]
+    assert receiver.ids == ["a1", "abcd"]
 
 
 async def test_once_waits_for_a_file_that_cannot_be_read_and_says_why(path: Path):
     """To end as if all were done would be a lie; somebody may mend it."""
     path.mkdir()
-    inbox, ended = Inbox(), asyncio.Event()
+    receiver, ended = BatchReceiver(), asyncio.Event()
 
     async def run() -> None:
-        await intake(path, inbox, once=True).run(Stop())
+        await intake(path, receiver, once=True).run(Stop())
         ended.set()
 
     with capture_logs() as logs:
@@ -247,14 +249,14 @@ async def test_once_waits_for_a_file_that_cannot_be_read_and_says_why(path: Path
         await asyncio.sleep(PROMISED_SECONDS)
         assert ended.is_set()
         await task
-    assert inbox.ids == ["a1"]
+    assert receiver.ids == ["a1"]
     assert [log["event"] for log in logs] == ["intake.unreadable", "intake.appeared", "intake.readable"]
     assert logs[0]["detail"] == f"{path}: is not a regular file"
 
 
 async def test_once_ends_though_a_rotated_file_is_kept_open(path: Path):
     append(path, b"a1\n")
-    first, second = Inbox(), Inbox()
+    first, second = BatchReceiver(), BatchReceiver()
     async with running(intake(path, first)):
         await asyncio.sleep(1)
         path.rename(path.with_name("queue.1"))
@@ -269,11 +271,11 @@ async def test_once_ends_though_a_rotated_file_is_kept_open(path: Path):
 async def test_a_line_of_gigabytes_is_read_without_a_pause_and_holds_up_no_stop(path: Path):
     append(path, b"a1\n")
     os.truncate(path, 100 * READ_BYTES)
-    inbox, thread = Inbox(), CountingThread()
-    async with running(FileIntake(path, inbox, thread, SystemClock(), {})) as stop:
+    receiver, thread = BatchReceiver(), CountingThread()
+    async with running(FileIntake(path, receiver, thread, SystemClock(), {})) as stop:
         await thread.has_run(10)
         stop.set("test")
-    assert inbox.ids == ["a1"]
+    assert receiver.ids == ["a1"]
     assert asyncio.get_running_loop().time() < INTERVAL_SECONDS
 
 
@@ -283,32 +285,32 @@ async def test_a_line_of_gigabytes_is_read_without_a_pause_and_holds_up_no_stop(
 async def test_the_lane_and_the_files_are_let_go_at_the_end(path: Path):
     append(path, b"a1\n")
     thread = ClosingThread()
-    following = FileIntake(path, Inbox(), thread, SystemClock(), {})
+    following = FileIntake(path, BatchReceiver(), thread, SystemClock(), {})
     async with running(following):
         await asyncio.sleep(1)
-        assert following._follower._trail.files
+        assert following._follower._files.files
     assert thread.closed
-    assert following._follower._trail.files == []
+    assert following._follower._files.files == []
 
 
 async def test_they_are_let_go_when_the_run_is_cancelled_too(path: Path):
     append(path, b"a1\n")
     thread = ClosingThread()
-    following = FileIntake(path, Inbox(), thread, SystemClock(), {})
+    following = FileIntake(path, BatchReceiver(), thread, SystemClock(), {})
     task = asyncio.create_task(following.run(Stop()))
     await asyncio.sleep(1)
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
     assert thread.closed
-    assert following._follower._trail.files == []
+    assert following._follower._files.files == []
 
 
 async def test_a_file_system_that_hangs_holds_up_the_stop_for_a_moment_only(path: Path):
     append(path, b"a1\n")
     thread = HangingThread()
     loop = asyncio.get_running_loop()
-    async with running(FileIntake(path, Inbox(), thread, SystemClock(), {})) as stop:
+    async with running(FileIntake(path, BatchReceiver(), thread, SystemClock(), {})) as stop:
         await asyncio.sleep(60)
         stop.set("test")
         stopped = loop.time()
@@ -319,8 +321,8 @@ async def test_a_file_system_that_hangs_holds_up_the_stop_for_a_moment_only(path
 async def test_what_a_step_reads_after_the_stop_is_read_again(path: Path, monkeypatch: pytest.MonkeyPatch):
     """Its thread is left behind; when the file system answers again, it ends and lets go of the files."""
     append(path, b"a1\n")
-    answers, inbox, thread = threading.Event(), Inbox(), DaemonThread("queue-file")
-    following = FileIntake(path, inbox, thread, SystemClock(), {})
+    answers, receiver, thread = threading.Event(), BatchReceiver(), DaemonThread("queue-file")
+    following = FileIntake(path, receiver, thread, SystemClock(), {})
     step = following._follower.step
 
     def hang(*args: Any) -> Any:
@@ -333,29 +335,29 @@ async def test_what_a_step_reads_after_the_stop_is_read_again(path: Path, monkey
         stop.set("test")
     answers.set()
     thread._thread.join()
-    assert following._follower._trail.files == []
-    assert inbox.batches == []
-    await intake(path, inbox, inbox.positions, once=True).run(Stop())
-    assert inbox.ids == ["a1"]
+    assert following._follower._files.files == []
+    assert receiver.batches == []
+    await intake(path, receiver, receiver.positions, once=True).run(Stop())
+    assert receiver.ids == ["a1"]
 
 
 async def test_a_batch_that_is_refused_ends_the_reading_and_is_read_again(path: Path):
     """Accepting is the queue's business; when it breaks, nothing has been taken."""
     append(path, b"a1\n")
 
-    class Broken(Inbox):
+    class Broken(BatchReceiver):
         async def accept(self, batch: Any) -> None:
             raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError, match="broken"):
         await intake(path, Broken(), once=True).run(Stop())
-    inbox = Inbox()
-    await intake(path, inbox, once=True).run(Stop())
-    assert inbox.ids == ["a1"]
+    receiver = BatchReceiver()
+    await intake(path, receiver, once=True).run(Stop())
+    assert receiver.ids == ["a1"]
 
 
 async def test_it_reads_in_a_thread_of_its_own(path: Path):
     append(path, b"a1\n")
-    inbox = Inbox()
-    await FileIntake(path, inbox, DaemonThread("queue-file"), SystemClock(), {}, once=True).run(Stop())
-    assert inbox.ids == ["a1"]
+    receiver = BatchReceiver()
+    await FileIntake(path, receiver, DaemonThread("queue-file"), SystemClock(), {}, once=True).run(Stop())
+    assert receiver.ids == ["a1"]

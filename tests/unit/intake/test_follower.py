@@ -60,7 +60,7 @@ def test_a_torn_line_is_read_again_after_a_restart(disk: Disk, following: Follow
 
 
 def test_no_more_lines_are_read_at_once_than_there_is_room_for(disk: Disk, following: Following):
-    disk.append(b"".join(b"a%d\n" % number for number in range(10)) + b"torn")
+    disk.append(b"".join(b"a%d\n" % number for number in range(10)) + b"partial")
     assert following.step(limit=4) == ["a0", "a1", "a2", "a3"]
     assert not following.at_end
     following.restart()

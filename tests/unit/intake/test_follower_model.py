@@ -23,7 +23,7 @@ from asset_worker.intake.file import checkpoint, tail_reader
 from asset_worker.intake.file.follower import Follower
 from tests.unit.intake.spool import Spool
 
-PIECES = st.lists(st.sampled_from(["line", "line", "torn", "rest", "bad", "comment", "end"]), min_size=1, max_size=4)
+PIECES = st.lists(st.sampled_from(["line", "line", "partial", "rest", "bad", "comment", "end"]), min_size=1, max_size=4)
 
 
 def then(*actions: Callable[[Spool], object]) -> Callable[[Spool], None]:
@@ -44,7 +44,7 @@ def rotate(spool: Spool) -> None:
 
 DISTURBANCES: dict[str, Callable[[Spool], None]] = {
     "append": append,
-    "append torn": lambda spool: spool.append(["torn"]),
+    "append partial": lambda spool: spool.append(["partial"]),
     "append late": lambda spool: spool.append_late(["line"], 0),
     "rotate": rotate,
     "rotate and append": then(rotate, append),
@@ -183,7 +183,7 @@ class FollowerMachine(RuleBasedStateMachine):
     def step(self, seconds: float, limit: int, accepted: bool, disturbance: str | None, at: int) -> None:
         """A look; the process may die before what it brought is accepted."""
         follower = self.follower = self.follower or Follower(self.path, self.position)
-        trail = follower._trail
+        trail = follower._files
         self.now += seconds
         self.spool.waited += seconds
         retired = list(trail._retired)
@@ -249,7 +249,7 @@ def test_a_copy_written_over_a_retired_file_while_that_is_recognised_is_read_fro
     machine.append(["line", "line"])
     machine.step(0.0, 1000, accepted=True, disturbance="copy, truncate and append", at=0)
     machine.append(["line"])
-    machine.copy_and_truncate(chain=False, pieces=["torn", "torn", "line"])
+    machine.copy_and_truncate(chain=False, pieces=["partial", "partial", "line"])
     machine.step(6.0, 1000, accepted=True, disturbance=None, at=0)
     machine.step(0.0, 1000, accepted=True, disturbance="copy, truncate and append", at=at)
     machine.teardown()

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from asset_worker.domain.events import Event
 from asset_worker.domain.submissions import RAW_BYTES_LIMIT, Batch, Options, Submission
-from asset_worker.intake.ingest import LOGGED_ONE_BY_ONE, Acceptance
+from asset_worker.intake.ingest import LOGGED_ONE_BY_ONE, Ingest
 from asset_worker.intake.lines import rejection
 from asset_worker.runtime.redaction import REDACTED, Secrets
 
@@ -19,7 +19,7 @@ SECRETS = Secrets()
 SECRETS.add(KEY)
 
 
-class Intray:
+class QueueWriter:
     """A queue that drops repeats."""
 
     def __init__(self) -> None:
@@ -63,30 +63,30 @@ def batch(*ids: str, bad: Sequence[bytes] = (), position: bytes | None = b"here"
 
 
 @pytest.fixture
-def intray() -> Intray:
-    return Intray()
+def queue() -> QueueWriter:
+    return QueueWriter()
 
 
 @pytest.fixture
-def acceptance(intray: Intray) -> Acceptance:
-    return Acceptance(intray, Noon(), source=SOURCE, secrets=SECRETS)
+def acceptance(queue: QueueWriter) -> Ingest:
+    return Ingest(queue, Noon(), source=SOURCE, secrets=SECRETS)
 
 
-async def test_submissions_are_put_together_with_the_position(acceptance: Acceptance, intray: Intray):
+async def test_submissions_are_put_together_with_the_position(acceptance: Ingest, queue: QueueWriter):
     await acceptance.accept(batch("a1", "a2"))
-    assert [submission.asset_id for submission in intray.submissions] == ["a1", "a2"]
-    assert intray.positions == [("file:/queue", b"here")]
+    assert [submission.asset_id for submission in queue.submissions] == ["a1", "a2"]
+    assert queue.positions == [("file:/queue", b"here")]
     assert (acceptance.accepted, acceptance.rejected) == (2, 0)
 
 
-async def test_an_empty_batch_still_keeps_its_position(acceptance: Acceptance, intray: Intray):
+async def test_an_empty_batch_still_keeps_its_position(acceptance: Ingest, queue: QueueWriter):
     await acceptance.accept(batch())
-    assert intray.positions == [("file:/queue", b"here")]
+    assert queue.positions == [("file:/queue", b"here")]
 
 
-async def test_a_bad_line_becomes_a_rejected_event(acceptance: Acceptance, intray: Intray):
+async def test_a_bad_line_becomes_a_rejected_event(acceptance: Ingest, queue: QueueWriter):
     await acceptance.accept(batch(bad=[b"../x\xff"]))
-    [event] = intray.events
+    [event] = queue.events
     body = msgspec.json.decode(event.body)
     assert body["type"] == "dev.asset-worker.asset.rejected"
     assert body["source"] == SOURCE
@@ -98,14 +98,14 @@ async def test_a_bad_line_becomes_a_rejected_event(acceptance: Acceptance, intra
     assert acceptance.rejected == 1
 
 
-async def test_the_event_of_a_line_that_is_read_again_is_the_same(acceptance: Acceptance, intray: Intray):
+async def test_the_event_of_a_line_that_is_read_again_is_the_same(acceptance: Ingest, queue: QueueWriter):
     await acceptance.accept(batch(bad=[b"!"]))
     await acceptance.accept(batch(bad=[b"!"]))
-    first, second = intray.events
+    first, second = queue.events
     assert first == second
 
 
-async def test_a_repeat_is_neither_counted_nor_told(acceptance: Acceptance):
+async def test_a_repeat_is_neither_counted_nor_told(acceptance: Ingest):
     with capture_logs() as logs:
         await acceptance.accept(batch("a1"))
         await acceptance.accept(batch("a1", "a2"))
@@ -113,7 +113,7 @@ async def test_a_repeat_is_neither_counted_nor_told(acceptance: Acceptance):
     assert [log["asset_id"] for log in logs] == ["a1", "a2"]
 
 
-async def test_each_acceptance_and_each_rejection_is_told(acceptance: Acceptance):
+async def test_each_acceptance_and_each_rejection_is_told(acceptance: Ingest):
     with capture_logs() as logs:
         await acceptance.accept(batch("a1", bad=[b"!"]))
     assert logs == [
@@ -122,7 +122,7 @@ async def test_each_acceptance_and_each_rejection_is_told(acceptance: Acceptance
     ]
 
 
-async def test_a_backlog_is_told_in_one_line(acceptance: Acceptance):
+async def test_a_backlog_is_told_in_one_line(acceptance: Ingest):
     ids = [f"a{number}" for number in range(LOGGED_ONE_BY_ONE + 1)]
     with capture_logs() as logs:
         await acceptance.accept(batch(*ids, "a0"))
@@ -131,39 +131,39 @@ async def test_a_backlog_is_told_in_one_line(acceptance: Acceptance):
     assert (log["first"], log["last"]) == ("file:/queue:1", "file:/queue:1001")
 
 
-async def test_there_is_room_where_the_queue_has_it(acceptance: Acceptance):
+async def test_there_is_room_where_the_queue_has_it(acceptance: Ingest):
     assert await acceptance.room() == 5
 
 
-async def test_nothing_is_counted_when_the_queue_breaks(acceptance: Acceptance, intray: Intray):
+async def test_nothing_is_counted_when_the_queue_breaks(acceptance: Ingest, queue: QueueWriter):
     async def broken(*_: Any, **__: Any) -> list[Submission]:
         raise RuntimeError("broken")
 
-    intray.put = broken
+    queue.put = broken
     with pytest.raises(RuntimeError, match="broken"):
         await acceptance.accept(batch("a1", bad=[b"!"]))
     assert (acceptance.accepted, acceptance.rejected) == (0, 0)
 
 
-async def test_a_key_in_the_queue_file_gets_no_further(acceptance: Acceptance, intray: Intray):
+async def test_a_key_in_the_queue_file_gets_no_further(acceptance: Ingest, queue: QueueWriter):
     with capture_logs() as logs:
         submission = Submission("a1", "file:/queue", 2, Options(metadata={"note": f"with {KEY}"}))
         lines = batch(KEY, bad=[f"key={KEY}".encode()])
         await acceptance.accept(msgspec.structs.replace(lines, submissions=[*lines.submissions, submission]))
-    assert [each.asset_id for each in intray.submissions] == ["a1"]
-    assert intray.submissions[0].options == Options(metadata={"note": f"with {REDACTED}"})
-    told = [msgspec.json.decode(event.body)["data"] for event in intray.events]
+    assert [each.asset_id for each in queue.submissions] == ["a1"]
+    assert queue.submissions[0].options == Options(metadata={"note": f"with {REDACTED}"})
+    told = [msgspec.json.decode(event.body)["data"] for event in queue.events]
     assert [each["line"] for each in told] == [f"key={REDACTED}", REDACTED]
     assert "this is the API key" in told[1]["reason"]
     await acceptance.accept(lines)
-    assert len({event.id for event in intray.events}) == 3, "each such line has an ID of its own"
-    assert KEY not in repr((logs, intray.events))
+    assert len({event.id for event in queue.events}) == 3, "each such line has an ID of its own"
+    assert KEY not in repr((logs, queue.events))
 
 
 @pytest.mark.parametrize("before", [RAW_BYTES_LIMIT - len(KEY), RAW_BYTES_LIMIT - 1, RAW_BYTES_LIMIT + 1])
-async def test_a_key_that_a_line_is_cut_in_is_masked_as_well(acceptance: Acceptance, intray: Intray, before: int):
+async def test_a_key_that_a_line_is_cut_in_is_masked_as_well(acceptance: Ingest, queue: QueueWriter, before: int):
     """Its beginning is told to nobody either."""
     await acceptance.accept(batch(bad=[b"!" * before + KEY.encode() + b"!" * 9000]))
-    [event] = intray.events
+    [event] = queue.events
     line = msgspec.json.decode(event.body)["data"]["line"]
     assert line == ("!" * before + REDACTED + "!" * 9000)[:RAW_BYTES_LIMIT]

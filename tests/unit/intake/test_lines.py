@@ -128,7 +128,7 @@ def test_blank_lines_and_comments_are_skipped(raw: bytes):
         pytest.param(b"\xc0\xaf", "UTF-8", id="an overlong encoding"),
         pytest.param(b"\xed\xa0\x80", "UTF-8", id="a surrogate"),
         pytest.param(b'{"asset_id":"a\xff"}', "UTF-8", id="binary in an object"),
-        pytest.param(b"{", "not JSON", id="a torn object"),
+        pytest.param(b"{", "not JSON", id="a partial object"),
         pytest.param(b'{"asset_id":"a1"}x', "not JSON", id="more after the object"),
         pytest.param(b'{"asset_id":"a1"}{"asset_id":"a2"}', "not JSON", id="two objects"),
         pytest.param(b"{'asset_id':'a1'}", "not JSON", id="Python's quotes"),
@@ -333,13 +333,13 @@ def split(data: bytes, *, offset: int = 0, cuts: list[int] | None = None) -> tup
 def test_a_line_comes_once_its_newline_has_come():
     splitter = LineSplitter(10)
     assert splitter.feed(b"ab") == []
-    assert (splitter.torn, splitter.torn_at, splitter.end) == (b"ab", 10, 12)
+    assert (splitter.partial, splitter.partial_start, splitter.end) == (b"ab", 10, 12)
     assert splitter.feed(b"c\n\nd") == [Line(b"abc", 10, 14), Line(b"", 14, 15)]
-    assert (splitter.torn, splitter.torn_at, splitter.end) == (b"d", 15, 16)
+    assert (splitter.partial, splitter.partial_start, splitter.end) == (b"d", 15, 16)
     assert splitter.feed(b"") == []
     assert splitter.finish() == Line(b"d", 15, 16)
     assert splitter.finish() is None
-    assert (splitter.torn, splitter.torn_at, splitter.end) == (b"", 16, 16)
+    assert (splitter.partial, splitter.partial_start, splitter.end) == (b"", 16, 16)
 
 
 @pytest.mark.parametrize("chunk", [1000, 65_536, 400_000])
@@ -350,7 +350,7 @@ def test_a_line_of_300_kb_is_cut_to_its_beginning_and_the_next_one_is_whole(chun
     lines = []
     for start in range(0, len(data), chunk):
         lines += splitter.feed(data[start : start + chunk])
-        assert len(splitter.torn) <= LINE_BYTES_LIMIT + 4
+        assert len(splitter.partial) <= LINE_BYTES_LIMIT + 4
     assert lines == [Line(b"x" * RAW_BYTES_KEPT, 0, 300_001, too_long=True), Line(b"a1", 300_001, 300_004)]
 
 
@@ -378,9 +378,9 @@ def test_however_the_bytes_are_chunked_the_lines_are_the_same(data: bytes, cuts:
     whole, whole_splitter = split(data, offset=offset)
     lines, splitter = split(data, offset=offset, cuts=cuts)
     assert lines == whole
-    assert (splitter.torn, splitter.torn_at, splitter.end) == (
-        whole_splitter.torn,
-        whole_splitter.torn_at,
+    assert (splitter.partial, splitter.partial_start, splitter.end) == (
+        whole_splitter.partial,
+        whole_splitter.partial_start,
         whole_splitter.end,
     )
     assert splitter.finish() == whole_splitter.finish()
@@ -393,6 +393,6 @@ def test_every_offset_is_that_of_a_lines_start(data: bytes, cuts: list[int]):
     assert [line.offset for line in lines] == [1000, *ends][: len(lines)]
     for line in lines:
         assert data[line.offset - 1000 : line.end - 1000] == line.raw + b"\n"
-    assert splitter.torn_at == [1000, *ends][-1]
-    assert splitter.torn == data[splitter.torn_at - 1000 :]
+    assert splitter.partial_start == [1000, *ends][-1]
+    assert splitter.partial == data[splitter.partial_start - 1000 :]
     assert splitter.end == 1000 + len(data)

@@ -138,11 +138,11 @@ async def test_an_existing_file_is_appended_to_and_never_looked_through(path: Pa
 
 async def test_a_foreign_torn_line_is_ended_before_ours(path: Path):
     """Lines are never glued."""
-    path.write_bytes(b"torn")
+    path.write_bytes(b"partial")
     outbox = MemoryOutbox()
     outbox.add(1)
     await deliver(path, outbox)
-    assert path.read_bytes() == b"torn\n" + stored(1).body + b"\n"
+    assert path.read_bytes() == b"partial\n" + stored(1).body + b"\n"
 
 
 @pytest.mark.parametrize("cut", range(0, 3 * len(stored(1).body) + 4, 3))
@@ -206,7 +206,7 @@ async def test_a_rotation_between_two_batches_is_followed(path: Path):
 
 @pytest.mark.parametrize("cut", [0, 5, len(stored(1).body) + 1, len(stored(1).body) + 9])
 async def test_a_rotation_after_a_crash_is_seen_through(path: Path, cut: int):
-    """What the batch left in the renamed file counts; its torn line is taken away there."""
+    """What the batch left in the renamed file counts; its partial line is taken away there."""
     outbox, rotated = MemoryOutbox(), path.with_suffix(".1")
     outbox.add(1)
     await deliver(path, outbox)
@@ -373,7 +373,7 @@ async def test_a_device_takes_everything_or_is_full():
 
 @pytest.mark.parametrize("fault", ["short", "sync", "sync and truncate", "short, then another writer"])
 async def test_a_failed_write_is_taken_back(path: Path, fault: str):
-    """No torn line stays for readers to meet; what can't be taken back is looked at before the next try."""
+    """No partial line stays for readers to meet; what can't be taken back is looked at before the next try."""
     outbox = MemoryOutbox()
     outbox.add(2)
     await deliver(path, outbox)

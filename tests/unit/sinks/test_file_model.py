@@ -96,7 +96,7 @@ FAULTS: st.SearchStrategy[Fault | None] = st.one_of(
         calls=st.one_of(st.just(frozenset[str]()), KINDS_OF_CALL),
         tries=st.integers(1, 3),
     ),
-    st.builds(Disturbance, at=AT, kind=st.sampled_from(["rotate", "rotate and create", "append", "append torn"])),
+    st.builds(Disturbance, at=AT, kind=st.sampled_from(["rotate", "rotate and create", "append", "append partial"])),
 )
 
 
@@ -131,7 +131,7 @@ class WatchedOutbox(MemoryOutbox):
 
 
 class FileSinkMachine(RuleBasedStateMachine):
-    @initialize(existing=st.sampled_from([None, b"", b"old line\n", b"old torn"]))
+    @initialize(existing=st.sampled_from([None, b"", b"old line\n", b"old partial"]))
     def start(self, existing: bytes | None) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="sinks"))
         self.path = self.directory / "events.jsonl"
@@ -199,11 +199,11 @@ class FileSinkMachine(RuleBasedStateMachine):
         if create:
             self.path.touch()
 
-    @rule(torn=st.booleans())
-    def append(self, torn: bool) -> None:
+    @rule(partial=st.booleans())
+    def append(self, partial: bool) -> None:
         self.others += 1
         with self.path.open("ab") as other:
-            other.write(f"<other {self.others}>".encode() + (b"" if torn else b"\n"))
+            other.write(f"<other {self.others}>".encode() + (b"" if partial else b"\n"))
         self.sync()
 
     def sync(self) -> None:
@@ -290,9 +290,9 @@ class FileSinkMachine(RuleBasedStateMachine):
                 self.fault = None
                 if kind.startswith("rotate"):
                     self.rotate(create="create" in kind)
-                # A torn line that another writer begins between our look and our write can't be told from ours.
-                elif call not in {"write", "pread"} or "torn" not in kind:
-                    self.append(torn="torn" in kind)
+                # A partial line that another writer begins between our look and our write can't be told from ours.
+                elif call not in {"write", "pread"} or "partial" not in kind:
+                    self.append(partial="partial" in kind)
             case _:
                 pass
         return None
@@ -337,7 +337,7 @@ class FileSinkMachine(RuleBasedStateMachine):
             assert ours == bodies, "an event is missing"
             if not self.others and not self.old:
                 assert lines == bodies, "a broken line"
-                assert all(content.endswith(b"\n") or not content for content in contents), "a torn last line"
+                assert all(content.endswith(b"\n") or not content for content in contents), "a partial last line"
 
 
 class Bounded(FileSinkMachine):

@@ -8,7 +8,7 @@ from unittest.mock import patch
 import pytest
 
 from asset_worker.sinks.file import scan as scanning
-from asset_worker.sinks.file.scan import Found, Mark, scan
+from asset_worker.sinks.file.scan import Checkpoint, Found, scan
 from tests.unit.sinks.doubles import FaultyOs
 
 A, B, C = b'{"id":"a"}', b'{"id":"bb"}', b'{"id":"ccc"}'
@@ -31,14 +31,14 @@ def scanned(path: Path, content: bytes, start: int = 0) -> Found:
         pytest.param(A + b"\n", Found(1, 11), id="one line"),
         pytest.param(A + b"\n" + B + b"\n" + C + b"\n", Found(3, 36), id="all"),
         pytest.param(A + b"\n" + B + b"\n" + C, Found(2, 23, (23, 35)), id="only the newline is missing"),
-        pytest.param(A + b"\n" + B[:4], Found(1, 11, (11, 15)), id="torn"),
-        pytest.param(A[:1], Found(0, 0, (0, 1)), id="torn after one byte"),
-        pytest.param(A + b"\n" + B[:4] + b"\0\0\0", Found(1, 11, (11, 18)), id="torn, filled with zeros"),
-        pytest.param(A[:4] + b"\0" * 300, Found(0, 0, (0, 304)), id="torn, filled with many zeros"),
-        pytest.param(A + b"\n" + A[:-2] + b"x", Found(1, 11), id="another writer's torn line"),
+        pytest.param(A + b"\n" + B[:4], Found(1, 11, (11, 15)), id="partial"),
+        pytest.param(A[:1], Found(0, 0, (0, 1)), id="partial after one byte"),
+        pytest.param(A + b"\n" + B[:4] + b"\0\0\0", Found(1, 11, (11, 18)), id="partial, filled with zeros"),
+        pytest.param(A[:4] + b"\0" * 300, Found(0, 0, (0, 304)), id="partial, filled with many zeros"),
+        pytest.param(A + b"\n" + A[:-2] + b"x", Found(1, 11), id="another writer's partial line"),
         pytest.param(b"other\n" + A + b"\nother\n\n" + B + b"\n" + b"y" * 500, Found(2, 36), id="other writers"),
         pytest.param(b"y" * 300 + A + b"\n" + A + b"\n", Found(1, 322), id="an overlong line that ends as ours"),
-        pytest.param(b"y" * 300 + b"\n" + A[:5], Found(0, 0, (301, 306)), id="torn after an overlong line"),
+        pytest.param(b"y" * 300 + b"\n" + A[:5], Found(0, 0, (301, 306)), id="partial after an overlong line"),
         pytest.param(B + b"\n" + C + b"\n", Found(0, 0), id="later events only"),
         pytest.param(A + b"\r\n" + A + b"\n", Found(1, 23), id="a changed line is not ours"),
     ],
@@ -98,7 +98,7 @@ def test_a_mark_recognises_its_place(tmp_path: Path, change, same: bool):
     path = tmp_path / "events"
     path.write_bytes(A * 10)
     fd = os.open(path, os.O_RDWR)
-    mark = Mark.decode(Mark.at(fd, 60).encode())
+    mark = Checkpoint.decode(Checkpoint.at(fd, 60).encode())
     assert mark is not None
     change(path)
     assert mark.matches(fd) is same
@@ -108,4 +108,4 @@ def test_a_mark_recognises_its_place(tmp_path: Path, change, same: bool):
 @pytest.mark.parametrize("encoded", [None, b"", b"null", b'{"inode": "x"}', b"\xff"])
 def test_a_mark_that_cant_be_read_is_none(encoded: bytes | None):
     """Another version's mark costs a repeat, not a crash."""
-    assert Mark.decode(encoded) is None
+    assert Checkpoint.decode(encoded) is None

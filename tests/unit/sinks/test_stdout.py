@@ -155,7 +155,7 @@ def test_a_stop_while_a_write_is_blocked_does_not_hold_the_process(after_stop: b
 
 @pytest.mark.parametrize("cut", range(3 * len(stored(1).body) + 3))
 async def test_a_write_that_fails_after_any_byte_leaves_no_glued_line(tmp_path: Path, cut: int):
-    """What was written whole is not sent again; the torn line is ended before it is."""
+    """What was written whole is not sent again; the partial line is ended before it is."""
     fd = os.open(tmp_path / "out", os.O_WRONLY | os.O_CREAT)
     script: deque[int | OSError] = deque([cut, OSError(errno.EPIPE, "Broken pipe")] if cut else [OSError(5, "EIO")])
 
@@ -173,8 +173,8 @@ async def test_a_write_that_fails_after_any_byte_leaves_no_glued_line(tmp_path: 
     bodies = [event.body for event in outbox.events]
     found = (tmp_path / "out").read_bytes().splitlines()
     event, byte = divmod(cut, len(bodies[0]) + 1)
-    torn = [bodies[event][:byte]] if byte else []
-    assert found == bodies[:event] + torn + bodies[event:]
+    partial = [bodies[event][:byte]] if byte else []
+    assert found == bodies[:event] + partial + bodies[event:]
 
 
 @given(

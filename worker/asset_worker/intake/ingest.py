@@ -20,7 +20,7 @@ LOGGED_ONE_BY_ONE = 1000
 """A batch with more submissions is a backlog being read: it gets one line, not thousands a second."""
 
 
-class Intray(Protocol):
+class QueueWriter(Protocol):
     """The queue, as an intake sees it."""
 
     async def room(self) -> int:
@@ -34,12 +34,12 @@ class Intray(Protocol):
         ...
 
 
-class Acceptance:
+class Ingest:
     """Puts batches into the queue; a line that holds no submission becomes a `rejected` event with them."""
 
-    def __init__(self, intray: Intray, clock: Clock, *, source: str, secrets: Secrets) -> None:
+    def __init__(self, queue: QueueWriter, clock: Clock, *, source: str, secrets: Secrets) -> None:
         """`source` is the events' CloudEvents source."""
-        self._intray = intray
+        self._queue = queue
         self._clock = clock
         self._source = source
         self._secrets = secrets
@@ -47,16 +47,14 @@ class Acceptance:
         self.rejected = 0
 
     async def room(self) -> int:
-        return await self._intray.room()
+        return await self._queue.room()
 
     async def accept(self, batch: Batch) -> None:
         """Durable when it returns."""
         batch = self._redacted(batch)
         now = self._clock.now()
         events = [rejected(rejection, at=now, source=self._source) for rejection in batch.rejections]
-        accepted = await self._intray.put(
-            batch.submissions, events=events, intake=batch.intake, position=batch.position
-        )
+        accepted = await self._queue.put(batch.submissions, events=events, intake=batch.intake, position=batch.position)
         self.accepted += len(accepted)
         self.rejected += len(batch.rejections)
         if len(accepted) <= LOGGED_ONE_BY_ONE:

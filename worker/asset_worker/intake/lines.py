@@ -142,13 +142,13 @@ class LineSplitter:
         self.end = offset
         """Where the bytes fed so far end."""
         self._start = offset
-        self._torn = b""
+        self._partial = b""
         self._too_long = False
 
     @property
-    def torn(self) -> bytes:
+    def partial(self) -> bytes:
         """The last line as far as it has come: it has no newline yet."""
-        return self._torn
+        return self._partial
 
     @property
     def is_too_long(self) -> bool:
@@ -156,7 +156,7 @@ class LineSplitter:
         return self._too_long
 
     @property
-    def torn_at(self) -> int:
+    def partial_start(self) -> int:
         """Where that line begins."""
         return self._start
 
@@ -173,20 +173,20 @@ class LineSplitter:
 
     def finish(self) -> Line | None:
         """The last line, when its end is the end of all."""
-        if not self._torn:
+        if not self._partial:
             return None
         return self._close(b"")
 
     def _close(self, piece: bytes) -> Line:
         self._keep(piece)
-        line = Line(self._torn, self._start, self.end, self._too_long)
-        self._start, self._torn, self._too_long = self.end, b"", False
+        line = Line(self._partial, self._start, self.end, self._too_long)
+        self._start, self._partial, self._too_long = self.end, b"", False
         return line
 
     def _keep(self, piece: bytes) -> None:
         # A line's carriage return and byte-order mark are not counted.
-        if self._too_long or len(self._torn) + len(piece) > LINE_BYTES_LIMIT + 4:
-            self._torn = (self._torn + piece[:RAW_BYTES_KEPT])[:RAW_BYTES_KEPT]
+        if self._too_long or len(self._partial) + len(piece) > LINE_BYTES_LIMIT + 4:
+            self._partial = (self._partial + piece[:RAW_BYTES_KEPT])[:RAW_BYTES_KEPT]
             self._too_long = True
         else:
-            self._torn = self._torn + piece if self._torn else piece
+            self._partial = self._partial + piece if self._partial else piece

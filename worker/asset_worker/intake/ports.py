@@ -12,7 +12,7 @@ from typing import Protocol
 from asset_worker.domain.submissions import Batch
 
 
-class Inbox(Protocol):
+class BatchReceiver(Protocol):
     """Where intakes hand over what they read."""
 
     async def room(self) -> int:

@@ -13,7 +13,7 @@ from typing import Final
 
 from asset_worker.domain.submissions import Batch, Rejection, Submission
 from asset_worker.intake.lines import LINE_BYTES_LIMIT, Line, LineSplitter, parse, rejection
-from asset_worker.intake.ports import Inbox
+from asset_worker.intake.ports import BatchReceiver
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import WorkerThread
 
@@ -25,9 +25,9 @@ ORIGIN: Final = "stdin"
 class StdinIntake:
     """Reads a descriptor to its end."""
 
-    def __init__(self, descriptor: int, inbox: Inbox, thread: WorkerThread) -> None:
+    def __init__(self, descriptor: int, receiver: BatchReceiver, thread: WorkerThread) -> None:
         self._descriptor = descriptor
-        self._inbox = inbox
+        self._receiver = receiver
         self._thread = thread
         self._run_id = uuid.uuid4().hex  # the same line of another run is another line
         self._line = 0
@@ -58,7 +58,7 @@ class StdinIntake:
 
     async def _accept(self, lines: list[Line], stop: Stop) -> None:
         while lines:
-            room = await stop.race(self._inbox.room())
+            room = await stop.race(self._receiver.room())
             if room is None:
                 return
             now, lines = lines[:room], lines[room:]
@@ -71,7 +71,7 @@ class StdinIntake:
                 elif found is not None:
                     rejections.append(found)
             if submissions or rejections:
-                await self._inbox.accept(Batch(submissions, rejections, ORIGIN, None))
+                await self._receiver.accept(Batch(submissions, rejections, ORIGIN, None))
 
     def _parsed(self, line: Line) -> Submission | Rejection | None:
         self._line += 1

@@ -18,13 +18,14 @@ def encode(events: Sequence[Stored]) -> bytes:
 class LineStream:
     """Whole lines to a file descriptor that can't be read back.
 
-    A write that fails may leave a torn line behind. It can't be taken back, so it is ended before anything follows it:
+    A write that fails may leave a partial line behind. It can't be taken back, so it is ended before anything follows
+    it:
     the only broken line is the one that the failure cut.
     """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._torn = False
+        self._partial = False
 
     def write(self, events: Sequence[Stored]) -> int:
         """Write events, for as long as the reader takes; how many of the first were written whole.
@@ -32,7 +33,7 @@ class LineStream:
         Raises:
             OSError: not even the first was.
         """
-        ending = b"\n" if self._torn else b""
+        ending = b"\n" if self._partial else b""
         lines = memoryview(ending + encode(events))
         done = 0
         try:
@@ -45,7 +46,7 @@ class LineStream:
             return whole
         finally:
             if done:
-                self._torn = lines[done - 1] != ord("\n")
+                self._partial = lines[done - 1] != ord("\n")
         return len(events)
 
     def _write(self, data: memoryview) -> int:

@@ -15,7 +15,7 @@ HEAD_BYTES: Final = 1024
 TAIL_BYTES: Final = 256
 
 
-class Mark(msgspec.Struct, frozen=True):
+class Checkpoint(msgspec.Struct, frozen=True):
     """A position in one file, and what tells that file."""
 
     device: int
@@ -31,7 +31,7 @@ class Mark(msgspec.Struct, frozen=True):
     tail: str
     """A hash of the bytes just before the position."""
     rejected: int = 0
-    """Where the file ended when the torn line behind the position was rejected, in bytes; 0: none was."""
+    """Where the file ended when the partial line behind the position was rejected, in bytes; 0: none was."""
 
     @property
     def identity(self) -> tuple[int, int]:
@@ -42,12 +42,12 @@ class Mark(msgspec.Struct, frozen=True):
         return digest(head[: self.head_bytes]) == self.head and digest(tail[len(tail) - self.tail_bytes :]) == self.tail
 
 
-class Cursor(msgspec.Struct, frozen=True):
+class FollowerState(msgspec.Struct, frozen=True):
     """How far all files under one path have been read."""
 
-    files: tuple[Mark, ...]
+    files: tuple[Checkpoint, ...]
     """Those still being read, from the oldest to the current one."""
-    retired: tuple[Mark, ...]
+    retired: tuple[Checkpoint, ...]
     """The last ones that were let go."""
     since: int
     """Any file that was made after the last look was written then or later: a modification time, in nanoseconds."""
@@ -58,16 +58,16 @@ def digest(data: bytes) -> str:
     return blake2b(data, digest_size=16).hexdigest()
 
 
-def encode(cursor: Cursor) -> bytes:
+def encode(cursor: FollowerState) -> bytes:
     return msgspec.json.encode(cursor)
 
 
-def decode(position: bytes | None) -> Cursor | None:
+def decode(position: bytes | None) -> FollowerState | None:
     """The cursor in a kept position; None: there is none, or it can't be read, and reading starts anew."""
     if position is None:
         return None
     try:
-        cursor = msgspec.json.decode(position, type=Cursor)
+        cursor = msgspec.json.decode(position, type=FollowerState)
     except msgspec.DecodeError:
         return None
     return cursor if cursor.version == 1 else None

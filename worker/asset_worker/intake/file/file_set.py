@@ -19,9 +19,9 @@ from typing import Final
 
 import msgspec
 
-from asset_worker.intake.file.checkpoint import Cursor, Mark, digest
+from asset_worker.intake.file.checkpoint import Checkpoint, FollowerState, digest
 from asset_worker.intake.file.names import is_rotated_name, siblings
-from asset_worker.intake.file.tail_reader import Watched, reason
+from asset_worker.intake.file.tail_reader import TailReader, reason
 
 SETTLE_SECONDS: Final = 1.0
 """How long the directory is looked through again and again after a change: a listing that is made during a renaming
@@ -31,32 +31,32 @@ RETIRED_KEPT: Final = 8
 _PASSING: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
-class Shut(msgspec.Struct, frozen=True):
+class UnreadableFile(msgspec.Struct, frozen=True):
     """A file beside the path that is to be read and may not be opened: it is, once it may."""
 
-    mark: Mark
+    mark: Checkpoint
     path: Path
     size: int
     why: str
 
     @property
     def has_unread(self) -> bool:
-        """Whether it is longer than it was when it was read, and its torn line rejected."""
+        """Whether it is longer than it was when it was read, and its partial line rejected."""
         return self.size > max(self.mark.offset, self.mark.rejected)
 
 
-class Trail:
+class FileSet:
     """Open files, from the oldest to the current one."""
 
-    def __init__(self, path: Path, cursor: Cursor | None, tell: Callable[[str, str | None], None]) -> None:
+    def __init__(self, path: Path, cursor: FollowerState | None, tell: Callable[[str, str | None], None]) -> None:
         """`tell` is told of what happened, for the log."""
         self._path = path
         self._tell = tell
-        self._current: Watched | None = None
-        self.old: list[Watched] = []
+        self._current: TailReader | None = None
+        self.old: list[TailReader] = []
         """Those that no longer stand under the path, still read for late writers' sake."""
         self._lost = list(cursor.files) if cursor else []
-        self._shut: list[Shut] = []
+        self._unreadable_files: list[UnreadableFile] = []
         self._retired = list(cursor.retired) if cursor else []
         self._since = cursor.since if cursor else None
         """As in the cursor. None: nothing was ever looked at, and what stands beside the path is history."""
@@ -73,29 +73,29 @@ class Trail:
         self._settled = False
 
     @property
-    def files(self) -> list[Watched]:
+    def files(self) -> list[TailReader]:
         return self.old if self._current is None else [*self.old, self._current]
 
     @property
-    def latest_old(self) -> Watched | None:
+    def latest_old(self) -> TailReader | None:
         """The one that was rotated away last and still has a name: whoever has it open may write for long."""
         return next((file for file in reversed(self.old) if file.has_name()), None)
 
     @property
     def is_found(self) -> bool:
         """Whether all that is to be read has been looked for, and none of it may not be opened."""
-        return not self._lost and not self._is_stale and not any(shut.has_unread for shut in self._shut)
+        return not self._lost and not self._is_stale and not any(shut.has_unread for shut in self._unreadable_files)
 
-    def cursor(self) -> Cursor:
-        files = (*(shut.mark for shut in self._shut), *self._lost, *(file.mark() for file in self.files))
-        return Cursor(files, tuple(self._retired), self._since or 0)
+    def cursor(self) -> FollowerState:
+        files = (*(shut.mark for shut in self._unreadable_files), *self._lost, *(file.mark() for file in self.files))
+        return FollowerState(files, tuple(self._retired), self._since or 0)
 
     def close(self) -> None:
         for file in self.files:
             file.close()
         self.old, self._current = [], None
 
-    def retire(self, file: Watched) -> None:
+    def retire(self, file: TailReader) -> None:
         """Let go of an old file."""
         self._tell("retired", f"{file.offset} bytes read")
         self._retired = [*self._retired, file.mark()][-RETIRED_KEPT:]
@@ -127,7 +127,7 @@ class Trail:
         changed = moved or touched or bool(self._lost)
         with ExitStack() as opened:
             newest = current if stays else self._arrived(opened)
-            beside: list[Watched] = []
+            beside: list[TailReader] = []
             if changed or not self._settled:
                 beside = self._beside([file for file in rewritten if file is not newest], newest, opened)
             opened.pop_all()
@@ -140,7 +140,7 @@ class Trail:
         self._settled = not (changed or self._hidden or self._is_stale) and now >= self._settles_at
         self._remember(latest, now)
 
-    def _reset_rewritten(self) -> list[Watched]:
+    def _reset_rewritten(self) -> list[TailReader]:
         """Files that were truncated are read anew; what had been read of them is looked for in copies."""
         rewritten = [file for file in self.files if _is_rewritten(file)]
         for file in rewritten:
@@ -148,7 +148,9 @@ class Trail:
             file.restart()
         return rewritten
 
-    def _move_on(self, newest: Watched | None, beside: list[Watched], rewritten: list[Watched], now: float) -> None:
+    def _move_on(
+        self, newest: TailReader | None, beside: list[TailReader], rewritten: list[TailReader], now: float
+    ) -> None:
         current, old = self._current, self.old
         if current is not None and newest is not current:
             self._tell("deleted" if newest is None else "rotated", None)
@@ -181,11 +183,11 @@ class Trail:
 
     def _reopen(self, now: float) -> None:
         """Find the files again that were being read when the position was kept, whatever their names are now."""
-        for shut in tuple(self._shut):
+        for shut in tuple(self._unreadable_files):
             found = self._resumed(shut.mark, [shut.path])
-            self._shut.remove(shut)
-            if isinstance(found, Shut):
-                self._shut.append(found)
+            self._unreadable_files.remove(shut)
+            if isinstance(found, UnreadableFile):
+                self._unreadable_files.append(found)
             elif found is None:  # it has been renamed since, or is gone
                 self._lost.append(shut.mark)
             else:
@@ -199,7 +201,7 @@ class Trail:
             if found is None:
                 continue
             self._lost.remove(mark)
-            if isinstance(found, Shut):
+            if isinstance(found, UnreadableFile):
                 self._shut_out(found)
                 continue
             found.quiet_since = now
@@ -209,7 +211,7 @@ class Trail:
             else:
                 self.old.append(found)
 
-    def _resumed(self, mark: Mark, paths: list[Path]) -> Watched | Shut | None:
+    def _resumed(self, mark: Checkpoint, paths: list[Path]) -> TailReader | UnreadableFile | None:
         """The file that a mark was made in, where it stands at one of the paths."""
         for path in paths:
             status = _status_beside(path)
@@ -217,29 +219,29 @@ class Trail:
                 continue
             with ExitStack() as opened:
                 try:
-                    file = Watched.open(path)
+                    file = TailReader.open(path)
                 except FileNotFoundError:
                     self._is_stale = True
                     continue
                 except PermissionError as error:
                     if path == self._path:
                         raise
-                    return Shut(mark, path, status.st_size, reason(error, str(path)))
+                    return UnreadableFile(mark, path, status.st_size, reason(error, str(path)))
                 opened.callback(file.close)
                 if file.resume(mark):
                     opened.pop_all()
                     return file
         return None
 
-    def _shut_out(self, shut: Shut) -> None:
+    def _shut_out(self, shut: UnreadableFile) -> None:
         self._tell("unreadable", shut.why)
-        self._shut.append(shut)
+        self._unreadable_files.append(shut)
 
-    def _mark_of(self, status: os.stat_result) -> Mark:
+    def _mark_of(self, status: os.stat_result) -> Checkpoint:
         """How far a file beside has been read: to where it was let go, or not at all."""
         identity = (status.st_dev, status.st_ino)
         nothing = digest(b"")
-        start = Mark(*identity, 0, 0, 0, nothing, 0, nothing)
+        start = Checkpoint(*identity, 0, 0, 0, nothing, 0, nothing)
         return next((mark for mark in reversed(self._retired) if mark.identity == identity), start)
 
     def _around(self) -> list[tuple[Path, bool]]:
@@ -258,9 +260,9 @@ class Trail:
                 self._hidden.remove(place.parent)
         return list(around.items())
 
-    def _arrived(self, opened: ExitStack) -> Watched | None:
+    def _arrived(self, opened: ExitStack) -> TailReader | None:
         try:
-            file = Watched.open(self._path)
+            file = TailReader.open(self._path)
         except FileNotFoundError:
             return None
         for old in self.old:
@@ -270,7 +272,7 @@ class Trail:
         opened.callback(file.close)
         return file
 
-    def _beside(self, rewritten: list[Watched], newest: Watched | None, opened: ExitStack) -> list[Watched]:
+    def _beside(self, rewritten: list[TailReader], newest: TailReader | None, opened: ExitStack) -> list[TailReader]:
         """Files beside the path that hold lines not read yet, the oldest first; of those rewritten, which do."""
         known = [file for file in self.files if file not in rewritten]
         if newest is not None:
@@ -278,12 +280,14 @@ class Trail:
         for file in self.old:
             if not file.end and file not in rewritten:  # the copy may have been written into it
                 self._is_copy_of_lost(file)
-        found: list[tuple[int, Watched]] = []
+        found: list[tuple[int, TailReader]] = []
         for file in rewritten:
             if self._has_unread(file, known, recent=True):
                 found.append((_written(file), file))
                 known.append(file)
-        mine = {file.identity for file in (*known, *rewritten)} | {shut.mark.identity for shut in self._shut}
+        mine = {file.identity for file in (*known, *rewritten)} | {
+            shut.mark.identity for shut in self._unreadable_files
+        }
         around = [
             (status, path, self._is_new(status) and is_rotated)
             for path, is_rotated in self._around()
@@ -307,18 +311,18 @@ class Trail:
                 opening.close()
         return [file for _, file in sorted(found, key=lambda pair: pair[0])]
 
-    def _opened(self, path: Path, status: os.stat_result, *, recent: bool) -> Watched | None:
+    def _opened(self, path: Path, status: os.stat_result, *, recent: bool) -> TailReader | None:
         """A file that was seen beside the path; None: it stands there no longer, is none of ours, or shut.
 
         Raises:
             OSError: it may be opened later.
         """
         try:
-            file = Watched.open(path)
+            file = TailReader.open(path)
         except FileNotFoundError:
             self._is_stale = True
         except PermissionError as error:
-            shut = Shut(self._mark_of(status), path, status.st_size, reason(error, str(path)))
+            shut = UnreadableFile(self._mark_of(status), path, status.st_size, reason(error, str(path)))
             if recent and shut.has_unread:
                 self._shut_out(shut)
         except OSError as error:
@@ -334,7 +338,7 @@ class Trail:
     def _is_new(self, status: os.stat_result) -> bool:
         return self._since is not None and status.st_mtime_ns >= self._since
 
-    def _is_copy_of_lost(self, file: Watched) -> bool:
+    def _is_copy_of_lost(self, file: TailReader) -> bool:
         """Whether a file is the copy that was made before a truncation; it is brought to where reading had come."""
         for mark in self._lost:
             if mark.offset and file.resume(mark):
@@ -342,7 +346,7 @@ class Trail:
                 return True
         return False
 
-    def _has_unread(self, file: Watched, known: list[Watched], *, recent: bool) -> bool:
+    def _has_unread(self, file: TailReader, known: list[TailReader], *, recent: bool) -> bool:
         """Whether a file holds lines not read yet; it is brought to where they begin."""
         with suppress(OSError):  # a file beside the path that can't be read must not keep the others from being
             if self._is_copy_of_lost(file):
@@ -384,13 +388,13 @@ def _time(status: os.stat_result | None) -> int:
     return 0 if status is None else status.st_mtime_ns
 
 
-def _written(file: Watched) -> int:
+def _written(file: TailReader) -> int:
     with suppress(OSError):
         return os.fstat(file.descriptor).st_mtime_ns
     return 0
 
 
-def _is_rewritten(file: Watched) -> bool:
+def _is_rewritten(file: TailReader) -> bool:
     with suppress(OSError):  # what can't be read was not seen to be rewritten: reading it will tell
         return not file.is_intact()
     return False

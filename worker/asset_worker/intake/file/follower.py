@@ -1,6 +1,7 @@
 """Following a file through whatever happens to it: a state machine, driven step by step, with no clock of its own.
 
-What may happen between two steps: lines are appended, the last one perhaps torn; the file is renamed away and a new one
+What may happen between two steps: lines are appended, the last one perhaps partial; the file is renamed away and a new
+one
 made, and a late writer goes on with the old one; it is copied and truncated; replaced; deleted and made again, on the
 same inode perhaps; all of these several times. What is still to be found under the path or a sibling's name is read.
 """
@@ -14,19 +15,20 @@ import msgspec
 
 from asset_worker.domain.submissions import Batch, Rejection, Submission
 from asset_worker.intake.file.checkpoint import decode, encode
-from asset_worker.intake.file.file_set import Trail
-from asset_worker.intake.file.tail_reader import Watched, reason
+from asset_worker.intake.file.file_set import FileSet
+from asset_worker.intake.file.tail_reader import TailReader, reason
 from asset_worker.intake.lines import LINE_BYTES_LIMIT, Line, parse, rejection
 
 DRAIN_SECONDS: Final = 5.0
 """How long a file that was rotated away is still read after its last growth, once it is deleted or another one has
-been rotated away: writers keep it open for a while. Until then it is read on, at the cost of a descriptor. A torn last
+been rotated away: writers keep it open for a while. Until then it is read on, at the cost of a descriptor. A partial
+last
 line is rejected after this time in any case; should its end be written later, the line comes whole."""
 UNTERMINATED_SECONDS: Final = 1.0
 """A last line without a newline that has not grown for so long is whole, where no more is to come."""
 
 
-class Happening(msgspec.Struct, frozen=True):
+class FileEvent(msgspec.Struct, frozen=True):
     """Something that happened to the file, for the log."""
 
     what: str
@@ -40,9 +42,9 @@ class Step(msgspec.Struct, frozen=True):
     """What one step brought."""
 
     batch: Batch | None
-    happenings: tuple[Happening, ...]
+    happenings: tuple[FileEvent, ...]
     at_end: bool
-    """All there is has been read; a torn last line may be left. False while anything can't be read."""
+    """All there is has been read; a partial last line may be left. False while anything can't be read."""
     has_more: bool
     """It has read, and more is there: the next step is due at once."""
     trouble: str | None
@@ -56,13 +58,13 @@ class Follower:
         """`position` is the one kept with the last batch accepted; None: from the start."""
         self._origin = f"file:{path}"
         self._drain = drain
-        self._happenings: list[Happening] = []
+        self._happenings: list[FileEvent] = []
         self._unreadable = False
-        self._torn_since: tuple[int, float] | None = None
+        self._partial_since: tuple[int, float] | None = None
         cursor = decode(position)
         if position is not None and cursor is None:
             self._happened("position_unreadable")
-        self._trail = Trail(path, cursor, self._happened)
+        self._files = FileSet(path, cursor, self._happened)
         self._has_position = cursor is not None
 
     @property
@@ -71,19 +73,19 @@ class Follower:
         return self._origin
 
     def close(self) -> None:
-        self._trail.close()
+        self._files.close()
 
     def step(self, now: float, max_lines: int) -> Step:
         """Look at the path, and read the next lines. `now` is a clock's seconds that never go back."""
         trouble = None
         try:
-            self._trail.look(now)
+            self._files.look(now)
         except OSError as error:
             trouble = reason(error, self._origin)
         submissions: list[Submission] = []
         rejections: list[Rejection] = []
         progressed = has_more = False
-        for file in self._trail.files:
+        for file in self._files.files:
             end = file.end
             try:
                 lines = file.read(max_lines - len(submissions))
@@ -103,29 +105,29 @@ class Follower:
             progressed = self._has_position = True  # from the first look on, what comes beside the path is not history
         self._tell_of(trouble)
         happenings, self._happenings = tuple(self._happenings), []
-        read = all(file.is_read_to_the_end() for file in self._trail.files)
-        at_end = trouble is None and self._trail.is_found and read
+        read = all(file.is_read_to_the_end() for file in self._files.files)
+        at_end = trouble is None and self._files.is_found and read
         return Step(self._batch(submissions, rejections) if progressed else None, happenings, at_end, has_more, trouble)
 
     def finish(self, now: float) -> tuple[Batch | None, bool]:
         """Where no more is to come: take an unterminated last line once it has been quiet; whether nothing is left."""
-        torn = [file for file in self._trail.files if file.is_torn]
-        if not torn:
+        partial = [file for file in self._files.files if file.has_partial]
+        if not partial:
             return None, True
-        read = sum(file.end for file in self._trail.files)
-        if self._torn_since is None or self._torn_since[0] != read:
-            self._torn_since = (read, now)
-        if now - self._torn_since[1] < UNTERMINATED_SECONDS:
+        read = sum(file.end for file in self._files.files)
+        if self._partial_since is None or self._partial_since[0] != read:
+            self._partial_since = (read, now)
+        if now - self._partial_since[1] < UNTERMINATED_SECONDS:
             return None, False
         submissions: list[Submission] = []
         rejections: list[Rejection] = []
-        for file in torn:
+        for file in partial:
             if (line := file.finish()) is not None:
                 self._take(file, [line], submissions, rejections)
         return self._batch(submissions, rejections), True
 
     def _happened(self, what: str, detail: str | None = None) -> None:
-        self._happenings.append(Happening(what, detail))
+        self._happenings.append(FileEvent(what, detail))
 
     def _tell_of(self, trouble: str | None) -> None:
         if trouble is not None and not self._unreadable:
@@ -135,10 +137,10 @@ class Follower:
         self._unreadable = trouble is not None
 
     def _batch(self, submissions: list[Submission], rejections: list[Rejection]) -> Batch:
-        return Batch(submissions, rejections, self._origin, encode(self._trail.cursor()))
+        return Batch(submissions, rejections, self._origin, encode(self._files.cursor()))
 
     def _take(
-        self, file: Watched, lines: list[Line], submissions: list[Submission], rejections: list[Rejection]
+        self, file: TailReader, lines: list[Line], submissions: list[Submission], rejections: list[Rejection]
     ) -> None:
         number = file.line - len(lines)
         for line in lines:
@@ -149,7 +151,7 @@ class Follower:
             elif found is not None:
                 rejections.append(found)
 
-    def _parsed(self, file: Watched, line: Line, number: int) -> Submission | Rejection | None:
+    def _parsed(self, file: TailReader, line: Line, number: int) -> Submission | Rejection | None:
         stream = f"{file.identity[0]}:{file.identity[1]}"
         if not line.too_long:
             return parse(line.raw, origin=self._origin, line=number, stream=stream, offset=line.offset)
@@ -163,21 +165,21 @@ class Follower:
         )
 
     def _retire(self, now: float, rejections: list[Rejection]) -> bool:
-        """Let go of files that were rotated away and are quiet, and of torn lines there; whether there were any."""
+        """Let go of files that were rotated away and are quiet, and of partial lines there; whether there were any."""
         progressed = False
-        for file in tuple(self._trail.old):
+        for file in tuple(self._files.old):
             if now - file.quiet_since < self._drain or not file.is_read_to_the_end():
                 continue
-            if file.is_torn:
-                self._reject_torn(file, rejections)
+            if file.has_partial:
+                self._reject_partial(file, rejections)
                 progressed = True
-            if file is not self._trail.latest_old:
-                self._trail.retire(file)
+            if file is not self._files.latest_old:
+                self._files.retire(file)
                 progressed = True
         return progressed
 
-    def _reject_torn(self, file: Watched, rejections: list[Rejection]) -> None:
-        rest = Line(file.torn, file.offset, file.end, file.is_too_long)
+    def _reject_partial(self, file: TailReader, rejections: list[Rejection]) -> None:
+        rest = Line(file.partial, file.offset, file.end, file.is_too_long)
         file.rejected = file.end
         if self._parsed(file, rest, file.line + 1) is not None:
             rejections.append(

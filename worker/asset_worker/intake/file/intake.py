@@ -10,8 +10,8 @@ from typing import Final
 
 import structlog
 
-from asset_worker.intake.file.follower import Follower, Happening
-from asset_worker.intake.ports import Inbox
+from asset_worker.intake.file.follower import FileEvent, Follower
+from asset_worker.intake.ports import BatchReceiver
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import WorkerThread
@@ -34,7 +34,7 @@ class FileIntake:
     def __init__(
         self,
         path: Path,
-        inbox: Inbox,
+        receiver: BatchReceiver,
         thread: WorkerThread,
         clock: Clock,
         positions: Mapping[str, bytes],
@@ -46,7 +46,7 @@ class FileIntake:
         path = path.absolute()
         self._follower = Follower(path, positions.get(f"file:{path}"))
         self._path = path
-        self._inbox = inbox
+        self._receiver = receiver
         self._thread = thread
         self._clock = clock
         self._once = once
@@ -62,7 +62,7 @@ class FileIntake:
         """Read until the stop, or until the end is reached."""
         try:
             while not stop.is_set():
-                room = await stop.race(self._inbox.room())
+                room = await stop.race(self._receiver.room())
                 if room is None:
                     return
                 step = await stop.race(
@@ -73,7 +73,7 @@ class FileIntake:
                 self._log(step.happenings)
                 self._unreadable = step.trouble
                 if step.batch is not None:
-                    await self._inbox.accept(step.batch)
+                    await self._receiver.accept(step.batch)
                     continue
                 if step.has_more:
                     continue
@@ -92,10 +92,10 @@ class FileIntake:
             return False
         batch, finished = taken
         if batch is not None:
-            await self._inbox.accept(batch)
+            await self._receiver.accept(batch)
         return finished
 
-    def _log(self, happenings: tuple[Happening, ...]) -> None:
+    def _log(self, happenings: tuple[FileEvent, ...]) -> None:
         for happening in happenings:
             log = _log.warning if "unreadable" in happening.what else _log.info
             event = "rotated" if happening.what in ROTATIONS else happening.what

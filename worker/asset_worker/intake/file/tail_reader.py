@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from asset_worker.intake.file.checkpoint import HEAD_BYTES, TAIL_BYTES, Mark, digest
+from asset_worker.intake.file.checkpoint import HEAD_BYTES, TAIL_BYTES, Checkpoint, digest
 from asset_worker.intake.lines import LINE_BYTES_LIMIT, Line, LineSplitter
 
 CHUNK_BYTES: Final = 256 * 1024
@@ -27,7 +27,7 @@ def reason(error: OSError, name: str) -> str:
     return f"{error.filename or name}: {error.strerror or error}"
 
 
-class Watched:
+class TailReader:
     """An open file, and how far it has been read."""
 
     def __init__(self, descriptor: int, name: str) -> None:
@@ -39,7 +39,7 @@ class Watched:
         self.quiet_since = 0.0
         """When it was last seen to grow or to be rotated, by the follower's clock."""
         self.rejected = 0
-        """Where it ended when its torn line was rejected, in bytes."""
+        """Where it ended when its partial line was rejected, in bytes."""
         self.restart()
 
     def restart(self) -> None:
@@ -47,7 +47,7 @@ class Watched:
         self.rejected = 0
         self._stand_at(0, 0, head=b"", recent=b"")
 
-    def resume(self, mark: Mark) -> bool:
+    def resume(self, mark: Checkpoint) -> bool:
         """Read on from a mark that was made in this content; False: in another, and nothing has changed.
 
         What is compared with the mark is what later reads are held against: a file that is rewritten in between
@@ -74,7 +74,7 @@ class Watched:
         self._within_line = offset > 0 and not recent.endswith(b"\n")
 
     @classmethod
-    def open(cls, path: Path) -> Watched:
+    def open(cls, path: Path) -> TailReader:
         """Open a file, to be read from its start.
 
         Raises:
@@ -98,14 +98,14 @@ class Watched:
                 os.close(descriptor)
 
     @property
-    def torn(self) -> bytes:
+    def partial(self) -> bytes:
         """The last line as far as it has come."""
-        return self._splitter.torn
+        return self._splitter.partial
 
     @property
-    def is_torn(self) -> bool:
+    def has_partial(self) -> bool:
         """Whether there is one that has not been rejected as it stands."""
-        return bool(self.torn) and self.end != self.rejected
+        return bool(self.partial) and self.end != self.rejected
 
     @property
     def is_too_long(self) -> bool:
@@ -115,18 +115,18 @@ class Watched:
     @property
     def offset(self) -> int:
         """All lines that end here or before have been read."""
-        return self._splitter.torn_at
+        return self._splitter.partial_start
 
     @property
     def end(self) -> int:
         """What stands before has been read."""
         return self._splitter.end
 
-    def mark(self) -> Mark:
-        torn = self.end - self.offset
-        tail = self._recent[: len(self._recent) - torn][-TAIL_BYTES:] if torn <= len(self._recent) else b""
+    def mark(self) -> Checkpoint:
+        partial = self.end - self.offset
+        tail = self._recent[: len(self._recent) - partial][-TAIL_BYTES:] if partial <= len(self._recent) else b""
         head = self._head[: self.offset]
-        return Mark(
+        return Checkpoint(
             *self.identity, self.offset, self.line, len(head), digest(head), len(tail), digest(tail), self.rejected
         )
 
@@ -194,7 +194,7 @@ class Watched:
         """Whether a complete line follows."""
         return b"\n" in os.pread(self.descriptor, CHUNK_BYTES, self.end)
 
-    def begins(self, other: Watched) -> bool:
+    def begins(self, other: TailReader) -> bool:
         """Whether all of this file stands at the beginning of another, as that of a copy being made does."""
         size = os.fstat(self.descriptor).st_size
         pieces = ((min(size, HEAD_BYTES), 0), (min(size, SMALLEST_CHUNK_BYTES), max(0, size - SMALLEST_CHUNK_BYTES)))

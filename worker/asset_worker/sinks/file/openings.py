@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from asset_worker.sinks.file.scan import Mark
+from asset_worker.sinks.file.scan import Checkpoint
 
 MODE = 0o640
 LOCK_RETRY_SECONDS = 0.02
@@ -85,7 +85,7 @@ def open_special(path: Path, status: os.stat_result) -> int:
     return fd
 
 
-def find_marked(path: Path, mark: Mark) -> int | None:
+def find_marked(path: Path, mark: Checkpoint) -> int | None:
     """Open the file that the mark was made in: at the path, or renamed beside it. None: it is gone.
 
     Raises:

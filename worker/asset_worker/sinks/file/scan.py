@@ -1,4 +1,4 @@
-"""What a file of lines holds after a mark: which of our events came through, and whether the last line is torn."""
+"""What a file of lines holds after a mark: which of our events came through, and whether the last line is partial."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CHUNK_BYTES = 1 << 18
 LANDMARK_BYTES = 4096
 
 
-class Mark(msgspec.Struct, frozen=True):
+class Checkpoint(msgspec.Struct, frozen=True):
     """A place in a file, recognised again after a restart.
 
     The inode alone doesn't do: it is given anew to the next file, and a file may be truncated and grow past the offset
@@ -25,11 +25,11 @@ class Mark(msgspec.Struct, frozen=True):
     """Digest of the last `LANDMARK_BYTES` before the offset."""
 
     @classmethod
-    def at(cls, fd: int, offset: int) -> Mark:
+    def at(cls, fd: int, offset: int) -> Checkpoint:
         return cls(os.fstat(fd).st_ino, offset, _landmark(fd, offset))
 
     @classmethod
-    def decode(cls, encoded: bytes | None) -> Mark | None:
+    def decode(cls, encoded: bytes | None) -> Checkpoint | None:
         """None also for what another version recorded: it costs a repeat, not an event."""
         try:
             return None if encoded is None else msgspec.json.decode(encoded, type=cls)
@@ -56,7 +56,7 @@ class Found(msgspec.Struct, frozen=True):
     """How many of the first events are there, as whole lines and in order."""
     end: int
     """The offset after the last of them; where the scan began when there is none."""
-    torn: tuple[int, int] | None = None
+    partial: tuple[int, int] | None = None
     """From and to which offset the first event that is missing stands there in part, at the end of the file."""
 
 

@@ -9,7 +9,8 @@ is marked before it is written to.
   that was moved to another directory, or compressed, is given up, and the batch that was under way is sent again.
 - Truncation (`copytruncate`): noticed by the size, or after a crash by what lies before the mark; then all that the
   file holds is looked through.
-- A torn last line is taken away when it is the beginning of the event that is due. Another writer's is left, and ended
+- A partial last line is taken away when it is the beginning of the event that is due. Another writer's is left, and
+ended
   by a newline before ours follow.
 - Other writers are tolerated. Workers that share a file take turns, under an advisory lock (`flock`) held for one batch
   and not for good: a rotated file, a hung worker or a second one on the same file must not stop the first.
@@ -29,7 +30,7 @@ from pathlib import Path
 from asset_worker.domain.events import Stored
 from asset_worker.runtime.threads import WorkerThread
 from asset_worker.sinks.file.openings import current_status, find_marked, locked, open_regular, open_special
-from asset_worker.sinks.file.scan import Mark, scan
+from asset_worker.sinks.file.scan import Checkpoint, scan
 from asset_worker.sinks.lines import LineStream, encode
 from asset_worker.sinks.ports import Sent, SinkUnavailableError
 
@@ -47,7 +48,7 @@ class FileSink:
         self._lock_patience = lock_patience
         self._fd: int | None = None
         self._special: LineStream | None = None
-        self._mark: Mark | None = None
+        self._mark: Checkpoint | None = None
         self._marked = False
         """Whether `_mark` stands in the file that is open."""
         self._examined = True
@@ -58,7 +59,7 @@ class FileSink:
         return f"file:{self._path}"
 
     def resume(self, mark: bytes | None) -> None:
-        self._mark = Mark.decode(mark)
+        self._mark = Checkpoint.decode(mark)
         self._marked = False
         self._examined = self._mark is None
 
@@ -107,7 +108,7 @@ class FileSink:
             os.close(fd)
 
     def _record(self, fd: int, count: int, offset: int) -> Sent:
-        self._mark = Mark.at(fd, offset)
+        self._mark = Checkpoint.at(fd, offset)
         self._marked = True
         return Sent(count, self._mark.encode())
 
@@ -123,8 +124,8 @@ class FileSink:
         with locked(fd, self._lock_patience):
             start = self._mark.offset if self._mark.matches(fd) else 0
             found = scan(fd, start, [event.body for event in events])
-            if found.torn is not None and os.fstat(fd).st_size == found.torn[1]:
-                os.ftruncate(fd, found.torn[0])
+            if found.partial is not None and os.fstat(fd).st_size == found.partial[1]:
+                os.ftruncate(fd, found.partial[0])
             # What was found may be in memory only: the process that wrote it died before it could see to that.
             os.fdatasync(fd)
             more = found.count == len(events)
