@@ -171,7 +171,7 @@ class Service:
             background = [
                 group.create_task(beat(self.snapshot), name="heartbeat"),
                 group.create_task(watch_lag(), name="lag"),
-                group.create_task(self._queue.keep_house(), name="queue"),
+                group.create_task(self._queue.run_maintenance(), name="queue"),
                 group.create_task(self._key.watch(stop, self._gate.key_changed), name="key"),
                 group.create_task(self._gate.watch(stop), name="gate"),
                 group.create_task(self._watch_refusals(), name="refusals"),

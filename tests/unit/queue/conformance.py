@@ -111,7 +111,7 @@ class QueueMachine(RuleBasedStateMachine):
         """The engine, opened on what it kept, with room for MAX_PENDING and no spread of first looks."""
 
     @abstractmethod
-    async def keep_house(self):
+    async def run_maintenance(self):
         """What the engine does now and then by itself: it keeps all progress."""
 
     @abstractmethod
@@ -424,7 +424,7 @@ class QueueMachine(RuleBasedStateMachine):
         if stepped is not None:
             self.clock.stepped = stepped
         if house_is_kept:
-            self.run(self.keep_house())
+            self.run(self.run_maintenance())
             self.progress_is_kept()
 
     @precondition(runs_for_a_while)

@@ -149,7 +149,7 @@ async def test_a_journal_that_is_taken_away_ends_the_run(tmp_path, replaced):
     """What would be accepted from then on would be lost."""
     (tmp_path / "state").mkdir()
     queue = open_local(tmp_path / "state" / "j", ManualClock())
-    keeping = asyncio.ensure_future(queue.keep_house())
+    keeping = asyncio.ensure_future(queue.run_maintenance())
     await asyncio.sleep(2 * PRUNE_EVERY_SECONDS)
     assert not keeping.done()
     (tmp_path / "state").rename(tmp_path / "away")

@@ -15,7 +15,7 @@ from asset_worker.queue.local.commits import RETRY_SECONDS
 from asset_worker.queue.local.engine import PROGRESS_EVERY_SECONDS, PRUNE_EVERY_SECONDS
 from asset_worker.queue.local.journal import APPLICATION_ID, FILE_NAME, Journal, JournalError
 from asset_worker.queue.local.lock import StateDirectory, StateDirectoryError
-from asset_worker.queue.local.status_report import read_ledger
+from asset_worker.queue.local.status_report import read_status
 from asset_worker.queue.ports import LastSeen, Progress
 from asset_worker.runtime.threads import DaemonThread
 from tests.unit.queue.conformance import IDS, MAX_PENDING, ManualClock, QueueMachine
@@ -45,8 +45,8 @@ class LocalQueueMachine(QueueMachine):
     async def open(self):
         return open_local(self.path, self.clock, thread=SuspendingThread(), max_pending=MAX_PENDING)
 
-    async def keep_house(self):
-        keeping = asyncio.ensure_future(self.queue.keep_house())
+    async def run_maintenance(self):
+        keeping = asyncio.ensure_future(self.queue.run_maintenance())
         await asyncio.sleep(PROGRESS_EVERY_SECONDS / 2)
         keeping.cancel()
 
@@ -260,7 +260,7 @@ async def test_the_house_is_kept_by_itself(tmp_path, monkeypatch):
     await settle(queue, 0, 1, 2, 3, 4)
     clock.move(8 * 86400.0)
     await settle(queue, 5)
-    keeping = asyncio.ensure_future(queue.keep_house())
+    keeping = asyncio.ensure_future(queue.run_maintenance())
     await asyncio.sleep(0.5)
     assert await settled_ids(queue) == [IDS[5]]
     clock.move(8 * 86400.0)
@@ -279,7 +279,7 @@ async def test_progress_outlives_a_crash_once_it_is_a_second_old(tmp_path):
     clock = ManualClock()
     queue = open_local(tmp_path / "j", clock)
     await put(queue, 0, 1)
-    keeping = asyncio.ensure_future(queue.keep_house())
+    keeping = asyncio.ensure_future(queue.run_maintenance())
     await asyncio.sleep(0.5)
     for polls, lease in enumerate(await queue.take(2), start=3):
         await queue.defer(lease, 0.0, Progress(polls=polls))
@@ -292,7 +292,7 @@ async def test_progress_outlives_a_crash_once_it_is_a_second_old(tmp_path):
 
 def read_ledger_of(tmp_path, clock):
     (tmp_path / "j").rename(tmp_path / FILE_NAME)
-    return read_ledger(tmp_path, now=clock.now(), limit=10).completed
+    return read_status(tmp_path, now=clock.now(), limit=10).completed
 
 
 @pytest.mark.virtual_time

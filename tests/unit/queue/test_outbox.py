@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from asset_worker.domain.events import Stored
 from asset_worker.queue.local.journal import FILE_NAME
-from asset_worker.queue.local.status_report import read_ledger
+from asset_worker.queue.local.status_report import read_status
 from tests.unit.queue.conformance import ManualClock, gathered, turns
 from tests.unit.queue.local import (
     SuspendingThread,
@@ -33,7 +33,7 @@ COUNTS = st.integers(1, 4)
 
 
 def dead_letters(path):
-    return read_ledger(path.parent, now=0.0, limit=0).dead_letters
+    return read_status(path.parent, now=0.0, limit=0).dead_letters
 
 
 class OutboxMachine(RuleBasedStateMachine):
@@ -174,7 +174,7 @@ class OutboxMachine(RuleBasedStateMachine):
         sink = data.draw(st.sampled_from(self.readers()))
         first = self.read[sink][0]
         for _ in range(times):
-            self.run(self.outbox.bury(sink, first, "refused"))
+            self.run(self.outbox.dead_letter(sink, first, "refused"))
         self.buried.add((sink, first.position))
         if advances:
             del self.read[sink]
@@ -267,7 +267,7 @@ async def test_a_dead_letter_outlives_the_worker_and_is_one_however_often_it_is_
     await settle(queue, 0)
     [stored] = await queue.outbox.read("stdout", 9)
     for _ in range(2):
-        await queue.outbox.bury("stdout", stored, "refused")
+        await queue.outbox.dead_letter("stdout", stored, "refused")
     crash(queue)
     assert dead_letters(path) == 1
     await open_local(path, ManualClock()).close()
@@ -279,7 +279,7 @@ async def test_each_sink_buries_for_itself(path):
     await settle(queue, 0, 1)
     for sink in SINKS:
         for stored in await queue.outbox.read(sink, 9):
-            await queue.outbox.bury(sink, stored, "refused")
+            await queue.outbox.dead_letter(sink, stored, "refused")
     crash(queue)
     assert dead_letters(path) == 6
 

@@ -51,7 +51,7 @@ class MemoryOutbox:
         self.positions[sink] = position
         self.marks[sink] = mark
 
-    async def bury(self, sink: str, event: Stored, reason: str) -> None:
+    async def dead_letter(self, sink: str, event: Stored, reason: str) -> None:
         self.buried[sink, event.position] = (event, reason)
 
 

@@ -231,7 +231,7 @@ async def test_a_refused_event_is_not_passed_over_before_it_is_buried():
     """Else an end between the two would lose it."""
 
     class Full(MemoryOutbox):
-        async def bury(self, sink: str, event: Stored, reason: str) -> None:
+        async def dead_letter(self, sink: str, event: Stored, reason: str) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
     outbox = Full()

@@ -10,7 +10,7 @@ import msgspec
 
 from asset_worker.cli.usage import PathOption, fail, settings_from
 from asset_worker.queue.local.journal import JournalError
-from asset_worker.queue.local.status_report import Ledger, read_ledger
+from asset_worker.queue.local.status_report import StatusReport, read_status
 
 LIMIT_MOST = 1_000_000
 """As many as may be pending by default."""
@@ -35,34 +35,34 @@ def status(state_dir: Path | None, config: Path | None, limit: int, as_json: boo
     """
     settings = settings_from(config, {"state": {"dir": state_dir}})
     try:
-        ledger = read_ledger(settings.state.dir, now=time.time(), limit=limit)
+        report = read_status(settings.state.dir, now=time.time(), limit=limit)
     except JournalError as error:
         fail(str(error))
-    click.echo(msgspec.json.encode(ledger) if as_json else _text(ledger))
+    click.echo(msgspec.json.encode(report) if as_json else _text(report))
 
 
-def _text(ledger: Ledger) -> str:
+def _text(report: StatusReport) -> str:
     lines = [
-        f"pending    {ledger.pending_count}" + (f"  (oldest {_age(ledger.oldest_age)})" if ledger.pending_count else "")
+        f"pending    {report.pending_count}" + (f"  (oldest {_age(report.oldest_age)})" if report.pending_count else "")
     ]
-    lines += [f"  {what:<12} {count}" for what, count in sorted(ledger.waiting_on.items())]
-    for line in ledger.pending:
+    lines += [f"  {what:<12} {count}" for what, count in sorted(report.waiting_on.items())]
+    for line in report.pending:
         waiting_on = ", ".join(line.waiting_on) or "first look"
         lines.append(
             f"    {line.asset_id:<24}  {_age(line.age):>8}  {line.status or '-':<10}  waiting for {waiting_on}  "
             f"polls {line.polls}  {line.source}"
         )
-    lines.append(f"completed  {sum(ledger.completed_lately.values())} in the last 24 hours")
-    lines += [f"  {outcome:<12} {count}" for outcome, count in sorted(ledger.completed_lately.items())]
+    lines.append(f"completed  {sum(report.completed_lately.values())} in the last 24 hours")
+    lines += [f"  {outcome:<12} {count}" for outcome, count in sorted(report.completed_lately.items())]
     lines += [
         f"    {line.asset_id:<24}  {_age(line.ago):>8} ago  {line.outcome:<10}  took {_age(line.elapsed)}"
-        for line in ledger.completed
+        for line in report.completed
     ]
-    lines += [f"outbox     {depth} to send to {sink}" for sink, depth in sorted(ledger.outbox_depth.items())]
-    if ledger.outbox_count > max(ledger.outbox_depth.values(), default=0):
-        lines.append(f"outbox     {ledger.outbox_count} to send to a sink that has had none yet")
-    if ledger.dead_letters:
-        lines.append(f"dead letters  {ledger.dead_letters}")
+    lines += [f"outbox     {depth} to send to {sink}" for sink, depth in sorted(report.outbox_depth.items())]
+    if report.outbox_count > max(report.outbox_depth.values(), default=0):
+        lines.append(f"outbox     {report.outbox_count} to send to a sink that has had none yet")
+    if report.dead_letters:
+        lines.append(f"dead letters  {report.dead_letters}")
     return "\n".join(lines)
 
 

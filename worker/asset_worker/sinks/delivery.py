@@ -86,7 +86,7 @@ class Delivery:
             sent: Sent = await self._retrying(stop)(self._send, events)
         except SinkRefusedError as error:
             self._recovered()
-            await self._bury(events[0], str(error))
+            await self._dead_letter(events[0], str(error))
             return
         self._recovered()
         await self._outbox.advance(self.sink, events[sent.count - 1].position, sent.mark)
@@ -99,8 +99,8 @@ class Delivery:
                 return sent
             await self._outbox.advance(self.sink, events[0].position - 1, sent.mark)
 
-    async def _bury(self, event: Stored, reason: str) -> None:
-        await self._outbox.bury(self.sink, event, reason)
+    async def _dead_letter(self, event: Stored, reason: str) -> None:
+        await self._outbox.dead_letter(self.sink, event, reason)
         await self._outbox.advance(self.sink, event.position, await self._outbox.mark(self.sink))
         self.dead_letters += 1
         _log.error("sink.dead_letter", sink=self.sink, id=event.id, reason=reason)

@@ -86,6 +86,6 @@ class Outbox(Protocol):
         """The sink has all events up to `position`; durable when it returns."""
         ...
 
-    async def bury(self, sink: str, event: Stored, reason: str) -> None:
+    async def dead_letter(self, sink: str, event: Stored, reason: str) -> None:
         """Keep an event that the sink refused for good; durable when it returns, once however often it is called."""
         ...

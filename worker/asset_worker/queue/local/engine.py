@@ -66,10 +66,10 @@ class LocalQueue:
         self.outbox = LocalOutbox(self._commits, sinks=sinks, known=journal.sinks(), kept=kept)
         self.intakes = journal.intakes()
         """How far each intake had come before this start."""
-        self._take_up(journal, first_looks)
+        self._restore(journal, first_looks)
         self._note_idle()
 
-    def _take_up(self, journal: Journal, first_looks: Callable[[int], list[float]]) -> None:
+    def _restore(self, journal: Journal, first_looks: Callable[[int], list[float]]) -> None:
         now, mono = self._clock.now(), self._clock.monotonic()
 
         def monotonic(instant: float) -> float:
@@ -241,7 +241,7 @@ class LocalQueue:
 
         return await self._at_the_end(self._commits.write(change))
 
-    async def keep_house(self) -> None:
+    async def run_maintenance(self) -> None:
         """Save progress and prune, for ever.
 
         Raises:

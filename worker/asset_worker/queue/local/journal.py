@@ -1,7 +1,7 @@
 """What must survive, in one SQLite database: what is pending, what was settled, the outbox, positions.
 
 Every method is blocking and runs within a transaction that `commits` opens and closes. One connection writes, in one
-thread: SQLite's WAL-reset bug (before 3.51.3) needs two. Other processes open the file read-only (`ledger`).
+thread: SQLite's WAL-reset bug (before 3.51.3) needs two. Other processes open the file read-only (`report`).
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def is_passing(error: sqlite3.Error) -> bool:
     return code is not None and (code & 0xFF) in _PASSING
 
 
-class Kept(msgspec.Struct):
+class PendingRow(msgspec.Struct):
     """A pending asset as it was kept."""
 
     submission: Submission
@@ -174,7 +174,7 @@ class Journal:
     def close(self) -> None:
         self._connection.close()
 
-    def pending(self) -> Iterator[Kept]:
+    def pending(self) -> Iterator[PendingRow]:
         """All that is pending, one by one, for they may be a million; in no order, for sorting them all takes space.
 
         Raises:
@@ -187,7 +187,7 @@ class Journal:
             for asset_id, origin, line, options, accepted_at, completion, progress in self._execute(
                 "SELECT asset_id, origin, line, options, accepted_at, completion, progress FROM pending"
             ):
-                yield Kept(
+                yield PendingRow(
                     Submission(
                         asset_id, origins.setdefault(origin, origin), line, options and _decode_options(options)
                     ),
@@ -292,7 +292,7 @@ class Journal:
         )
         self._execute("DELETE FROM outbox WHERE position <= ?", (done_by_all,))
 
-    def bury(self, sink: str, position: int, event_id: str, body: bytes, reason: str) -> None:
+    def dead_letter(self, sink: str, position: int, event_id: str, body: bytes, reason: str) -> None:
         self._execute(
             "INSERT OR REPLACE INTO dead_letters (sink, position, id, body, reason) VALUES (?, ?, ?, ?, ?)",
             (sink, position, event_id, body, reason),

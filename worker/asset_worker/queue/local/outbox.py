@@ -72,10 +72,10 @@ class LocalOutbox:
         self._positions[sink] = position
         self._marks[sink] = mark
 
-    async def bury(self, sink: str, event: Stored, reason: str) -> None:
+    async def dead_letter(self, sink: str, event: Stored, reason: str) -> None:
         """Keep an event that this sink refused for good."""
 
         def change(journal: Journal) -> None:
-            journal.bury(sink, event.position, event.id, event.body, reason)
+            journal.dead_letter(sink, event.position, event.id, event.body, reason)
 
         await self._commits.write(change)

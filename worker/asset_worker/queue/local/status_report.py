@@ -37,7 +37,7 @@ class CompletedLine(msgspec.Struct, frozen=True):
     """Seconds since completion."""
 
 
-class Ledger(msgspec.Struct, frozen=True):
+class StatusReport(msgspec.Struct, frozen=True):
     """What a state directory holds."""
 
     pending_count: int
@@ -57,7 +57,7 @@ class Ledger(msgspec.Struct, frozen=True):
     dead_letters: int
 
 
-def read_ledger(directory: Path, *, now: float, limit: int) -> Ledger:
+def read_status(directory: Path, *, now: float, limit: int) -> StatusReport:
     """What the journal in `directory` holds, `limit` assets of each kind.
 
     Raises:
@@ -89,7 +89,7 @@ def read_ledger(directory: Path, *, now: float, limit: int) -> Ledger:
         ) from error
 
 
-def _read(connection: sqlite3.Connection, now: float, limit: int) -> Ledger:
+def _read(connection: sqlite3.Connection, now: float, limit: int) -> StatusReport:
     execute = connection.execute
     waiting_on: dict[str, int] = {}
     total, oldest = 0, now
@@ -124,7 +124,7 @@ def _read(connection: sqlite3.Connection, now: float, limit: int) -> Ledger:
     ).fetchall()
     [outbox_count] = execute("SELECT count(*) FROM outbox").fetchone()
     [dead_letters] = execute("SELECT count(*) FROM dead_letters").fetchone()
-    return Ledger(
+    return StatusReport(
         pending_count=total,
         oldest_age=now - oldest if total else 0.0,
         waiting_on=waiting_on,
