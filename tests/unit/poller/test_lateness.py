@@ -154,15 +154,15 @@ async def test_hours_of_a_refused_key_or_an_outage_stretch_no_delay(status, erro
     async with polling(api, schedule, batching=batching) as queue:
         await put(queue, names("a", 120))
         await asyncio.sleep(10 * 60)
-        before = schedule.scarcity
+        before = schedule.backlog_factor
         api.fails(status, error)
         await asyncio.sleep(9 * HOUR)
         assert api.snapshot().reason is not None
-        assert schedule.scarcity <= before
+        assert schedule.backlog_factor <= before
         api.works()
         await asyncio.sleep(60)
         assert api.snapshot().reason is None
-        assert schedule.scarcity <= before
+        assert schedule.backlog_factor <= before
         new = names("b", 4)
         api.takes |= dict.fromkeys(new, 5.0)
         await put(queue, new)
@@ -178,7 +178,7 @@ async def test_requests_that_are_truly_scarce_stretch_delays_and_ease_them_when_
     async with polling(api, schedule) as queue:
         await put(queue, crowd)
         await asyncio.sleep(0.9 * HOUR)
-        assert schedule.scarcity > 5, "one round takes five minutes"
+        assert schedule.backlog_factor > 5, "one round takes five minutes"
         later = [times[-1] - times[-2] for times in api.asked.values()]
         assert max(later) < 4 * 300, "but nobody waits for much longer than that"
         await asyncio.sleep(2 * HOUR)
@@ -186,7 +186,7 @@ async def test_requests_that_are_truly_scarce_stretch_delays_and_ease_them_when_
         [new] = names("c", 1)
         await put(queue, [new])
         await asyncio.sleep(31)
-        assert schedule.scarcity == 1
+        assert schedule.backlog_factor == 1
         assert len(api.asked[new]) >= 2, "poll.max is the longest delay again"
 
 
@@ -197,7 +197,7 @@ async def test_what_comes_due_while_new_assets_are_waited_for_stretches_no_delay
         for name in names("a", 100):
             await put(queue, [name])
             await asyncio.sleep(3)
-            assert schedule.scarcity == 1
+            assert schedule.backlog_factor == 1
 
 
 @pytest.mark.virtual_time

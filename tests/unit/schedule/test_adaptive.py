@@ -196,7 +196,7 @@ def test_when_looks_are_scarce_they_go_where_ends_are_likely() -> None:
     young, ripe = (WaitState(attempt_number=2, age=age, file_type="video/mp4", method="direct") for age in (5.0, 100.0))
     assert learner.urgency(ripe) > 3 * learner.urgency(young)
     plenty = learner(ripe)
-    learner.scarcity = 3.0
+    learner.backlog_factor = 3.0
     assert learner(ripe) == pytest.approx(3 * plenty, rel=0.35)
 
 
@@ -291,7 +291,7 @@ def test_looks_that_come_late_stretch_all_delays_and_looks_in_time_ease_them_aga
     for _ in range(2000):
         schedule.looked_late(0.0, since=1.0)
         schedule(look)
-    assert schedule.scarcity == 1
+    assert schedule.backlog_factor == 1
     assert schedule(look) == pytest.approx(usual, rel=0.05)
 
 
@@ -299,7 +299,7 @@ def test_a_little_lateness_changes_nothing():
     schedule = LearnedSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
     for _ in range(100):
         schedule.looked_late(0.01, since=1.0)
-    assert schedule.scarcity == 1
+    assert schedule.backlog_factor == 1
 
 
 def test_time_without_anything_to_do_eases_all_delays_though_no_look_is_made():
@@ -307,7 +307,7 @@ def test_time_without_anything_to_do_eases_all_delays_though_no_look_is_made():
     schedule = LearnedSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
     fresh = WaitState(attempt_number=1, file_type="video/mp4", method="direct")
     usual = schedule(fresh)
-    schedule.scarcity = 1000.0
+    schedule.backlog_factor = 1000.0
     assert schedule(fresh) > 100 * usual
     schedule.idled(300.0)
     assert schedule(fresh) == pytest.approx(usual)
@@ -319,7 +319,7 @@ def test_however_scarce_requests_are_no_delay_is_longer_than_an_hour_or_poll_max
     waiting_on: str, maximum: float, longest: float
 ) -> None:
     schedule = LearnedSchedule(initial=2, multiplier=1.5, maximum=maximum, uniform=lambda: 0.9999)
-    schedule.scarcity = 1000.0
+    schedule.backlog_factor = 1000.0
     delay = schedule(WaitState(attempt_number=99, age=20_000, waiting_on=(waiting_on,), file_type="video/mp4"))
     assert maximum / 2 < delay <= longest * 1.05
 

@@ -33,17 +33,17 @@ def test_a_look_changes_the_factor_by_how_late_it_was_beside_the_usual_delay(
 @pytest.mark.parametrize("per_second", [3, 10, 500])
 def test_while_all_looks_are_late_the_usual_delay_grows_by_a_second_each_second(per_second: int) -> None:
     """However many there are: when one round over all has been made, it is as long as that round."""
-    scarcity = 1.0
+    backlog_factor = 1.0
     for _ in range(200 * per_second):
-        scarcity = noted(scarcity, lateness=1e6, since=1 / per_second, usual_delay=20 * scarcity)
-    assert 20 * scarcity == pytest.approx(20 + 200, rel=0.02)
+        backlog_factor = noted(backlog_factor, lateness=1e6, since=1 / per_second, usual_delay=20 * backlog_factor)
+    assert 20 * backlog_factor == pytest.approx(20 + 200, rel=0.02)
 
 
 @given(FACTORS, SECONDS, SECONDS, st.floats(0.01, 1e6))
-def test_one_look_changes_little(scarcity: float, lateness: float, since: float, usual: float) -> None:
-    after = noted(scarcity, lateness=lateness, since=since, usual_delay=usual)
+def test_one_look_changes_little(backlog_factor: float, lateness: float, since: float, usual: float) -> None:
+    after = noted(backlog_factor, lateness=lateness, since=since, usual_delay=usual)
     assert 1 <= after <= MOST
-    assert scarcity / (1 + STEP) - 1e-9 <= after <= scarcity * (1 + STEP) + 1e-9
+    assert backlog_factor / (1 + STEP) - 1e-9 <= after <= backlog_factor * (1 + STEP) + 1e-9
 
 
 def test_idle_time_eases_however_high_the_factor_is() -> None:
@@ -54,15 +54,15 @@ def test_idle_time_eases_however_high_the_factor_is() -> None:
 
 
 @given(FACTORS, st.floats(0, 1e4), st.integers(1, 20))
-def test_idle_time_counts_the_same_in_parts(scarcity: float, idle: float, parts: int) -> None:
-    in_parts = scarcity
+def test_idle_time_counts_the_same_in_parts(backlog_factor: float, idle: float, parts: int) -> None:
+    in_parts = backlog_factor
     for _ in range(parts):
         in_parts = eased(in_parts, idle=idle / parts)
-    assert in_parts == pytest.approx(eased(scarcity, idle=idle))
+    assert in_parts == pytest.approx(eased(backlog_factor, idle=idle))
 
 
 @pytest.mark.parametrize(
-    ("ceiling", "scarcity", "longest"),
+    ("ceiling", "backlog_factor", "longest"),
     [
         pytest.param(30, 1, 30, id="not-scarce"),
         pytest.param(30, 8, 240, id="scarce"),
@@ -70,5 +70,5 @@ def test_idle_time_counts_the_same_in_parts(scarcity: float, idle: float, parts:
         pytest.param(7200, 8, 7200, id="a-longer-poll-max-as-it-is"),
     ],
 )
-def test_the_ceiling_is_stretched_to_an_hour_at_most(ceiling: float, scarcity: float, longest: float) -> None:
-    assert stretched(ceiling, scarcity) == longest
+def test_the_ceiling_is_stretched_to_an_hour_at_most(ceiling: float, backlog_factor: float, longest: float) -> None:
+    assert stretched(ceiling, backlog_factor) == longest

@@ -168,7 +168,7 @@ class Poller:
             else:
                 leases = await self._queue.take(batching.limit, ahead=batching.ahead)
             taken = self._clock.monotonic()
-            self._note_scarcity(leases[0], taken, idle=taken - free_at, gathered_at=gathered_at)
+            self._note_backlog(leases[0], taken, idle=taken - free_at, gathered_at=gathered_at)
             if batching is not None and len(leases) < batching.limit:
                 gathered_at = taken + batching.gather
             for number, group in enumerate(_groups(leases)):
@@ -347,7 +347,7 @@ class Poller:
                 )
         return True
 
-    def _note_scarcity(self, first: Lease, taken: float, *, idle: float, gathered_at: float) -> None:
+    def _note_backlog(self, first: Lease, taken: float, *, idle: float, gathered_at: float) -> None:
         """Teach the schedule whether more looks are wanted than can be made, from the one that was due first."""
         if self._learner is None:
             return

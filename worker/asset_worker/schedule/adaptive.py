@@ -71,7 +71,7 @@ class LearnedSchedule:
         learned: what was learned before.
         initial: seconds; with `multiplier` and `maximum`, the exponential schedule that it starts as.
         multiplier: growth of the delay in that schedule.
-        maximum: seconds; no delay is longer, unless requests are scarce (`scarcity`).
+        maximum: seconds; no delay is longer, unless requests are scarce (`backlog_factor`).
         looks: the average number of looks that an asset may cost; None: as many as the exponential schedule would.
             Looks that `maximum` forces can't be saved; a quarter more than those is always spent.
         uniform: random numbers in [0, 1).
@@ -97,7 +97,7 @@ class LearnedSchedule:
         self._prior, self._first_price = _exponential_prior(initial, multiplier, maximum)
         self.price = learned.price or self._first_price
         """Of a look, in seconds of lag."""
-        self.scarcity = 1.0
+        self.backlog_factor = 1.0
         """Above 1 when looks are scarce (`looked_late`): the price rises with its square, which by Keller's rule
         stretches delays by it, and the looks go where ends are likely; the ceiling rises too, to an hour at most."""
         self._usual_delay = initial
@@ -112,7 +112,7 @@ class LearnedSchedule:
         """Seconds from `look` to the next one."""
         key = self._key(look)
         if not key:
-            delay = min(self._exponential_delay(look.attempt_number), self._ceiling) * self.scarcity
+            delay = min(self._exponential_delay(look.attempt_number), self._ceiling) * self.backlog_factor
             delay = min(delay, self._stretched_ceiling)
         else:
             if look.attempt_number == 1:
@@ -150,20 +150,20 @@ class LearnedSchedule:
             since: seconds since this was told before.
         """
         usual = self._usual_delay
-        self.scarcity = backlog.noted(self.scarcity, lateness=lateness, since=since, usual_delay=usual)
+        self.backlog_factor = backlog.noted(self.backlog_factor, lateness=lateness, since=since, usual_delay=usual)
 
     def idled(self, seconds: float) -> None:
         """Ease all delays: for so long nothing was due, though a request could have been made."""
-        self.scarcity = backlog.eased(self.scarcity, idle=seconds)
+        self.backlog_factor = backlog.eased(self.backlog_factor, idle=seconds)
 
     def urgency(self, look: WaitState) -> float:
         """The best rate of looks, per second, at a wait of this class and age: √(hazard / (2 · price))."""
         key = self._key(look)
         if not key:
-            return 1 / (self._exponential_delay(look.attempt_number) * self.scarcity)
+            return 1 / (self._exponential_delay(look.attempt_number) * self.backlog_factor)
         bin_ = min(bisect_right(EDGES, look.age) - 1, BINS - 1)
         hazard = self.planned(key).rates[bin_] / WIDTHS[bin_]
-        interval = keller_interval(hazard, self.price * self.scarcity**2)
+        interval = keller_interval(hazard, self.price * self.backlog_factor**2)
         return 1 / min(max(interval, self._floor), self._stretched_ceiling)
 
     def learned(self) -> Learned:
@@ -177,7 +177,7 @@ class LearnedSchedule:
     def planned(self, key: tuple[AssetClass, ...]) -> Planned:
         """The plan for a wait on all of these classes, up to date."""
         rates = [self._rates(name) for name in key]
-        price = self.price * self.scarcity**2
+        price = self.price * self.backlog_factor**2
         planned = self._plans.get(key)
         news = planned is None or any(old is not new for old, new in zip(planned.each, rates, strict=True))
         if planned is not None and not news and abs(planned.plan.price / price - 1) <= _PRICE_TOLERANCE:
@@ -191,7 +191,7 @@ class LearnedSchedule:
             expected_looks([0.0], self._ceiling, last),
         )
         self._plans[key] = planned
-        if news and self.scarcity == 1:
+        if news and self.backlog_factor == 1:
             self._calibrate()
         return planned
 
@@ -204,7 +204,7 @@ class LearnedSchedule:
 
     @property
     def _stretched_ceiling(self) -> float:
-        return backlog.stretched(self._ceiling, self.scarcity)
+        return backlog.stretched(self._ceiling, self.backlog_factor)
 
     def _exponential_delay(self, attempt_number: int) -> float:
         growth = min((attempt_number - 1) * log(self._multiplier), _MOST_GROWTH)

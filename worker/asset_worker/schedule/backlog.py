@@ -23,21 +23,21 @@ LONGEST_CEILING: Final = 3600.0
 and the default rate, one round over a million pending assets takes less."""
 
 
-def noted(scarcity: float, *, lateness: float, since: float, usual_delay: float) -> float:
-    """`scarcity` after a look that was late by `lateness`, `since` the one that was noted before; all in seconds."""
+def noted(backlog_factor: float, *, lateness: float, since: float, usual_delay: float) -> float:
+    """The factor after a look that was `lateness` late, `since` after the look noted before; all in seconds."""
     step = 1 + min(STEP, max(since, 0.0) / usual_delay)
     if lateness > LATE * usual_delay:
-        return min(scarcity * step, MOST)
+        return min(backlog_factor * step, MOST)
     if lateness < LATE / 2 * usual_delay:
-        return max(scarcity / step, 1.0)
-    return scarcity
+        return max(backlog_factor / step, 1.0)
+    return backlog_factor
 
 
-def eased(scarcity: float, *, idle: float) -> float:
-    """`scarcity` after `idle` seconds in which nothing was due though a request could have been made."""
-    return max(scarcity * math.pow(0.5, max(idle, 0.0) / IDLE_HALVES), 1.0)
+def eased(backlog_factor: float, *, idle: float) -> float:
+    """`backlog_factor` after `idle` seconds in which nothing was due though a request could have been made."""
+    return max(backlog_factor * math.pow(0.5, max(idle, 0.0) / IDLE_HALVES), 1.0)
 
 
-def stretched(ceiling: float, scarcity: float) -> float:
+def stretched(ceiling: float, backlog_factor: float) -> float:
     """The longest delay, in seconds, where requests are scarce; `ceiling` where they are not."""
-    return min(ceiling * scarcity, max(ceiling, LONGEST_CEILING))
+    return min(ceiling * backlog_factor, max(ceiling, LONGEST_CEILING))
