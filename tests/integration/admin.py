@@ -21,17 +21,17 @@ async def status_of(admin: str) -> tuple[int, list[str]]:
         async with session.get(f"{admin}/healthz") as response:
             assert response.status == 200
         async with session.get(f"{admin}/readyz") as response:
-            return response.status, (await response.json())["troubles"]
+            return response.status, (await response.json())["problems"]
 
 
-async def until_ready(run: Run, *troubles: str) -> None:
-    """Once the worker tells of these troubles and no others.
+async def until_ready(run: Run, *problems: str) -> None:
+    """Once the worker tells of these problems and no others.
 
     Raises:
         AssertionError: it doesn't, for a minute.
     """
     admin = await admin_of(run)
-    wanted = (503 if troubles else 200, list(troubles))
+    wanted = (503 if problems else 200, list(problems))
     deadline = asyncio.get_running_loop().time() + 60
     while (found := await status_of(admin)) != wanted:
         assert asyncio.get_running_loop().time() < deadline, f"{found} instead of {wanted}: {run.stderr[-4000:]}"

@@ -41,27 +41,27 @@ async def test_wait_tells_by_its_exit_code_how_it_went(serve, worker):
     assert not (worker.folder / "home").exists()
 
 
-@pytest.mark.parametrize("trouble", ["hang", "status=503", "reset"])
-async def test_wait_ends_when_its_time_is_over_whatever_the_api_does(serve, worker, trouble):
+@pytest.mark.parametrize("problem", ["hang", "status=503", "reset"])
+async def test_wait_ends_when_its_time_is_over_whatever_the_api_does(serve, worker, problem):
     simulator = await serve()
     asset_id = simulator.store.add(Lifecycle())
-    simulator.order(trouble)
+    simulator.order(problem)
     run = worker.start("wait", asset_id, "--timeout", "4", base_url=simulator.base_url)
     assert await run.end() == 1
     [event] = run.events()
     assert event["data"]["outcome"] == "timed_out"
-    assert {"hang": "before the answer", "status=503": "503 ", "reset": "the request failed"}[trouble] in event["data"][
+    assert {"hang": "before the answer", "status=503": "503 ", "reset": "the request failed"}[problem] in event["data"][
         "reason"
     ]
 
 
-@pytest.mark.parametrize("trouble", ["hang", "status=503"])
-async def test_wait_takes_its_timeout_and_not_a_multiple_of_it(serve, worker, trouble):
+@pytest.mark.parametrize("problem", ["hang", "status=503"])
+async def test_wait_takes_its_timeout_and_not_a_multiple_of_it(serve, worker, problem):
     """One asset alone, and three that share a list. How long it was is told by the events: a start takes time, too."""
     timeout = 8
     simulator = await serve()
     ids = [simulator.store.add(Lifecycle()) for _ in range(4)]
-    simulator.order(trouble)
+    simulator.order(problem)
     runs = [
         worker.start("wait", *some, "--timeout", str(timeout), base_url=simulator.base_url, LOG__LEVEL="info")
         for some in (ids[:1], ids[1:])

@@ -46,7 +46,7 @@ from asset_worker.sinks.delivery import LAST_TRIES_SECONDS, Delivery
 from asset_worker.sinks.file.sink import FileSink
 from asset_worker.sinks.ports import Sink
 from asset_worker.sinks.stdout import StdoutSink
-from asset_worker.telemetry.heartbeat import beat, watch_lag
+from asset_worker.telemetry.heartbeat import log_heartbeat, watch_lag
 from asset_worker.telemetry.snapshot import Snapshot
 
 _log = structlog.get_logger()
@@ -169,7 +169,7 @@ class Service:
         settings, stop, drain = self._settings, self._stop, Stop()
         async with asyncio.TaskGroup() as group:
             background = [
-                group.create_task(beat(self.snapshot), name="heartbeat"),
+                group.create_task(log_heartbeat(self.snapshot), name="heartbeat"),
                 group.create_task(watch_lag(), name="lag"),
                 group.create_task(self._queue.run_maintenance(), name="queue"),
                 group.create_task(self._key.watch(stop, self._gate.key_changed), name="key"),
@@ -318,14 +318,14 @@ class Service:
             retries=self._retries.count,
             completions=completions,
             outbox_depth=queue.outbox.depth(),
-            troubles=tuple(self._troubles()),
+            problems=tuple(self._problems()),
         )
 
     def waiting_on(self) -> dict[str, int]:
         """How many wait for what; it walks all that is pending."""
         return self._queue.waiting_on()
 
-    def _troubles(self) -> Iterator[str]:
+    def _problems(self) -> Iterator[str]:
         match self._gate.reason:
             case Reason.KEY_REFUSED:
                 yield "the API refuses the key"

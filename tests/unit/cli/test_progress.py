@@ -50,10 +50,10 @@ async def lines(capsys, *states):
 
 async def test_a_change_is_told_with_what_is_waited_for_and_what_finished(capsys):
     assert await lines(
-        capsys, (5, {"pending": 2}), (5, {"pending": 1, "completions": {"ready": 1}, "troubles": ("the sink fails",)})
+        capsys, (5, {"pending": 2}), (5, {"pending": 1, "completions": {"ready": 1}, "problems": ("the sink fails",)})
     ) == [
         "0/2 done; waiting for asset 2",
-        "1/2 done; waiting for asset 1; finished ready 1; trouble: the sink fails",
+        "1/2 done; waiting for asset 1; finished ready 1; problem: the sink fails",
     ]
 
 

@@ -107,7 +107,7 @@ async def test_an_asset_is_looked_at_until_it_is_done():
 
 
 @pytest.mark.parametrize(
-    "trouble",
+    "problem",
     [
         pytest.param(TransientError("503"), id="transient"),
         pytest.param(RateLimitedError("429", 5.0), id="rate limited"),
@@ -115,8 +115,8 @@ async def test_an_asset_is_looked_at_until_it_is_done():
         pytest.param(NotFoundError("404"), id="not visible yet"),
     ],
 )
-async def test_trouble_makes_no_outcome(trouble):
-    [event], _, _ = await poll(ScriptedApi(trouble, trouble, PROCESSING, trouble, READY))
+async def test_trouble_makes_no_outcome(problem):
+    [event], _, _ = await poll(ScriptedApi(problem, problem, PROCESSING, problem, READY))
     assert event["data"]["outcome"] == "ready"
 
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from asset_worker.telemetry.heartbeat import LAG_CHECK_SECONDS, LAG_LIMIT_SECONDS, beat, watch_lag
+from asset_worker.telemetry.heartbeat import LAG_CHECK_SECONDS, LAG_LIMIT_SECONDS, log_heartbeat, watch_lag
 from asset_worker.telemetry.snapshot import Snapshot
 from tests.unit.snapshots import snapshot
 from tests.virtual_time import VirtualTimeLoop
@@ -26,14 +26,14 @@ def busy(pending: int) -> Snapshot:
         retries=7,
         completions={"ready": 8, "rejected": 9},
         outbox_depth=10,
-        troubles=("the API refuses the key",),
+        problems=("the API refuses the key",),
     )
 
 
 async def test_every_minute_one_line_tells_how_the_worker_is():
     read = iter(range(11, 99))
     with capture_logs() as logs:
-        beating = asyncio.ensure_future(beat(lambda: busy(next(read))))
+        beating = asyncio.ensure_future(log_heartbeat(lambda: busy(next(read))))
         await asyncio.sleep(59)
         assert logs == []
         await asyncio.sleep(2)
@@ -50,7 +50,7 @@ async def test_every_minute_one_line_tells_how_the_worker_is():
                 "retries": 7,
                 "completions": {"ready": 8, "rejected": 9},
                 "outbox_depth": 10,
-                "troubles": ["the API refuses the key"],
+                "problems": ["the API refuses the key"],
             }
         ]
         await asyncio.sleep(120)

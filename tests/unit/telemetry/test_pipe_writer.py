@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from asset_worker.telemetry.pipe_writer import ATOMIC_BYTES, Outlet, is_pipe
+from asset_worker.telemetry.pipe_writer import ATOMIC_BYTES, PipeWriter, is_pipe
 
 
 class Pipe:
@@ -46,24 +46,24 @@ def pipe() -> Iterator[Pipe]:
 
 
 def test_lines_go_through(pipe: Pipe):
-    outlet = Outlet(pipe.writer)
-    outlet.write("one")
-    outlet.write("zwei: \u00fc, \ud800")
+    writer = PipeWriter(pipe.writer)
+    writer.write("one")
+    writer.write("zwei: \u00fc, \ud800")
     assert pipe.read() == b"one\nzwei: \xc3\xbc, \\ud800\n"
-    assert outlet.dropped == 0
+    assert writer.dropped == 0
 
 
 def test_what_a_full_pipe_does_not_take_is_dropped_and_counted(pipe: Pipe):
     """It would hold up the whole worker."""
     filled = pipe.fill()
-    outlet = Outlet(pipe.writer, patience=0.01)
-    outlet.write("lost")
-    outlet.write("lost as well")
-    assert (outlet.dropped, outlet.is_stalled) == (2, True)
+    writer = PipeWriter(pipe.writer, patience=0.01)
+    writer.write("lost")
+    writer.write("lost as well")
+    assert (writer.dropped, writer.is_stalled) == (2, True)
     pipe.read(filled)
-    outlet.write("after")
+    writer.write("after")
     assert pipe.read() == b"after\n"
-    assert (outlet.dropped, outlet.is_stalled) == (2, False)
+    assert (writer.dropped, writer.is_stalled) == (2, False)
 
 
 def test_a_stalled_reader_is_waited_for_only_once(pipe: Pipe, monkeypatch: pytest.MonkeyPatch):
@@ -79,9 +79,9 @@ def test_a_stalled_reader_is_waited_for_only_once(pipe: Pipe, monkeypatch: pytes
             return []
 
     monkeypatch.setattr(select, "poll", Poll)
-    outlet = Outlet(pipe.writer, patience=0.01)
+    writer = PipeWriter(pipe.writer, patience=0.01)
     for number in range(3):
-        outlet.write(f"{number}")
+        writer.write(f"{number}")
     assert waits == [10, 0, 0]
 
 
@@ -89,11 +89,11 @@ def test_a_long_line_that_is_torn_ends_before_the_next(pipe: Pipe):
     """A reader of lines drops one, not two."""
     filled = pipe.fill()
     pipe.read(ATOMIC_BYTES)
-    outlet = Outlet(pipe.writer, patience=0.01)
-    outlet.write("x" * 3 * ATOMIC_BYTES)
-    assert outlet.dropped == 1
+    writer = PipeWriter(pipe.writer, patience=0.01)
+    writer.write("x" * 3 * ATOMIC_BYTES)
+    assert writer.dropped == 1
     pipe.read(filled - ATOMIC_BYTES)
-    outlet.write("next")
+    writer.write("next")
     torn, following, rest = pipe.read().split(b"\n")
     assert torn == b"x" * ATOMIC_BYTES
     assert (following, rest) == (b"next", b"")
@@ -103,7 +103,7 @@ def test_a_reader_that_has_gone_is_told_of(pipe: Pipe):
     reader, writer = os.pipe()
     os.close(reader)
     with pytest.raises(BrokenPipeError):
-        Outlet(writer).write("nobody")
+        PipeWriter(writer).write("nobody")
     os.close(writer)
 
 

@@ -135,8 +135,8 @@ def _parts(now: Snapshot, waiting: Mapping[str, int]) -> Iterator[str]:
         yield "waiting for " + ", ".join(f"{what} {count}" for what, count in sorted(waiting.items()))
     if done:
         yield "finished " + ", ".join(f"{name} {count}" for name, count in sorted(now.completions.items()))
-    if now.troubles:
-        yield f"trouble: {'; '.join(now.troubles)}"
+    if now.problems:
+        yield f"problem: {'; '.join(now.problems)}"
 
 
 def _picture(title: str, now: Snapshot, waiting: Mapping[str, int], elapsed: float) -> Group:
@@ -158,7 +158,7 @@ def _picture(title: str, now: Snapshot, waiting: Mapping[str, int], elapsed: flo
         rows.append(Table.grid(padding=(0, 2)))
         outcomes = (Text(f"{name} {count}", style=COLOURS[name]) for name, count in sorted(now.completions.items()))
         rows[-1].add_row("finished", *outcomes)
-    if now.troubles:
+    if now.problems:
         rows.append(Table.grid())
-        rows[-1].add_row(Text(f"trouble: {'; '.join(now.troubles)}", style="bold red"))
+        rows[-1].add_row(Text(f"problem: {'; '.join(now.problems)}", style="bold red"))
     return Group(*rows)

@@ -35,7 +35,7 @@ class SnapshotCollector(Collector):
             "oldest_pending_age_seconds", "Age of the asset that has been pending longest.", now.oldest_pending_age
         )
         yield _gauge("outbox_events", "Events that at least one sink does not have yet.", now.outbox_depth)
-        yield _gauge("ready", "1 while nothing keeps the worker from its job.", 0 if now.troubles else 1)
+        yield _gauge("ready", "1 while nothing keeps the worker from its job.", 0 if now.problems else 1)
         yield _counter("looks", "Looks made, those without an answer included.", now.looks)
         yield _counter("requests", "Requests sent to the assets API.", now.requests)
         yield _counter("rate_limited", "Requests refused with 429.", now.refusals)
@@ -66,9 +66,9 @@ async def serving(read: Callable[[], Snapshot], *, host: str, port: int) -> Asyn
         return web.json_response({"status": "ok"})
 
     async def readyz(_request: web.Request) -> web.Response:
-        troubles = list(read().troubles)
+        problems = list(read().problems)
         return web.json_response(
-            {"status": "not ready" if troubles else "ready", "troubles": troubles}, status=503 if troubles else 200
+            {"status": "not ready" if problems else "ready", "problems": problems}, status=503 if problems else 200
         )
 
     registry = CollectorRegistry()

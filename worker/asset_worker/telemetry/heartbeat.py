@@ -17,7 +17,7 @@ LAG_LIMIT_SECONDS = 0.25
 """A loop held up for longer answers late to everything: signals, due assets, health checks."""
 
 
-async def beat(read: Callable[[], Snapshot]) -> None:
+async def log_heartbeat(read: Callable[[], Snapshot]) -> None:
     """Log the heartbeat, for ever."""
     while True:
         await asyncio.sleep(HEARTBEAT_SECONDS)
@@ -33,7 +33,7 @@ async def beat(read: Callable[[], Snapshot]) -> None:
             retries=now.retries,
             completions=now.completions,
             outbox_depth=now.outbox_depth,
-            troubles=list(now.troubles),
+            problems=list(now.problems),
         )
 
 

@@ -16,7 +16,7 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from asset_worker.runtime.redaction import Secrets
-from asset_worker.telemetry.pipe_writer import Outlet, is_pipe
+from asset_worker.telemetry.pipe_writer import PipeWriter, is_pipe
 
 EVENT_NAME = re.compile(r"[a-z]+\.[a-z_]+")
 """Our events' names are constants that programs read, with no key in them; other libraries' events are sentences."""
@@ -57,22 +57,22 @@ class _StderrLogger:
     def msg(self, line: str) -> None:
         with suppress(OSError, ValueError):
             stream: TextIO = sys.stderr
-            outlet = _outlet(stream.fileno()) if stream is sys.__stderr__ else None
-            if outlet is None:
+            writer = _pipe_writer(stream.fileno()) if stream is sys.__stderr__ else None
+            if writer is None:
                 stream.write(line + "\n")
                 stream.flush()
                 return
-            outlet.write(line)
-            if outlet.dropped and not outlet.is_stalled:
-                dropped, outlet.dropped = outlet.dropped, 0
+            writer.write(line)
+            if writer.dropped and not writer.is_stalled:
+                dropped, writer.dropped = writer.dropped, 0
                 structlog.get_logger().warning("log.dropped", lines=dropped)
 
     log = debug = info = warning = error = critical = msg
 
 
 @cache
-def _outlet(descriptor: int) -> Outlet | None:
-    return Outlet(descriptor) if is_pipe(descriptor) else None
+def _pipe_writer(descriptor: int) -> PipeWriter | None:
+    return PipeWriter(descriptor) if is_pipe(descriptor) else None
 
 
 def _logger_factory(*_args: Any) -> _StderrLogger:

@@ -17,7 +17,7 @@ ATOMIC_BYTES: Final = select.PIPE_BUF
 """A pipe that is writable at all takes so many at once (POSIX, `write`)."""
 
 
-class Outlet:
+class PipeWriter:
     """Lines into a descriptor."""
 
     def __init__(self, descriptor: int, *, patience: float = PATIENCE_SECONDS) -> None:

@@ -26,5 +26,5 @@ class Snapshot(msgspec.Struct, frozen=True):
     completions: dict[str, int]
     """By outcome."""
     outbox_depth: int
-    troubles: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
     """What keeps the worker from its job just now; none: it is ready."""

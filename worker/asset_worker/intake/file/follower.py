@@ -47,7 +47,7 @@ class Step(msgspec.Struct, frozen=True):
     """All there is has been read; a partial last line may be left. False while anything can't be read."""
     has_more: bool
     """It has read, and more is there: the next step is due at once."""
-    trouble: str | None
+    problem: str | None
     """What keeps the file from being read, and why. (What may not be read beside it keeps it from nothing.)"""
 
 
@@ -77,11 +77,11 @@ class Follower:
 
     def step(self, now: float, max_lines: int) -> Step:
         """Look at the path, and read the next lines. `now` is a clock's seconds that never go back."""
-        trouble = None
+        problem = None
         try:
             self._files.look(now)
         except OSError as error:
-            trouble = reason(error, self._origin)
+            problem = reason(error, self._origin)
         submissions: list[Submission] = []
         rejections: list[Rejection] = []
         progressed = has_more = False
@@ -90,7 +90,7 @@ class Follower:
             try:
                 lines = file.read(max_lines - len(submissions))
             except OSError as error:
-                trouble = reason(error, file.name)
+                problem = reason(error, file.name)
                 continue
             if lines:
                 self._take(file, lines, submissions, rejections)
@@ -101,13 +101,13 @@ class Follower:
             if len(submissions) >= max_lines:
                 break
         progressed |= self._retire(now, rejections)
-        if trouble is None and not self._has_position:
+        if problem is None and not self._has_position:
             progressed = self._has_position = True  # from the first look on, what comes beside the path is not history
-        self._tell_of(trouble)
+        self._tell_of(problem)
         happenings, self._happenings = tuple(self._happenings), []
         read = all(file.is_read_to_the_end() for file in self._files.files)
-        at_end = trouble is None and self._files.is_found and read
-        return Step(self._batch(submissions, rejections) if progressed else None, happenings, at_end, has_more, trouble)
+        at_end = problem is None and self._files.is_found and read
+        return Step(self._batch(submissions, rejections) if progressed else None, happenings, at_end, has_more, problem)
 
     def finish(self, now: float) -> tuple[Batch | None, bool]:
         """Where no more is to come: take an unterminated last line once it has been quiet; whether nothing is left."""
@@ -129,12 +129,12 @@ class Follower:
     def _happened(self, what: str, detail: str | None = None) -> None:
         self._happenings.append(FileEvent(what, detail))
 
-    def _tell_of(self, trouble: str | None) -> None:
-        if trouble is not None and not self._unreadable:
-            self._happened("unreadable", trouble)
-        elif trouble is None and self._unreadable:
+    def _tell_of(self, problem: str | None) -> None:
+        if problem is not None and not self._unreadable:
+            self._happened("unreadable", problem)
+        elif problem is None and self._unreadable:
             self._happened("readable")
-        self._unreadable = trouble is not None
+        self._unreadable = problem is not None
 
     def _batch(self, submissions: list[Submission], rejections: list[Rejection]) -> Batch:
         return Batch(submissions, rejections, self._origin, encode(self._files.cursor()))

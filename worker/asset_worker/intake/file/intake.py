@@ -71,7 +71,7 @@ class FileIntake:
                 if step is None:
                     return
                 self._log(step.happenings)
-                self._unreadable = step.trouble
+                self._unreadable = step.problem
                 if step.batch is not None:
                     await self._receiver.accept(step.batch)
                     continue
