@@ -22,7 +22,7 @@ import psutil
 
 from asset_worker.queue.local.journal import CHECKPOINT_PAGES, FILE_NAME
 from asset_worker.simulator.faults import Fault
-from asset_worker.simulator.lifecycles import KINDS, Odds, draw
+from asset_worker.simulator.lifecycles import KINDS, FailureRates, draw
 from asset_worker.simulator.server import Options, Simulator
 from tests.integration.kills import Survived, survive
 from tests.integration.processes import Worker
@@ -32,7 +32,7 @@ AHEAD_SECONDS = 5.0
 """So many seconds' worth of assets may be submitted and without their events; at rest it is some two."""
 PATIENCE_SECONDS = 60.0
 """Without an event, after which it is over."""
-ODDS = Odds(late_visible=0.01)
+ODDS = FailureRates(late_visible=0.01)
 PAGE_BYTES = 4096
 LOG_MOST = 2 * CHECKPOINT_PAGES * PAGE_BYTES
 """Of the journal's write-ahead log, which grows up to a checkpoint and is then written from its start."""
@@ -162,7 +162,7 @@ async def live(assets: int, seconds: float, worker: Worker, *, bounds: Bounds, e
             batch = []
             while len(ids) < due:
                 kind = KINDS["clip" if random.random() < 0.5 else "image"]
-                batch.append(simulator.store.add(draw(kind, random, odds=ODDS), kind=kind))
+                batch.append(simulator.store.add(draw(kind, random, failure_rates=ODDS), kind=kind))
                 ids.add(batch[-1])
             worker.submit(*batch)
             if len(ids) < assets and loop.time() - sampled_at > every:

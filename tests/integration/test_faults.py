@@ -25,7 +25,7 @@ from aiohttp import web
 
 from asset_worker.api.breaker import FAILURES_TO_OPEN, FIRST_PROBE_SECONDS, PROBE_JITTER
 from asset_worker.cli.run import KEY_REFUSED_SECONDS
-from asset_worker.simulator.faults import Fault, Trouble
+from asset_worker.simulator.faults import Fault, FaultKind
 from asset_worker.simulator.lifecycles import KINDS, Lifecycle, Rendition
 from asset_worker.simulator.server import Options, Simulator
 from asset_worker.simulator.store import Store
@@ -191,12 +191,12 @@ async def test_when_half_of_the_answers_are_faulty_in_one_way_every_outcome_is_r
         simulator = await serve(time_scale=TIME_SCALE, seed=5)
         expected = assets(simulator.store, 36)
         fault = Fault.parse(f"{kind}:0.5")
-        argument = other_host if fault.kind is Trouble.REDIRECT else fault.argument
+        argument = other_host if fault.kind is FaultKind.REDIRECT else fault.argument
         simulator.order(msgspec.structs.replace(fault, argument=argument))
         worker = worker_in(kind)
         worker.submit(*expected)
         began = asyncio.get_running_loop().time()
-        patience = IMPATIENT if fault.kind in {Trouble.HANG, Trouble.DRIP} else {}
+        patience = IMPATIENT if fault.kind in {FaultKind.HANG, FaultKind.DRIP} else {}
         run = worker.run("--once", base_url=simulator.base_url, **GRACE, **patience)
         exit_code = await run.end(within=250)
         said, stats = FAULTS[kind], simulator.stats
@@ -232,7 +232,7 @@ async def test_when_half_of_the_answers_are_faulty_in_every_way_at_once_every_ou
             # The first that befalls a request does, so the later are to be likelier, for all to be as frequent.
             msgspec.structs.replace(
                 fault,
-                argument=other_host if fault.kind is Trouble.REDIRECT else fault.argument,
+                argument=other_host if fault.kind is FaultKind.REDIRECT else fault.argument,
                 probability=each / (1 - each * number),
             )
             for number, fault in enumerate(kinds)

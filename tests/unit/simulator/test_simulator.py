@@ -12,8 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asset_worker.domain.assets import Ages, Done, Expectations, assess, asset_from
-from asset_worker.simulator.faults import Fault, Trouble, befalling
-from asset_worker.simulator.lifecycles import KINDS, Created, Lifecycle, Odds, Rendition, document, draw, outcome
+from asset_worker.simulator.faults import Fault, FaultKind, pick_fault
+from asset_worker.simulator.lifecycles import (
+    KINDS,
+    Created,
+    FailureRates,
+    Lifecycle,
+    Rendition,
+    document,
+    draw,
+    outcome,
+)
 from asset_worker.simulator.limits import Limit, Style, Window
 from asset_worker.simulator.server import Options, Simulator
 
@@ -64,7 +73,7 @@ def test_durations_lie_about_the_kinds_median_and_are_repeatable(kind):
     drawn = sorted(draw(kind, Random(number)).ends_after for number in range(400))
     assert 0.8 * kind.ready < drawn[200] < 1.25 * kind.ready
     assert draw(kind, Random(7)) == draw(kind, Random(7))
-    quiet = draw(kind, Random(1), odds=Odds(failed=1), enable_hls=False)
+    quiet = draw(kind, Random(1), failure_rates=FailureRates(failed=1), enable_hls=False)
     assert (quiet.ends_in, quiet.hls) == ("failed", None)
 
 
@@ -100,11 +109,11 @@ def test_what_is_no_limit_is_refused(text):
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("status", Fault(Trouble.STATUS, "503")),
-        ("status=500:0.25", Fault(Trouble.STATUS, "500", 0.25)),
-        ("hang@5-10", Fault(Trouble.HANG, "", 1.0, 5.0, 10.0)),
-        ("slow=0.5:.5@2-", Fault(Trouble.SLOW, "0.5", 0.5, 2.0)),
-        ("redirect=https://a.example:8443/x", Fault(Trouble.REDIRECT, "https://a.example:8443/x")),
+        ("status", Fault(FaultKind.STATUS, "503")),
+        ("status=500:0.25", Fault(FaultKind.STATUS, "500", 0.25)),
+        ("hang@5-10", Fault(FaultKind.HANG, "", 1.0, 5.0, 10.0)),
+        ("slow=0.5:.5@2-", Fault(FaultKind.SLOW, "0.5", 0.5, 2.0)),
+        ("redirect=https://a.example:8443/x", Fault(FaultKind.REDIRECT, "https://a.example:8443/x")),
     ],
 )
 def test_a_fault_is_read(text, fault):
@@ -127,9 +136,9 @@ def test_any_text_is_a_fault_or_refused(text):
 
 def test_a_fault_befalls_as_often_as_it_says_and_in_its_time():
     random, fault = Random(1), Fault.parse("reset:0.3@10-20")
-    assert befalling([fault], random, since=9.9) is None
-    assert befalling([fault], random, since=20.0) is None
-    hits = sum(befalling([fault], random, since=15.0) is fault for _ in range(2000))
+    assert pick_fault([fault], random, since=9.9) is None
+    assert pick_fault([fault], random, since=20.0) is None
+    hits = sum(pick_fault([fault], random, since=15.0) is fault for _ in range(2000))
     assert 500 < hits < 700
 
 

@@ -20,7 +20,7 @@ from asset_worker.domain.run_plan import RunPlan
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.service import Service
 from asset_worker.settings.loading import load
-from asset_worker.simulator.lifecycles import KINDS, Lifecycle, Odds, Rendition, draw
+from asset_worker.simulator.lifecycles import KINDS, FailureRates, Lifecycle, Rendition, draw
 from asset_worker.simulator.server import Options, Simulator
 from asset_worker.telemetry.logs import configure
 
@@ -103,7 +103,11 @@ def _lines(simulator: Simulator) -> Iterator[_Line]:
     yield _Line("# lines like this one, and blank ones, are skipped", "")
     for kind, count in DRAWN.items():
         for number in range(count):
-            way = draw(KINDS[kind], random, odds=Odds(failed=0, hls_error=0, thumbnail_error=0, late_visible=0.1))
+            way = draw(
+                KINDS[kind],
+                random,
+                failure_rates=FailureRates(failed=0, hls_error=0, thumbnail_error=0, late_visible=0.1),
+            )
             yield line(kind, way, "ready", f'"metadata": {{"upload": "{kind}-{number}"}}')
     for reason in ("The video has no frames.", "The file is damaged.", "The resolution is too low."):
         yield line("clip", Lifecycle(random.uniform(8, 30), "failed", reason, hls=rendition()), "failed")

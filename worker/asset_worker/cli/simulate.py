@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from asset_worker.cli.usage import fail
-from asset_worker.simulator.faults import Fault, Trouble
+from asset_worker.simulator.faults import Fault, FaultKind
 from asset_worker.simulator.limits import Limit, Style
 from asset_worker.simulator.server import Options, Simulator
 
@@ -52,7 +52,7 @@ class _Text(click.ParamType[Any]):
     "faults",
     multiple=True,
     type=_Text("kind[=argument][:probability][@from-to]", Fault.parse),
-    help=f"A fault, as in status=503:0.1; may be repeated. Kinds: {', '.join(Trouble)}.",
+    help=f"A fault, as in status=503:0.1; may be repeated. Kinds: {', '.join(FaultKind)}.",
 )
 def simulate(
     port: int,

@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import BodyPartReader, web
 from multidict import MultiMapping
 
-from asset_worker.simulator.faults import Fault, Trouble
+from asset_worker.simulator.faults import Fault, FaultKind
 
 CODES: Final = {
     400: "parameter_invalid",
@@ -45,18 +45,18 @@ class Reply(msgspec.Struct, frozen=True):
             return b""
         return self.document.encode() if isinstance(self.document, str) else msgspec.json.encode(self.document)
 
-    def spoilt(self, fault: Fault | None) -> Reply:
+    def corrupted(self, fault: Fault | None) -> Reply:
         """The answer, as a fault leaves it."""
         if fault is None or self.status != 200 or not isinstance(self.document, dict):
             return self
         match fault.kind:
-            case Trouble.TEXT:
+            case FaultKind.TEXT:
                 return Reply(200, "Service temporarily unavailable", "text/plain")
-            case Trouble.TYPES:
+            case FaultKind.TYPES:
                 return Reply(200, _each(self.document, {"status": 7, "hls": "ready", "filename": ["?"]}))
-            case Trouble.STRANGER:
+            case FaultKind.STRANGER:
                 return Reply(200, _each(self.document, {"_id": "f" * 24}))
-            case Trouble.OMIT if "data" in self.document:
+            case FaultKind.OMIT if "data" in self.document:
                 return Reply(200, self.document | {"data": self.document["data"][::2]})
         return self
 

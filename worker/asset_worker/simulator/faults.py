@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 
-class Trouble(StrEnum):
+class FaultKind(StrEnum):
     """What can go wrong with an answer."""
 
     STATUS = "status"
@@ -50,23 +50,23 @@ class Trouble(StrEnum):
 
 
 _DEFAULTS: Final = {
-    Trouble.STATUS: "503",
-    Trouble.HTML: "502",
-    Trouble.SLOW: "1",
-    Trouble.DRIP: "0.1",
-    Trouble.HUGE: str(1 << 30),
-    Trouble.REDIRECT: "https://elsewhere.example/",
-    Trouble.STALE: "60",
+    FaultKind.STATUS: "503",
+    FaultKind.HTML: "502",
+    FaultKind.SLOW: "1",
+    FaultKind.DRIP: "0.1",
+    FaultKind.HUGE: str(1 << 30),
+    FaultKind.REDIRECT: "https://elsewhere.example/",
+    FaultKind.STALE: "60",
 }
 _GRAMMAR = re.compile(
-    r"(?P<kind>[a-z]+)(?:=(?P<argument>.+?))?(?::(?P<odds>\d*\.?\d+))?(?:@(?P<start>\d*\.?\d+)-(?P<end>\d*\.?\d+)?)?"
+    r"(?P<kind>[a-z]+)(?:=(?P<argument>.+?))?(?::(?P<failure_rates>\d*\.?\d+))?(?:@(?P<start>\d*\.?\d+)-(?P<end>\d*\.?\d+)?)?"
 )
 
 
 class Fault(msgspec.Struct, frozen=True):
     """One order."""
 
-    kind: Trouble
+    kind: FaultKind
     argument: str = ""
     probability: float = 1.0
     start: float = 0.0
@@ -89,28 +89,28 @@ class Fault(msgspec.Struct, frozen=True):
             raise ValueError(
                 f"{text!r} is no fault: write KIND[=ARGUMENT][:PROBABILITY][@FROM-TO], as in status=503:0.1"
             )
-        if match["kind"] not in set(Trouble):
-            raise ValueError(f"{match['kind']!r} is no kind of fault: one of {', '.join(Trouble)}")
-        kind = Trouble(match["kind"])
-        probability = float(match["odds"] or 1)
+        if match["kind"] not in set(FaultKind):
+            raise ValueError(f"{match['kind']!r} is no kind of fault: one of {', '.join(FaultKind)}")
+        kind = FaultKind(match["kind"])
+        probability = float(match["failure_rates"] or 1)
         if probability > 1:
             raise ValueError(f"{text!r}: a probability is 1 at most")
         argument = match["argument"] or _DEFAULTS.get(kind, "")
-        if kind is not Trouble.REDIRECT and argument:
+        if kind is not FaultKind.REDIRECT and argument:
             _check_number(kind, argument)
         return cls(kind, argument, probability, float(match["start"] or 0), float(match["end"] or math.inf))
 
 
-def _check_number(kind: Trouble, argument: str) -> None:
+def _check_number(kind: FaultKind, argument: str) -> None:
     try:
         number = float(argument)
     except ValueError:
         raise ValueError(f"{argument!r} is no number, and {kind} takes one") from None
-    if kind in {Trouble.STATUS, Trouble.HTML} and not (number.is_integer() and 400 <= number <= 599):
+    if kind in {FaultKind.STATUS, FaultKind.HTML} and not (number.is_integer() and 400 <= number <= 599):
         raise ValueError(f"{argument!r} is no status of an error (400 to 599)")
 
 
-def befalling(faults: Sequence[Fault], random: Random, *, since: float) -> Fault | None:
+def pick_fault(faults: Sequence[Fault], random: Random, *, since: float) -> Fault | None:
     """The first of the faults that befalls a request `since` seconds after they were ordered."""
     for fault in faults:
         if fault.start <= since < fault.end and random.random() < fault.probability:

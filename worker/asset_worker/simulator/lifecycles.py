@@ -89,7 +89,7 @@ CLIP_BYTES: Final = 50_000_000
 FILM_BYTES: Final = 1_000_000_000
 
 
-class Odds(msgspec.Struct, frozen=True):
+class FailureRates(msgspec.Struct, frozen=True):
     """How often things go wrong, each from 0 to 1."""
 
     failed: float = 0.05
@@ -110,10 +110,15 @@ def kind_of(file_type: str, size: int) -> Kind:
 
 
 def draw(
-    kind: Kind, random: Random, *, odds: Odds | None = None, enable_hls: bool = True, enable_thumbnail: bool = True
+    kind: Kind,
+    random: Random,
+    *,
+    failure_rates: FailureRates | None = None,
+    enable_hls: bool = True,
+    enable_thumbnail: bool = True,
 ) -> Lifecycle:
     """A lifecycle for one file of a kind."""
-    odds = odds or Odds()
+    failure_rates = failure_rates or FailureRates()
 
     def duration(median: float) -> float:
         return random.lognormvariate(math.log(median), kind.spread)
@@ -126,10 +131,10 @@ def draw(
 
     return Lifecycle(
         ends_after=duration(kind.ready),
-        ends_in="failed" if random.random() < odds.failed else "ready",
-        visible_after=random.uniform(0, 5) if random.random() < odds.late_visible else 0.0,
-        hls=rendition(kind.hls, enabled=enable_hls, error=odds.hls_error),
-        thumbnail=rendition(kind.thumbnail, enabled=enable_thumbnail, error=odds.thumbnail_error),
+        ends_in="failed" if random.random() < failure_rates.failed else "ready",
+        visible_after=random.uniform(0, 5) if random.random() < failure_rates.late_visible else 0.0,
+        hls=rendition(kind.hls, enabled=enable_hls, error=failure_rates.hls_error),
+        thumbnail=rendition(kind.thumbnail, enabled=enable_thumbnail, error=failure_rates.thumbnail_error),
     )
 
 

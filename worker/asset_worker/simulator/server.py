@@ -17,7 +17,7 @@ import msgspec
 from aiohttp import web
 
 from asset_worker.simulator.answers import RefusedError, Reply, asset_id_of, listing_of, upload_of
-from asset_worker.simulator.faults import Fault, Trouble, befalling
+from asset_worker.simulator.faults import Fault, FaultKind, pick_fault
 from asset_worker.simulator.lifecycles import KINDS, outcome
 from asset_worker.simulator.limits import Limit, Window
 from asset_worker.simulator.store import Store
@@ -158,7 +158,7 @@ class Simulator:
             with stats.one_in_flight():
                 stats.by_route[name] += 1
                 stats.times.append(asyncio.get_running_loop().time())
-                fault = befalling(self._faults, self.random, since=time.monotonic() - self._ordered_at)
+                fault = pick_fault(self._faults, self.random, since=time.monotonic() - self._ordered_at)
                 if fault is not None:
                     stats.by_fault[fault.kind] += 1
                 headers: dict[str, str] = {}
@@ -167,7 +167,7 @@ class Simulator:
                     reply = await self._early(request, fault) or await act(request, fault)
                 except RefusedError as refusal:
                     reply = refusal.reply
-                response = await self._send(request, reply.spoilt(fault), {**headers, **reply.headers}, fault)
+                response = await self._send(request, reply.corrupted(fault), {**headers, **reply.headers}, fault)
                 stats.by_status[response.status] += 1
                 return response
 
@@ -192,18 +192,18 @@ class Simulator:
     async def _early(self, request: web.Request, fault: Fault | None) -> Reply | None:
         """What a fault does before there is an answer; an answer instead of the right one."""
         match fault:
-            case Fault(kind=Trouble.SLOW):
+            case Fault(kind=FaultKind.SLOW):
                 await asyncio.sleep(fault.number)
-            case Fault(kind=Trouble.HANG):
+            case Fault(kind=FaultKind.HANG):
                 await asyncio.sleep(86_400)
-            case Fault(kind=Trouble.RESET):
+            case Fault(kind=FaultKind.RESET):
                 _reset(request)
                 return Reply(503)
-            case Fault(kind=Trouble.STATUS):
+            case Fault(kind=FaultKind.STATUS):
                 raise RefusedError(int(fault.number), None, "Ordered from the simulator.")
-            case Fault(kind=Trouble.HTML):
+            case Fault(kind=FaultKind.HTML):
                 return Reply(int(fault.number), "<html><body><h1>Bad gateway</h1></body></html>", "text/html")
-            case Fault(kind=Trouble.REDIRECT):
+            case Fault(kind=FaultKind.REDIRECT):
                 return Reply(307, "", "text/plain", {"Location": fault.argument})
         return None
 
@@ -212,12 +212,12 @@ class Simulator:
     ) -> web.StreamResponse:
         body = reply.encoded
         match fault:
-            case Fault(kind=Trouble.CUT) if body:
+            case Fault(kind=FaultKind.CUT) if body:
                 return await _stream(request, reply.status, headers, len(body), [body[: len(body) // 2]], cut=True)
-            case Fault(kind=Trouble.DRIP):
+            case Fault(kind=FaultKind.DRIP):
                 each = [body[place : place + 1] for place in range(len(body))]
                 return await _stream(request, reply.status, headers, len(body), each, pause=fault.number)
-            case Fault(kind=Trouble.HUGE):
+            case Fault(kind=FaultKind.HUGE):
                 block = b" " * (1 << 20)
                 size = int(fault.number)
                 return await _stream(request, reply.status, headers, size, [block] * (size >> 20))
@@ -298,7 +298,7 @@ class Simulator:
 
 
 def _age(fault: Fault | None) -> float:
-    return fault.number if fault is not None and fault.kind is Trouble.STALE else 0.0
+    return fault.number if fault is not None and fault.kind is FaultKind.STALE else 0.0
 
 
 def _json(document: Any) -> web.Response:
