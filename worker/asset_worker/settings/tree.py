@@ -98,9 +98,9 @@ def _typed(*types: type, words: str) -> BeforeValidator:
 Number = Annotated[float, _typed(int, float, words="a number"), Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
 NotNegative = Annotated[Number, Field(ge=0)]
-Whole = Annotated[int, _typed(int, words="a whole number")]
-Switch = Annotated[bool, _typed(bool, words="true or false")]
-Port = Annotated[Whole, Field(ge=0, le=65535)]
+Integer = Annotated[int, _typed(int, words="a whole number")]
+Boolean = Annotated[bool, _typed(bool, words="true or false")]
+Port = Annotated[Integer, Field(ge=0, le=65535)]
 File = Annotated[Path, BeforeValidator(_path)]
 
 
@@ -163,7 +163,7 @@ class Limits(Section):
 
     requests_per_second: NotNegative = 10
     """Requests in a second; 0: no rate of our own."""
-    concurrency: Annotated[Whole, Field(ge=1, le=1000)] = 20
+    concurrency: Annotated[Integer, Field(ge=1, le=1000)] = 20
     """Requests in flight at once."""
     share: Annotated[Number, Field(gt=0, le=1)] = 0.8
     """The share of a quota told by the server that is used; the rest is left to the organisation's other callers."""
@@ -183,11 +183,11 @@ class Queue(Section):
 
     file: File | None = None
     """Follow this file: one asset a line."""
-    stdin: Switch = False
+    stdin: Boolean = False
     """Read assets from stdin, one a line."""
     dedupe_window: NotNegative = 86400
     """Seconds after its completion in which an asset submitted again is a repeat."""
-    max_pending: Annotated[Whole, Field(ge=1)] = 1_000_000
+    max_pending: Annotated[Integer, Field(ge=1)] = 1_000_000
     """Pending assets at which intake waits. A million take about half a gigabyte."""
 
 
