@@ -13,7 +13,7 @@ import aioresponses.core
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.virtual_time import VirtualTimeLoop
+from tests.doubles.virtual_time import VirtualTimeLoop
 
 # The same cases in every run: what the search finds next is for a thorough run, not for somebody else's change.
 settings.register_profile("ci", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])

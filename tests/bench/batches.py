@@ -36,7 +36,7 @@ from asset_worker.schedule.ports import Schedule
 from asset_worker.schedule.waits import exponential, fixed, from_tenacity
 from tests.bench.lag import taught
 from tests.bench.workloads import FEATURES, MIXED, Told, Workload
-from tests.virtual_time import run_virtually
+from tests.doubles.virtual_time import run_virtually
 
 RESULTS = Path(__file__).parent / "results" / "batches.json"
 PENDING = 2000

@@ -19,7 +19,7 @@ from asset_worker.schedule.adaptive import FLOOR, LearnedSchedule
 from asset_worker.schedule.waits import exponential, fixed, from_tenacity
 from tests.bench.scarce import scarce
 from tests.bench.workloads import CLIPS, IMAGES, MIXED, Told, Workload
-from tests.unit.schedule.exact import best_ages, watch
+from tests.doubles.optimal_schedule import best_ages, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,7 +16,7 @@ from click import echo
 from asset_worker.schedule.adaptive import LearnedSchedule
 from asset_worker.schedule.ports import WaitState
 from tests.bench.workloads import FEATURES, MIXED, Told, Workload
-from tests.unit.schedule.exact import watch
+from tests.doubles.optimal_schedule import watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

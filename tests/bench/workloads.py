@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from random import Random
 
-from tests.unit.schedule.exact import Durations, log_normal, mixture
+from tests.doubles.optimal_schedule import Durations, log_normal, mixture
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ from asset_worker.intake.lines import LINE_BYTES_LIMIT, LineSplitter, parse, rej
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stop import Stop
 from asset_worker.schedule.memory import Learned, Unreadable, from_bytes, to_bytes
-from tests.virtual_time import run_virtually
+from tests.doubles.virtual_time import run_virtually
 
 ID = AssetId("6298d673f1090f1100476d4c")
 OTHER_ID = AssetId("7" * 24)

@@ -12,7 +12,7 @@ from asset_worker.api.breaker import FAILURES_TO_OPEN, LONGEST_PROBE_SECONDS, Br
 
 
 def breaker(concurrency: int = 20) -> Breaker:
-    return Breaker(concurrency=concurrency, random=lambda: 0.5)
+    return Breaker(concurrency=concurrency, uniform=lambda: 0.5)
 
 
 def fail(breaker: Breaker, times: int, now: float = 0.0) -> list[Change]:
@@ -56,7 +56,7 @@ def test_open_it_probes_one_at_a_time_at_growing_distances() -> None:
 def test_probes_are_spread_by_jitter() -> None:
     delays = set()
     for number in (0.0, 0.5, 1.0):
-        it = Breaker(concurrency=20, random=lambda number=number: number)  # type: ignore[misc]
+        it = Breaker(concurrency=20, uniform=lambda number=number: number)  # type: ignore[misc]
         fail(it, FAILURES_TO_OPEN)
         delays.add(it.delay(0.0))
     assert delays == {0.75, 1.0, 1.25}

@@ -54,7 +54,7 @@ async def client():
     stop = Stop()
     async with open_session(BASE, total_timeout=10) as session:
         retries = Retries(stop)
-        gate = Gate(requests_per_second=0, concurrency=20, share=1.0, wall_clock=lambda: 0.0, jitter=lambda: 0.5)
+        gate = Gate(requests_per_second=0, concurrency=20, share=1.0, wall_clock=lambda: 0.0, uniform=lambda: 0.5)
         key = ApiKey(value=KEY, file=None, on_read=lambda _: None)
         api = AssetsApi(session, BASE, key, gate, retries, redact=SECRETS.redact)
         api.retries, api.gate = retries, gate  # type: ignore[attr-defined]

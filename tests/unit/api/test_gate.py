@@ -21,7 +21,7 @@ def gate(*, requests_per_second: float = 0, concurrency: int = 20, share: float 
         concurrency=concurrency,
         share=share,
         wall_clock=lambda: 0.0,
-        jitter=lambda: 0.5,
+        uniform=lambda: 0.5,
     )
 
 

@@ -16,7 +16,7 @@ from asset_worker.api.errors import ApiError, KeyRefusedError, RateLimitedError,
 from asset_worker.api.gate import Gate, StoppedError
 from asset_worker.api.retry import Retries
 from asset_worker.runtime.stop import Stop
-from tests.unit.api.simulated import Server
+from tests.doubles.limited_server import Server
 
 pytestmark = pytest.mark.virtual_time
 
@@ -86,7 +86,7 @@ async def watch(assets: int, api: Api, stop: Stop) -> Counter[int]:
 
 
 def api_with(answer: Callable[[float], int | float | None]) -> Api:
-    return Api(Gate(requests_per_second=0, concurrency=20, share=1.0, jitter=Random(1).random), answer)
+    return Api(Gate(requests_per_second=0, concurrency=20, share=1.0, uniform=Random(1).random), answer)
 
 
 @pytest.fixture(autouse=True)
@@ -192,7 +192,7 @@ async def test_no_asset_starves_when_requests_are_short(limit: int) -> None:
 @pytest.mark.parametrize("seed", range(10))
 async def test_whatever_is_cancelled_and_whenever_no_place_is_lost(seed: int) -> None:
     random = Random(seed)
-    gate = Gate(requests_per_second=20, concurrency=3, share=1.0, jitter=random.random)
+    gate = Gate(requests_per_second=20, concurrency=3, share=1.0, uniform=random.random)
     api = Api(gate, lambda _: random.choice([200, 200, 200, 401, 429, 503, None, 0.3]))
     requests: list[asyncio.Task[None]] = []
     for _ in range(400):

@@ -17,7 +17,7 @@ from asset_worker.api.limits.limiter import (
     trickle_gap,
 )
 from asset_worker.api.limits.rate_limit_headers import MOST_QUOTAS, NOTHING, ReportedQuota, Told
-from tests.unit.api.simulated import Server, run
+from tests.doubles.limited_server import Server, run
 
 
 def quota(limit: int, remaining: int, reset_in: float) -> Told:

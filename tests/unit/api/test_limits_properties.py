@@ -15,7 +15,7 @@ from asset_worker.api.limits.limiter import (
     trickle_gap,
 )
 from asset_worker.api.limits.rate_limit_headers import LONGEST_RESET_SECONDS, ReportedQuota, Told
-from tests.unit.api.simulated import Server, run
+from tests.doubles.limited_server import Server, run
 
 TOLD_STYLES = ["vendor", "ietf counted", "ietf structured"]
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from asset_worker.api.limits.limiter import LONGEST_GAP_SECONDS, Limits
-from tests.unit.api.simulated import Server, SlidingServer, run
+from tests.doubles.limited_server import Server, SlidingServer, run
 
 DAY = 86_400
 WINDOWS = [(10, 1), (60, 10), (60, 60), (600, 60), (3000, 3600)]

@@ -12,7 +12,7 @@ import pytest
 from asset_worker.cli.progress import LINE_SECONDS, QUIET_SECONDS, Terminal, shown, told
 from asset_worker.domain.run_plan import Exit
 from asset_worker.telemetry.snapshot import Snapshot
-from tests.unit.snapshots import snapshot
+from tests.doubles.snapshots import snapshot
 
 pytestmark = pytest.mark.virtual_time
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.intake.doubles import Disk, Following
+from tests.doubles.intake import Disk, Following
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from asset_worker.intake.file.intake import BATCH_LINES, CLOSE_SECONDS, INTERVAL
 from asset_worker.intake.file.tail_reader import READ_BYTES
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.stop import Stop
-from asset_worker.runtime.threads import InlineThread, DaemonThread
-from tests.unit.intake.doubles import BatchReceiver
+from asset_worker.runtime.threads import DaemonThread, InlineThread
+from tests.doubles.intake import BatchReceiver
 
 pytestmark = pytest.mark.virtual_time
 

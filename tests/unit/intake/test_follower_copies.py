@@ -8,7 +8,7 @@ import pytest
 
 from asset_worker.intake.file import tail_reader
 from asset_worker.intake.file.follower import DRAIN_SECONDS
-from tests.unit.intake.doubles import Disk, Following
+from tests.doubles.intake import Disk, Following
 
 # Copying and truncating
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from asset_worker.intake.file.follower import DRAIN_SECONDS
-from tests.unit.intake.doubles import Disk, Following
+from tests.doubles.intake import Disk, Following
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from asset_worker.intake.file import checkpoint, tail_reader
 from asset_worker.intake.file.follower import Follower
-from tests.unit.intake.spool import Spool
+from tests.doubles.spool import Spool
 
 PIECES = st.lists(st.sampled_from(["line", "line", "partial", "rest", "bad", "comment", "end"]), min_size=1, max_size=4)
 

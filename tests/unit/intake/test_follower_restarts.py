@@ -3,7 +3,7 @@
 import pytest
 
 from asset_worker.intake.file.follower import DRAIN_SECONDS, UNTERMINATED_SECONDS
-from tests.unit.intake.doubles import Disk, Following
+from tests.doubles.intake import Disk, Following
 
 # Restarts
 

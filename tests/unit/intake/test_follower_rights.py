@@ -9,7 +9,7 @@ import pytest
 
 from asset_worker.intake.file import names, tail_reader
 from asset_worker.intake.file.follower import DRAIN_SECONDS
-from tests.unit.intake.doubles import Disk, Following
+from tests.doubles.intake import Disk, Following
 
 
 class Closed:

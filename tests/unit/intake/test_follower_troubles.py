@@ -10,7 +10,7 @@ import pytest
 from asset_worker.intake.file import tail_reader
 from asset_worker.intake.file.follower import DRAIN_SECONDS, Follower
 from asset_worker.intake.file.names import is_rotated_name, siblings
-from tests.unit.intake.doubles import Disk, Following
+from tests.doubles.intake import Disk, Following
 
 # What can't be followed
 

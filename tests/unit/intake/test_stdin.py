@@ -14,8 +14,8 @@ from asset_worker.intake import stdin
 from asset_worker.intake.lines import LINE_BYTES_LIMIT
 from asset_worker.intake.stdin import CHUNK_BYTES, StdinIntake
 from asset_worker.runtime.stop import Stop
-from asset_worker.runtime.threads import InlineThread, DaemonThread
-from tests.unit.intake.doubles import BatchReceiver
+from asset_worker.runtime.threads import DaemonThread, InlineThread
+from tests.doubles.intake import BatchReceiver
 
 GRACE = 30.0
 """Real seconds, for what takes none: only a test that fails waits for so long."""

@@ -10,7 +10,7 @@ from asset_worker.domain.assets import Expectations, Missing, Outcome, Unanswere
 from asset_worker.domain.submissions import Options
 from asset_worker.poller.decide import Defer, Settle
 from asset_worker.queue.ports import LastSeen, Progress
-from tests.unit.poller.doubles import ID, NOW, concluded, lease, seen
+from tests.doubles.looks import ID, NOW, concluded, lease, seen
 
 
 def test_the_schedule_says_when_to_look_again():

@@ -22,7 +22,7 @@ from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import InlineThread
 from asset_worker.schedule.adaptive import LearnedSchedule
-from tests.unit.schedule.exact import log_normal, teach
+from tests.doubles.optimal_schedule import log_normal, teach
 
 HOUR = 3600.0
 
@@ -53,7 +53,7 @@ class Behind(Gate):
     latest_failure = None
 
     def __init__(self, *, rate=10.0):
-        super().__init__(requests_per_second=rate, concurrency=20, share=1.0, jitter=lambda: 0.5)
+        super().__init__(requests_per_second=rate, concurrency=20, share=1.0, uniform=lambda: 0.5)
         self.status, self.error = 200, None
         self.takes = {}
         self.first_asked, self.asked = {}, {}

@@ -29,8 +29,8 @@ from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import InlineThread
 from asset_worker.schedule.waits import exponential, from_tenacity
-from tests.unit.poller.doubles import ID, IDS, SCHEDULE
-from tests.unit.queue.conformance import ManualClock
+from tests.doubles.clocks import ManualClock
+from tests.doubles.looks import ID, IDS, SCHEDULE
 
 
 class ScriptedApi:

@@ -18,7 +18,8 @@ from asset_worker.domain.events import Event, Times, completed, rejected
 from asset_worker.domain.submissions import Options, Rejection, Submission
 from asset_worker.queue.ports import Lease, Progress
 from asset_worker.runtime.redaction import Secrets
-from tests.virtual_time import VirtualTimeLoop
+from tests.doubles.clocks import LoopClock
+from tests.doubles.virtual_time import VirtualTimeLoop
 
 IDS = [AssetId(f"asset-{number}") for number in range(8)]
 INTAKES = ["file:/q", "stdin"]
@@ -32,39 +33,6 @@ DELAYS = st.sampled_from([0.0, 1.0, 2.5, 10.0])
 SEEN = st.sampled_from(["waiting", "ready", "missing"])
 TURNS = st.integers(0, 7)
 """How often the event loop goes round before a crash: from nothing done to all done."""
-
-
-class ManualClock:
-    """A clock that stands still until a test moves it."""
-
-    def __init__(self) -> None:
-        self.wall = 1_000_000.0
-        self.mono = 50.0
-
-    def now(self) -> float:
-        return self.wall
-
-    def monotonic(self) -> float:
-        return self.mono
-
-    def move(self, seconds: float) -> None:
-        self.wall += seconds
-        self.mono += seconds
-
-
-class LoopClock:
-    """The event loop's time, a wall clock that a test may step, and a start of the machine that it may change."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self.stepped = 0.0
-        self.start = 50.0
-
-    def now(self) -> float:
-        return 1_000_000.0 + self._loop.time() + self.stepped
-
-    def monotonic(self) -> float:
-        return self.start + self._loop.time()
 
 
 @dataclass

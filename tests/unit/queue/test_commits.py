@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 from asset_worker.queue.local.commits import RETRY_SECONDS, Commits
 from asset_worker.queue.local.journal import Journal
 from asset_worker.runtime.threads import InlineThread
-from tests.unit.queue.conformance import ManualClock
-from tests.unit.queue.local import SuspendingThread, crash, open_local, put
+from tests.doubles.clocks import ManualClock
+from tests.doubles.local_queue import SuspendingThread, crash, open_local, put
 
 PASSING = {
     "busy": sqlite3.SQLITE_BUSY,

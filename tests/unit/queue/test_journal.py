@@ -19,8 +19,9 @@ from asset_worker.queue.local.journal import (
     Settlement,
 )
 from asset_worker.queue.ports import LastSeen, Progress
-from tests.unit.queue.conformance import DEDUPE_WINDOW, ManualClock
-from tests.unit.queue.local import open_local
+from tests.doubles.clocks import ManualClock
+from tests.doubles.local_queue import open_local
+from tests.unit.queue.conformance import DEDUPE_WINDOW
 
 
 def pragma(connection, name):

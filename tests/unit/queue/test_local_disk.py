@@ -15,8 +15,9 @@ from asset_worker.queue.local.engine import LAST_SECONDS, PRUNE_EVERY_SECONDS, L
 from asset_worker.queue.local.journal import Journal, JournalError, JournalUnavailableError
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.threads import InlineThread
-from tests.unit.queue.conformance import IDS, ManualClock
-from tests.unit.queue.local import event_for, open_local, put, submission
+from tests.doubles.clocks import ManualClock
+from tests.doubles.local_queue import event_for, open_local, put, submission
+from tests.unit.queue.conformance import IDS
 
 
 async def test_what_was_kept_is_taken_up_in_the_order_of_acceptance(tmp_path):

@@ -18,8 +18,8 @@ from asset_worker.queue.local.lock import StateDirectory, StateDirectoryError
 from asset_worker.queue.local.status_report import read_status
 from asset_worker.queue.ports import LastSeen, Progress
 from asset_worker.runtime.threads import DaemonThread
-from tests.unit.queue.conformance import IDS, MAX_PENDING, ManualClock, QueueMachine
-from tests.unit.queue.local import (
+from tests.doubles.clocks import ManualClock
+from tests.doubles.local_queue import (
     SuspendingThread,
     crash,
     directory_in_memory,
@@ -30,6 +30,7 @@ from tests.unit.queue.local import (
     rejection,
     settle,
 )
+from tests.unit.queue.conformance import IDS, MAX_PENDING, QueueMachine
 
 
 class LocalQueueMachine(QueueMachine):

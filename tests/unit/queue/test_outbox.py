@@ -13,8 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from asset_worker.domain.events import Stored
 from asset_worker.queue.local.journal import FILE_NAME
 from asset_worker.queue.local.status_report import read_status
-from tests.unit.queue.conformance import ManualClock, gathered, turns
-from tests.unit.queue.local import (
+from tests.doubles.clocks import ManualClock
+from tests.doubles.local_queue import (
     SuspendingThread,
     crash,
     directory_in_memory,
@@ -24,7 +24,8 @@ from tests.unit.queue.local import (
     rejection,
     settle,
 )
-from tests.virtual_time import VirtualTimeLoop
+from tests.doubles.virtual_time import VirtualTimeLoop
+from tests.unit.queue.conformance import gathered, turns
 
 ALWAYS = "file"
 """The sink that is there at every start."""

@@ -6,8 +6,8 @@ import sqlite3
 
 import pytest
 
-from tests.unit.queue.conformance import ManualClock
-from tests.unit.queue.local import crash, event_for, open_local, put, rejection, settle
+from tests.doubles.clocks import ManualClock
+from tests.doubles.local_queue import crash, event_for, open_local, put, rejection, settle
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from asset_worker.schedule.classes import AssetClass, classify
 from asset_worker.schedule.memory import Learned, Unreadable, from_bytes, to_bytes
 from asset_worker.schedule.ports import WaitState
 from asset_worker.schedule.report import plot, rows, table
-from tests.unit.schedule.exact import (
+from tests.doubles.optimal_schedule import (
     Durations,
     best_ages,
     exponential,

@@ -20,7 +20,7 @@ from asset_worker.schedule.life_table import (
     survival_at,
     survival_from,
 )
-from tests.unit.schedule.exact import exponential, log_normal
+from tests.doubles.optimal_schedule import exponential, log_normal
 
 PRIOR = tuple(width / 60 for width in WIDTHS)
 AGES = st.floats(0, 40_000)

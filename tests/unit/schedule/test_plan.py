@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from asset_worker.schedule.life_table import BINS, EDGES, WIDTHS, Rates
 from asset_worker.schedule.plan import expected_looks, keller_interval, plan
-from tests.unit.schedule.exact import (
+from tests.doubles.optimal_schedule import (
     Durations,
     best_ages,
     exponential,

@@ -17,7 +17,8 @@ from asset_worker.sinks.delivery import BATCH_EVENTS, Delivery
 from asset_worker.sinks.file.sink import FileSink
 from asset_worker.sinks.ports import Outbox, Sink, SinkUnavailableError
 from asset_worker.sinks.stdout import StdoutSink
-from tests.unit.sinks.doubles import MemoryOutbox, Naps, SetClock, stored
+from tests.doubles.clocks import ManualClock
+from tests.doubles.outbox import MemoryOutbox, Naps, stored
 
 
 class Receiver(Protocol):
@@ -134,7 +135,7 @@ async def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 async def run(sink: Sink, outbox: Outbox, naps: Naps | None = None) -> None:
     stop = Stop()
     stop.set("test")
-    await Delivery(sink, outbox, SetClock(), sleep=naps or Naps()).run(stop)
+    await Delivery(sink, outbox, ManualClock(), sleep=naps or Naps()).run(stop)
 
 
 def bodies(outbox: MemoryOutbox) -> list[bytes]:

@@ -12,7 +12,8 @@ from asset_worker.domain.events import Stored
 from asset_worker.runtime.stop import Stop
 from asset_worker.sinks.delivery import BATCH_BYTES, BATCH_EVENTS, LAST_TRIES_SECONDS, Delivery, backoff
 from asset_worker.sinks.ports import Sent, Sink, SinkRefusedError, SinkUnavailableError
-from tests.unit.sinks.doubles import MemoryOutbox, Naps, SetClock, stored
+from tests.doubles.clocks import ManualClock
+from tests.doubles.outbox import MemoryOutbox, Naps, stored
 
 
 class ScriptedSink:
@@ -42,8 +43,8 @@ class ScriptedSink:
         self.closed = True
 
 
-def delivery(sink: Sink, outbox: MemoryOutbox, naps: Naps | None = None, clock: SetClock | None = None) -> Delivery:
-    return Delivery(sink, outbox, clock or SetClock(), sleep=naps or Naps())
+def delivery(sink: Sink, outbox: MemoryOutbox, naps: Naps | None = None, clock: ManualClock | None = None) -> Delivery:
+    return Delivery(sink, outbox, clock or ManualClock(), sleep=naps or Naps())
 
 
 def stopped() -> Stop:
@@ -110,11 +111,11 @@ async def test_a_batch_is_bounded(events: list[int], batches: list[int]):
 async def test_an_outage_is_logged_once_and_its_end_once():
     """However long it lasts."""
     sink = ScriptedSink([SinkUnavailableError("no space left")] * 5)
-    outbox, clock, stop = MemoryOutbox(), SetClock(), Stop()
+    outbox, clock, stop = MemoryOutbox(), ManualClock(), Stop()
     outbox.add(2)
 
     def on_nap(count: int) -> None:
-        clock.time += 10
+        clock.move(10)
         assert (pump.failing_since, pump.last_error) == (1_000_000.0, "no space left")
         if count == 5:
             stop.set("test")
@@ -161,7 +162,7 @@ async def test_a_stop_ends_the_wait_for_the_next_try():
         if len(naps) == 1:
             await asyncio.Event().wait()
 
-    pump = Delivery(sink, outbox, SetClock(), sleep=sleep, wait=backoff(first=600, longest=600))
+    pump = Delivery(sink, outbox, ManualClock(), sleep=sleep, wait=backoff(first=600, longest=600))
     async with asyncio.TaskGroup() as group:
         group.create_task(pump.run(stop))
         await tried.wait()
@@ -177,7 +178,7 @@ async def test_a_sink_that_fails_beyond_the_grace_loses_nothing():
     outbox.add(3)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(25):
-            await Delivery(sink, outbox, SetClock()).run(stopped())
+            await Delivery(sink, outbox, ManualClock()).run(stopped())
     assert len(sink.batches) > 25 / LAST_TRIES_SECONDS, "it was tried until the grace was over"
     assert (outbox.depth("scripted"), sink.closed) == (3, True)
 
@@ -255,7 +256,7 @@ async def test_a_failing_sink_holds_up_no_other():
     """Each has its own pump."""
     outbox = MemoryOutbox()
     well, ill = ScriptedSink(name="well"), ScriptedSink(repeat(SinkUnavailableError("away")), name="ill")
-    pumps = [asyncio.create_task(Delivery(sink, outbox, SetClock()).run(Stop())) for sink in (ill, well)]
+    pumps = [asyncio.create_task(Delivery(sink, outbox, ManualClock()).run(Stop())) for sink in (ill, well)]
     for _ in range(3):
         outbox.add(3)
         tried = len(ill.batches)

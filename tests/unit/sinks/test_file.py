@@ -15,19 +15,19 @@ from unittest.mock import patch
 import pytest
 
 from asset_worker.runtime.stop import Stop
-from asset_worker.runtime.threads import InlineThread, DaemonThread
+from asset_worker.runtime.threads import DaemonThread, InlineThread
 from asset_worker.sinks.delivery import Delivery
 from asset_worker.sinks.file import openings, scan
 from asset_worker.sinks.file import sink as file_sink
 from asset_worker.sinks.file.sink import FileSink
 from asset_worker.sinks.ports import SinkUnavailableError
-from tests.unit.sinks.doubles import (
+from tests.doubles.clocks import ManualClock
+from tests.doubles.outbox import (
     PATIENCE,
     Crash,
     FaultyOs,
     MemoryOutbox,
     Naps,
-    SetClock,
     some_is_written_to,
     stored,
 )
@@ -43,7 +43,7 @@ async def deliver(path: Path, outbox: MemoryOutbox, naps: Naps | None = None) ->
     stop = Stop()
     stop.set("test")
     sink = FileSink(path, InlineThread(), lock_patience=0)
-    await Delivery(sink, outbox, SetClock(), sleep=naps or Naps()).run(stop)
+    await Delivery(sink, outbox, ManualClock(), sleep=naps or Naps()).run(stop)
 
 
 def lines(*paths: Path) -> list[bytes]:
@@ -493,7 +493,7 @@ async def test_a_close_waits_for_no_write_that_hangs(path: Path, monkeypatch: py
     outbox.add(4, size=100_000)
     stop.set("test")
     thread = DaemonThread("test")
-    pump = asyncio.create_task(Delivery(FileSink(path, thread), outbox, SetClock(), sleep=Naps()).run(stop))
+    pump = asyncio.create_task(Delivery(FileSink(path, thread), outbox, ManualClock(), sleep=Naps()).run(stop))
     await some_is_written_to(reader)
     pump.cancel()
     await asyncio.wait([pump], timeout=PATIENCE)
@@ -509,7 +509,7 @@ def test_a_file_that_may_not_grow_is_an_outage_and_nothing_is_torn(path: Path):
         f"""
         import asyncio, resource
         from pathlib import Path
-        from tests.unit.sinks.doubles import MemoryOutbox, Naps
+        from tests.doubles.outbox import MemoryOutbox, Naps
         from tests.unit.sinks.test_file import deliver, lines, bodies
         path = Path({str(path)!r})
         def limit(size):

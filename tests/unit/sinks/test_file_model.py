@@ -30,7 +30,8 @@ from asset_worker.sinks.delivery import Delivery
 from asset_worker.sinks.file import openings, scan, sink
 from asset_worker.sinks.file.sink import FileSink
 from asset_worker.sinks.ports import Sent
-from tests.unit.sinks.doubles import Crash, FaultyOs, MemoryOutbox, Naps, SetClock
+from tests.doubles.clocks import ManualClock
+from tests.doubles.outbox import Crash, FaultyOs, MemoryOutbox, Naps
 
 CALLS = 45
 """More than a delivery makes when nothing goes wrong."""
@@ -237,7 +238,7 @@ class FileSinkMachine(RuleBasedStateMachine):
         naps = Naps(self.on_nap)
         self.clean = False
         try:
-            self.loop.run_until_complete(Delivery(self.sink, self.outbox, SetClock(), sleep=naps).run(stop))
+            self.loop.run_until_complete(Delivery(self.sink, self.outbox, ManualClock(), sleep=naps).run(stop))
         except Crash:
             crash = self.fault
             self.fault = None

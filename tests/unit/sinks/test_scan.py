@@ -9,7 +9,7 @@ import pytest
 
 from asset_worker.sinks.file import scan as scanning
 from asset_worker.sinks.file.scan import Checkpoint, Found, scan
-from tests.unit.sinks.doubles import FaultyOs
+from tests.doubles.outbox import FaultyOs
 
 A, B, C = b'{"id":"a"}', b'{"id":"bb"}', b'{"id":"ccc"}'
 

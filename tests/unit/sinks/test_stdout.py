@@ -18,18 +18,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asset_worker.runtime.stop import Stop
-from asset_worker.runtime.threads import InlineThread, DaemonThread
+from asset_worker.runtime.threads import DaemonThread, InlineThread
 from asset_worker.sinks import lines
 from asset_worker.sinks.delivery import Delivery
 from asset_worker.sinks.lines import encode
 from asset_worker.sinks.ports import SinkUnavailableError
 from asset_worker.sinks.stdout import StdoutSink
-from tests.unit.sinks.doubles import (
+from tests.doubles.clocks import ManualClock
+from tests.doubles.outbox import (
     PATIENCE,
     FaultyOs,
     MemoryOutbox,
     Naps,
-    SetClock,
     some_is_written_to,
     stored,
 )
@@ -54,7 +54,7 @@ async def test_a_gone_reader_is_an_outage_that_loses_nothing():
     outbox = MemoryOutbox()
     outbox.add(2)
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(Delivery(sink, outbox, SetClock()).run(stopped()), 25)
+        await asyncio.wait_for(Delivery(sink, outbox, ManualClock()).run(stopped()), 25)
     assert outbox.depth("stdout") == 2
     os.close(writer)
 
@@ -81,7 +81,7 @@ async def test_a_slow_reader_blocks_its_own_lane_only():
     reader, writer = os.pipe()
     outbox, stop = MemoryOutbox(), Stop()
     outbox.add(100, size=10_000)
-    pump = Delivery(StdoutSink(DaemonThread("stdout"), fd=writer), outbox, SetClock(), sleep=Naps())
+    pump = Delivery(StdoutSink(DaemonThread("stdout"), fd=writer), outbox, ManualClock(), sleep=Naps())
     running = asyncio.create_task(pump.run(stop))
     await some_is_written_to(reader)
     for _ in range(10):
@@ -122,7 +122,8 @@ def test_a_stop_while_a_write_is_blocked_does_not_hold_the_process(after_stop: b
     script = textwrap.dedent(
         f"""
         import asyncio, signal
-        from tests.unit.sinks.doubles import MemoryOutbox, SetClock
+        from tests.doubles.clocks import ManualClock
+        from tests.doubles.outbox import MemoryOutbox
         from asset_worker.runtime.threads import DaemonThread
         from asset_worker.sinks.delivery import Delivery
         from asset_worker.sinks.stdout import StdoutSink
@@ -132,7 +133,7 @@ def test_a_stop_while_a_write_is_blocked_does_not_hold_the_process(after_stop: b
             outbox, stop = MemoryOutbox(), Stop()
             outbox.add(100, size=10_000)
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set, "SIGTERM")
-            pump = Delivery(StdoutSink(DaemonThread("stdout")), outbox, SetClock())
+            pump = Delivery(StdoutSink(DaemonThread("stdout")), outbox, ManualClock())
             task = asyncio.create_task(pump.run(stop))
             await stop.wait()
             await asyncio.wait([task], timeout={0.1 if after_stop else 0})
@@ -168,7 +169,7 @@ async def test_a_write_that_fails_after_any_byte_leaves_no_glued_line(tmp_path: 
     outbox = MemoryOutbox()
     outbox.add(3)
     with patch.object(lines, "os", FaultyOs(before)):
-        await Delivery(StdoutSink(InlineThread(), fd=fd), outbox, SetClock(), sleep=Naps()).run(stopped())
+        await Delivery(StdoutSink(InlineThread(), fd=fd), outbox, ManualClock(), sleep=Naps()).run(stopped())
     os.close(fd)
     bodies = [event.body for event in outbox.events]
     found = (tmp_path / "out").read_bytes().splitlines()
@@ -209,7 +210,7 @@ def test_any_sequence_of_short_and_failed_writes(sizes: list[int], steps: list[i
     events = [stored(position, size=size) for position, size in enumerate(sizes, 1)]
     outbox = MemoryOutbox(events)
     with patch.object(lines, "os", Output):
-        asyncio.run(Delivery(StdoutSink(InlineThread(), fd=9), outbox, SetClock(), sleep=Naps()).run(stopped()))
+        asyncio.run(Delivery(StdoutSink(InlineThread(), fd=9), outbox, ManualClock(), sleep=Naps()).run(stopped()))
     bodies = [event.body for event in events]
     assert output.endswith(b"\n")
     found = bytes(output).split(b"\n")[:-1]

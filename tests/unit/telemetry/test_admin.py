@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from asset_worker.telemetry.admin import SHUTDOWN_SECONDS, serving
 from asset_worker.telemetry.snapshot import AdminAddressError
-from tests.unit.snapshots import NOTHING
+from tests.doubles.snapshots import NOTHING
 
 
 @pytest.mark.virtual_time

@@ -9,8 +9,8 @@ from structlog.testing import capture_logs
 
 from asset_worker.telemetry.heartbeat import LAG_CHECK_SECONDS, LAG_LIMIT_SECONDS, log_heartbeat, watch_lag
 from asset_worker.telemetry.snapshot import Snapshot
-from tests.unit.snapshots import snapshot
-from tests.virtual_time import VirtualTimeLoop
+from tests.doubles.snapshots import snapshot
+from tests.doubles.virtual_time import VirtualTimeLoop
 
 pytestmark = pytest.mark.virtual_time
 

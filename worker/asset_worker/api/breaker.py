@@ -11,11 +11,12 @@ instants are monotonic seconds. What a change means to people is returned as a v
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
 import msgspec
+
+from asset_worker.runtime.randomness import Uniform
 
 FAILURES_TO_OPEN: Final = 12
 """In a row, over the whole process: where half of all answers fail at random, this is one run in four thousand."""
@@ -57,10 +58,10 @@ class Breaker:
     time that requests are stopped a new one begins, so that late answers are not taken for those of a probe.
     """
 
-    def __init__(self, *, concurrency: int, random: Callable[[], float]) -> None:
-        """`concurrency` is the most requests at once; `random` gives jitter, from 0 to 1."""
+    def __init__(self, *, concurrency: int, uniform: Uniform) -> None:
+        """`concurrency` is the most requests at once; `uniform` gives jitter."""
         self._concurrency = concurrency
-        self._random = random
+        self._uniform = uniform
         self._allowed = concurrency
         self._in_flight = 0
         self._period = 0
@@ -154,7 +155,7 @@ class Breaker:
         return Opened(reason)
 
     def _probe_later(self, now: float) -> None:
-        self._probe_at = now + self._probe_seconds * (1 + PROBE_JITTER * (2 * self._random() - 1))
+        self._probe_at = now + self._probe_seconds * (1 + PROBE_JITTER * (2 * self._uniform() - 1))
         self._probe_seconds = min(self._probe_seconds * 2, LONGEST_PROBE_SECONDS)
 
     def _close(self, now: float) -> Closed | None:

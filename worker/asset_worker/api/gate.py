@@ -24,6 +24,7 @@ from asset_worker.api.errors import ApiError, TransientError
 from asset_worker.api.limits.limiter import Limits
 from asset_worker.api.limits.rate_limit_headers import ServerClock, told
 from asset_worker.runtime.clock import SystemClock
+from asset_worker.runtime.randomness import Uniform
 from asset_worker.runtime.stop import Stop
 
 _log = structlog.get_logger()
@@ -65,11 +66,11 @@ class Gate:
         concurrency: int,
         share: float,
         wall_clock: Callable[[], float] = time.time,
-        jitter: Callable[[], float] = random.random,
+        uniform: Uniform = random.random,
     ) -> None:
         """`requests_per_second` 0: no rate of our own; `share` (0 to 1) is how much of a told quota is ours."""
         self._limits = Limits(requests_per_second=requests_per_second, share=share)
-        self._breaker = Breaker(concurrency=concurrency, random=jitter)
+        self._breaker = Breaker(concurrency=concurrency, uniform=uniform)
         self._concurrency = concurrency
         self._server_clock = ServerClock()
         self._wall_clock = wall_clock

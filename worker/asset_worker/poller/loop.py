@@ -35,6 +35,7 @@ from asset_worker.poller.list_health import ListHealth, Restored, Suspended
 from asset_worker.poller.per_asset_refusals import PerAssetRefusals
 from asset_worker.queue.ports import Lease, Queue
 from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.randomness import Uniform
 from asset_worker.runtime.stop import Stop
 from asset_worker.schedule.ports import Learner, Schedule
 
@@ -111,7 +112,7 @@ class Poller:
         learner: Learner | None = None,
         breaker_is_open: Callable[[], bool] = lambda: False,
         strict_deadlines: bool = False,
-        uniform: Callable[[], float] = random.random,
+        uniform: Uniform = random.random,
     ) -> None:
         """`source` is the events' CloudEvents source; `redact` masks the key in them.
 

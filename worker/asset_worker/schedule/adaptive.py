@@ -21,7 +21,8 @@ from asset_worker.schedule.plan import Plan, expected_looks, keller_interval, pl
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from asset_worker.schedule.ports import Uniform, WaitState
+    from asset_worker.runtime.randomness import Uniform
+    from asset_worker.schedule.ports import WaitState
 
 JITTER: Final = 0.1
 """How much of a delay is left to chance. Assets accepted together fall out of step, and looks land at ever other ages,

@@ -52,7 +52,3 @@ class Learner(Protocol):
     def idled(self, seconds: float) -> None:
         """For so long nothing was due, though a request could have been made."""
         ...
-
-
-Uniform = Callable[[], float]
-"""A random number in [0, 1): randomness comes in as an argument."""

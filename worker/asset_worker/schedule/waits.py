@@ -9,7 +9,8 @@ from tenacity.wait import wait_base, wait_exponential, wait_fixed
 if TYPE_CHECKING:
     from tenacity import RetryCallState
 
-    from asset_worker.schedule.ports import Schedule, Uniform, WaitState
+    from asset_worker.runtime.randomness import Uniform
+    from asset_worker.schedule.ports import Schedule, WaitState
 
 JITTER = 0.2
 """How much of a delay is left to chance: enough to pull apart, within a few looks, assets accepted together."""

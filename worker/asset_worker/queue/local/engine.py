@@ -18,7 +18,7 @@ from asset_worker.queue.local.journal import FILE_NAME, Journal, Settlement
 from asset_worker.queue.local.outbox import LocalOutbox
 from asset_worker.queue.ports import Lease, Progress
 from asset_worker.runtime.clock import Clock
-from asset_worker.runtime.threads import InlineThread, DaemonThread, WorkerThread
+from asset_worker.runtime.threads import DaemonThread, InlineThread, WorkerThread
 
 T = TypeVar("T")
 

@@ -20,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from asset_worker.domain.submissions import Batch
-from tests.unit.intake.doubles import Disk
+from tests.doubles.intake import Disk
 
 PATH = "queue"
 CHAIN = ("queue.1", "queue.2", "queue.3")

@@ -1,4 +1,4 @@
-"""Doubles for sinks: an outbox in memory, a clock that is set, naps that take no time, and an `os` with faults."""
+"""Doubles for sinks: an outbox in memory, naps that take no time, and an `os` with faults."""
 
 import asyncio
 import os
@@ -53,17 +53,6 @@ class MemoryOutbox:
 
     async def dead_letter(self, sink: str, event: Stored, reason: str) -> None:
         self.buried[sink, event.position] = (event, reason)
-
-
-class SetClock:
-    def __init__(self) -> None:
-        self.time = 1_000_000.0
-
-    def now(self) -> float:
-        return self.time
-
-    def monotonic(self) -> float:
-        return self.time
 
 
 class Naps:
