@@ -1,4 +1,4 @@
-"""A server with a fixed window of requests, other callers, and a client of `Limits`: all in virtual time."""
+"""A server with a fixed window of requests, other callers, and a client of a `RateLimiter`: all in virtual time."""
 
 import heapq
 import math
@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from random import Random
 
-from asset_worker.api.limits.limiter import Limits
-from asset_worker.api.limits.rate_limit_headers import ServerClock, told
+from asset_worker.api.limits.limiter import RateLimiter
+from asset_worker.api.limits.rate_limit_headers import parse_rate_limits
+from asset_worker.api.limits.server_clock import ServerClock
 
 EPOCH = 1_800_000_000.0
 
@@ -18,7 +19,7 @@ EPOCH = 1_800_000_000.0
 class Server:
     """`limit` requests in `window` seconds. `aligned`: windows begin at multiples of it, else with a request.
 
-    Resets are told in whole seconds, rounded up, or down with `rounds_down`.
+    Resets are reported in whole seconds, rounded up, or down with `rounds_down`.
     """
 
     limit: int
@@ -120,7 +121,7 @@ class Outcome:
 
 def run(
     server: Server,
-    limits: Limits,
+    limiter: RateLimiter,
     *,
     backlog: int,
     seed: int = 1,
@@ -163,7 +164,8 @@ def run(
                 sent_at, status, headers = facts
                 in_flight -= 1
                 server_now = clock.read(headers.get("Date"), now=now, sent_at=sent_at) or EPOCH + now
-                limits.answered(now, sent_at=sent_at, status=status, told=told(headers, server_now=server_now))
+                report = parse_rate_limits(headers, server_now=server_now)
+                limiter.answered(now, sent_at=sent_at, status=status, report=report)
                 if status == 200:
                     outcome.accepted_at.append(now - started)
             case "wake" if now == woken_at:
@@ -171,12 +173,12 @@ def run(
             case "wake":
                 continue
         while in_flight < concurrency and len(outcome.accepted_at) + in_flight < backlog:
-            if (delay := limits.delay(now)) > 0:
+            if (delay := limiter.delay(now)) > 0:
                 if now + delay < woken_at:
                     woken_at = now + delay
                     push(woken_at, "wake")
                 break
-            limits.sent(now)
+            limiter.sent(now)
             in_flight += 1
             outcome.sent += 1
             push(now + random.uniform(*latency) / 2, "arrive", (now, 0, {}))

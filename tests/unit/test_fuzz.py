@@ -24,9 +24,9 @@ from asset_worker.api.limits.rate_limit_headers import (
     LONGEST_RESET_SECONDS,
     LONGEST_RETRY_AFTER_SECONDS,
     MOST_QUOTAS,
-    ServerClock,
-    told,
+    parse_rate_limits,
 )
+from asset_worker.api.limits.server_clock import ServerClock
 from asset_worker.api.retry import Retries
 from asset_worker.api.session import open_session
 from asset_worker.domain.assets import (
@@ -274,11 +274,11 @@ def test_so_is_one_that_nests_as_deep_as_can_just_be_decoded(frames):
 
 @given(headers, st.floats(0, 4e9), st.floats(0, 1e6), st.floats(0, 100))
 def test_any_headers_tell_something_within_bounds(headers, server_now, now, took):
-    what = told(headers, server_now=server_now)
-    assert len(what.quotas) <= MOST_QUOTAS
-    assert what.wait is None or 0 <= what.wait <= LONGEST_RETRY_AFTER_SECONDS
-    assert all(0 < quota.reset_in <= LONGEST_RESET_SECONDS for quota in what.quotas)
-    assert all(quota.remaining >= 0 and quota.limit >= 1 for quota in what.quotas)
+    report = parse_rate_limits(headers, server_now=server_now)
+    assert len(report.quotas) <= MOST_QUOTAS
+    assert report.requested_wait is None or 0 <= report.requested_wait <= LONGEST_RETRY_AFTER_SECONDS
+    assert all(0 < quota.reset_in <= LONGEST_RESET_SECONDS for quota in report.quotas)
+    assert all(quota.remaining >= 0 and quota.limit >= 1 for quota in report.quotas)
     clock = ServerClock()
     for date in headers.values():
         read = clock.read(date, now=now + took, sent_at=now)

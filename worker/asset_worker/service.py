@@ -228,8 +228,7 @@ class Service:
     async def _watch_refusals(self) -> None:
         limit = self._plan.key_refused_limit
         while limit is not None and not self._stop.is_set():
-            gate = self._gate.snapshot()
-            if gate.reason is Reason.KEY_REFUSED and gate.open_for >= limit:
+            if self._gate.reason is Reason.KEY_REFUSED and self._gate.open_for >= limit:
                 self._refused_too_long = True
                 self._stop.set("the key is refused")
                 self._hurry.set("the key is refused")

@@ -1,7 +1,4 @@
-"""What headers tell, one family after the other."""
-
-from email.utils import formatdate
-from random import Random
+"""What headers report, one family after the other."""
 
 import pytest
 from hypothesis import given
@@ -11,12 +8,11 @@ from multidict import CIMultiDict
 from asset_worker.api.limits.rate_limit_headers import (
     LONGEST_RESET_SECONDS,
     LONGEST_RETRY_AFTER_SECONDS,
-    NOTHING,
+    NOTHING_REPORTED,
     SHORTEST_RESET_SECONDS,
+    RateLimitReport,
     ReportedQuota,
-    ServerClock,
-    Told,
-    told,
+    parse_rate_limits,
 )
 
 NOW = 1_795_460_400.0
@@ -26,8 +22,8 @@ DATE = "Mon, 23 Nov 2026 19:00:00 GMT"
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
-        pytest.param({}, NOTHING, id="no headers"),
-        pytest.param({"Content-Type": "application/json", "Date": DATE}, NOTHING, id="none of them"),
+        pytest.param({}, NOTHING_REPORTED, id="no headers"),
+        pytest.param({"Content-Type": "application/json", "Date": DATE}, NOTHING_REPORTED, id="none of them"),
         pytest.param(
             {
                 "X-Ratelimit-Limit": "600",
@@ -35,37 +31,39 @@ DATE = "Mon, 23 Nov 2026 19:00:00 GMT"
                 "X-Ratelimit-Used": "1",
                 "X-Ratelimit-Reset": f"{NOW + 42:.0f}",
             },
-            Told((ReportedQuota("x-ratelimit.0", 600, 599, 42.0),)),
+            RateLimitReport((ReportedQuota("x-ratelimit.0", 600, 599, 42.0),)),
             id="vendor",
         ),
         pytest.param(
             {"x-ratelimit-limit": "600", "X-RATELIMIT-USED": "10", "x-RateLimit-reset": f"{NOW + 42:.0f}"},
-            Told((ReportedQuota("x-ratelimit.0", 600, 590, 42.0),)),
+            RateLimitReport((ReportedQuota("x-ratelimit.0", 600, 590, 42.0),)),
             id="used without remaining, any case",
         ),
         pytest.param(
             {"X-Ratelimit-Remaining": "5", "X-Ratelimit-Reset": f"{(NOW + 42) * 1000:.0f}"},
-            Told((ReportedQuota("x-ratelimit.0", 5, 5, 42.0),)),
+            RateLimitReport((ReportedQuota("x-ratelimit.0", 5, 5, 42.0),)),
             id="reset in milliseconds, no limit",
         ),
         pytest.param(
             {"X-RateLimit-Limit": "1, 15000", "X-RateLimit-Remaining": "0, 900", "X-RateLimit-Reset": "1, 7200"},
-            Told((ReportedQuota("x-ratelimit.0", 1, 0, 1.0), ReportedQuota("x-ratelimit.1", 15000, 900, 7200.0))),
+            RateLimitReport(
+                (ReportedQuota("x-ratelimit.0", 1, 0, 1.0), ReportedQuota("x-ratelimit.1", 15000, 900, 7200.0))
+            ),
             id="lists of quotas, reset as a delay",
         ),
         pytest.param(
             {"RateLimit-Limit": "100, 100;w=60", "RateLimit-Remaining": "50", "RateLimit-Reset": "30"},
-            Told((ReportedQuota("ratelimit.0", 100, 50, 30.0),)),
+            RateLimitReport((ReportedQuota("ratelimit.0", 100, 50, 30.0),)),
             id="draft 6",
         ),
         pytest.param(
             {"RateLimit": "limit=100, remaining=50, reset=30", "RateLimit-Policy": "100;w=60"},
-            Told((ReportedQuota("", 100, 50, 30.0),)),
+            RateLimitReport((ReportedQuota("", 100, 50, 30.0),)),
             id="draft 7",
         ),
         pytest.param(
             {"RateLimit": '"default";r=50;t=30', "RateLimit-Policy": '"default";q=100;w=60'},
-            Told((ReportedQuota("default", 100, 50, 30.0, 60.0),)),
+            RateLimitReport((ReportedQuota("default", 100, 50, 30.0, 60.0),)),
             id="draft 11",
         ),
         pytest.param(
@@ -73,45 +71,59 @@ DATE = "Mon, 23 Nov 2026 19:00:00 GMT"
                 "RateLimit": '"burst";r=9;t=30;pk=:dGVzdA==:, "day, all";r=900',
                 "RateLimit-Policy": '"burst";q=100;w=60, "day, all";q=1000;w=86400, "bytes";q=1;w=1;qu="content-bytes"',
             },
-            Told((ReportedQuota("burst", 100, 9, 30.0, 60.0), ReportedQuota("day, all", 1000, 900, 86400.0, 86400.0))),
+            RateLimitReport(
+                (ReportedQuota("burst", 100, 9, 30.0, 60.0), ReportedQuota("day, all", 1000, 900, 86400.0, 86400.0))
+            ),
             id="several, a comma in a name, a window for a reset, another unit",
         ),
         pytest.param(
             {"RateLimit-Policy": '"default";q=100;w=60'},
-            Told((ReportedQuota("default", 100, 100, 60.0, 60.0),)),
+            RateLimitReport((ReportedQuota("default", 100, 100, 60.0, 60.0),)),
             id="a policy alone",
         ),
-        pytest.param({"Retry-After": "17"}, Told((), 17.0), id="retry after seconds"),
-        pytest.param({"Retry-After": "Mon, 23 Nov 2026 19:01:30 GMT"}, Told((), 90.0), id="retry after a date"),
-        pytest.param({"Retry-After": "Mon, 23 Nov 2026 18:00:00 GMT"}, Told((), 0.0), id="a date that has passed"),
-        pytest.param({"Retry-After": "-5"}, Told((), 0.0), id="negative wait"),
-        pytest.param({"Retry-After": "99999999"}, Told((), LONGEST_RETRY_AFTER_SECONDS), id="wait of years"),
+        pytest.param({"Retry-After": "17"}, RateLimitReport((), 17.0), id="retry after seconds"),
+        pytest.param(
+            {"Retry-After": "Mon, 23 Nov 2026 19:01:30 GMT"}, RateLimitReport((), 90.0), id="retry after a date"
+        ),
+        pytest.param(
+            {"Retry-After": "Mon, 23 Nov 2026 18:00:00 GMT"}, RateLimitReport((), 0.0), id="a date that has passed"
+        ),
+        pytest.param({"Retry-After": "-5"}, RateLimitReport((), 0.0), id="negative wait"),
+        pytest.param({"Retry-After": "99999999"}, RateLimitReport((), LONGEST_RETRY_AFTER_SECONDS), id="wait of years"),
         pytest.param(
             {"X-Ratelimit-Remaining": "-3", "X-Ratelimit-Limit": "10", "X-Ratelimit-Reset": f"{NOW + 4e7:.0f}"},
-            Told((ReportedQuota("x-ratelimit.0", 10, 0, LONGEST_RESET_SECONDS),)),
-            id="reset a year ahead, less than nothing left",
+            RateLimitReport((ReportedQuota("x-ratelimit.0", 10, 0, LONGEST_RESET_SECONDS),)),
+            id="reset a year ahead, less than zero left",
         ),
         pytest.param(
             {"RateLimit-Limit": "10", "RateLimit-Used": "13", "RateLimit-Reset": "60"},
-            Told((ReportedQuota("ratelimit.0", 10, 0, 60.0),)),
-            id="overdrawn, remaining not told",
+            RateLimitReport((ReportedQuota("ratelimit.0", 10, 0, 60.0),)),
+            id="overdrawn, remaining not reported",
         ),
         pytest.param(
-            {"X-Ratelimit-Remaining": "3", "X-Ratelimit-Reset": f"{NOW - 100:.0f}"}, NOTHING, id="reset long ago"
+            {"X-Ratelimit-Remaining": "3", "X-Ratelimit-Reset": f"{NOW - 100:.0f}"},
+            NOTHING_REPORTED,
+            id="reset long ago",
         ),
         pytest.param(
-            {"X-Ratelimit-Limit": "0", "X-Ratelimit-Remaining": "0", "X-Ratelimit-Reset": "60"}, NOTHING, id="limit 0"
+            {"X-Ratelimit-Limit": "0", "X-Ratelimit-Remaining": "0", "X-Ratelimit-Reset": "60"},
+            NOTHING_REPORTED,
+            id="limit 0",
         ),
         pytest.param(
-            {"X-Ratelimit-Remaining": "many", "X-Ratelimit-Reset": "soon", "Retry-After": "later"}, NOTHING, id="words"
+            {"X-Ratelimit-Remaining": "many", "X-Ratelimit-Reset": "soon", "Retry-After": "later"},
+            NOTHING_REPORTED,
+            id="words",
         ),
         pytest.param(
-            {"X-Ratelimit-Remaining": "٣", "X-Ratelimit-Reset": "1e3", "Retry-After": "nan"}, NOTHING, id="odd numbers"
+            {"X-Ratelimit-Remaining": "٣", "X-Ratelimit-Reset": "1e3", "Retry-After": "nan"},
+            NOTHING_REPORTED,
+            id="odd numbers",
         ),
     ],
 )
-def test_headers_tell(headers: dict[str, str], expected: Told) -> None:
-    assert told(headers, server_now=NOW) == expected
+def test_headers_report(headers: dict[str, str], expected: RateLimitReport) -> None:
+    assert parse_rate_limits(headers, server_now=NOW) == expected
 
 
 @pytest.mark.parametrize(
@@ -131,15 +143,15 @@ def test_headers_tell(headers: dict[str, str], expected: Told) -> None:
         (", ,", None),
     ],
 )
-def test_of_waits_that_are_told_more_than_once_the_longest_counts(value: str, wait: float | None) -> None:
-    """The origin and a gateway may each tell theirs, joined by a comma such as dates hold themselves."""
-    assert told({"Retry-After": value}, server_now=NOW).retry_after == wait
+def test_of_several_waits_the_longest_counts(value: str, wait: float | None) -> None:
+    """The origin and a gateway may each send theirs, joined by a comma such as dates hold themselves."""
+    assert parse_rate_limits({"Retry-After": value}, server_now=NOW).retry_after == wait
 
 
-def test_a_wait_that_is_told_in_two_fields_is_the_longest_of_them() -> None:
+def test_a_wait_in_two_fields_is_the_longest_of_them() -> None:
     """Fields of one name are one list (RFC 9110, section 5.3)."""
     headers = CIMultiDict([("Retry-After", "20"), ("Retry-After", DATE), ("retry-after", "30")])
-    assert told(headers, server_now=NOW).retry_after == 30.0
+    assert parse_rate_limits(headers, server_now=NOW).retry_after == 30.0
 
 
 @pytest.mark.parametrize(
@@ -161,20 +173,25 @@ def test_a_wait_that_is_told_in_two_fields_is_the_longest_of_them() -> None:
         ("600", "50", "700", 50),
     ],
 )
-def test_less_than_nothing_is_no_quota_unless_it_is_surely_overdrawn(
+def test_less_than_zero_is_no_quota_unless_it_is_surely_overdrawn(
     limit: str | None, remaining: str, used: str | None, left: int | None
 ) -> None:
     """-1 is how some gateways say that there is no limit; taken for a spent quota it would stop the worker."""
     parts = {"Limit": limit, "Remaining": remaining, "Used": used, "Reset": "60"}
     headers = {f"X-Ratelimit-{part}": value for part, value in parts.items() if value is not None}
-    assert [quota.remaining for quota in told(headers, server_now=NOW).quotas] == ([] if left is None else [left])
+    assert [quota.remaining for quota in parse_rate_limits(headers, server_now=NOW).quotas] == (
+        [] if left is None else [left]
+    )
 
 
-def test_less_than_nothing_in_a_structured_field_is_no_quota_either() -> None:
+def test_less_than_zero_in_a_structured_field_is_no_quota_either() -> None:
     """Neither with a policy beside it nor without one, nor in the form of draft 7."""
-    assert told({"RateLimit": '"a";r=-1;t=60', "RateLimit-Policy": '"a";q=100;w=60'}, server_now=NOW) == NOTHING
-    assert told({"RateLimit": '"a";r=-1;t=60'}, server_now=NOW) == NOTHING
-    assert told({"RateLimit": "limit=100, remaining=-1, reset=60"}, server_now=NOW) == NOTHING
+    assert (
+        parse_rate_limits({"RateLimit": '"a";r=-1;t=60', "RateLimit-Policy": '"a";q=100;w=60'}, server_now=NOW)
+        == NOTHING_REPORTED
+    )
+    assert parse_rate_limits({"RateLimit": '"a";r=-1;t=60'}, server_now=NOW) == NOTHING_REPORTED
+    assert parse_rate_limits({"RateLimit": "limit=100, remaining=-1, reset=60"}, server_now=NOW) == NOTHING_REPORTED
 
 
 def test_an_answer_that_was_made_before_the_reset_and_comes_after_it_still_counts() -> None:
@@ -184,7 +201,7 @@ def test_an_answer_that_was_made_before_the_reset_and_comes_after_it_still_count
         "X-Ratelimit-Remaining": "0",
         "X-Ratelimit-Reset": f"{NOW + 1:.0f}",
     }
-    assert told(headers, server_now=NOW + 1.5).quotas == (
+    assert parse_rate_limits(headers, server_now=NOW + 1.5).quotas == (
         ReportedQuota("x-ratelimit.0", 10, 0, SHORTEST_RESET_SECONDS),
     )
 
@@ -197,66 +214,35 @@ def test_an_answer_that_was_made_before_the_reset_and_comes_after_it_still_count
     ],
 )
 def test_a_reset_cut_to_the_second_that_has_begun_is_up_to_a_second_later(headers: dict[str, str]) -> None:
-    answer = told({"Date": DATE, "X-Ratelimit-Limit": "10", **headers}, server_now=NOW + 0.7)
-    assert answer.quotas[0].is_rounded_down
-    assert answer.quotas[0].reset_in == pytest.approx(0.3)
+    report = parse_rate_limits({"Date": DATE, "X-Ratelimit-Limit": "10", **headers}, server_now=NOW + 0.7)
+    assert report.quotas[0].is_rounded_down
+    assert report.quotas[0].reset_in == pytest.approx(0.3)
 
 
 def test_a_delay_cut_to_nothing_is_up_to_a_second_unless_nothing_is_spent() -> None:
-    spent = told({"RateLimit": '"a";r=0;t=0', "RateLimit-Policy": '"a";q=10;w=1'}, server_now=NOW)
+    spent = parse_rate_limits({"RateLimit": '"a";r=0;t=0', "RateLimit-Policy": '"a";q=10;w=1'}, server_now=NOW)
     assert spent.quotas == (ReportedQuota("a", 10, 0, 1.0, 1.0, is_rounded_down=True),)
-    full = told({"RateLimit": '"a";r=10;t=0', "RateLimit-Policy": '"a";q=10;w=1'}, server_now=NOW)
+    full = parse_rate_limits({"RateLimit": '"a";r=10;t=0', "RateLimit-Policy": '"a";q=10;w=1'}, server_now=NOW)
     assert full.quotas == (ReportedQuota("a", 10, 10, SHORTEST_RESET_SECONDS, 1.0),)
 
 
-def at(instant: float) -> str:
-    return formatdate(instant, usegmt=True)
-
-
-@pytest.mark.parametrize("ahead", [NOW, NOW - 0.4, NOW + 5000.9])
-def test_the_servers_clock_is_known_the_better_the_more_answers_came(ahead: float) -> None:
-    clock, random, read = ServerClock(), Random(1), []
-    assert clock.read(None, now=0.0, sent_at=0.0) is None
-    for number in range(200):
-        now, way = number / 7, random.uniform(0.01, 0.1)
-        server_now = clock.read(at(ahead + now - way), now=now, sent_at=now - 2 * way)
-        assert server_now is not None
-        read.append(server_now - ahead - now)
-    assert min(read) >= -1.1
-    assert min(read[50:]) >= -0.2
-    assert max(read) <= 0
-
-
-def test_a_server_whose_clock_is_set_is_believed_at_once() -> None:
-    clock = ServerClock()
-    for now in range(20):
-        clock.read(at(NOW + now), now=now, sent_at=now - 0.1)
-    assert clock.read(at(NOW + 20 - 300), now=20, sent_at=19.9) == NOW - 280
-    assert clock.read(at(NOW + 21 + 300), now=21, sent_at=20.9) == NOW + 321
-
-
-def test_an_answer_that_took_long_does_not_set_the_servers_clock_back() -> None:
-    clock = ServerClock()
-    clock.read(at(NOW), now=0.0, sent_at=-0.1)
-    assert clock.read(at(NOW), now=8.0, sent_at=-0.1) == pytest.approx(NOW + 8, abs=0.01)
-    assert clock.read("yesterday", now=9.0, sent_at=8.9) == pytest.approx(NOW + 9, abs=0.01)
-
-
 @pytest.mark.parametrize(
-    ("answer", "wait"),
+    ("report", "wait"),
     [
         (
-            Told((ReportedQuota("a", 10, 0, 30.0), ReportedQuota("b", 10, 0, 60.0), ReportedQuota("c", 10, 1, 90.0))),
+            RateLimitReport(
+                (ReportedQuota("a", 10, 0, 30.0), ReportedQuota("b", 10, 0, 60.0), ReportedQuota("c", 10, 1, 90.0))
+            ),
             60.0,
         ),
-        (Told((ReportedQuota("a", 10, 0, 30.0),), 5.0), 5.0),
-        (Told((ReportedQuota("a", 10, 0, 80_000.0),)), LONGEST_RETRY_AFTER_SECONDS),
-        (Told((ReportedQuota("a", 10, 3, 30.0),)), None),
+        (RateLimitReport((ReportedQuota("a", 10, 0, 30.0),), 5.0), 5.0),
+        (RateLimitReport((ReportedQuota("a", 10, 0, 80_000.0),)), LONGEST_RETRY_AFTER_SECONDS),
+        (RateLimitReport((ReportedQuota("a", 10, 3, 30.0),)), None),
     ],
     ids=["the spent quotas' reset", "Retry-After goes first", "an hour at most", "nothing is spent"],
 )
-def test_a_refused_client_waits(answer: Told, wait: float | None) -> None:
-    assert answer.wait == wait
+def test_a_refused_client_waits(report: RateLimitReport, wait: float | None) -> None:
+    assert report.requested_wait == wait
 
 
 NAMES = [
@@ -278,9 +264,9 @@ VALUES = st.one_of(st.text(), st.lists(PIECES).map("".join), st.integers().map(s
 
 @given(headers=st.dictionaries(st.sampled_from(NAMES), VALUES), server_now=st.floats(0, 4e9))
 def test_garbage_is_never_an_error_and_never_beyond_the_bounds(headers: dict[str, str], server_now: float) -> None:
-    answer = told(headers, server_now=server_now)
-    assert answer.retry_after is None or 0 <= answer.retry_after <= LONGEST_RETRY_AFTER_SECONDS
-    for quota in answer.quotas:
+    report = parse_rate_limits(headers, server_now=server_now)
+    assert report.retry_after is None or 0 <= report.retry_after <= LONGEST_RETRY_AFTER_SECONDS
+    for quota in report.quotas:
         assert quota.limit >= 1
         assert quota.remaining >= 0
         assert 0 < quota.reset_in <= LONGEST_RESET_SECONDS

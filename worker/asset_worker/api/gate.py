@@ -16,13 +16,13 @@ from enum import Enum
 from types import TracebackType
 from typing import Final, Self, assert_never
 
-import msgspec
 import structlog
 
 from asset_worker.api.breaker import Breaker, Change, Closed, Opened, Reason
 from asset_worker.api.errors import ApiError, TransientError
-from asset_worker.api.limits.limiter import Limits
-from asset_worker.api.limits.rate_limit_headers import ServerClock, told
+from asset_worker.api.limits.limiter import RateLimiter
+from asset_worker.api.limits.rate_limit_headers import parse_rate_limits
+from asset_worker.api.limits.server_clock import ServerClock
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.randomness import Uniform
 from asset_worker.runtime.stop import Stop
@@ -35,25 +35,6 @@ SHORTEST_TIMER_SECONDS: Final = 1e-4
 
 class StoppedError(TransientError):
     """The stop came while the request waited for its turn: it was not sent."""
-
-
-class GateSnapshot(msgspec.Struct, frozen=True):
-    """For the heartbeat and metrics. Counts are since the start, times in seconds."""
-
-    requests: int
-    refusals: int
-    waiting: int
-    in_flight: int
-    rate: float | None
-    """Requests per second allowed just now; None: as many as there are."""
-    remaining: int | None
-    """The least that a told quota has left; None: none is told."""
-    blocked_for: float
-    """How long no request may go out because of the limits; 0: the pace alone decides."""
-    reason: Reason | None
-    """Why the breaker is open; None: it is closed."""
-    open_for: float
-    """For how long it has been open."""
 
 
 class Gate:
@@ -69,7 +50,7 @@ class Gate:
         uniform: Uniform = random.random,
     ) -> None:
         """`requests_per_second` 0: no rate of our own; `share` (0 to 1) is how much of a told quota is ours."""
-        self._limits = Limits(requests_per_second=requests_per_second, share=share)
+        self._limiter = RateLimiter(requests_per_second=requests_per_second, share=share)
         self._breaker = Breaker(concurrency=concurrency, uniform=uniform)
         self._concurrency = concurrency
         self._server_clock = ServerClock()
@@ -114,20 +95,11 @@ class Gate:
         """Why the breaker is open; None: it is closed."""
         return self._breaker.reason
 
-    def snapshot(self) -> GateSnapshot:
-        now = self._now()
-        limits, opened_at = self._limits.snapshot(now), self._breaker.opened_at
-        return GateSnapshot(
-            requests=self.requests,
-            refusals=self.refusals,
-            waiting=sum(not turn.done() for turn, _ in self._waiters),
-            in_flight=self.in_flight,
-            rate=limits.rate,
-            remaining=limits.remaining,
-            blocked_for=0.0 if limits.blocked_until is None else limits.blocked_until - now,
-            reason=self._breaker.reason,
-            open_for=0.0 if opened_at is None else now - opened_at,
-        )
+    @property
+    def open_for(self) -> float:
+        """Seconds for which the breaker has been open; 0: it is closed."""
+        opened_at = self._breaker.opened_at
+        return 0.0 if opened_at is None else self._now() - opened_at
 
     def admits(self, permit: Permit) -> bool:
         """Take a place, if there is one at once."""
@@ -158,22 +130,24 @@ class Gate:
         permit.status = status
         now, sent_at = self._now(), permit.sent_at
         server_now = self._server_clock.read(headers.get("Date"), now=now, sent_at=sent_at)
-        answer = told(headers, server_now=self._wall_clock() if server_now is None else server_now)
-        pause = self._limits.answered(now, sent_at=sent_at, status=status, told=answer)
+        report = parse_rate_limits(headers, server_now=self._wall_clock() if server_now is None else server_now)
+        pause = self._limiter.answered(now, sent_at=sent_at, status=status, report=report)
         if pause is not None:
-            _log.warning("api.rate_limited", seconds=round(pause.seconds, 3), told=pause.told)
+            _log.warning(
+                "api.rate_limited", seconds=round(pause.seconds, 3), requested_by_server=pause.requested_by_server
+            )
         if status == 429:
             self.refusals += 1
-            permit.retry_after = answer.wait
+            permit.retry_after = report.requested_wait
         elif status == 503:
-            permit.retry_after = answer.retry_after
+            permit.retry_after = report.retry_after
         self._let_in()
 
     def ended(self, permit: Permit, error: BaseException | None) -> None:
         """The attempt is over, with this error."""
         self.in_flight -= 1
         if permit.status is None:
-            self._limits.lost(sent_at=permit.sent_at)
+            self._limiter.lost(sent_at=permit.sent_at)
         now, breaker, period = self._now(), self._breaker, permit.period
         match _verdict(permit.status, error):
             case Verdict.SUCCEEDED:
@@ -194,12 +168,12 @@ class Gate:
     def _delay(self, now: float) -> float:
         if self.in_flight >= self._concurrency:
             return math.inf
-        return max(self._breaker.delay(now), self._limits.delay(now))
+        return max(self._breaker.delay(now), self._limiter.delay(now))
 
     def _take_place(self, permit: Permit, now: float) -> None:
         self.in_flight += 1
         self.requests += 1
-        self._limits.sent(now)
+        self._limiter.sent(now)
         permit.sent_at, permit.period = now, self._breaker.sent()
 
     def _let_in(self) -> None:

@@ -1,9 +1,9 @@
-"""The rate that a server takes which tells none: additive increase, multiplicative decrease.
+"""The rate that a server accepts, learned from refusals where it reports no quota.
 
-There is one decrease for each congestion event, which lasts from the first refusal to the next request that is
-accepted; at its end the rate falls below what was accepted on average since the event before. That average is right for
-a window of any length, as a whole number of windows has passed. The increase is CUBIC's (RFC 9438, section 4.1): slow
-near the rate that was refused, then ever faster, so that a lifted limit is soon noticed.
+The rate falls once for each congestion event, which lasts from the first refusal to the next request that is accepted:
+at its end the rate is set below what was accepted on average since the event before. That average is right for a window
+of any length, as a whole number of windows has passed. The increase is CUBIC's (RFC 9438, section 4.1): slow near the
+rate that was refused, then ever faster, so that a lifted limit is soon noticed.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ DECREASE: Final = 0.1
 """After an event the rate is this much below the measured one."""
 
 HEADROOM: Final = 1.04
-"""What was accepted on average is a little below what would have been: pauses and slow starts are in it."""
+"""What was accepted on average is a little below what would have been: it includes pauses and slow starts."""
 
 SHORTEST_CLIMB_SECONDS: Final = 3.0
 LONGEST_CLIMB_SECONDS: Final = 1_800.0
 """The time to climb back to the measured rate: as long as there was between two events, within these."""
 
 ENOUGH: Final = 10
-"""Accepted requests that make an average. With fewer, one refusal says little: it may be a passing one."""
+"""Accepted requests that make an average. With fewer, one refusal says little: it may be transient."""
 
 FIRST_GUESS: Final = 0.7
 """Until there are enough, this part of the rate that was refused is tried (CUBIC's factor, RFC 9438, section 4.6)."""
@@ -32,11 +32,14 @@ IDLE_SECONDS: Final = 2.0
 
 
 class AdaptiveRate:
-    """Learns from refusals that nothing told explains. Instants are monotonic seconds, rates requests per second."""
+    """Learns from refusals that no reported quota explains.
+
+    Instants are monotonic seconds, rates requests per second.
+    """
 
     def __init__(self) -> None:
         self.rate = math.inf
-        """Infinite while no limit has been met."""
+        """The rate to keep; infinite while no limit has been met."""
         self._measured = math.inf
         self._climb_seconds = SHORTEST_CLIMB_SECONDS
         self._climbed = 0.0
@@ -64,7 +67,7 @@ class AdaptiveRate:
         self._refused_rate = min(self.rate, own_rate)
 
     def recovered(self, now: float, *, learn: bool) -> None:
-        """The event is over: a request is accepted again. `learn`: no told quota explains it."""
+        """The event is over: a request is accepted again. `learn`: no reported quota explains it."""
         lasted = max(now - self._since, 1e-3)
         if learn:
             is_guess = self._accepted < ENOUGH and self._refused_rate < math.inf

@@ -1,39 +1,35 @@
-"""What a response's headers tell about request limits: text in, a value out.
+"""What an answer's headers report about request limits: text in, a value out.
 
-Three families are understood, and all that a response holds are reported: the vendor's `X-Ratelimit-*`, the
+Three families are understood, and all that an answer holds are read: the vendor's `X-Ratelimit-*`, the
 `RateLimit-*` fields of the IETF's early drafts, and the structured `RateLimit` and `RateLimit-Policy` fields of the
 later ones (draft-ietf-httpapi-ratelimit-headers-11; the form of draft 7 too). Headers come from servers, gateways and
-proxies of every age: what can't be read is ignored, and no value is believed beyond its bounds.
+proxies of every age: what can't be read is ignored, and every value is cut to its bounds.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from calendar import timegm
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from email.utils import parsedate_tz
-from functools import lru_cache
 from typing import Final
 
 import msgspec
 
+from asset_worker.api.limits.http_date import parse_http_date
+
 LONGEST_RESET_SECONDS: Final = 86_400.0
 LONGEST_RETRY_AFTER_SECONDS: Final = 3_600.0
-"""Longer waits are cut to these: then one request asks again, so that a wrong value can't stop the worker for good."""
+"""Longer times are cut to these; then one request asks again, so that a wrong value can't stop the worker for good."""
 
 LATE_SECONDS: Final = 10.0
-"""A reset that has passed by less than this had not yet when the answer set out."""
+"""A reset that has passed by less than this had not yet passed when the answer was sent."""
 
 SHORTEST_RESET_SECONDS: Final = 1e-3
 
-DRIFT: Final = 1e-4
-"""The most that two clocks drift apart, as a part of the time that passes."""
-
 UNLIMITED: Final = -1
-"""What some gateways tell to remain, or as the limit, where there is none. Others count on below nothing once a quota
-is overdrawn. Where the two can't be told apart it is no quota: a refusal mends that mistake, but nothing the other."""
+"""What some gateways report as remaining, or as the limit, where there is no limit. Others count below zero once a
+quota is overdrawn. Where the two can't be distinguished it counts as no quota: a refusal corrects that mistake, and
+nothing would correct the other."""
 
 MOST_REQUESTS: Final = 10**9
 LONGEST_FIELD: Final = 2_048
@@ -41,7 +37,7 @@ MOST_QUOTAS: Final = 8
 
 EARLIEST_EPOCH_SECONDS: Final = 10**9
 EARLIEST_EPOCH_MILLISECONDS: Final = 10**12
-"""Resets are told as an instant or as a delay, in whatever field: only the magnitude says which."""
+"""Resets are given as an instant or as a delay, in whatever field: only the magnitude says which."""
 
 _FAMILIES: Final = ("x-ratelimit", "ratelimit")
 _FIELDS: Final = frozenset(
@@ -65,60 +61,36 @@ class ReportedQuota(msgspec.Struct, frozen=True):
     remaining: int
     reset_in: float
     window: float = 0.0
-    """The length of the quota's window in seconds; 0 where it is not told."""
+    """The length of the quota's window in seconds; 0: not reported."""
     is_rounded_down: bool = False
-    """The reset was told as passed, but much of the quota is spent: resets are cut to whole seconds by this server, and
+    """The reset was reported as passed, but much of the quota is spent: this server cuts resets to whole seconds, and
     `reset_in` is the latest that this one can mean."""
 
 
-class Told(msgspec.Struct, frozen=True):
-    """What one response told."""
+class RateLimitReport(msgspec.Struct, frozen=True):
+    """What one answer reports."""
 
     quotas: tuple[ReportedQuota, ...] = ()
     retry_after: float | None = None
-    """The wait of `Retry-After`, in seconds."""
+    """The wait of `Retry-After`, in seconds; None: not reported."""
 
     @property
-    def wait(self) -> float | None:
-        """How long a refused client is asked to wait, in seconds: `Retry-After`, else until the spent quotas' reset."""
+    def requested_wait(self) -> float | None:
+        """How long a refused client is to wait, in seconds: `Retry-After`, else until the spent quotas' reset."""
         if self.retry_after is not None:
             return self.retry_after
         resets = [quota.reset_in for quota in self.quotas if quota.remaining == 0]
         return min(max(resets), LONGEST_RETRY_AFTER_SECONDS) if resets else None
 
 
-NOTHING: Final = Told()
+NOTHING_REPORTED: Final = RateLimitReport()
 
 
-class ServerClock:
-    """The server's clock, as the `Date` of its answers tells it.
+def parse_rate_limits(headers: Mapping[str, str], *, server_now: float) -> RateLimitReport:
+    """What `headers` report; their names may be of any case.
 
-    A `Date` is cut to whole seconds and as old as its way to us, so it is never ahead of the server's clock: the latest
-    of many, each carried on by our own clock, is nearly exact.
+    `server_now` is the server's clock when they arrive, in seconds since the epoch.
     """
-
-    def __init__(self) -> None:
-        self._ahead: float | None = None
-        self._as_of = 0.0
-
-    def read(self, date: str | None, *, now: float, sent_at: float) -> float | None:
-        """Seconds since the epoch there, as an answer with this `Date` comes in at `now`; None: it was never told.
-
-        `now`, and `sent_at` of the request, are of a clock of ours that never goes back.
-        """
-        if self._ahead is not None:
-            self._ahead -= DRIFT * (now - self._as_of)
-        self._as_of = now
-        if date is not None and (told_date := _http_date(date)) is not None:
-            ahead = told_date - now
-            # Behind by more than the cut and the way can explain, the clock has been set back.
-            if self._ahead is None or ahead > self._ahead or ahead + 1.0 + (now - sent_at) < self._ahead:
-                self._ahead = ahead
-        return None if self._ahead is None else now + self._ahead
-
-
-def told(headers: Mapping[str, str], *, server_now: float) -> Told:
-    """What `headers` tell; their names may be of any case. `server_now` is the server's clock at their arrival."""
     fields: dict[str, str] = {}
     for name, value in headers.items():
         if (field := name.lower()) in _FIELDS:
@@ -126,15 +98,15 @@ def told(headers: Mapping[str, str], *, server_now: float) -> Told:
             fields[field] = f"{earlier}{value}"[:LONGEST_FIELD]
     date = fields.pop("date", None)
     if not fields:
-        return NOTHING
-    made_at = None if date is None else _http_date(date)
+        return NOTHING_REPORTED
+    made_at = None if date is None else parse_http_date(date)
     counted = (quota for family in _FAMILIES for quota in _counted(fields, family, made_at, server_now))
     quotas = (*_structured(fields), *counted)
-    return Told(quotas[:MOST_QUOTAS], _retry_after(fields.get("retry-after", ""), server_now))
+    return RateLimitReport(quotas[:MOST_QUOTAS], _retry_after(fields.get("retry-after", ""), server_now))
 
 
 def _retry_after(text: str, server_now: float) -> float | None:
-    """RFC 9110, section 10.2.3: a delay in seconds or a date. The longest, where a gateway told its own beside it."""
+    """RFC 9110, section 10.2.3: a delay in seconds or a date. The longest, where a gateway added its own."""
     waits = [wait for item in _WAIT.findall(text) if (wait := _wait(item, server_now)) is not None]
     return min(max(*waits, 0.0), LONGEST_RETRY_AFTER_SECONDS) if waits else None
 
@@ -142,14 +114,14 @@ def _retry_after(text: str, server_now: float) -> float | None:
 def _wait(text: str, server_now: float) -> float | None:
     if (seconds := _number(text)) is not None:
         return seconds
-    instant = _http_date(text)
+    instant = parse_http_date(text)
     return None if instant is None else instant - server_now
 
 
 def _counted(
     fields: Mapping[str, str], family: str, made_at: float | None, server_now: float
 ) -> Iterator[ReportedQuota]:
-    """`-Limit`, `-Remaining`, `-Used` and `-Reset`; lists in them are of several quotas, in the same order."""
+    """The fields `-Limit`, `-Remaining`, `-Used` and `-Reset`; lists in them hold several quotas in the same order."""
     limits, remainings, useds, resets = (
         [_number(item) for item in _ITEM.findall(fields.get(f"{family}-{part}", ""))]
         for part in ("limit", "remaining", "used", "reset")
@@ -179,7 +151,7 @@ def _structured(fields: Mapping[str, str]) -> Iterator[ReportedQuota]:
         if name not in other_units:
             yield from _quota(name, limit, remaining, window if reset is None else reset, window)
     for name in policies.keys() - items.keys() - other_units:
-        # A policy alone tells no more than a rate: its quota over its window, from now on.
+        # A policy alone reports only a rate: its quota over its window, from now on.
         quota, window = _number(policies[name].get("q", "")), _number(policies[name].get("w", "")) or None
         yield from _quota(name, quota, quota, window, window)
     draft_7 = {name.lower(): float(value) for name, value in _DRAFT_7.findall(text)}
@@ -201,18 +173,18 @@ def _quota(
     *,
     when_made: float | None = None,
 ) -> Iterator[ReportedQuota]:
-    """The quota, where these make one. `when_made`: what `reset_in` was when the answer set out, if that is another."""
+    """The quota, if these make one. `when_made`: what `reset_in` was when the answer was sent, if that differs."""
     if remaining is None or reset_in is None or (limit is not None and limit < 1):
         return
     if remaining < 0 and (limit is None or remaining == UNLIMITED):
         return
-    told_in = reset_in if when_made is None else when_made
-    if told_in <= -1 or reset_in <= -LATE_SECONDS:
+    reported_in = reset_in if when_made is None else when_made
+    if reported_in <= -1 or reset_in <= -LATE_SECONDS:
         return
     left = int(min(max(remaining, 0), MOST_REQUESTS))
     most = left if limit is None else int(min(limit, MOST_REQUESTS))
-    # A bucket that fills all the time may be told as just full; a window that is half spent has a time to go.
-    is_rounded_down = told_in <= 0 and (left == 0 or left < most / 2)
+    # A bucket that fills all the time may be reported as just full; a window that is half spent has some time to go.
+    is_rounded_down = reported_in <= 0 and (left == 0 or left < most / 2)
     yield ReportedQuota(
         name,
         max(most, 1),
@@ -230,11 +202,3 @@ def _number(text: str) -> float | None:
 
 def _at(values: list[float | None], index: int) -> float | None:
     return values[index] if index < len(values) else None
-
-
-@lru_cache(maxsize=4)  # all answers of one second have the same
-def _http_date(text: str) -> float | None:
-    with suppress(ValueError, TypeError, IndexError, OverflowError):
-        if (parsed := parsedate_tz(text)) is not None:
-            return float(timegm((*parsed[:6], 0, 0, 0)) - (parsed[9] or 0))
-    return None

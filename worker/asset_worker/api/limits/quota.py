@@ -1,0 +1,151 @@
+"""One quota that the server reports, and the pace at which it is spent.
+
+What remains of it, less the reserve for the organisation's other callers, is spread over the time to its reset. When
+others spend it, less remains, and the pace falls by itself. A bucket of credit holds a part of what remains: a little
+work is done at once, and much work goes on until the end of the window.
+
+Others may leave us little more than the reserve, or less. Then a trickle of requests goes on (`trickle`), slower the
+less is left: it takes at most our share, and never uses the reserve up. The sooner of pace and trickle counts. So the
+more remains, the sooner the next request goes out, on either side of the reserve.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from asset_worker.api.limits.rate_limit_headers import ReportedQuota
+from asset_worker.api.limits.trickle import trickle_gap
+
+SPENT_AT_ONCE: Final = 0.25
+"""This part of what a quota has left for us may be spent at once, at the start of its window or after a lull."""
+
+FIRST_SPREAD_SECONDS: Final = 3_600.0
+SPREAD_GROWTH: Final = 3.0
+"""The rest is spread over the time to the reset, or over an hour if that is less; later over three times as long as the
+window is known already. So a day's quota is there when it is needed, and enough of it is left in the evening."""
+
+SHORTEST_SPREAD: Final = 0.05
+"""What remains is spread over a twentieth of the window at least: the end of a window is no reason to race."""
+
+ROUNDING_SECONDS: Final = 1.5
+"""The same reset, reported in whole seconds by answers of different age, differs by up to this."""
+
+WHOLE_TOKEN: Final = 1.0 - 1e-9
+"""A token, less what is lost in adding up its fractions."""
+
+
+class Quota:
+    """A quota as the last answers reported it, and the credit to spend of it. Instants are monotonic seconds."""
+
+    __slots__ = (
+        "_as_of",
+        "_assumed",
+        "_credit",
+        "_filled_at",
+        "_is_rounded_down",
+        "_known_since",
+        "_length",
+        "_limit",
+        "_rate",
+        "_remaining",
+        "_reset_at",
+        "_spent",
+    )
+
+    def __init__(self, now: float, report: ReportedQuota) -> None:
+        self._as_of = -math.inf
+        self._assumed = True
+        self._credit = math.inf
+        self._filled_at = now
+        self._is_rounded_down = False
+        self._known_since = now
+        self._length = 0.0
+        self._rate = math.inf
+        self._spent = 0
+        self._limit = report.limit
+        self._remaining = report.remaining
+        self._reset_at = now + report.reset_in
+        self.update(now, now, report)
+
+    def update(self, now: float, sent_at: float, report: ReportedQuota) -> None:
+        """Take over what an answer reports that arrives at `now`, to a request sent at `sent_at`.
+
+        Answers overtake one another. One that was sent before our knowledge came in can only lower what remains.
+        """
+        is_cut = self._is_rounded_down and not report.is_rounded_down
+        self._is_rounded_down |= report.is_rounded_down
+        reset_in = report.reset_in + is_cut
+        reset_at = now + reset_in
+        if sent_at < self._as_of:
+            is_of_this_window = reset_at > self._as_of + max(self._length / 2, ROUNDING_SECONDS)
+            if is_of_this_window or not self._assumed:
+                self._remaining = min(self._remaining, report.remaining)
+            return
+        known_length = self._length if report.limit == self._limit else 0.0
+        if self._assumed:
+            # The first report of a new window: a part of it may be spent at once.
+            self._credit = math.inf
+        elif reset_at < self._reset_at - ROUNDING_SECONDS:
+            # An end that turns out to be nearer was never true, nor the length that was taken from it.
+            known_length = 0.0
+        elif report.remaining < self._remaining and reset_at < self._reset_at + ROUNDING_SECONDS:
+            # Still the same window, whose reset was reported in whole seconds, rounded up: the earliest is the nearest.
+            reset_at = min(reset_at, self._reset_at)
+        self._length = max(report.window, reset_in, known_length)
+        self._limit = report.limit
+        self._remaining = report.remaining
+        self._reset_at = reset_at
+        self._as_of = now
+        self._assumed = False
+
+    def is_gone(self, sent_at: float) -> bool:
+        """Whether an answer without this quota, to a request sent at `sent_at`, shows that the quota no longer exists.
+
+        Only once its window has ended: until then its last report counts.
+        """
+        return self._assumed and sent_at >= self._as_of
+
+    def fill(self, now: float, share: float, in_flight: int) -> None:
+        """Bring the credit up to `now`. `share` (0 to 1) is ours; `in_flight` requests may not be subtracted yet."""
+        if now >= self._reset_at:
+            # A new window, assumed to be whole until an answer reports it. Credit saved up is no claim on it.
+            self._remaining = self._limit
+            self._reset_at = now + self._length
+            self._as_of = now
+            self._assumed = True
+            self._credit, self._filled_at = 1.0, now
+            self._known_since = now
+            self._spent = 0
+        usable = max(self._usable(share, in_flight), 0)
+        spread = min(self._reset_at - now, max(FIRST_SPREAD_SECONDS, SPREAD_GROWTH * (now - self._known_since)))
+        self._rate = usable / max(spread, self._length * SHORTEST_SPREAD)
+        gained = self._rate * max(now - self._filled_at, 0.0)
+        self._credit = min(self._credit + gained, max(usable * SPENT_AT_ONCE, 1.0))
+        self._filled_at = now
+
+    def delay(self, now: float, share: float, in_flight: int, last_sent_at: float) -> float:
+        """Seconds until the pace or the trickle allows one more request, as far as is known now; `fill` comes first."""
+        next_at = min(self._reset_at, last_sent_at + self._gap(share, in_flight))
+        if self._usable(share, in_flight) >= 1:
+            paced_in = 0.0 if self._credit >= WHOLE_TOKEN else (1.0 - self._credit) / self._rate
+            next_at = min(next_at, now + paced_in)
+        return max(next_at - now, 0.0)
+
+    def sent(self) -> None:
+        """A request goes out."""
+        self._credit = max(self._credit - 1.0, 0.0)
+        self._spent += 1
+
+    def _gap(self, share: float, in_flight: int) -> float:
+        return trickle_gap(
+            remaining=self._remaining - in_flight,
+            unspent=self._limit - self._reserve(share) - self._spent,
+            known_for=min(self._reset_at - self._known_since, self._length),
+        )
+
+    def _usable(self, share: float, in_flight: int) -> int:
+        return self._remaining - self._reserve(share) - in_flight
+
+    def _reserve(self, share: float) -> int:
+        return math.floor((1.0 - share) * self._limit + 1e-6)
