@@ -1,4 +1,4 @@
-"""The breaker's states, by what it is told."""
+"""The breaker's states, by what became of requests."""
 
 import math
 from itertools import pairwise
@@ -51,6 +51,18 @@ def test_open_it_probes_one_at_a_time_at_growing_distances() -> None:
         assert it.delay(now) == math.inf
         assert it.failed(now, period=1) is None
     assert distances == [1, 2, 4, 8, 16, 30, 30, LONGEST_PROBE_SECONDS]
+
+
+def test_a_second_outage_is_probed_as_soon_as_the_first() -> None:
+    it, now = breaker(), 0.0
+    fail(it, 20)
+    for _ in range(8):
+        now += it.delay(now)
+        it.failed(now, period=it.sent())
+    now += it.delay(now)
+    assert it.succeeded(now, period=it.sent()) == Closed(now)
+    assert fail(it, FAILURES_TO_OPEN, now) == [Opened(Reason.UNAVAILABLE)]
+    assert it.delay(now) == 1
 
 
 def test_probes_are_spread_by_jitter() -> None:
