@@ -140,7 +140,7 @@ async def ours(base_url: str, *, batched: bool = False) -> dict[str, float]:
 
     structlog.configure(wrapper_class=QUIET)
     clock, ever = SystemClock(), Stop()
-    gate = Gate(requests_per_second=0, concurrency=CONCURRENCY, share=1.0)
+    gate = Gate(clock=clock, requests_per_second=0, concurrency=CONCURRENCY, share=1.0)
     secrets = Secrets()
     key = ApiKey(value="tlk_benchmark_0123456789", file=None, on_read=secrets.add)
     with tempfile.TemporaryDirectory() as folder:

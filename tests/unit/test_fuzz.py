@@ -48,6 +48,7 @@ from asset_worker.intake.lines import LINE_BYTES_LIMIT, LineSplitter, parse, rej
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stop import Stop
 from asset_worker.schedule.memory import Learned, Unreadable, from_bytes, to_bytes
+from tests.doubles.clocks import ManualClock
 from tests.doubles.virtual_time import run_virtually
 
 ID = AssetId("6298d673f1090f1100476d4c")
@@ -175,7 +176,9 @@ async def answered(
     stop, secrets = Stop(), Secrets()
     stop.set("one attempt")
     key = ApiKey(value="tlk_4F2SECRET", file=None, on_read=secrets.add)
-    gate = Gate(requests_per_second=0, concurrency=20, share=1.0, wall_clock=lambda: 1_795_442_400.0)
+    clock = ManualClock()
+    clock.wall = 1_795_442_400.0
+    gate = Gate(clock=clock, requests_per_second=0, concurrency=20, share=1.0)
     async with open_session(BASE, total_timeout=10) as session:
         api = AssetsApi(session, BASE, key, gate, Retries(stop), redact=secrets.redact)
         with aioresponses() as server:

@@ -112,6 +112,7 @@ class Service:
             self._sinks = [_sink(target) for target in settings.events.sinks]
             self._queue = await self._open_queue(stack)
             self._gate = Gate(
+                clock=self._clock,
                 requests_per_second=settings.limits.requests_per_second,
                 concurrency=settings.limits.concurrency,
                 share=settings.limits.share,

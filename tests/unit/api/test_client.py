@@ -27,6 +27,7 @@ from asset_worker.api.key import ApiKey, BadKeyError
 from asset_worker.api.retry import ATTEMPTS, Retries
 from asset_worker.api.session import open_session
 from asset_worker.domain.assets import AssetId
+from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.redaction import REDACTED, Secrets
 from asset_worker.runtime.stop import Stop
 
@@ -54,7 +55,7 @@ async def client():
     stop = Stop()
     async with open_session(BASE, total_timeout=10) as session:
         retries = Retries(stop)
-        gate = Gate(requests_per_second=0, concurrency=20, share=1.0, wall_clock=lambda: 0.0, uniform=lambda: 0.5)
+        gate = Gate(clock=SystemClock(), requests_per_second=0, concurrency=20, share=1.0, uniform=lambda: 0.5)
         key = ApiKey(value=KEY, file=None, on_read=lambda _: None)
         api = AssetsApi(session, BASE, key, gate, retries, redact=SECRETS.redact)
         api.retries, api.gate = retries, gate  # type: ignore[attr-defined]

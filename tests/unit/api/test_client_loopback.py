@@ -18,6 +18,7 @@ from asset_worker.api.key import ApiKey
 from asset_worker.api.retry import Retries
 from asset_worker.api.session import open_session
 from asset_worker.domain.assets import AssetId
+from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.stop import Stop
 
 ID = AssetId("6298d673f1090f1100476d4c")
@@ -35,7 +36,7 @@ async def client_of(answer: Callable[[web.Request], Awaitable[web.Response]]) ->
     async with TestServer(app) as server:
         base_url = f"http://127.0.0.1:{server.port}"
         async with open_session(base_url, total_timeout=20) as session:
-            gate = Gate(requests_per_second=0, concurrency=20, share=1.0)
+            gate = Gate(clock=SystemClock(), requests_per_second=0, concurrency=20, share=1.0)
             key = ApiKey(value="tlk_4F2SECRET", file=None, on_read=lambda _: None)
             yield AssetsApi(session, base_url, key, gate, Retries(stop), redact=str)
 

@@ -10,6 +10,7 @@ from asset_worker.api.breaker import FAILURES_TO_OPEN, Reason
 from asset_worker.api.errors import KeyRefusedError, NotFoundError, RateLimitedError, TransientError
 from asset_worker.api.gate import Gate, StoppedError
 from asset_worker.runtime.stop import Stop
+from tests.doubles.clocks import LoopClock
 
 pytestmark = pytest.mark.virtual_time
 NO_HEADERS: Mapping[str, str] = {}
@@ -17,10 +18,10 @@ NO_HEADERS: Mapping[str, str] = {}
 
 def gate(*, requests_per_second: float = 0, concurrency: int = 20, share: float = 1.0) -> Gate:
     return Gate(
+        clock=LoopClock(asyncio.get_running_loop()),
         requests_per_second=requests_per_second,
         concurrency=concurrency,
         share=share,
-        wall_clock=lambda: 0.0,
         uniform=lambda: 0.5,
     )
 
@@ -144,6 +145,19 @@ async def test_resets_are_counted_by_the_servers_clock() -> None:
         "X-Ratelimit-Limit": "60",
         "X-Ratelimit-Remaining": "0",
         "X-Ratelimit-Reset": "1795460442",
+    }
+    await asyncio.gather(request(it, 429, headers=refusal), return_exceptions=True)
+    assert await request(it) == pytest.approx(42, abs=0.1)
+
+
+async def test_resets_are_counted_by_our_own_clock_where_the_server_sends_no_date() -> None:
+    clock = LoopClock(asyncio.get_running_loop())
+    clock.stepped = 1_800_000_000.0
+    it = Gate(clock=clock, requests_per_second=0, concurrency=20, share=1.0)
+    refusal = {
+        "X-Ratelimit-Limit": "60",
+        "X-Ratelimit-Remaining": "0",
+        "X-Ratelimit-Reset": str(int(clock.now()) + 42),
     }
     await asyncio.gather(request(it, 429, headers=refusal), return_exceptions=True)
     assert await request(it) == pytest.approx(42, abs=0.1)

@@ -15,6 +15,7 @@ from asset_worker.api.breaker import Reason
 from asset_worker.api.errors import ApiError, KeyRefusedError, RateLimitedError, TransientError
 from asset_worker.api.gate import Gate, Permit, StoppedError
 from asset_worker.api.retry import Retries
+from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.stop import Stop
 from tests.doubles.limited_server import Server
 
@@ -95,7 +96,9 @@ async def watch(assets: int, api: Api, stop: Stop) -> Counter[int]:
 
 
 def api_with(answer: Callable[[float], int | float | None]) -> Api:
-    return Api(Gate(requests_per_second=0, concurrency=20, share=1.0, uniform=Random(1).random), answer)
+    return Api(
+        Gate(clock=SystemClock(), requests_per_second=0, concurrency=20, share=1.0, uniform=Random(1).random), answer
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -174,7 +177,7 @@ async def test_with_half_of_the_answers_faulty_looks_go_on(seed: int) -> None:
 @pytest.mark.parametrize("limit", [30, 60, 300])
 async def test_no_asset_starves_when_requests_are_short(limit: int) -> None:
     server = Server(limit, 60.0, "vendor")
-    gate = Gate(requests_per_second=10, concurrency=20, share=0.8)
+    gate = Gate(clock=SystemClock(), requests_per_second=10, concurrency=20, share=0.8)
     stop, looks = Stop(), Counter(dict.fromkeys(range(100), 0))
 
     async def look(asset: int) -> None:
@@ -201,7 +204,7 @@ async def test_no_asset_starves_when_requests_are_short(limit: int) -> None:
 @pytest.mark.parametrize("seed", range(10))
 async def test_whatever_is_cancelled_and_whenever_no_place_is_lost(seed: int) -> None:
     random = Random(seed)
-    gate = Gate(requests_per_second=20, concurrency=3, share=1.0, uniform=random.random)
+    gate = Gate(clock=SystemClock(), requests_per_second=20, concurrency=3, share=1.0, uniform=random.random)
     api = Api(gate, lambda _: random.choice([200, 200, 200, 401, 429, 503, None, 0.3]))
     requests: list[asyncio.Task[None]] = []
     for _ in range(400):

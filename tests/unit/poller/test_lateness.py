@@ -53,7 +53,7 @@ class Behind(Gate):
     latest_failure = None
 
     def __init__(self, *, rate=10.0):
-        super().__init__(requests_per_second=rate, concurrency=20, share=1.0, uniform=lambda: 0.5)
+        super().__init__(clock=SystemClock(), requests_per_second=rate, concurrency=20, share=1.0, uniform=lambda: 0.5)
         self.status, self.error = 200, None
         self.takes = {}
         self.first_asked, self.asked = {}, {}

@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import Enum
 from types import TracebackType
 from typing import Final, Self, assert_never
@@ -23,7 +22,7 @@ from asset_worker.api.errors import ApiError, TransientError
 from asset_worker.api.limits.limiter import RateLimiter
 from asset_worker.api.limits.rate_limit_headers import parse_rate_limits
 from asset_worker.api.limits.server_clock import ServerClock
-from asset_worker.runtime.clock import SystemClock
+from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.randomness import Uniform
 from asset_worker.runtime.stop import Stop
 
@@ -43,10 +42,10 @@ class Gate:
     def __init__(
         self,
         *,
+        clock: Clock,
         requests_per_second: float,
         concurrency: int,
         share: float,
-        wall_clock: Callable[[], float] = time.time,
         uniform: Uniform = random.random,
     ) -> None:
         """`requests_per_second` 0: no rate of our own; `share` (0 to 1) is how much of a told quota is ours."""
@@ -54,8 +53,7 @@ class Gate:
         self._breaker = Breaker(concurrency=concurrency, uniform=uniform)
         self._concurrency = concurrency
         self._server_clock = ServerClock()
-        self._wall_clock = wall_clock
-        self._now = SystemClock().monotonic
+        self._clock, self._now = clock, clock.monotonic
         self._waiters: deque[tuple[asyncio.Future[None], Permit]] = deque()
         self._nobody_waits = asyncio.Event()
         self._nobody_waits.set()
@@ -130,7 +128,7 @@ class Gate:
         permit.status = status
         now, sent_at = self._now(), permit.sent_at
         server_now = self._server_clock.read(headers.get("Date"), now=now, sent_at=sent_at)
-        report = parse_rate_limits(headers, server_now=self._wall_clock() if server_now is None else server_now)
+        report = parse_rate_limits(headers, server_now=self._clock.now() if server_now is None else server_now)
         pause = self._limiter.answered(now, sent_at=sent_at, status=status, report=report)
         if pause is not None:
             _log.warning(
