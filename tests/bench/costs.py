@@ -29,7 +29,8 @@ from aiohttp import web
 from click import echo
 from tenacity import AsyncRetrying, RetryError, retry_if_result, stop_after_attempt, wait_exponential, wait_none
 
-from asset_worker.api.client import AssetsApi, _decode
+from asset_worker.api.bodies import decode_body
+from asset_worker.api.client import AssetsApi
 from asset_worker.api.gate import Gate
 from asset_worker.api.key import ApiKey
 from asset_worker.api.retry import Retries
@@ -106,7 +107,7 @@ async def bare(base_url: str) -> dict[str, float]:
             for number in range(count):
                 url = f"{base_url}/assets/{IDS[number % ASSETS]}"
                 async with session.get(url, headers={"x-api-key": "k"}) as response:
-                    asset_from(_decode(await response.read()))
+                    asset_from(decode_body(await response.read()))
 
         async def all_of_them() -> int:
             await asyncio.gather(*(loop(REQUESTS // CONCURRENCY) for _ in range(CONCURRENCY)))
@@ -125,7 +126,7 @@ async def bare_lists(base_url: str) -> dict[str, float]:
             for number in range(count):
                 query = [("asset_ids", each) for each in fifty[number % len(fifty)]]
                 async with session.get(f"{base_url}/assets", params=query, headers={"x-api-key": "k"}) as response:
-                    for document in _decode(await response.read())["data"]:
+                    for document in decode_body(await response.read())["data"]:
                         asset_from(document)
 
         async def all_of_them() -> int:

@@ -14,7 +14,8 @@ from aioresponses import CallbackResult, aioresponses
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from asset_worker.api.client import ASSET_BYTES_LIMIT, LIST_LIMIT, AssetsApi
+from asset_worker.api.bodies import ASSET_BYTES_LIMIT
+from asset_worker.api.client import LIST_LIMIT, AssetsApi
 from asset_worker.api.errors import (
     BadIdError,
     KeyRefusedError,

@@ -11,7 +11,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from asset_worker.api.client import ASSET_BYTES_LIMIT, LIST_BYTES_LIMIT, AssetsApi
+from asset_worker.api.bodies import ASSET_BYTES_LIMIT, LIST_BYTES_LIMIT
+from asset_worker.api.client import AssetsApi
 from asset_worker.api.errors import MalformedAnswerError
 from asset_worker.api.gate import Gate
 from asset_worker.api.key import ApiKey

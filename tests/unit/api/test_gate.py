@@ -7,8 +7,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from asset_worker.api.breaker import FAILURES_TO_OPEN, Reason
-from asset_worker.api.errors import KeyRefusedError, NotFoundError, RateLimitedError, TransientError
-from asset_worker.api.gate import Gate, StoppedError
+from asset_worker.api.errors import KeyRefusedError, NotFoundError, RateLimitedError, StoppedError, TransientError
+from asset_worker.api.gate import Gate
 from asset_worker.runtime.stop import Stop
 from tests.doubles.clocks import LoopClock
 

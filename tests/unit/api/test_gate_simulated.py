@@ -12,8 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from asset_worker.api.breaker import Reason
-from asset_worker.api.errors import ApiError, KeyRefusedError, RateLimitedError, TransientError
-from asset_worker.api.gate import Gate, Permit, StoppedError
+from asset_worker.api.errors import ApiError, KeyRefusedError, RateLimitedError, StoppedError, TransientError
+from asset_worker.api.gate import Gate, Permit
 from asset_worker.api.retry import Retries
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.stop import Stop

@@ -11,17 +11,17 @@ import math
 import random
 from collections import deque
 from collections.abc import Mapping
-from enum import Enum
 from types import TracebackType
 from typing import Final, Self, assert_never
 
 import structlog
 
 from asset_worker.api.breaker import Breaker, Change, Closed, Opened, Reason
-from asset_worker.api.errors import ApiError, TransientError
+from asset_worker.api.errors import StoppedError
 from asset_worker.api.limits.limiter import RateLimiter
 from asset_worker.api.limits.rate_limit_headers import parse_rate_limits
 from asset_worker.api.limits.server_clock import ServerClock
+from asset_worker.api.responses import Verdict, meaning_of, verdict_of
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.randomness import Uniform
 from asset_worker.runtime.stop import Stop
@@ -30,10 +30,6 @@ _log = structlog.get_logger()
 
 SHORTEST_TIMER_SECONDS: Final = 1e-4
 """Below the clock's grain a timer could fire before its time, again and again."""
-
-
-class StoppedError(TransientError):
-    """The stop came while the request waited for its turn: it was not sent."""
 
 
 class Gate:
@@ -134,11 +130,9 @@ class Gate:
             _log.warning(
                 "api.rate_limited", seconds=round(pause.seconds, 3), requested_by_server=pause.requested_by_server
             )
-        if status == 429:
-            self.refusals += 1
-            permit.retry_after = report.requested_wait
-        elif status == 503:
-            permit.retry_after = report.retry_after
+        meaning = meaning_of(status)
+        permit.retry_after = meaning.retry_after(report)
+        self.refusals += meaning.verdict is Verdict.RATE_LIMITED
         self._let_in()
 
     def ended(self, permit: Permit, error: BaseException | None) -> None:
@@ -147,16 +141,16 @@ class Gate:
         if permit.status is None:
             self._limiter.lost(sent_at=permit.sent_at)
         now, breaker, period = self._now(), self._breaker, permit.period
-        match _verdict(permit.status, error):
+        match verdict_of(permit.status, error):
             case Verdict.SUCCEEDED:
                 change = breaker.succeeded(now, period=period)
-            case Verdict.LIMITED if breaker.reason is not Reason.KEY_REFUSED:
+            case Verdict.RATE_LIMITED if breaker.reason is not Reason.KEY_REFUSED:
                 change = breaker.succeeded(now, period=period)
             case Verdict.FAILED:
                 change = breaker.failed(now, period=period)
             case Verdict.KEY_REFUSED:
                 change = breaker.refused(now, period=period)
-            case Verdict.LIMITED | Verdict.LOST:
+            case Verdict.RATE_LIMITED | Verdict.LOST:
                 breaker.lost(period=period)
                 change = None
         if change is not None:
@@ -222,28 +216,6 @@ class Permit:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._gate.ended(self, error)
-
-
-class Verdict(Enum):
-    """What an attempt says about the API."""
-
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    LIMITED = "limited"
-    KEY_REFUSED = "key_refused"
-    LOST = "lost"
-
-
-def _verdict(status: int | None, error: BaseException | None) -> Verdict:
-    if status == 429:
-        return Verdict.LIMITED
-    if status in {401, 403}:
-        return Verdict.KEY_REFUSED
-    if status == 408 or (status or 0) >= 500 or isinstance(error, TransientError):
-        return Verdict.FAILED
-    if status is not None and (error is None or isinstance(error, ApiError)):
-        return Verdict.SUCCEEDED
-    return Verdict.LOST
 
 
 def _log_change(change: Change, because: BaseException | None) -> None:

@@ -24,6 +24,7 @@ import msgspec
 from asset_worker.api.limits.adaptive_rate import AdaptiveRate
 from asset_worker.api.limits.quota import WHOLE_TOKEN, Quota
 from asset_worker.api.limits.rate_limit_headers import MOST_QUOTAS, RateLimitReport
+from asset_worker.api.responses import Verdict, meaning_of
 
 BURST_SECONDS: Final = 0.2
 LARGEST_BURST: Final = 10.0
@@ -102,9 +103,10 @@ class RateLimiter:
 
     def answered(self, now: float, *, sent_at: float, status: int, report: RateLimitReport) -> Pause | None:
         """An answer came to a request sent at `sent_at`. Returns the pause that it begins."""
+        meaning = meaning_of(status)
         self.lost(sent_at=sent_at)
-        self._update_quotas(now, sent_at, status, report)
-        if status == 429:
+        self._update_quotas(now, sent_at, report, are_all=meaning.lists_all_quotas)
+        if meaning.verdict is Verdict.RATE_LIMITED:
             return self._refused(now, sent_at, report)
         self._adaptive_rate.accepted()
         if self._allowed_in_flight < math.inf and sent_at > self._paused_at:
@@ -121,13 +123,13 @@ class RateLimiter:
         self._filled_at = max(now, self._filled_at)
         return rate
 
-    def _update_quotas(self, now: float, sent_at: float, status: int, report: RateLimitReport) -> None:
+    def _update_quotas(self, now: float, sent_at: float, report: RateLimitReport, *, are_all: bool) -> None:
         for quota in report.quotas:
             if (known := self._quotas.get(quota.name)) is None:
                 self._quotas[quota.name] = Quota(now, quota)
             else:
                 known.update(now, sent_at, quota)
-        if len(self._quotas) > len(report.quotas) and status < 500 and status != 429:
+        if are_all and len(self._quotas) > len(report.quotas):
             named = {quota.name for quota in report.quotas}
             are_too_many = len(self._quotas) > MOST_QUOTAS
             self._quotas = {

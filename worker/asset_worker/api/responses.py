@@ -1,0 +1,196 @@
+"""What an answer means: to the client, to the breaker and to the limiter. Every rule about a status stands here.
+
+`RULES` gives the meaning of an answer by its status, the vendor's error code, and whether a list was asked for.
+`VERDICTS` gives what each error says about the API as a whole. How long a 429 pauses the process, `limits` decides.
+The codes are those of the page "Error codes" in the vendor's API reference.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Container, Mapping
+from enum import Enum
+from http import HTTPStatus
+from types import NoneType
+from typing import Final, assert_never
+
+import msgspec
+
+from asset_worker.api.errors import (
+    ApiError,
+    BadIdError,
+    KeyRefusedError,
+    ListRefusedError,
+    NotFoundError,
+    RateLimitedError,
+    TransientError,
+)
+from asset_worker.api.limits.rate_limit_headers import RateLimitReport
+
+LONGEST_TEXT: Final = 300
+"""Characters of an answer's message that an error shows."""
+
+
+class Verdict(Enum):
+    """What an attempt says about the API as a whole."""
+
+    SUCCEEDED = "succeeded"
+    """It works, also where the request was wrong."""
+    FAILED = "failed"
+    """It, or something on the way to it, is down."""
+    RATE_LIMITED = "rate_limited"
+    """It is there and the quota is used up; the key may be good or not."""
+    KEY_REFUSED = "key_refused"
+    """It accepts nothing that is sent with this key."""
+    LOST = "lost"
+    """Nothing: the attempt was cancelled."""
+
+
+VERDICTS: Final[Mapping[type, Verdict]] = {
+    NoneType: Verdict.SUCCEEDED,
+    ApiError: Verdict.SUCCEEDED,
+    TransientError: Verdict.FAILED,
+    RateLimitedError: Verdict.RATE_LIMITED,
+    KeyRefusedError: Verdict.KEY_REFUSED,
+}
+"""By the error that an attempt ends with, or its nearest base class; `NoneType`: with none."""
+
+
+class Wait(Enum):
+    """Which of the waits in an answer's headers counts for its request."""
+
+    NONE = "none"
+    RETRY_AFTER = "retry_after"
+    """`Retry-After`."""
+    RETRY_AFTER_OR_RESET = "retry_after_or_reset"
+    """`Retry-After`, else the time until the spent quotas' reset."""
+
+
+class Meaning(msgspec.Struct, frozen=True):
+    """What an answer means."""
+
+    error: type[ApiError] | None
+    """What its request ends with; None: with the asset or the list that was asked for."""
+    hint: str = ""
+    """What to check, for people."""
+    by_status: bool = False
+    """The verdict is known from the status: it holds even if the body is never read."""
+    wait: Wait = Wait.NONE
+    lists_all_quotas: bool = True
+    """A quota that is not in its headers no longer exists. A refusal, a failing server or its gateway may leave out
+    some."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """What it says about the API as a whole."""
+        return _verdict_by_error(self.error or NoneType)
+
+    def retry_after(self, report: RateLimitReport) -> float | None:
+        """Seconds that it asks to wait before its request is made again; None: it asks for no wait."""
+        match self.wait:
+            case Wait.NONE:
+                return None
+            case Wait.RETRY_AFTER:
+                return report.retry_after
+            case Wait.RETRY_AFTER_OR_RESET:
+                return report.requested_wait
+            case _:
+                assert_never(self.wait)
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """One row of `RULES`: the meaning of some answers, as of a retrieve and as of a list."""
+
+    statuses: Container[int]
+    code: re.Pattern[str] | None
+    """Searched in the vendor's error code; None: any code matches, and no code."""
+    for_retrieve: Meaning
+    for_list: Meaning
+
+    def matches(self, status: int, code: str | None) -> bool:
+        """Whether it is about answers with this status and code."""
+        return status in self.statuses and (self.code is None or (code is not None and bool(self.code.search(code))))
+
+
+_CHECK_URL: Final = "check api.base_url"
+_NO_WORD: Final = f"no word about the asset: {_CHECK_URL}"
+_REDIRECT: Final = f"a redirect, which is not followed with the key: {_CHECK_URL}"
+
+_SUCCESS: Final = Meaning(None)
+_KEY_REFUSED: Final = Meaning(KeyRefusedError, by_status=True)
+_RATE_LIMITED: Final = Meaning(RateLimitedError, by_status=True, wait=Wait.RETRY_AFTER_OR_RESET, lists_all_quotas=False)
+_NOT_FOUND: Final = Meaning(NotFoundError)
+_BAD_ID: Final = Meaning(BadIdError)
+_NO_LIST: Final = Meaning(ListRefusedError)
+_TRANSIENT: Final = Meaning(TransientError)
+_TIMED_OUT: Final = Meaning(TransientError, by_status=True)
+_UNAVAILABLE: Final = Meaning(TransientError, by_status=True, wait=Wait.RETRY_AFTER, lists_all_quotas=False)
+_SERVER_ERROR: Final = Meaning(TransientError, by_status=True, lists_all_quotas=False)
+
+_ABOUT_A_RESOURCE: Final = re.compile("resource|asset", re.IGNORECASE)
+"""The code of a 404 when there is no such asset: `resource_not_exist` today."""
+_BAD_PARAMETER: Final = re.compile(r"\Aparameter_invalid\Z")
+
+RULES: Final = (
+    # The first that matches counts.
+    Rule((200,), None, _SUCCESS, _SUCCESS),
+    Rule((401, 403), None, _KEY_REFUSED, _KEY_REFUSED),
+    Rule((429,), None, _RATE_LIMITED, _RATE_LIMITED),
+    # A gateway's 400 or 404 says nothing about an asset: the API's own have a code. Nor does a 404 that is about the
+    # path, which shows a wrong api.base_url.
+    Rule((404,), _ABOUT_A_RESOURCE, _NOT_FOUND, _NO_LIST),
+    Rule((404,), None, Meaning(TransientError, _NO_WORD), Meaning(ListRefusedError, _NO_WORD)),
+    Rule((400,), _BAD_PARAMETER, _BAD_ID, _NO_LIST),
+    Rule((408,), None, _TIMED_OUT, _TIMED_OUT),
+    # Whoever refuses it, the API or a gateway: lists are not available.
+    Rule(range(400, 500), None, _TRANSIENT, _NO_LIST),
+    Rule((301, 302, 303, 307, 308), None, Meaning(TransientError, _REDIRECT), Meaning(TransientError, _REDIRECT)),
+    Rule((503,), None, _UNAVAILABLE, _UNAVAILABLE),
+    Rule(range(500, sys.maxsize), None, _SERVER_ERROR, _SERVER_ERROR),
+    Rule(range(sys.maxsize), None, _TRANSIENT, _TRANSIENT),
+)
+
+
+def meaning_of(status: int, code: str | None = None, *, is_list: bool = False) -> Meaning:
+    """What an answer means. `code` is the vendor's error code, if it has one; `is_list`: a list was asked for.
+
+    Before the body has come, what is `by_status`, `wait` and `lists_all_quotas` are known: no code changes them.
+    """
+    rule = next(rule for rule in RULES if rule.matches(status, code))
+    return rule.for_list if is_list else rule.for_retrieve
+
+
+def error_of(status: int, code: str | None, message: str, *, is_list: bool, retry_after: float | None) -> ApiError:
+    """The error that an answer other than 200 means. `message` is the server's, for people.
+
+    `retry_after` is the wait that it asks for, in seconds.
+    """
+    meaning = meaning_of(status, code, is_list=is_list)
+    text = f"{status} {message or _phrase(status)}".strip()[:LONGEST_TEXT]
+    if meaning.hint:
+        text = f"{text}: {meaning.hint}"
+    kind = meaning.error or TransientError
+    return kind(text, retry_after) if issubclass(kind, TransientError) else kind(text)
+
+
+def verdict_of(status: int | None, error: BaseException | None) -> Verdict:
+    """What an attempt says about the API that ended with this error.
+
+    `status` is that of its answer; None: the head of an answer never came.
+    """
+    if status is None:
+        return Verdict.FAILED if isinstance(error, TransientError) else Verdict.LOST
+    meaning = meaning_of(status)
+    return meaning.verdict if meaning.by_status else _verdict_by_error(type(error))
+
+
+def _verdict_by_error(kind: type) -> Verdict:
+    return next((VERDICTS[base] for base in kind.__mro__ if base in VERDICTS), Verdict.LOST)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
