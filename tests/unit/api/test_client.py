@@ -1,4 +1,4 @@
-"""The client over aioresponses: what each answer becomes, and what is tried again."""
+"""The client over aioresponses: what each answer becomes, and what is retried."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def test_an_asset_is_retrieved_with_the_key_and_unknown_fields_are_kept(cl
 GATEWAY = "<html><body>Bad Gateway</body></html>"
 
 
-def told(code, *, nested=False):
+def vendor_error(code, *, nested=False):
     body = {"code": code, "message": f"about {code}"}
     return {"error": body} if nested else body
 
@@ -91,8 +91,8 @@ def told(code, *, nested=False):
         (404, "resource_not_exist", NotFoundError),
     ],
 )
-async def test_an_answer_that_is_final_is_asked_for_once(client, server, status, code, error, nested):
-    server.get(URL_OF_IT, status=status, payload=told(code, nested=nested))
+async def test_a_final_answer_is_asked_for_once(client, server, status, code, error, nested):
+    server.get(URL_OF_IT, status=status, payload=vendor_error(code, nested=nested))
     with pytest.raises(error, match=f"{status} about {code}"):
         await client.retrieve(ID)
     assert client.gate.requests == 1
@@ -101,12 +101,12 @@ async def test_an_answer_that_is_final_is_asked_for_once(client, server, status,
 @pytest.mark.parametrize(
     "answer",
     [
-        pytest.param({"status": 500, "payload": told("internal")}, id="500"),
+        pytest.param({"status": 500, "payload": vendor_error("internal")}, id="500"),
         pytest.param({"status": 502, "body": GATEWAY, "content_type": "text/html"}, id="502 html"),
         pytest.param({"status": 408}, id="408"),
         pytest.param({"status": 404, "body": GATEWAY, "content_type": "text/html"}, id="404 of a gateway"),
         pytest.param({"status": 404, "payload": []}, id="404 of no shape"),
-        pytest.param({"status": 404, "payload": told("endpoint_not_exist")}, id="404 of a path"),
+        pytest.param({"status": 404, "payload": vendor_error("endpoint_not_exist")}, id="404 of a path"),
         pytest.param({"status": 400, "body": GATEWAY}, id="400 of a gateway"),
         pytest.param({"status": 302, "headers": {"Location": "https://elsewhere.example.com"}}, id="redirect"),
         pytest.param({"status": 204}, id="204"),
@@ -127,7 +127,7 @@ async def test_an_answer_that_is_final_is_asked_for_once(client, server, status,
         pytest.param({"status": 200, "payload": ASSET | {"deep": DEEP}}, id="nested too deep to be walked"),
     ],
 )
-async def test_a_passing_failure_is_tried_again(client, server, answer):
+async def test_a_transient_failure_is_retried(client, server, answer):
     server.get(URL_OF_IT, **answer)
     server.get(URL_OF_IT, payload=ASSET)
     assert (await client.retrieve(ID)).status == "processing"
@@ -144,7 +144,7 @@ async def test_a_passing_failure_is_tried_again(client, server, answer):
         pytest.param(b"caf\xe9", "caf\ufffd", id="Latin-1"),
     ],
 )
-async def test_a_name_that_is_no_text_spoils_no_asset(client, server, sent, name):
+async def test_an_asset_whose_name_is_no_text_is_read_all_the_same(client, server, sent, name):
     """Uploaders cut names where they like; the asset is ready all the same."""
     body = b'{"_id": "%s", "status": "ready", "filename": "%s"}' % (ID.encode(), sent)
     server.get(URL_OF_IT, body=body)
@@ -154,7 +154,7 @@ async def test_a_name_that_is_no_text_spoils_no_asset(client, server, sent, name
     assert (await client.list_assets([ID]))[ID].document["filename"] == name
 
 
-async def test_an_error_about_the_way_shows_no_password_and_can_be_told(client, server):
+async def test_an_error_of_the_connection_shows_no_password_and_can_be_encoded(client, server):
     """aiohttp names the proxy's whole URL in some, and undecodable bytes stand in others."""
     proxy = URL("http://user:pr0xy-s3cret@proxy.example:3128")
     about = aiohttp.RequestInfo(proxy, "CONNECT", CIMultiDictProxy(CIMultiDict()), proxy)
@@ -171,15 +171,15 @@ async def test_an_error_about_the_way_shows_no_password_and_can_be_told(client, 
         msgspec.json.encode(str(raised.value))
 
 
-async def test_attempts_are_bounded_and_the_last_error_is_told(client, server):
-    server.get(URL_OF_IT, status=503, payload=told("down"), repeat=True)
+async def test_attempts_are_bounded_and_the_last_error_is_raised(client, server):
+    server.get(URL_OF_IT, status=503, payload=vendor_error("down"), repeat=True)
     with pytest.raises(TransientError, match="503 about down"):
         await client.retrieve(ID)
     assert client.gate.requests == ATTEMPTS
 
 
-async def test_a_told_wait_is_sat_out(client, server):
-    server.get(URL_OF_IT, status=429, payload=told("too_many_requests"), headers={"Retry-After": "7"})
+async def test_a_requested_wait_is_slept(client, server):
+    server.get(URL_OF_IT, status=429, payload=vendor_error("too_many_requests"), headers={"Retry-After": "7"})
     server.get(URL_OF_IT, payload=ASSET)
     loop = asyncio.get_running_loop()
     start = loop.time()
@@ -188,7 +188,7 @@ async def test_a_told_wait_is_sat_out(client, server):
     assert client.gate.refusals == 1
 
 
-async def test_a_wait_that_a_503_tells_is_kept_too(client, server):
+async def test_the_wait_that_a_503_requests_is_slept_too(client, server):
     server.get(URL_OF_IT, status=503, headers={"Retry-After": "7"})
     server.get(URL_OF_IT, payload=ASSET)
     start = asyncio.get_running_loop().time()
@@ -196,7 +196,7 @@ async def test_a_wait_that_a_503_tells_is_kept_too(client, server):
     assert asyncio.get_running_loop().time() - start >= 7
 
 
-async def test_a_long_told_wait_goes_back_to_the_queue(client, server):
+async def test_a_long_requested_wait_is_left_to_the_queue(client, server):
     server.get(URL_OF_IT, status=429, headers={"Retry-After": "600"})
     with pytest.raises(RateLimitedError) as raised:
         await client.retrieve(ID)
@@ -216,7 +216,7 @@ async def test_two_ids_that_differ_in_case_are_two_assets(client, server):
     assert {asset_id: asset.id for asset_id, asset in found.items()} == {each: each for each in ids}
 
 
-async def test_a_list_tells_of_those_that_were_asked_for(client, server):
+async def test_a_list_shows_those_that_were_asked_for(client, server):
     ids = [AssetId(f"{number:024x}") for number in range(3)]
     stranger = {"_id": "f" * 24, "status": "ready"}
     data = [{"_id": ids[0], "status": "ready"}, stranger, {"_id": ids[1]}, {"_id": ids[2], "status": "processing"}]
@@ -233,7 +233,7 @@ async def test_a_list_tells_of_those_that_were_asked_for(client, server):
     assert asked[0].query["page_limit"] == str(LIST_LIMIT)
 
 
-async def test_a_key_that_comes_back_in_an_error_is_masked(client, server):
+async def test_a_key_that_comes_back_in_an_error_is_redacted(client, server):
     server.get(URL_OF_IT, status=400, payload={"code": "parameter_invalid", "message": f"bad key {KEY}"})
     with pytest.raises(BadIdError) as raised:
         await client.retrieve(ID)

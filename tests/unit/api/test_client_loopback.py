@@ -53,7 +53,7 @@ async def client_of(answer: Callable[[web.Request], Awaitable[web.Response]]) ->
 async def test_a_small_answer_that_unpacks_to_a_huge_one_is_cut_off(
     ask: Callable[[AssetsApi], Awaitable[object]], status: int, limit: int
 ):
-    """Its length tells nothing of what it becomes."""
+    """Its length says nothing about its size once unpacked."""
     assert len(BOMB) < limit
 
     async def answer(_: web.Request) -> web.Response:

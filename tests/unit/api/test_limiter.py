@@ -230,7 +230,7 @@ def test_late_answers_only_lower_what_remains() -> None:
     assert rate(limiter, 0.4) == pytest.approx(290 / 59.6)
 
 
-def test_the_last_answer_of_a_window_does_not_spoil_the_next() -> None:
+def test_the_last_answer_of_a_window_does_not_change_the_next() -> None:
     limiter = limiter_after(quota(600, 5, 1.0))
     limiter.sent(0.9)
     assert rate(limiter, 1.0) == pytest.approx(599 / 1.0)

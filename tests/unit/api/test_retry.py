@@ -14,7 +14,7 @@ pytestmark = pytest.mark.virtual_time
 
 
 class Attempts:
-    """Fails with each of these, then returns how many attempts it took; it notes when each was made."""
+    """Fails with each of these, then returns how many attempts it took; it records when each was made."""
 
     def __init__(self, *failures: Exception) -> None:
         self.failures = list(failures)
@@ -28,7 +28,7 @@ class Attempts:
 
 
 @pytest.mark.parametrize("error", [RateLimitedError, TransientError])
-async def test_the_wait_that_the_server_told_is_slept_before_the_next_attempt(error: type[TransientError]):
+async def test_a_requested_wait_is_slept_before_the_next_attempt(error: type[TransientError]):
     attempt = Attempts(error("refused", 9.0))
     assert await Retries(Stop()).again(attempt, error("refused", 7.0)) == 2
     first, second = attempt.made_at
@@ -39,13 +39,13 @@ async def test_the_wait_that_the_server_told_is_slept_before_the_next_attempt(er
 @pytest.mark.parametrize(
     "failure", [RateLimitedError("429", None), RateLimitedError("429", 0.0), TransientError("503")], ids=repr
 )
-async def test_where_none_was_told_it_backs_off(failure: TransientError):
+async def test_where_no_wait_is_requested_it_backs_off(failure: TransientError):
     attempt = Attempts()
     await Retries(Stop()).again(attempt, failure)
     assert 0 < attempt.made_at[0] <= BACKOFF_MAX_SECONDS
 
 
-async def test_a_wait_that_is_too_long_to_sit_out_is_no_attempt():
+async def test_with_a_requested_wait_that_is_too_long_no_attempt_is_made():
     retries, attempt = Retries(Stop()), Attempts()
     with pytest.raises(RateLimitedError, match="429"):
         await retries.again(attempt, RateLimitedError("429", LONGEST_WAIT_SECONDS + 0.1))
@@ -53,7 +53,7 @@ async def test_a_wait_that_is_too_long_to_sit_out_is_no_attempt():
     assert await retries.again(attempt, RateLimitedError("429", LONGEST_WAIT_SECONDS)) == 1
 
 
-async def test_attempts_are_counted_and_bounded_and_the_last_failure_is_told():
+async def test_attempts_are_counted_and_bounded_and_the_last_failure_is_raised():
     retries = Retries(Stop())
     attempt = Attempts(*[TransientError(f"failure {number}") for number in range(2, 9)])
     with pytest.raises(TransientError, match=f"failure {ATTEMPTS}"):

@@ -1,5 +1,10 @@
-"""The assets API: requests within its limits, answers as values, failures as errors that a poller can act on.
+"""The assets API: asset IDs in, assets out as values, and failures as errors that the poller can act on.
 
-`client` sends one request at a time through the `gate`, which asks `limits` and `breaker` (both pure) when it may go;
-`retry` makes a failed attempt again. No look can be false: whatever is no answer about the asset is an error here.
+The law of this layer: nothing it returns is a guess. An answer that is not about the asset is an error (`errors`), and
+only `NotFoundError` and `BadIdError` say something about it. What a status means stands in `responses` alone. All that
+decides is pure (`responses`, `breaker`, `limits`); `client`, `gate`, `retry`, `key`, `session` and `resolver` do I/O or
+wait, and take their clock, randomness and stop as arguments.
+
+`client` sends each attempt through the `gate`, which lets it go when `limits` and `breaker` allow it; `retry` repeats
+attempts that failed.
 """

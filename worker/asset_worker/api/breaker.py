@@ -1,11 +1,11 @@
-"""The circuit breaker of the whole API: few requests go into an outage, and none are wasted on a refused key.
+"""The circuit breaker of the whole API: few requests are sent during an outage or with a refused key.
 
     closed ── failures in a row ─────────────────────────▶ open: unavailable ──┐
        │                                                                       ├─ a success ─▶ closed: 2, 4, 8 … at once
        └───── a refused key ──▶ suspected ── a probe too ─▶ open: key refused ─┘
 
-While it is open one request at a time goes out as a probe, at growing distances. Nothing here waits or tells the time;
-instants are monotonic seconds. What a change means to people is returned as a value.
+While it is open one request at a time goes out as a probe, at growing intervals. Nothing here waits or reads a clock:
+instants are monotonic seconds. A change that people should know of is returned as a value.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ FAILURES_TO_OPEN: Final = 12
 
 FIRST_PROBE_SECONDS: Final = 1.0
 LONGEST_PROBE_SECONDS: Final = 30.0
-"""The distance of the probes doubles from the first to the longest."""
+"""The interval between probes doubles from the first to the longest."""
 
 PROBE_JITTER: Final = 0.25
-"""The distance is varied by this part of it to both sides, so that many workers don't probe in step."""
+"""The interval is varied by up to this part of it in both directions, so that many workers don't probe in step."""
 
 
 class Reason(Enum):
@@ -37,13 +37,13 @@ class Reason(Enum):
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """Requests stop, but for probes."""
+    """Requests stop, except for probes."""
 
     reason: Reason
 
 
 class Closed(msgspec.Struct, frozen=True):
-    """Requests go on, after `seconds`."""
+    """Requests go on after the breaker was open for `seconds`."""
 
     seconds: float
 
@@ -52,10 +52,10 @@ Change = Opened | Closed
 
 
 class Breaker:
-    """Judges the API by what became of requests.
+    """Decides from what became of requests whether more may be sent.
 
-    A request belongs to the period in which it was sent, a number that `sent` returns and the verdict brings back: each
-    time that requests are stopped a new one begins, so that late answers are not taken for those of a probe.
+    A request belongs to the period in which it was sent: `sent` returns its number, and the caller hands it in with the
+    verdict. A new period begins each time that requests stop, so that a late answer isn't taken for that of a probe.
     """
 
     def __init__(self, *, concurrency: int, uniform: Uniform) -> None:
@@ -70,23 +70,23 @@ class Breaker:
         self._probe_at = -math.inf
         self._probe_seconds = FIRST_PROBE_SECONDS
         self.reason: Reason | None = None
-        """Why it is open; None: it is not, or not yet confirmed to be."""
+        """Why it is open; None: it is closed, or a refused key is only suspected."""
         self.opened_at: float | None = None
-        """Since when, in monotonic seconds."""
+        """Since when it has been open, in monotonic seconds; None: it is closed."""
 
     def delay(self, now: float) -> float:
-        """Seconds until a request may be sent; 0: now; infinite: not before another has ended, or the key changed."""
+        """Seconds until a request may be sent; 0: now; infinite: not before another has ended or the key changes."""
         if self._in_flight >= self._allowed:
             return math.inf
         return max(self._probe_at - now, 0.0) if self._is_open else 0.0
 
     def sent(self) -> int:
-        """A request goes out, `delay` having been 0. Returns its period."""
+        """A request goes out, `delay` having been 0. Returns the number of its period."""
         self._in_flight += 1
         return self._period
 
     def succeeded(self, now: float, *, period: int) -> Change | None:
-        """The API answered as it should, be it that there is no such asset."""
+        """The API answered as it should, even if only that there is no such asset."""
         is_late = self._ended(period)
         self._failures = 0
         if not self._is_open:
@@ -96,8 +96,15 @@ class Breaker:
         # Late or not, any answer shows that the API is there; but one to the old key says nothing about the new one.
         return None if is_late and self.reason is not Reason.UNAVAILABLE else self._close(now)
 
+    def reached(self, now: float, *, period: int) -> Change | None:
+        """The API answered, but did not say whether it accepts the key."""
+        if self.reason is not Reason.KEY_REFUSED:
+            return self.succeeded(now, period=period)
+        self.lost(period=period)
+        return None
+
     def failed(self, now: float, *, period: int) -> Change | None:
-        """No answer, or one of a failing server or gateway."""
+        """No answer came, or one of a failing server or gateway."""
         is_late = self._ended(period)
         self._failures += 1
         if not self._is_open:
@@ -133,7 +140,7 @@ class Breaker:
             self._hold(probe_at=now)
 
     def _ended(self, period: int) -> bool:
-        """Returns whether the request is of an earlier period."""
+        """A request has ended. Returns whether it was of an earlier period."""
         is_late = period != self._period
         self._in_flight -= not is_late
         return is_late

@@ -1,7 +1,7 @@
-"""The gate that every request to the API passes: first come, first served, within the limits and past the breaker.
+"""The gate that every attempt passes: first come, first served, as the limiter and the breaker allow.
 
-It waits, logs and counts; when to wait is decided by `limits` and `breaker`. One timer serves all that wait, for it is
-always the first of them that is next.
+It waits, logs and counts; for how long to wait is decided by `limits` and `breaker`. One timer serves all that wait,
+because the first of them is always next.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SHORTEST_TIMER_SECONDS: Final = 1e-4
 
 
 class Gate:
-    """One for the process."""
+    """Gives permission for attempts. There is one for the process, whose requests share the limits."""
 
     def __init__(
         self,
@@ -44,25 +44,28 @@ class Gate:
         share: float,
         uniform: Uniform = random.random,
     ) -> None:
-        """`requests_per_second` 0: no rate of our own; `share` (0 to 1) is how much of a told quota is ours."""
+        """`requests_per_second` 0: no rate of our own; `share` (0 to 1) is how much of a reported quota is ours.
+
+        `concurrency` is the most attempts in flight at once; `uniform` gives the jitter of the breaker's probes.
+        """
         self._limiter = RateLimiter(requests_per_second=requests_per_second, share=share)
         self._breaker = Breaker(concurrency=concurrency, uniform=uniform)
         self._concurrency = concurrency
         self._server_clock = ServerClock()
         self._clock, self._now = clock, clock.monotonic
         self._waiters: deque[tuple[asyncio.Future[None], Permit]] = deque()
-        self._nobody_waits = asyncio.Event()
-        self._nobody_waits.set()
+        self._line_is_empty = asyncio.Event()
+        self._line_is_empty.set()
         self._timer: asyncio.TimerHandle | None = None
         self._is_stopped = False
-        self.in_flight = 0
+        self._in_flight = 0
         self.requests = 0
         """Attempts sent so far."""
         self.refusals = 0
         """429s so far."""
 
     def permit(self) -> Permit:
-        """A context for one attempt of a request, entered when it may be sent.
+        """The permission for one attempt: a context that is entered when the attempt may be sent.
 
         Raises (on entering):
             StoppedError: the stop came first.
@@ -70,19 +73,19 @@ class Gate:
         return Permit(self)
 
     async def wait_for_capacity(self) -> None:
-        """Return when nobody waits at the gate."""
-        await self._nobody_waits.wait()
+        """Return when no attempt waits for permission."""
+        await self._line_is_empty.wait()
 
     def key_changed(self) -> None:
-        """Another key is in use: try it at once."""
+        """Another key is in use: let an attempt try it at once."""
         self._breaker.key_changed(self._now())
-        self._let_in()
+        self._grant_waiting()
 
     async def watch(self, stop: Stop) -> None:
-        """Turn away what waits when the stop comes, and all that comes later."""
+        """Refuse permission from the stop on, to attempts that wait and to new ones. Returns then."""
         await stop.wait()
         self._is_stopped = True
-        self._let_in()
+        self._grant_waiting()
 
     @property
     def reason(self) -> Reason | None:
@@ -95,32 +98,36 @@ class Gate:
         opened_at = self._breaker.opened_at
         return 0.0 if opened_at is None else self._now() - opened_at
 
-    def admits(self, permit: Permit) -> bool:
-        """Take a place, if there is one at once."""
+    def grant_at_once(self, permit: Permit) -> bool:
+        """Whether the attempt may be sent at once; if so it is in flight now."""
         if self._waiters or self._is_stopped or self._delay(now := self._now()) > 0:
             return False
-        self._take_place(permit, now)
+        self._grant(permit, now)
         return True
 
     async def wait(self, permit: Permit) -> None:
-        """Wait for a place and take it."""
+        """Return when the attempt may be sent; it is in flight then.
+
+        Raises:
+            StoppedError: the stop came first.
+        """
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append((turn, permit))
-        self._nobody_waits.clear()
+        self._line_is_empty.clear()
         if len(self._waiters) == 1 or self._is_stopped:
-            self._let_in()
+            self._grant_waiting()
         try:
             await turn
         except asyncio.CancelledError as error:
             if turn.cancelled():
-                self._let_in()
+                self._grant_waiting()
             elif turn.exception() is None:
-                # Let in and cancelled in the same turn of the loop: the place is given on.
+                # Permitted and cancelled in the same turn of the loop: the next one may go in its place.
                 self.ended(permit, error)
             raise
 
     def answered(self, permit: Permit, status: int, headers: Mapping[str, str]) -> None:
-        """The head of an answer has come: the limits are told at once, the breaker when the attempt has ended."""
+        """The head of an answer has come: the limiter learns of it now, the breaker when the attempt has ended."""
         permit.status = status
         now, sent_at = self._now(), permit.sent_at
         server_now = self._server_clock.read(headers.get("Date"), now=now, sent_at=sent_at)
@@ -133,43 +140,43 @@ class Gate:
         meaning = meaning_of(status)
         permit.retry_after = meaning.retry_after(report)
         self.refusals += meaning.verdict is Verdict.RATE_LIMITED
-        self._let_in()
+        self._grant_waiting()
 
     def ended(self, permit: Permit, error: BaseException | None) -> None:
         """The attempt is over, with this error."""
-        self.in_flight -= 1
+        self._in_flight -= 1
         if permit.status is None:
             self._limiter.lost(sent_at=permit.sent_at)
         now, breaker, period = self._now(), self._breaker, permit.period
         match verdict_of(permit.status, error):
             case Verdict.SUCCEEDED:
                 change = breaker.succeeded(now, period=period)
-            case Verdict.RATE_LIMITED if breaker.reason is not Reason.KEY_REFUSED:
-                change = breaker.succeeded(now, period=period)
+            case Verdict.RATE_LIMITED:
+                change = breaker.reached(now, period=period)
             case Verdict.FAILED:
                 change = breaker.failed(now, period=period)
             case Verdict.KEY_REFUSED:
                 change = breaker.refused(now, period=period)
-            case Verdict.RATE_LIMITED | Verdict.LOST:
+            case Verdict.LOST:
                 breaker.lost(period=period)
                 change = None
         if change is not None:
             _log_change(change, error)
-        self._let_in()
+        self._grant_waiting()
 
     def _delay(self, now: float) -> float:
-        if self.in_flight >= self._concurrency:
+        if self._in_flight >= self._concurrency:
             return math.inf
         return max(self._breaker.delay(now), self._limiter.delay(now))
 
-    def _take_place(self, permit: Permit, now: float) -> None:
-        self.in_flight += 1
+    def _grant(self, permit: Permit, now: float) -> None:
+        self._in_flight += 1
         self.requests += 1
         self._limiter.sent(now)
         permit.sent_at, permit.period = now, self._breaker.sent()
 
-    def _let_in(self) -> None:
-        """Let in those at the head that may go, and set the timer for the next."""
+    def _grant_waiting(self) -> None:
+        """Give permission to those first in line that may go, and set the timer for the next."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -180,18 +187,18 @@ class Gate:
             elif self._is_stopped:
                 turn.set_exception(StoppedError("the worker is stopping"))
             elif (delay := self._delay(now := self._now())) <= 0:
-                self._take_place(permit, now)
+                self._grant(permit, now)
                 turn.set_result(None)
             else:
                 if delay < math.inf:
                     loop = asyncio.get_running_loop()
-                    self._timer = loop.call_later(max(delay, SHORTEST_TIMER_SECONDS), self._let_in)
+                    self._timer = loop.call_later(max(delay, SHORTEST_TIMER_SECONDS), self._grant_waiting)
                 return
-        self._nobody_waits.set()
+        self._line_is_empty.set()
 
 
 class Permit:
-    """One attempt's way through the gate."""
+    """The permission for one attempt, held until the attempt has ended."""
 
     __slots__ = ("_gate", "period", "retry_after", "sent_at", "status")
 
@@ -201,14 +208,14 @@ class Permit:
         self.period = 0
         self.status: int | None = None
         self.retry_after: float | None = None
-        """How long a refusal, or a server that is away, asks to wait, in seconds."""
+        """The wait that its answer asks for, in seconds; None: none, or no answer yet."""
 
     def answered(self, status: int, headers: Mapping[str, str]) -> None:
-        """To be called when the head of an answer has come; no answer at all is told by the error that is raised."""
+        """Call this when the head of an answer has come; without an answer, raise an error instead."""
         self._gate.answered(self, status, headers)
 
     async def __aenter__(self) -> Self:
-        if not self._gate.admits(self):
+        if not self._gate.grant_at_once(self):
             await self._gate.wait(self)
         return self
 

@@ -13,17 +13,18 @@ from asset_worker.runtime.stop import Stop
 _log = structlog.get_logger()
 
 CHECK_SECONDS = 1.0
+"""Between two checks whether the file has changed."""
 
 
 class BadKeyError(Exception):
-    """The key can't be used. The text tells the operator what to do, and holds no part of the key."""
+    """The key can't be used. The text says what the operator can do, and holds no part of the key."""
 
 
 class ApiKey:
     """The key that is sent with each request."""
 
     def __init__(self, *, value: str | None, file: Path | None, on_read: Callable[[str], None]) -> None:
-        """`file` is preferred to `value`; `on_read` is told every key that is read, so that it can be masked.
+        """`file` is preferred to `value`. `on_read` gets every key that is read, so that it can be redacted.
 
         Raises:
             BadKeyError: there is no key, or it can't be one.
@@ -48,10 +49,11 @@ class ApiKey:
 
     @property
     def value(self) -> str:
+        """The key now in use."""
         return self._value
 
     async def watch(self, stop: Stop, on_change: Callable[[], None]) -> None:
-        """Read the file again whenever it changes, until the stop."""
+        """Read the file again whenever it changes, until the stop; `on_change` is called after the key has changed."""
         complained = False
         while self._file is not None and not stop.is_set():
             await stop.sleep(CHECK_SECONDS)

@@ -1,7 +1,7 @@
-"""Looking up the API's address without keeping the process from ending.
+"""DNS lookups that don't keep the process from ending.
 
-A name server that doesn't answer holds a lookup for up to a minute. Both asyncio's executor and uvloop's thread pool
-are waited for at the end of a process; a thread's thread is not.
+A name server that doesn't answer blocks a lookup for up to a minute. A process waits at its end for asyncio's executor
+and for uvloop's thread pool, but not for a daemon thread.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
 
 class ThreadResolver(AbstractResolver):
-    """The system's own resolver (`getaddrinfo`), one lookup after the other: there is but one host."""
+    """The system's own resolver (`getaddrinfo`), one lookup after the other: there is only one host."""
 
     def __init__(self, thread: WorkerThread) -> None:
         self._thread = thread
@@ -27,7 +27,7 @@ class ThreadResolver(AbstractResolver):
         """The addresses of a host.
 
         Raises:
-            OSError: it has none, or the resolver fails.
+            OSError: the host has none, or the resolver fails.
         """
         found = await self._thread.run(
             socket.getaddrinfo, host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
@@ -40,11 +40,11 @@ class ThreadResolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """A lookup that is under way is left to itself."""
+        """Take no more lookups. One that is under way is not waited for."""
         self._thread.close()
 
 
 def _numeric(address: tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]) -> str:
-    """The host's part of an address; one of IPv6 that is of a single link has the link's number behind it."""
+    """The host of an address as text; a link-local one of IPv6 with its link's number (RFC 4007, section 11)."""
     host = str(address[0])
     return f"{host}%{address[3]}" if len(address) == 4 and address[3] and "%" not in host else host

@@ -1,7 +1,7 @@
-"""Trying one request again: tenacity's strategies around one attempt.
+"""Retries of one request: tenacity's strategies around one attempt.
 
-This is not polling: an attempt that failed says nothing about an asset, so it is made again soon, a few times, and then
-the asset goes back to wait.
+A retry is not a poll: an attempt that failed says nothing about an asset, so it is repeated soon, a few times, and then
+the asset goes back to the queue.
 """
 
 from __future__ import annotations
@@ -29,21 +29,22 @@ ATTEMPTS = 4
 BACKOFF_SECONDS = 0.5
 BACKOFF_MAX_SECONDS = 8.0
 LONGEST_WAIT_SECONDS = 15.0
-"""A longer told wait is not sat out with the request in hand: the asset goes back to wait."""
+"""A request doesn't wait longer than this for its next attempt, if the server asks for that: its asset goes back to the
+queue."""
 
 
 class wait_retry_after(wait_base):  # noqa: N801 - named as tenacity names its strategies
-    """The wait that the server told (`Retry-After`), or another strategy's where it told less or nothing."""
+    """Waits as long as the server asked for with the error, and at least as long as another strategy says."""
 
     def __init__(self, otherwise: wait_base) -> None:
         self._otherwise = otherwise
 
     def __call__(self, retry_state: RetryCallState) -> float:
-        return max(retry_after(_error(retry_state)), self._otherwise(retry_state))
+        return max(retry_after_of(_error(retry_state)), self._otherwise(retry_state))
 
 
-def retry_after(error: BaseException | None) -> float:
-    """The wait that the server told with this error, in seconds; 0 where it told none."""
+def retry_after_of(error: BaseException | None) -> float:
+    """The wait that the server asked for with this error, in seconds; 0: it asked for none."""
     return (error.retry_after or 0.0) if isinstance(error, TransientError) else 0.0
 
 
@@ -52,11 +53,11 @@ def _error(retry_state: RetryCallState) -> BaseException | None:
 
 
 def _is_worth_another_attempt(error: BaseException) -> bool:
-    return isinstance(error, TransientError) and retry_after(error) <= LONGEST_WAIT_SECONDS
+    return isinstance(error, TransientError) and retry_after_of(error) <= LONGEST_WAIT_SECONDS
 
 
 class Retries:
-    """The retry policy of a client."""
+    """The retry policy of a client: at most `ATTEMPTS`, with exponential backoff and full jitter, until the stop."""
 
     def __init__(self, stop: Stop) -> None:
         self._stop = stop
@@ -64,9 +65,9 @@ class Retries:
         self._wait = wait_retry_after(wait_random_exponential(multiplier=BACKOFF_SECONDS, max=BACKOFF_MAX_SECONDS))
         self._retry = retry_if_exception(_is_worth_another_attempt)
         self.count = 0
-        """Attempts made again so far."""
+        """Retries so far."""
         self.latest_failure: str | None = None
-        """What the last attempt that failed in passing failed of."""
+        """The text of the latest transient failure; None: there was none."""
 
     async def again(
         self,
@@ -76,14 +77,14 @@ class Retries:
         attempts: int = ATTEMPTS,
         **about: str | int,
     ) -> T:
-        """What `attempt`, which failed once, returns when it is made again while that is worth it, `attempts` in all.
+        """Retry `attempt`, which `failed` once: what it returns when it succeeds.
 
-        `about` goes into the log.
+        `attempts` are made at most, the failed one included. `about` goes into the log.
 
         Raises:
             ApiError: the last attempt's.
         """
-        # tenacity costs tens of microseconds a call, so it is asked only when an attempt has failed: it is shown that
+        # tenacity costs tens of microseconds a call, so it is used only when an attempt has failed: it gets that
         # failure as its first attempt. One AsyncRetrying shared by concurrent calls loses attempts.
         failure: TransientError | None = failed
         self.latest_failure = str(failed)

@@ -1,4 +1,4 @@
-"""The aiohttp session of a client: how connections are made, kept and given up."""
+"""The aiohttp session of a client: connections, their timeouts, DNS and proxy."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from asset_worker.runtime.threads import DaemonThread
 _log = structlog.get_logger()
 
 DNS_CACHE_SECONDS: Final = 30
-"""Connections are kept, so names are seldom asked for; an address that has gone must not be tried for long."""
+"""Connections are kept, so lookups are rare; an address that no longer serves must not be tried for long."""
 KEEP_ALIVE_SECONDS: Final = 75
-"""A connection outlives the longest default wait between two looks."""
+"""Longer than the longest default delay between two looks, so that a connection is used again."""
 HEADER_BYTES_LIMIT: Final = 64 << 10
-"""Of one line of an answer's head: gateways add long ones, and nothing here reads them."""
+"""Bytes of one line of an answer's head: gateways add long ones, and nothing here reads them."""
 HEADERS_LIMIT: Final = 1000
+"""Headers of one answer."""
 
 
 class BadProxyError(Exception):
-    """The environment names a proxy that can't be used. The text tells the operator what to do."""
+    """The environment names a proxy that can't be used. The text says what the operator can do."""
 
 
 @asynccontextmanager
 async def open_session(base_url: str, *, total_timeout: float) -> AsyncIterator[aiohttp.ClientSession]:
-    """A session for one client. `total_timeout` is for a whole request, its answer's body included, in seconds.
+    """A session for one client. `total_timeout` is for a whole request, the body of its answer included, in seconds.
 
     Raises:
         BadProxyError: the environment names a proxy that can't be used.
@@ -63,12 +64,12 @@ async def open_session(base_url: str, *, total_timeout: float) -> AsyncIterator[
 
 
 def proxy_of_environment(url: URL) -> URL | None:
-    """The proxy, its password included, that `HTTPS_PROXY` names for a URL; `NO_PROXY` is obeyed.
+    """The proxy for a URL, its password included: that of `HTTPS_PROXY`, unless `NO_PROXY` excepts the host.
 
-    None for plain http: that is spoken to a stand-in on this machine only, and a proxy would see the key.
+    None for plain http, which is only used to a stand-in on this machine: a proxy would see the key.
 
     Raises:
-        BadProxyError: it is no URL, or of another kind of proxy.
+        BadProxyError: `HTTPS_PROXY` is no URL, or names another kind of proxy.
     """
     host = url.host or ""
     named = getproxies().get("https")

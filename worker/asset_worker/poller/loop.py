@@ -24,7 +24,7 @@ from asset_worker.api.errors import (
     RateLimitedError,
     TransientError,
 )
-from asset_worker.api.retry import retry_after
+from asset_worker.api.retry import retry_after_of
 from asset_worker.domain.assets import Asset, AssetId, Expectations, Missing, Observation, Unanswered, is_usual
 from asset_worker.domain.events import Redact
 from asset_worker.domain.submissions import expectations_for
@@ -284,7 +284,7 @@ class Poller:
         except KeyRefusedError:
             raise
         except ApiError as error:
-            return Unanswered(str(error), retry_after(error))
+            return Unanswered(str(error), retry_after_of(error))
 
     def _too_late(self) -> Unanswered:
         failure = self._api.latest_failure
@@ -304,7 +304,7 @@ class Poller:
     async def _put_off(self, leases: list[Lease], error: TransientError) -> None:
         """No answer about them could be had."""
         for lease in leases:
-            await self._act(lease, Unanswered(str(error), retry_after(error)))
+            await self._act(lease, Unanswered(str(error), retry_after_of(error)))
 
     async def _put_back(self, leases: list[Lease]) -> None:
         """No look: the key is at fault, and the gate holds all requests until it works again."""
