@@ -75,7 +75,7 @@ async def test_the_first_request_goes_alone() -> None:
     assert sent == [0, 1, 1, 2, 2, 2, 2]
 
 
-async def test_no_more_than_the_concurrency_are_in_flight_and_the_first_come_go_first() -> None:
+async def test_at_most_the_concurrency_is_in_flight_and_the_first_come_go_first() -> None:
     it = await warmed_up(gate(concurrency=3))
     sent = await asyncio.gather(*(request(it, seconds=1) for _ in range(7)))
     assert sent == [0, 0, 0, 1, 1, 1, 2]
