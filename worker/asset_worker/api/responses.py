@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Container, Mapping
 from enum import Enum
+from functools import lru_cache
 from http import HTTPStatus
 from types import NoneType
 from typing import Final, assert_never
@@ -152,6 +153,7 @@ RULES: Final = (
 )
 
 
+@lru_cache(maxsize=32)  # asked three times for each answer, nearly always the same
 def meaning_of(status: int, code: str | None = None, *, is_list: bool = False) -> Meaning:
     """What an answer means. `code` is the vendor's error code, if it has one; `is_list`: a list was asked for.
 
