@@ -10,14 +10,8 @@ import pytest
 from asset_worker.domain.assets import AssetId, Outcome
 from asset_worker.domain.events import Event
 from asset_worker.domain.submissions import Options, Submission
-from asset_worker.queue.local.journal import (
-    _MIGRATIONS,
-    APPLICATION_ID,
-    SCHEMA_VERSION,
-    Journal,
-    JournalError,
-    Settlement,
-)
+from asset_worker.queue.local.journal import APPLICATION_ID, Journal, JournalError, Settlement
+from asset_worker.queue.local.migrations import MIGRATIONS, SCHEMA_VERSION
 from asset_worker.queue.ports import LastSeen, Progress
 from tests.doubles.clocks import ManualClock
 from tests.doubles.local_queue import open_local
@@ -65,7 +59,7 @@ def test_a_journal_of_the_first_version_is_brought_up_to_date_and_loses_nothing(
     path = tmp_path / "j"
     clock = ManualClock()
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(_MIGRATIONS[0])
+        MIGRATIONS[0](connection)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("PRAGMA user_version = 1")
         connection.executemany(
@@ -99,7 +93,7 @@ def test_a_journal_of_the_first_version_is_brought_up_to_date_and_loses_nothing(
 
 async def test_a_journal_brought_up_to_date_tallies(tmp_path):
     with closing(sqlite3.connect(tmp_path / "j")) as connection:
-        connection.executescript(_MIGRATIONS[0])
+        MIGRATIONS[0](connection)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("PRAGMA user_version = 1")
     queue = open_local(tmp_path / "j", ManualClock())

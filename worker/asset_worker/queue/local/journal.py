@@ -17,6 +17,7 @@ import msgspec
 from asset_worker.domain.assets import AssetId
 from asset_worker.domain.events import Event
 from asset_worker.domain.submissions import Options, Submission
+from asset_worker.queue.local.migrations import MIGRATIONS, SCHEMA_VERSION
 from asset_worker.queue.ports import Progress
 
 FILE_NAME = "journal.sqlite3"
@@ -26,29 +27,6 @@ APPLICATION_ID = 0x61737377
 CACHE_KIB = 16_000
 CHECKPOINT_PAGES = 4_000
 """SQLite's defaults (2 MB, 1,000 pages) halve the rate at which a million assets are accepted."""
-
-_MIGRATIONS: tuple[str, ...] = (
-    """
-    CREATE TABLE pending (
-        asset_id TEXT PRIMARY KEY, origin TEXT NOT NULL, line INTEGER NOT NULL, options BLOB,
-        accepted_at REAL NOT NULL, completion INTEGER NOT NULL, progress BLOB
-    ) WITHOUT ROWID;
-    CREATE TABLE settled (
-        asset_id TEXT PRIMARY KEY, completion INTEGER NOT NULL, outcome TEXT NOT NULL,
-        accepted_at REAL NOT NULL, completed_at REAL NOT NULL
-    ) WITHOUT ROWID;
-    CREATE INDEX settled_by_time ON settled (completed_at);
-    CREATE TABLE outbox (position INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, body BLOB NOT NULL);
-    CREATE TABLE sinks (name TEXT PRIMARY KEY, position INTEGER NOT NULL, mark BLOB);
-    CREATE TABLE dead_letters (
-        sink TEXT NOT NULL, position INTEGER NOT NULL, id TEXT NOT NULL, body BLOB NOT NULL, reason TEXT NOT NULL,
-        PRIMARY KEY (sink, position)
-    );
-    CREATE TABLE intakes (name TEXT PRIMARY KEY, position BLOB NOT NULL);
-    """,
-    "CREATE TABLE tally (outcome TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID",
-)
-SCHEMA_VERSION = len(_MIGRATIONS)
 
 _PASSING = {
     sqlite3.SQLITE_BUSY,
@@ -139,11 +117,10 @@ class Journal:
         execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         execute("PRAGMA temp_store = MEMORY")  # a container's root may be read-only, and have no place for others
-        for number, script in enumerate(_MIGRATIONS[version:], start=version + 1):
+        for number, migrate in enumerate(MIGRATIONS[version:], start=version + 1):
             with self.transaction():
                 execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                for statement in script.split(";"):
-                    execute(statement)
+                migrate(self._connection)
                 execute(f"PRAGMA user_version = {number}")
 
     @contextmanager

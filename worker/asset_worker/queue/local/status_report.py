@@ -8,7 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from asset_worker.queue.local.journal import FILE_NAME, SCHEMA_VERSION, JournalError
+from asset_worker.queue.local.journal import FILE_NAME, JournalError
+from asset_worker.queue.local.migrations import SCHEMA_VERSION
 from asset_worker.queue.ports import Progress
 
 RECENT_SECONDS = 86400.0
