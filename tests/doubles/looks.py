@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from asset_worker.domain.assets import Expectations, asset_from
+from asset_worker.domain.progress import Progress
 from asset_worker.domain.submissions import Submission
 from asset_worker.poller.decide import decide
-from asset_worker.queue.ports import Lease, Progress
+from asset_worker.queue.ports import Lease
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.schedule.waits import exponential, from_tenacity
 

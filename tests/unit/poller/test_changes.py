@@ -5,8 +5,8 @@ from __future__ import annotations
 from structlog.testing import capture_logs
 
 from asset_worker.domain.assets import AssetId
+from asset_worker.domain.progress import LastSeen
 from asset_worker.poller.changes import MOST_UNKNOWN, Changes
-from asset_worker.queue.ports import LastSeen
 
 ID = AssetId("6298d673f1090f1100476d4c")
 

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from asset_worker.domain.assets import Expectations, Missing, Outcome, Unanswered
+from asset_worker.domain.progress import LastSeen, Progress
 from asset_worker.domain.submissions import Options
 from asset_worker.poller.decide import Defer, Settle
-from asset_worker.queue.ports import LastSeen, Progress
 from tests.doubles.looks import ID, NOW, concluded, lease, seen
 
 

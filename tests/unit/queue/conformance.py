@@ -15,8 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from asset_worker.domain.assets import AssetId, Done, Outcome
 from asset_worker.domain.events import Event, Times, completed, rejected
+from asset_worker.domain.progress import Progress
 from asset_worker.domain.submissions import Options, Rejection, Submission
-from asset_worker.queue.ports import Lease, Progress
+from asset_worker.queue.ports import Lease
 from asset_worker.runtime.redaction import Secrets
 from tests.doubles.clocks import LoopClock
 from tests.doubles.virtual_time import VirtualTimeLoop

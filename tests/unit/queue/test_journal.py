@@ -9,10 +9,10 @@ import pytest
 
 from asset_worker.domain.assets import AssetId, Outcome
 from asset_worker.domain.events import Event
+from asset_worker.domain.progress import LastSeen, Progress
 from asset_worker.domain.submissions import Options, Submission
 from asset_worker.queue.local.journal import APPLICATION_ID, Journal, JournalError, Settlement
 from asset_worker.queue.local.migrations import MIGRATIONS, SCHEMA_VERSION
-from asset_worker.queue.ports import LastSeen, Progress
 from tests.doubles.clocks import ManualClock
 from tests.doubles.local_queue import open_local
 from tests.unit.queue.conformance import DEDUPE_WINDOW

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from asset_worker.domain.progress import LastSeen, Progress
 from asset_worker.domain.submissions import Options
 from asset_worker.queue.local.commits import RETRY_SECONDS
 from asset_worker.queue.local.engine import PROGRESS_EVERY_SECONDS, PRUNE_EVERY_SECONDS
 from asset_worker.queue.local.journal import APPLICATION_ID, FILE_NAME, Journal, JournalError
 from asset_worker.queue.local.lock import StateDirectory, StateDirectoryError
 from asset_worker.queue.local.status_report import read_status
-from asset_worker.queue.ports import LastSeen, Progress
 from asset_worker.runtime.threads import DaemonThread
 from tests.doubles.clocks import ManualClock
 from tests.doubles.local_queue import (

@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 
 from asset_worker.domain.assets import AssetId
-from asset_worker.queue.ports import LastSeen
+from asset_worker.domain.progress import LastSeen
 
 _log = structlog.get_logger()
 

@@ -20,8 +20,9 @@ from asset_worker.domain.assets import (
     asset_from,
 )
 from asset_worker.domain.events import Event, Redact, Times, completed
+from asset_worker.domain.progress import LastSeen, Progress
 from asset_worker.domain.submissions import expectations_for
-from asset_worker.queue.ports import LastSeen, Lease, Progress
+from asset_worker.queue.ports import Lease
 from asset_worker.schedule.ports import Phase, Schedule, WaitState
 
 ENDED = frozenset({"ready", "failed"})

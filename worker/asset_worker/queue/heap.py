@@ -11,8 +11,8 @@ from heapq import heapify, heappop, heappush
 import msgspec
 
 from asset_worker.domain.assets import AssetId
+from asset_worker.domain.progress import Progress
 from asset_worker.domain.submissions import Submission
-from asset_worker.queue.ports import Progress
 
 NOT_LOOKED_AT = Progress()
 

@@ -11,12 +11,13 @@ from typing import TypeVar
 
 from asset_worker.domain.assets import AssetId
 from asset_worker.domain.events import Event
+from asset_worker.domain.progress import Progress
 from asset_worker.domain.submissions import Submission
 from asset_worker.queue.heap import NOT_LOOKED_AT, DueHeap, Pending
 from asset_worker.queue.local.commits import Commits
 from asset_worker.queue.local.journal import FILE_NAME, Journal, Settlement
 from asset_worker.queue.local.outbox import LocalOutbox
-from asset_worker.queue.ports import Lease, Progress
+from asset_worker.queue.ports import Lease
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.threads import DaemonThread, InlineThread, WorkerThread
 

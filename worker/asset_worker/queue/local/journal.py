@@ -16,9 +16,9 @@ import msgspec
 
 from asset_worker.domain.assets import AssetId
 from asset_worker.domain.events import Event
+from asset_worker.domain.progress import Progress
 from asset_worker.domain.submissions import Options, Submission
 from asset_worker.queue.local.migrations import MIGRATIONS, SCHEMA_VERSION
-from asset_worker.queue.ports import Progress
 
 FILE_NAME = "journal.sqlite3"
 APPLICATION_ID = 0x61737377

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
+from asset_worker.domain.progress import Progress
 from asset_worker.queue.local.journal import FILE_NAME, JournalError
 from asset_worker.queue.local.migrations import SCHEMA_VERSION
-from asset_worker.queue.ports import Progress
 
 RECENT_SECONDS = 86400.0
 
