@@ -1,4 +1,4 @@
-"""A lease, what a look at it shows, and what follows."""
+"""A lease, an observation of its asset, and what is decided from both."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def seen(status="processing", **more):
     return asset_from({"_id": ID, "status": status, **more})
 
 
-def concluded(found, observation, *, held=0.0, expectations=None):
+def decided(found, observation, *, held=0.0, expectations=None):
     return decide(
         found,
         observation,

@@ -50,7 +50,9 @@ def test_lists_can_be_turned_off():
 def test_an_errand_that_keeps_nothing_ends_at_its_deadlines_though_nothing_was_answered():
     """Somebody waits at a terminal."""
     sections = {"poll": {"deadline": 5, "not_found_grace": 7}, "wait_for": {"hls": "required"}}
-    expected = Expectations(hls=WaitFor.REQUIRED, deadline=5, not_found_grace=7)
+    expected = Expectations(
+        wait_for={"hls": WaitFor.REQUIRED, "thumbnail": WaitFor.IF_REQUESTED}, deadline=5, not_found_grace=7
+    )
     kept, unkept = service(RunPlan(), **sections), service(RunPlan(keeps_state=False), **sections)
     assert kept._expectations() == expected
     assert (kept._expectations().unanswered_factor, kept._grace) == (2.0, 25)

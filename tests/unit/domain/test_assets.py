@@ -33,8 +33,7 @@ def asset(status="processing", hls=None, thumbnail=None, error=None):
     return Asset(
         id=asset_id("6298d673f1090f1100476d4c"),
         status=status,
-        hls=hls,
-        thumbnail=thumbnail,
+        renditions={name: status for name, status in (("hls", hls), ("thumbnail", thumbnail)) if status is not None},
         error=error,
         file_type="video/mp4",
         method="direct",
@@ -70,7 +69,7 @@ def test_every_combination_has_the_outcome_that_the_rules_give(status, accepted)
     for hls, thumbnail, wait_hls, wait_thumbnail, ready in product(
         RENDITIONS, RENDITIONS, WaitFor, WaitFor, [None, 0.0, 3599.9, 3600.0]
     ):
-        expectations = Expectations(hls=wait_hls, thumbnail=wait_thumbnail)
+        expectations = Expectations(wait_for={"hls": wait_hls, "thumbnail": wait_thumbnail})
         verdict = assess(asset(status, hls, thumbnail), expectations, Ages(accepted, ready))
         expected = expected_outcome(status, hls, thumbnail, wait_hls, wait_thumbnail, accepted, ready or 0.0)
         found = verdict.outcome if isinstance(verdict, Done) else None
@@ -137,9 +136,9 @@ def test_a_deadline_shorter_than_the_grace_ends_the_wait_for_one_that_is_missing
     [
         pytest.param(2.0, 0.0, 14400.0, id="at once"),
         pytest.param(2.0, 14390.0, 10.0, id="before the deadline: an answer could decide then"),
-        pytest.param(2.0, 14400.0, 14400.0, id="at the deadline: only the end of patience can"),
+        pytest.param(2.0, 14400.0, 14400.0, id="at the deadline: only the unanswered deadline can"),
         pytest.param(2.0, 28790.0, 10.0, id="past the deadline"),
-        pytest.param(1.0, 14390.0, 10.0, id="no patience beyond the deadline"),
+        pytest.param(1.0, 14390.0, 10.0, id="no time beyond the deadline"),
     ],
 )
 def test_without_an_answer_the_next_look_is_due_when_one_could_decide(factor, accepted, decides_in):
@@ -147,23 +146,23 @@ def test_without_an_answer_the_next_look_is_due_when_one_could_decide(factor, ac
     assert verdict == Waiting(("answer",), decides_in)
 
 
-def test_without_patience_beyond_it_the_deadline_ends_a_wait_without_an_answer():
+def test_with_a_factor_of_1_the_deadline_ends_a_wait_without_an_answer():
     verdict = assess(Unanswered("503"), Expectations(unanswered_factor=1.0), Ages(14400.0))
     assert verdict == Done(Outcome.TIMED_OUT, "no answer about it 14400 s after acceptance: 503")
 
 
-def test_a_failed_asset_tells_the_apis_reason_and_waits_for_no_rendition():
+def test_a_failed_asset_has_the_apis_reason_and_waits_for_no_rendition():
     verdict = assess(asset("failed", hls="processing", error="codec not supported"), EXPECTATIONS, Ages(1.0))
     assert verdict == Done(Outcome.FAILED, "codec not supported")
 
 
-def test_a_degraded_asset_tells_which_rendition_broke():
+def test_a_degraded_asset_says_which_rendition_broke():
     verdict = assess(asset("ready", hls="error", thumbnail="ready"), EXPECTATIONS, Ages(1.0, 0.0))
     assert verdict == Done(Outcome.DEGRADED, "hls ended in error")
 
 
 def test_a_broken_rendition_does_not_hide_how_the_other_ends():
-    """There is one event for each asset, so it waits until it can tell of both."""
+    """There is one event for each asset, so it waits until both have ended."""
     verdict = assess(asset("ready", hls="error", thumbnail="processing"), EXPECTATIONS, Ages(1.0, 0.0))
     assert verdict == Waiting(("thumbnail",), 3600.0)
 
@@ -202,7 +201,7 @@ def test_more_information_never_turns_a_terminal_outcome_back(
     status, hls, thumbnail, wait_hls, wait_thumbnail, age, later, data
 ):
     """Once the wait is over, no later stage of the same asset, and no later time, makes it wait again."""
-    expectations = Expectations(hls=wait_hls, thumbnail=wait_thumbnail)
+    expectations = Expectations(wait_for={"hls": wait_hls, "thumbnail": wait_thumbnail})
     ready = age if status == "ready" else None
     if not isinstance(assess(asset(status, hls, thumbnail), expectations, Ages(age, ready)), Done):
         return
@@ -257,8 +256,7 @@ def test_any_json_is_an_asset_or_malformed(document):
 
 def test_the_defaults_are_a_public_promise():
     assert msgspec.structs.asdict(Expectations()) == {
-        "hls": "if_requested",
-        "thumbnail": "if_requested",
+        "wait_for": {"hls": "if_requested", "thumbnail": "if_requested"},
         "deadline": 14400,
         "rendition_deadline": 3600,
         "not_found_grace": 60,

@@ -76,9 +76,9 @@ def test_a_key_that_the_api_sends_back_is_in_no_event():
     """However it is written in JSON, and wherever in it."""
     document = DOCUMENT | {KEY: [{"k": f"<{KEY}>"}], "hls": {"status": KEY}}
     event = make(document=document, outcome=Outcome.FAILED, reason=f"no {KEY}")
-    told = json.loads(event.body)["data"]
-    assert (told["reason"], told["renditions"]["hls"]) == (f"no {REDACTED}", REDACTED)
-    assert told["asset"] == DOCUMENT | {REDACTED: [{"k": f"<{REDACTED}>"}], "hls": {"status": REDACTED}}
+    data = json.loads(event.body)["data"]
+    assert (data["reason"], data["renditions"]["hls"]) == (f"no {REDACTED}", REDACTED)
+    assert data["asset"] == DOCUMENT | {REDACTED: [{"k": f"<{REDACTED}>"}], "hls": {"status": REDACTED}}
 
 
 def test_what_was_never_seen_is_null():

@@ -204,10 +204,10 @@ def test_a_rejections_key_is_the_same_when_read_again_and_unlike_all_others():
         pytest.param({"metadata": {"k": [1, {"b": None}]}}, Options(metadata={"k": [1, {"b": None}]}), id="metadata"),
         pytest.param({"metadata": {}}, Options(metadata={}), id="empty metadata"),
         pytest.param({"metadata": {"n": 2**80}}, Options(metadata={"n": 2**80}), id="an integer of 80 bits"),
-        pytest.param({"wait_for": {"hls": "required"}}, Options(hls=WaitFor.REQUIRED), id="HLS required"),
+        pytest.param({"wait_for": {"hls": "required"}}, Options(wait_for={"hls": WaitFor.REQUIRED}), id="HLS required"),
         pytest.param(
             {"wait_for": {"hls": "ignore", "thumbnail": "if_requested"}},
-            Options(hls=WaitFor.IGNORE, thumbnail=WaitFor.IF_REQUESTED),
+            Options(wait_for={"hls": WaitFor.IGNORE, "thumbnail": WaitFor.IF_REQUESTED}),
             id="both renditions",
         ),
         pytest.param({"deadline": 600}, Options(deadline=600.0), id="a deadline"),

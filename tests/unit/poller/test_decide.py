@@ -1,4 +1,4 @@
-"""What follows from one look."""
+"""What is decided from one look."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from asset_worker.domain.assets import Expectations, Missing, Outcome, Unanswere
 from asset_worker.domain.progress import LastSeen, Progress
 from asset_worker.domain.submissions import Options
 from asset_worker.poller.decide import Defer, Settle
-from tests.doubles.looks import ID, NOW, concluded, lease, seen
+from tests.doubles.looks import ID, NOW, decided, lease, seen
 
 
 def test_the_schedule_says_when_to_look_again():
     delays = []
     progress = Progress()
     for _ in range(9):
-        step = concluded(lease(progress=progress), seen())
+        step = decided(lease(progress=progress), seen())
         progress = step.progress
         delays.append(round(step.delay, 3))
     assert delays == [2, 3, 4.5, 6.75, 10.125, 15.188, 22.781, 30, 30]
@@ -27,64 +27,64 @@ def test_the_schedule_says_when_to_look_again():
 
 def test_ready_gives_the_renditions_a_fresh_start_of_the_schedule():
     before = Progress(polls=8, phase_polls=8, last_seen=LastSeen("processing"))
-    step = concluded(lease(progress=before), seen("ready", hls={"status": "processing"}))
+    step = decided(lease(progress=before), seen("ready", hls={"status": "processing"}))
     assert isinstance(step, Defer)
     assert step.delay == 2
     assert (step.progress.polls, step.progress.phase_polls, step.progress.ready_at) == (9, 1, NOW)
-    again = concluded(lease(progress=step.progress, ready_age=2.0), seen("ready", hls={"status": "processing"}))
+    again = decided(lease(progress=step.progress, ready_age=2.0), seen("ready", hls={"status": "processing"}))
     assert (again.delay, again.progress.ready_at) == (3, NOW)
 
 
 def test_one_that_was_seen_before_is_gone_only_when_it_stays_away_for_the_grace():
     before = Progress(polls=8, phase_polls=8, last_seen=LastSeen("processing"))
-    first = concluded(lease(age=500.0, progress=before), Missing())
+    first = decided(lease(age=500.0, progress=before), Missing())
     assert isinstance(first, Defer)
     assert (first.progress.missing_at, first.progress.waiting_on) == (NOW, ("visibility",))
-    assert isinstance(concluded(lease(age=559.0, missing_age=59.0, progress=first.progress), Missing()), Defer)
-    back = concluded(lease(age=559.0, missing_age=59.0, progress=first.progress), seen())
+    assert isinstance(decided(lease(age=559.0, missing_age=59.0, progress=first.progress), Missing()), Defer)
+    back = decided(lease(age=559.0, missing_age=59.0, progress=first.progress), seen())
     assert back.progress.missing_at is None
-    gone = concluded(lease(age=560.0, missing_age=60.0, progress=first.progress), Missing())
+    gone = decided(lease(age=560.0, missing_age=60.0, progress=first.progress), Missing())
     assert isinstance(gone, Settle)
     assert gone.verdict.outcome is Outcome.NOT_FOUND
-    told = json.loads(gone.event.body)["data"]
-    assert told["asset"] == {"_id": ID, "status": "processing"}
+    data = json.loads(gone.event.body)["data"]
+    assert data["asset"] == {"_id": ID, "status": "processing"}
     never_seen = Progress(polls=8, phase_polls=8, last_seen=LastSeen("missing"))
-    assert isinstance(concluded(lease(age=60.0, progress=never_seen), Missing()), Settle)
+    assert isinstance(decided(lease(age=60.0, progress=never_seen), Missing()), Settle)
 
 
 def test_a_look_is_due_when_a_deadline_can_decide():
-    step = concluded(lease(age=14399.0, progress=Progress(phase_polls=20)), seen())
+    step = decided(lease(age=14399.0, progress=Progress(phase_polls=20)), seen())
     assert step.delay == pytest.approx(1.0)
-    step = concluded(lease(age=59.5, progress=Progress(phase_polls=20)), Missing())
+    step = decided(lease(age=59.5, progress=Progress(phase_polls=20)), Missing())
     assert step.delay == pytest.approx(0.5)
 
 
 def test_the_time_that_a_look_took_counts():
-    assert isinstance(concluded(lease(age=59.0), Missing()), Defer)
-    assert isinstance(concluded(lease(age=59.0), Missing(), held=1.0), Settle)
+    assert isinstance(decided(lease(age=59.0), Missing()), Defer)
+    assert isinstance(decided(lease(age=59.0), Missing(), held=1.0), Settle)
 
 
 def test_a_submissions_own_deadline_outweighs_the_default():
-    step = concluded(lease(age=5.0, options=Options(deadline=4.0)), seen())
+    step = decided(lease(age=5.0, options=Options(deadline=4.0)), seen())
     assert step.verdict.outcome is Outcome.TIMED_OUT
 
 
 def test_a_look_without_an_answer_is_not_one_that_saw_it_waiting():
     before = Progress(polls=1, last_seen=LastSeen("processing"), waiting_at=NOW - 50)
-    step = concluded(lease(progress=before), Unanswered("503"))
+    step = decided(lease(progress=before), Unanswered("503"))
     assert step.progress.waiting_at == NOW - 50
     assert step.progress.last_seen == LastSeen("processing")
 
 
-def test_an_event_without_an_answer_tells_the_asset_as_it_was_told_last():
-    last_seen = LastSeen("ready", "processing", "ready", "video/mp4", "url")
+def test_an_event_without_an_answer_shows_the_asset_as_it_was_last_seen():
+    last_seen = LastSeen("ready", {"hls": "processing", "thumbnail": "ready"}, "video/mp4", "url")
     before = Progress(polls=8, last_seen=last_seen, ready_at=NOW - 100)
     expectations = Expectations(deadline=5, unanswered_factor=1)
-    step = concluded(lease(ready_age=100.0, progress=before), Unanswered("503"), expectations=expectations)
+    step = decided(lease(ready_age=100.0, progress=before), Unanswered("503"), expectations=expectations)
     assert isinstance(step, Settle)
-    told = json.loads(step.event.body)["data"]
-    assert told["renditions"] == {"hls": "processing", "thumbnail": "ready"}
-    assert told["asset"] == {
+    data = json.loads(step.event.body)["data"]
+    assert data["renditions"] == {"hls": "processing", "thumbnail": "ready"}
+    assert data["asset"] == {
         "_id": ID,
         "status": "ready",
         "file_type": "video/mp4",
@@ -94,14 +94,14 @@ def test_an_event_without_an_answer_tells_the_asset_as_it_was_told_last():
     }
 
 
-def test_a_told_wait_is_kept():
-    assert concluded(lease(), Unanswered("429", 77.0)).delay == 77.0
+def test_the_wait_that_the_server_asks_for_is_kept():
+    assert decided(lease(), Unanswered("429", 77.0)).delay == 77.0
 
 
-def test_the_event_tells_of_the_whole_wait():
+def test_the_event_describes_the_whole_wait():
     before = Progress(polls=6, phase_polls=2, ready_at=NOW - 20, waiting_at=NOW - 3)
     options = Options(metadata={"user": "ada"})
-    step = concluded(
+    step = decided(
         lease(age=100.0, ready_age=20.0, progress=before, options=options), seen("ready", hls={"status": "ready"})
     )
     data = json.loads(step.event.body)["data"]
@@ -122,11 +122,11 @@ def test_the_event_tells_of_the_whole_wait():
 @pytest.mark.parametrize("status", ["processing", "ready"])
 def test_an_asset_that_is_first_seen_gets_a_fresh_start_of_the_schedule(before: Progress, status: str) -> None:
     """What was waited for until then was its visibility, or an answer, and not its processing."""
-    step = concluded(lease(progress=before), seen(status, hls={"status": "processing"}))
+    step = decided(lease(progress=before), seen(status, hls={"status": "processing"}))
     assert isinstance(step, Defer)
     assert (step.progress.polls, step.progress.phase_polls, step.delay) == (10, 1, 2)
     ready_age = 2.0 if status == "ready" else None
-    again = concluded(lease(progress=step.progress, ready_age=ready_age), seen(status, hls={"status": "processing"}))
+    again = decided(lease(progress=step.progress, ready_age=ready_age), seen(status, hls={"status": "processing"}))
     assert (again.progress.phase_polls, again.delay) == (2, 3)
 
 
@@ -135,13 +135,13 @@ def test_an_asset_that_is_first_seen_gets_a_fresh_start_of_the_schedule(before: 
 )
 def test_one_that_was_seen_before_gets_none(last_seen: LastSeen) -> None:
     before = Progress(polls=9, phase_polls=3, last_seen=last_seen)
-    assert concluded(lease(progress=before), seen()).progress.phase_polls == 4
+    assert decided(lease(progress=before), seen()).progress.phase_polls == 4
 
 
 def test_waits_for_visibility_and_for_an_answer_grow_as_others_do() -> None:
     delays, progress = [], Progress()
     for observation in (Missing(), Missing(), Unanswered("503"), Unanswered("503")):
-        step = concluded(lease(age=1.0, progress=progress), observation)
+        step = decided(lease(age=1.0, progress=progress), observation)
         progress = step.progress
         delays.append(step.delay)
     assert delays == [2, 3, 4.5, 6.75]

@@ -104,7 +104,9 @@ async def test_a_restart_keeps_options_progress_and_age(tmp_path):
     options = Options(metadata={"a": [1, None]}, deadline=5.0)
     await put(queue, 0, options=options)
     [lease] = await queue.take(1)
-    progress = Progress(polls=3, phase_polls=1, last_seen=LastSeen("ready", "processing"), ready_at=clock.now())
+    progress = Progress(
+        polls=3, phase_polls=1, last_seen=LastSeen("ready", {"hls": "processing"}), ready_at=clock.now()
+    )
     await queue.defer(lease, 0.0, progress)
     await queue.close()
     clock.wall += 40.0  # the process was away; its monotonic clock starts anywhere

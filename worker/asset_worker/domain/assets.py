@@ -1,4 +1,4 @@
-"""The asset as the API tells it, and what is decided from it.
+"""An asset as the API describes it, and the decision whether the wait for it is over (`assess`).
 
 Everything here is a function of values: what was seen, what is expected, how long it has been. Facts about the
 API's answers come from the vendor's reference page "Retrieve an asset" (v1.3).
@@ -7,21 +7,23 @@ API's answers come from the vendor's reference page "Retrieve an asset" (v1.3).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
-from math import inf
 from typing import Any, Final, NewType, assert_never
 
 import msgspec
 
+from asset_worker.domain.renditions import RENDITIONS
+
 AssetId = NewType("AssetId", str)
 
 ASSET_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
-"""What an asset ID looks like; nothing else ever reaches a URL."""
+"""The form of an asset ID; nothing else ever reaches a URL."""
 _HEXADECIMAL: Final = re.compile(r"[0-9a-fA-F]+", re.ASCII)
 
 
 def asset_id(text: str) -> AssetId:
-    """The ID in `text`.
+    """Return `text` as an asset ID.
 
     Raises:
         ValueError: the text is not an asset ID.
@@ -32,12 +34,12 @@ def asset_id(text: str) -> AssetId:
 
 
 def is_usual(asset_id: AssetId) -> bool:
-    """Whether the ID looks as all those that the API is known to give: 24 hexadecimal digits."""
+    """Whether the ID has the form of all those that the API is known to give: 24 hexadecimal digits."""
     return len(asset_id) == 24 and _HEXADECIMAL.fullmatch(asset_id) is not None
 
 
 def nests_deeper(value: object, levels: int) -> bool:
-    """Whether decoded JSON nests deeper than that."""
+    """Whether decoded JSON nests deeper than this many levels; a plain value has none."""
     if not isinstance(value, dict | list):
         return False
     inner = value.values() if isinstance(value, dict) else value
@@ -48,68 +50,70 @@ class MalformedAssetError(ValueError):
     """The API's answer is not an asset."""
 
 
-class Rendition(msgspec.Struct, frozen=True, gc=False):
-    """One rendition (HLS stream or thumbnail) as the API tells it.
-
-    `status` stays a plain string: the vendor adds values, and an unknown one is not terminal.
-    """
-
-    status: str
-
-
-class AssetError(msgspec.Struct, frozen=True, gc=False):
-    """Why processing failed: free text, not to be parsed."""
-
+class _ErrorFields(msgspec.Struct, frozen=True, gc=False):
     message: str | None = None
 
 
 class _Fields(msgspec.Struct, frozen=True, gc=False):
-    """The fields that decide something. All others are kept in the document, as they came."""
+    """The fields that decide something, but for the renditions. Statuses stay plain strings: the vendor adds values."""
 
     id: str = msgspec.field(name="_id")
     status: str
-    hls: Rendition | None = None
-    thumbnail: Rendition | None = None
-    error: AssetError | None = None
+    error: _ErrorFields | None = None
     file_type: str | None = None
     method: str | None = None
 
 
 class Asset(msgspec.Struct, frozen=True):
-    """An asset as the API last told it; `document` is the whole answer, unknown fields included."""
+    """An asset as the API described it in one answer."""
 
     id: AssetId
     status: str
-    hls: str | None
-    thumbnail: str | None
+    renditions: Mapping[str, str]
+    """The status of each rendition that the answer shows, by name."""
     error: str | None
+    """Why processing failed: free text, not to be parsed."""
     file_type: str | None
+    """The MIME type."""
     method: str | None
+    """How it was created: `direct`, `url` and others."""
     document: dict[str, Any]
+    """The whole answer, unknown fields included."""
 
 
 def asset_from(document: object) -> Asset:
-    """The asset in a decoded JSON answer.
+    """Return the asset in a decoded JSON answer.
 
     Raises:
         MalformedAssetError: a field that decides something is missing or of another type than documented.
     """
     try:
         fields = msgspec.convert(document, _Fields)
-        found = asset_id(fields.id)
-    except (msgspec.ValidationError, ValueError) as error:
+        assert isinstance(document, dict)
+        found, renditions = asset_id(fields.id), _renditions_in(document)
+    except ValueError as error:  # msgspec.ValidationError is one
         raise MalformedAssetError(f"the answer is not an asset: {error}") from error
-    assert isinstance(document, dict)
     return Asset(
         id=found,
         status=fields.status,
-        hls=None if fields.hls is None else fields.hls.status,
-        thumbnail=None if fields.thumbnail is None else fields.thumbnail.status,
+        renditions=renditions,
         error=None if fields.error is None else fields.error.message,
         file_type=fields.file_type,
         method=fields.method,
         document=document,
     )
+
+
+def _renditions_in(document: dict[str, Any]) -> dict[str, str]:
+    statuses: dict[str, str] = {}
+    for name in RENDITIONS:
+        shown = document.get(name)
+        if shown is None:
+            continue
+        if not isinstance(shown, dict) or not isinstance(status := shown.get("status"), str):
+            raise ValueError(f"Expected an object with a status - at `$.{name}`")  # noqa: TRY004 - wrong JSON, not a bug
+        statuses[name] = status
+    return statuses
 
 
 class Outcome(StrEnum):
@@ -134,50 +138,54 @@ class WaitFor(StrEnum):
 
 
 class Expectations(msgspec.Struct, frozen=True):
-    """What is awaited of one asset, and for how long. All durations are seconds."""
+    """What is awaited of one asset, and for how long. Durations are seconds."""
 
-    hls: WaitFor = WaitFor.IF_REQUESTED
-    thumbnail: WaitFor = WaitFor.IF_REQUESTED
+    wait_for: Mapping[str, WaitFor] = msgspec.field(
+        default_factory=lambda: dict.fromkeys(RENDITIONS, WaitFor.IF_REQUESTED)
+    )
+    """By rendition; one that is not in it is awaited if it was requested."""
     deadline: float = 14400
-    """From acceptance to `timed_out`."""
+    """From acceptance to `timed_out`, unless an answer says more."""
     rendition_deadline: float = 3600
-    """From `ready` seen to `degraded`."""
+    """From the first look that saw `ready` to `degraded`."""
     not_found_grace: float = 60
-    """From acceptance to `not_found`: uploads race ahead of reads."""
+    """From acceptance to `not_found`: the API may show an asset some time after its upload."""
     unanswered_factor: float = 2.0
-    """An asset past its deadline is settled by the next answer about it. When there is none, it is settled as
-    `timed_out` once it has waited for this many deadlines: an outage that spans a deadline makes no outcome that the
-    next answer would contradict, and yet no wait is endless."""
+    """An asset past its deadline is settled by the next answer about it. Without an answer it is settled as `timed_out`
+    after this many times its deadline. So an outage that spans a deadline makes no outcome that the next answer would
+    contradict, and yet every wait ends."""
 
     @property
     def unanswered_deadline(self) -> float:
-        """From acceptance to `timed_out` when no answer is to be had."""
+        """Seconds from acceptance to `timed_out` while no request about the asset is answered."""
         return self.deadline * self.unanswered_factor
 
 
 class Ages(msgspec.Struct, frozen=True):
-    """How long it has been, in seconds."""
+    """How long ago something happened, in seconds."""
 
     accepted: float
+    """Since the submission was accepted."""
     ready: float | None = None
-    """Since `ready` was first seen; None while it has not been."""
+    """Since `ready` was first seen; None: it has not been seen."""
     missing: float | None = None
-    """Since an asset that had been seen was first found missing; None: it is not, or never was seen."""
+    """Since an asset that had been seen was first found missing; None: it is not missing, or was never seen."""
 
 
 class Missing(msgspec.Struct, frozen=True):
     """The API says that there is no such asset (404)."""
 
     refused: str | None = None
-    """The API's words, where it takes the ID for none (400): to ask again is no use."""
+    """The API's message when it refuses the ID itself (400): the answer will never change. None: a plain 404."""
 
 
 class Unanswered(msgspec.Struct, frozen=True):
-    """No answer about the asset could be had; `why` is for people."""
+    """The request was not answered, or the answer says nothing about the asset."""
 
     why: str
+    """For people."""
     retry_after: float = 0.0
-    """The wait that the server told, in seconds."""
+    """Seconds that the server asked to wait."""
 
 
 Observation = Asset | Missing | Unanswered
@@ -185,10 +193,10 @@ Observation = Asset | Missing | Unanswered
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """Not done: still waiting for these."""
+    """The wait goes on."""
 
     on: tuple[str, ...]
-    """Of `visibility`, `asset`, `hls`, `thumbnail`, `answer`."""
+    """What is not done: `visibility`, `asset`, `answer`, or the names of renditions."""
     decides_in: float
     """Seconds until a deadline could end the wait: the next look is due by then."""
 
@@ -198,16 +206,14 @@ class Done(msgspec.Struct, frozen=True):
 
     outcome: Outcome
     reason: str | None = None
+    """For people; None: nothing needs an explanation."""
 
 
 Verdict = Waiting | Done
 
-RENDITION_ENDED: Final = frozenset({"ready", "error"})
-"""A rendition's statuses that don't change any more."""
-
 
 def assess(observation: Observation, expectations: Expectations, ages: Ages) -> Verdict:
-    """Whether the wait for an asset is over, and how it ended.
+    """Decide whether the wait for an asset is over, and with which outcome.
 
     An answer about the asset always outweighs a deadline: an asset seen `ready` after its deadline is ready.
     """
@@ -226,7 +232,7 @@ def assess(observation: Observation, expectations: Expectations, ages: Ages) -> 
         case Missing(refused=str(why)):
             return Done(Outcome.NOT_FOUND, f"the API takes this for no asset ID: {why}")
         case Missing():
-            # One that was seen before is gone only when it stays away for as long: a single 404 may be a replica's.
+            # An asset that was seen before gets the same grace again: a single 404 may come from a replica that lags.
             gone_for = ages.accepted if ages.missing is None else ages.missing
             grace_left = expectations.not_found_grace - gone_for
             left = expectations.deadline - ages.accepted
@@ -250,22 +256,22 @@ def assess(observation: Observation, expectations: Expectations, ages: Ages) -> 
 
 
 def awaited_renditions(asset: Asset, expectations: Expectations) -> dict[str, str | None]:
-    """The renditions that are waited for, each with its status (None: required, but not shown yet)."""
-    shown = (("hls", asset.hls, expectations.hls), ("thumbnail", asset.thumbnail, expectations.thumbnail))
-    return {
-        name: status
-        for name, status, wait_for in shown
-        if wait_for is WaitFor.REQUIRED or (wait_for is WaitFor.IF_REQUESTED and status is not None)
-    }
+    """Return the status of each rendition that is awaited; None: it is required, but not shown yet."""
+    awaited: dict[str, str | None] = {}
+    for name in RENDITIONS:
+        status = asset.renditions.get(name)
+        wait_for = expectations.wait_for.get(name, WaitFor.IF_REQUESTED)
+        if wait_for is WaitFor.REQUIRED or (wait_for is WaitFor.IF_REQUESTED and status is not None):
+            awaited[name] = status
+    return awaited
 
 
 def _assess_renditions(asset: Asset, expectations: Expectations, ages: Ages) -> Verdict:
     awaited = awaited_renditions(asset, expectations)
-    waiting = tuple(name for name, status in awaited.items() if status not in RENDITION_ENDED)
-    broken = [name for name, status in awaited.items() if status == "error"]
-    why = [f"{name} ended in error" for name in broken]
+    waiting = tuple(name for name, status in awaited.items() if not RENDITIONS[name].has_ended(status))
+    why = [f"{name} ended in {status}" for name, status in awaited.items() if status in RENDITIONS[name].failed]
     if not waiting:
-        return Done(Outcome.DEGRADED, "; ".join(why)) if broken else Done(Outcome.READY)
+        return Done(Outcome.DEGRADED, "; ".join(why)) if why else Done(Outcome.READY)
     rendition_left = expectations.rendition_deadline - (ages.ready or 0.0)
     left = expectations.deadline - ages.accepted
     if rendition_left > 0 and left > 0:
@@ -275,9 +281,9 @@ def _assess_renditions(asset: Asset, expectations: Expectations, ages: Ages) -> 
         limit = f"{_seconds(expectations.rendition_deadline)} after ready"
         return Done(Outcome.DEGRADED, "; ".join([*why, f"{', '.join(late)} {limit}"]))
     limit = f"{_seconds(expectations.deadline)} after acceptance"
-    outcome = Outcome.DEGRADED if broken else Outcome.TIMED_OUT
+    outcome = Outcome.DEGRADED if why else Outcome.TIMED_OUT
     return Done(outcome, "; ".join([*why, f"{', '.join(late)} {limit}"]))
 
 
 def _seconds(duration: float) -> str:
-    return "for ever" if duration == inf else f"{duration:g} s"
+    return f"{duration:g} s"

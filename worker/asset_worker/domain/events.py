@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from asset_worker.domain.assets import Asset, Outcome
+from asset_worker.domain.renditions import RENDITIONS
 from asset_worker.domain.submissions import RAW_BYTES_LIMIT
 
 if TYPE_CHECKING:
@@ -21,15 +22,16 @@ if TYPE_CHECKING:
     from asset_worker.domain.submissions import Rejection, Submission
 
 TYPE_PREFIX = "dev.asset-worker.asset."
+"""The CloudEvents type without the outcome that ends it."""
 
 Redact = Callable[[Any], Any]
-"""From decoded JSON to the same with every key in it masked."""
+"""From decoded JSON to the same JSON with the API key redacted wherever it stands."""
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class Event(msgspec.Struct, frozen=True):
-    """A completion event, encoded: the same bytes however often it is sent."""
+    """A completion event, encoded once: every delivery sends the same bytes."""
 
     id: str
     outcome: Outcome
@@ -41,18 +43,20 @@ class Stored(msgspec.Struct, frozen=True):
     """An event in the outbox."""
 
     position: int
-    """Ascending in the order of completion; never given out twice."""
+    """Ascends in the order of completion; never used twice."""
     id: str
     body: bytes
 
 
 class Times(msgspec.Struct, frozen=True):
-    """The instants of one wait, in seconds since the epoch, UTC. None: never seen."""
+    """The instants of one wait, in seconds since the epoch, UTC."""
 
     submitted: float
     completed: float
     ready: float | None = None
+    """When `ready` was first seen; None: never."""
     last_seen_waiting: float | None = None
+    """When a look last found the asset not done; None: never."""
 
 
 def completed(
@@ -66,10 +70,10 @@ def completed(
     source: str,
     redact: Redact,
 ) -> Event:
-    """The event of an asset whose wait is over.
+    """Return the event of an asset whose wait is over.
 
-    `completion` counts the completions of this asset, from 1; `asset` is what the API last told, None when it never
-    told anything. `redact` masks the key, which the API may have sent back.
+    `completion` counts the completions of this asset, from 1. `asset` is the last that the API said of it; None: it
+    never said anything. `redact` removes the API key, which an answer may repeat.
     """
     asset_id = submission.asset_id
     options = submission.options
@@ -77,7 +81,7 @@ def completed(
         "asset_id": asset_id,
         "outcome": verdict.outcome.value,
         "reason": redact(verdict.reason),
-        "renditions": redact({"hls": asset and asset.hls, "thumbnail": asset and asset.thumbnail}),
+        "renditions": redact({name: asset and asset.renditions.get(name) for name in RENDITIONS}),
         "asset": redact(asset and asset.document),
         "submitted_at": timestamp(times.submitted),
         "ready_at": times.ready and timestamp(times.ready),
@@ -101,13 +105,16 @@ def completed(
 
 
 def rejected(rejection: Rejection, *, at: float, source: str) -> Event:
-    """The event of a line that holds no usable submission. It has no subject: there is no asset."""
+    """Return the event of a line that holds no usable submission. It has no subject: there is no asset.
+
+    `at` is the time of the rejection, in seconds since the epoch, UTC.
+    """
     data = {
         "asset_id": None,
         "outcome": Outcome.REJECTED.value,
         "reason": rejection.reason,
         "line": _shown(rejection.raw),
-        "renditions": {"hls": None, "thumbnail": None},
+        "renditions": dict.fromkeys(RENDITIONS),
         "asset": None,
         "submitted_at": timestamp(at),
         "ready_at": None,
@@ -120,14 +127,14 @@ def rejected(rejection: Rejection, *, at: float, source: str) -> Event:
 
 
 def _shown(raw: bytes) -> str:
-    """The line as text of at most `RAW_BYTES_LIMIT` bytes; a character that the cut has gone through is left out."""
+    """Return the line as text of at most `RAW_BYTES_LIMIT` bytes in UTF-8, without a character that the cut splits."""
     is_whole = len(raw) < RAW_BYTES_LIMIT
     text = getincrementaldecoder("utf-8")("replace").decode(raw, final=is_whole)
     return text.encode()[:RAW_BYTES_LIMIT].decode(errors="ignore")
 
 
 def timestamp(seconds: float) -> str:
-    """An RFC 3339 timestamp in UTC, to the millisecond."""
+    """Return the RFC 3339 timestamp, in UTC and to the millisecond, of `seconds` since the epoch."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

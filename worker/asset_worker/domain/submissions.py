@@ -1,7 +1,8 @@
-"""A submission: a request to watch one asset. And what a line is when it holds none."""
+"""A submission (a request to watch one asset), and the rejection of a line that holds none."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -9,22 +10,22 @@ import msgspec
 from asset_worker.domain.assets import AssetId, Expectations, WaitFor
 
 RAW_BYTES_LIMIT: Final = 1024
-"""So much of a line is shown."""
+"""Bytes of a rejected line that its event shows."""
 RAW_BYTES_KEPT: Final = 1536
-"""So much is kept until secrets are masked in it: one that begins before the limit is there in full."""
-"""How much of a rejected line is shown."""
+"""Bytes of a rejected line kept until secrets are redacted, so that a secret crossing the cut is redacted whole."""
 
 
 class Options(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a submission may say besides the ID."""
 
     metadata: dict[str, Any] | None = None
-    hls: WaitFor | None = None
-    thumbnail: WaitFor | None = None
+    """The submitter's own data, which the event repeats."""
+    wait_for: Mapping[str, WaitFor] = {}
+    """By rendition; the settings hold for those that are not in it."""
     deadline: float | None = None
-    """Seconds from acceptance."""
+    """Seconds from acceptance; None: as the settings say."""
     traceparent: str | None = None
-    """W3C Trace Context, handed on in the event (CloudEvents' distributed tracing extension)."""
+    """W3C Trace Context, repeated in the event (CloudEvents' distributed tracing extension)."""
 
 
 class Submission(msgspec.Struct, frozen=True, gc=False):
@@ -42,7 +43,7 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def source(self) -> str:
-        """Where it came from, to the line."""
+        """Origin and line: `file:/var/spool/assets:12`."""
         return f"{self.origin}:{self.line}"
 
 
@@ -55,27 +56,26 @@ class Rejection(msgspec.Struct, frozen=True):
     raw: bytes
     """The line itself, cut at `RAW_BYTES_KEPT`."""
     key: str
-    """Tells this line from all others, and is the same whenever it is read again."""
+    """Identifies this line: no other has it, and it is the same whenever the line is read again."""
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Lines read together, and the position to go on from once they are safe."""
+    """Lines read together, and the position to go on from once they are durable."""
 
     submissions: list[Submission]
     rejections: list[Rejection]
     intake: str
-    """Whose position it is: one name for each intake, the same after a restart."""
+    """The intake that the position belongs to: each has its own name, the same after a restart."""
     position: bytes | None
-    """Opaque to all but the intake; None: this intake can't be read again."""
+    """Only the intake knows what it means; None: this intake can't be read again."""
 
 
 def expectations_for(options: Options | None, defaults: Expectations) -> Expectations:
-    """What is awaited of an asset submitted with these options."""
+    """Return what is awaited of an asset submitted with these options."""
     if options is None:
         return defaults
     return msgspec.structs.replace(
         defaults,
-        hls=options.hls or defaults.hls,
-        thumbnail=options.thumbnail or defaults.thumbnail,
+        wait_for={**defaults.wait_for, **options.wait_for},
         deadline=defaults.deadline if options.deadline is None else options.deadline,
     )

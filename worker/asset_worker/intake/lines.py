@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from asset_worker.domain.assets import ASSET_ID, AssetId, WaitFor, nests_deeper
+from asset_worker.domain.renditions import RENDITIONS
 from asset_worker.domain.submissions import RAW_BYTES_KEPT, RAW_BYTES_LIMIT, Options, Rejection, Submission
 
 LINE_BYTES_LIMIT: Final = 64 * 1024
@@ -85,7 +86,7 @@ def _submission(text: bytes) -> tuple[AssetId, Options | None]:
         metadata=_metadata(document.get("metadata")),
         deadline=_deadline(document.get("deadline")),
         traceparent=_traceparent(document.get("traceparent")),
-        **_wait_for(document.get("wait_for")),
+        wait_for=_wait_for(document.get("wait_for")),
     )
     return AssetId(asset_id), None if options == Options() else options
 
@@ -115,8 +116,9 @@ def _traceparent(value: Any) -> str | None:
 def _wait_for(value: Any) -> dict[str, WaitFor]:
     if value is None:
         return {}
-    if not isinstance(value, dict) or not value.keys() <= {"hls", "thumbnail"}:
-        raise _Unusable("wait_for must be an object with hls, thumbnail, or both")
+    if not isinstance(value, dict) or not value.keys() <= RENDITIONS.keys():
+        several = "both" if len(RENDITIONS) == 2 else "several"
+        raise _Unusable(f"wait_for must be an object with {', '.join(RENDITIONS)}, or {several}")
     try:
         return {name: WaitFor(choice) for name, choice in value.items()}
     except ValueError:

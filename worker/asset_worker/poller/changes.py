@@ -1,21 +1,22 @@
-"""Telling what has changed about an asset: in the log, for people."""
+"""Log what has changed about an asset, for people."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import structlog
 
 from asset_worker.domain.assets import AssetId
 from asset_worker.domain.progress import LastSeen
+from asset_worker.domain.renditions import RENDITIONS
 
 _log = structlog.get_logger()
 
 STATUSES: Final = frozenset({"processing", "ready", "failed", "missing"})
-"""The API's own, and ours for an asset that it doesn't show."""
-RENDITION_STATUSES: Final = frozenset({"pending", "processing", "ready", "error"})
+"""The documented statuses of an asset, and `missing` for one that the API does not show."""
 MOST_UNKNOWN: Final = 1000
-"""Values told, once each. An API that sends ever new ones must not fill the memory with them."""
+"""Unknown values logged, once each. They are kept, so an API that always sends new ones must not fill the memory."""
 
 
 class Changes:
@@ -24,19 +25,28 @@ class Changes:
     def __init__(self) -> None:
         self._unknown: set[str] = set()
 
-    def tell(self, asset_id: AssetId, before: LastSeen | None, after: LastSeen | None) -> None:
-        """What a look has shown, against the look before; None: nothing was ever told."""
+    def log(self, asset_id: AssetId, before: LastSeen | None, after: LastSeen | None) -> None:
+        """Log what differs between two looks; None: the API had never answered about the asset."""
         if after is None or after == before:
             return
-        for what, known in (("status", STATUSES), ("hls", RENDITION_STATUSES), ("thumbnail", RENDITION_STATUSES)):
-            old, new = before and getattr(before, what), getattr(after, what)
+        for what, old, new, is_known in _compare(before, after):
             if old != new:
                 _log.info("asset.changed", **{"asset_id": asset_id, "what": what, "from": old, "to": new})
-            if new is not None and new not in known:
-                self._tell_unknown(asset_id, what, new)
+            if new is not None and not is_known:
+                self._log_unknown(asset_id, what, new)
 
-    def _tell_unknown(self, asset_id: AssetId, what: str, value: str) -> None:
+    def _log_unknown(self, asset_id: AssetId, what: str, value: str) -> None:
         text = f"{what}={value}"
         if text not in self._unknown and len(self._unknown) < MOST_UNKNOWN:
             self._unknown.add(text)
             _log.warning("api.unknown_status", asset_id=asset_id, what=what, value=value)
+
+
+def _compare(before: LastSeen | None, after: LastSeen) -> Iterator[tuple[str, str | None, str | None, bool]]:
+    """Yield name, status before and after, and whether the latter is documented: the asset, then each rendition."""
+    old = None if before is None else before.status
+    yield "status", old, after.status, after.status in STATUSES
+    for name, rendition in RENDITIONS.items():
+        old = None if before is None else before.renditions.get(name)
+        new = after.renditions.get(name)
+        yield name, old, new, new is None or rendition.is_known(new)

@@ -1,4 +1,4 @@
-"""What follows from one look: pure functions of what was known and what was seen."""
+"""What follows from one look: pure functions of what was known before and what the look showed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import msgspec
 
 from asset_worker.domain.assets import (
-    RENDITION_ENDED,
     Ages,
     Asset,
     Done,
@@ -21,11 +20,13 @@ from asset_worker.domain.assets import (
 )
 from asset_worker.domain.events import Event, Redact, Times, completed
 from asset_worker.domain.progress import LastSeen, Progress
+from asset_worker.domain.renditions import RENDITIONS
 from asset_worker.domain.submissions import expectations_for
 from asset_worker.queue.ports import Lease
 from asset_worker.schedule.ports import Phase, Schedule, WaitState
 
 ENDED = frozenset({"ready", "failed"})
+"""An asset's terminal statuses."""
 
 
 class Settle(msgspec.Struct, frozen=True):
@@ -44,51 +45,52 @@ class Defer(msgspec.Struct, frozen=True):
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """What one look teaches a schedule that learns: the arguments of `LearnedSchedule.observe`."""
+    """What a learning schedule learns from one look: the arguments of `Learner.observe`."""
 
     look: WaitState
     since: float
+    """The age at the look before, in seconds."""
     ended: tuple[str, ...]
+    """What ended since then: `asset`, or the names of renditions."""
 
 
 def last_seen_of(observation: Observation, before: LastSeen | None) -> LastSeen | None:
-    """What is now known of the asset, in brief; a look without an answer changes nothing."""
+    """Return what is now known of the asset, in brief; a look without an answer changes nothing."""
     match observation:
         case Asset():
             return LastSeen(
-                observation.status, observation.hls, observation.thumbnail, observation.file_type, observation.method
-            )
+                observation.status, observation.renditions, observation.file_type, observation.method
+            ).shared()
         case Missing():
             if before is None:
-                return LastSeen("missing")
+                return LastSeen("missing").shared()
             was = before.was if before.status == "missing" else before.status
-            return msgspec.structs.replace(before, status="missing", was=was)
+            return msgspec.structs.replace(before, status="missing", was=was).shared()
         case Unanswered():
             return before
 
 
 def is_known(last_seen: LastSeen | None) -> bool:
-    """Whether the API ever told of the asset: the waits until it does are no waits for its processing."""
+    """Whether the API has ever shown the asset. Until it does, the wait says nothing about processing times."""
     return last_seen is not None and (last_seen.status != "missing" or last_seen.was is not None)
 
 
 def last_known(lease: Lease) -> Asset | None:
-    """The asset as the API last told it, in brief: what is kept of an earlier look. None: it never told anything."""
+    """Return what is kept of the last look that saw the asset, as an asset; None: no look has seen it."""
     last_seen = lease.progress.last_seen
     status = None if last_seen is None else last_seen.was if last_seen.status == "missing" else last_seen.status
     if last_seen is None or status is None:
         return None
-    told = {"file_type": last_seen.file_type, "method": last_seen.method}
-    renditions = {"hls": last_seen.hls, "thumbnail": last_seen.thumbnail}
+    fields = {"file_type": last_seen.file_type, "method": last_seen.method}
     return asset_from(
         {"_id": lease.submission.asset_id, "status": status}
-        | {name: value for name, value in told.items() if value is not None}
-        | {name: {"status": value} for name, value in renditions.items() if value is not None}
+        | {name: value for name, value in fields.items() if value is not None}
+        | {name: {"status": value} for name, value in last_seen.renditions.items()}
     )
 
 
 def ages_of(lease: Lease, observation: Observation, *, held: float) -> Ages:
-    """The ages at the end of a look; `held` is how long the lease has been held, in seconds."""
+    """Return the ages at the end of a look; `held` is how long the lease has been held, in seconds."""
     if lease.ready_age is not None:
         ready: float | None = lease.ready_age + held
     else:
@@ -115,9 +117,17 @@ def decide(
     source: str,
     redact: Redact,
 ) -> Settle | Defer:
-    """What follows from one look.
+    """Return what follows from one look.
 
-    `held` is how long the lease has been held, in seconds; `now` is the wall clock's, in seconds since the epoch.
+    Args:
+        lease: the asset, and what earlier looks found.
+        observation: what this look showed.
+        held: seconds since the lease was taken.
+        expectations: of a submission that names none of its own.
+        schedule: says when to look again.
+        now: the wall clock's time, in seconds since the epoch, UTC.
+        source: the event's CloudEvents source.
+        redact: removes the API key from the event.
     """
     before = lease.progress
     ages = ages_of(lease, observation, held=held)
@@ -150,11 +160,11 @@ def decide(
         waiting_on=verdict.on,
         waiting_at=before.waiting_at if isinstance(observation, Unanswered) else now,
     )
-    delay = min(schedule(_look(progress, ages, verdict)), verdict.decides_in)
+    delay = min(schedule(_wait_state(progress, ages, verdict)), verdict.decides_in)
     return Defer(max(delay, observation.retry_after) if isinstance(observation, Unanswered) else delay, progress)
 
 
-def _look(progress: Progress, ages: Ages, verdict: Waiting) -> WaitState:
+def _wait_state(progress: Progress, ages: Ages, verdict: Waiting) -> WaitState:
     last_seen = progress.last_seen
     return WaitState(
         attempt_number=progress.phase_polls,
@@ -167,7 +177,7 @@ def _look(progress: Progress, ages: Ages, verdict: Waiting) -> WaitState:
 
 
 def samples(lease: Lease, observation: Observation, *, held: float) -> Iterator[Sample]:
-    """What a look teaches about how long things take: that they still waited, or ended since the look before."""
+    """Yield what a look shows about how long things take: they still wait, or ended since the look before."""
     if not isinstance(observation, Asset):
         return
     before, ages = lease.progress, ages_of(lease, observation, held=held)
@@ -179,8 +189,8 @@ def samples(lease: Lease, observation: Observation, *, held: float) -> Iterator[
     else:
         phase = "renditions"
         began, age = before.ready_at, ages.ready or 0.0
-        was = tuple(name for name in before.waiting_on if name in {"hls", "thumbnail"})
-        ended = tuple(name for name in was if getattr(observation, name) in RENDITION_ENDED)
+        was = tuple(name for name in before.waiting_on if name in RENDITIONS)
+        ended = tuple(name for name in was if RENDITIONS[name].has_ended(observation.renditions.get(name)))
     since = 0.0 if before.waiting_at is None else min(max(before.waiting_at - began, 0.0), age)
     look = WaitState(
         attempt_number=before.phase_polls + 1,
@@ -194,10 +204,10 @@ def samples(lease: Lease, observation: Observation, *, held: float) -> Iterator[
 
 
 def can_act_on_list(lease: Lease, observation: Observation, step: Settle | Defer) -> bool:
-    """Whether what a list showed may be acted on as it is; else a retrieve has to confirm it.
+    """Whether to act on what a list showed; else a retrieve must confirm it first.
 
-    A list is a hint: nothing is settled by it, an asset that it doesn't show may be there, and a state older than one
-    seen before comes from a cache.
+    A list is only a hint: it settles nothing, an asset that it leaves out may exist, and a state older than one seen
+    before comes from a cache.
     """
     if isinstance(step, Settle):
         return False
@@ -208,10 +218,12 @@ def can_act_on_list(lease: Lease, observation: Observation, step: Settle | Defer
 
 
 def is_older(seen: LastSeen | None, before: LastSeen | None) -> bool:
-    """Whether one last_seen tells of an earlier state than another: what has ended doesn't begin again."""
+    """Whether `seen` is an earlier state than `before`: what has ended doesn't begin again."""
     if seen is None or before is None:
         return False
     if before.status in ENDED and seen.status not in ENDED:
         return True
-    pairs = ((seen.hls, before.hls), (seen.thumbnail, before.thumbnail))
-    return any(then in RENDITION_ENDED and now not in RENDITION_ENDED for now, then in pairs)
+    return any(
+        rendition.has_ended(before.renditions.get(name)) and not rendition.has_ended(seen.renditions.get(name))
+        for name, rendition in RENDITIONS.items()
+    )

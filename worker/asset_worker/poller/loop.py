@@ -327,7 +327,7 @@ class Poller:
         if is_hint and not can_act_on_list(lease, observation, next_step):
             return False
         self.looks += 1
-        self._changes.tell(lease.submission.asset_id, lease.progress.last_seen, next_step.progress.last_seen)
+        self._changes.log(lease.submission.asset_id, lease.progress.last_seen, next_step.progress.last_seen)
         if self._learner is not None:
             for sample in samples(lease, observation, held=held):
                 self._learner.observe(sample.look, since=sample.since, ended=sample.ended)

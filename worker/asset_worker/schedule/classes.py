@@ -1,4 +1,4 @@
-"""Classes of assets that take about the same time, as far as the first answer tells."""
+"""Classes of assets that take about the same time, by what their first answer shows."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import re
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-STEPS: Final = ("asset", "hls", "thumbnail")
-"""What takes time: the asset from acceptance, and each rendition from `ready`."""
+from asset_worker.domain.renditions import RENDITIONS
 
 _KINDS: Final = frozenset({"image", "video", "audio", "text", "application"})
 _MIME_TYPE: Final = re.compile(r"([a-z]+)/[a-z0-9.+-]{1,40}", re.ASCII)
@@ -18,6 +17,7 @@ class AssetClass(NamedTuple):
     """One step of the assets of one file type and method."""
 
     step: str
+    """What takes time (`is_step`)."""
     file_type: str
     method: str
 
@@ -28,17 +28,22 @@ class AssetClass(NamedTuple):
 
     @property
     def shared(self) -> AssetClass:
-        """The class for what is left of its kind when there are too many classes: there are few of these."""
+        """The class that all further classes of this kind share when there are too many. There are few of these."""
         return AssetClass(self.step, f"{self.kind}/*", "*")
 
     def __str__(self) -> str:
         return f"{self.step} {self.file_type} {self.method}"
 
 
+def is_step(name: str) -> bool:
+    """Whether this takes time that can be learned: the asset, from acceptance, and each rendition, from `ready`."""
+    return name == "asset" or name in RENDITIONS
+
+
 @lru_cache(maxsize=512)
 def classify(waiting_on: tuple[str, ...], file_type: str | None, method: str | None) -> tuple[AssetClass, ...]:
-    """The class of each step that is waited on; none when a step is not about the asset (visibility, an answer)."""
-    if not all(step in STEPS for step in waiting_on):
+    """Return the class of each step waited on; nothing when one is no step (`visibility`, `answer`)."""
+    if not all(is_step(name) for name in waiting_on):
         return ()
     plain = (file_type or "").partition(";")[0].strip().lower()
     match = _MIME_TYPE.fullmatch(plain)

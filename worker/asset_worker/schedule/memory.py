@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
-from asset_worker.schedule.classes import STEPS, AssetClass
+from asset_worker.schedule.classes import AssetClass, is_step
 from asset_worker.schedule.life_table import BINS, HALF_LIFE, LifeTable
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def from_bytes(kept: bytes) -> Learned | Unreadable:
     if learned.price is not None and not (isfinite(learned.price) and learned.price > 0):
         return Unreadable(f"damaged: a price of {learned.price}")
     for each in learned.classes:
-        if each.name.step not in STEPS or len(each.ends) != BINS or len(each.exposure) != BINS:
+        if not is_step(each.name.step) or len(each.ends) != BINS or len(each.exposure) != BINS:
             return Unreadable(f"damaged: the class {each.name}")
         if sum(each.ends) > _MOST:
             return Unreadable(f"damaged: the class {each.name} holds more than decay leaves")

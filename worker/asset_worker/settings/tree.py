@@ -256,8 +256,7 @@ class Settings(Section):
     def expectations(self) -> Expectations:
         """What is awaited of an asset that says nothing else."""
         return Expectations(
-            hls=self.wait_for.hls,
-            thumbnail=self.wait_for.thumbnail,
+            wait_for=dict(self.wait_for),
             deadline=self.poll.deadline,
             rendition_deadline=self.poll.rendition_deadline,
             not_found_grace=self.poll.not_found_grace,

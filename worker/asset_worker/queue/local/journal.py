@@ -170,7 +170,7 @@ class Journal:
                     ),
                     accepted_at,
                     completion,
-                    progress and _decode_progress(progress),
+                    progress and _progress_from(progress),
                 )
 
     def accept(
@@ -288,6 +288,13 @@ class Journal:
             "(SELECT asset_id FROM settled WHERE completed_at < ? ORDER BY completed_at LIMIT ?)",
             (before, limit),
         ).rowcount
+
+
+def _progress_from(row: bytes) -> Progress:
+    progress = _decode_progress(row)
+    if progress.last_seen is None:
+        return progress
+    return msgspec.structs.replace(progress, last_seen=progress.last_seen.shared())
 
 
 def _asset_id(accepted: tuple[Submission, int]) -> str:

@@ -1,6 +1,6 @@
 """How the journal's schema has grown: one function a version, each run within a transaction.
 
-A step never changes once it has been released: files of every version exist.
+A step never changes once it has been released, and uses no type that may change later: files of every version exist.
 """
 
 from __future__ import annotations
@@ -8,6 +8,15 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from typing import Final
+
+import msgspec
+
+CHUNK_ROWS: Final = 100
+"""Rows in memory at a time: a million may be pending, and each may hold 64 KiB of metadata."""
+
+_Fields = dict[str, msgspec.Raw]
+_decode = msgspec.json.Decoder(_Fields).decode
+_encode = msgspec.json.Encoder().encode
 
 
 def _create_tables(connection: sqlite3.Connection) -> None:
@@ -38,6 +47,48 @@ def _add_tally(connection: sqlite3.Connection) -> None:
     _run(connection, "CREATE TABLE tally (outcome TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID")
 
 
+def _gather_renditions(connection: sqlite3.Connection) -> None:
+    """Put the fields of single renditions into one object: `wait_for` in options, `renditions` in what was last seen.
+
+    The last seen state, which was called `sighting`, gets its present name.
+    """
+    last = ""
+    while rows := connection.execute(
+        "SELECT asset_id, options, progress FROM pending WHERE asset_id > ? ORDER BY asset_id LIMIT ?",
+        (last, CHUNK_ROWS),
+    ).fetchall():
+        last = rows[-1][0]
+        connection.executemany(
+            "UPDATE pending SET options = ?, progress = ? WHERE asset_id = ?",
+            [
+                (options and _options_of_version_3(options), progress and _progress_of_version_3(progress), asset_id)
+                for asset_id, options, progress in rows
+                if options or progress
+            ],
+        )
+
+
+def _options_of_version_3(options: bytes) -> bytes:
+    return _encode(_gathered(_decode(options), {"metadata", "deadline", "traceparent"}, into="wait_for"))
+
+
+def _progress_of_version_3(progress: bytes) -> bytes:
+    fields = _decode(progress)
+    if last_seen := fields.pop("sighting", None):
+        found = _gathered(_decode(last_seen), {"status", "file_type", "method", "was"}, into="renditions")
+        fields["last_seen"] = msgspec.Raw(_encode(found))
+    return _encode(fields)
+
+
+def _gathered(fields: _Fields, others: set[str], *, into: str) -> _Fields:
+    """Move the renditions' fields, which are all but these others, into an object of their own."""
+    renditions = {name: value for name, value in fields.items() if name not in others}
+    if not renditions:
+        return fields
+    kept = {name: value for name, value in fields.items() if name in others}
+    return kept | {into: msgspec.Raw(_encode(renditions))}
+
+
 def _run(connection: sqlite3.Connection, script: str) -> None:
     """Run the statements one by one: `executescript` would commit the transaction first."""
     for statement in script.split(";"):
@@ -47,7 +98,8 @@ def _run(connection: sqlite3.Connection, script: str) -> None:
 MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (
     _create_tables,
     _add_tally,
+    _gather_renditions,
 )
-"""The step to each version, from version 1."""
+"""The first makes an empty file a journal of version 1; each of the others leads from one version to the next."""
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 """The version that this program writes and reads."""

@@ -1,0 +1,178 @@
+"""A rendition that only the table has: everything else treats it as the two that there are."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+
+import pytest
+from structlog.testing import capture_logs
+
+from asset_worker.domain.assets import (
+    Ages,
+    Done,
+    Expectations,
+    MalformedAssetError,
+    Outcome,
+    Unanswered,
+    WaitFor,
+    Waiting,
+    assess,
+)
+from asset_worker.domain.events import rejected
+from asset_worker.domain.progress import LastSeen, Progress
+from asset_worker.domain.renditions import RENDITIONS, Rendition
+from asset_worker.domain.submissions import Options, Rejection, Submission, expectations_for
+from asset_worker.intake.lines import parse
+from asset_worker.poller.changes import Changes
+from asset_worker.poller.decide import Defer, Settle, can_act_on_list, samples
+from asset_worker.queue.local.journal import Journal
+from asset_worker.schedule.adaptive import LearnedSchedule
+from asset_worker.schedule.memory import from_bytes, to_bytes
+from asset_worker.schedule.report import rows
+from tests.doubles.clocks import ManualClock
+from tests.doubles.local_queue import open_local
+from tests.doubles.looks import ID, NOW, decided, lease, seen
+
+READY = {"status": "ready"}
+
+
+@pytest.fixture(autouse=True)
+def subtitles(monkeypatch):
+    """A row for `subtitles`, whose statuses are called otherwise than those of the others."""
+    row = Rendition(unfinished=frozenset({"queued"}), succeeded=frozenset({"done"}), failed=frozenset({"broken"}))
+    monkeypatch.setitem(RENDITIONS, "subtitles", row)
+
+
+def shown(status, **more):
+    """A ready asset whose subtitles have this status; None: they are not shown."""
+    return seen("ready", **({} if status is None else {"subtitles": {"status": status}}), **more)
+
+
+@pytest.mark.parametrize(
+    ("status", "wait_for", "verdict"),
+    [
+        (None, "if_requested", Done(Outcome.READY)),
+        ("queued", "if_requested", Waiting(("subtitles",), 3600.0)),
+        ("done", "if_requested", Done(Outcome.READY)),
+        ("broken", "if_requested", Done(Outcome.DEGRADED, "subtitles ended in broken")),
+        ("ready", "if_requested", Waiting(("subtitles",), 3600.0)),
+        (None, "required", Waiting(("subtitles",), 3600.0)),
+        ("queued", "ignore", Done(Outcome.READY)),
+        ("broken", "ignore", Done(Outcome.READY)),
+    ],
+)
+def test_it_is_assessed(status, wait_for, verdict):
+    expectations = Expectations(wait_for={"subtitles": WaitFor(wait_for)})
+    assert assess(shown(status, hls=READY), expectations, Ages(1.0, 0.0)) == verdict
+
+
+def test_it_is_awaited_by_default():
+    assert Expectations().wait_for["subtitles"] is WaitFor.IF_REQUESTED
+
+
+@pytest.mark.parametrize("value", ["done", {}, {"status": 1}, []], ids=json.dumps)
+def test_one_of_another_type_is_malformed(value):
+    with pytest.raises(MalformedAssetError, match="subtitles"):
+        seen("ready", subtitles=value)
+
+
+def line(**document):
+    raw = json.dumps({"asset_id": ID, **document}).encode()
+    return parse(raw, origin="stdin", line=1, stream="s", offset=0)
+
+
+def test_a_queue_line_may_require_it():
+    submission = line(wait_for={"subtitles": "required", "hls": "ignore"})
+    assert isinstance(submission, Submission)
+    expectations = expectations_for(submission.options, Expectations())
+    assert expectations.wait_for == {
+        "hls": WaitFor.IGNORE,
+        "thumbnail": WaitFor.IF_REQUESTED,
+        "subtitles": WaitFor.REQUIRED,
+    }
+
+
+def test_a_rejected_line_is_answered_with_all_names():
+    found = line(wait_for={"chapters": "required"})
+    assert isinstance(found, Rejection)
+    assert found.reason == "wait_for must be an object with hls, thumbnail, subtitles, or several"
+
+
+async def test_the_journal_keeps_it(tmp_path):
+    options = Options(wait_for={"subtitles": WaitFor.REQUIRED})
+    queue = open_local(tmp_path / "j", ManualClock())
+    await queue.put([Submission(ID, "stdin", 1, options)], events=(), intake="i", position=None)
+    [taken] = await queue.take(1)
+    step = decided(taken, shown("queued", hls=READY))
+    assert isinstance(step, Defer)
+    assert step.progress.last_seen == LastSeen("ready", {"hls": "ready", "subtitles": "queued"})
+    await queue.defer(taken, 0.0, step.progress)
+    await queue.close()
+    with closing(Journal(tmp_path / "j")) as journal:
+        [row] = journal.pending()
+    assert (row.submission.options, row.progress) == (options, step.progress)
+
+
+def test_events_have_it():
+    settled = decided(lease(ready_age=10.0), shown("done", thumbnail={"status": "error"}))
+    assert isinstance(settled, Settle)
+    assert json.loads(settled.event.body)["data"]["renditions"] == {
+        "hls": None,
+        "thumbnail": "error",
+        "subtitles": "done",
+    }
+    never = rejected(Rejection("stdin", 1, "no", b"x", "k"), at=0.0, source="s")
+    assert json.loads(never.body)["data"]["renditions"] == {"hls": None, "thumbnail": None, "subtitles": None}
+
+
+def test_an_event_without_an_answer_has_it_as_it_was_last_seen():
+    before = Progress(last_seen=LastSeen("ready", {"subtitles": "queued"}), ready_at=NOW - 10)
+    step = decided(
+        lease(ready_age=10.0, progress=before),
+        Unanswered("503"),
+        expectations=Expectations(deadline=5, unanswered_factor=1),
+    )
+    assert isinstance(step, Settle)
+    data = json.loads(step.event.body)["data"]
+    assert data["asset"] == {"_id": ID, "status": "ready", "subtitles": {"status": "queued"}}
+
+
+def test_a_list_that_takes_it_back_is_not_acted_on():
+    before = Progress(last_seen=LastSeen("ready", {"subtitles": "done", "hls": "pending"}), ready_at=NOW - 10)
+    found = lease(ready_age=10.0, progress=before)
+    hls = {"status": "pending"}
+    for status, may_act in (("queued", False), (None, False), ("done", True)):
+        observation = shown(status, hls=hls)
+        assert can_act_on_list(found, observation, decided(found, observation)) is may_act
+
+
+def test_its_changes_are_logged():
+    changes = Changes()
+    with capture_logs() as logs:
+        changes.log(ID, LastSeen("ready", {"subtitles": "queued"}), LastSeen("ready", {"subtitles": "ready"}))
+    assert [(log["event"], log["what"]) for log in logs] == [
+        ("asset.changed", "subtitles"),
+        ("api.unknown_status", "subtitles"),
+    ]
+
+
+def test_the_schedule_learns_how_long_it_takes():
+    schedule = LearnedSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
+    begun = Progress(waiting_on=("subtitles",), ready_at=NOW - 20)
+    later = Progress(waiting_on=("subtitles",), ready_at=NOW - 20, waiting_at=NOW - 2)
+    for _ in range(40):
+        for progress, age, status, expected in (
+            (begun, 18.0, "queued", (0.0, ())),
+            (later, 20.0, "done", (18.0, ("subtitles",))),
+        ):
+            observation = shown(status, file_type="video/mp4", method="direct")
+            [sample] = samples(lease(ready_age=age, progress=progress), observation, held=0.0)
+            assert (sample.since, sample.ended) == expected
+            schedule.observe(sample.look, since=sample.since, ended=sample.ended)
+    learned = schedule.learned()
+    assert from_bytes(to_bytes(learned)) == learned
+    again = LearnedSchedule(learned, initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
+    [row] = rows(again)
+    assert row.name == "subtitles video/mp4 direct"
+    assert 15 < row.p50 < 25
