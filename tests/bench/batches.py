@@ -31,7 +31,7 @@ from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import InlineThread
-from asset_worker.schedule.adaptive import LearnedSchedule
+from asset_worker.schedule.adaptive import AdaptiveSchedule
 from asset_worker.schedule.ports import Schedule
 from asset_worker.schedule.waits import exponential, fixed, from_tenacity
 from tests.bench.lag import taught
@@ -120,7 +120,7 @@ async def measure(workload: Workload, schedule: Schedule, batching: Batching | N
         redact=Secrets().redact,
         looks_at_once=400,  # never short of places: else single retrieves would queue up, and be late for that
         batching=batching,
-        learner=schedule if isinstance(schedule, LearnedSchedule) else None,
+        learner=schedule if isinstance(schedule, AdaptiveSchedule) else None,
         uniform=Random(3).random,
     )
     polling = asyncio.ensure_future(poller.run(stop))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from click import echo
 
-from asset_worker.schedule.adaptive import FLOOR, LearnedSchedule
+from asset_worker.schedule.adaptive import FLOOR, AdaptiveSchedule
 from asset_worker.schedule.waits import exponential, fixed, from_tenacity
 from tests.bench.scarce import scarce
 from tests.bench.workloads import CLIPS, IMAGES, MIXED, Told, Workload
@@ -102,10 +102,10 @@ def measure_best(workload: Workload, ceiling: float, price: float) -> Row:
     return summary(found)
 
 
-def taught(workload: Workload, *, maximum: float = 30, looks: float | None = None, seed: int = 1) -> LearnedSchedule:
+def taught(workload: Workload, *, maximum: float = 30, looks: float | None = None, seed: int = 1) -> AdaptiveSchedule:
     """A schedule that has seen `COMPLETIONS` assets of the workload."""
     random = Random(seed)
-    schedule = LearnedSchedule(initial=2, multiplier=1.5, maximum=maximum, looks=looks, uniform=random.random)
+    schedule = AdaptiveSchedule(initial=2, multiplier=1.5, maximum=maximum, looks=looks, uniform=random.random)
     for _ in range(COMPLETIONS):
         told, duration = workload.draw(random)
         watch(schedule, duration, learner=schedule, file_type=told.file_type, method=told.method)
@@ -132,7 +132,7 @@ def matched(run: Callable[[float], Row], goal: float, *, by: str, low: float, hi
     return closest
 
 
-def at_price(schedule: LearnedSchedule, workload: Workload) -> Callable[[float], Row]:
+def at_price(schedule: AdaptiveSchedule, workload: Workload) -> Callable[[float], Row]:
     """What a taught schedule does with another price of a look."""
 
     def run(price: float) -> Row:

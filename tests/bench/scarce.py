@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from click import echo
 
-from asset_worker.schedule.adaptive import LearnedSchedule
+from asset_worker.schedule.adaptive import AdaptiveSchedule
 from asset_worker.schedule.ports import WaitState
 from tests.bench.workloads import FEATURES, MIXED, Told, Workload
 from tests.doubles.optimal_schedule import watch
@@ -86,7 +86,7 @@ def batched(arrivals: list[Arrival], span: float, schedule: Schedule, *, confirm
             accepted, _, end = arrivals[doubtful.popleft()]
             found.append((accepted, now - end))
             continue
-        if isinstance(schedule, LearnedSchedule) and due and due[0][2]:
+        if isinstance(schedule, AdaptiveSchedule) and due and due[0][2]:
             schedule.looked_late(now - due[0][0], since=1.0)
         for _ in range(min(BATCH, len(due))):
             _, index, seen = heappop(due)
@@ -103,10 +103,10 @@ def batched(arrivals: list[Arrival], span: float, schedule: Schedule, *, confirm
     return found, looks
 
 
-def taught(workload: Workload, *, maximum: float = 30, looks: float | None = None) -> LearnedSchedule:
+def taught(workload: Workload, *, maximum: float = 30, looks: float | None = None) -> AdaptiveSchedule:
     """A schedule that has seen 500 assets of the workload."""
     random = Random(1)
-    schedule = LearnedSchedule(initial=2, multiplier=1.5, maximum=maximum, looks=looks, uniform=random.random)
+    schedule = AdaptiveSchedule(initial=2, multiplier=1.5, maximum=maximum, looks=looks, uniform=random.random)
     for _ in range(500):
         told, duration = workload.draw(random)
         watch(schedule, duration, learner=schedule, file_type=told.file_type, method=told.method)

@@ -1,6 +1,6 @@
-"""Known distributions of durations, the exact best looks for them, and what a schedule does on them.
+"""Known distributions of durations, the optimal looks for them, and what a schedule costs on them.
 
-Independent of the program: no bins, no Keller, no shortcuts.
+Computed without the methods of the program: no bins, no rule of Keller's, no approximations.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from asset_worker.schedule.ports import WaitState
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from asset_worker.schedule.adaptive import LearnedSchedule
+    from asset_worker.schedule.adaptive import AdaptiveSchedule
     from asset_worker.schedule.ports import Schedule
 
 _QUANTILES = 2000
@@ -73,7 +73,7 @@ def mixture(*parts: tuple[float, Durations]) -> Durations:
 
 @dataclass(frozen=True)
 class Result:
-    """Looks (the one at age 0 included) and lag for each asset."""
+    """Looks (the one at age 0 included) and lag in seconds of each asset."""
 
     looks: list[int]
     lags: list[float]
@@ -86,9 +86,6 @@ class Result:
     def mean_lag(self) -> float:
         return sum(self.lags) / len(self.lags)
 
-    def lag_at(self, share: float) -> float:
-        return sorted(self.lags)[int(share * (len(self.lags) - 1))]
-
     def cost(self, price: float) -> float:
         return price * self.mean_looks + self.mean_lag
 
@@ -97,11 +94,11 @@ def watch(
     schedule: Schedule,
     duration: float,
     *,
-    learner: LearnedSchedule | None = None,
+    learner: AdaptiveSchedule | None = None,
     file_type: str | None = "video/mp4",
     method: str | None = "direct",
 ) -> tuple[int, float]:
-    """Looks at, and lag of, one asset that takes `duration`; `learner` hears of each look."""
+    """The looks at one asset that takes `duration` seconds, and its lag; `learner` learns from each look."""
     age = since = 0.0
     looks = 1
     while age < duration:
@@ -116,7 +113,7 @@ def watch(
     return looks, age - duration
 
 
-def teach(learner: LearnedSchedule, durations: Durations, count: int, seed: int = 1) -> LearnedSchedule:
+def teach(learner: AdaptiveSchedule, durations: Durations, count: int, seed: int = 1) -> AdaptiveSchedule:
     random = Random(seed)
     for _ in range(count):
         watch(learner, durations.sample(random), learner=learner)
@@ -129,7 +126,7 @@ def measure(schedule: Schedule, durations: Durations) -> Result:
 
 
 def measure_ages(ages: Sequence[float], durations: Durations) -> Result:
-    """Of looks at fixed ages, the first of them 0."""
+    """The result of looks at fixed ages, the first of them 0."""
     found = [bisect_left(ages, duration) for duration in durations.quantiles]
     lags = [ages[i] - duration for i, duration in zip(found, durations.quantiles, strict=True)]
     return Result([i + 1 for i in found], lags)
@@ -138,7 +135,7 @@ def measure_ages(ages: Sequence[float], durations: Durations) -> Result:
 def best_ages(durations: Durations, price: float, *, floor: float = 0.0, ceiling: float = inf) -> list[float]:
     """The ages of looks with the least expected cost, by dynamic programming over every pair of points.
 
-    The points lie evenly over time and over the quantiles; the last one is past every duration that is measured.
+    The points are spaced evenly over time and over the quantiles; the last one is past every duration measured.
     """
     end = durations.quantiles[-1] * 1.0001
     points = {0.0, end, *(end * i / 300 for i in range(300)), *durations.quantiles[:: _QUANTILES // 300]}

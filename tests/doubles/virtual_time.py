@@ -1,19 +1,20 @@
-"""An event loop whose time passes when there is nothing to do: hours of waiting take milliseconds."""
+"""An event loop that skips idle time: hours of waiting take milliseconds."""
 
 import asyncio
 import selectors
 from typing import Any
 
 STALLED_SECONDS = 1.0
-"""How long to look for real events, in real time, while no timer is set."""
+"""How long to wait for real events, in real seconds, while no timer is set."""
 
 
 class _SkippingSelector(selectors.DefaultSelector):
-    """Takes what is ready at once, and skips the time that it was to wait for more."""
+    """Returns what is ready at once, and skips the time that it was to wait for more."""
 
     def __init__(self) -> None:
         super().__init__()
         self.skipped = 0.0
+        """Seconds, in all."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
@@ -25,7 +26,7 @@ class _SkippingSelector(selectors.DefaultSelector):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """Begins at 0. Threads know nothing of its time: what they do takes none, or all of it."""
+    """Its time begins at 0. Work in threads does not advance it, but may let it jump to the next timer."""
 
     def __init__(self) -> None:
         self._virtual = _SkippingSelector()
@@ -36,6 +37,6 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 def run_virtually(main: Any) -> Any:
-    """`asyncio.run` in virtual time, for tests that are not coroutines themselves."""
+    """`asyncio.run` in virtual time, for tests that are not coroutines."""
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(main)

@@ -48,7 +48,7 @@ from asset_worker.domain.submissions import RAW_BYTES_LIMIT, Options, Rejection,
 from asset_worker.intake.lines import LINE_BYTES_LIMIT, LineSplitter, parse, rejection
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stop import Stop
-from asset_worker.schedule.memory import Learned, Unreadable, from_bytes, to_bytes
+from asset_worker.schedule.learned import LearnedState, UnreadableState, from_bytes, to_bytes
 from tests.doubles.clocks import ManualClock
 from tests.doubles.virtual_time import run_virtually
 
@@ -93,15 +93,15 @@ def test_any_document_is_an_asset_or_malformed(document):
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_what_was_learned_or_unreadable(kept):
-    assert isinstance(from_bytes(kept), Learned | Unreadable)
+    assert isinstance(from_bytes(kept), LearnedState | UnreadableState)
 
 
 @given(st.integers(0, 40), st.binary(min_size=1, max_size=3))
 def test_what_was_learned_with_a_few_bytes_changed_is_no_error(place, changed):
-    kept = bytearray(to_bytes(Learned(price=1.5)))
+    kept = bytearray(to_bytes(LearnedState(price=1.5)))
     place %= len(kept)
     kept[place : place + len(changed)] = changed
-    assert isinstance(from_bytes(bytes(kept)), Learned | Unreadable)
+    assert isinstance(from_bytes(bytes(kept)), LearnedState | UnreadableState)
 
 
 # What the API answers

@@ -27,8 +27,8 @@ from asset_worker.intake.lines import parse
 from asset_worker.poller.changes import Changes
 from asset_worker.poller.decide import Defer, Settle, can_act_on_list, samples
 from asset_worker.queue.local.journal import Journal
-from asset_worker.schedule.adaptive import LearnedSchedule
-from asset_worker.schedule.memory import from_bytes, to_bytes
+from asset_worker.schedule.adaptive import AdaptiveSchedule
+from asset_worker.schedule.learned import from_bytes, to_bytes
 from asset_worker.schedule.report import rows
 from tests.doubles.clocks import ManualClock
 from tests.doubles.local_queue import open_local
@@ -158,7 +158,7 @@ def test_its_changes_are_logged():
 
 
 def test_the_schedule_learns_how_long_it_takes():
-    schedule = LearnedSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
+    schedule = AdaptiveSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
     begun = Progress(waiting_on=("subtitles",), ready_at=NOW - 20)
     later = Progress(waiting_on=("subtitles",), ready_at=NOW - 20, waiting_at=NOW - 2)
     for _ in range(40):
@@ -172,7 +172,7 @@ def test_the_schedule_learns_how_long_it_takes():
             schedule.observe(sample.look, since=sample.since, ended=sample.ended)
     learned = schedule.learned()
     assert from_bytes(to_bytes(learned)) == learned
-    again = LearnedSchedule(learned, initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
+    again = AdaptiveSchedule(learned, initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
     [row] = rows(again)
     assert row.name == "subtitles video/mp4 direct"
     assert 15 < row.p50 < 25

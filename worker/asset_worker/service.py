@@ -38,7 +38,7 @@ from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import DaemonThread
-from asset_worker.schedule.adaptive import LearnedSchedule
+from asset_worker.schedule.adaptive import AdaptiveSchedule
 from asset_worker.schedule.ports import Schedule
 from asset_worker.schedule.waits import exponential, fixed, from_tenacity, spread
 from asset_worker.settings.tree import Settings
@@ -135,7 +135,7 @@ class Service:
                 redact=self._secrets.redact,
                 looks_at_once=settings.limits.concurrency * LOOKS_TO_A_REQUEST,
                 batching=self._batching(),
-                learner=self._schedule if isinstance(self._schedule, LearnedSchedule) else None,
+                learner=self._schedule if isinstance(self._schedule, AdaptiveSchedule) else None,
                 breaker_is_open=lambda: self._gate.reason is not None,
                 strict_deadlines=not self._plan.keeps_state,
             )
@@ -177,7 +177,7 @@ class Service:
                 group.create_task(self._gate.watch(stop), name="gate"),
                 group.create_task(self._watch_refusals(), name="refusals"),
             ]
-            if isinstance(self._schedule, LearnedSchedule) and self._plan.keeps_state:
+            if isinstance(self._schedule, AdaptiveSchedule) and self._plan.keeps_state:
                 path, thread = settings.state.dir / FILE_NAME, DaemonThread("schedule")
                 background.append(group.create_task(keep_learned(self._schedule, path, thread), name="schedule"))
             deliveries = [
@@ -264,7 +264,7 @@ class Service:
                     exponential(initial=poll.initial, multiplier=poll.multiplier, maximum=poll.max, uniform=uniform)
                 )
             case "adaptive":
-                return LearnedSchedule(
+                return AdaptiveSchedule(
                     recall_or_begin(self._settings.state.dir / FILE_NAME) if self._plan.keeps_state else None,
                     initial=poll.initial,
                     multiplier=poll.multiplier,

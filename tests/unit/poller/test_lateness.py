@@ -21,7 +21,7 @@ from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import InlineThread
-from asset_worker.schedule.adaptive import LearnedSchedule
+from asset_worker.schedule.adaptive import AdaptiveSchedule
 from tests.doubles.optimal_schedule import log_normal, teach
 
 HOUR = 3600.0
@@ -131,7 +131,7 @@ async def put(queue, ids):
 
 def learner(*, knows: float | None = None):
     """`knows`: how long videos take, in seconds."""
-    schedule = LearnedSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
+    schedule = AdaptiveSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
     return schedule if knows is None else teach(schedule, log_normal(knows, 0.3), 100)
 
 

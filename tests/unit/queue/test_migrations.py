@@ -18,7 +18,7 @@ from asset_worker.queue.local.journal import APPLICATION_ID, FILE_NAME, Journal,
 from asset_worker.queue.local.migrations import MIGRATIONS, SCHEMA_VERSION
 from asset_worker.queue.local.schedule_store import recall
 from asset_worker.queue.local.status_report import read_status
-from asset_worker.schedule.memory import Learned
+from asset_worker.schedule.learned import LearnedState
 from tests.doubles.clocks import ManualClock
 from tests.doubles.local_queue import event_for, open_local
 
@@ -271,7 +271,7 @@ def test_what_its_schedule_had_learned_is_read(tmp_path):
     path = tmp_path / "schedule.msgpack"
     shutil.copy(DATA / "schedule-9fcc310.msgpack", path)
     learned = recall(path)
-    assert isinstance(learned, Learned)
+    assert isinstance(learned, LearnedState)
     assert {str(each.name) for each in learned.classes} == {
         "asset video/mp4 direct",
         "hls video/mp4 direct",

@@ -12,13 +12,13 @@ from structlog.testing import capture_logs
 
 from asset_worker.queue.local.schedule_store import keep, keep_learned, recall, recall_or_begin
 from asset_worker.runtime.threads import InlineThread
-from asset_worker.schedule.adaptive import LearnedSchedule
-from asset_worker.schedule.memory import Learned, Unreadable
+from asset_worker.schedule.adaptive import AdaptiveSchedule
+from asset_worker.schedule.learned import LearnedState, UnreadableState
 from asset_worker.schedule.ports import WaitState
 
 
 def taught():
-    schedule = LearnedSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
+    schedule = AdaptiveSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
     for number in range(40):
         schedule.observe(
             WaitState(2, age=20.0 + number % 5, waiting_on=(), file_type="video/mp4"), since=18, ended=("asset",)
@@ -43,7 +43,7 @@ def test_where_nothing_was_kept_learning_begins(tmp_path):
 def test_what_cant_be_read_is_set_aside_and_told(tmp_path, kept):
     path = tmp_path / "schedule.msgpack"
     path.write_bytes(kept)
-    assert isinstance(recall(path), Unreadable)
+    assert isinstance(recall(path), UnreadableState)
     with capture_logs() as logs:
         assert recall_or_begin(path) is None
     assert [log["event"] for log in logs] == ["schedule.unreadable"]
@@ -59,7 +59,7 @@ def test_a_disk_that_fails_is_told_and_forgiven(tmp_path):
 
 @pytest.mark.parametrize("fails", ["write", "fsync", "replace"])
 def test_what_was_kept_before_survives_a_disk_that_fails_midway(tmp_path, monkeypatch, fails):
-    before, path = Learned(price=1.5), tmp_path / "schedule.msgpack"
+    before, path = LearnedState(price=1.5), tmp_path / "schedule.msgpack"
     keep(path, before)
 
     def fail(*_):
@@ -79,7 +79,7 @@ def test_what_was_kept_before_survives_a_disk_that_fails_midway(tmp_path, monkey
 
 def test_it_is_on_the_disk_before_it_takes_the_place_of_what_was_kept_before(tmp_path, monkeypatch):
     path, synced = tmp_path / "schedule.msgpack", []
-    keep(path, Learned(price=1.5))
+    keep(path, LearnedState(price=1.5))
     kept, fsync, replace = path.read_bytes(), os.fsync, Path.replace
 
     def note_sync(descriptor):

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asset_worker.schedule.adaptive import FLOOR, MAX_CLASSES, LearnedSchedule
+from asset_worker.schedule.adaptive import FLOOR, MAX_CLASSES, AdaptiveSchedule
 from asset_worker.schedule.classes import AssetClass, classify
-from asset_worker.schedule.memory import Learned, Unreadable, from_bytes, to_bytes
+from asset_worker.schedule.learned import LearnedState, UnreadableState, from_bytes, to_bytes
 from asset_worker.schedule.ports import WaitState
 from asset_worker.schedule.report import plot, rows, table
 from tests.doubles.optimal_schedule import (
@@ -26,8 +26,10 @@ from tests.doubles.optimal_schedule import (
 )
 
 
-def schedule(*, looks: float | None = None, maximum: float = 30, learned: Learned | None = None, seed: int | None = 1):
-    return LearnedSchedule(
+def schedule(
+    *, looks: float | None = None, maximum: float = 30, learned: LearnedState | None = None, seed: int | None = 1
+):
+    return AdaptiveSchedule(
         learned,
         initial=2,
         multiplier=1.5,
@@ -37,7 +39,7 @@ def schedule(*, looks: float | None = None, maximum: float = 30, learned: Learne
     )
 
 
-def ages(learner: LearnedSchedule, count: int, *, file_type: str = "video/mp4", method: str = "direct") -> list[float]:
+def ages(learner: AdaptiveSchedule, count: int, *, file_type: str = "video/mp4", method: str = "direct") -> list[float]:
     found = [0.0]
     while len(found) < count:
         look = WaitState(attempt_number=len(found) + 1, age=found[-1], file_type=file_type, method=method)
@@ -73,13 +75,13 @@ def test_after_300_completions_it_costs_at_most_a_quarter_more_than_the_exact_op
 
 
 @pytest.mark.parametrize("looks", [4, 8, 12])
-def test_an_asset_costs_the_looks_that_it_may(looks: int) -> None:
+def test_an_asset_costs_the_configured_number_of_looks(looks: int) -> None:
     durations = log_normal(30, 0.6)
     learner = teach(schedule(looks=looks), durations, 400)
     assert measure(learner, durations).mean_looks == pytest.approx(looks, rel=0.2)
 
 
-def test_left_alone_it_costs_no_more_looks_than_exponential_and_finds_sooner() -> None:
+def test_by_default_it_costs_at_most_the_looks_of_exponential_and_detects_sooner() -> None:
     durations = log_normal(30, 0.4)
     learner = teach(schedule(), durations, 300)
     plain = measure_ages([0, 2, 5, 9.5, 16.25, 26.4, 41.6, 64.3, *(94.3 + 30 * i for i in range(20))], durations)
@@ -88,7 +90,7 @@ def test_left_alone_it_costs_no_more_looks_than_exponential_and_finds_sooner() -
     assert learned.mean_lag <= plain.mean_lag / 3
 
 
-def test_classes_that_the_first_answer_tells_apart_are_looked_at_apart() -> None:
+def test_classes_that_the_first_answer_distinguishes_have_looks_of_their_own() -> None:
     learner, random = schedule(), Random(1)
     image, video = log_normal(3, 0.2), log_normal(200, 0.2)
     for _ in range(150):
@@ -101,7 +103,7 @@ def test_classes_that_the_first_answer_tells_apart_are_looked_at_apart() -> None
 
 
 @pytest.mark.parametrize("more", [20, 100])
-def test_more_ends_about_an_age_bring_more_looks_there_at_the_same_price(more: int) -> None:
+def test_more_ends_around_an_age_bring_more_looks_there_at_the_same_price(more: int) -> None:
     learner = teach(schedule(seed=None), log_normal(60, 0.8), 200)
     price = learner.price
     before = sum(25 <= age <= 35 for age in ages(learner, 20))
@@ -111,7 +113,7 @@ def test_more_ends_about_an_age_bring_more_looks_there_at_the_same_price(more: i
     assert sum(25 <= age <= 35 for age in ages(learner, 20)) >= before
 
 
-def test_an_outlier_is_looked_at_for_ever() -> None:
+def test_an_outlier_is_looked_at_forever() -> None:
     learner = teach(schedule(), log_normal(3, 0.1), 500)
     assert learner(WaitState(attempt_number=99, age=100_000, file_type="video/mp4", method="direct")) <= 30
 
@@ -122,7 +124,7 @@ def test_it_follows_a_drift() -> None:
     assert measure(learner, log_normal(100, 0.2)).cost(learner.price) <= 1.25 * best.cost(learner.price)
 
 
-def test_a_burst_is_not_taken_for_as_fast_as_those_of_it_that_end_first() -> None:
+def test_a_burst_is_not_thought_as_fast_as_the_assets_of_it_that_end_first() -> None:
     learner = schedule()
     durations = log_normal(300, 1.0).quantiles[::10]
     for at in range(10, 70, 10):
@@ -155,7 +157,7 @@ def test_delays_lie_between_the_floor_and_poll_max(
     age: float,
     chance: float,
 ) -> None:
-    learner = LearnedSchedule(
+    learner = AdaptiveSchedule(
         initial=initial, multiplier=multiplier, maximum=maximum, looks=looks, uniform=lambda: chance
     )
     for duration in seen:
@@ -164,18 +166,18 @@ def test_delays_lie_between_the_floor_and_poll_max(
     assert min(FLOOR, initial) * 0.999 <= delay <= maximum * 1.001
 
 
-def test_what_is_not_about_the_asset_is_spaced_exponentially() -> None:
+def test_waits_that_are_not_about_the_asset_are_spaced_exponentially() -> None:
     learner = teach(schedule(seed=None), log_normal(300, 0.1), 100)
     delays = [learner(WaitState(attempt_number=n, age=n, waiting_on=("visibility",))) for n in (1, 2, 3, 20)]
     assert delays == pytest.approx([2, 3, 4.5, 30], rel=0.05)
 
 
-def test_jitter_never_lifts_an_exponential_delay_over_poll_max() -> None:
-    learner = LearnedSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.9999)
+def test_jitter_never_raises_an_exponential_delay_above_poll_max() -> None:
+    learner = AdaptiveSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.9999)
     assert learner(WaitState(attempt_number=99, waiting_on=("answer",))) <= 30
 
 
-def test_renditions_are_learned_each_and_looked_for_when_the_last_is_due() -> None:
+def test_renditions_are_learned_separately_and_looked_for_when_the_last_is_expected() -> None:
     learner = schedule(seed=None, maximum=100)
     for _ in range(200):
         for age, since, waiting, ended in (
@@ -191,13 +193,13 @@ def test_renditions_are_learned_each_and_looked_for_when_the_last_is_due() -> No
     assert 35 < learner(both) < 50
 
 
-def test_when_looks_are_scarce_they_go_where_ends_are_likely() -> None:
+def test_with_a_backlog_looks_go_where_ends_are_likely() -> None:
     learner = teach(schedule(seed=None, maximum=300), log_normal(100, 0.3), 300)
     young, ripe = (WaitState(attempt_number=2, age=age, file_type="video/mp4", method="direct") for age in (5.0, 100.0))
-    assert learner.urgency(ripe) > 3 * learner.urgency(young)
-    plenty = learner(ripe)
+    without_backlog = learner(ripe)
     learner.backlog_factor = 3.0
-    assert learner(ripe) == pytest.approx(3 * plenty, rel=0.35)
+    assert learner(ripe) == pytest.approx(3 * without_backlog, rel=0.35)
+    assert learner(young) > 3 * learner(ripe)
 
 
 def test_unknown_file_types_do_not_grow_memory() -> None:
@@ -208,11 +210,11 @@ def test_unknown_file_types_do_not_grow_memory() -> None:
     assert len(learner.evidence()) <= MAX_CLASSES + 20
 
 
-def test_what_was_learned_survives_a_restart() -> None:
+def test_the_learned_state_survives_a_restart() -> None:
     learner = teach(schedule(seed=None), log_normal(60, 0.3), 200)
-    again = from_bytes(to_bytes(learner.learned()))
-    assert isinstance(again, Learned)
-    restarted = schedule(seed=None, learned=again)
+    stored = from_bytes(to_bytes(learner.learned()))
+    assert isinstance(stored, LearnedState)
+    restarted = schedule(seed=None, learned=stored)
     assert restarted.price == learner.price
     assert ages(restarted, 10) == pytest.approx(ages(learner, 10), rel=0.1)
 
@@ -229,32 +231,32 @@ def test_a_hundred_classes_fit_in_64_kib() -> None:
 
 
 @given(st.binary(max_size=300))
-def test_garbage_is_told_and_not_raised(kept: bytes) -> None:
-    assert isinstance(from_bytes(kept), Learned | Unreadable)
+def test_garbage_is_reported_and_not_raised(data: bytes) -> None:
+    assert isinstance(from_bytes(data), LearnedState | UnreadableState)
 
 
 @settings(max_examples=200)
 @given(st.integers(0, 10_000), st.integers(0, 255))
 def test_a_damaged_byte_never_breaks_the_schedule(where: int, byte: int) -> None:
-    kept = bytearray(KEPT)
-    kept[where % len(kept)] = byte
-    learned = from_bytes(bytes(kept))
-    if isinstance(learned, Learned):
+    data = bytearray(STORED)
+    data[where % len(data)] = byte
+    learned = from_bytes(bytes(data))
+    if isinstance(learned, LearnedState):
         assert 0 < ages(schedule(learned=learned), 3)[-1] <= 60
 
 
 @pytest.mark.parametrize(
     ("learned", "why"),
     [
-        pytest.param(Learned(version=99), "version 99", id="version"),
-        pytest.param(Learned(price=float("nan")), "price", id="price"),
-        pytest.param(Learned(starts=[([], 1.0)]), "starts", id="start-of-nothing"),
-        pytest.param(Learned(starts=[([AssetClass("asset", "video/mp4", "url")], -1.0)]), "starts", id="starts"),
+        pytest.param(LearnedState(version=99), "version 99", id="version"),
+        pytest.param(LearnedState(price=float("nan")), "price", id="price"),
+        pytest.param(LearnedState(starts=[([], 1.0)]), "starts", id="start-of-nothing"),
+        pytest.param(LearnedState(starts=[([AssetClass("asset", "video/mp4", "url")], -1.0)]), "starts", id="starts"),
     ],
 )
-def test_what_cannot_be_used_says_why(learned: Learned, why: str) -> None:
+def test_a_state_that_cannot_be_used_says_why(learned: LearnedState, why: str) -> None:
     found = from_bytes(to_bytes(learned))
-    assert isinstance(found, Unreadable)
+    assert isinstance(found, UnreadableState)
     assert why in found.why
 
 
@@ -277,11 +279,11 @@ def test_a_report_on_nothing_says_so() -> None:
     assert "Nothing learned yet" in table(rows(schedule()))
 
 
-KEPT = to_bytes(teach(schedule(), log_normal(30, 0.4), 100).learned())
+STORED = to_bytes(teach(schedule(), log_normal(30, 0.4), 100).learned())
 
 
-def test_looks_that_come_late_stretch_all_delays_and_looks_in_time_ease_them_again():
-    schedule = LearnedSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
+def test_late_looks_stretch_all_delays_and_timely_looks_shorten_them_again():
+    schedule = AdaptiveSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
     look = WaitState(attempt_number=5, age=20.0, file_type="video/mp4", method="direct")
     usual = schedule(look)
     for _ in range(400):
@@ -296,15 +298,15 @@ def test_looks_that_come_late_stretch_all_delays_and_looks_in_time_ease_them_aga
 
 
 def test_a_little_lateness_changes_nothing():
-    schedule = LearnedSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
+    schedule = AdaptiveSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
     for _ in range(100):
         schedule.looked_late(0.01, since=1.0)
     assert schedule.backlog_factor == 1
 
 
-def test_time_without_anything_to_do_eases_all_delays_though_no_look_is_made():
-    """Looks become rare when delays are stretched too much, so they alone would ease nothing for hours."""
-    schedule = LearnedSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
+def test_idle_time_shortens_stretched_delays_although_no_look_is_made():
+    """Looks are rare while delays are stretched too much, so alone they would shorten nothing for hours."""
+    schedule = AdaptiveSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
     fresh = WaitState(attempt_number=1, file_type="video/mp4", method="direct")
     usual = schedule(fresh)
     schedule.backlog_factor = 1000.0
@@ -315,26 +317,26 @@ def test_time_without_anything_to_do_eases_all_delays_though_no_look_is_made():
 
 @pytest.mark.parametrize("waiting_on", ["asset", "answer"])
 @pytest.mark.parametrize(("maximum", "longest"), [(30, 3600), (7200, 7200)])
-def test_however_scarce_requests_are_no_delay_is_longer_than_an_hour_or_poll_max(
+def test_no_backlog_makes_a_delay_longer_than_an_hour_or_poll_max(
     waiting_on: str, maximum: float, longest: float
 ) -> None:
-    schedule = LearnedSchedule(initial=2, multiplier=1.5, maximum=maximum, uniform=lambda: 0.9999)
+    schedule = AdaptiveSchedule(initial=2, multiplier=1.5, maximum=maximum, uniform=lambda: 0.9999)
     schedule.backlog_factor = 1000.0
     delay = schedule(WaitState(attempt_number=99, age=20_000, waiting_on=(waiting_on,), file_type="video/mp4"))
     assert maximum / 2 < delay <= longest * 1.05
 
 
 @pytest.mark.parametrize("multiplier", [1e4, 1e300])
-def test_a_growth_beyond_all_numbers_ends_at_the_ceiling(multiplier: float) -> None:
-    schedule = LearnedSchedule(initial=2, multiplier=multiplier, maximum=30, uniform=lambda: 0.5)
+def test_a_growth_beyond_the_range_of_floats_ends_at_the_ceiling(multiplier: float) -> None:
+    schedule = AdaptiveSchedule(initial=2, multiplier=multiplier, maximum=30, uniform=lambda: 0.5)
     for attempt in (2, 79, 100_000):
         assert schedule(WaitState(attempt_number=attempt, age=10.0, waiting_on=("answer",))) == pytest.approx(
             30, rel=0.06
         )
 
 
-def test_waits_for_visibility_are_no_starts_and_waits_for_processing_are() -> None:
-    """So that `poll.looks` holds where uploads race ahead of reads: each first look is answered by a 404."""
+def test_waits_for_visibility_do_not_count_as_starts_and_waits_for_processing_do() -> None:
+    """So `poll.looks` holds when uploads race ahead of reads and each first look is answered by a 404."""
     learner, random = schedule(looks=40), Random(1)
     durations, looks = log_normal(200, 0.5), []
     for _ in range(400):

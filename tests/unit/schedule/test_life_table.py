@@ -8,15 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asset_worker.schedule.life_table import (
-    BELIEF,
     BINS,
     EDGES,
     HALF_LIFE,
+    PRIOR_WEIGHT,
     WIDTHS,
     LifeTable,
     estimate,
-    last_of,
-    pooled,
+    pool,
+    rates_of_last,
     survival_at,
     survival_from,
 )
@@ -32,7 +32,7 @@ def median(table: LifeTable) -> float:
 
 
 @given(AGES, AGES)
-def test_an_end_counts_as_one_and_its_wait_as_lasting_until_about_then(one: float, other: float) -> None:
+def test_an_end_counts_once_and_its_wait_as_lasting_until_about_then(one: float, other: float) -> None:
     since, until = min(one, other), max(one, other)
     table = LifeTable()
     table.ended(since, until, PRIOR)
@@ -42,7 +42,7 @@ def test_an_end_counts_as_one_and_its_wait_as_lasting_until_about_then(one: floa
 
 
 @given(AGES, AGES)
-def test_surviving_makes_exposure_of_just_the_bins_in_between(one: float, other: float) -> None:
+def test_survival_counts_as_exposure_in_just_the_bins_in_between(one: float, other: float) -> None:
     since, until = min(one, other), max(one, other)
     table = LifeTable()
     table.survived(since, until)
@@ -51,7 +51,7 @@ def test_surviving_makes_exposure_of_just_the_bins_in_between(one: float, other:
     assert sum(table.ends) == 0
 
 
-def test_evidence_is_bounded_by_decay_and_drift_is_followed() -> None:
+def test_decay_bounds_the_evidence_and_lets_the_estimate_follow_a_drift() -> None:
     table = LifeTable()
     for _ in range(20 * HALF_LIFE):
         table.survived(0, 9)
@@ -64,7 +64,7 @@ def test_evidence_is_bounded_by_decay_and_drift_is_followed() -> None:
     assert 85 <= median(table) <= 120
 
 
-def test_decay_survives_being_rescaled() -> None:
+def test_rescaling_keeps_the_decay() -> None:
     table = LifeTable()
     for _ in range(50 * HALF_LIFE):
         table.ended(9, 11, PRIOR)
@@ -72,7 +72,7 @@ def test_decay_survives_being_rescaled() -> None:
 
 
 def test_coarse_looks_still_show_where_the_ends_are() -> None:
-    """Each look says only that the end was in the last twenty seconds, but never the same twenty."""
+    """Each look shows only that the end was in the last twenty seconds, but never in the same twenty."""
     random, table = Random(1), LifeTable()
     durations = log_normal(60, 0.1)
     for _ in range(HALF_LIFE):
@@ -87,8 +87,8 @@ def test_coarse_looks_still_show_where_the_ends_are() -> None:
     assert survival_at(75, survival) < 0.15
 
 
-def test_waits_that_are_still_on_are_believed_before_any_has_ended() -> None:
-    """Those that end first are not typical: without the others' exposure, a burst would look all fast."""
+def test_waits_that_go_on_count_before_any_has_ended() -> None:
+    """The first to end are not typical: without the exposure of the others, the whole burst would look fast."""
     durations, table = exponential(100), LifeTable()
     for duration in durations.quantiles[::5]:
         if duration < 20:
@@ -99,30 +99,30 @@ def test_waits_that_are_still_on_are_believed_before_any_has_ended() -> None:
     assert survival_at(20, survival) == pytest.approx(exp(-0.2), abs=0.05)
 
 
-def test_without_evidence_the_more_general_estimate_stands() -> None:
+def test_without_evidence_the_more_general_estimate_holds() -> None:
     assert estimate([LifeTable(), LifeTable()], PRIOR) == pytest.approx(PRIOR)
 
 
-def test_a_class_is_believed_where_it_was_seen_and_its_kind_where_not() -> None:
+def test_the_estimate_follows_the_class_at_ages_where_it_was_seen_and_its_kind_elsewhere() -> None:
     kind, own = LifeTable(), LifeTable()
     for _ in range(300):
         kind.survived(0, 100)
         kind.ended(100, 110, PRIOR)
         own.survived(0, 20)
     survival = survival_from(estimate([kind, own], PRIOR))
-    assert survival_at(20, survival) > 1 - 2 * BELIEF / 300
+    assert survival_at(20, survival) > 1 - 2 * PRIOR_WEIGHT / 300
     assert survival_at(120, survival) < 0.1
 
 
-def test_pooling_adds() -> None:
+def test_pooling_adds_the_evidence() -> None:
     tables = [LifeTable(), LifeTable()]
     for table in tables:
         table.ended(3, 5, PRIOR)
-    assert pooled(tables).evidence == pytest.approx(2 * tables[0].evidence)
+    assert pool(tables).evidence == pytest.approx(2 * tables[0].evidence)
 
 
 def test_the_last_of_two_ends_after_either() -> None:
-    rates = last_of([PRIOR, PRIOR])
+    rates = rates_of_last([PRIOR, PRIOR])
     survival = survival_from(rates)
     assert survival_at(60, survival) == pytest.approx(1 - (1 - exp(-1)) ** 2, abs=0.01)
     assert all(0 <= rate < inf for rate in rates)

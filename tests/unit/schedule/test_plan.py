@@ -45,7 +45,7 @@ def test_a_plan_for_a_known_distribution_costs_what_the_exact_optimum_does(durat
 
 
 @pytest.mark.parametrize("durations", KNOWN, ids=lambda known: known.name)
-def test_a_plan_foretells_its_looks_and_its_lag(durations: Durations) -> None:
+def test_a_plan_predicts_its_looks_and_its_lag(durations: Durations) -> None:
     found = plan(rates_of(durations), price=1, floor=0.5, ceiling=60)
     measured = measure_ages(found.first_looks(400), durations)
     assert 1 + found.looks == pytest.approx(measured.mean_looks, rel=0.05)
@@ -53,7 +53,7 @@ def test_a_plan_foretells_its_looks_and_its_lag(durations: Durations) -> None:
 
 
 def test_with_a_constant_hazard_looks_are_even_and_close_to_kellers_interval() -> None:
-    """Exactly: e^x - 1 - x = hazard * price, where x is hazard * interval; Keller leaves out what is past x²/2."""
+    """The exact condition is e^x - 1 - x = hazard * price, where x is hazard * interval; Keller stops at x²/2."""
     hazard, price = 1 / 100, 1.0
     found = plan(tuple(hazard * width for width in WIDTHS), price=price, floor=0.1, ceiling=1000)
     interval = keller_interval(hazard, price)
@@ -63,12 +63,12 @@ def test_with_a_constant_hazard_looks_are_even_and_close_to_kellers_interval() -
     assert exp(x) - 1 - x == pytest.approx(hazard * price, rel=0.3)
 
 
-def test_nothing_is_looked_at_while_nothing_can_have_ended() -> None:
+def test_no_look_is_planned_while_nothing_can_have_ended() -> None:
     second = plan(rates_of(uniform(100, 110)), price=1, floor=0.5, ceiling=1000).first_looks(2)[1]
     assert 95 < second < 110
 
 
-def test_a_dearer_look_is_made_less_often() -> None:
+def test_at_a_higher_price_fewer_looks_are_planned() -> None:
     rates = rates_of(log_normal(60, 0.5))
     looks = [plan(rates, price=price, floor=0.5, ceiling=300).looks for price in (0.1, 1, 10, 100)]
     assert looks == sorted(looks, reverse=True)
@@ -87,6 +87,6 @@ def test_delays_stay_between_floor_and_ceiling_whatever_the_hazard(
     assert found.lag >= -1e-6
 
 
-def test_looks_of_even_spacing_are_counted() -> None:
+def test_expected_looks_at_even_spacing() -> None:
     rates = tuple(width / 100 for width in WIDTHS)
     assert expected_looks([0.0], 10, rates) == pytest.approx(1 / (1 - exp(-0.1)), rel=0.01)

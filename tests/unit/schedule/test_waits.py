@@ -18,7 +18,7 @@ def look(attempt_number: int) -> WaitState:
     return WaitState(attempt_number=attempt_number)
 
 
-def test_fixed_says_the_same_after_every_look() -> None:
+def test_fixed_gives_the_same_delay_after_every_look() -> None:
     schedule = from_tenacity(fixed(interval=5, uniform=lambda: 0.0))
     assert [schedule(look(n)) for n in (1, 2, 50)] == [5, 5, 5]
 
@@ -28,19 +28,19 @@ def test_exponential_grows_from_initial_to_the_ceiling() -> None:
     assert [schedule(look(n)) for n in (1, 2, 3, 4, 8, 100)] == [2, 3, 4.5, 6.75, 30, 30]
 
 
-def test_a_growth_beyond_all_numbers_ends_at_the_ceiling() -> None:
+def test_a_growth_beyond_the_range_of_floats_ends_at_the_ceiling() -> None:
     schedule = from_tenacity(exponential(initial=2, multiplier=1e4, maximum=30, uniform=lambda: 0.0))
     assert [schedule(look(n)) for n in (2, 79, 100_000)] == [30, 30, 30]
 
 
 @given(ATTEMPTS, SHARES)
-def test_jitter_only_ever_shortens_and_by_its_share_at_most(attempt: int, chance: float) -> None:
+def test_jitter_only_shortens_a_delay_and_by_its_share_at_most(attempt: int, chance: float) -> None:
     plain = from_tenacity(exponential(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.0))(look(attempt))
     jittered = from_tenacity(exponential(initial=2, multiplier=1.5, maximum=30, uniform=lambda: chance))(look(attempt))
     assert plain * (1 - JITTER) <= jittered <= plain <= 30
 
 
-def test_at_the_ceiling_assets_still_fall_out_of_step() -> None:
+def test_at_the_ceiling_assets_still_drift_apart() -> None:
     chances = iter([0.1, 0.9])
     schedule = from_tenacity(exponential(initial=2, multiplier=1.5, maximum=30, uniform=lambda: next(chances)))
     assert schedule(look(100)) != schedule(look(100))
@@ -60,13 +60,13 @@ def test_at_the_ceiling_assets_still_fall_out_of_step() -> None:
         ),
     ],
 )
-def test_tenacitys_own_strategies_compose(wait: wait_fixed, delays: list[float]) -> None:
+def test_strategies_of_tenacity_compose(wait: wait_fixed, delays: list[float]) -> None:
     schedule = from_tenacity(wait)
     assert [schedule(look(n)) for n in (1, 2, 3, 4)] == delays
 
 
 @given(st.integers(0, 200), st.floats(0.001, 1e5), SHARES)
-def test_spread_lays_one_look_in_each_equal_part_of_the_span(count: int, span: float, chance: float) -> None:
+def test_spread_puts_one_look_into_each_equal_part_of_the_span(count: int, span: float, chance: float) -> None:
     delays = spread(count, span=span, uniform=lambda: chance)
     assert len(delays) == count
     assert all(0 <= delay <= span * (1 + 1e-9) for delay in delays)

@@ -1,8 +1,10 @@
-"""When to look again: pure functions from what is known of a wait to seconds.
+"""When to look again: pure functions from what is known of a wait to the seconds until the next look.
 
-A schedule is a callable from a `WaitState` to a delay. Any tenacity wait strategy is one (`waits.from_tenacity`), so
-they
-compose: `wait_chain`, `+`, `wait_combine` and one's own.
-Polling is not retrying: a schedule spaces answers that said "not done yet"; a request that failed has a policy of its
-own (`worker.api.retry`).
+The law of this layer: no I/O, no clock, no logging, no randomness of its own. Ages and delays are seconds and come as
+parameters, as do random numbers (`uniform`); state changes only by `observe` and its companions. Nothing of the rest of
+the package is imported.
+
+A schedule is a callable from a `WaitState` to a delay. `waits.from_tenacity` makes one of any tenacity wait strategy,
+so `wait_chain`, `+` and `wait_combine` compose schedules. Polling is not retrying: a schedule spaces answers that said
+"not done yet"; a failed request has a policy of its own (`asset_worker.api.retry`).
 """

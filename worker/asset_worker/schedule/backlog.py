@@ -1,9 +1,9 @@
-"""How scarce requests are: a factor that stretches all delays, so that no more looks fall due than can be made.
+"""A factor that stretches all delays while more looks are due than can be made.
 
-Two things tell: looks that are made later than they were due, and a poller that has nothing to do though it could make
-a request. What a change of the factor brings is seen one delay later, so it changes by no more in that time; else it
-would go on growing while the looks that were asked for before are worked off. While all looks are late the usual delay
-thus grows by a second each second, and has grown to one round over all that is pending when that round has been made.
+Two signals move it. Looks that are made late raise it; time in which the poller has nothing to do lowers it. The effect
+of a change shows only after one delay, so within the time of one usual delay the factor at most doubles: otherwise it
+would keep growing while looks that are already due are worked off. While all looks are late, the usual delay therefore
+grows by one second each second. Once every pending asset has been looked at, it is as long as that round took.
 """
 
 from __future__ import annotations
@@ -11,33 +11,41 @@ from __future__ import annotations
 import math
 from typing import Final
 
-LATE: Final = 0.2
-"""Looks that are late by more than this part of the usual delay are scarce; those late by less than half are not."""
-STEP: Final = 0.02
-"""The most by which one look changes the factor."""
-IDLE_HALVES: Final = 30.0
-"""Seconds without anything to do that halve the factor: takes are rare just when delays are stretched too much."""
-MOST: Final = 1000.0
+LATE_SHARE: Final = 0.2
+"""A look that is late by more than this share of the usual delay raises the factor; by less than half, lowers it."""
+MAX_STEP: Final = 0.02
+"""The largest relative change of the factor by one look."""
+IDLE_HALF_LIFE: Final = 30.0
+"""Seconds without a due look that halve the factor. Looks alone would lower it slowly: with stretched delays they are
+rare."""
+MAX_FACTOR: Final = 1000.0
 LONGEST_CEILING: Final = 3600.0
-"""Seconds: however scarce requests are, and were it for a moment only, the ceiling is stretched no further. With lists
-and the default rate, one round over a million pending assets takes less."""
+"""Seconds beyond which the longest delay is never stretched, even when the backlog was only brief. One round over a
+million pending assets takes less, with lists and at the default rate."""
 
 
-def noted(backlog_factor: float, *, lateness: float, since: float, usual_delay: float) -> float:
-    """The factor after a look that was `lateness` late, `since` after the look noted before; all in seconds."""
-    step = 1 + min(STEP, max(since, 0.0) / usual_delay)
-    if lateness > LATE * usual_delay:
-        return min(backlog_factor * step, MOST)
-    if lateness < LATE / 2 * usual_delay:
+def after_look(backlog_factor: float, *, lateness: float, since: float, usual_delay: float) -> float:
+    """The factor after a look.
+
+    Args:
+        backlog_factor: the factor before, from 1 to `MAX_FACTOR`.
+        lateness: seconds from when the look was due to when it was made.
+        since: seconds since the look that was reported before this one.
+        usual_delay: seconds between looks at one asset, on average, at the present factor.
+    """
+    step = 1 + min(MAX_STEP, max(since, 0.0) / usual_delay)
+    if lateness > LATE_SHARE * usual_delay:
+        return min(backlog_factor * step, MAX_FACTOR)
+    if lateness < LATE_SHARE / 2 * usual_delay:
         return max(backlog_factor / step, 1.0)
     return backlog_factor
 
 
-def eased(backlog_factor: float, *, idle: float) -> float:
-    """`backlog_factor` after `idle` seconds in which nothing was due though a request could have been made."""
-    return max(backlog_factor * math.pow(0.5, max(idle, 0.0) / IDLE_HALVES), 1.0)
+def after_idle(backlog_factor: float, *, idle: float) -> float:
+    """The factor after `idle` seconds in which no look was due although a request could have been made."""
+    return max(backlog_factor * math.pow(0.5, max(idle, 0.0) / IDLE_HALF_LIFE), 1.0)
 
 
-def stretched(ceiling: float, backlog_factor: float) -> float:
-    """The longest delay, in seconds, where requests are scarce; `ceiling` where they are not."""
+def stretch_ceiling(ceiling: float, backlog_factor: float) -> float:
+    """The longest delay at this factor, in seconds; `ceiling` is the longest without a backlog."""
     return min(ceiling * backlog_factor, max(ceiling, LONGEST_CEILING))

@@ -1,9 +1,9 @@
-"""How long things take, learned from looks that only ever say "not yet" or "by now".
+"""How long waits last, learned from looks that say only "not yet" or "done by now".
 
-A life table, as actuaries keep it: for each age, how much waiting was seen (exposure) and how many waits ended (ends).
-Their ratio is the hazard, the chance that a wait which has lasted this long ends now. Exposure counts every wait that
-was seen, also those that never ended and those still going on, so censored waits need no special treatment, and a
-burst of slow assets is believed before the first of them is done.
+A life table, as actuaries keep it, counts for each bin of age the waits that were on (exposure) and those that ended
+(ends). Their ratio is the hazard: the chance that a wait which has lasted so long ends in this bin. Exposure counts
+every wait, also those that never ended and those that still go on. Censored waits therefore need no special treatment,
+and a burst of slow assets changes the estimate before the first of them is done.
 """
 
 from __future__ import annotations
@@ -21,53 +21,54 @@ _BINS_PER_DECADE: Final = 20
 _DECADES: Final = 5
 
 EDGES: Final = (0.0, *(_SHORTEST * 10 ** (i / _BINS_PER_DECADE) for i in range(_BINS_PER_DECADE * _DECADES + 1)))
-"""Where the bins of age begin and end, in seconds: from 0.25 s to 7 h, each 12 % wider than the one before."""
+"""The edges of the bins of age, in seconds: from 0 through 0.25 s to 7 h, each bin 12 % wider than the one before."""
 WIDTHS: Final = tuple(end - start for start, end in pairwise(EDGES))
+"""The width of each bin, in seconds."""
 BINS: Final = len(WIDTHS)
 
 HALF_LIFE: Final = 400
-"""Ends after which what was seen counts half: old enough to be precise, young enough to follow a vendor's changes."""
-BELIEF: Final = 2.0
-"""How many waits of its own a more general estimate is worth against a more special one."""
+"""Ends after which older ones count half: enough to be precise, few enough to follow changes at the vendor."""
+PRIOR_WEIGHT: Final = 2.0
+"""The weight of a more general estimate against a more specific one, in waits."""
 _RESCALE_AT: Final = 1e6
 
 Rates = tuple[float, ...]
-"""Hazard by bin: the ends to expect while one wait lasts through the bin."""
+"""The hazard by bin: the ends to expect while one wait lasts through the bin."""
 
 
 class LifeTable:
-    """The waits of one class of asset: exposure and ends by bin of age, older ones counting less.
+    """The waits of one class of asset: exposure and ends by bin of age, with exponential decay.
 
-    Instead of shrinking everything at each end, what is new weighs more: `unit` is what one wait weighs now.
+    Instead of shrinking all counts at each end, the weight of a new wait (`_unit`) grows.
     """
 
-    __slots__ = ("_ends", "_exposure", "_unit", "news")
+    __slots__ = ("_ends", "_exposure", "_unit", "updates")
 
     def __init__(self, ends: Sequence[float] = (), exposure: Sequence[float] = ()) -> None:
         self._ends = list(ends) or [0.0] * BINS
         self._exposure = list(exposure) or [0.0] * BINS
         self._unit = 1.0
-        self.news = 0.0
-        """Grows with everything learned; never shrinks. Tells when an estimate made from this table is out of date."""
+        self.updates = 0.0
+        """Grows by 1 with each end and by 0.1 with each survival; shows when an estimate is out of date."""
 
     @property
     def ends(self) -> list[float]:
-        """Ends seen by bin, in assets, with decay."""
+        """Ends by bin, in waits, with decay."""
         return [each / self._unit for each in self._ends]
 
     @property
     def exposure(self) -> list[float]:
-        """Waits that lasted through each bin, in assets (half a bin is half an asset), with decay."""
+        """Waits that lasted through each bin, with decay; one that lasted through half of it counts half."""
         return [each / self._unit for each in self._exposure]
 
     @property
     def evidence(self) -> float:
-        """Ends seen, with decay: `HALF_LIFE` / ln 2 at most."""
+        """All ends, with decay: at most `HALF_LIFE` / ln 2."""
         return sum(self._ends) / self._unit
 
     def survived(self, since: float, until: float) -> None:
-        """A wait that was on at age `since` was still on at age `until` (seconds)."""
-        self.news += 0.1
+        """Count a wait that was on at age `since` and still on at age `until`, in seconds."""
+        self.updates += 0.1
         bin_ = bisect_right(EDGES, since) - 1
         while bin_ < BINS and EDGES[bin_] < until:
             overlap = min(until, EDGES[bin_ + 1]) - max(since, EDGES[bin_])
@@ -75,13 +76,14 @@ class LifeTable:
             bin_ += 1
 
     def ended(self, since: float, until: float, rates: Rates) -> None:
-        """A wait that was on at age `since` was over at age `until` (seconds).
+        """Count a wait that was on at age `since` and over at age `until`, in seconds.
 
-        When in between is not known: the end is spread over the bins in between as the present estimate, `rates`,
-        would have it. Done for each end, this is the self-consistent estimate for interval-censored data (Turnbull
-        1976, "The empirical distribution function with arbitrarily grouped, censored and truncated data").
+        The age of the end is only known to lie between the two, so the end is spread over these bins in the
+        proportions of the present estimate, `rates`. Repeated for each end, this is the self-consistent estimate for
+        interval-censored data (Turnbull 1976, "The empirical distribution function with arbitrarily grouped, censored
+        and truncated data").
         """
-        self.news += 1
+        self.updates += 1
         spans: list[tuple[int, float]] = []
         bin_ = min(bisect_right(EDGES, since) - 1, BINS - 1)
         while bin_ < BINS and (EDGES[bin_] < until or not spans):
@@ -101,8 +103,8 @@ class LifeTable:
             self._ends, self._exposure, self._unit = self.ends, self.exposure, 1.0
 
 
-def pooled(tables: Sequence[LifeTable]) -> LifeTable:
-    """Several classes taken as one."""
+def pool(tables: Sequence[LifeTable]) -> LifeTable:
+    """One table with the counts of all `tables`, for reading; it may be one of them."""
     if len(tables) == 1:
         return tables[0]
     return LifeTable(
@@ -112,19 +114,19 @@ def pooled(tables: Sequence[LifeTable]) -> LifeTable:
 
 
 def estimate(chain: Sequence[LifeTable], prior: Rates) -> Rates:
-    """The hazard by bin, from the most general table in `chain` to the most special one.
+    """The hazard by bin, refined from table to table: `chain` goes from the most general one to the most specific.
 
-    Each refines the one before, bin by bin, as if `BELIEF` waits that follow the more general estimate had been seen
-    too (the mean of a beta-Stacy posterior: Walker and Muliere 1997). A class that was often seen young and never old
-    is believed about youth only.
+    Each table refines the estimate before it, bin by bin, as if it also held `PRIOR_WEIGHT` waits that follow that
+    estimate: the mean of a beta-Stacy posterior (Walker and Muliere 1997, "Beta-Stacy processes and a generalization of
+    the Pólya-urn scheme"). A class that was only ever seen at young ages therefore changes the estimate only there.
     """
     rates = prior
     for table in chain:
         ends, exposure = _smoothed(table.ends), _smoothed(table.exposure)
-        believed = [BELIEF * (start + end) / 2 for start, end in pairwise(survival_from(rates))]
+        prior_waits = [PRIOR_WEIGHT * (start + end) / 2 for start, end in pairwise(survival_from(rates))]
         rates = tuple(
             (end + general * rate) / (lived + general) if general > 0 or lived > 0 else rate
-            for end, lived, rate, general in zip(ends, exposure, rates, believed, strict=True)
+            for end, lived, rate, general in zip(ends, exposure, rates, prior_waits, strict=True)
         )
     return rates
 
@@ -142,8 +144,8 @@ def survival_at(age: float, survival: Sequence[float]) -> float:
     return start * (end / start) ** part if start > 0 else 0.0
 
 
-def last_of(each: Sequence[Rates]) -> Rates:
-    """The hazard of the last of several waits that began together, taken as independent."""
+def rates_of_last(each: Sequence[Rates]) -> Rates:
+    """The hazard of the last of several waits to end; they began together and are taken as independent."""
     if len(each) == 1:
         return each[0]
     over = [1.0] * (BINS + 1)
@@ -157,6 +159,10 @@ def last_of(each: Sequence[Rates]) -> Rates:
 
 
 def _smoothed(values: list[float]) -> list[float]:
-    """Each bin with a quarter of each neighbour's: few ends make a rough histogram (Silverman et al. 1990, EMS)."""
+    """Each bin averaged with its neighbours, in weights of 1, 2 and 1: few ends make a rough histogram.
+
+    This is the smoothing step of EMS (Silverman, Jones, Wilson and Nychka 1990, "A smoothed EM approach to indirect
+    estimation problems").
+    """
     padded = [values[0], *values, values[-1]]
     return [(a + 2 * b + c) / 4 for a, b, c in zip(padded, padded[1:], padded[2:], strict=False)]

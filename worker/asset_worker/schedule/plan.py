@@ -1,11 +1,11 @@
-"""The best times to look at a wait whose hazard is known.
+"""The best ages to look at a wait whose hazard is known.
 
-A look costs `price`, and every second between the end and its detection costs 1: the price is in seconds, "one more
-look must save this many seconds of lag". Where the interval δ between looks is short against the time in which the
-hazard h changes, a wait costs price/δ for looks and h·δ/2 for lag each second, which δ = √(2·price/h) makes least: look
-at a rate proportional to √h (J. B. Keller, "Optimum checking schedules for systems subject to random failure",
-Management Science 21(3), 1974). Where it is not short, as with two or three looks at an image, the exact answer comes
-from dynamic programming over ages that lie dense against Keller's interval.
+Every second between an end and its detection (the lag) costs 1, and a look costs `price` seconds: one more look must
+save that many seconds of lag. While the interval δ between looks is short compared with the time in which the hazard h
+changes, a second of waiting costs price/δ for looks and h·δ/2 for lag. The sum is least for δ = √(2·price/h): look at a
+rate proportional to √h (J. B. Keller, "Optimum checking schedules for systems subject to random failure", Management
+Science 21(3), 1974). When the interval is long, as with two or three looks at an image, dynamic programming finds the
+exact optimum over ages that are dense compared with Keller's interval.
 """
 
 from __future__ import annotations
@@ -26,32 +26,34 @@ if TYPE_CHECKING:
 _POINTS_PER_INTERVAL: Final = 8
 _POINTS_PER_BIN: Final = 64
 _PATIENCE: Final = 4 * _POINTS_PER_INTERVAL
-"""Points by which to go on when looking earlier only costs more."""
+"""Points that the search tries beyond the best one, while each costs more."""
 _HORIZON: Final = 1e-3
-"""Planning stops where fewer waits than this are left; from there on looks are spaced evenly."""
+"""The share of waits left at which planning stops; from that age on, looks are spaced evenly."""
 
 
 def keller_interval(hazard: float, price: float) -> float:
-    """The best interval, in seconds, between looks at a wait that ends with `hazard` (per second)."""
+    """The best interval between looks, √(2·price/hazard), in seconds; the hazard is per second."""
     return sqrt(2 * price / hazard) if hazard > 0 else inf
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """When to look at a wait, at whatever age it is seen. Ages, intervals and lag are seconds."""
+    """When to look at a wait next, at any age. Ages, intervals and lag are seconds."""
 
     ages: Sequence[float]
+    """Ages at which a look may be planned, ascending; the first is 0."""
     next_ages: Sequence[float]
-    """For each of `ages`, the age at which to look next."""
+    """For each of `ages`, the age of the next look."""
     tail: float
-    """The interval between looks past the last of `ages`."""
+    """The interval between looks after the last of `ages`."""
     looks: float
-    """Looks to expect for a new wait, the one at age 0 not counted."""
+    """The expected number of looks at a new wait, without the one at age 0."""
     lag: float
-    """Seconds to expect from the end of a new wait to its detection."""
+    """The expected seconds from the end of a new wait to its detection."""
     price: float
+    """The price of a look that the plan was made for, in seconds of lag."""
 
     def delay(self, age: float) -> float:
-        """Seconds until the next look at a wait seen at `age`."""
+        """Seconds from a look at this age to the next one; interpolated between `ages`."""
         ages, next_ages = self.ages, self.next_ages
         index = bisect_right(ages, age) - 1
         if index >= len(ages) - 1:
@@ -61,7 +63,7 @@ class Plan(msgspec.Struct, frozen=True):
         return next_ages[index] + part * (next_ages[index + 1] - next_ages[index]) - age
 
     def first_looks(self, count: int) -> list[float]:
-        """The ages of a new wait's first looks, the one at age 0 included."""
+        """The ages of the first `count` looks at a new wait, the one at age 0 included."""
         looks = [0.0]
         while len(looks) < count:
             looks.append(looks[-1] + self.delay(looks[-1]))
@@ -69,15 +71,15 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def plan(rates: Rates, *, price: float, floor: float, ceiling: float) -> Plan:
-    """The cheapest plan with every delay between `floor` and `ceiling` seconds."""
+    """The plan with the least expected cost whose delays all lie between `floor` and `ceiling` seconds."""
     ages, survival, moments, tail_hazard = _candidates(rates, price, floor, ceiling)
     last = len(ages) - 1
-    tail = _within(keller_interval(tail_hazard, price), floor, ceiling)
+    tail = _clamp(keller_interval(tail_hazard, price), floor, ceiling)
     tail_looks = survival[last] / max(-expm1(-tail_hazard * tail), 1e-6)
     tail_lag = survival[last] * tail / 2
 
-    # to_come is the cost from an age on, times the share of waits that last so long. Seen from age i, looking next at
-    # age j costs survival[i] * ages[j] + offset[j], and what does not depend on j.
+    # to_come is the expected cost from an age on, times the share of waits that last that long. From age i, a next look
+    # at age j costs survival[i] * ages[j] + offset[j], apart from terms that do not depend on j.
     to_come = price * tail_looks + tail_lag
     offset = [0.0] * last + [to_come - survival[last] * ages[last] - moments[last]]
     chosen = [last] * (last + 1)
@@ -85,7 +87,7 @@ def plan(rates: Rates, *, price: float, floor: float, ceiling: float) -> Plan:
     for i in range(last - 1, -1, -1):
         left, age = survival[i], ages[i]
         nearest = min(bisect_left(ages, age + floor, i + 1), last)
-        # An earlier age never has a later next look.
+        # The best next look from an earlier age is never later than that from a later age.
         furthest = max(min(furthest, bisect_right(ages, age + ceiling, i + 1) - 1), nearest)
         best, worse = inf, 0
         for j in range(furthest, nearest - 1, -1):
@@ -104,7 +106,7 @@ def plan(rates: Rates, *, price: float, floor: float, ceiling: float) -> Plan:
         i = chosen[i]
     return Plan(
         ages=tuple(ages),
-        next_ages=tuple(age + _within(ages[j] - age, floor, ceiling) for age, j in zip(ages, chosen, strict=True)),
+        next_ages=tuple(age + _clamp(ages[j] - age, floor, ceiling) for age, j in zip(ages, chosen, strict=True)),
         tail=tail,
         looks=looks,
         lag=to_come - price * looks,
@@ -115,17 +117,17 @@ def plan(rates: Rates, *, price: float, floor: float, ceiling: float) -> Plan:
 def _candidates(
     rates: Rates, price: float, floor: float, ceiling: float
 ) -> tuple[list[float], list[float], list[float], float]:
-    """Ages at which a look may be planned, dense against Keller's interval.
+    """Ages at which a look may be planned: a few to each of Keller's intervals.
 
-    Also the share of waits that last to each, the share that ended by then times their mean duration, and the hazard
-    at the last one.
+    Also, for each age, the share of waits that last to it and the share that ended before it times their mean duration;
+    and the hazard at the last age, per second.
     """
     ages, survival, moments = [0.0], [1.0], [0.0]
     hazard = 0.0
     for bin_ in range(BINS):
         start, width, rate = EDGES[bin_], WIDTHS[bin_], rates[bin_]
         hazard = rate / width
-        step = _within(keller_interval(hazard, price), floor, ceiling) / _POINTS_PER_INTERVAL
+        step = _clamp(keller_interval(hazard, price), floor, ceiling) / _POINTS_PER_INTERVAL
         parts = min(max(ceil(width / step), 1), _POINTS_PER_BIN)
         kept = exp(-rate / parts)
         for part in range(1, parts + 1):
@@ -140,18 +142,18 @@ def _candidates(
 
 
 def expected_looks(ages: Sequence[float], tail: float, rates: Rates) -> float:
-    """Looks to expect of a plan that looks at `ages` (the first is 0, and not counted) and then each `tail` seconds."""
+    """The expected number of looks at `ages`, then every `tail` seconds, without the first one, at age 0."""
     survival = survival_from(rates)
     looks = 0.0
     age = 0.0
-    for then in ages[1:]:
+    for following in ages[1:]:
         looks += survival_at(age, survival)
-        age = then
+        age = following
     while (left := survival_at(age, survival)) > _HORIZON and age < EDGES[-1]:
         looks += left
         age += tail
     return looks
 
 
-def _within(value: float, floor: float, ceiling: float) -> float:
+def _clamp(value: float, floor: float, ceiling: float) -> float:
     return min(max(value, floor), ceiling)

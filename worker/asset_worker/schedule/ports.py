@@ -1,11 +1,4 @@
-"""When to look again: pure functions from what is known of a wait to seconds.
-
-A schedule is a callable from a `WaitState` to a delay. Any tenacity wait strategy is one (`waits.from_tenacity`), so
-they
-compose: `wait_chain`, `+`, `wait_combine` and one's own.
-Polling is not retrying: a schedule spaces answers that said "not done yet"; a request that failed has a policy of its
-own (`worker.api.retry`).
-"""
+"""What a schedule is given and what it returns, and how a schedule learns."""
 
 from __future__ import annotations
 
@@ -18,37 +11,40 @@ Phase = Literal["asset", "renditions"]
 
 
 class WaitState(msgspec.Struct, frozen=True):
-    """What a schedule may know about a wait, after a look that found it not done. Durations are seconds."""
+    """A wait after a look that found it not done: all that a schedule may depend on. Durations are seconds."""
 
     attempt_number: int
-    """Looks in this phase so far, from 1: tenacity's word, so that its strategies read it."""
+    """Looks in this phase so far, from 1. The name is tenacity's, so that its strategies can read it."""
     phase: Phase = "asset"
-    """An asset's renditions get a fresh start of the schedule when its status turns `ready`."""
+    """The schedule starts anew for the renditions when the asset's status turns `ready`."""
     age: float = 0.0
-    """Since the phase began: since acceptance, or since `ready` was first seen."""
+    """Seconds since the phase began: since acceptance, or since `ready` was first seen."""
     waiting_on: tuple[str, ...] = ("asset",)
+    """The steps that are not done: `asset`, `visibility`, `answer`, or names of renditions."""
     file_type: str | None = None
+    """MIME type, as the API reports it; None: not known."""
     method: str | None = None
+    """Upload method, as the API reports it; None: not known."""
 
 
 Schedule = Callable[[WaitState], float]
-"""Seconds from a look to the next one."""
+"""Returns the seconds from a look to the next one."""
 
 
 class Learner(Protocol):
     """A schedule that learns from looks."""
 
     def observe(self, look: WaitState, *, since: float, ended: Sequence[str] = ()) -> None:
-        """`look.waiting_on` still waited at `look.age`, and `ended` ended since the look before, at age `since`."""
+        """Learn from one look: `look.waiting_on` are not done at `look.age`; `ended` ended after age `since`."""
         ...
 
     def looked_late(self, lateness: float, *, since: float) -> None:
-        """A look was made this many seconds after it was due: more are wanted than can be made, if that goes on.
+        """Learn that a look was made `lateness` seconds after it was due; the last such report was `since` ago.
 
-        `since`: seconds since this was told before.
+        Looks that are late one after the other mean that more looks are due than can be made.
         """
         ...
 
     def idled(self, seconds: float) -> None:
-        """For so long nothing was due, though a request could have been made."""
+        """Learn that no look was due for this many seconds, although a request could have been made."""
         ...

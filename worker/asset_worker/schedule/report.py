@@ -1,4 +1,4 @@
-"""What was learned, for people: rows of figures, and plain text to print."""
+"""What an adaptive schedule has learned, for people: rows of figures, and plain text to print."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from asset_worker.schedule.life_table import BINS, EDGES, survival_from
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from asset_worker.schedule.adaptive import LearnedSchedule
+    from asset_worker.schedule.adaptive import AdaptiveSchedule
 
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 _MARK: Final = "▲"
@@ -23,27 +23,29 @@ class Row(msgspec.Struct, frozen=True):
     """What was learned of one class, and what it means for a new asset. Durations and ages are seconds."""
 
     name: str
+    """Step, file type and upload method."""
     evidence: float
-    """Ends seen, older ones counting less."""
+    """The ends that were seen, with decay."""
     p10: float
+    """The duration within which a tenth of all waits end."""
     p50: float
     p90: float
     p99: float
     looks: float
-    """To expect, the first one included."""
+    """The expected number of looks at one asset, the first included."""
     lag: float
-    """To expect, from the end to its detection."""
+    """The expected time from the end to its detection."""
     first_looks: list[float]
-    """The ages of a new asset's first looks."""
+    """The ages of the first looks at a new asset."""
     density: list[float]
     """The share of waits that end in each bin of age."""
 
 
-def rows(schedule: LearnedSchedule, *, looks: int = 12) -> list[Row]:
-    """A row for each class that was met, the best known first."""
+def rows(schedule: AdaptiveSchedule, *, looks: int = 12) -> list[Row]:
+    """A row for each class that was seen, that with the most ends first; `looks` is the length of `first_looks`."""
     found = []
     for key, evidence in sorted(schedule.evidence().items(), key=lambda each: -each[1]):
-        planned = schedule.planned(key)
+        planned = schedule.plan_for(key)
         survival = survival_from(planned.rates)
         p10, p50, p90, p99 = (_quantile(share, survival) for share in _PERCENTILES)
         found.append(
@@ -64,7 +66,7 @@ def rows(schedule: LearnedSchedule, *, looks: int = 12) -> list[Row]:
 
 
 def table(found: Sequence[Row]) -> str:
-    """The rows as text, a line for each."""
+    """The rows as text: a heading, and a line for each row."""
     if not found:
         return "Nothing learned yet: new assets are looked at as by `exponential`."
     width = max(len("class"), *(len(row.name) for row in found))
@@ -79,19 +81,19 @@ def table(found: Sequence[Row]) -> str:
 
 
 def plot(row: Row, *, width: int = 72) -> str:
-    """When waits of a class end, as bars over a logarithmic scale of age, and when a new one is looked at."""
+    """The density as bars over a logarithmic scale of age, at most `width` columns, and marks for the first looks."""
     first = next((i for i, share in enumerate(row.density) if share > 0.002), 0)
     last = next((i for i in range(BINS - 1, -1, -1) if row.density[i] > 0.002), BINS - 1)
-    wide = max(1, -(-(last + 1 - first) // width))
-    columns = [sum(row.density[i : i + wide]) for i in range(first, last + 1, wide)]
+    bins_each = max(1, -(-(last + 1 - first) // width))
+    columns = [sum(row.density[i : i + bins_each]) for i in range(first, last + 1, bins_each)]
     highest = max(columns)
     bars = "".join(_BARS[-(-round(8000 * share / highest) // 1000)] if highest > 0 else " " for share in columns)
     marks = [" "] * len(columns)
     for age in row.first_looks:
-        index = next((i for i in range(len(columns)) if age < EDGES[min(first + (i + 1) * wide, BINS)]), None)
+        index = next((i for i in range(len(columns)) if age < EDGES[min(first + (i + 1) * bins_each, BINS)]), None)
         if index is not None and age >= EDGES[first]:
             marks[index] = _MARK
-    start, end = _seconds(EDGES[first]), _seconds(EDGES[min(first + len(columns) * wide, BINS)])
+    start, end = _seconds(EDGES[first]), _seconds(EDGES[min(first + len(columns) * bins_each, BINS)])
     scale = start + end.rjust(max(len(columns) - len(start), len(end) + 1))
     return "\n".join([f"{row.name}: {row.evidence:.0f} seen", bars, "".join(marks).rstrip(), scale])
 

@@ -1,4 +1,4 @@
-"""The schedules that learn nothing, as tenacity wait strategies."""
+"""Schedules that don't learn, as tenacity wait strategies."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ if TYPE_CHECKING:
     from asset_worker.schedule.ports import Schedule, WaitState
 
 JITTER = 0.2
-"""How much of a delay is left to chance: enough to pull apart, within a few looks, assets accepted together."""
+"""The random share of a delay: large enough that assets accepted together drift apart within a few looks."""
 
 
 class wait_jittered(wait_base):  # noqa: N801 - named as tenacity names its strategies
-    """Another strategy's delay, shortened at random by up to `share` of it.
+    """The delay of another strategy, shortened at random by up to `share` of it.
 
-    Shortened, not lengthened, so that the other's ceiling holds; and of what the other says, so that jitter never
-    feeds growth. tenacity's own `wait_exponential_jitter` clips its jitter away at `max`, where assets would then fall
-    into step.
+    The delay is never lengthened, so that the other strategy's ceiling holds, and jitter never feeds growth. tenacity's
+    own `wait_exponential_jitter` cuts its jitter off at `max`, so that assets at the ceiling would keep in step.
     """
 
     def __init__(self, wait: wait_base, uniform: Uniform, share: float = JITTER) -> None:
@@ -39,12 +38,12 @@ def fixed(*, interval: float, uniform: Uniform) -> wait_base:
 
 
 def exponential(*, initial: float, multiplier: float, maximum: float, uniform: Uniform) -> wait_base:
-    """`initial` seconds after the first look, each next delay `multiplier` times as long, `maximum` at most."""
+    """`initial` seconds after the first look; each further delay is `multiplier` times as long, up to `maximum`."""
     return wait_jittered(wait_exponential(multiplier=initial, exp_base=multiplier, max=maximum), uniform)
 
 
 def from_tenacity(wait: wait_base) -> Schedule:
-    """A schedule from a tenacity wait strategy, which may read `attempt_number` and nothing else."""
+    """A schedule made of a tenacity wait strategy, which may read `attempt_number` and nothing else."""
 
     def schedule(look: WaitState) -> float:
         return wait(cast("RetryCallState", look))
@@ -53,9 +52,9 @@ def from_tenacity(wait: wait_base) -> Schedule:
 
 
 def spread(count: int, *, span: float, uniform: Uniform) -> list[float]:
-    """Delays in seconds, ascending, that lay `count` first looks evenly but not in step over `span`.
+    """Delays that spread `count` first looks over `span` seconds, ascending: one at random in each equal part.
 
-    A restart takes up all that is pending at once; without this it would all be due at once, and again after each
-    delay.
+    A restart restores all pending assets at once. Without the spread they would all be due at once, and again after
+    each delay.
     """
     return [span * (index + uniform()) / count for index in range(count)]

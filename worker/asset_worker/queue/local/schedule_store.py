@@ -13,8 +13,8 @@ from typing import Final
 import structlog
 
 from asset_worker.runtime.threads import WorkerThread
-from asset_worker.schedule.adaptive import LearnedSchedule
-from asset_worker.schedule.memory import Learned, Unreadable, from_bytes, to_bytes
+from asset_worker.schedule.adaptive import AdaptiveSchedule
+from asset_worker.schedule.learned import LearnedState, UnreadableState, from_bytes, to_bytes
 
 _log = structlog.get_logger()
 
@@ -22,20 +22,20 @@ FILE_NAME: Final = "schedule.msgpack"
 KEEP_EVERY_SECONDS: Final = 60.0
 
 
-def recall(path: Path) -> Learned | Unreadable | None:
+def recall(path: Path) -> LearnedState | UnreadableState | None:
     """What was kept; None when nothing was."""
     try:
         return from_bytes(path.read_bytes())
     except FileNotFoundError:
         return None
     except OSError as error:
-        return Unreadable(error.strerror or str(error))
+        return UnreadableState(error.strerror or str(error))
 
 
-def recall_or_begin(path: Path) -> Learned | None:
+def recall_or_begin(path: Path) -> LearnedState | None:
     """What was kept; what can't be read is set aside, with a line in the log, and learning begins anew."""
     match recall(path):
-        case Unreadable(why):
+        case UnreadableState(why):
             aside = path.with_suffix(".unreadable")
             try:
                 path.replace(aside)
@@ -47,7 +47,7 @@ def recall_or_begin(path: Path) -> Learned | None:
             return found
 
 
-def keep(path: Path, learned: Learned) -> None:
+def keep(path: Path, learned: LearnedState) -> None:
     """Write it, whole or not at all; a disk that is full or failing is told of and forgiven."""
     draft = path.with_suffix(".new")
     try:
@@ -60,7 +60,7 @@ def keep(path: Path, learned: Learned) -> None:
         _log.warning("schedule.not_kept", path=str(path), error=error.strerror)
 
 
-async def keep_learned(schedule: LearnedSchedule, path: Path, thread: WorkerThread) -> None:
+async def keep_learned(schedule: AdaptiveSchedule, path: Path, thread: WorkerThread) -> None:
     """Write what was learned every minute, and once more when cancelled."""
     try:
         while True:

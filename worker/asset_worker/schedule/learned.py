@@ -1,4 +1,4 @@
-"""What was learned, as bytes to keep."""
+"""What the adaptive schedule has learned, as a value and as bytes."""
 
 from __future__ import annotations
 
@@ -14,38 +14,40 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VERSION: Final = 1
-"""Of the layout and of the bins: what another version wrote is not read."""
+"""Of the layout and of the bins. `from_bytes` reads no other version."""
 
 _ENDS_UNIT: Final = 1 / 64
 _EXPOSURE_UNIT: Final = 1 / 16
-"""What is kept is rounded, so that a hundred classes fit in 64 KiB."""
-_MOST: Final = 2 * HALF_LIFE / _ENDS_UNIT
+"""Assets. Counts are rounded to these units, so that a hundred classes fit in 64 KiB."""
+_MAX_ENDS: Final = 2 * HALF_LIFE / _ENDS_UNIT
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class LearnedClass(msgspec.Struct, frozen=True, array_like=True):
-    """The life table of one class, rounded."""
+    """The life table of one class, rounded. The order of the fields is the stored format."""
 
     name: AssetClass
     ends: list[_Count]
+    """Ends in each bin of age, in units of 1/64 asset."""
     exposure: list[_Count]
+    """Waits that lasted through each bin of age, in units of 1/16 asset."""
 
 
-class Learned(msgspec.Struct, frozen=True, array_like=True):
-    """All that was learned."""
+class LearnedState(msgspec.Struct, frozen=True, array_like=True):
+    """All that an adaptive schedule has learned. The order of the fields is the stored format."""
 
     version: int = VERSION
     price: float | None = None
-    """Of a look, in seconds of lag; None: not calibrated yet."""
+    """The price of a look, in seconds of lag; None: not calibrated yet."""
     classes: list[LearnedClass] = []
     starts: list[tuple[list[AssetClass], float]] = []
-    """How often each kind of wait began, with decay: the mix that the price is calibrated for."""
+    """How often each combination of classes began to be waited on, with decay: the price is calibrated for this mix."""
 
     @classmethod
     def of(
         cls, tables: Mapping[AssetClass, LifeTable], starts: Mapping[tuple[AssetClass, ...], float], price: float
-    ) -> Learned:
-        """What these tables hold."""
+    ) -> LearnedState:
+        """The state that these life tables, counts of starts and price make up."""
         return cls(
             price=price,
             classes=[
@@ -69,32 +71,32 @@ class Learned(msgspec.Struct, frozen=True, array_like=True):
         }
 
 
-class Unreadable(msgspec.Struct, frozen=True):
-    """What was kept can't be used, and learning starts anew; `why` is for people."""
+class UnreadableState(msgspec.Struct, frozen=True):
+    """The stored bytes can't be used, so learning starts from nothing; `why` is for people."""
 
     why: str
 
 
-def to_bytes(learned: Learned) -> bytes:
-    """`learned` as bytes, less than 64 KiB."""
+def to_bytes(learned: LearnedState) -> bytes:
+    """`learned` as MessagePack, less than 64 KiB."""
     return msgspec.msgpack.encode(learned)
 
 
-def from_bytes(kept: bytes) -> Learned | Unreadable:
-    """What `to_bytes` wrote, or why it can't be read; never an exception."""
+def from_bytes(data: bytes) -> LearnedState | UnreadableState:
+    """The state that `to_bytes` wrote, or why it can't be read. Raises nothing, whatever the bytes."""
     try:
-        learned = msgspec.msgpack.decode(kept, type=Learned)
+        learned = msgspec.msgpack.decode(data, type=LearnedState)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        return Unreadable(f"damaged: {error}")
+        return UnreadableState(f"damaged: {error}")
     if learned.version != VERSION:
-        return Unreadable(f"written as version {learned.version}; this program reads version {VERSION}")
+        return UnreadableState(f"written as version {learned.version}; this program reads version {VERSION}")
     if learned.price is not None and not (isfinite(learned.price) and learned.price > 0):
-        return Unreadable(f"damaged: a price of {learned.price}")
+        return UnreadableState(f"damaged: a price of {learned.price}")
     for each in learned.classes:
         if not is_step(each.name.step) or len(each.ends) != BINS or len(each.exposure) != BINS:
-            return Unreadable(f"damaged: the class {each.name}")
-        if sum(each.ends) > _MOST:
-            return Unreadable(f"damaged: the class {each.name} holds more than decay leaves")
+            return UnreadableState(f"damaged: the class {each.name}")
+        if sum(each.ends) > _MAX_ENDS:
+            return UnreadableState(f"damaged: the class {each.name} holds more than decay leaves")
     if not all(key and isfinite(count) and count >= 0 for key, count in learned.starts):
-        return Unreadable("damaged: a count of starts")
+        return UnreadableState("damaged: a count of starts")
     return learned
