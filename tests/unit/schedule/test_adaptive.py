@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -166,6 +167,15 @@ def test_delays_lie_between_the_floor_and_poll_max(
     assert min(FLOOR, initial) * 0.999 <= delay <= maximum * 1.001
 
 
+def test_the_shortest_delay_is_half_a_second() -> None:
+    learner = AdaptiveSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.0)
+    for _ in range(50):
+        watch(learner, 20.0, learner=learner)
+    learner.price = 1e-6
+    looks = (WaitState(attempt_number=2, age=15 + i / 20, file_type="video/mp4", method="direct") for i in range(200))
+    assert min(map(learner, looks)) == pytest.approx(0.5, rel=0.02)
+
+
 def test_waits_that_are_not_about_the_asset_are_spaced_exponentially() -> None:
     learner = teach(schedule(seed=None), log_normal(300, 0.1), 100)
     delays = [learner(WaitState(attempt_number=n, age=n, waiting_on=("visibility",))) for n in (1, 2, 3, 20)]
@@ -228,6 +238,20 @@ def test_a_hundred_classes_fit_in_64_kib() -> None:
             look = WaitState(attempt_number=2, age=since * 1.3, waiting_on=(), file_type=f"video/x-{i}", method="url")
             learner.observe(look, since=since, ended=("asset",))
     assert len(to_bytes(learner.learned())) < 65536
+
+
+def test_the_stored_layout_is_that_of_version_1() -> None:
+    """Later versions of the program read what earlier ones have stored."""
+    name = ["asset", "video/mp4", "direct"]
+    ends, exposure = [64, *[0] * 100], [16, *[0] * 100]
+    data = msgspec.msgpack.encode([1, 1.5, [[name, ends, exposure]], [[[name], 3.0]]])
+    learned = from_bytes(data)
+    assert isinstance(learned, LearnedState)
+    assert to_bytes(learned) == data
+    [(asset_class, table)] = learned.tables().items()
+    assert asset_class == AssetClass("asset", "video/mp4", "direct")
+    assert (table.ends[0], table.exposure[0]) == (1, 1)
+    assert learned.starts == [([asset_class], 3.0)]
 
 
 @given(st.binary(max_size=300))
@@ -333,6 +357,18 @@ def test_a_growth_beyond_the_range_of_floats_ends_at_the_ceiling(multiplier: flo
         assert schedule(WaitState(attempt_number=attempt, age=10.0, waiting_on=("answer",))) == pytest.approx(
             30, rel=0.06
         )
+
+
+def test_the_first_look_of_a_wait_counts_as_its_start_and_no_later_one_does() -> None:
+    """An asset that is done at its second look has started, too."""
+    learner = schedule()
+    counts = []
+    for attempt_number in (1, 2, 3, 1):
+        learner(WaitState(attempt_number=attempt_number, age=5.0, file_type="video/mp4", method="direct"))
+        [(classes, count)] = learner.learned().starts
+        counts.append(count)
+    assert classes == [AssetClass("asset", "video/mp4", "direct")]
+    assert counts == [1, 1, 1, 2]
 
 
 def test_waits_for_visibility_do_not_count_as_starts_and_waits_for_processing_do() -> None:

@@ -41,6 +41,16 @@ def test_an_end_counts_once_and_its_wait_as_lasting_until_about_then(one: float,
     assert all(part <= 1 + 1e-9 for part in table.exposure)
 
 
+@given(st.integers(0, BINS - 1), st.integers(0, BINS - 1))
+def test_an_end_between_two_looks_is_spread_over_all_bins_in_between(one: int, other: int) -> None:
+    first, last = min(one, other), max(one, other)
+    table = LifeTable()
+    table.ended(EDGES[first], EDGES[last + 1], PRIOR)
+    has_ends = [bin_ for bin_, ends in enumerate(table.ends) if ends > 0]
+    has_exposure = [bin_ for bin_, exposure in enumerate(table.exposure) if exposure > 0]
+    assert has_ends == has_exposure == list(range(first, last + 1))
+
+
 @given(AGES, AGES)
 def test_survival_counts_as_exposure_in_just_the_bins_in_between(one: float, other: float) -> None:
     since, until = min(one, other), max(one, other)
