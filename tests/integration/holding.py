@@ -26,16 +26,18 @@ def change(simulator: Simulator, *asset_ids: str, to: Lifecycle = DONE) -> None:
     """From now on the assets go this way, as if they were created now."""
     store = simulator.store
     for asset_id in asset_ids:
-        store._assets[asset_id] = msgspec.structs.replace(store._assets[asset_id], lifecycle=to, at=store._clock())
+        store._assets[asset_id] = msgspec.structs.replace(
+            store._assets[asset_id], lifecycle=to, began_at=store._clock()
+        )
 
 
 def hold_answers(simulator: Simulator) -> Callable[[], None]:
     """From now on requests are in flight, and stay there; what is returned lets them be answered."""
-    let_go, early = asyncio.Event(), simulator._early
+    let_go, early = asyncio.Event(), simulator._apply_early_fault
 
     async def late(request: web.Request, fault: Fault | None) -> Reply | None:
         await let_go.wait()
         return await early(request, fault)
 
-    simulator._early = late
+    simulator._apply_early_fault = late
     return let_go.set

@@ -45,7 +45,7 @@ async def test_wait_tells_by_its_exit_code_how_it_went(serve, worker):
 async def test_wait_ends_when_its_time_is_over_whatever_the_api_does(serve, worker, problem):
     simulator = await serve()
     asset_id = simulator.store.add(Lifecycle())
-    simulator.order(problem)
+    simulator.set_faults(problem)
     run = worker.start("wait", asset_id, "--timeout", "4", base_url=simulator.base_url)
     assert await run.end() == 1
     [event] = run.events()
@@ -61,7 +61,7 @@ async def test_wait_takes_its_timeout_and_not_a_multiple_of_it(serve, worker, pr
     timeout = 8
     simulator = await serve()
     ids = [simulator.store.add(Lifecycle()) for _ in range(4)]
-    simulator.order(problem)
+    simulator.set_faults(problem)
     runs = [
         worker.start("wait", *some, "--timeout", str(timeout), base_url=simulator.base_url, LOG__LEVEL="info")
         for some in (ids[:1], ids[1:])

@@ -159,7 +159,7 @@ def numbers(simulator: Simulator, run: Run) -> str:
     logged = {
         name: len(run.logs(name)) for name in ("api.retry", "api.unavailable", "api.key_refused", "api.recovered")
     }
-    return f"server: {simulator.stats.told()}\nlogged: {logged}\n{run.stderr[-1500:]}"
+    return f"server: {simulator.stats.report()}\nlogged: {logged}\n{run.stderr[-1500:]}"
 
 
 class Alone(msgspec.Struct):
@@ -172,7 +172,7 @@ class Alone(msgspec.Struct):
     """The share of requests that it befell."""
     unexplained: bool
     """No `api.retry` tells of it, though one should."""
-    strays: list[str]
+    unknown_paths: list[str]
     seconds: float
 
 
@@ -192,7 +192,7 @@ async def test_when_half_of_the_answers_are_faulty_in_one_way_every_outcome_is_r
         expected = assets(simulator.store, 36)
         fault = Fault.parse(f"{kind}:0.5")
         argument = other_host if fault.kind is FaultKind.REDIRECT else fault.argument
-        simulator.order(msgspec.structs.replace(fault, argument=argument))
+        simulator.set_faults(msgspec.structs.replace(fault, argument=argument))
         worker = worker_in(kind)
         worker.submit(*expected)
         began = asyncio.get_running_loop().time()
@@ -206,7 +206,7 @@ async def test_when_half_of_the_answers_are_faulty_in_one_way_every_outcome_is_r
             untruths=untruths(worker, expected),
             faulty=stats.by_fault.total() / stats.requests,
             unexplained=said is not None and not any(re.search(said, line["error"]) for line in run.logs("api.retry")),
-            strays=stats.strays,
+            unknown_paths=stats.unknown_paths,
             seconds=asyncio.get_running_loop().time() - began,
         )
 
@@ -215,7 +215,7 @@ async def test_when_half_of_the_answers_are_faulty_in_one_way_every_outcome_is_r
     assert [each.exit_code for each in found] == [1] * len(kinds), found
     assert not any(each.unexplained for each in found), found
     assert all(each.faulty > 0.25 for each in found), found
-    assert not any(each.strays for each in found), found
+    assert not any(each.unknown_paths for each in found), found
     assert came == [], "a redirect was followed"
 
 
@@ -227,7 +227,7 @@ async def test_when_half_of_the_answers_are_faulty_in_every_way_at_once_every_ou
     expected = assets(simulator.store, 180)
     kinds = [Fault.parse(kind) for kind in FAULTS]
     each = 0.5 / len(kinds)
-    simulator.order(
+    simulator.set_faults(
         *(
             # The first that befalls a request does, so the later are to be likelier, for all to be as frequent.
             msgspec.structs.replace(
@@ -302,7 +302,7 @@ async def test_few_requests_go_into_an_outage_and_its_end_is_seen_at_once_and_me
         if outage == "stopped":
             await simulator.__aexit__()
         else:
-            simulator.order(outage)
+            simulator.set_faults(outage)
         before = stats.requests
         await run.until("api.unavailable")
         assert await status_of(admin) == (503, ["the API is unavailable"])
@@ -313,7 +313,7 @@ async def test_few_requests_go_into_an_outage_and_its_end_is_seen_at_once_and_me
         if outage == "stopped":
             await simulator.__aenter__()
         ended = loop.time()
-        simulator.order(f"slow={slow}")
+        simulator.set_faults(f"slow={slow}")
         await run.until("api.recovered")
         await asyncio.sleep(2 * slow)
         # In a row, those in flight when the breaker opens, and what still succeeded before the first failure.
@@ -330,7 +330,7 @@ async def test_few_requests_go_into_an_outage_and_its_end_is_seen_at_once_and_me
         assert sum(seen < slow * 0.99 for seen in since) == 1, said
         assert sum(seen < slow * 1.99 for seen in since) <= 3, said
 
-        simulator.order()
+        simulator.set_faults()
         expected |= end(simulator, ids[40:])
         await eventually(lambda: len(worker.events()) >= len(ids), otherwise=lambda: numbers(simulator, run))
         assert untruths(worker, expected) == [], numbers(simulator, run)
@@ -409,7 +409,7 @@ async def test_a_plan_that_is_not_entitled_for_a_while_settles_nothing(serve, wo
     ids = pending(simulator, 60)
     worker.submit(*ids)
     await eventually(lambda: looked_at(run) == len(ids), otherwise=lambda: run.stderr)
-    simulator.order("status=403")
+    simulator.set_faults("status=403")
     refused_at = asyncio.get_running_loop().time()
     await run.until("api.key_refused")
     expected = end(simulator, ids)
@@ -419,7 +419,7 @@ async def test_a_plan_that_is_not_entitled_for_a_while_settles_nothing(serve, wo
     said = f"{refused} requests (at most {most}) with a refused key in {lasted:.1f} s"
     assert refused <= most, f"{said}\n{numbers(simulator, run)}"
     assert worker.events() == []
-    simulator.order()
+    simulator.set_faults()
     await eventually(lambda: len(worker.events()) >= len(ids), otherwise=lambda: numbers(simulator, run))
     assert untruths(worker, expected) == [], numbers(simulator, run)
     assert (len(run.logs("api.key_refused")), len(run.logs("api.recovered"))) == (1, 1), numbers(simulator, run)
@@ -433,7 +433,7 @@ async def test_wait_ends_with_exit_code_3_when_the_key_is_refused(serve, worker)
     assert len(run.logs("api.key_refused")) == 1
     times = simulator.stats.times
     # The list, the one that confirms the refusal, and what a machine that is busy has no time to prevent.
-    assert len(times) <= 2 + most_probes(times[-1] - times[0]), simulator.stats.told()
+    assert len(times) <= 2 + most_probes(times[-1] - times[0]), simulator.stats.report()
 
 
 async def test_a_run_that_ends_by_itself_gives_up_a_refused_key_with_exit_code_3_and_keeps_what_is_pending(
@@ -474,14 +474,14 @@ async def test_a_storm_of_404s_settles_nothing_as_not_found(serve, worker, storm
     ids = [simulator.store.add(Lifecycle(math.inf)) for _ in range(60)]
     worker.submit(*ids)
     await eventually(lambda: looked_at(run) == len(ids), otherwise=lambda: run.stderr)
-    simulator.order(storm)
+    simulator.set_faults(storm)
     expected = end(simulator, ids)
     await asyncio.sleep(2.5)
     await eventually(
         lambda: simulator.stats.by_fault.total() > FAILURES_TO_OPEN, otherwise=lambda: numbers(simulator, run)
     )
     assert worker.events() == [], numbers(simulator, run)
-    simulator.order()
+    simulator.set_faults()
     await eventually(lambda: len(worker.events()) >= len(ids), otherwise=lambda: numbers(simulator, run))
     assert untruths(worker, expected) == [], numbers(simulator, run)
     assert len(run.logs("api.unavailable")) == opens, numbers(simulator, run)
@@ -551,14 +551,14 @@ async def test_answers_of_a_gigabyte_do_not_fill_the_memory(serve, worker, batch
     await run.until("worker.started")
     process = psutil.Process(run.process.pid)
     before = most = process.memory_info().rss
-    simulator.order(f"huge={1 << 30}")
+    simulator.set_faults(f"huge={1 << 30}")
     worker.submit(*ids)
     ends, befell = asyncio.get_running_loop().time() + 3, simulator.stats.by_fault
     while asyncio.get_running_loop().time() < ends or befell.total() <= 3:
         most = max(most, process.memory_info().rss)
         await asyncio.sleep(0.01)
     said = f"{(most - before) >> 20} MiB more than {before >> 20} MiB, {befell.total()} such answers"
-    simulator.order()
+    simulator.set_faults()
     assert most - before < 100 << 20, f"{said}\n{numbers(simulator, run)}"
     expected = end(simulator, ids)
     await eventually(lambda: len(worker.events()) >= len(ids), otherwise=lambda: numbers(simulator, run))

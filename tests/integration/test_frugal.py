@@ -35,7 +35,7 @@ async def test_without_batching_there_are_no_lists(serve, worker):
 async def test_lists_that_fail_cost_no_asset(serve, worker):
     """The endpoint leaves out half of what it should show, for as long as the run takes."""
     simulator = await serve(time_scale=10)
-    simulator.order("omit")
+    simulator.set_faults("omit")
     ids = [simulator.store.add(Lifecycle(20)) for _ in range(100)]
     worker.submit(*ids)
     run = worker.run("--once", base_url=simulator.base_url)

@@ -214,13 +214,13 @@ async def test_an_answer_that_is_none_is_passing(serve, worker, fault):
     """A gigabyte fills no memory, a drip ends with the time limit; then the API is well again."""
     simulator = await serve()
     asset_id = simulator.store.add(Lifecycle())
-    simulator.order(fault)
+    simulator.set_faults(fault)
     worker.submit(asset_id)
     run = worker.run("--once", base_url=simulator.base_url, API__TIMEOUT="2")
     await run.until("api.retry")
     assert psutil.Process(run.process.pid).memory_info().rss < 200_000_000
     assert worker.events() == []
-    simulator.order()
+    simulator.set_faults()
     assert await run.end() == 0
     assert [event["data"]["outcome"] for event in worker.events()] == ["ready"]
 

@@ -126,7 +126,7 @@ async def test_every_hostile_line_is_rejected_and_nothing_leaves_the_assets_path
     assert all(len(event["line"].encode()) <= 1024 and event["reason"] for event in rejected)
     assert all("subject" not in event for event in events if event["type"].endswith("rejected"))
     assert {event["subject"] for event in events if event["type"].endswith("ready")} == set(good)
-    assert simulator.stats.strays == []
+    assert simulator.stats.unknown_paths == []
     assert set(simulator.stats.looks) <= {*good}
     assert len(run.logs("intake.rejected")) == len(HOSTILE)
 

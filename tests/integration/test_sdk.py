@@ -42,7 +42,9 @@ async def test_the_sdk_uploads_lists_retrieves_and_deletes(serve):
         return created.id, linked.id
 
     talk, photo = await asyncio.to_thread(use)
-    await eventually(lambda: simulator.store.done_since(talk) > 0 and simulator.store.done_since(photo) > 0)
+    await eventually(
+        lambda: simulator.store.seconds_since_done(talk) > 0 and simulator.store.seconds_since_done(photo) > 0
+    )
 
     def read(client):
         assert client.assets.retrieve(talk).user_metadata == {"user": "ada"}
@@ -61,7 +63,7 @@ async def test_the_sdk_uploads_lists_retrieves_and_deletes(serve):
             read(client)
 
     await asyncio.to_thread(use_again)
-    assert simulator.stats.strays == []
+    assert simulator.stats.unknown_paths == []
 
 
 async def test_the_sdk_is_refused_as_by_the_real_api(serve):

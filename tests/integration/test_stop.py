@@ -69,7 +69,7 @@ async def test_a_list_that_is_under_way_at_the_stop_loses_nothing(serve, worker)
 async def test_a_look_that_outlasts_the_grace_is_given_up_and_its_asset_kept(serve, worker):
     simulator = await serve()
     asset_id = simulator.store.add(Lifecycle())
-    simulator.order("hang")
+    simulator.set_faults("hang")
     worker.submit(asset_id)
     run = worker.run(base_url=simulator.base_url, SHUTDOWN__GRACE="1", API__TIMEOUT="300")
     await eventually(lambda: simulator.stats.in_flight == 1, otherwise=lambda: run.stderr)
@@ -77,7 +77,7 @@ async def test_a_look_that_outlasts_the_grace_is_given_up_and_its_asset_kept(ser
     assert await run.end() == 0
     assert run.logs("worker.stopped")[0]["pending"] == 1
     assert worker.events() == []
-    simulator.order()
+    simulator.set_faults()
     assert await worker.run("--once", base_url=simulator.base_url).end() == 0
     assert [event["id"] for event in worker.events()] == [f"{asset_id}.1"]
 

@@ -1,4 +1,4 @@
-"""The stand-in: lifecycles, limits, orders for faults, and what a client sees of each."""
+"""The stand-in: lifecycles, limits, faults, and what a client sees of each."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ lifecycles = st.builds(
 
 
 @given(lifecycles)
-def test_how_it_ends_is_what_the_worker_makes_of_its_last_state(lifecycle):
-    told = document(CREATED, lifecycle, 1000.0)
-    assert told is not None
-    verdict = assess(asset_from(told), Expectations(), Ages(1.0, 0.5))
+def test_the_outcome_is_what_the_worker_decides_from_the_last_state(lifecycle):
+    last = document(CREATED, lifecycle, 1000.0)
+    assert last is not None
+    verdict = assess(asset_from(last), Expectations(), Ages(1.0, 0.5))
     assert isinstance(verdict, Done)
     assert verdict.outcome == outcome(lifecycle)
 
 
 @given(lifecycles, st.lists(st.floats(0, 300), min_size=2).map(sorted))
-def test_nothing_that_has_ended_begins_again(lifecycle, ages):
+def test_nothing_that_has_ended_starts_again(lifecycle, ages):
     order = {"pending": 0, "processing": 1, "ready": 2, "error": 2, "failed": 2}
-    seen = [told for age in ages if (told := document(CREATED, lifecycle, age)) is not None]
+    seen = [found for age in ages if (found := document(CREATED, lifecycle, age)) is not None]
     for states in (
         [each["status"] for each in seen],
         [each["hls"]["status"] for each in seen if "hls" in each],
@@ -62,14 +62,14 @@ def test_nothing_that_has_ended_begins_again(lifecycle, ages):
         assert [order[state] for state in states] == sorted(order[state] for state in states)
 
 
-def test_what_never_ends_has_no_outcome():
+def test_an_asset_that_never_ends_has_no_outcome():
     assert outcome(Lifecycle(math.inf)) is None
     assert outcome(Lifecycle(hls=Rendition(math.inf))) is None
     assert outcome(Lifecycle(ends_in="archived")) is None
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_durations_lie_about_the_kinds_median_and_are_repeatable(kind):
+def test_durations_lie_around_the_median_of_the_kind_and_are_repeatable(kind):
     drawn = sorted(draw(kind, Random(number)).ends_after for number in range(400))
     assert 0.8 * kind.ready < drawn[200] < 1.25 * kind.ready
     assert draw(kind, Random(7)) == draw(kind, Random(7))
@@ -78,7 +78,7 @@ def test_durations_lie_about_the_kinds_median_and_are_repeatable(kind):
 
 
 @pytest.mark.parametrize("style", Style)
-def test_no_window_lets_more_through_and_the_headers_tell_the_truth(style):
+def test_no_window_allows_more_requests_and_its_headers_are_true(style):
     window, allowed = Window(Limit(5, 10.0, style)), []
     for tick in range(300):
         now = 1_000_000.0 + tick / 10
@@ -96,12 +96,12 @@ def test_no_window_lets_more_through_and_the_headers_tell_the_truth(style):
     ("text", "limit"),
     [("60/60", Limit(60, 60.0)), ("5/0.5:ietf", Limit(5, 0.5, Style.IETF)), ("1/1:none", Limit(1, 1.0, Style.NONE))],
 )
-def test_a_limit_is_read(text, limit):
+def test_a_limit_is_parsed(text, limit):
     assert Limit.parse(text) == limit
 
 
 @pytest.mark.parametrize("text", ["", "60", "60/", "0/1", "1/0", "60/60:loud", "-1/1", "a/b"])
-def test_what_is_no_limit_is_refused(text):
+def test_text_that_is_no_limit_is_refused(text):
     with pytest.raises(ValueError, match="is no"):
         Limit.parse(text)
 
@@ -116,25 +116,25 @@ def test_what_is_no_limit_is_refused(text):
         ("redirect=https://a.example:8443/x", Fault(FaultKind.REDIRECT, "https://a.example:8443/x")),
     ],
 )
-def test_a_fault_is_read(text, fault):
+def test_a_fault_is_parsed(text, fault):
     assert Fault.parse(text) == fault
 
 
 @pytest.mark.parametrize("text", ["", "flood", "status=999", "status=ok", "slow=x", "hang:2", "hang@", "hang@a-b"])
-def test_what_is_no_fault_is_refused_with_what_to_write(text):
+def test_text_that_is_no_fault_is_refused_with_what_to_write(text):
     with pytest.raises(ValueError, match=r"is no|at most"):
         Fault.parse(text)
 
 
 @given(st.text(max_size=30))
-def test_any_text_is_a_fault_or_refused(text):
+def test_any_text_is_a_fault_or_is_refused(text):
     try:
         Fault.parse(text)
     except ValueError:
         return
 
 
-def test_a_fault_befalls_as_often_as_it_says_and_in_its_time():
+def test_a_fault_occurs_with_its_probability_and_in_its_time():
     random, fault = Random(1), Fault.parse("reset:0.3@10-20")
     assert pick_fault([fault], random, since=9.9) is None
     assert pick_fault([fault], random, since=20.0) is None
@@ -164,10 +164,10 @@ async def test_each_fault_is_what_a_client_sees(simulator, session):
     url = f"{simulator.base_url}/assets/{asset_id}"
     quick = {"timeout": aiohttp.ClientTimeout(total=0.3)}
 
-    simulator.order("status=500")
+    simulator.set_faults("status=500")
     status, body, _ = await got(session, url)
     assert (status, b'"code"' in body) == (500, True)
-    simulator.order("html=504")
+    simulator.set_faults("html=504")
     status, body, headers = await got(session, url)
     assert (status, body[:6], headers["Content-Type"]) == (504, b"<html>", "text/html")
     for text, error, options in (
@@ -177,24 +177,24 @@ async def test_each_fault_is_what_a_client_sees(simulator, session):
         ("reset", aiohttp.ClientConnectionError, {}),
         ("cut", aiohttp.ClientPayloadError, {}),
     ):
-        simulator.order(text)
+        simulator.set_faults(text)
         with pytest.raises(error):
             await got(session, url, **options)
-    simulator.order("text")
+    simulator.set_faults("text")
     assert (await got(session, url))[1] == b"Service temporarily unavailable"
-    simulator.order("types")
+    simulator.set_faults("types")
     assert b'"status":7' in (await got(session, url))[1]
-    simulator.order("stranger")
+    simulator.set_faults("stranger")
     assert asset_id.encode() not in (await got(session, url))[1]
-    simulator.order("redirect=https://elsewhere.example/")
+    simulator.set_faults("redirect=https://elsewhere.example/")
     assert (await got(session, url))[2]["Location"] == "https://elsewhere.example/"
-    simulator.order("huge=3145728")
+    simulator.set_faults("huge=3145728")
     assert len((await got(session, url))[1]) == 3 << 20
-    simulator.order()
+    simulator.set_faults()
     assert (await got(session, url))[0] == 200
 
 
-async def test_lists_page_filter_and_leave_out_what_is_not_there(simulator, session):
+async def test_lists_have_pages_and_filters_and_leave_out_invisible_assets(simulator, session):
     ids = [simulator.store.add(Lifecycle(), kind=KINDS["clip" if n % 2 else "image"]) for n in range(7)]
     hidden = simulator.store.add(Lifecycle(visible_after=math.inf))
     url = f"{simulator.base_url}/assets"
@@ -215,13 +215,13 @@ async def test_lists_page_filter_and_leave_out_what_is_not_there(simulator, sess
 
 @pytest.mark.parametrize("name", ["page", "page_limit"])
 @pytest.mark.parametrize("text", ["9" * 5000, "0" * 5000 + "1", "-1", "1.0", "\u0661", "1_0", ""])
-async def test_a_number_that_is_none_is_refused(simulator, session, name, text):
+async def test_text_that_is_no_number_is_refused(simulator, session, name, text):
     async with session.get(f"{simulator.base_url}/assets", params={name: text}) as response:
         assert (response.status, (await response.json())["code"]) == (400, "parameter_invalid")
 
 
 async def test_an_upload_is_answered_with_an_asset_that_is_processing(simulator, session):
-    """Even where a read does not show it yet, or would show it done."""
+    """Even if a read does not show it yet, or would show it done."""
     hidden = 0
     for number in range(200):
         form = aiohttp.FormData({"method": "direct" if number % 2 else "url"}, default_to_multipart=True)
@@ -231,18 +231,18 @@ async def test_an_upload_is_answered_with_an_asset_that_is_processing(simulator,
         else:
             form.add_field("url", f"https://media.example/{name}")
         async with session.post(f"{simulator.base_url}/assets", data=form) as response:
-            told = await response.json()
+            created = await response.json()
             assert response.status == 201
-        assert told.keys() >= {"_id", "created_at", "file_type", "filename", "method", "status"}
-        assert (told["status"], told["filename"]) == ("processing", name)
-        assert told["method"] == ("direct" if number % 2 else "url")
-        asset_from(told)
-        hidden += simulator.store.lifecycle(told["_id"]).visible_after > 0
+        assert created.keys() >= {"_id", "created_at", "file_type", "filename", "method", "status"}
+        assert (created["status"], created["filename"]) == ("processing", name)
+        assert created["method"] == ("direct" if number % 2 else "url")
+        asset_from(created)
+        hidden += simulator.store.lifecycle(created["_id"]).visible_after > 0
     assert hidden
     assert len(simulator.store) == 200
 
 
-async def test_orders_are_taken_over_http_and_wrong_ones_refused(simulator, session):
+async def test_the_stand_in_is_controlled_over_http_and_refuses_invalid_values(simulator, session):
     at = simulator.base_url.removesuffix("/v1.3") + "/_simulator"
     async with session.post(f"{at}/assets", json={"count": 3, "kind": "image"}) as response:
         assert len((await response.json())["assets"]) == 3
@@ -258,8 +258,8 @@ async def test_orders_are_taken_over_http_and_wrong_ones_refused(simulator, sess
         assert (await response.json())["by_status"]["429"] >= 1
 
 
-async def test_paths_that_are_none_of_the_apis_are_noted(simulator, session):
+async def test_requests_to_unknown_paths_are_recorded(simulator, session):
     host = simulator.base_url.removesuffix("/v1.3")
     for path in ("/v1.3/assets/a/b", "/v1.3/indexes", "/"):
         assert (await got(session, host + path))[0] == 404
-    assert simulator.stats.strays == ["GET /v1.3/assets/a/b", "GET /v1.3/indexes", "GET /"]
+    assert simulator.stats.unknown_paths == ["GET /v1.3/assets/a/b", "GET /v1.3/indexes", "GET /"]

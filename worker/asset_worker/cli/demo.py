@@ -143,4 +143,4 @@ def _summary(simulator: Simulator, lines: list[_Line], events: bytes, took: floa
 def _lag(simulator: Simulator, event: dict[str, str]) -> float:
     """Seconds from the asset's end to its event; negative: not all of it has ended, or will."""
     completed = datetime.fromisoformat(event["completed_at"]).timestamp()
-    return simulator.store.done_since(event["asset_id"]) / TIME_SCALE - (time.time() - completed)
+    return simulator.store.seconds_since_done(event["asset_id"]) / TIME_SCALE - (time.time() - completed)

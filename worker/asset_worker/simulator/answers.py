@@ -1,4 +1,4 @@
-"""What the stand-in reads from a request, and what it says: replies as values, refusals as the API words them."""
+"""What the stand-in reads from a request and what it replies: replies as values, errors in the words of the API."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from multidict import MultiMapping
 
 from asset_worker.simulator.faults import Fault, FaultKind
 
-CODES: Final = {
+ERROR_CODES: Final = {
     400: "parameter_invalid",
     401: "api_key_invalid",
     403: "api_not_allowed",
@@ -24,72 +24,82 @@ CODES: Final = {
 }
 PAGE_LIMIT: Final = 50
 URL_BYTES: Final = 5_000_000
-"""Taken as the size of a file given by its URL, which is not fetched."""
+"""The size assumed of a file that is given by its URL; the URL is not fetched."""
 BLOCK_BYTES: Final = 1 << 18
 
 _ASSET_ID = re.compile(r"[0-9a-f]{24}")
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """An answer."""
+    """An answer of the stand-in."""
 
     status: int
     document: Any = None
-    """Text goes out as it is, all else as JSON."""
+    """Text is sent as it is, anything else as JSON."""
     content_type: str = "application/json"
     headers: Mapping[str, str] = {}
 
     @property
     def encoded(self) -> bytes:
+        """The body."""
         if self.document is None:
             return b""
         return self.document.encode() if isinstance(self.document, str) else msgspec.json.encode(self.document)
 
     def corrupted(self, fault: Fault | None) -> Reply:
-        """The answer, as a fault leaves it."""
+        """The answer as the fault changes it. Only documents with status 200 are changed."""
         if fault is None or self.status != 200 or not isinstance(self.document, dict):
             return self
         match fault.kind:
             case FaultKind.TEXT:
                 return Reply(200, "Service temporarily unavailable", "text/plain")
             case FaultKind.TYPES:
-                return Reply(200, _each(self.document, {"status": 7, "hls": "ready", "filename": ["?"]}))
+                return Reply(200, _with_fields(self.document, {"status": 7, "hls": "ready", "filename": ["?"]}))
             case FaultKind.STRANGER:
-                return Reply(200, _each(self.document, {"_id": "f" * 24}))
+                return Reply(200, _with_fields(self.document, {"_id": "f" * 24}))
             case FaultKind.OMIT if "data" in self.document:
                 return Reply(200, self.document | {"data": self.document["data"][::2]})
         return self
 
 
-def _each(document: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+def _with_fields(document: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
+    """The document with these fields replaced in its asset, or in each asset of a list."""
     if "data" in document:
-        return document | {"data": [asset | change for asset in document["data"]]}
-    return document | change
+        return document | {"data": [asset | fields for asset in document["data"]]}
+    return document | fields
 
 
 class RefusedError(Exception):
-    """An error, as the API words it."""
+    """The request is answered with an error in the words of the API."""
 
     def __init__(self, status: int, code: str | None, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
-        document = {"code": code or CODES.get(status, "internal_server_error"), "message": message}
+        document = {"code": code or ERROR_CODES.get(status, "internal_server_error"), "message": message}
         self.reply = Reply(status, document, headers=headers or {})
 
 
 def asset_id_of(text: str) -> str:
-    """Raises: RefusedError: it is no asset ID."""
+    """The asset ID in a path or query.
+
+    Raises:
+        RefusedError: the text is no asset ID.
+    """
     if not _ASSET_ID.fullmatch(text):
         raise RefusedError(400, None, "The parameter asset_id is invalid: it must be 24 hexadecimal digits.")
     return text
 
 
 def listing_of(query: MultiMapping[str]) -> dict[str, Any]:
-    """The parameters of a list request. Raises: RefusedError: one of them is wrong."""
+    """The parameters of a list request, as arguments of `Store.page`.
 
-    def number(name: str, default: int, most: int) -> int:
+    Raises:
+        RefusedError: a parameter is invalid.
+    """
+
+    def number(name: str, default: int, largest: int) -> int:
         text = query.get(name, str(default))
-        if not (text.isascii() and text.isdigit() and len(text) <= 10 and 1 <= int(text) <= most):
-            raise RefusedError(400, None, f"The parameter {name} is invalid: it must be from 1 to {most}.")
+        if not (text.isascii() and text.isdigit() and len(text) <= 10 and 1 <= int(text) <= largest):
+            raise RefusedError(400, None, f"The parameter {name} is invalid: it must be from 1 to {largest}.")
         return int(text)
 
     return {
@@ -102,7 +112,11 @@ def listing_of(query: MultiMapping[str]) -> dict[str, Any]:
 
 
 async def upload_of(request: web.Request) -> dict[str, Any]:
-    """The parameters of an upload. Raises: RefusedError: one of them is wrong or missing."""
+    """The parameters of an upload, as arguments of `Store.upload`. The file is read and dropped.
+
+    Raises:
+        RefusedError: a parameter is invalid or missing.
+    """
     if not request.content_type.startswith("multipart/"):
         raise RefusedError(400, None, "The body must be a multipart form.")
     fields: dict[str, str] = {}

@@ -1,7 +1,7 @@
-"""Faults to order: which of them befalls a request.
+"""Faults on request: what can go wrong with an answer, how faults are written, and which of them a request meets.
 
-A fault is written `KIND[=ARGUMENT][:PROBABILITY][@FROM-TO]`, the times in seconds since it was ordered:
-`status=503:0.1` fails one answer in ten, `hang@5-10` lets all hang for five seconds.
+A fault is written `KIND[=ARGUMENT][:PROBABILITY][@FROM-TO]`, with times in seconds since it was set:
+`status=503:0.1` fails one answer in ten, `hang@5-10` lets all requests hang for five seconds.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ class FaultKind(StrEnum):
     """What can go wrong with an answer."""
 
     STATUS = "status"
-    """An error of this status, as the API words it; default 503."""
+    """An error of this status with a body as the API sends it; default 503."""
     HTML = "html"
-    """An error of this status, as a gateway words it; default 502."""
+    """An error of this status with a body as a gateway sends it; default 502."""
     SLOW = "slow"
     """The answer comes this many seconds late; default 1."""
     HANG = "hang"
-    """No answer comes."""
+    """There is no answer."""
     RESET = "reset"
     """The connection is reset."""
     CUT = "cut"
     """The body ends in the middle."""
     DRIP = "drip"
-    """The body comes byte by byte, each this many seconds after the one before; default 0.1."""
+    """The body comes byte by byte, with this many seconds between two bytes; default 0.1."""
     TEXT = "text"
-    """200, but the body is no JSON."""
+    """200, but the body is not JSON."""
     TYPES = "types"
     """200, but with values of wrong types."""
     STRANGER = "stranger"
-    """200, but about somebody else's asset."""
+    """200, but about another asset."""
     HUGE = "huge"
     """200, with a body of this many bytes; default 1 GiB."""
     REDIRECT = "redirect"
     """A redirect to this URL."""
     OMIT = "omit"
-    """A list leaves out half of what it should show."""
+    """A list leaves out half of its assets."""
     STALE = "stale"
-    """The answer tells the state of this many (simulated) seconds ago; default 60."""
+    """The answer shows the state of this many (simulated) seconds ago; default 60."""
 
 
 _DEFAULTS: Final = {
@@ -59,27 +59,28 @@ _DEFAULTS: Final = {
     FaultKind.STALE: "60",
 }
 _GRAMMAR = re.compile(
-    r"(?P<kind>[a-z]+)(?:=(?P<argument>.+?))?(?::(?P<failure_rates>\d*\.?\d+))?(?:@(?P<start>\d*\.?\d+)-(?P<end>\d*\.?\d+)?)?"
+    r"(?P<kind>[a-z]+)(?:=(?P<argument>.+?))?(?::(?P<probability>\d*\.?\d+))?(?:@(?P<start>\d*\.?\d+)-(?P<end>\d*\.?\d+)?)?"
 )
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """One order."""
+    """One kind of fault, how often it occurs, and when. Times are seconds since it was set."""
 
     kind: FaultKind
     argument: str = ""
     probability: float = 1.0
+    """From 0 to 1."""
     start: float = 0.0
     end: float = math.inf
 
     @property
     def number(self) -> float:
-        """The argument, as a number."""
+        """The argument as a number, for kinds that take one."""
         return float(self.argument)
 
     @classmethod
     def parse(cls, text: str) -> Fault:
-        """From its text.
+        """The fault that a text describes.
 
         Raises:
             ValueError: the text is no fault.
@@ -92,7 +93,7 @@ class Fault(msgspec.Struct, frozen=True):
         if match["kind"] not in set(FaultKind):
             raise ValueError(f"{match['kind']!r} is no kind of fault: one of {', '.join(FaultKind)}")
         kind = FaultKind(match["kind"])
-        probability = float(match["failure_rates"] or 1)
+        probability = float(match["probability"] or 1)
         if probability > 1:
             raise ValueError(f"{text!r}: a probability is 1 at most")
         argument = match["argument"] or _DEFAULTS.get(kind, "")
@@ -111,7 +112,7 @@ def _check_number(kind: FaultKind, argument: str) -> None:
 
 
 def pick_fault(faults: Sequence[Fault], random: Random, *, since: float) -> Fault | None:
-    """The first of the faults that befalls a request `since` seconds after they were ordered."""
+    """The first fault that a request meets, `since` seconds after the faults were set; None: no fault."""
     for fault in faults:
         if fault.start <= since < fault.end and random.random() < fault.probability:
             return fault

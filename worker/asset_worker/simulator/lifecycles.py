@@ -1,7 +1,7 @@
-"""What becomes of an asset, and when: pure functions of an age.
+"""How an asset changes with its age, as pure functions.
 
-The durations are invented, in the range that the vendor tells ("a few seconds to a few minutes", renditions later).
-They are log-normal, as the times of jobs usually are: most near the median, and a long tail.
+The durations are invented, within what the vendor documents ("a few seconds to a few minutes", renditions later). They
+are log-normal, as durations of jobs usually are: most are near the median, with a long tail.
 """
 
 from __future__ import annotations
@@ -14,39 +14,39 @@ import msgspec
 
 
 class Rendition(msgspec.Struct, frozen=True):
-    """One rendition's way. Times are seconds after the asset turned ready."""
+    """How one rendition proceeds. Times are seconds after the asset turned ready."""
 
     ends_after: float = 0.0
-    """`math.inf`: it never ends."""
+    """`math.inf`: never."""
     ends_in: Literal["ready", "error"] = "ready"
     starts_after: float = 0.0
-    """From `pending` to `processing`."""
+    """The change from `pending` to `processing`."""
 
     def status(self, age: float) -> str:
-        """At `age` seconds after the asset turned ready."""
+        """The status at `age` seconds after the asset turned ready."""
         if age >= self.ends_after:
             return self.ends_in
         return "processing" if age >= self.starts_after else "pending"
 
 
 class Lifecycle(msgspec.Struct, frozen=True):
-    """One asset's way. Times are seconds after its creation."""
+    """How one asset proceeds. Times are seconds after its creation."""
 
     ends_after: float = 0.0
-    """`math.inf`: it stays in `processing`."""
+    """`math.inf`: never; the asset stays in `processing`."""
     ends_in: str = "ready"
-    """`ready`, `failed`, or a status that the real API may add one day."""
+    """`ready`, `failed`, or a status that the real API may add later."""
     reason: str = "The file could not be processed."
-    """The error's message, of one that fails."""
+    """The message of the error, if it ends in `failed`."""
     visible_after: float = 0.0
-    """Until then the API answers 404: uploads race ahead of reads."""
+    """The API answers 404 before: uploads race ahead of reads."""
     hls: Rendition | None = None
     """None: not requested."""
     thumbnail: Rendition | None = None
 
 
 class Created(msgspec.Struct, frozen=True):
-    """What an asset was created with."""
+    """The properties that an asset has from its creation on."""
 
     id: str
     created_at: str
@@ -56,12 +56,12 @@ class Created(msgspec.Struct, frozen=True):
     method: str
     size: int
     duration: float | None = None
-    """Seconds, of video and audio."""
+    """Seconds, for video and audio."""
     user_metadata: dict[str, Any] | None = None
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """How long a kind of file takes: medians in seconds; None: the kind has no such rendition."""
+    """How long a kind of file takes to process: medians in seconds. None: the kind has no such rendition."""
 
     file_type: str
     suffix: str
@@ -69,8 +69,9 @@ class Kind(msgspec.Struct, frozen=True):
     hls: float | None = None
     thumbnail: float | None = None
     spread: float = 0.4
-    """The standard deviation of the logarithm."""
+    """The standard deviation of the logarithm of each time."""
     duration: float | None = None
+    """The playing time in seconds, for video and audio."""
 
 
 KINDS: Final[dict[str, Kind]] = {
@@ -83,24 +84,26 @@ KINDS: Final[dict[str, Kind]] = {
     "film": Kind("video/quicktime", ".mov", ready=420, hls=900, thumbnail=8, spread=0.5, duration=6000),
 }
 MIX: Final = {"image": 25, "document": 5, "text": 5, "audio": 10, "clip": 35, "video": 15, "film": 5}
-"""Files of each kind in a hundred."""
+"""The number of files of each kind in a hundred."""
 
 CLIP_BYTES: Final = 50_000_000
+"""A smaller video is a clip."""
 FILM_BYTES: Final = 1_000_000_000
+"""A video of this size or more is a film."""
 
 
 class FailureRates(msgspec.Struct, frozen=True):
-    """How often things go wrong, each from 0 to 1."""
+    """The probabilities of failures, each from 0 to 1."""
 
     failed: float = 0.05
     hls_error: float = 0.03
     thumbnail_error: float = 0.02
     late_visible: float = 0.05
-    """Not visible for up to five seconds after its creation."""
+    """The asset is not visible for up to five seconds after its creation."""
 
 
 def kind_of(file_type: str, size: int) -> Kind:
-    """The kind of an uploaded file, by what its creator says of it."""
+    """The kind of an uploaded file, by its MIME type and its size in bytes."""
     family = file_type.partition("/")[0]
     if family == "video":
         return KINDS["clip" if size < CLIP_BYTES else "video" if size < FILM_BYTES else "film"]
@@ -117,7 +120,7 @@ def draw(
     enable_hls: bool = True,
     enable_thumbnail: bool = True,
 ) -> Lifecycle:
-    """A lifecycle for one file of a kind."""
+    """A random lifecycle for a file of this kind."""
     failure_rates = failure_rates or FailureRates()
 
     def duration(median: float) -> float:
@@ -139,16 +142,16 @@ def draw(
 
 
 def draw_kind(random: Random) -> Kind:
-    """A kind, as often as `MIX` says."""
+    """A random kind, each as often as in `MIX`."""
     return KINDS[random.choices(list(MIX), weights=list(MIX.values()))[0]]
 
 
 def document(asset: Created, lifecycle: Lifecycle, age: float) -> dict[str, Any] | None:
-    """The asset as the API tells it `age` seconds after its creation; None while it is not visible."""
+    """The asset as the API shows it `age` seconds after its creation; None while it is not visible."""
     if age < lifecycle.visible_after:
         return None
     ended = age >= lifecycle.ends_after
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "_id": asset.id,
         "created_at": asset.created_at,
         "file_type": asset.file_type,
@@ -158,12 +161,12 @@ def document(asset: Created, lifecycle: Lifecycle, age: float) -> dict[str, Any]
     }
     ready = ended and lifecycle.ends_in == "ready"
     if ended:
-        told["size"] = asset.size
-        told["technical_metadata"] = {"size": asset.size} if ready else {}
+        fields["size"] = asset.size
+        fields["technical_metadata"] = {"size": asset.size} if ready else {}
         if asset.duration is not None and ready:
-            told["duration"] = asset.duration
+            fields["duration"] = asset.duration
     if ended and lifecycle.ends_in == "failed":
-        told["error"] = {"message": lifecycle.reason}
+        fields["error"] = {"message": lifecycle.reason}
     for name, rendition, field, file in (
         ("hls", lifecycle.hls, "manifest_url", "index.m3u8"),
         ("thumbnail", lifecycle.thumbnail, "representative_url", "cover.jpg"),
@@ -171,16 +174,16 @@ def document(asset: Created, lifecycle: Lifecycle, age: float) -> dict[str, Any]
         if rendition is None:
             continue
         status = rendition.status(age - lifecycle.ends_after) if ready else "pending"
-        told[name] = {"status": status}
+        fields[name] = {"status": status}
         if status == "ready":
-            told[name][field] = f"https://media.example/{asset.id}/{name}/{file}"
+            fields[name][field] = f"https://media.example/{asset.id}/{name}/{file}"
     if asset.user_metadata:
-        told["user_metadata"] = asset.user_metadata
-    return told
+        fields["user_metadata"] = asset.user_metadata
+    return fields
 
 
 def outcome(lifecycle: Lifecycle) -> str | None:
-    """How a wait for such an asset ends when no deadline comes first; None: it doesn't."""
+    """The outcome of a wait for such an asset that no deadline ends; None: there is none."""
     if math.isinf(lifecycle.ends_after) or lifecycle.ends_in not in {"ready", "failed"}:
         return None
     if lifecycle.ends_in == "failed":

@@ -1,4 +1,4 @@
-"""The stand-in's rate limit: a fixed window, told in one of the ways in which servers tell it."""
+"""The stand-in's rate limit: a fixed window, reported in one of the ways in which servers report it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ MESSAGE: Final = (
 
 
 class Style(StrEnum):
-    """How the limit is told."""
+    """How the limit is reported."""
 
     VENDOR = "vendor"
     """`X-Ratelimit-*` with every answer, and `Retry-After` with a 429."""
     RETRY_AFTER = "retry-after"
     """Only `Retry-After`, in seconds, with a 429 (RFC 9110 §10.2.3)."""
     RETRY_AFTER_DATE = "retry-after-date"
-    """The same as a date."""
+    """The same, as a date."""
     IETF = "ietf"
     """`RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers) with every answer."""
     NONE = "none"
@@ -31,15 +31,16 @@ class Style(StrEnum):
 
 
 class Limit(msgspec.Struct, frozen=True):
-    """So many requests in a window of so many seconds."""
+    """A number of requests in each window of time."""
 
     requests: int
     window: float = 60.0
+    """Seconds."""
     style: Style = Style.VENDOR
 
     @classmethod
     def parse(cls, text: str) -> Limit:
-        """From `60/60`, or `60/60:ietf`.
+        """The limit that a text such as `60/60` or `60/60:ietf` describes.
 
         Raises:
             ValueError: the text is no limit.
@@ -53,15 +54,16 @@ class Limit(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """Whether a request is within the limit, and what is told with the answer."""
+    """Whether a request is within the limit, and what the response says of it."""
 
     allowed: bool
     headers: dict[str, str]
     message: str = ""
+    """The body's message, for a request that is refused."""
 
 
 class Window:
-    """Counts requests within the current window. Times are seconds since the epoch, UTC."""
+    """Counts the requests in the current window. Times are seconds since the epoch, UTC."""
 
     def __init__(self, limit: Limit) -> None:
         self.limit = limit
@@ -69,7 +71,7 @@ class Window:
         self._used = 0
 
     def charge(self, now: float) -> Answer:
-        """Count one request, or refuse it; a refused one isn't counted."""
+        """Count one request, or refuse it; refused requests are not counted."""
         limit = self.limit
         number = int(now // limit.window)
         if number != self._number:

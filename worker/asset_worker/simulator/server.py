@@ -1,4 +1,4 @@
-"""The stand-in's HTTP server: the API's endpoints under `/v1.3`, and orders to the stand-in under `/_simulator`."""
+"""The stand-in's HTTP server: the API's endpoints under `/v1.3`, and controls of the stand-in under `/_simulator`."""
 
 from __future__ import annotations
 
@@ -24,27 +24,28 @@ from asset_worker.simulator.store import Store
 
 PREFIX: Final = "/v1.3"
 UPLOAD_BYTES_LIMIT: Final = 200 << 20
-STRAYS_KEPT: Final = 100
+UNKNOWN_PATHS_LIMIT: Final = 100
+"""Requests to unknown paths that are recorded."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """How the stand-in behaves from its start."""
+    """How the stand-in behaves from its start on."""
 
     host: str = "127.0.0.1"
     port: int = 0
-    """0: any that is free."""
+    """0: any free port."""
     key: str | None = None
-    """The key that is taken; None: any."""
+    """The API key that is accepted; None: any."""
     seed: int = 0
-    """The same seed, the same lifecycles."""
+    """The same seed makes the same lifecycles."""
     time_scale: float = 1.0
-    """How much faster than the real one an asset's time passes: 60 makes minutes seconds."""
+    """Simulated seconds in a real one: with 60, what takes an asset minutes takes seconds."""
     limit: Limit | None = None
     faults: tuple[Fault, ...] = ()
 
 
 class Stats:
-    """What has been asked of the stand-in."""
+    """Counts of the requests so far."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -52,16 +53,17 @@ class Stats:
         self.by_status: Counter[int] = Counter()
         self.by_fault: Counter[str] = Counter()
         self.looks: Counter[str] = Counter()
-        """Answers about an asset, alone or in a list, by its ID."""
+        """Answers about each asset by its ID, single or in a list."""
         self.times = array("d")
-        """When each request came: seconds on the event loop's clock."""
+        """When each request came, in seconds on the event loop's clock."""
         self.in_flight = 0
         self.most_in_flight = 0
-        self.strays: list[str] = []
-        """Paths asked for that are none of the API's."""
+        self.unknown_paths: list[str] = []
+        """Requests (method and path) that the API has no endpoint for."""
 
     @contextmanager
     def one_in_flight(self) -> Iterator[None]:
+        """Counts one request, which is in flight inside the block."""
         self.requests += 1
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
@@ -70,20 +72,20 @@ class Stats:
         finally:
             self.in_flight -= 1
 
-    def told(self) -> dict[str, Any]:
-        """For people and programs."""
+    def report(self) -> dict[str, Any]:
+        """The counts as JSON values, as `/_simulator/stats` returns them."""
         return {
             "requests": self.requests,
             "by_route": dict(self.by_route),
             "by_status": {str(status): count for status, count in self.by_status.items()},
             "by_fault": dict(self.by_fault),
             "most_in_flight": self.most_in_flight,
-            "strays": self.strays,
+            "strays": self.unknown_paths,
         }
 
 
 class Simulator:
-    """`async with Simulator() as simulator:` serves at `simulator.base_url` until the block ends."""
+    """The stand-in: `async with Simulator() as simulator:` serves at `simulator.base_url` until the block ends."""
 
     def __init__(self, options: Options | None = None) -> None:
         self.options = options or Options()
@@ -93,7 +95,7 @@ class Simulator:
         self.key = self.options.key
         self._window = Window(self.options.limit) if self.options.limit else None
         self._faults: tuple[Fault, ...] = ()
-        self._ordered_at = 0.0
+        self._faults_set_at = 0.0
         self.base_url = ""
 
     async def __aenter__(self) -> Self:
@@ -102,7 +104,7 @@ class Simulator:
         Raises:
             OSError: the address can't be bound.
         """
-        self.order(*self.options.faults)
+        self.set_faults(*self.options.faults)
         app = web.Application(client_max_size=UPLOAD_BYTES_LIMIT)
         app.add_routes(
             [
@@ -110,15 +112,15 @@ class Simulator:
                 web.post(f"{PREFIX}/assets", self._endpoint("create", self._create)),
                 web.get(f"{PREFIX}/assets/{{id}}", self._endpoint("retrieve", self._retrieve)),
                 web.delete(f"{PREFIX}/assets/{{id}}", self._endpoint("delete", self._delete)),
-                web.post("/_simulator/assets", self._order_assets),
-                web.put("/_simulator/faults", self._order_faults),
-                web.put("/_simulator/limit", self._order_limit),
-                web.put("/_simulator/key", self._order_key),
-                web.get("/_simulator/stats", self._tell_stats),
-                web.route("*", "/{path:.*}", self._endpoint("stray", self._stray)),
+                web.post("/_simulator/assets", self._post_assets),
+                web.put("/_simulator/faults", self._put_faults),
+                web.put("/_simulator/limit", self._put_limit),
+                web.put("/_simulator/key", self._put_key),
+                web.get("/_simulator/stats", self._get_stats),
+                web.route("*", "/{path:.*}", self._endpoint("stray", self._refuse_path)),
             ]
         )
-        # A handler that hangs on purpose must not outlive its client, nor hold up the end.
+        # A handler that hangs on purpose must not outlive its client, nor delay the end.
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self.options.host, self.options.port, backlog=1024)
@@ -134,17 +136,17 @@ class Simulator:
     async def __aexit__(self, *_: object) -> None:
         await self._runner.cleanup()
 
-    def order(self, *faults: Fault | str) -> None:
-        """From now on, these faults and no others.
+    def set_faults(self, *faults: Fault | str) -> None:
+        """Replace the faults; their times count from now.
 
         Raises:
             ValueError: a text is no fault.
         """
         self._faults = tuple(fault if isinstance(fault, Fault) else Fault.parse(fault) for fault in faults)
-        self._ordered_at = time.monotonic()
+        self._faults_set_at = time.monotonic()
 
-    def limit_to(self, limit: Limit | None) -> None:
-        """From now on, this limit; None: none."""
+    def set_limit(self, limit: Limit | None) -> None:
+        """Replace the rate limit; None: no limit."""
         self._window = Window(limit) if limit else None
 
     def _simulated(self) -> float:
@@ -158,13 +160,13 @@ class Simulator:
             with stats.one_in_flight():
                 stats.by_route[name] += 1
                 stats.times.append(asyncio.get_running_loop().time())
-                fault = pick_fault(self._faults, self.random, since=time.monotonic() - self._ordered_at)
+                fault = pick_fault(self._faults, self.random, since=time.monotonic() - self._faults_set_at)
                 if fault is not None:
                     stats.by_fault[fault.kind] += 1
                 headers: dict[str, str] = {}
                 try:
                     headers = self._admit(request)
-                    reply = await self._early(request, fault) or await act(request, fault)
+                    reply = await self._apply_early_fault(request, fault) or await act(request, fault)
                 except RefusedError as refusal:
                     reply = refusal.reply
                 response = await self._send(request, reply.corrupted(fault), {**headers, **reply.headers}, fault)
@@ -174,10 +176,10 @@ class Simulator:
         return answer
 
     def _admit(self, request: web.Request) -> dict[str, str]:
-        """Headers that tell of the limit.
+        """The headers that report the limit.
 
         Raises:
-            RefusedError: the key is not taken, or the limit is exceeded.
+            RefusedError: the key is not accepted, or the limit is exceeded.
         """
         sent = request.headers.get("x-api-key", "")
         if not sent or self.key not in {None, sent}:
@@ -189,8 +191,12 @@ class Simulator:
             raise RefusedError(429, "too_many_requests", answer.message, answer.headers)
         return answer.headers
 
-    async def _early(self, request: web.Request, fault: Fault | None) -> Reply | None:
-        """What a fault does before there is an answer; an answer instead of the right one."""
+    async def _apply_early_fault(self, request: web.Request, fault: Fault | None) -> Reply | None:
+        """Apply a fault that comes before the answer; returns an answer in place of the right one, or None.
+
+        Raises:
+            RefusedError: the fault is an error status.
+        """
         match fault:
             case Fault(kind=FaultKind.SLOW):
                 await asyncio.sleep(fault.number)
@@ -215,8 +221,8 @@ class Simulator:
             case Fault(kind=FaultKind.CUT) if body:
                 return await _stream(request, reply.status, headers, len(body), [body[: len(body) // 2]], cut=True)
             case Fault(kind=FaultKind.DRIP):
-                each = [body[place : place + 1] for place in range(len(body))]
-                return await _stream(request, reply.status, headers, len(body), each, pause=fault.number)
+                single_bytes = [body[place : place + 1] for place in range(len(body))]
+                return await _stream(request, reply.status, headers, len(body), single_bytes, pause=fault.number)
             case Fault(kind=FaultKind.HUGE):
                 block = b" " * (1 << 20)
                 size = int(fault.number)
@@ -226,23 +232,23 @@ class Simulator:
     async def _retrieve(self, request: web.Request, fault: Fault | None) -> Reply:
         asset_id = asset_id_of(request.match_info["id"])
         self.stats.looks[asset_id] += 1
-        told = self.store.view(asset_id, ago=_age(fault))
-        if told is None:
+        asset = self.store.view(asset_id, ago=_staleness(fault))
+        if asset is None:
             raise RefusedError(404, "resource_not_exist", f"Asset with id {asset_id} does not exist.")
-        return Reply(200, told)
+        return Reply(200, asset)
 
     async def _list(self, request: web.Request, fault: Fault | None) -> Reply:
-        asked = listing_of(request.query)
-        shown, total = self.store.page(**asked, ago=_age(fault))
-        self.stats.looks.update(told["_id"] for told in shown)
-        limit = asked["page_limit"]
+        parameters = listing_of(request.query)
+        assets, total = self.store.page(**parameters, ago=_staleness(fault))
+        self.stats.looks.update(asset["_id"] for asset in assets)
+        limit = parameters["page_limit"]
         pages = {
-            "page": asked["page"],
+            "page": parameters["page"],
             "limit_per_page": limit,
             "total_page": -(-total // limit),
             "total_results": total,
         }
-        return Reply(200, {"data": shown, "page_info": pages})
+        return Reply(200, {"data": assets, "page_info": pages})
 
     async def _create(self, request: web.Request, _: Fault | None) -> Reply:
         asset_id = self.store.upload(**await upload_of(request))
@@ -254,50 +260,50 @@ class Simulator:
             raise RefusedError(404, "resource_not_exist", f"Asset with id {asset_id} does not exist.")
         return Reply(204)
 
-    async def _stray(self, request: web.Request, _: Fault | None) -> Reply:
-        if len(self.stats.strays) < STRAYS_KEPT:
-            self.stats.strays.append(f"{request.method} {request.raw_path}")
+    async def _refuse_path(self, request: web.Request, _: Fault | None) -> Reply:
+        if len(self.stats.unknown_paths) < UNKNOWN_PATHS_LIMIT:
+            self.stats.unknown_paths.append(f"{request.method} {request.raw_path}")
         raise RefusedError(404, "endpoint_not_exist", "There is no such endpoint.")
 
-    async def _order_assets(self, request: web.Request) -> web.Response:
-        """`{"count": 20, "kind": "clip"}`: that many assets; without a kind, drawn from the mix."""
-        order = msgspec.json.decode(await request.read() or b"{}")
-        kind = order.get("kind")
+    async def _post_assets(self, request: web.Request) -> web.Response:
+        """Creates assets: `{"count": 20, "kind": "clip"}`; without a kind, of random kinds."""
+        wanted = msgspec.json.decode(await request.read() or b"{}")
+        kind = wanted.get("kind")
         if kind is not None and kind not in KINDS:
             raise web.HTTPBadRequest(text=f"kind: one of {', '.join(KINDS)}")
-        ids = [self.store.add(kind=kind and KINDS[kind]) for _ in range(int(order.get("count", 1)))]
+        ids = [self.store.add(kind=kind and KINDS[kind]) for _ in range(int(wanted.get("count", 1)))]
         return _json({"assets": [{"id": each, "outcome": outcome(self.store.lifecycle(each))} for each in ids]})
 
-    async def _order_faults(self, request: web.Request) -> web.Response:
-        """`["status=503:0.1"]`: from now on these; `[]`: none."""
+    async def _put_faults(self, request: web.Request) -> web.Response:
+        """Replaces the faults: `["status=503:0.1"]`; `[]`: no faults."""
         try:
-            self.order(*msgspec.json.decode(await request.read(), type=list[str]))
+            self.set_faults(*msgspec.json.decode(await request.read(), type=list[str]))
         except ValueError as error:
             raise web.HTTPBadRequest(text=str(error)) from error
         return _json(self._faults)
 
-    async def _order_limit(self, request: web.Request) -> web.Response:
-        """`"60/60:vendor"`, or null."""
+    async def _put_limit(self, request: web.Request) -> web.Response:
+        """Replaces the rate limit: `"60/60:vendor"`; null: no limit."""
         try:
             text = msgspec.json.decode(await request.read(), type=str | None)
-            self.limit_to(Limit.parse(text) if text else None)
+            self.set_limit(Limit.parse(text) if text else None)
         except ValueError as error:
             raise web.HTTPBadRequest(text=str(error)) from error
         return _json(text)
 
-    async def _order_key(self, request: web.Request) -> web.Response:
-        """`"tlk_…"`: the key that is taken; null: any."""
+    async def _put_key(self, request: web.Request) -> web.Response:
+        """Replaces the API key that is accepted: `"tlk_…"`; null: any."""
         try:
             self.key = msgspec.json.decode(await request.read(), type=str | None)
         except ValueError as error:
             raise web.HTTPBadRequest(text=str(error)) from error
         return _json(None)
 
-    async def _tell_stats(self, _: web.Request) -> web.Response:
-        return _json(self.stats.told() | {"assets": len(self.store)})
+    async def _get_stats(self, _: web.Request) -> web.Response:
+        return _json(self.stats.report() | {"assets": len(self.store)})
 
 
-def _age(fault: Fault | None) -> float:
+def _staleness(fault: Fault | None) -> float:
     return fault.number if fault is not None and fault.kind is FaultKind.STALE else 0.0
 
 
@@ -306,7 +312,7 @@ def _json(document: Any) -> web.Response:
 
 
 def _reset(request: web.Request) -> None:
-    """Close the connection as a crashed server does: RST, not FIN."""
+    """Close the connection as a server that crashes does: RST, not FIN."""
     if request.transport is None:
         return
     raw = request.transport.get_extra_info("socket")

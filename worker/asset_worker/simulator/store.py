@@ -1,4 +1,4 @@
-"""The stand-in's assets."""
+"""The stand-in's assets, in memory."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ import msgspec
 from asset_worker.simulator.lifecycles import Created, Kind, Lifecycle, document, draw, draw_kind, kind_of
 
 TYPES = {"image": "image/", "video": "video/", "audio": "audio/"}
-"""What the filter `asset_types` means; a `document` is all else."""
+"""Prefixes of the MIME types that the filter `asset_types` selects; every other type is a `document`."""
 
 
-class _Kept(msgspec.Struct, frozen=True):
+class _StoredAsset(msgspec.Struct, frozen=True):
     created: Created
     lifecycle: Lifecycle
-    at: float
+    began_at: float
+    """When the lifecycle began, by the store's clock."""
 
 
 class Store:
-    """Assets by ID. The clock tells (simulated) seconds since some start."""
+    """Assets by ID. `clock` returns (simulated) seconds since an arbitrary start."""
 
     def __init__(self, random: Random, clock: Callable[[], float]) -> None:
         self._random = random
         self._clock = clock
-        self._assets: dict[str, _Kept] = {}
+        self._assets: dict[str, _StoredAsset] = {}
 
     def __len__(self) -> int:
         return len(self._assets)
@@ -45,7 +46,7 @@ class Store:
         enable_thumbnail: bool = True,
         user_metadata: dict[str, Any] | None = None,
     ) -> str:
-        """Take in an uploaded file; its asset's ID. What becomes of it is drawn by its kind."""
+        """Add the asset of an uploaded file, with a random lifecycle for its kind; returns the asset's ID."""
         kind = kind_of(file_type, size)
         lifecycle = draw(kind, self._random, enable_hls=enable_hls, enable_thumbnail=enable_thumbnail)
         return self._add(
@@ -59,7 +60,7 @@ class Store:
         )
 
     def add(self, lifecycle: Lifecycle | None = None, *, kind: Kind | None = None) -> str:
-        """Add an asset of a kind, else of one drawn from the mix, that goes this way, else a drawn one; its ID."""
+        """Add an asset and return its ID. Without a kind or a lifecycle, each is drawn at random."""
         kind = kind or draw_kind(self._random)
         lifecycle = lifecycle or draw(kind, self._random)
         return self._add(
@@ -74,38 +75,47 @@ class Store:
     def _add(self, lifecycle: Lifecycle, **about: Any) -> str:
         asset_id = f"{self._random.getrandbits(96):024x}"
         created_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self._assets[asset_id] = _Kept(Created(asset_id, created_at, **about), lifecycle, self._clock())
+        self._assets[asset_id] = _StoredAsset(Created(asset_id, created_at, **about), lifecycle, self._clock())
         return asset_id
 
     def lifecycle(self, asset_id: str) -> Lifecycle:
+        """The lifecycle of an asset.
+
+        Raises:
+            KeyError: there is no such asset.
+        """
         return self._assets[asset_id].lifecycle
 
-    def done_since(self, asset_id: str) -> float:
-        """For how many (simulated) seconds all of an asset has been done; negative: it isn't yet."""
-        kept = self._assets[asset_id]
-        way = kept.lifecycle
-        renditions = (way.hls, way.thumbnail) if way.ends_in == "ready" else ()
+    def seconds_since_done(self, asset_id: str) -> float:
+        """The (simulated) seconds since an asset and its renditions have ended; negative: they have not yet.
+
+        Raises:
+            KeyError: there is no such asset.
+        """
+        stored = self._assets[asset_id]
+        lifecycle = stored.lifecycle
+        renditions = (lifecycle.hls, lifecycle.thumbnail) if lifecycle.ends_in == "ready" else ()
         last = max((each.ends_after for each in renditions if each is not None), default=0.0)
-        return self._clock() - kept.at - way.ends_after - last
+        return self._clock() - stored.began_at - lifecycle.ends_after - last
 
     def as_created(self, asset_id: str) -> dict[str, Any]:
-        """The asset as the answer to its creation tells it: processing, and shown even while reads don't show it."""
-        kept = self._assets[asset_id]
-        young = msgspec.structs.replace(kept.lifecycle, visible_after=0.0, ends_after=math.inf)
-        return document(kept.created, young, 0.0) or {}
+        """The asset as the answer to its creation shows it: processing, even if reads don't show it yet."""
+        stored = self._assets[asset_id]
+        young = msgspec.structs.replace(stored.lifecycle, visible_after=0.0, ends_after=math.inf)
+        return document(stored.created, young, 0.0) or {}
 
     def view(self, asset_id: str, *, ago: float = 0.0) -> dict[str, Any] | None:
-        """The asset as the API tells it, now or some seconds ago; None: there is no such asset to be seen."""
-        kept = self._assets.get(asset_id)
-        if kept is None:
+        """The asset as the API shows it, or showed it `ago` (simulated) seconds before; None: it is not visible."""
+        stored = self._assets.get(asset_id)
+        if stored is None:
             return None
-        age = self._clock() - kept.at
+        age = self._clock() - stored.began_at
         if ago:  # a stale answer shows an older state, but nothing vanishes from it
-            age = max(age - ago, min(age, kept.lifecycle.visible_after))
-        return document(kept.created, kept.lifecycle, age)
+            age = max(age - ago, min(age, stored.lifecycle.visible_after))
+        return document(stored.created, stored.lifecycle, age)
 
     def delete(self, asset_id: str) -> bool:
-        """Whether there was such an asset."""
+        """Remove an asset; returns whether there was one."""
         return self._assets.pop(asset_id, None) is not None
 
     def page(
@@ -118,26 +128,26 @@ class Store:
         filename: str = "",
         ago: float = 0.0,
     ) -> tuple[list[dict[str, Any]], int]:
-        """One page of the assets that the filters let through, newest first, and how many they are in all."""
+        """A page (from 1) of the assets that pass the filters, newest first, and the number of all that pass."""
         wanted = set(asset_ids)
         ids: Iterable[str] = reversed(self._assets)
         if wanted:
-            ids = sorted(wanted & self._assets.keys(), key=lambda each: self._assets[each].at, reverse=True)
-        shown = [
-            told
-            for told in (self.view(asset_id, ago=ago) for asset_id in ids)
-            if told is not None and _passes(told, asset_types, filename)
+            ids = sorted(wanted & self._assets.keys(), key=lambda each: self._assets[each].began_at, reverse=True)
+        found = [
+            asset
+            for asset in (self.view(asset_id, ago=ago) for asset_id in ids)
+            if asset is not None and _passes(asset, asset_types, filename)
         ]
-        return list(islice(shown, (page - 1) * page_limit, page * page_limit)), len(shown)
+        return list(islice(found, (page - 1) * page_limit, page * page_limit)), len(found)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._assets)
 
 
-def _passes(told: dict[str, Any], asset_types: Sequence[str], filename: str) -> bool:
-    if filename and filename.lower() not in told["filename"].lower():
+def _passes(asset: dict[str, Any], asset_types: Sequence[str], filename: str) -> bool:
+    if filename and filename.lower() not in asset["filename"].lower():
         return False
     if not asset_types:
         return True
-    family = next((name for name, prefix in TYPES.items() if told["file_type"].startswith(prefix)), "document")
+    family = next((name for name, prefix in TYPES.items() if asset["file_type"].startswith(prefix)), "document")
     return family in asset_types
