@@ -1,4 +1,4 @@
-"""Commands that read what is there, and say in a sentence why they can't."""
+"""Commands that read files, and say in a sentence why they can't."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from asset_worker.domain.events import Event
 from asset_worker.queue.local.journal import FILE_NAME, Journal
 
 TOO_LONG = "x" * 300
-"""A name that no file can have: like a directory that may not be entered, but for root as well."""
+"""A name that no file can have. Like a directory without permission, but for root, too."""
 
 
 def invoked(command, *arguments: str | Path) -> Result:
@@ -40,7 +40,7 @@ def invoked(command, *arguments: str | Path) -> Result:
     ],
     ids=lambda value: value.name if hasattr(value, "name") else "",
 )
-def test_a_path_that_can_not_be_looked_at_is_told_in_a_sentence(command, arguments):
+def test_a_path_that_can_not_be_accessed_is_reported_in_a_sentence(command, arguments):
     result = invoked(command, *arguments)
     assert (result.exit_code, "File name too long" in result.stderr) == (2, True)
     assert result.stderr.startswith("asset-worker: ")
@@ -48,7 +48,7 @@ def test_a_path_that_can_not_be_looked_at_is_told_in_a_sentence(command, argumen
 
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
 @pytest.mark.parametrize(("command", "flag"), [(run, "--queue-file"), (status, "--state-dir")], ids=["run", "status"])
-def test_a_directory_that_may_not_be_entered_is_told_in_a_sentence(command, flag, error, monkeypatch):
+def test_a_directory_without_permission_is_reported_in_a_sentence(command, flag, error, monkeypatch):
     def refuse(*_args, **_options):
         raise error
 
@@ -70,7 +70,7 @@ def test_a_directory_that_may_not_be_entered_is_told_in_a_sentence(command, flag
     ],
 )
 def test_a_path_that_a_script_left_empty_is_refused(command, flag, tmp_path, monkeypatch):
-    """A variable of the shell's that is not set is no name for the current directory."""
+    """An unset shell variable must not mean the current directory."""
     monkeypatch.chdir(tmp_path)
     arguments = ["a1"] if command is submit else []
     result = invoked(command, *arguments, flag, "")
@@ -97,16 +97,16 @@ def event(number: int) -> Event:
     return Event(f"a{number}.1", Outcome.READY, b"{}")
 
 
-def test_status_tells_of_events_for_a_sink_that_has_never_had_one(tmp_path):
+def test_status_counts_events_for_a_sink_that_has_never_had_one(tmp_path):
     """The journal doesn't know its name yet."""
     with closing(Journal(tmp_path / FILE_NAME)) as journal, journal.transaction():
         journal.add_events([event(number) for number in range(6)])
     assert "outbox     6 to send to a sink that has had none yet" in invoked(status, "--state-dir", tmp_path).stdout
-    told = msgspec.json.decode(invoked(status, "--state-dir", tmp_path, "--json").stdout)
-    assert (told["outbox_count"], told["outbox_depth"]) == (6, {})
+    report = msgspec.json.decode(invoked(status, "--state-dir", tmp_path, "--json").stdout)
+    assert (report["outbox_count"], report["outbox_depth"]) == (6, {})
 
 
-def test_status_tells_how_far_each_sink_is_behind(tmp_path):
+def test_status_shows_how_far_each_sink_is_behind(tmp_path):
     with closing(Journal(tmp_path / FILE_NAME)) as journal, journal.transaction():
         journal.add_events([event(number) for number in range(6)])
         journal.advance("stdout", 2, None, done_by_all=2)
@@ -118,12 +118,12 @@ def test_status_tells_how_far_each_sink_is_behind(tmp_path):
     ]
 
 
-def test_status_shows_no_more_than_sqlite_can_count(tmp_path):
+def test_status_refuses_a_limit_that_sqlite_can_not_count(tmp_path):
     result = invoked(status, "--state-dir", tmp_path, "--limit", "99999999999999999999")
     assert (result.exit_code, "--limit" in result.stderr) == (2, True)
 
 
-def test_the_demo_says_what_to_do_where_nothing_can_be_written(monkeypatch):
+def test_the_demo_says_what_to_do_without_a_temporary_directory(monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", list)
     result = invoked(demo)

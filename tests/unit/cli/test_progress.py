@@ -1,4 +1,4 @@
-"""Progress by lines, in virtual time: whole ones, not too many, and none that ends the work."""
+"""Progress by lines, in virtual time: whole lines, not too many, and no error that ends the work."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ import sys
 
 import pytest
 
-from asset_worker.cli.progress import LINE_SECONDS, QUIET_SECONDS, Terminal, shown, told
+from asset_worker.cli.progress import (
+    LINE_SECONDS,
+    QUIET_SECONDS,
+    Terminal,
+    run_with_live_display,
+    run_with_progress_lines,
+)
 from asset_worker.domain.run_plan import Exit
 from asset_worker.telemetry.snapshot import Snapshot
 from tests.doubles.snapshots import snapshot
@@ -18,7 +24,7 @@ pytestmark = pytest.mark.virtual_time
 
 
 class Waits:
-    """Goes through states, each with the seconds that it lasts; each look at it costs a request."""
+    """A service that goes through states, each for a number of seconds, with ten requests a second."""
 
     def __init__(self, *states: tuple[float, dict[str, object]]) -> None:
         self._states = states
@@ -42,13 +48,13 @@ class Waits:
 
 
 async def lines(capsys, *states):
-    assert await told(Waits(*states), title="waiting") == Exit.NOT_READY
+    assert await run_with_progress_lines(Waits(*states), title="waiting") == Exit.NOT_READY
     text = capsys.readouterr().err
     assert not text or text.endswith("\n")
     return re.findall(r"^waiting: (.*); \d+ requests; \d+ s$", text, re.MULTILINE)
 
 
-async def test_a_change_is_told_with_what_is_waited_for_and_what_finished(capsys):
+async def test_a_change_is_reported_with_what_is_waited_for_and_what_finished(capsys):
     assert await lines(
         capsys, (5, {"pending": 2}), (5, {"pending": 1, "completions": {"ready": 1}, "problems": ("the sink fails",)})
     ) == [
@@ -57,14 +63,14 @@ async def test_a_change_is_told_with_what_is_waited_for_and_what_finished(capsys
     ]
 
 
-async def test_changes_that_crowd_share_a_line_and_the_last_one_is_told(capsys):
+async def test_changes_in_quick_succession_share_a_line_and_the_last_one_is_reported(capsys):
     states = [(0.1, {"pending": 100 - done, "completions": {"ready": done}}) for done in range(101)]
     found = await lines(capsys, *states)
     assert len(found) <= 10 / LINE_SECONDS + 2
     assert found[-1] == "100/100 done; finished ready 100"
 
 
-async def test_that_the_work_goes_on_is_told_now_and_then(capsys):
+async def test_without_a_change_the_line_is_repeated_now_and_then(capsys):
     found = await lines(capsys, (10 * QUIET_SECONDS, {"pending": 1}))
     assert 9 <= len(found) <= 11
     assert set(found) == {"0/1 done; waiting for asset 1"}
@@ -84,10 +90,10 @@ class Gone(io.StringIO):
         raise OSError(5, "Input/output error")
 
 
-@pytest.mark.parametrize("show", [told, shown])
-async def test_a_terminal_that_is_gone_ends_nothing(show, monkeypatch):
+@pytest.mark.parametrize("run", [run_with_progress_lines, run_with_live_display])
+async def test_a_terminal_that_is_gone_does_not_end_the_work(run, monkeypatch):
     monkeypatch.setattr(sys, "stderr", Gone())
-    assert await show(Waits((3, {"pending": 1}), (3, {"completions": {"ready": 1}})), title="waiting") == 1
+    assert await run(Waits((3, {"pending": 1}), (3, {"completions": {"ready": 1}})), title="waiting") == 1
     assert Terminal(sys.stderr).write("text") == 4
 
 
@@ -99,7 +105,7 @@ class NotStarted(Waits):
         raise RuntimeError("in use")
 
 
-@pytest.mark.parametrize("show", [told, shown])
-async def test_why_a_service_does_not_start_is_not_hidden_by_its_progress(show):
+@pytest.mark.parametrize("run", [run_with_progress_lines, run_with_live_display])
+async def test_why_a_service_does_not_start_is_not_hidden_by_its_progress(run):
     with pytest.raises(RuntimeError, match="in use"):
-        await show(NotStarted(), title="waiting")
+        await run(NotStarted(), title="waiting")

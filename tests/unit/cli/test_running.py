@@ -1,4 +1,4 @@
-"""How a run ends that could not start: told in a sentence, or with its traceback in the log."""
+"""How a run that can't start ends: with a sentence on stderr, or with a traceback in the log."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ async def ends_with(error):
 
 
 @pytest.mark.parametrize("kind", [AdminAddressError, BadKeyError, JournalError, StateDirectoryError])
-def test_what_keeps_a_service_from_its_start_is_told_in_its_own_words(kind, capsys):
+def test_an_error_that_prevents_the_start_is_printed_as_it_is(kind, capsys):
     with pytest.raises(SystemExit) as ended:
         run_to_the_end(ends_with(kind("give another")))
     assert ended.value.code == 2
     assert capsys.readouterr().err == "asset-worker: give another\n"
 
 
-def test_no_other_error_is_blamed_on_the_admin_endpoints(capfd):
+def test_no_other_error_is_attributed_to_the_admin_endpoints(capfd):
     assert run_to_the_end(ends_with(OSError(24, "Too many open files"))) == 1
     out, err = capfd.readouterr()
     assert "Too many open files" in out + err
     assert "admin" not in out + err
 
 
-def test_a_live_display_is_for_where_events_can_not_come_to_its_terminal(tmp_path):
-    """A pipe's reader may write there, as jq does."""
+def test_a_live_display_is_used_only_if_no_events_can_reach_its_terminal(tmp_path):
+    """The reader of a pipe may write there, as jq does."""
     (tmp_path / "file").touch()
     os.mkfifo(tmp_path / "pipe")
     terminal, other = os.openpty()

@@ -24,7 +24,7 @@ def submitted(queue_file: Path, *arguments: str) -> Result:
 
 
 class Writes:
-    """`os.write`, which writes so many bytes and no more; it notes what it was given."""
+    """`os.write` that records its data and writes at most `most` bytes of it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, most: int | None = None) -> None:
         self.most = most
@@ -39,7 +39,7 @@ class Writes:
         return self._write(descriptor, data[: self.most])
 
 
-def test_all_assets_go_out_in_one_write(queue_file: Path, monkeypatch: pytest.MonkeyPatch):
+def test_all_assets_are_written_in_one_write(queue_file: Path, monkeypatch: pytest.MonkeyPatch):
     writes = Writes(monkeypatch)
     assert submitted(queue_file, "a1", "a2", "--metadata", "video=12").exit_code == 0
     assert len(writes.given) == 1
@@ -48,8 +48,8 @@ def test_all_assets_go_out_in_one_write(queue_file: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("most", [0, 1, 5, 8])
-def test_a_write_that_comes_through_in_part_is_taken_back(queue_file: Path, monkeypatch: pytest.MonkeyPatch, most: int):
-    """Half an ID may look like a whole one."""
+def test_a_partial_write_is_undone(queue_file: Path, monkeypatch: pytest.MonkeyPatch, most: int):
+    """Half an ID may look like a complete one."""
     queue_file.write_bytes(b"a1\n")
     Writes(monkeypatch, most)
     result = submitted(queue_file, "asset2", "asset3")
@@ -57,7 +57,9 @@ def test_a_write_that_comes_through_in_part_is_taken_back(queue_file: Path, monk
     assert (result.exit_code, "No space left on device" in result.stderr) == (2, True)
 
 
-def test_what_was_submitted_is_on_the_disk_when_the_command_returns(queue_file: Path, monkeypatch: pytest.MonkeyPatch):
+def test_submitted_assets_are_synced_to_disk_before_the_command_returns(
+    queue_file: Path, monkeypatch: pytest.MonkeyPatch
+):
     synced: list[tuple[Path, bytes]] = []
     fsync = os.fsync
 
@@ -73,7 +75,7 @@ def test_what_was_submitted_is_on_the_disk_when_the_command_returns(queue_file: 
     assert synced == [(queue_file, b"a1\na2\n")]
 
 
-def test_a_disk_that_does_not_keep_it_is_told(queue_file: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_disk_that_can_not_sync_is_reported(queue_file: Path, monkeypatch: pytest.MonkeyPatch):
     def fail(_: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
@@ -82,23 +84,23 @@ def test_a_disk_that_does_not_keep_it_is_told(queue_file: Path, monkeypatch: pyt
     assert (result.exit_code, "Input/output error" in result.stderr) == (2, True)
 
 
-def test_a_torn_line_of_another_writer_does_not_swallow_the_first_asset(queue_file: Path):
-    queue_file.write_bytes(b"torn")
+def test_a_partial_line_of_another_writer_does_not_swallow_the_first_asset(queue_file: Path):
+    queue_file.write_bytes(b"partial")
     assert submitted(queue_file, "a1", "a2").exit_code == 0
-    assert queue_file.read_bytes() == b"torn\na1\na2\n"
+    assert queue_file.read_bytes() == b"partial\na1\na2\n"
 
 
 @pytest.mark.parametrize(
     ("before", "after", "left"),
     [
         pytest.param(b"theirs\n", b"", b"old\ntheirs\n", id="before"),
-        pytest.param(b"", b"theirs\n", b"old\nourtheirs\n", id="after, so that nothing can be taken back"),
+        pytest.param(b"", b"theirs\n", b"old\nourtheirs\n", id="after, so that nothing can be undone"),
     ],
 )
-def test_what_others_append_meanwhile_is_not_taken_back(
+def test_what_others_append_meanwhile_is_not_removed(
     queue_file: Path, monkeypatch: pytest.MonkeyPatch, before: bytes, after: bytes, left: bytes
 ):
-    """They know nothing of our lock."""
+    """They don't use our lock."""
     queue_file.write_bytes(b"old\n")
     write = os.write
 
@@ -119,7 +121,7 @@ def test_what_others_append_meanwhile_is_not_taken_back(
     assert queue_file.read_bytes() == left
 
 
-def test_a_file_system_without_locks_is_written_to(queue_file: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_file_system_without_locks_can_be_written_to(queue_file: Path, monkeypatch: pytest.MonkeyPatch):
     def no_locks(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 

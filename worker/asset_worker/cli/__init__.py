@@ -28,7 +28,7 @@ COMMANDS = {
 
 
 class _Commands(click.Group):
-    """Loads a command's module only when it is needed: `submit` must not pay for an HTTP client."""
+    """Loads the module of a command only when it is called: `submit` must not load an HTTP client."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(COMMANDS)
@@ -66,21 +66,22 @@ def asset_worker() -> None:
 
 
 def _open_standard_streams() -> None:
-    """Give /dev/null to each of the three that the process was started without (`<&-`, `2>&-`).
+    """Open /dev/null for each standard stream that the process was started without (`<&-`, `2>&-`).
 
-    Its number would go to whatever is opened first: the journal, or a socket, which uvloop then refuses to close.
+    Otherwise the first file that is opened would get its number: the journal, or a socket, which uvloop then refuses to
+    close.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
     if sys.stderr is None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - a descriptor, kept for good
 
 
-def _stop_in_order_from_the_start() -> None:
-    """A service that is stopped while it still loads has accepted nothing: that is a stop in order, too."""
+def _exit_with_0_on_signals_while_loading() -> None:
+    """Make a stop while a service loads an orderly one: it has accepted nothing yet."""
     if sys.argv[1:2] == ["run"] and "--once" not in sys.argv:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: os._exit(0))
@@ -88,15 +89,15 @@ def _stop_in_order_from_the_start() -> None:
 
 def main() -> None:
     """The `asset-worker` command."""
-    _stop_in_order_from_the_start()
+    _exit_with_0_on_signals_while_loading()
     _open_standard_streams()
-    # An output that can't encode a character is no reason to end. (Events, and all else for programs, are bytes.)
+    # A character that the output can't encode must not end the command. Output for programs, such as events, is bytes.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         asset_worker(prog_name="asset-worker")
     finally:
-        # The exit code is settled: a signal in the interpreter's own last milliseconds must not make it another.
+        # The exit code is decided: a signal in the interpreter's last milliseconds must not change it.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)

@@ -24,24 +24,25 @@ from asset_worker.simulator.lifecycles import KINDS, FailureRates, Lifecycle, Re
 from asset_worker.simulator.server import Options, Simulator
 from asset_worker.telemetry.logs import configure
 
-DRAWN = {"image": 8, "document": 3, "text": 2, "audio": 4, "clip": 11}
+COUNTS = {"image": 8, "document": 3, "text": 2, "audio": 4, "clip": 11}
 TIME_SCALE = 8.0
 KEY = "tlk_for_the_demo"
 
 
 class _Line(msgspec.Struct, frozen=True):
-    """A line of the demo's queue file, and what is to become of it."""
+    """A line of the demo's queue file, and the outcome to expect."""
 
     text: str
     outcome: str
+    """Empty: the line is skipped."""
     asset_id: str | None = None
 
 
 @click.command()
 def demo() -> None:
-    """Simulator and worker end to end: a few dozen assets of every kind, no key, no network, in some seconds.
+    """Simulator and worker end to end: a few dozen assets of every kind, no key, no network, in a few seconds.
 
-    Completion events go to stdout, all else to stderr. Exit code 0 when every asset came out as it was to.
+    Completion events go to stdout, all else to stderr. Exit code 0 if every asset had the outcome to expect.
 
     \b
     Examples:
@@ -63,12 +64,12 @@ async def _demo(folder: Path) -> int:
         queue.write_text("".join(f"{line.text}\n" for line in lines))
         click.echo(f"simulator at {simulator.base_url}; {len(lines)} lines in {queue}", err=True)
         started = time.time()
-        await _work(simulator, queue, events)
+        await _run_worker(simulator, queue, events)
         took = time.time() - started
-        return _summary(simulator, lines, events.read_bytes(), took)
+        return _summarize(simulator, lines, events.read_bytes(), took)
 
 
-async def _work(simulator: Simulator, queue: Path, events: Path) -> None:
+async def _run_worker(simulator: Simulator, queue: Path, events: Path) -> None:
     settings = load(
         config=None,
         environ={},
@@ -89,7 +90,7 @@ async def _work(simulator: Simulator, queue: Path, events: Path) -> None:
 
 
 def _lines(simulator: Simulator) -> Iterator[_Line]:
-    """Every kind of file, every outcome, and lines that hold no asset at all."""
+    """Lines with every kind of file and every outcome, and lines without an asset."""
     store, random = simulator.store, simulator.random
 
     def line(kind: str, lifecycle: Lifecycle, outcome: str, options: str = "") -> _Line:
@@ -101,14 +102,14 @@ def _lines(simulator: Simulator) -> Iterator[_Line]:
         return msgspec.convert({"ends_after": ends_after, "ends_in": ends_in}, Rendition)
 
     yield _Line("# lines like this one, and blank ones, are skipped", "")
-    for kind, count in DRAWN.items():
+    for kind, count in COUNTS.items():
         for number in range(count):
-            way = draw(
+            lifecycle = draw(
                 KINDS[kind],
                 random,
                 failure_rates=FailureRates(failed=0, hls_error=0, thumbnail_error=0, late_visible=0.1),
             )
-            yield line(kind, way, "ready", f'"metadata": {{"upload": "{kind}-{number}"}}')
+            yield line(kind, lifecycle, "ready", f'"metadata": {{"upload": "{kind}-{number}"}}')
     for reason in ("The video has no frames.", "The file is damaged.", "The resolution is too low."):
         yield line("clip", Lifecycle(random.uniform(8, 30), "failed", reason, hls=rendition()), "failed")
     yield line("clip", Lifecycle(10, hls=rendition(15, "error"), thumbnail=rendition()), "degraded")
@@ -122,25 +123,28 @@ def _lines(simulator: Simulator) -> Iterator[_Line]:
         yield _Line(text, "rejected")
 
 
-def _summary(simulator: Simulator, lines: list[_Line], events: bytes, took: float) -> int:
-    told = [msgspec.json.decode(event)["data"] for event in events.splitlines()]
-    found = Counter(event["outcome"] for event in told)
-    wanted = Counter(line.outcome for line in lines if line.outcome)
-    outcomes = {event["asset_id"]: event["outcome"] for event in told if event.get("asset_id")}
+def _summarize(simulator: Simulator, lines: list[_Line], events: bytes, took: float) -> int:
+    """Print the outcomes and the costs to stderr; returns the exit code."""
+    completions = [msgspec.json.decode(event)["data"] for event in events.splitlines()]
+    actual = Counter(event["outcome"] for event in completions)
+    expected = Counter(line.outcome for line in lines if line.outcome)
+    outcomes = {event["asset_id"]: event["outcome"] for event in completions if event.get("asset_id")}
     wrong = [line for line in lines if line.asset_id and outcomes.get(line.asset_id) != line.outcome]
     click.echo("", err=True)
-    for outcome, count in sorted(wanted.items()):
-        click.echo(f"{outcome:<12}{found[outcome]:>4} of {count}", err=True)
-    lags = [lag for event in told if event["outcome"] in {"ready", "failed"} and (lag := _lag(simulator, event)) >= 0]
+    for outcome, count in sorted(expected.items()):
+        click.echo(f"{outcome:<12}{actual[outcome]:>4} of {count}", err=True)
+    lags = [
+        lag for event in completions if event["outcome"] in {"ready", "failed"} and (lag := _lag(simulator, event)) >= 0
+    ]
     click.echo(
-        f"{len(told)} events in {took:.1f} s; {simulator.stats.requests} requests; "
+        f"{len(completions)} events in {took:.1f} s; {simulator.stats.requests} requests; "
         f"known {sum(lags) / max(1, len(lags)):.1f} s after each was done, on average",
         err=True,
     )
-    return 0 if found == wanted and not wrong else 1
+    return 0 if actual == expected and not wrong else 1
 
 
 def _lag(simulator: Simulator, event: dict[str, str]) -> float:
-    """Seconds from the asset's end to its event; negative: not all of it has ended, or will."""
+    """Seconds from the end of the asset and its renditions to its event; negative: not all of them have ended."""
     completed = datetime.fromisoformat(event["completed_at"]).timestamp()
     return simulator.store.seconds_since_done(event["asset_id"]) / TIME_SCALE - (time.time() - completed)

@@ -1,7 +1,7 @@
-"""How far the work is, on a terminal: how many wait, for what, what finished.
+"""Progress on a terminal: how many assets are pending, what they wait for, and which outcomes there were.
 
-A live display where nothing else is written there; plain lines where events come to the same terminal, which it would
-overwrite: the sink writes past it, from a thread of its own.
+A live display is for terminals that nothing else writes to. When events may come to the same terminal, progress is
+plain lines: the sink writes from a thread of its own, and a live display would overwrite its events.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from asset_worker.telemetry.snapshot import Snapshot
 
 REFRESH_SECONDS = 0.25
 LINE_SECONDS = 2.0
-"""Lines of progress are this far apart, at the least."""
+"""The shortest interval between two lines of progress."""
 QUIET_SECONDS = 30.0
-"""After so long a line comes although nothing has changed: the work goes on."""
-WALK_LIMIT = 20_000
-"""What is waited for is counted by walking all that is pending: not for more than this."""
+"""The interval after which a line is repeated although nothing has changed: the work goes on."""
+COUNTING_LIMIT = 20_000
+"""Pending assets up to which progress shows what they wait for; each is visited to count that."""
 
 COLOURS = {
     "ready": "green",
@@ -40,15 +40,15 @@ COLOURS = {
 }
 
 
-async def shown(service: Service, *, title: str) -> int:
-    """Run the service under a live display on stderr; its exit code."""
+async def run_with_live_display(service: Service, *, title: str) -> int:
+    """Run the service with a live display on stderr; returns its exit code."""
     console = Console(file=cast("IO[str]", Terminal(sys.stderr)))
     elapsed = _stopwatch()
     with Live(console=console, auto_refresh=False, transient=False, redirect_stdout=False) as live:
 
         def refresh() -> None:
             if (now := _snapshot(service)) is not None:
-                live.update(_picture(title, now, _waiting_on(service, now), elapsed()), refresh=True)
+                live.update(_display(title, now, _waiting_on(service, now), elapsed()), refresh=True)
 
         async with _every(REFRESH_SECONDS, refresh):
             code = await service.run()
@@ -56,13 +56,13 @@ async def shown(service: Service, *, title: str) -> int:
         return code
 
 
-async def told(service: Service, *, title: str) -> int:
-    """Run the service, and tell on stderr how far it is, by whole lines; its exit code."""
+async def run_with_progress_lines(service: Service, *, title: str) -> int:
+    """Run the service with lines of progress on stderr; returns its exit code."""
     terminal = Terminal(sys.stderr)
     elapsed = _stopwatch()
     last, last_at = "", -math.inf
 
-    def tell(*, again_after: float, changed_after: float) -> None:
+    def write_line(*, again_after: float, changed_after: float) -> None:
         nonlocal last, last_at
         now = _snapshot(service)
         if now is None or not (now.pending or now.completions):
@@ -73,14 +73,14 @@ async def told(service: Service, *, title: str) -> int:
             terminal.flush()
             last, last_at = line, elapsed()
 
-    async with _every(REFRESH_SECONDS, lambda: tell(again_after=QUIET_SECONDS, changed_after=LINE_SECONDS)):
+    async with _every(REFRESH_SECONDS, lambda: write_line(again_after=QUIET_SECONDS, changed_after=LINE_SECONDS)):
         code = await service.run()
-    tell(again_after=math.inf, changed_after=0.0)
+    write_line(again_after=math.inf, changed_after=0.0)
     return code
 
 
 class Terminal:
-    """A terminal that may go away while the work goes on: what it doesn't take is dropped."""
+    """A terminal that may go away during the work: output that it doesn't accept is dropped."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -120,12 +120,12 @@ def _stopwatch() -> Callable[[], float]:
 
 
 def _snapshot(service: Service) -> Snapshot | None:
-    """None: the service is not built yet."""
+    """The state of the service; None: it is not built yet."""
     return service.snapshot() if service.is_built else None
 
 
 def _waiting_on(service: Service, now: Snapshot) -> Mapping[str, int]:
-    return service.waiting_on() if now.pending <= WALK_LIMIT else {}
+    return service.waiting_on() if now.pending <= COUNTING_LIMIT else {}
 
 
 def _parts(now: Snapshot, waiting: Mapping[str, int]) -> Iterator[str]:
@@ -139,7 +139,7 @@ def _parts(now: Snapshot, waiting: Mapping[str, int]) -> Iterator[str]:
         yield f"problem: {'; '.join(now.problems)}"
 
 
-def _picture(title: str, now: Snapshot, waiting: Mapping[str, int], elapsed: float) -> Group:
+def _display(title: str, now: Snapshot, waiting: Mapping[str, int], elapsed: float) -> Group:
     done = sum(now.completions.values())
     head = Table.grid(padding=(0, 2))
     head.add_row(

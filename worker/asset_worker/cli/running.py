@@ -59,10 +59,11 @@ async def watched(service: Service, *, title: str, sinks: tuple[str, ...]) -> in
     """Run the service, and show on stderr how far it is, where that is a terminal; its exit code."""
     if not sys.stderr.isatty():
         return await service.run()
-    from asset_worker.cli.progress import shown, told  # noqa: PLC0415 - rich, only for a terminal
+    from asset_worker.cli import progress  # noqa: PLC0415 - rich, only for a terminal
 
-    show = told if any(map(_may_reach_a_terminal, sinks)) else shown
-    return await show(service, title=title)
+    has_events = any(map(_may_reach_a_terminal, sinks))
+    run = progress.run_with_progress_lines if has_events else progress.run_with_live_display
+    return await run(service, title=title)
 
 
 def _may_reach_a_terminal(target: str) -> bool:

@@ -25,8 +25,8 @@ def schedule(state_dir: Path | None, config: Path | None, as_json: bool) -> None
     """Show what the adaptive schedule has learned: when assets finish, by class, and when a new one is looked at.
 
     A class is a step (the asset itself, from acceptance; a rendition, from `ready`), a file type and an upload method.
-    `looks` and `lag` are what one more asset of the class is expected to cost, and how late its end is then known.
-    A worker that is running writes what it has learned once a minute.
+    `looks` is the number of looks that one more asset of the class is expected to cost, `lag` how late its end is then
+    known. A running worker writes what it has learned once a minute.
 
     \b
     Examples:

@@ -17,7 +17,7 @@ from asset_worker.simulator.server import Options, Simulator
 
 
 class _Text(click.ParamType[Any]):
-    """An option whose own parser says what is wrong with it."""
+    """An option with a parser of its own, whose errors say what is wrong."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
         self.name = name
@@ -31,9 +31,9 @@ class _Text(click.ParamType[Any]):
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=8123, show_default=True, help="0: any that is free.")
-@click.option("--assets", type=click.IntRange(min=0), default=0, help="Create so many; their IDs go to stdout.")
-@click.option("--seed", type=int, default=0, show_default=True, help="The same seed, the same lifecycles.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8123, show_default=True, help="0: any free port.")
+@click.option("--assets", type=click.IntRange(min=0), default=0, help="Create this many; their IDs go to stdout.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The same seed makes the same lifecycles.")
 @click.option(
     "--time-scale",
     type=click.FloatRange(min=0, min_open=True),
@@ -41,7 +41,7 @@ class _Text(click.ParamType[Any]):
     show_default=True,
     help="60 makes an asset's minutes seconds.",
 )
-@click.option("--key", help="The API key that is taken. Default: any.")
+@click.option("--key", help="The API key that is accepted. Default: any.")
 @click.option(
     "--limit",
     type=_Text("requests/seconds[:style]", Limit.parse),
