@@ -1,4 +1,4 @@
-"""What all tests share: virtual time on request, hypothesis profiles, and a mend for aioresponses."""
+"""What all tests share: virtual time on request, hypothesis profiles, and a workaround for aioresponses."""
 
 import asyncio
 import inspect
@@ -15,14 +15,14 @@ from hypothesis import HealthCheck, settings
 
 from tests.doubles.virtual_time import VirtualTimeLoop
 
-# The same cases in every run: what the search finds next is for a thorough run, not for somebody else's change.
+# The same cases in every run: new cases are for a thorough run, and must not fail somebody else's change.
 settings.register_profile("ci", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", parent=settings.get_profile("ci"), derandomize=False, max_examples=5_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "virtual_time: the event loop's time passes when there is nothing to do")
+    config.addinivalue_line("markers", "virtual_time: the event loop skips idle time")
 
 
 def pytest_asyncio_loop_factories(
@@ -33,8 +33,8 @@ def pytest_asyncio_loop_factories(
     return {"asyncio": asyncio.new_event_loop}
 
 
-def _teach_aioresponses_of_stream_writers() -> None:
-    """aiohttp 3.14 asks more of a response than aioresponses 0.7 gives it (pnuckowski/aioresponses, issue 289)."""
+def _patch_aioresponses_for_stream_writers() -> None:
+    """aiohttp 3.14 needs more of a response than aioresponses 0.7 provides (pnuckowski/aioresponses, issue 289)."""
     if "stream_writer" not in inspect.signature(aiohttp.ClientResponse.__init__).parameters:
         return
     make_reader = aioresponses.core.stream_reader_factory
@@ -45,7 +45,7 @@ def _teach_aioresponses_of_stream_writers() -> None:
             super().__init__(*args, **kwargs)
 
     def reader_with_parser(*args: Any) -> aiohttp.StreamReader:
-        # A body over the high-water mark pauses its parser, which is to be fed again once the body is read.
+        # A body over the high-water mark pauses its parser, which is fed again once the body is read.
         reader = make_reader(*args)
         reader._protocol._parser = Mock(**{"feed_data.return_value": (False, b"")})
         return reader
@@ -54,4 +54,4 @@ def _teach_aioresponses_of_stream_writers() -> None:
     aioresponses.core.stream_reader_factory = reader_with_parser  # type: ignore[assignment]
 
 
-_teach_aioresponses_of_stream_writers()
+_patch_aioresponses_for_stream_writers()

@@ -1,4 +1,4 @@
-"""What a worker's admin endpoints say, of a run with `--admin-port 0`."""
+"""The admin endpoints of a run with `--admin-port 0`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tests.integration.processes import Run
 
 
 async def admin_of(run: Run) -> str:
-    """Where they are."""
+    """The URL of the admin endpoints."""
     [address] = (await run.until("admin.serving"))["addresses"]
     return f"http://{address}"
 
 
 async def status_of(admin: str) -> tuple[int, list[str]]:
-    """What `/readyz` says; `/healthz` answers in any case."""
+    """The status and the problems of `/readyz`; `/healthz` must answer 200."""
     async with aiohttp.ClientSession() as session:
         async with session.get(f"{admin}/healthz") as response:
             assert response.status == 200
@@ -25,10 +25,10 @@ async def status_of(admin: str) -> tuple[int, list[str]]:
 
 
 async def until_ready(run: Run, *problems: str) -> None:
-    """Once the worker tells of these problems and no others.
+    """Wait until `/readyz` reports exactly these problems.
 
     Raises:
-        AssertionError: it doesn't, for a minute.
+        AssertionError: it does not within a minute.
     """
     admin = await admin_of(run)
     wanted = (503 if problems else 200, list(problems))

@@ -1,4 +1,4 @@
-"""Real processes, files, sockets and servers: the simulator in the test's own process, the worker in others."""
+"""Real processes, files, sockets and servers: the simulator runs in the test process, the worker in others."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def serve() -> AsyncIterator[Serve]:
 
 @pytest.fixture
 async def aiohttp_server_of() -> AsyncIterator[Callable[..., Awaitable[str]]]:
-    """Serves routes of the test's own, for what the simulator doesn't do: `base_url = await aiohttp_server_of(…)`."""
+    """Serves routes of a test, for what the simulator can't do: `base_url = await aiohttp_server_of(…)`."""
     async with AsyncExitStack() as stack:
 
         async def start(*routes: web.RouteDef) -> str:
@@ -45,7 +45,7 @@ async def aiohttp_server_of() -> AsyncIterator[Callable[..., Awaitable[str]]]:
 
 @pytest.fixture
 def worker(tmp_path: Path) -> Iterator[Worker]:
-    """A worker with a state directory of its own; whatever it started is gone at the end."""
+    """A worker with a state directory of its own; its processes are killed at the end."""
     it = Worker(tmp_path)
     yield it
     it.kill_all()

@@ -1,10 +1,10 @@
-"""The worker, made to die at one step: `python -m tests.integration.failpoints POINT:WHEN:HIT run …`.
+"""The worker with a crash at one step: `python -m tests.integration.failpoints POINT:WHEN:HIT run …`.
 
-The steps are replaced from outside, so that the program itself holds nothing for tests. WHEN is `before`, `after`, or
-for a write `half`; HIT counts the passes. It dies by SIGKILL: nothing is flushed, no handler runs.
+The steps are replaced from outside, so that the program itself holds no code for tests. WHEN is `before`, `after` or,
+for a write, `half`; the crash comes at the HIT-th pass. It is a SIGKILL: nothing is flushed, no handler runs.
 
-Instead of a point: `clock:BY:FILE` sets the machine's clock by so many seconds once that file is there, or from the
-start (`clock:BY:`); `forget` prunes early.
+Instead of a point: `clock:BY:FILE` sets the clock BY seconds forward once FILE exists, or from the start (`clock:BY:`);
+`forget` prunes early.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ CALLS: dict[str, tuple[Any, str]] = {
     "truncate": (file_sink, "ftruncate"),
     "draft": (schedule_store, "fsync"),
 }
-"""Steps that are calls of the system: by which module, of which name."""
+"""Steps that are system calls: the module that makes the call, and the name of the call."""
 
 
-def die() -> NoReturn:
+def crash() -> NoReturn:
     os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(60)
     raise AssertionError
 
 
 def kill_at(point: str, when: str, hit: int) -> None:
-    """Replace one step with itself and a death."""
+    """Replace one step by itself with a crash before, after or within it."""
     passes = 0
 
     def is_hit() -> bool:
@@ -71,10 +71,10 @@ def kill_at(point: str, when: str, hit: int) -> None:
         def step(*args: Any, **kwargs: Any) -> Any:
             hits = is_hit()
             if hits and when == "before":
-                die()
+                crash()
             result = original(*args, **kwargs)
             if hits:
-                die()
+                crash()
             return result
 
         return step
@@ -88,16 +88,16 @@ def kill_at(point: str, when: str, hit: int) -> None:
             with original(self):
                 yield
                 if hits and when == "before":
-                    die()
+                    crash()
             if hits:
-                die()
+                crash()
 
         Journal.transaction = transaction
     elif point in CALLS:
         module, name = CALLS[point]
 
         class DyingOs:
-            """The os module as that module sees it."""
+            """The `os` module for that module."""
 
             def __getattr__(self, attribute: str) -> Any:
                 return getattr(os, attribute)
@@ -105,8 +105,8 @@ def kill_at(point: str, when: str, hit: int) -> None:
         def write_half(fd: int, data: bytes) -> int:
             if is_hit():
                 half = data[: len(data) // 2]
-                os.write(fd, half.removesuffix(b"\n"))  # a line that is partial
-                die()
+                os.write(fd, half.removesuffix(b"\n"))  # a partial line
+                crash()
             return os.write(fd, data)
 
         setattr(DyingOs, name, staticmethod(write_half if when == "half" else around(getattr(os, name))))
@@ -117,13 +117,13 @@ def kill_at(point: str, when: str, hit: int) -> None:
 
 
 def step_the_clock(seconds: float, file: str) -> None:
-    """The machine's clock is set by so much once the file is there; without one, from the start."""
+    """Set the clock forward once the file exists; without a file, from the start."""
     real = time.time
     time.time = lambda: real() + (seconds if not file or os.path.exists(file) else 0.0)  # noqa: PTH110 - asked often
 
 
 def forget_soon() -> None:
-    """Prune every few seconds what is otherwise kept for a week."""
+    """Prune every few seconds rows that are otherwise kept for a week."""
     engine.KEEP_COUNTS_SECONDS = 0
     engine.PRUNE_EVERY_SECONDS = 5.0
 

@@ -1,4 +1,4 @@
-"""Holding the simulator still: a state lasts until the test lets go, on a machine of any speed."""
+"""Control of the simulator by events instead of times, so that tests hold on a machine of any speed."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ DONE = Lifecycle()
 
 
 def waiting(simulator: Simulator, count: int, *, kind: Kind | None = None) -> list[str]:
-    """IDs of assets that process until the test says otherwise (`change`)."""
+    """Add assets that stay in `processing` until the test changes them (`change`); returns their IDs."""
     return [simulator.store.add(Lifecycle(math.inf), kind=kind) for _ in range(count)]
 
 
 def change(simulator: Simulator, *asset_ids: str, to: Lifecycle = DONE) -> None:
-    """From now on the assets go this way, as if they were created now."""
+    """Give the assets another lifecycle, which begins now."""
     store = simulator.store
     for asset_id in asset_ids:
         store._assets[asset_id] = msgspec.structs.replace(
@@ -32,12 +32,12 @@ def change(simulator: Simulator, *asset_ids: str, to: Lifecycle = DONE) -> None:
 
 
 def hold_answers(simulator: Simulator) -> Callable[[], None]:
-    """From now on requests are in flight, and stay there; what is returned lets them be answered."""
-    let_go, early = asyncio.Event(), simulator._apply_early_fault
+    """Keep all requests in flight until the returned function is called."""
+    released, apply_early_fault = asyncio.Event(), simulator._apply_early_fault
 
     async def late(request: web.Request, fault: Fault | None) -> Reply | None:
-        await let_go.wait()
-        return await early(request, fault)
+        await released.wait()
+        return await apply_early_fault(request, fault)
 
     simulator._apply_early_fault = late
-    return let_go.set
+    return released.set

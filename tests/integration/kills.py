@@ -1,4 +1,4 @@
-"""kill -9 at random moments while assets pass, and what must be true in the end."""
+"""kill -9 at random moments while assets are processed, and what must be true in the end."""
 
 from __future__ import annotations
 
@@ -15,59 +15,59 @@ from asset_worker.simulator.lifecycles import outcome
 from asset_worker.simulator.server import Simulator
 from tests.integration.processes import Worker, eventually
 
-ASSETS_A_KILL = 30
-WORTHLESS_SHARE = 0.01
-"""Of the lines: those that hold no asset, each of which is an event of its own."""
+ASSETS_PER_KILL = 30
+INVALID_SHARE = 0.01
+"""The share of lines without an asset; each makes an event of its own."""
 REPEATED_SHARE = 0.05
-"""Of the assets: those that are submitted a second time."""
+"""The share of assets that are submitted a second time."""
 
 
 class Survived(msgspec.Struct):
-    """How it went."""
+    """The result of a series of kills."""
 
     kills: int = 0
     before_started: int = 0
-    """Kills that fell into a start, before `worker.started`."""
+    """Kills during a start, before `worker.started`."""
     assets: int = 0
     lines: int = 0
     seconds: float = 0.0
     wrong: list[str] = []
-    """What may not be. Empty: nothing was lost, told twice or told wrongly."""
+    """Broken promises. Empty: no event was lost, repeated or wrong."""
 
 
 async def survive(simulator: Simulator, worker: Worker, *, kills: int, random: Random, within: float = 120) -> Survived:
-    """Kill the worker that often, starting it again at once; then let it finish.
+    """Kill the worker `kills` times, starting it again each time; then let it finish.
 
-    A third of the lives are short and counted from the process's start, the others from its readiness: so both the
-    start and the work see their share of kills, on a fast machine and on a slow one.
+    A third of the runs are short and timed from the start of the process, the others from `worker.started`. So kills
+    hit both the start and the work, on a fast machine and on a slow one.
     """
-    survived = Survived(assets=kills * ASSETS_A_KILL)
+    survived = Survived(assets=kills * ASSETS_PER_KILL)
     began = asyncio.get_running_loop().time()
-    ids, worthless = [], 0
+    ids, invalid = [], 0
     for number in range(kills):
         run = worker.run(base_url=simulator.base_url)
         is_short = number % 3 == 0
         if not is_short:
             await run.until("worker.started")
         for _ in range(3):
-            new = [simulator.store.add() for _ in range(ASSETS_A_KILL // 3)]
+            new = [simulator.store.add() for _ in range(ASSETS_PER_KILL // 3)]
             ids += new
             lines = [*new, *(each for each in new if random.random() < REPEATED_SHARE)]
-            if random.random() < WORTHLESS_SHARE * len(lines):
-                worthless += 1
-                lines.append(f"no asset {worthless}")
+            if random.random() < INVALID_SHARE * len(lines):
+                invalid += 1
+                lines.append(f"no asset {invalid}")
             worker.submit(*lines)
             await asyncio.sleep(random.uniform(0, 0.15 if is_short else 0.3))
         if run.process.poll() is not None:
-            survived.wrong.append(f"life {number} ended by itself: {run.stderr[-2000:]}")
+            survived.wrong.append(f"run {number} ended by itself: {run.stderr[-2000:]}")
         run.send(signal.SIGKILL)
         await run.end()
         survived.kills += 1
         survived.before_started += not run.logs("worker.started")
 
     run = worker.run(base_url=simulator.base_url)
-    wanted = len(ids) + worthless
-    with suppress(AssertionError):  # what is missing is told below
+    wanted = len(ids) + invalid
+    with suppress(AssertionError):  # missing events are reported below
         await eventually(
             lambda: worker.events_file.exists() and worker.events_file.read_bytes().count(b"\n") >= wanted, within
         )
@@ -75,21 +75,23 @@ async def survive(simulator: Simulator, worker: Worker, *, kills: int, random: R
     if (code := await run.end()) != 0:
         survived.wrong.append(f"the last run's exit code is {code}: {run.stderr[-2000:]}")
     survived.seconds = asyncio.get_running_loop().time() - began
-    _judge(survived, worker, {each: outcome(simulator.store.lifecycle(each)) for each in ids}, worthless)
+    _check(survived, worker, {each: outcome(simulator.store.lifecycle(each)) for each in ids}, invalid)
     return survived
 
 
-def _judge(survived: Survived, worker: Worker, expected: dict[str, str | None], worthless: int) -> None:
+def _check(survived: Survived, worker: Worker, expected: dict[str, str | None], invalid: int) -> None:
     lines = worker.events_file.read_bytes().splitlines()
     survived.lines = len(lines)
     events = [json.loads(line) for line in lines]
     ids = Counter(event["id"] for event in events)
-    told = {event["subject"]: event["data"]["outcome"] for event in events if "subject" in event}
+    outcomes = {event["subject"]: event["data"]["outcome"] for event in events if "subject" in event}
     rejected = [event["data"]["line"] for event in events if "subject" not in event]
     wrong = survived.wrong
     wrong += [f"{each}: {count} times" for each, count in ids.items() if count > 1]
-    wrong += [f"{each}: its event is not the first" for each in told if f"{each}.1" not in ids]
-    wrong += [f"{each}: {told.get(each)} instead of {one}" for each, one in expected.items() if told.get(each) != one]
-    wrong += [f"{each}: never submitted" for each in told.keys() - expected.keys()]
-    if sorted(rejected) != sorted(f"no asset {number}" for number in range(1, worthless + 1)):
-        wrong.append(f"{len(rejected)} lines rejected instead of {worthless}: {sorted(rejected)[:20]}")
+    wrong += [f"{each}: its event is not the first" for each in outcomes if f"{each}.1" not in ids]
+    wrong += [
+        f"{each}: {outcomes.get(each)} instead of {one}" for each, one in expected.items() if outcomes.get(each) != one
+    ]
+    wrong += [f"{each}: never submitted" for each in outcomes.keys() - expected.keys()]
+    if sorted(rejected) != sorted(f"no asset {number}" for number in range(1, invalid + 1)):
+        wrong.append(f"{len(rejected)} lines rejected instead of {invalid}: {sorted(rejected)[:20]}")

@@ -1,4 +1,4 @@
-"""The worker as its users run it: the command, in a process of its own."""
+"""The worker as users run it: the command in a process of its own."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ QUICK = {
     "LIMITS__REQUESTS_PER_SECOND": "0",
     "LIMITS__CONCURRENCY": "50",
 }
-"""Settings for tests: assets that take a second want looks more often than those that take a minute, and an answer that
-a busy machine holds up for seconds is no failure."""
+"""Settings for tests: assets take a second and not a minute, so looks are frequent; and an answer that a busy machine
+delays by seconds is no failure."""
 
 
 class Run:
-    """One process."""
+    """One process of the command."""
 
     def __init__(self, process: subprocess.Popen[bytes], stdout: Path, stderr: Path) -> None:
         self.process = process
@@ -43,7 +43,7 @@ class Run:
         return self._stderr.read_bytes().decode(errors="replace")
 
     def logs(self, event: str | None = None) -> list[dict[str, Any]]:
-        """The whole lines of its log so far, as JSON; of one kind of event."""
+        """The complete lines of its log so far, as JSON: all, or those of one event."""
         lines = [json.loads(line) for line in self.stderr.split("\n")[:-1] if line.startswith("{")]
         return [line for line in lines if event in {None, line["event"]}]
 
@@ -52,13 +52,13 @@ class Run:
         return [json.loads(line) for line in self.stdout.splitlines(keepends=True) if line.endswith(b"\n")]
 
     def seconds(self, first: str, last: str) -> float:
-        """From the first log line of one kind to the last of another. By the log's own times: no start is in it."""
+        """Seconds from the first log line of one event to the last of another, by their timestamps."""
         start, end = self.logs(first)[0], self.logs(last)[-1]
         took = datetime.fromisoformat(end["timestamp"]) - datetime.fromisoformat(start["timestamp"])
         return took.total_seconds()
 
     async def end(self, within: float = 100) -> int:
-        """Its exit code. The limit is no promise of ours: it ends a test that hangs."""
+        """Wait for the process to end; returns its exit code. `within` is no promise: it ends a test that hangs."""
         deadline = asyncio.get_running_loop().time() + within
         while (code := self.process.poll()) is None:
             if asyncio.get_running_loop().time() > deadline:
@@ -67,7 +67,7 @@ class Run:
         return code
 
     async def until(self, event: str, within: float = 60) -> dict[str, Any]:
-        """The first log line of this kind, once it is there."""
+        """Wait for the first log line of this event, and return it."""
         await eventually(lambda: self.process.poll() is not None or bool(self.logs(event)), within, lambda: self.stderr)
         assert self.logs(event), self.stderr[-4000:]
         return self.logs(event)[0]
@@ -97,10 +97,9 @@ class Worker:
         redirect: str = "",
         **settings: str,
     ) -> Run:
-        """Start `asset-worker …`; settings as they are named in the environment, `POLL__MAX="1"`.
+        """Start `asset-worker …`; settings are named as in the environment: `POLL__MAX="1"`.
 
-        `before` and `redirect` are what a shell would be told: `ulimit -f 8;` keeps files small, `<&-` starts it
-        without stdin.
+        `before` and `redirect` are shell code: `ulimit -f 8;` limits the size of files, `<&-` starts without stdin.
         """
         number = len(self._runs)
         to, stderr = self.folder / f"stdout-{number}", self.folder / f"stderr-{number}"
@@ -149,7 +148,7 @@ class Worker:
         )
 
     def events(self) -> list[dict[str, Any]]:
-        """The whole lines of the events file."""
+        """The events in the complete lines of the events file."""
         lines = self.events_file.read_bytes().splitlines(keepends=True) if self.events_file.exists() else []
         return [json.loads(line) for line in lines if line.endswith(b"\n")]
 
@@ -167,15 +166,15 @@ class Worker:
                 run.process.stdin.close()
 
     def written(self) -> bytes:
-        """All that any of its processes has written anywhere in the folder."""
+        """The content of all files in the folder: all that its processes have written."""
         return b"\n".join(path.read_bytes() for path in sorted(self.folder.rglob("*")) if path.is_file())
 
 
 async def eventually(condition: Any, within: float = 60, otherwise: Any = lambda: "") -> None:
-    """Wait until the condition holds. The limit is no promise of ours: it ends a test that hangs.
+    """Wait until the condition holds. `within` is no promise: it ends a test that hangs.
 
     Raises:
-        AssertionError: it doesn't, for so many seconds.
+        AssertionError: the condition did not hold in that time, in seconds; the message holds `otherwise()`.
     """
     deadline = asyncio.get_running_loop().time() + within
     while not condition():

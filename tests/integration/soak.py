@@ -1,10 +1,10 @@
-"""A long life in minutes, or a thousand short ones; each fails, with exit code 1, where something is not as promised.
+"""Soak tests: one long run, or a thousand killed ones. Exit code 1 if a promise is broken.
 
-`python -m tests.integration.soak --assets 100000 --seconds 200`: the simulator's assets pass through one worker at an
-even rate, while its memory, file descriptors, journal and the lag of its event loop are sampled. What is flat in the
-second half of the run stays flat for ever.
+`python -m tests.integration.soak --assets 100000 --seconds 200`: one worker processes assets of the simulator at an
+even rate, while its memory, file descriptors, journal and the lag of its event loop are sampled. What does not grow in
+the second half of the run never grows.
 
-`python -m tests.integration.soak --kills 1000`: kill -9 at random moments while assets pass (`kills.survive`).
+`python -m tests.integration.soak --kills 1000`: kill -9 at random moments while assets are processed (`kills.survive`).
 """
 
 from __future__ import annotations
@@ -29,88 +29,92 @@ from tests.integration.processes import Worker
 
 SAMPLE_SECONDS = 2.0
 AHEAD_SECONDS = 5.0
-"""So many seconds' worth of assets may be submitted and without their events; at rest it is some two."""
+"""Assets submitted in this many seconds may be without their events; usually it is about two."""
 PATIENCE_SECONDS = 60.0
-"""Without an event, after which it is over."""
-ODDS = FailureRates(late_visible=0.01)
+"""Seconds without an event after which the run ends."""
+FAILURE_RATES = FailureRates(late_visible=0.01)
 PAGE_BYTES = 4096
-LOG_MOST = 2 * CHECKPOINT_PAGES * PAGE_BYTES
-"""Of the journal's write-ahead log, which grows up to a checkpoint and is then written from its start."""
+MAX_LOG_BYTES = 2 * CHECKPOINT_PAGES * PAGE_BYTES
+"""The largest size of the journal's write-ahead log, which grows until a checkpoint and is then overwritten."""
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """The most that may be added in the second half of a run.
+    """The largest growth allowed in the second half of a run.
 
-    100,000 assets in 200 s added less than a byte of memory for each, no descriptor and no page of the journal; the
-    smallest thing that could be kept of an asset, its ID and a place in a set, is some 150 bytes.
+    100,000 assets in 200 s added less than a byte of memory per asset, no descriptor and no page of the journal. The
+    smallest leak would be the ID of each asset in a set: about 150 bytes.
     """
 
     memory: float = 100.0
-    """Bytes for each asset."""
+    """Bytes per asset."""
     descriptors: int = 3
-    """From the lowest to the highest."""
+    """The highest count minus the lowest."""
     journal: float = 60.0
-    """Bytes for each asset."""
+    """Bytes per asset."""
 
 
 class Sample(msgspec.Struct, frozen=True):
+    """Sizes at one moment, in bytes."""
+
     assets: int
+    """Assets submitted so far."""
     memory: int
     descriptors: int
     journal: int
-    """Its pages, whether they stand in the database or in its log yet."""
+    """All pages, whether they are in the database or still in its log."""
     log: int
 
 
-class Life(msgspec.Struct):
-    """How it went."""
+class SoakResult(msgspec.Struct):
+    """The result of a long run."""
 
-    told: list[str]
-    """For people."""
+    lines: list[str]
+    """A summary for people."""
     samples: list[Sample]
     wrong: list[str]
-    """What may not be."""
+    """Broken promises."""
 
 
 def slope(points: list[tuple[float, float]]) -> float:
-    """Per unit of the first value, by least squares."""
+    """The change of the second value per unit of the first, by least squares."""
     mean_x = sum(x for x, _ in points) / len(points)
     mean_y = sum(y for _, y in points) / len(points)
     spread = sum((x - mean_x) ** 2 for x, _ in points)
     return sum((x - mean_x) * (y - mean_y) for x, y in points) / spread
 
 
-def grown(samples: list[Sample], bounds: Bounds) -> tuple[list[str], list[str]]:
-    """What the second half of the samples tells, and what of it is out of bounds."""
+def check_growth(samples: list[Sample], bounds: Bounds) -> tuple[list[str], list[str]]:
+    """The growth in the second half of the samples, as lines, and what of it is out of bounds."""
     late = samples[len(samples) // 2 :]
-    told, wrong = [], []
+    lines, wrong = [], []
     for name, most in (("memory", bounds.memory), ("journal", bounds.journal)):
         each = slope([(sample.assets, getattr(sample, name)) for sample in late])
         first, last = getattr(late[0], name), getattr(late[-1], name)
-        told.append(f"{name:12} {first:>12} to {last:>12} bytes: {each:+.3f} for each asset (at most {most:g})")
+        lines.append(f"{name:12} {first:>12} to {last:>12} bytes: {each:+.3f} for each asset (at most {most:g})")
         if each > most:
             wrong.append(f"{name} grows by {each:.1f} bytes for each asset")
     fewest, many = min(sample.descriptors for sample in late), max(sample.descriptors for sample in late)
-    if (log := max(sample.log for sample in samples)) > LOG_MOST:
+    if (log := max(sample.log for sample in samples)) > MAX_LOG_BYTES:
         wrong.append(f"the journal's log grew to {log} bytes")
-    told.append(f"descriptors  {fewest:>12} to {many:>12} (at most {bounds.descriptors} more)")
+    lines.append(f"descriptors  {fewest:>12} to {many:>12} (at most {bounds.descriptors} more)")
     if many - fewest > bounds.descriptors:
         wrong.append(f"from {fewest} to {many} descriptors")
-    return told, wrong
+    return lines, wrong
 
 
 class Delivered:
-    """How many events there are in a file that grows, without reading it again and again."""
+    """Counts the events in a growing file without reading it again."""
 
     def __init__(self, path: Path) -> None:
         self.count = 0
-        self.for_seconds = 0.0
-        """How long there have been no more."""
+        self.idle_seconds = 0.0
+        """Seconds since the last event."""
         self._path = path
         self._offset = 0
         self._grew_at: float | None = None
 
-    def look(self, now: float) -> None:
+    def update(self, now: float) -> None:
+        """Read what has been appended; `now` is in seconds."""
         more = b""
         if self._path.exists():
             with self._path.open("rb") as file:
@@ -120,11 +124,11 @@ class Delivered:
         self._offset += len(more)
         if more or self._grew_at is None:
             self._grew_at = now
-        self.for_seconds = now - self._grew_at
+        self.idle_seconds = now - self._grew_at
 
 
 def _sizes(journal: Path) -> tuple[int, int]:
-    """Of the journal and of its log, in bytes; 0 before they are there."""
+    """The sizes of the journal and of its log, in bytes; 0 before they exist."""
     log = journal.with_name(f"{journal.name}-wal")
     if not log.exists():
         return 0, 0
@@ -133,10 +137,12 @@ def _sizes(journal: Path) -> tuple[int, int]:
     return pages * PAGE_BYTES, log.stat().st_size
 
 
-async def live(assets: int, seconds: float, worker: Worker, *, bounds: Bounds, every: float = SAMPLE_SECONDS) -> Life:
-    """Let so many assets pass through one worker in so many seconds, with a sample `every` so many.
+async def soak(
+    assets: int, seconds: float, worker: Worker, *, bounds: Bounds, every: float = SAMPLE_SECONDS
+) -> SoakResult:
+    """Let one worker process this many assets in this many seconds, with a sample every `every` seconds.
 
-    A machine that is too slow for this gets them more slowly: what waits would grow on it, and prove nothing.
+    On a slow machine they are submitted more slowly: a growing backlog would prove nothing.
     """
     random, ids = Random(1), set()
     async with Simulator(Options(time_scale=30, seed=1)) as simulator:
@@ -155,14 +161,14 @@ async def live(assets: int, seconds: float, worker: Worker, *, bounds: Bounds, e
         most_ahead = int(assets * AHEAD_SECONDS / seconds)
         started = sampled_at = loop.time()
         samples: list[Sample] = []
-        while delivered.count < assets and run.process.poll() is None and delivered.for_seconds < PATIENCE_SECONDS:
+        while delivered.count < assets and run.process.poll() is None and delivered.idle_seconds < PATIENCE_SECONDS:
             await asyncio.sleep(every / 10)
-            delivered.look(loop.time())
+            delivered.update(loop.time())
             due = min(assets, int(assets * (loop.time() - started) / seconds), delivered.count + most_ahead)
             batch = []
             while len(ids) < due:
                 kind = KINDS["clip" if random.random() < 0.5 else "image"]
-                batch.append(simulator.store.add(draw(kind, random, failure_rates=ODDS), kind=kind))
+                batch.append(simulator.store.add(draw(kind, random, failure_rates=FAILURE_RATES), kind=kind))
                 ids.add(batch[-1])
             worker.submit(*batch)
             if len(ids) < assets and loop.time() - sampled_at > every:
@@ -174,17 +180,17 @@ async def live(assets: int, seconds: float, worker: Worker, *, bounds: Bounds, e
         run.process.terminate()
         code = await run.end()
         requests = simulator.stats.requests
-    told, wrong = grown(samples, bounds)
+    lines, wrong = check_growth(samples, bounds)
     lags = [line["lag"] for line in run.logs("worker.lagging")]
     subjects = [event["id"] for event in worker.events()]
     if code != 0:
         wrong.append(f"exit code {code}: {run.stderr[-2000:]}")
     if sorted(subjects) != sorted(f"{each}.1" for each in ids):
         wrong.append(f"{len(subjects)} events for {len(ids)} assets, NOT each asset once")
-    return Life(
+    return SoakResult(
         [
             f"{assets} assets in {seconds:.0f} s; {requests} requests; {cpu.user + cpu.system:.0f} CPU seconds",
-            *told,
+            *lines,
             f"event loop held up for more than 250 ms: {len(lags)} times, {max(lags, default=0):.2f} s at most",
             f"{len(subjects)} events",
         ],
@@ -194,19 +200,21 @@ async def live(assets: int, seconds: float, worker: Worker, *, bounds: Bounds, e
 
 
 async def _survive(kills: int, seed: int, faults: tuple[str, ...], worker: Worker) -> Survived:
-    orders = tuple(map(Fault.parse, faults))
-    async with Simulator(Options(time_scale=300, seed=seed, faults=orders)) as simulator:
+    parsed = tuple(map(Fault.parse, faults))
+    async with Simulator(Options(time_scale=300, seed=seed, faults=parsed)) as simulator:
         return await survive(simulator, worker, kills=kills, random=Random(seed), within=300)
 
 
 @click.command()
 @click.option("--assets", default=100_000, show_default=True)
 @click.option("--seconds", default=200.0, show_default=True)
-@click.option("--kills", default=0, help="Instead of one long life, this many short ones.")
-@click.option("--seed", default=1, show_default=True, help="Of the kills.")
-@click.option("--fault", "faults", multiple=True, help="Between the kills, as in status=503:0.1; may be repeated.")
+@click.option("--kills", default=0, help="Instead of one long run, this many killed ones.")
+@click.option("--seed", default=1, show_default=True, help="The seed of the kills.")
+@click.option(
+    "--fault", "faults", multiple=True, help="A fault between the kills, as in status=503:0.1; may be repeated."
+)
 def main(assets: int, seconds: float, kills: int, seed: int, faults: tuple[str, ...]) -> None:
-    """Let assets pass through one worker, and see what grows; or kill it again and again, and see what is lost."""
+    """Run one worker for long and check what grows, or kill it again and again and check what is lost."""
     with tempfile.TemporaryDirectory() as folder:
         worker = Worker(Path(folder))
         try:
@@ -218,12 +226,12 @@ def main(assets: int, seconds: float, kills: int, seed: int, faults: tuple[str, 
                 )
                 wrong = survived.wrong
             else:
-                life = asyncio.run(live(assets, seconds, worker, bounds=Bounds()))
-                click.echo("\n".join(life.told))
-                wrong = life.wrong
+                result = asyncio.run(soak(assets, seconds, worker, bounds=Bounds()))
+                click.echo("\n".join(result.lines))
+                wrong = result.wrong
         finally:
             worker.kill_all()
-    click.echo("\n".join(f"WRONG: {each}" for each in wrong) or "nothing lost, nothing told twice")
+    click.echo("\n".join(f"WRONG: {each}" for each in wrong) or "nothing lost, nothing repeated")
     raise SystemExit(bool(wrong))
 
 

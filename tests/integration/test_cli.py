@@ -26,7 +26,7 @@ GRACE_SECONDS = 25
 """The default of `shutdown.grace`."""
 
 
-async def test_wait_tells_by_its_exit_code_how_it_went(serve, worker):
+async def test_wait_reports_the_result_by_its_exit_code(serve, worker):
     """0 all ready, 1 not all; an ID given twice is one; events on stdout only; nothing kept."""
     simulator = await serve(time_scale=10)
     ready, failed = simulator.store.add(Lifecycle(5)), simulator.store.add(Lifecycle(5, "failed"))
@@ -35,14 +35,14 @@ async def test_wait_tells_by_its_exit_code_how_it_went(serve, worker):
     assert (await good.end(), await bad.end()) == (0, 1)
     assert [event["data"]["outcome"] for event in good.events()] == ["ready"]
     assert sorted(event["data"]["outcome"] for event in bad.events()) == ["failed", "ready"]
-    # Of a machine that is too busy it tells nevertheless.
+    # On a busy machine this one warning is logged nevertheless.
     assert [line for line in good.stderr.splitlines() if "worker.lagging" not in line] == []
     assert not worker.state.exists()
     assert not (worker.folder / "home").exists()
 
 
 @pytest.mark.parametrize("problem", ["hang", "status=503", "reset"])
-async def test_wait_ends_when_its_time_is_over_whatever_the_api_does(serve, worker, problem):
+async def test_wait_ends_after_its_timeout_whatever_the_api_does(serve, worker, problem):
     simulator = await serve()
     asset_id = simulator.store.add(Lifecycle())
     simulator.set_faults(problem)
@@ -57,7 +57,7 @@ async def test_wait_ends_when_its_time_is_over_whatever_the_api_does(serve, work
 
 @pytest.mark.parametrize("problem", ["hang", "status=503"])
 async def test_wait_takes_its_timeout_and_not_a_multiple_of_it(serve, worker, problem):
-    """One asset alone, and three that share a list. How long it was is told by the events: a start takes time, too."""
+    """One asset alone, and three that share a list. The times are those of the events, so the start does not count."""
     timeout = 8
     simulator = await serve()
     ids = [simulator.store.add(Lifecycle()) for _ in range(4)]
@@ -78,7 +78,7 @@ async def test_wait_takes_its_timeout_and_not_a_multiple_of_it(serve, worker, pr
         assert datetime.fromisoformat(stopped["timestamp"]).timestamp() - ended < 0.75 * timeout
 
 
-async def test_wait_ends_at_once_when_its_reader_has_gone(serve, worker):
+async def test_wait_ends_at_once_when_its_reader_is_gone(serve, worker):
     simulator = await serve(time_scale=10)
     reading, writing = os.pipe()
     os.close(reading)
@@ -91,8 +91,8 @@ async def test_wait_ends_at_once_when_its_reader_has_gone(serve, worker):
 
 
 @pytest.mark.parametrize("redirect", ["<&-", "2>&-", "<&- 2>&-"])
-async def test_it_does_its_job_without_the_standard_streams_that_it_was_started_without(serve, worker, redirect):
-    """A descriptor's free number would go to the journal or a socket."""
+async def test_it_works_without_the_standard_streams_that_it_was_started_without(serve, worker, redirect):
+    """The journal or a socket would get the free number of a standard stream."""
     simulator = await serve(time_scale=10)
     asset_id = simulator.store.add(Lifecycle(1))
     worker.submit(asset_id)
@@ -149,8 +149,8 @@ async def test_without_a_key_it_says_how_to_give_one(worker):
     assert "TWELVE_LABS_API_KEY" in run.stderr
 
 
-async def test_submitters_at_once_write_whole_lines(serve, worker):
-    """Forty of them, onto a line that another writer has left without its end; all of it is then accepted."""
+async def test_concurrent_submits_write_complete_lines(serve, worker):
+    """Twenty of them, after a partial line of another writer; all lines are then accepted."""
     simulator = await serve()
     first, *ids = [simulator.store.add(Lifecycle()) for _ in range(41)]
     worker.queue_file.write_text(first)
@@ -180,31 +180,31 @@ async def test_status_shows_what_a_running_worker_waits_for(serve, worker):
         otherwise=lambda: run.stderr,
     )
 
-    async def told():
+    async def status_report():
         status = worker.start("status", "--state-dir", worker.state, "--json")
         assert await status.end() == 0
         return json.loads(status.stdout)
 
-    found = await told()
+    found = await status_report()
     assert (found["pending_count"], found["completed_lately"]) == (1, {"ready": 1})
     text = worker.start("status", "--state-dir", worker.state)
     assert await text.end() == 0
     assert waiting in text.stdout.decode()
     run.send(signal.SIGTERM)
     assert await run.end() == 0
-    [pending] = (await told())["pending"]
+    [pending] = (await status_report())["pending"]
     assert (pending["asset_id"], pending["waiting_on"], pending["status"]) == (waiting, ["hls"], "ready")
 
 
 async def test_status_shows_within_three_seconds_what_an_asset_waits_for(serve, worker):
-    """While the worker runs: progress is kept every second. Up to ten tries: a machine may be busy for a while."""
+    """While the worker runs, progress is saved every second. Up to ten tries: a machine may be busy for a while."""
     simulator = await serve()
     run = worker.run(base_url=simulator.base_url)
     await run.until("worker.started")
     expected, took = {}, []
 
     def ages(new):
-        """Of those that are shown to wait for what they do. Read as `status` does, which itself takes time to start."""
+        """The ages of new assets that are shown as waiting for the right steps; read without the start of `status`."""
         pending = read_status(worker.state, now=time.time(), limit=100).pending
         return [line.age for line in pending if new.get(line.asset_id) == list(line.waiting_on)]
 
@@ -220,9 +220,9 @@ async def test_status_shows_within_three_seconds_what_an_asset_waits_for(serve, 
     assert took[-1] < 3, took
     status = worker.start("status", "--state-dir", worker.state, "--json")
     assert await status.end() == 0
-    told = json.loads(status.stdout)
-    assert {each["asset_id"]: each["waiting_on"] for each in told["pending"]} == expected
-    assert told["waiting_on"] == {what: len(took) for what in ("asset", "hls", "thumbnail")}
+    report = json.loads(status.stdout)
+    assert {each["asset_id"]: each["waiting_on"] for each in report["pending"]} == expected
+    assert report["waiting_on"] == {what: len(took) for what in ("asset", "hls", "thumbnail")}
     assert run.process.poll() is None
 
 
@@ -233,7 +233,7 @@ async def test_status_of_a_directory_without_a_journal_says_so(worker):
     assert not (worker.folder / "nothing").exists()
 
 
-async def test_config_shows_what_is_in_force_and_no_secret(worker):
+async def test_config_shows_the_effective_settings_and_no_secret(worker):
     (worker.folder / "worker.toml").write_text('[poll]\nmax = 60\ninitial = 3\n[api]\nkey = "tlk_IN_THE_FILE"\n')
     run = worker.start("config", "--config", "worker.toml", POLL__MAX="40")
     assert await run.end() == 0
@@ -250,7 +250,7 @@ async def test_config_shows_what_is_in_force_and_no_secret(worker):
 
 @pytest.mark.parametrize("kind", ["pipe", "file", "/dev/null"])
 async def test_stdin_of_any_kind_is_read_to_its_end(serve, worker, kind):
-    """A last line without its newline counts: nothing more can come."""
+    """A last line without a newline counts: nothing more can follow."""
     simulator = await serve()
     ids = [simulator.store.add(Lifecycle()) for _ in range(20)]
     text = "\n".join(ids).encode()
@@ -269,7 +269,7 @@ async def test_stdin_of_any_kind_is_read_to_its_end(serve, worker, kind):
     assert {event["data"]["submission"]["source"].partition(":")[0] for event in run.events()} <= {"stdin"}
 
 
-async def test_a_stdin_that_stays_open_keeps_no_worker_from_stopping(serve, worker):
+async def test_an_open_stdin_does_not_prevent_a_stop(serve, worker):
     simulator = await serve()
     run = worker.start("run", "--stdin", base_url=simulator.base_url, stdin=subprocess.PIPE)
     asset_id = simulator.store.add(Lifecycle())
@@ -292,8 +292,8 @@ async def get(url):
     return await to_thread(ask)
 
 
-async def test_the_admin_endpoints_tell_how_it_is(serve, worker):
-    """Ready while the API takes the key; not ready while it doesn't; ready again after."""
+async def test_the_admin_endpoints_report_the_state_of_the_worker(serve, worker):
+    """Ready while the API accepts the key, not ready while it refuses it, then ready again."""
     simulator = await serve(key=KEY)
     worker.submit(simulator.store.add(Lifecycle()), simulator.store.add(Lifecycle(3600)))
     run = worker.run("--admin-port", "0", base_url=simulator.base_url)

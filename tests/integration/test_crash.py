@@ -1,4 +1,4 @@
-"""kill -9 at random moments: nothing lost, nothing told twice."""
+"""kill -9 at random moments: no event is lost, none is repeated."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.integration.kills import survive
 from tests.integration.processes import eventually
 
 
-async def test_the_exit_code_tells_of_the_whole_errand_also_after_a_kill(serve, worker):
-    """One asset fails before the kill, the other is ready after it. The next run is another, with nothing to do."""
+async def test_the_exit_code_covers_the_whole_run_also_after_a_kill(serve, worker):
+    """One asset fails before the kill, the other is ready after it. A later run has nothing to do."""
     simulator = await serve()
     [later] = waiting(simulator, 1)
     worker.submit(simulator.store.add(Lifecycle(0, "failed")), later)
@@ -27,7 +27,7 @@ async def test_the_exit_code_tells_of_the_whole_errand_also_after_a_kill(serve, 
     assert await worker.run("--once", base_url=simulator.base_url).end() == 0
 
 
-async def test_a_once_that_a_signal_ends_is_not_done(serve, worker):
+async def test_a_run_with_once_that_a_signal_ends_is_not_done(serve, worker):
     simulator = await serve()
     worker.submit(simulator.store.add(Lifecycle()), simulator.store.add(Lifecycle(3600)))
     run = worker.run("--once", base_url=simulator.base_url)
@@ -38,7 +38,7 @@ async def test_a_once_that_a_signal_ends_is_not_done(serve, worker):
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", [1])
-async def test_twenty_kills_while_six_hundred_assets_pass(serve, worker, seed):
+async def test_twenty_kills_while_six_hundred_assets_are_processed(serve, worker, seed):
     """`python -m tests.integration.soak --kills 1000` is the long form."""
     simulator = await serve(time_scale=300, seed=seed)
     survived = await survive(simulator, worker, kills=20, random=Random(seed))

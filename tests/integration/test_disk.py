@@ -1,4 +1,4 @@
-"""A disk that is full from the start, directories that are read-only, and what readiness says of them."""
+"""A disk that is full from the start, read-only directories, and what readiness reports of them."""
 
 from __future__ import annotations
 
@@ -22,43 +22,43 @@ Mount = Callable[..., Callable[[], None]]
 
 @pytest.fixture
 def mount() -> Iterator[Mount]:
-    """Mounts something, and returns what takes it away again; skips where that is not allowed."""
+    """Mounts a file system and returns a function that unmounts it; skips the test if mounting is not permitted."""
     with ExitStack() as stack:
 
         def make(*arguments: str | Path) -> Callable[[], None]:
             made = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
             if made.returncode:
                 pytest.skip(f"nothing can be mounted here: {made.stderr.partition(chr(10))[0]}")
-            taken = False
+            is_unmounted = False
 
-            def take_away() -> None:
-                nonlocal taken
-                if not taken:
-                    taken = True
+            def unmount() -> None:
+                nonlocal is_unmounted
+                if not is_unmounted:
+                    is_unmounted = True
                     subprocess.run(["umount", "--lazy", arguments[-1]], capture_output=True, check=True)
 
-            stack.callback(take_away)
-            return take_away
+            stack.callback(unmount)
+            return unmount
 
         yield make
 
 
 @pytest.fixture
 def read_only(mount: Mount) -> Callable[[Path], Callable[[], None]]:
-    """Makes a directory read-only, also for root, whom its mode doesn't stop; returns what makes it writable again."""
+    """Makes a directory read-only, for root too, who ignores modes; returns a function that makes it writable again."""
 
     def make(directory: Path) -> Callable[[], None]:
         if os.geteuid() != 0:
             directory.chmod(0o500)
             return lambda: directory.chmod(0o700)
-        take_away = mount("--bind", directory, directory)
+        unmount = mount("--bind", directory, directory)
         subprocess.run(["mount", "-o", "remount,ro,bind", directory], check=True, capture_output=True)
-        return take_away
+        return unmount
 
     return make
 
 
-@pytest.mark.parametrize("which", ["state", "state/of/it"], ids=["it exists", "it is to be made"])
+@pytest.mark.parametrize("which", ["state", "state/of/it"], ids=["exists", "is to be created"])
 async def test_a_state_directory_that_is_read_only_is_refused_by_name(serve, worker, read_only, which):
     simulator = await serve()
     asset_id = simulator.store.add(Lifecycle())
@@ -77,7 +77,7 @@ async def test_a_state_directory_that_is_read_only_is_refused_by_name(serve, wor
     assert [event["id"] for event in worker.events()] == [f"{asset_id}.1"]
 
 
-async def test_a_journal_that_has_become_read_only_is_refused_and_what_it_holds_kept(serve, worker, read_only):
+async def test_a_journal_that_has_become_read_only_is_refused_and_loses_nothing(serve, worker, read_only):
     simulator = await serve()
     ids = [simulator.store.add(Lifecycle()) for _ in range(5)]
     [later] = waiting(simulator, 1)
@@ -97,7 +97,7 @@ async def test_a_journal_that_has_become_read_only_is_refused_and_what_it_holds_
     assert sorted(event["id"] for event in worker.events()) == sorted(f"{each}.1" for each in (*ids, later))
 
 
-async def test_events_for_a_read_only_directory_are_delivered_when_it_is_writable(serve, worker, read_only):
+async def test_events_for_a_read_only_directory_are_delivered_once_it_is_writable(serve, worker, read_only):
     simulator = await serve()
     ids = [simulator.store.add(Lifecycle()) for _ in range(5)]
     (worker.folder / "events").mkdir()
@@ -116,7 +116,7 @@ async def test_events_for_a_read_only_directory_are_delivered_when_it_is_writabl
 
 
 def fill(directory: Path) -> Path:
-    """A file that takes all the room there is."""
+    """A file that takes all the free space."""
     path = directory / "ballast"
     with suppress(OSError), path.open("wb", buffering=0) as file:
         for size in (1 << 16, 1 << 12, 1):
@@ -127,7 +127,7 @@ def fill(directory: Path) -> Path:
 
 
 async def test_a_first_start_on_a_full_disk_says_so_and_loses_nothing(serve, worker, mount):
-    """It is no error of usage: whoever starts it may try again."""
+    """It is not an error of usage: a supervisor may try again."""
     simulator = await serve()
     ids = [simulator.store.add(Lifecycle()) for _ in range(5)]
     worker.submit(*ids)
@@ -145,7 +145,7 @@ async def test_a_first_start_on_a_full_disk_says_so_and_loses_nothing(serve, wor
 
 
 async def test_a_later_start_on_a_full_disk_says_so_or_waits_and_loses_nothing(serve, worker, mount):
-    """The journal holds what is pending; its log and what it shares with readers are to be made anew."""
+    """The journal exists; its log and its shared memory must be created again."""
     simulator = await serve()
     ids = waiting(simulator, 5)
     worker.submit(*ids)
@@ -171,8 +171,8 @@ async def test_a_later_start_on_a_full_disk_says_so_or_waits_and_loses_nothing(s
     assert sorted(event["id"] for event in worker.events()) == sorted(f"{each}.1" for each in ids)
 
 
-async def test_a_start_where_no_file_may_grow_says_so_and_loses_nothing(serve, worker):
-    """As on a full disk, but for a line on stderr: files end at 4 KiB."""
+async def test_a_start_with_a_limit_on_file_sizes_says_so_and_loses_nothing(serve, worker):
+    """As on a full disk, but with space for a line on stderr: files end at 4 KiB."""
     simulator = await serve()
     ids = [simulator.store.add(Lifecycle()) for _ in range(5)]
     worker.submit(*ids)
@@ -185,7 +185,7 @@ async def test_a_start_where_no_file_may_grow_says_so_and_loses_nothing(serve, w
     assert sorted(event["id"] for event in worker.events()) == sorted(f"{each}.1" for each in ids)
 
 
-async def test_it_is_not_ready_while_the_journal_cannot_be_written(serve, worker):
+async def test_it_is_not_ready_while_the_journal_can_not_be_written(serve, worker):
     simulator = await serve()
     ids = [simulator.store.add(Lifecycle()) for _ in range(30)]
     worker.submit(*ids[:10])

@@ -1,4 +1,4 @@
-"""Death at every durable step, and a clock that steps: nothing lost, nothing told twice."""
+"""A crash at every durable step, and a clock that is set: no event is lost, none is repeated."""
 
 from __future__ import annotations
 
@@ -53,15 +53,15 @@ POINTS = [
     "keep:before:1",
     "keep:after:1",
     "draft:before:1",
-    "draft:after:1",  # between the write of what was learned and its rename
+    "draft:after:1",  # between the write of the learned state and its rename
     "begin_run:before:1",
     "begin_run:after:1",
     "prune:before:1",
     "prune:after:1",
 ]
-AT_THE_END = ["tally:before:1", "tally:after:1", "end_run:before:1", "end_run:after:1"]
-"""All is told, and the plan is not over yet."""
-AFTER_A_DEATH = [
+AT_THE_END_OF_A_RUN = ["tally:before:1", "tally:after:1", "end_run:before:1", "end_run:after:1"]
+"""All events are written, but the run is not over yet."""
+AFTER_A_CRASH = [
     ("write:half:1", "examine:before:1"),
     ("write:half:1", "examine:after:1"),
     ("write:after:1", "examine:after:1"),
@@ -70,32 +70,35 @@ AFTER_A_DEATH = [
     ("write:after:2", "sync:before:1"),
     ("sync:after:2", "record:after:1"),
 ]
-"""Where the first death leaves something to repair, and the second comes in the middle of that."""
+"""The first crash leaves something to repair, and the second comes in the middle of the repair."""
 DONE, WAITING, REJECTED = 8, 6, 2
-"""Lines of each kind."""
+"""The number of lines of each kind."""
 
 
 def fill(simulator, worker):
-    """Some done already, some that wait, and lines that hold no asset; the IDs of all, and of those that wait."""
+    """Submit assets that are done, assets that wait, and lines without an asset.
+
+    Returns the IDs of all assets, and of those that wait.
+    """
     done, left = [simulator.store.add(Lifecycle()) for _ in range(DONE)], waiting(simulator, WAITING)
     worker.submit(*done[:5], "no asset", *done[5:], *left, "{")
     return [*done, *left], left
 
 
 async def feed(simulator, worker, run, left):
-    """Let one after the other end, each when all that ended before it is told, so that there is always more to write.
+    """Let the assets end one by one, each after the events of all before it, so that there is always more to write.
 
-    Where the run has died, all of them end.
+    If the run has crashed, let all of them end.
     """
-    told = DONE + REJECTED
+    count = DONE + REJECTED
     for each in left:
-        await eventually(lambda told=told: run.process.poll() is not None or len(worker.events()) >= told)
+        await eventually(lambda count=count: run.process.poll() is not None or len(worker.events()) >= count)
         change(simulator, each)
-        told += 1
+        count += 1
 
 
 def check(worker, ids):
-    """Each line has its one event, and no line is repeated."""
+    """Each submitted line has exactly one event."""
     lines = worker.events_file.read_bytes().splitlines()
     assert len(lines) == len(set(lines)), "a line is repeated"
     events = [json.loads(line) for line in lines]
@@ -106,67 +109,69 @@ def check(worker, ids):
 
 
 @pytest.mark.parametrize("point", POINTS)
-async def test_it_may_die_at_any_step(serve, worker, point):
+async def test_a_crash_at_any_step_loses_and_repeats_nothing(serve, worker, point):
     simulator = await serve()
     ids, left = fill(simulator, worker)
-    dying = worker.run("--once", base_url=simulator.base_url, program=("tests.integration.failpoints", point))
-    if not point.startswith("progress"):  # which is saved once a second, while something waits
-        await feed(simulator, worker, dying, left)
-    assert await dying.end() == -signal.SIGKILL, dying.stderr
+    crashing = worker.run("--once", base_url=simulator.base_url, program=("tests.integration.failpoints", point))
+    if not point.startswith("progress"):  # progress is saved once a second while assets wait
+        await feed(simulator, worker, crashing, left)
+    assert await crashing.end() == -signal.SIGKILL, crashing.stderr
     change(simulator, *left)
     assert await worker.run("--once", base_url=simulator.base_url).end() in {0, 1}
     check(worker, ids)
 
 
-@pytest.mark.parametrize("point", AT_THE_END)
-async def test_a_death_while_the_errand_ends_takes_nothing_from_its_exit_code(serve, worker, point):
-    """The lines that hold no asset count in the run that ends it, though they were told by the one that died."""
+@pytest.mark.parametrize("point", AT_THE_END_OF_A_RUN)
+async def test_a_crash_at_the_end_of_a_run_does_not_change_its_exit_code(serve, worker, point):
+    """Rejected lines count for the exit code although the process that wrote their events has crashed."""
     simulator = await serve()
     ids, left = fill(simulator, worker)
     change(simulator, *left)
-    dying = worker.run("--once", base_url=simulator.base_url, program=("tests.integration.failpoints", point))
-    assert await dying.end() == -signal.SIGKILL, dying.stderr
+    crashing = worker.run("--once", base_url=simulator.base_url, program=("tests.integration.failpoints", point))
+    assert await crashing.end() == -signal.SIGKILL, crashing.stderr
     assert await worker.run("--once", base_url=simulator.base_url).end() == 1
     check(worker, ids)
     assert await worker.run("--once", base_url=simulator.base_url).end() == 0
 
 
-@pytest.mark.parametrize(("first", "second"), AFTER_A_DEATH)
-async def test_it_may_die_while_it_repairs_what_a_death_has_left(serve, worker, first, second):
+@pytest.mark.parametrize(("first", "second"), AFTER_A_CRASH)
+async def test_a_crash_during_the_repair_after_a_crash_loses_and_repeats_nothing(serve, worker, first, second):
     simulator = await serve()
     ids, left = fill(simulator, worker)
     for point in (first, second):
-        dying = worker.run("--once", base_url=simulator.base_url, program=("tests.integration.failpoints", point))
-        await feed(simulator, worker, dying, left)
-        assert await dying.end() == -signal.SIGKILL, dying.stderr
+        crashing = worker.run("--once", base_url=simulator.base_url, program=("tests.integration.failpoints", point))
+        await feed(simulator, worker, crashing, left)
+        assert await crashing.end() == -signal.SIGKILL, crashing.stderr
     assert await worker.run("--once", base_url=simulator.base_url).end() in {0, 1}
     check(worker, ids)
 
 
-async def test_a_death_while_the_schedule_is_kept_leaves_the_one_kept_before(serve, worker):
+async def test_a_crash_while_the_schedule_is_stored_leaves_the_earlier_one(serve, worker):
     simulator = await serve()
     _, left = fill(simulator, worker)
     change(simulator, *left)
     assert await worker.run("--once", base_url=simulator.base_url).end() == 1
-    kept = worker.state / "schedule.msgpack"
-    before = kept.read_bytes()
+    path = worker.state / "schedule.msgpack"
+    before = path.read_bytes()
     worker.submit(simulator.store.add(Lifecycle()))
-    dying = worker.run("--once", base_url=simulator.base_url, program=("tests.integration.failpoints", "draft:after:1"))
-    assert await dying.end() == -signal.SIGKILL, dying.stderr
-    assert kept.read_bytes() == before
+    crashing = worker.run(
+        "--once", base_url=simulator.base_url, program=("tests.integration.failpoints", "draft:after:1")
+    )
+    assert await crashing.end() == -signal.SIGKILL, crashing.stderr
+    assert path.read_bytes() == before
     again = worker.run("--once", base_url=simulator.base_url)
     assert await again.end() == 0
     assert again.logs("schedule.unreadable") == []
 
 
-async def test_it_may_die_at_the_same_step_again_and_again(serve, worker):
-    """No progress in between but what is durable. Before each run one more asset has ended, as long as one waits."""
+async def test_repeated_crashes_at_the_same_steps_lose_and_repeat_nothing(serve, worker):
+    """Only durable progress remains in between. Before each run one more asset ends, as long as one waits."""
     simulator = await serve()
     ids, left = fill(simulator, worker)
     for number, point in enumerate(("write:half:1", "write:after:1", "settle:after:1", "commit:before:2") * 2):
         change(simulator, *left[number : number + 1])
-        dying = worker.run("--once", base_url=simulator.base_url, program=("tests.integration.failpoints", point))
-        await dying.end()
+        crashing = worker.run("--once", base_url=simulator.base_url, program=("tests.integration.failpoints", point))
+        await crashing.end()
     assert await worker.run("--once", base_url=simulator.base_url).end() in {0, 1}
     check(worker, ids)
 
@@ -192,7 +197,7 @@ async def test_a_clock_that_is_set_ends_no_wait_and_loses_nothing(serve, worker,
 
 
 async def looked_at_again(simulator, ids, run):
-    """Once each asset has been looked at a few times more than until now."""
+    """Wait until each asset has been looked at three more times."""
     before = Counter(simulator.stats.looks)
     await eventually(
         lambda: all(simulator.stats.looks[each] >= before[each] + 3 for each in ids), otherwise=lambda: run.stderr
@@ -201,9 +206,9 @@ async def looked_at_again(simulator, ids, run):
 
 @pytest.mark.parametrize(("step", "ample"), [("-86400", "600"), ("86400", "864000")])
 async def test_a_clock_that_is_set_while_no_worker_runs_ends_no_wait_and_loses_nothing(serve, worker, step, ample):
-    """One asset still processes, of another a rendition does; afterwards the clock is right again."""
-    # Across restarts an age is what the wall clock says: a step forward of a day takes a day from every deadline, so
-    # only one that is longer still holds. A step back gives time, and never an age below nothing.
+    """One asset is processing, and a rendition of another; afterwards the clock is right again."""
+    # Across restarts ages are measured by the wall clock: a step forward of a day takes a day from every deadline, so
+    # only longer ones still hold. A step back adds time, and ages are never negative.
     simulator = await serve()
     done = simulator.store.add(Lifecycle())
     ids = [*waiting(simulator, 1), simulator.store.add(Lifecycle(hls=Rendition(math.inf)))]
@@ -229,7 +234,7 @@ async def test_a_clock_that_is_set_while_no_worker_runs_ends_no_wait_and_loses_n
     assert {event["data"]["outcome"] for event in events} == {"ready"}
 
 
-async def test_sigterm_at_any_moment_is_a_stop_in_order(serve, worker):
+async def test_sigterm_at_any_moment_is_an_orderly_stop(serve, worker):
     random = Random(5)
     simulator = await serve(time_scale=5)
     ids = [simulator.store.add(Lifecycle(random.uniform(0, 20))) for _ in range(100)]
@@ -249,8 +254,8 @@ async def test_sigterm_at_any_moment_is_a_stop_in_order(serve, worker):
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_what_a_power_loss_leaves_of_the_journal_is_enough(serve, worker, seed):
-    """What was not synced is gone: the log ends anywhere. What was settled may be told again, under its ID."""
+async def test_after_a_power_loss_the_synced_part_of_the_journal_is_enough(serve, worker, seed):
+    """Unsynced data is gone: the log ends anywhere. Settled assets may repeat their events, with the same IDs."""
     random = Random(seed)
     simulator = await serve()
     ids, left = fill(simulator, worker)

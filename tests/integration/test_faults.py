@@ -1,7 +1,7 @@
-"""An API that fails in every way there is: what it says wrongly, or not at all, says nothing about an asset.
+"""An API that fails in every way: a wrong answer, or none, says nothing about an asset.
 
-The numbers that are asserted are the server's. Times are asserted only where they can't come out shorter on a slow
-machine, or with seconds to spare.
+The numbers that are asserted are the server's. Times are asserted only if a slow machine can't make them shorter, or
+with seconds to spare.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from tests.integration.processes import KEY, Run, Worker, eventually
 OTHER_KEY = "tlk_fedcba9876543210OTHER"
 TIME_SCALE = 10
 GRACE = {"POLL__NOT_FOUND_GRACE": "1"}
-"""Short, so that a 404 which is not the API's would soon be taken for an outcome."""
+"""Short, so that a 404 which is not the API's would soon become an outcome."""
 IMPATIENT = {"API__TIMEOUT": "1"}
-"""So that answers which hang or drip cost seconds, not minutes."""
+"""So that hanging or dripping answers cost seconds, not minutes."""
 PATIENT = {"POLL__NOT_FOUND_GRACE": "600"}
-"""For assets that aren't visible until the test lets them be."""
+"""For assets that are not visible until the test makes them so."""
 
 FAULTS: dict[str, str | None] = {
     "status=500": r"500 Ordered",
@@ -61,12 +61,12 @@ FAULTS: dict[str, str | None] = {
     "omit": None,
     "stale=20": None,
 }
-"""Every kind of fault, and what `api.retry` says of it; None: an attempt that it befalls is not made again."""
+"""Every kind of fault, and how `api.retry` reports it; None: the attempt is not repeated."""
 
 
 @pytest.fixture
 def worker_in(tmp_path: Path) -> Iterator[Callable[[str], Worker]]:
-    """Workers, each in a folder of its own."""
+    """Makes workers, each in a folder of its own."""
     workers = []
 
     def make(name: str) -> Worker:
@@ -82,20 +82,20 @@ def worker_in(tmp_path: Path) -> Iterator[Callable[[str], Worker]]:
 
 @pytest.fixture
 async def elsewhere(aiohttp_server_of):
-    """Another host's URL, and the requests that came to it."""
-    came: list[str] = []
+    """The URL of another host, and the requests that it received."""
+    received: list[str] = []
 
     async def answer(request):
-        came.append(f"{request.method} {request.path_qs} x-api-key={request.headers.get('x-api-key')}")
+        received.append(f"{request.method} {request.path_qs} x-api-key={request.headers.get('x-api-key')}")
         asset_id = request.path.rpartition("/")[2]
         return web.json_response({"_id": asset_id, "status": "failed", "error": {"message": "somebody else's"}})
 
-    return await aiohttp_server_of(web.route("*", "/{path:.*}", answer)), came
+    return await aiohttp_server_of(web.route("*", "/{path:.*}", answer)), received
 
 
 @pytest.fixture
 def reserved_port() -> Iterator[int]:
-    """A port that is given to nobody else, also while nothing listens there: it is bound all the time."""
+    """A port that no other process gets while nothing listens on it: it stays bound."""
     with socket.socket() as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind(("127.0.0.1", 0))
@@ -103,8 +103,8 @@ def reserved_port() -> Iterator[int]:
 
 
 def assets(store: Store, count: int) -> dict[str, str]:
-    """IDs with the outcome each is to have; the last changes come two seconds after now."""
-    ways = [
+    """IDs with the outcomes to expect; the last change comes two seconds from now."""
+    lifecycles = [
         (Lifecycle(), "ready"),
         (Lifecycle(10, hls=Rendition(10), thumbnail=Rendition(5)), "ready"),
         (Lifecycle(15, visible_after=5), "ready"),
@@ -114,27 +114,28 @@ def assets(store: Store, count: int) -> dict[str, str]:
     ]
     expected = {}
     for number in range(count):
-        way, outcome = ways[number % len(ways)]
-        expected[f"{number:024x}" if way is None else store.add(way, kind=KINDS["clip"])] = outcome
+        lifecycle, outcome = lifecycles[number % len(lifecycles)]
+        asset_id = f"{number:024x}" if lifecycle is None else store.add(lifecycle, kind=KINDS["clip"])
+        expected[asset_id] = outcome
     return expected
 
 
 def pending(simulator: Simulator, count: int) -> list[str]:
-    """IDs of assets that end when the test says so (`end`), a third of which aren't visible until then."""
-    ways = [Lifecycle(math.inf), Lifecycle(math.inf, hls=Rendition(1)), Lifecycle(visible_after=math.inf)]
-    return [simulator.store.add(ways[number % len(ways)], kind=KINDS["clip"]) for number in range(count)]
+    """IDs of assets that the test ends (`end`); a third of them are not visible until then."""
+    lifecycles = [Lifecycle(math.inf), Lifecycle(math.inf, hls=Rendition(1)), Lifecycle(visible_after=math.inf)]
+    return [simulator.store.add(lifecycles[number % len(lifecycles)], kind=KINDS["clip"]) for number in range(count)]
 
 
 def end(simulator: Simulator, asset_ids: list[str]) -> dict[str, str]:
-    """Now they end, three in four as they should; the IDs with their outcomes."""
+    """Let the assets end now, three in four of them well; returns the IDs with their outcomes."""
     expected = {asset_id: "ready" if number % 4 else "failed" for number, asset_id in enumerate(asset_ids)}
     for asset_id, outcome in expected.items():
         change(simulator, asset_id, to=Lifecycle(ends_in=outcome, hls=Rendition(), thumbnail=Rendition()))
     return expected
 
 
-def untruths(worker: Worker, expected: dict[str, str]) -> list[str]:
-    """What its events tell wrongly, twice or not at all."""
+def wrong_events(worker: Worker, expected: dict[str, str]) -> list[str]:
+    """The events that are wrong, repeated or missing, in words."""
     events = worker.events()
     found = {event["subject"]: event["data"] for event in events}
     wrong = [
@@ -155,23 +156,23 @@ def untruths(worker: Worker, expected: dict[str, str]) -> list[str]:
 
 
 def numbers(simulator: Simulator, run: Run) -> str:
-    """For a failure's message."""
+    """The counts of the server and the log, for the message of a failure."""
     logged = {
         name: len(run.logs(name)) for name in ("api.retry", "api.unavailable", "api.key_refused", "api.recovered")
     }
     return f"server: {simulator.stats.report()}\nlogged: {logged}\n{run.stderr[-1500:]}"
 
 
-class Alone(msgspec.Struct):
-    """How a run went with one kind of fault."""
+class OneFaultRun(msgspec.Struct):
+    """The result of a run with one kind of fault."""
 
     kind: str
     exit_code: int
-    untruths: list[str]
+    wrong_events: list[str]
     faulty: float
-    """The share of requests that it befell."""
+    """The share of requests with the fault."""
     unexplained: bool
-    """No `api.retry` tells of it, though one should."""
+    """No `api.retry` reports it, although one should."""
     unknown_paths: list[str]
     seconds: float
 
@@ -185,9 +186,9 @@ class Alone(msgspec.Struct):
 async def test_when_half_of_the_answers_are_faulty_in_one_way_every_outcome_is_right(
     serve, worker_in, elsewhere, kinds
 ):
-    other_host, came = elsewhere
+    other_host, received = elsewhere
 
-    async def one(kind: str) -> Alone:
+    async def one(kind: str) -> OneFaultRun:
         simulator = await serve(time_scale=TIME_SCALE, seed=5)
         expected = assets(simulator.store, 36)
         fault = Fault.parse(f"{kind}:0.5")
@@ -200,10 +201,10 @@ async def test_when_half_of_the_answers_are_faulty_in_one_way_every_outcome_is_r
         run = worker.run("--once", base_url=simulator.base_url, **GRACE, **patience)
         exit_code = await run.end(within=250)
         said, stats = FAULTS[kind], simulator.stats
-        return Alone(
+        return OneFaultRun(
             kind=kind,
             exit_code=exit_code,
-            untruths=untruths(worker, expected),
+            wrong_events=wrong_events(worker, expected),
             faulty=stats.by_fault.total() / stats.requests,
             unexplained=said is not None and not any(re.search(said, line["error"]) for line in run.logs("api.retry")),
             unknown_paths=stats.unknown_paths,
@@ -211,25 +212,25 @@ async def test_when_half_of_the_answers_are_faulty_in_one_way_every_outcome_is_r
         )
 
     found = await asyncio.gather(*map(one, kinds))
-    assert not any(each.untruths for each in found), found
+    assert not any(each.wrong_events for each in found), found
     assert [each.exit_code for each in found] == [1] * len(kinds), found
     assert not any(each.unexplained for each in found), found
     assert all(each.faulty > 0.25 for each in found), found
     assert not any(each.unknown_paths for each in found), found
-    assert came == [], "a redirect was followed"
+    assert received == [], "a redirect was followed"
 
 
 async def test_when_half_of_the_answers_are_faulty_in_every_way_at_once_every_outcome_is_right(
     serve, worker, elsewhere
 ):
-    other_host, came = elsewhere
+    other_host, received = elsewhere
     simulator = await serve(time_scale=TIME_SCALE, seed=6)
     expected = assets(simulator.store, 180)
     kinds = [Fault.parse(kind) for kind in FAULTS]
     each = 0.5 / len(kinds)
     simulator.set_faults(
         *(
-            # The first that befalls a request does, so the later are to be likelier, for all to be as frequent.
+            # A request gets the first fault that is drawn, so later ones need a higher probability to be as frequent.
             msgspec.structs.replace(
                 fault,
                 argument=other_host if fault.kind is FaultKind.REDIRECT else fault.argument,
@@ -241,19 +242,19 @@ async def test_when_half_of_the_answers_are_faulty_in_every_way_at_once_every_ou
     worker.submit(*expected)
     run = worker.run("--once", base_url=simulator.base_url, **GRACE, **IMPATIENT)
     assert await run.end() == 1, numbers(simulator, run)
-    assert untruths(worker, expected) == [], numbers(simulator, run)
+    assert wrong_events(worker, expected) == [], numbers(simulator, run)
     assert set(simulator.stats.by_fault) == {fault.kind for fault in kinds}, numbers(simulator, run)
     retries = run.logs("api.retry")
     reasons = [said for said in FAULTS.values() if said and any(re.search(said, line["error"]) for line in retries)]
     assert len(retries) > 20, numbers(simulator, run)
     assert len(reasons) > 8, (reasons, numbers(simulator, run))
     assert run.logs("api.key_refused") == []
-    assert came == [], "a redirect was followed"
+    assert received == [], "a redirect was followed"
     assert KEY.encode() not in worker.written()
 
 
 async def requests_of(admin: str) -> int:
-    """How many requests the worker says to have sent: what counts where nothing listens that could count them."""
+    """The number of requests that the worker says it has sent, for when no server can count them."""
     async with aiohttp.ClientSession() as session, session.get(f"{admin}/metrics") as response:
         found = re.search(r"^asset_worker_requests_total (\S+)", await response.text(), re.MULTILINE)
     assert found is not None
@@ -261,21 +262,21 @@ async def requests_of(admin: str) -> int:
 
 
 def looked_at(run: Run) -> int:
-    """Assets of which it has seen anything, be it that they aren't visible yet."""
+    """The number of assets that it has had an answer about, including that they are not visible yet."""
     return len({line["asset_id"] for line in run.logs("asset.changed")})
 
 
 BUSY_SECONDS = 15
-"""For which a machine may hold everything up; half of the longest distance of two probes."""
+"""Seconds for which a busy machine may delay everything; half of the longest time between two probes."""
 
 
 def most_probes(seconds: float) -> int:
-    """Probes that fit into an outage, each twice as far from the one before, and as early as jitter lets them."""
+    """The most probes that fit into an outage: the time between two doubles, and jitter makes it shorter."""
     return math.floor(math.log2(seconds / (FIRST_PROBE_SECONDS * (1 - PROBE_JITTER)) + 1))
 
 
 @pytest.mark.parametrize("outage", ["html=503", "reset", "stopped"])
-async def test_few_requests_go_into_an_outage_and_its_end_is_seen_at_once_and_met_gradually(
+async def test_an_outage_gets_few_requests_and_its_end_is_noticed_at_once_and_followed_by_a_slow_start(
     worker, reserved_port, outage
 ):
     concurrency, slow = 10, 0.3
@@ -316,7 +317,7 @@ async def test_few_requests_go_into_an_outage_and_its_end_is_seen_at_once_and_me
         simulator.set_faults(f"slow={slow}")
         await run.until("api.recovered")
         await asyncio.sleep(2 * slow)
-        # In a row, those in flight when the breaker opens, and what still succeeded before the first failure.
+        # Failures in a row, requests in flight when the breaker opens, and those that succeed before the first failure.
         most = FAILURES_TO_OPEN + 2 * concurrency + most_probes(lasted)
         said = f"{during} requests (at most {most}) in {lasted:.1f} s of outage"
         assert during <= most, f"{said}\n{numbers(simulator, run)}"
@@ -326,14 +327,14 @@ async def test_few_requests_go_into_an_outage_and_its_end_is_seen_at_once_and_me
         longest = FIRST_PROBE_SECONDS * 2 ** most_probes(ended - began) * (1 + PROBE_JITTER)
         said = f"first request {after[0]:.2f} s after the end (at most {longest:.2f} s), then {since[:12]}"
         assert after[0] < longest + BUSY_SECONDS, f"{said}\n{numbers(simulator, run)}"
-        # The probe is alone until it is answered, and what follows its answer are two, not all that wait.
+        # The probe is alone until it is answered, and its answer is followed by two requests, not by all that wait.
         assert sum(seen < slow * 0.99 for seen in since) == 1, said
         assert sum(seen < slow * 1.99 for seen in since) <= 3, said
 
         simulator.set_faults()
         expected |= end(simulator, ids[40:])
         await eventually(lambda: len(worker.events()) >= len(ids), otherwise=lambda: numbers(simulator, run))
-        assert untruths(worker, expected) == [], numbers(simulator, run)
+        assert wrong_events(worker, expected) == [], numbers(simulator, run)
         assert (len(run.logs("api.unavailable")), len(run.logs("api.recovered"))) == (1, 1), numbers(simulator, run)
         assert await status_of(admin) == (200, [])
         run.send(signal.SIGTERM)
@@ -343,7 +344,7 @@ async def test_few_requests_go_into_an_outage_and_its_end_is_seen_at_once_and_me
 
 
 async def test_a_refused_key_stops_polling_until_its_file_holds_another_and_settles_nothing(serve, tmp_path, worker_in):
-    """The refusal outlasts the assets' deadline, and the grace of those that aren't visible yet."""
+    """The refusal lasts longer than the deadline of the assets and the grace of those that are not visible yet."""
     concurrency, deadline = 10, 10
     simulator = await serve(key=KEY, seed=8)
     key_file = tmp_path / "key"
@@ -370,7 +371,7 @@ async def test_a_refused_key_stops_polling_until_its_file_holds_another_and_sett
     assert await status_of(admin) == (503, ["the API refuses the key"])
     lasted = asyncio.get_running_loop().time() - refused_at
     refused = simulator.stats.by_status[401]
-    # Those in flight at the first refusal, the one that confirms it, and the probes.
+    # Requests in flight at the first refusal, the one that confirms it, and the probes.
     most = concurrency + 1 + most_probes(lasted)
     said = f"{refused} requests (at most {most}) with a refused key in {lasted:.1f} s"
     assert refused <= most, f"{said}\n{numbers(simulator, run)}"
@@ -382,7 +383,7 @@ async def test_a_refused_key_stops_polling_until_its_file_holds_another_and_sett
     await run.until("api.recovered")
     assert len(run.logs("api.key_changed")) == 1
     await eventually(lambda: len(worker.events()) >= len(ids), otherwise=lambda: numbers(simulator, run))
-    assert untruths(worker, expected) == [], numbers(simulator, run)
+    assert wrong_events(worker, expected) == [], numbers(simulator, run)
     [line] = run.logs("api.key_refused")
     assert line["level"] == "error"
     assert "key is invalid" in line["error"], line
@@ -395,7 +396,7 @@ async def test_a_refused_key_stops_polling_until_its_file_holds_another_and_sett
 
 
 async def test_a_plan_that_is_not_entitled_for_a_while_settles_nothing(serve, worker):
-    """403 instead of 401, to single retrieves, and the same key is taken again afterwards."""
+    """403 instead of 401, to single retrieves; the same key is accepted again afterwards."""
     concurrency, deadline = 10, 10
     simulator = await serve(seed=9)
     run = worker.run(
@@ -421,7 +422,7 @@ async def test_a_plan_that_is_not_entitled_for_a_while_settles_nothing(serve, wo
     assert worker.events() == []
     simulator.set_faults()
     await eventually(lambda: len(worker.events()) >= len(ids), otherwise=lambda: numbers(simulator, run))
-    assert untruths(worker, expected) == [], numbers(simulator, run)
+    assert wrong_events(worker, expected) == [], numbers(simulator, run)
     assert (len(run.logs("api.key_refused")), len(run.logs("api.recovered"))) == (1, 1), numbers(simulator, run)
 
 
@@ -432,14 +433,14 @@ async def test_wait_ends_with_exit_code_3_when_the_key_is_refused(serve, worker)
     assert run.stdout == b""
     assert len(run.logs("api.key_refused")) == 1
     times = simulator.stats.times
-    # The list, the one that confirms the refusal, and what a machine that is busy has no time to prevent.
+    # The list, the request that confirms the refusal, and the probes that a busy machine can't prevent in time.
     assert len(times) <= 2 + most_probes(times[-1] - times[0]), simulator.stats.report()
 
 
 async def test_a_run_that_ends_by_itself_gives_up_a_refused_key_with_exit_code_3_and_keeps_what_is_pending(
     serve, worker
 ):
-    """After a minute; the test has a program of its own that differs from ours in this alone."""
+    """After a minute; the test runs a program that differs from ours only in this time."""
     assert KEY_REFUSED_SECONDS == 60
     (worker.folder / "impatient.py").write_text(
         "import sys\n"
@@ -459,22 +460,22 @@ async def test_a_run_that_ends_by_itself_gives_up_a_refused_key_with_exit_code_3
 
     simulator.key = KEY
     assert await worker.run("--once", base_url=simulator.base_url).end() == 0
-    assert untruths(worker, expected) == []
+    assert wrong_events(worker, expected) == []
 
 
 @pytest.mark.parametrize(
-    ("storm", "grace", "opens"),
+    ("fault_text", "grace", "opens"),
     [("status=404", 600, False), ("html=404", 1, True)],
     ids=["the API's own, shorter than the grace", "a gateway's, longer than the grace"],
 )
-async def test_a_storm_of_404s_settles_nothing_as_not_found(serve, worker, storm, grace, opens):
+async def test_a_series_of_404s_settles_nothing_as_not_found(serve, worker, fault_text, grace, opens):
     simulator = await serve(seed=10)
     run = worker.run(base_url=simulator.base_url, POLL__NOT_FOUND_GRACE=str(grace))
     await run.until("worker.started")
     ids = [simulator.store.add(Lifecycle(math.inf)) for _ in range(60)]
     worker.submit(*ids)
     await eventually(lambda: looked_at(run) == len(ids), otherwise=lambda: run.stderr)
-    simulator.set_faults(storm)
+    simulator.set_faults(fault_text)
     expected = end(simulator, ids)
     await asyncio.sleep(2.5)
     await eventually(
@@ -483,12 +484,12 @@ async def test_a_storm_of_404s_settles_nothing_as_not_found(serve, worker, storm
     assert worker.events() == [], numbers(simulator, run)
     simulator.set_faults()
     await eventually(lambda: len(worker.events()) >= len(ids), otherwise=lambda: numbers(simulator, run))
-    assert untruths(worker, expected) == [], numbers(simulator, run)
+    assert wrong_events(worker, expected) == [], numbers(simulator, run)
     assert len(run.logs("api.unavailable")) == opens, numbers(simulator, run)
 
 
-async def test_an_asset_that_was_seen_is_gone_when_it_stays_away_for_the_grace_and_no_sooner(serve, worker):
-    """All are older than the grace when the API denies them: most only once, some for good."""
+async def test_an_asset_that_was_seen_is_not_found_after_the_grace_and_no_sooner(serve, worker):
+    """All are older than the grace when the API answers 404: for most only once, for some from then on."""
     grace = 3.0
     simulator = await serve(seed=12)
     run = worker.run(base_url=simulator.base_url, POLL__BATCH="off", POLL__NOT_FOUND_GRACE=str(grace))
@@ -505,7 +506,7 @@ async def test_an_asset_that_was_seen_is_gone_when_it_stays_away_for_the_grace_a
     await eventually(lambda: denied(run) >= {*left}, otherwise=lambda: numbers(simulator, run))
     expected = end(simulator, left) | dict.fromkeys(deleted, "not_found")
     await eventually(lambda: len(worker.events()) >= len(ids), otherwise=lambda: numbers(simulator, run))
-    assert untruths(worker, expected) == [], numbers(simulator, run)
+    assert wrong_events(worker, expected) == [], numbers(simulator, run)
     for event in worker.events():
         if event["subject"] not in deleted:
             continue
@@ -522,7 +523,7 @@ async def test_an_asset_that_was_seen_is_gone_when_it_stays_away_for_the_grace_a
 
 
 def deny_once(simulator: Simulator, asset_ids: list[str]) -> None:
-    """The next look at each of the assets doesn't find it. A time instead could be longer than the grace."""
+    """The next look at each asset finds nothing; a period of time could be longer than the grace."""
     store, view, left = simulator.store, simulator.store.view, {*asset_ids}
 
     def once(asset_id: str, *, ago: float = 0.0) -> dict[str, Any] | None:
@@ -535,7 +536,7 @@ def deny_once(simulator: Simulator, asset_ids: list[str]) -> None:
 
 
 def denied(run: Run) -> set[str]:
-    """Assets that were seen, and then answered with 404."""
+    """The assets that were seen and then missing."""
     return {
         line["asset_id"]
         for line in run.logs("asset.changed")
@@ -553,13 +554,13 @@ async def test_answers_of_a_gigabyte_do_not_fill_the_memory(serve, worker, batch
     before = most = process.memory_info().rss
     simulator.set_faults(f"huge={1 << 30}")
     worker.submit(*ids)
-    ends, befell = asyncio.get_running_loop().time() + 3, simulator.stats.by_fault
-    while asyncio.get_running_loop().time() < ends or befell.total() <= 3:
+    ends, counts = asyncio.get_running_loop().time() + 3, simulator.stats.by_fault
+    while asyncio.get_running_loop().time() < ends or counts.total() <= 3:
         most = max(most, process.memory_info().rss)
         await asyncio.sleep(0.01)
-    said = f"{(most - before) >> 20} MiB more than {before >> 20} MiB, {befell.total()} such answers"
+    said = f"{(most - before) >> 20} MiB more than {before >> 20} MiB, {counts.total()} such answers"
     simulator.set_faults()
     assert most - before < 100 << 20, f"{said}\n{numbers(simulator, run)}"
     expected = end(simulator, ids)
     await eventually(lambda: len(worker.events()) >= len(ids), otherwise=lambda: numbers(simulator, run))
-    assert untruths(worker, expected) == [], numbers(simulator, run)
+    assert wrong_events(worker, expected) == [], numbers(simulator, run)

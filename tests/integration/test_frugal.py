@@ -32,8 +32,8 @@ async def test_without_batching_there_are_no_lists(serve, worker):
     assert simulator.stats.by_route == {"retrieve": 20}
 
 
-async def test_lists_that_fail_cost_no_asset(serve, worker):
-    """The endpoint leaves out half of what it should show, for as long as the run takes."""
+async def test_incomplete_lists_lose_no_asset(serve, worker):
+    """The endpoint leaves out half of the assets during the whole run."""
     simulator = await serve(time_scale=10)
     simulator.set_faults("omit")
     ids = [simulator.store.add(Lifecycle(20)) for _ in range(100)]
@@ -44,7 +44,7 @@ async def test_lists_that_fail_cost_no_asset(serve, worker):
     assert len(run.logs("api.list_doubted")) == 1
 
 
-async def test_what_was_learned_survives_a_restart_and_is_shown(serve, worker):
+async def test_the_learned_state_survives_a_restart_and_is_shown(serve, worker):
     simulator = await serve()
     ids = waiting(simulator, 60, kind=KINDS["clip"])
     worker.submit(*ids)
@@ -58,11 +58,11 @@ async def test_what_was_learned_survives_a_restart_and_is_shown(serve, worker):
     shown = worker.start("schedule", "--state-dir", worker.state)
     assert await shown.end() == 0
     assert "asset video/mp4 direct" in shown.stdout.decode()
-    told = worker.start("schedule", "--state-dir", worker.state, "--json")
-    assert await told.end() == 0
-    [asset] = [row for row in json.loads(told.stdout) if row["name"] == "asset video/mp4 direct"]
+    report = worker.start("schedule", "--state-dir", worker.state, "--json")
+    assert await report.end() == 0
+    [asset] = [row for row in json.loads(report.stdout) if row["name"] == "asset video/mp4 direct"]
     assert asset["evidence"] > 50
-    # An asset ended between the last look that showed it waiting and the next one: far apart on a busy machine.
+    # An asset ended between the last look that found it waiting and the next one: far apart on a busy machine.
     since, until = (
         [moment(event, name) - moment(event, "submitted_at") for event in worker.events()]
         for name in ("last_seen_waiting_at", "completed_at")
@@ -76,12 +76,12 @@ async def test_what_was_learned_survives_a_restart_and_is_shown(serve, worker):
 
 
 def moment(event, name):
-    """One of an event's times, in seconds."""
+    """A time of an event, in seconds since the epoch."""
     return datetime.fromisoformat(event["data"][name]).timestamp()
 
 
-async def test_where_there_is_no_list_endpoint_retrieves_do_the_job(worker, aiohttp_server_of):
-    """A gateway in front answers the list with an error of its own, in HTML, and knows retrieves only."""
+async def test_without_a_list_endpoint_retrieves_settle_all_assets(worker, aiohttp_server_of):
+    """A gateway answers lists with an error of its own, in HTML, and passes on retrieves only."""
 
     async def retrieve(request):
         return web.json_response({"_id": request.match_info["id"], "status": "ready"})

@@ -1,4 +1,4 @@
-"""Surroundings that fail: a full disk, a pipe without a reader, a journal that is none, a server that floods."""
+"""A failing environment: a full disk, a pipe without a reader, a damaged journal, a server that sends too much."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.integration.processes import KEY, eventually
 
 
 def limited(process, **limits):
-    """Set a running process's resource limits, and take them back by calling what is returned."""
+    """Set resource limits of a running process; returns a function that restores them."""
     before = {}
     for name, value in limits.items():
         number = getattr(resource, f"RLIMIT_{name}")
@@ -35,14 +35,14 @@ def limited(process, **limits):
     return lift
 
 
-async def test_a_full_disk_is_waited_out_and_nothing_is_lost(serve, worker):
-    """No file may grow: neither the journal's log nor the events file; then there is room again."""
+async def test_a_full_disk_loses_nothing(serve, worker):
+    """Neither the journal's log nor the events file can grow; then there is space again."""
     simulator = await serve()
     ids = [simulator.store.add(Lifecycle()) for _ in range(30)]
     worker.submit(*ids[:10])
     run = worker.run("--events", "-", base_url=simulator.base_url)
     await eventually(lambda: len(worker.events()) == 10, otherwise=lambda: run.stderr)
-    # Logs go to a file, too, whose size the limit counts: it must leave them room.
+    # The limit applies to the file of the log, too, and must leave it space.
     os.truncate(worker.events_file, 0)
     with worker.events_file.open("ab") as file:
         file.write(b" " * 200_000 + b"\n")
@@ -59,7 +59,7 @@ async def test_a_full_disk_is_waited_out_and_nothing_is_lost(serve, worker):
     assert await run.end() == 0
 
 
-async def test_a_stop_while_the_disk_is_full_ends_within_the_grace_and_loses_nothing(serve, worker):
+async def test_a_stop_with_a_full_disk_ends_within_the_grace_and_loses_nothing(serve, worker):
     simulator = await serve()
     ids = [simulator.store.add(Lifecycle()) for _ in range(30)]
     worker.submit(*ids[:10])
@@ -77,7 +77,7 @@ async def test_a_stop_while_the_disk_is_full_ends_within_the_grace_and_loses_not
     assert sorted(event["subject"] for event in worker.events()) == sorted(ids)
 
 
-async def test_file_descriptors_used_up_make_no_outcome(serve, worker):
+async def test_running_out_of_file_descriptors_makes_no_outcome(serve, worker):
     simulator = await serve()
     run = worker.run(base_url=simulator.base_url, POLL__BATCH="off")
     await run.until("worker.started")
@@ -92,8 +92,8 @@ async def test_file_descriptors_used_up_make_no_outcome(serve, worker):
     assert await run.end() == 0
 
 
-async def test_no_file_events_are_needed(serve, worker):
-    """Watches can run out, and don't work on network file systems: none is used."""
+async def test_no_file_watches_are_used(serve, worker):
+    """Watches can run out, and don't work on network file systems."""
     simulator = await serve()
     run = worker.run(base_url=simulator.base_url)
     await run.until("worker.started")
@@ -105,7 +105,7 @@ async def test_no_file_events_are_needed(serve, worker):
     assert not [name for name in held if "inotify" in name]
 
 
-async def test_a_reader_that_goes_away_holds_up_no_other_sink(serve, worker):
+async def test_a_reader_that_goes_away_blocks_no_other_sink(serve, worker):
     simulator = await serve()
     ids = [simulator.store.add(Lifecycle()) for _ in range(20)]
     worker.submit(*ids[:10])
@@ -120,12 +120,12 @@ async def test_a_reader_that_goes_away_holds_up_no_other_sink(serve, worker):
     assert await run.end() == 0
     again = worker.run("--events", "-", "--once", base_url=simulator.base_url)
     assert await again.end() == 0
-    # What the reader had not taken is sent again, at least once.
+    # Events that the reader had not read are sent again, at least once.
     assert {event["subject"] for event in again.events()} >= set(ids[10:])
     assert len(worker.events()) == 20
 
 
-async def test_a_reader_that_is_slow_slows_nothing_else(serve, worker):
+async def test_a_slow_reader_slows_nothing_else(serve, worker):
     simulator = await serve()
     ids = [simulator.store.add(Lifecycle()) for _ in range(300)]
     worker.submit(*ids)
@@ -163,7 +163,7 @@ def of_a_newer_version(path):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "says"),
+    ("damage", "says"),
     [
         (corrupt, "damaged"),
         (cut_in_half, "damaged"),
@@ -171,12 +171,12 @@ def of_a_newer_version(path):
         (of_a_newer_version, "newer"),
     ],
 )
-async def test_a_journal_that_cant_be_used_is_refused_and_left_as_it_is(serve, worker, spoil, says):
+async def test_an_unusable_journal_is_refused_and_left_as_it_is(serve, worker, damage, says):
     simulator = await serve()
     worker.submit(*(simulator.store.add(Lifecycle()) for _ in range(200)))
     assert await worker.run("--once", base_url=simulator.base_url).end() == 0
     path = worker.state / "journal.sqlite3"
-    spoil(path)
+    damage(path)
     before = path.read_bytes()
     run = worker.run("--once", base_url=simulator.base_url)
     assert await run.end() == 2
@@ -194,14 +194,14 @@ async def test_a_journal_that_cant_be_used_is_refused_and_left_as_it_is(serve, w
         ("api.example", "https://HOST"),
     ],
 )
-async def test_a_base_url_that_would_show_the_key_is_refused(worker, base_url, says):
+async def test_a_base_url_that_would_expose_the_key_is_refused(worker, base_url, says):
     run = worker.start("wait", "a", base_url=base_url)
     assert await run.end() == 2
     assert says in run.stderr
     assert "secretword" not in run.stderr
 
 
-async def test_a_name_that_resolves_to_nothing_makes_no_outcome_before_the_time_is_over(worker):
+async def test_an_unresolvable_host_name_makes_no_outcome_before_the_timeout(worker):
     run = worker.start("wait", "6298d673f1090f1100476d4c", "--timeout", "2", base_url="https://nothing.invalid/v1.3")
     assert await run.end() == 1
     [event] = run.events()
@@ -210,8 +210,8 @@ async def test_a_name_that_resolves_to_nothing_makes_no_outcome_before_the_time_
 
 
 @pytest.mark.parametrize("fault", ["huge", "drip=0.05", "text", "types", "stranger", "cut"])
-async def test_an_answer_that_is_none_is_passing(serve, worker, fault):
-    """A gigabyte fills no memory, a drip ends with the time limit; then the API is well again."""
+async def test_an_unusable_answer_is_a_transient_failure(serve, worker, fault):
+    """A gigabyte does not fill the memory, a drip ends with the timeout; then the API works again."""
     simulator = await serve()
     asset_id = simulator.store.add(Lifecycle())
     simulator.set_faults(fault)
@@ -246,7 +246,7 @@ async def test_a_redirect_is_not_followed_with_the_key(worker, aiohttp_server_of
     assert KEY not in run.stderr
 
 
-async def test_a_queue_file_that_becomes_a_directory_and_comes_back_is_followed_on(serve, worker):
+async def test_a_queue_file_that_is_a_directory_for_a_while_is_followed_again(serve, worker):
     simulator = await serve()
     first, second = (simulator.store.add(Lifecycle()) for _ in range(2))
     worker.submit(first)
@@ -262,7 +262,7 @@ async def test_a_queue_file_that_becomes_a_directory_and_comes_back_is_followed_
     assert await run.end() == 0
 
 
-async def test_an_events_file_that_is_moved_away_is_made_anew(serve, worker):
+async def test_an_events_file_that_is_moved_away_is_created_again(serve, worker):
     simulator = await serve()
     ids = [simulator.store.add(Lifecycle()) for _ in range(2)]
     run = worker.run(base_url=simulator.base_url)

@@ -1,4 +1,4 @@
-"""The queue file as it is found in the world: beside what may not be read, behind links, without an end."""
+"""Queue files in practice: without permission to read, beside unreadable files, behind links, without a newline."""
 
 import os
 import shutil
@@ -19,16 +19,16 @@ AS_ANYBODY = (
     if os.geteuid()
     else 'exec setpriv --inh-caps=-dac_override,-dac_read_search --bounding-set=-dac_override,-dac_read_search "$@";'
 )
-"""Before a command: it may read no more than an ordinary user."""
+"""Shell code before a command that takes root's right to read any file."""
 
-needs_rights = pytest.mark.skipif(
-    not os.geteuid() and shutil.which("setpriv") is None, reason="what root may not read takes setpriv"
+needs_permissions = pytest.mark.skipif(
+    not os.geteuid() and shutil.which("setpriv") is None, reason="only setpriv can take permissions from root"
 )
 
 
-def close(path: Path, rights: int = 0) -> None:
-    """Take rights away from the worker, even where it is started by root."""
-    path.chmod(rights)
+def close(path: Path, mode: int = 0) -> None:
+    """Take permissions from the worker, even if root starts it."""
+    path.chmod(mode)
     if not os.geteuid():
         os.chown(path, NOBODY, NOBODY)
 
@@ -38,7 +38,7 @@ def open_again(path: Path) -> None:
 
 
 async def seen(worker, run, *ids):
-    """The events of exactly these assets."""
+    """Wait for the events of exactly these assets."""
     await eventually(lambda: len(worker.events()) >= len(ids), otherwise=lambda: run.stderr)
     assert sorted(event["subject"] for event in worker.events()) == sorted(ids)
 
@@ -50,7 +50,7 @@ async def stop(run):
 
 @pytest.fixture
 def box(worker) -> Iterator[Path]:
-    """A directory that may be entered and not listed, once it is closed; the queue file is in it."""
+    """The directory of the queue file; once closed, it can be entered but not listed."""
     path = worker.folder / "box"
     path.mkdir()
     worker.queue_file = path / "queue"
@@ -58,9 +58,9 @@ def box(worker) -> Iterator[Path]:
     open_again(path)
 
 
-@needs_rights
+@needs_permissions
 async def test_once_waits_until_the_queue_file_can_be_read(serve, worker):
-    """To end with 0, as if every asset were ready, would be a lie. (`--queue-file` is looked at before the start.)"""
+    """Exit code 0 would say that every asset is ready. (A file given by `--queue-file` is checked before the start.)"""
     simulator = await serve()
     asset_id = simulator.store.add(Lifecycle())
     worker.submit(asset_id)
@@ -69,8 +69,8 @@ async def test_once_waits_until_the_queue_file_can_be_read(serve, worker):
     settings = {"QUEUE__FILE": str(worker.queue_file)}
     base_url = simulator.base_url
     run = worker.start("run", "--once", *events, *state, base_url=base_url, before=AS_ANYBODY, **settings)
-    told = await run.until("intake.unreadable")
-    assert told["detail"] == f"{worker.queue_file}: Permission denied"
+    line = await run.until("intake.unreadable")
+    assert line["detail"] == f"{worker.queue_file}: Permission denied"
     assert run.process.poll() is None
     open_again(worker.queue_file)
     assert await run.end() == 0
@@ -78,8 +78,8 @@ async def test_once_waits_until_the_queue_file_can_be_read(serve, worker):
     assert len(run.logs("intake.unreadable")) == 1
 
 
-@needs_rights
-async def test_a_directory_that_may_be_entered_and_not_listed_holds_nothing_up(serve, worker, box):
+@needs_permissions
+async def test_a_directory_that_can_be_entered_but_not_listed_delays_nothing(serve, worker, box):
     simulator = await serve()
     asset_id = simulator.store.add(Lifecycle())
     worker.submit(asset_id)
@@ -87,11 +87,11 @@ async def test_a_directory_that_may_be_entered_and_not_listed_holds_nothing_up(s
     run = worker.run("--once", base_url=simulator.base_url, before=AS_ANYBODY)
     assert await run.end() == 0
     await seen(worker, run, asset_id)
-    assert [told["detail"] for told in run.logs("intake.unreadable")] == [f"{box}: Permission denied"]
+    assert [line["detail"] for line in run.logs("intake.unreadable")] == [f"{box}: Permission denied"]
 
 
-@needs_rights
-async def test_a_rotated_file_that_may_not_be_read_holds_up_no_new_one_and_is_read_once_it_may(serve, worker):
+@needs_permissions
+async def test_an_unreadable_rotated_file_delays_no_new_one_and_is_read_once_permitted(serve, worker):
     simulator = await serve()
     first, second, third = (simulator.store.add(Lifecycle()) for _ in range(3))
     worker.submit(first)
@@ -104,13 +104,13 @@ async def test_a_rotated_file_that_may_not_be_read_holds_up_no_new_one_and_is_re
     worker.submit(third)
     run = worker.run(base_url=simulator.base_url, before=AS_ANYBODY)
     await seen(worker, run, first, third)
-    assert [told["detail"] for told in run.logs("intake.unreadable")] == [f"{rotated}: Permission denied"]
+    assert [line["detail"] for line in run.logs("intake.unreadable")] == [f"{rotated}: Permission denied"]
     open_again(rotated)
     await seen(worker, run, first, second, third)
     await stop(run)
 
 
-async def test_rotation_where_a_link_leads_loses_nothing(serve, worker):
+async def test_rotation_behind_a_symbolic_link_loses_nothing(serve, worker):
     """By rename while the worker is down, and by copy and truncation while it runs."""
     simulator = await serve()
     ids = [simulator.store.add(Lifecycle()) for _ in range(6)]
@@ -135,7 +135,7 @@ async def test_rotation_where_a_link_leads_loses_nothing(serve, worker):
     assert stat.S_ISLNK(worker.queue_file.lstat().st_mode)
 
 
-async def test_a_file_of_gigabytes_without_a_newline_holds_up_no_stop(serve, worker):
+async def test_gigabytes_without_a_newline_do_not_delay_a_stop(serve, worker):
     simulator = await serve()
     asset_id = simulator.store.add(Lifecycle())
     worker.submit(asset_id)
@@ -147,9 +147,9 @@ async def test_a_file_of_gigabytes_without_a_newline_holds_up_no_stop(serve, wor
     os.truncate(worker.queue_file, 0)
 
 
-@needs_rights
+@needs_permissions
 async def test_it_is_not_ready_while_the_queue_file_can_not_be_read(serve, worker, box):
-    """And says which file, and why. What may not be read beside it is another matter."""
+    """It says which file, and why. An unreadable directory around a readable file does not count."""
     simulator = await serve()
     asset_id = simulator.store.add(Lifecycle())
     worker.submit(asset_id)

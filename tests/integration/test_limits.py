@@ -1,7 +1,7 @@
-"""The server's limit, told in every way or in none: obeyed, used up, and shared.
+"""The server's limit, reported in every way or not at all: obeyed, used up, and shared.
 
-Requests are the bottleneck: each asset is done already and costs one retrieve, or never is and costs as many as there
-are. All counts and times are the server's, so a slow start of the worker is in none of them.
+Requests are the bottleneck: an asset is done already and costs one retrieve, or never is done and takes as many as
+possible. All counts and times are the server's, so the start of the worker is in none of them.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from asset_worker.simulator.limits import Answer, Limit, Style, Window
 from asset_worker.simulator.server import Simulator
 from tests.integration.processes import Worker, eventually
 
-TELLING = {Style.VENDOR, Style.IETF}
-"""Styles that tell the quota with every answer. The others tell nothing before the limit is met."""
+REPORTING = {Style.VENDOR, Style.IETF}
+"""Styles that report the quota with every answer. The others report nothing before the limit is reached."""
 
 CONCURRENCY = 20
 OF_OURS = {"POLL__BATCH": "off", "LIMITS__CONCURRENCY": str(CONCURRENCY)}
-"""Single retrieves, no rate of our own, and as many in flight as there are by default."""
+"""Single retrieves, no rate of our own, and the default number in flight."""
 
 
 class Counted(Window):
-    """A limit that remembers how often each of its windows was asked for a request, and refused one."""
+    """A limit that counts the requests and the refusals in each window."""
 
     def __init__(self, limit: Limit) -> None:
         super().__init__(limit)
@@ -50,14 +50,14 @@ class Counted(Window):
 
 
 def limit(simulator: Simulator, text: str) -> Counted:
-    """Limit the simulator from now on."""
+    """Set the limit of the simulator; returns its counter."""
     simulator._window = window = Counted(Limit.parse(text))
     return window
 
 
 @pytest.fixture
 def worker_in(tmp_path: Path) -> Iterator[Callable[[str], Worker]]:
-    """Workers, each in a folder of its own."""
+    """Makes workers, each in a folder of its own."""
     workers = []
 
     def make(name: str) -> Worker:
@@ -71,8 +71,8 @@ def worker_in(tmp_path: Path) -> Iterator[Callable[[str], Worker]]:
         each.kill_all()
 
 
-class Passed(msgspec.Struct):
-    """How a run under a limit went."""
+class LimitedRun(msgspec.Struct):
+    """The result of a run under a limit."""
 
     style: Style
     exit_code: int
@@ -80,36 +80,36 @@ class Passed(msgspec.Struct):
     seconds: float
     """From the first request to the last."""
     forced: float
-    """What the limit alone forces, at its share."""
+    """The least number of seconds that the limit allows."""
     asked: list[int]
-    """Requests in each of the server's windows."""
+    """Requests in each window of the server."""
     refusals: list[int]
-    """Those of them that were refused."""
+    """Refused requests in each window."""
     rate_limited: int
-    """`api.rate_limited` lines in the log."""
+    """The number of `api.rate_limited` lines in the log."""
 
     @property
     def refused(self) -> float:
-        """The part of the requests that was refused."""
+        """The share of requests that were refused."""
         return sum(self.refusals) / sum(self.asked)
 
     @property
     def refused_once_met(self) -> float:
-        """The same, without the window in which the limit was met first."""
+        """The same, without the window in which the limit was reached first."""
         met = next((number for number, refusals in enumerate(self.refusals) if refusals), 0)
         later = sum(self.asked[:met]) + sum(self.asked[met + 1 :])
         return sum(self.refusals[met + 1 :]) / max(later, 1)
 
     def is_as_promised(self, limit: Limit) -> bool:
-        """Obeyed, and used up."""
+        """Whether the limit was obeyed and used up."""
         most = max(self.asked)
-        if self.style in TELLING:
+        if self.style in REPORTING:
             return (
                 self.refused < 0.03
                 and most <= limit.requests * 1.03
                 and self.seconds < 1.3 * self.forced + limit.window
             )
-        # The limit is met at full speed, with all that may be in flight; after that it is known, or nearly.
+        # The limit is reached at full speed, with all requests in flight; after that it is known, or nearly.
         return (
             self.refused_once_met < 0.12
             and most <= limit.requests + CONCURRENCY + 10
@@ -124,14 +124,14 @@ class Passed(msgspec.Struct):
         )
 
 
-async def all_done_under(simulator: Simulator, worker: Worker, *, text: str, count: int) -> Passed:
-    """Run until that many assets, done already, have been looked at, one by one, under a limit."""
+async def all_done_under(simulator: Simulator, worker: Worker, *, text: str, count: int) -> LimitedRun:
+    """Run under a limit until this many assets, which are done already, have been looked at one by one."""
     window = limit(simulator, text)
     worker.submit(*(simulator.store.add(Lifecycle()) for _ in range(count)))
     run = worker.run("--once", base_url=simulator.base_url, LIMITS__SHARE="1", **OF_OURS)
     exit_code = await run.end(within=100)
     times = simulator.stats.times
-    return Passed(
+    return LimitedRun(
         style=window.limit.style,
         exit_code=exit_code,
         done=len({event["subject"] for event in worker.events() if event["data"]["outcome"] == "ready"}),
@@ -145,16 +145,14 @@ async def all_done_under(simulator: Simulator, worker: Worker, *, text: str, cou
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(("limited", "count"), [("40/2", 240), ("50/5", 150)])
-async def test_under_any_limit_told_in_any_way_all_assets_are_done_about_as_fast_as_it_allows(
-    serve, worker_in, limited, count
-):
-    """All styles side by side: under a limit, a worker does nothing but wait.
+async def test_a_limit_reported_in_any_way_is_obeyed_and_used_up(serve, worker_in, limited, count):
+    """All styles at the same time: under a limit, a worker mostly waits.
 
-    Up to five tries: the windows are the wall clock's, and a machine that is busy lets some of them pass unused.
+    Up to five tries: windows follow the wall clock, and a busy machine leaves some of them unused.
     """
     allowed, tries = Limit.parse(limited), []
 
-    async def one(style: Style, number: int) -> Passed:
+    async def one(style: Style, number: int) -> LimitedRun:
         return await all_done_under(
             await serve(), worker_in(f"{style} {number}"), text=f"{limited}:{style}", count=count
         )
@@ -168,8 +166,8 @@ async def test_under_any_limit_told_in_any_way_all_assets_are_done_about_as_fast
     assert not left, "\n\n".join(tries)
 
 
-async def test_a_share_of_a_told_quota_is_left_to_others_who_are_never_refused(serve, worker_in):
-    """Another client of the organisation takes 15 % of the limit, where we leave 20 %; we would take all there is."""
+async def test_a_share_of_a_reported_quota_is_left_to_others_who_are_never_refused(serve, worker_in):
+    """Another client of the organisation uses 15 % of the limit, of which we leave 20 %; we could use all of it."""
     requests, seconds = 40, 2.0
 
     async def one(style: Style) -> None:
@@ -188,7 +186,7 @@ async def test_a_share_of_a_told_quota_is_left_to_others_who_are_never_refused(s
                 async with session.get(url) as response:
                     statuses[response.status] += 1
                 await asyncio.sleep(seconds / (0.15 * requests))
-        # The first window was under way when the limit came, and the last is.
+        # The first window had begun before the limit was set, and the last is not over.
         whole = sorted(window.asked)[1:-1]
         asked, ours = [window.asked[each] for each in whole], [window.asked[each] - others[each] for each in whole]
         said = (
@@ -198,18 +196,18 @@ async def test_a_share_of_a_told_quota_is_left_to_others_who_are_never_refused(s
         assert set(statuses) == {200}, said
         assert window.refused.total() == 0, said
         assert max(asked) <= requests, said
-        # One more where the other's request was sent in one window and counted in the next.
+        # One more if a request of the other was sent in one window and counted in the next.
         assert max(ours) <= 0.8 * requests + 1, said
-        # Not each: in one or the other the machine may have been too busy.
+        # The median: in some windows the machine may have been too busy.
         assert median(ours) > 0.4 * requests, said
         run.send(signal.SIGTERM)
         assert await run.end() == 0
 
-    await asyncio.gather(*map(one, sorted(TELLING)))
+    await asyncio.gather(*map(one, sorted(REPORTING)))
 
 
-async def test_when_requests_are_short_no_asset_starves(serve, worker):
-    """Assets of every kind that never end want many times the looks that there are; some come when others are old."""
+async def test_with_too_few_requests_no_asset_starves(serve, worker):
+    """Assets that never end need many times the looks that the limit allows; some come when others are old."""
     simulator = await serve(seed=12)
     window = limit(simulator, "60/1:vendor")
     old = [simulator.store.add(Lifecycle(math.inf)) for _ in range(50)]

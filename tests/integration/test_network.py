@@ -1,4 +1,4 @@
-"""The way to the API: TLS that is verified, and the proxy that the environment names."""
+"""The connection to the API: verified TLS, and the proxy that the environment names."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:
-    """Two connections become one."""
+    """Join a connection to another one, to `port`."""
     to_reader, to_writer = await asyncio.open_connection("127.0.0.1", port)
     await asyncio.gather(pour(reader, to_writer), pour(to_reader, writer))
 
@@ -50,7 +50,7 @@ async def listen() -> AsyncIterator[Listen]:
                 task = asyncio.current_task()
                 assert task is not None
                 connections.add(task)
-                # EOFError: it was closed before a whole head had come.
+                # EOFError: it was closed before a complete head had arrived.
                 with suppress(OSError, EOFError, asyncio.CancelledError):
                     await serve(reader, writer)
                 writer.close()
@@ -62,7 +62,7 @@ async def listen() -> AsyncIterator[Listen]:
             return int(server.sockets[0].getsockname()[1])
 
         yield start
-        # The worker has gone, so they end by themselves, and close what they opened; a cancellation would come between.
+        # The worker is gone, so connections end and close what they opened; a cancellation could come in between.
         if connections:
             await asyncio.wait(connections, timeout=10)
         for connection in connections:
@@ -71,7 +71,7 @@ async def listen() -> AsyncIterator[Listen]:
 
 
 class Authority:
-    """A certificate authority that nobody knows unless told."""
+    """A certificate authority that is not in any trust store."""
 
     def __init__(self, folder: Path) -> None:
         self._ca = trustme.CA()
@@ -79,7 +79,7 @@ class Authority:
         self._ca.cert_pem.write_to_path(self.file)
 
     def context(self, *names: str) -> ssl.SSLContext:
-        """A server's, with a certificate for these names."""
+        """The context of a server with a certificate for these names."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._ca.issue_cert(*names).configure_cert(context)
         return context
@@ -105,7 +105,7 @@ def port_of(base_url: str) -> int:
 async def test_the_certificate_is_verified_before_anything_is_sent(
     serve, worker, listen, authority, names, trusted, outcome
 ):
-    """The key goes to nobody else."""
+    """No other server receives the key."""
     simulator = await serve()
     asset_id = simulator.store.add(Lifecycle())
     port = await listen(
@@ -128,7 +128,7 @@ async def test_the_certificate_is_verified_before_anything_is_sent(
 
 
 class Proxy:
-    """Takes CONNECT, and leads every connection to one port."""
+    """Accepts CONNECT, and connects every client to one port."""
 
     def __init__(self, to: int, *, status: str = "200 Connection established") -> None:
         self.to = to
@@ -147,7 +147,7 @@ class Proxy:
 async def test_requests_go_through_the_proxy_that_the_environment_names(
     worker, listen, authority, tmp_path, aiohttp_server_of
 ):
-    """In a tunnel that is kept, so that the proxy sees no key; and the API sees no password of the proxy or a netrc."""
+    """In a tunnel that is reused: the proxy sees no key, and the API no password of the proxy or of a netrc."""
     seen: list[dict[str, str]] = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -185,7 +185,7 @@ async def test_requests_go_through_the_proxy_that_the_environment_names(
 
 
 async def test_a_proxy_that_refuses_is_an_outage_that_names_it(worker, listen):
-    """And not its password."""
+    """Its password is not shown."""
     proxy = Proxy(0, status="407 Proxy Authentication Required")
     port = await listen(proxy)
     run = worker.start(
@@ -204,7 +204,7 @@ async def test_a_proxy_that_refuses_is_an_outage_that_names_it(worker, listen):
 
 
 async def test_a_proxy_that_can_not_be_used_is_an_error_of_usage(worker):
-    """Rather than going past it."""
+    """The proxy is never bypassed."""
     run = worker.start(
         "wait",
         "asset",

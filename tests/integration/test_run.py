@@ -53,12 +53,12 @@ HOSTILE = [
 
 
 def every_lifecycle(store, count):
-    """IDs with the outcome each is to have; times in simulated seconds."""
+    """IDs with the outcomes to expect; times are simulated seconds."""
 
     def rendition(ends_after, ends_in="ready"):
         return Rendition(ends_after, ends_in)
 
-    ways = [
+    lifecycles = [
         (Lifecycle(), "ready"),
         (Lifecycle(30, hls=rendition(30), thumbnail=rendition(5)), "ready"),
         (Lifecycle(5, thumbnail=rendition(40)), "ready"),
@@ -75,14 +75,14 @@ def every_lifecycle(store, count):
         (Lifecycle(visible_after=math.inf), "not_found"),
     ]
     for number in range(count):
-        way, expected = ways[number % len(ways)]
-        yield (f"{number:024x}" if way is None else store.add(way, kind=KINDS["clip"])), expected
+        lifecycle, expected = lifecycles[number % len(lifecycles)]
+        yield (f"{number:024x}" if lifecycle is None else store.add(lifecycle, kind=KINDS["clip"])), expected
 
 
 async def test_four_hundred_assets_of_every_lifecycle_become_one_right_event_each(serve, worker):
     simulator = await serve(time_scale=20)
     expected = dict(every_lifecycle(simulator.store, 400))
-    # A deadline for those alone that it is to end: to the others a slow machine might come too late.
+    # Only assets that shall time out have a deadline: a slow machine might look at the others too late.
     worker.submit(
         *(
             f'{{"asset_id": "{asset_id}", "deadline": 6}}' if outcome == "timed_out" else asset_id
@@ -111,7 +111,7 @@ async def test_four_hundred_assets_of_every_lifecycle_become_one_right_event_eac
 
 
 async def test_every_hostile_line_is_rejected_and_nothing_leaves_the_assets_path(serve, worker):
-    """Each becomes an event with its line's number; the good lines between them are watched."""
+    """Each becomes an event with the number of its line; the assets in the lines between them are watched."""
     simulator = await serve()
     good = [simulator.store.add(Lifecycle()) for _ in HOSTILE]
     for asset_id, line in zip(good, HOSTILE, strict=True):
@@ -132,7 +132,7 @@ async def test_every_hostile_line_is_rejected_and_nothing_leaves_the_assets_path
 
 
 async def test_an_asset_submitted_again_is_one_submission(serve, worker):
-    """While it is pending, within the window after its completion, and after a restart."""
+    """While it is pending, within the dedupe window after its completion, and after a restart."""
     simulator = await serve()
     asset_id = simulator.store.add(Lifecycle(1))
     worker.submit(asset_id, asset_id, f'{{"asset_id": "{asset_id}"}}')
@@ -142,7 +142,7 @@ async def test_an_asset_submitted_again_is_one_submission(serve, worker):
     assert [event["id"] for event in worker.events()] == [f"{asset_id}.1"]
 
 
-async def test_after_the_window_it_is_a_new_one_and_its_event_has_a_new_id(serve, worker):
+async def test_after_the_dedupe_window_it_is_a_new_submission_and_its_event_has_a_new_id(serve, worker):
     simulator = await serve()
     asset_id = simulator.store.add(Lifecycle())
     for _ in range(3):
@@ -193,8 +193,8 @@ async def test_rotation_while_it_runs_loses_nothing(serve, worker):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_ends_it_in_order_and_the_next_start_goes_on(serve, worker, number):
-    """What is pending keeps its acceptance time; what completes is told once."""
+async def test_a_signal_is_an_orderly_stop_and_the_next_start_goes_on(serve, worker, number):
+    """Pending assets keep their acceptance time; each completion has one event."""
     simulator = await serve()
     done, left = [simulator.store.add(Lifecycle()) for _ in range(2)], waiting(simulator, 2)
     worker.submit(*done, *left)
@@ -225,7 +225,7 @@ async def test_a_second_worker_on_the_same_state_directory_is_refused(serve, wor
     assert str(worker.state) in second.stderr
 
 
-async def test_what_the_worker_says_is_right_for_a_drawn_mix(serve, worker):
+async def test_every_outcome_of_a_random_mix_is_right(serve, worker):
     simulator = await serve(time_scale=400, seed=3)
     ids = [simulator.store.add() for _ in range(300)]
     worker.submit(*ids)

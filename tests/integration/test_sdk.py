@@ -1,4 +1,4 @@
-"""The vendor's own SDK against the simulator, which keeps the simulator honest; then the main job, on its uploads."""
+"""The vendor's own SDK against the simulator, so that it stays faithful; then a run of the worker on its uploads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def sdk(simulator, key=KEY):
 
 
 async def test_the_sdk_uploads_lists_retrieves_and_deletes(serve):
-    """Each call of the assets API, its answers decoded by the vendor's own types."""
+    """Every call of the assets API; the vendor's own types decode the answers."""
     simulator = await serve(time_scale=1000)
 
     def use():
@@ -82,7 +82,7 @@ async def test_the_sdk_is_refused_as_by_the_real_api(serve):
 
 
 async def test_fifty_uploads_by_the_sdk_become_fifty_right_events(serve, worker):
-    """The main job on real input: each ID is appended as it is created, while the worker runs."""
+    """Each ID is appended as the asset is created, while the worker runs."""
     simulator = await serve(time_scale=30)
     run = worker.run(base_url=simulator.base_url)
 

@@ -1,4 +1,4 @@
-"""The long life, cut short, and whether it would tell; `python -m tests.integration.soak` knows closer bounds."""
+"""A short soak test, and the checks of a long one; `python -m tests.integration.soak` has closer bounds."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import pytest
 
 from asset_worker.simulator.lifecycles import Lifecycle
 from tests.integration.processes import eventually
-from tests.integration.soak import Bounds, Sample, grown, live
+from tests.integration.soak import Bounds, Sample, check_growth, soak
 
 SHORT = Bounds(memory=1000, descriptors=30, journal=400)
-"""The process still warms up, and what was settled is younger than what is pruned."""
+"""Wide, since the process still warms up and settled assets are too young to be pruned."""
 
 
 @pytest.mark.timeout(400)
-async def test_a_short_life_adds_little_for_each_asset_and_loses_none(worker):
-    life = await live(3_000, 15, worker, bounds=SHORT, every=0.5)
-    assert life.wrong == [], "\n".join(life.told)
+async def test_a_short_run_grows_little_per_asset_and_loses_none(worker):
+    result = await soak(3_000, 15, worker, bounds=SHORT, every=0.5)
+    assert result.wrong == [], "\n".join(result.lines)
 
 
 def samples(**each):
-    """Of a life at rest, but for what grows by so much for each asset."""
+    """Samples of a run in which only the given sizes grow, by these amounts per asset."""
     rest = {"memory": 60_000_000, "descriptors": 40, "journal": 2_000_000, "log": 16_000_000}
     return [
         Sample(assets, **{name: int(value + each.get(name, 0) * assets) for name, value in rest.items()})
@@ -41,18 +41,18 @@ def samples(**each):
     ],
     ids=str,
 )
-def test_a_long_life_tells_what_grows(grows, says):
-    _, wrong = grown(samples(**grows), Bounds())
+def test_growth_in_a_long_run_is_reported(grows, says):
+    _, wrong = check_growth(samples(**grows), Bounds())
     assert len(wrong) == len(says)
     assert all(each in line for each, line in zip(says, wrong, strict=True))
 
 
-async def test_an_event_loop_that_is_held_up_is_told_of(serve, worker):
+async def test_a_blocked_event_loop_is_logged(serve, worker):
     simulator = await serve()
     worker.submit(simulator.store.add(Lifecycle()))
     run = worker.run(base_url=simulator.base_url)
     await eventually(lambda: len(worker.events()) == 1, otherwise=lambda: run.stderr)
-    while not run.logs("worker.lagging"):  # between two of its glances at the clock it notices nothing
+    while not run.logs("worker.lagging"):  # a stop between two readings of the clock goes unnoticed
         run.send(signal.SIGSTOP)
         await asyncio.sleep(1.5)
         run.send(signal.SIGCONT)

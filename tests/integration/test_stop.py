@@ -1,4 +1,4 @@
-"""Signals: what a stop waits for, what it does not wait for, and when it comes too early or twice."""
+"""Signals: what a stop waits for and what not, and stops that come early or twice."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tests.integration.holding import hold_answers
 from tests.integration.processes import eventually
 
 MANY = 200
-"""More events than a pipe holds, which is 64 KiB: each is of some 800 bytes."""
+"""More events than a pipe holds: each has about 800 bytes, a pipe 64 KiB."""
 
 
 def whole_lines(pipe):
-    """What a reader finds in a pipe whose writer has gone."""
+    """The event IDs that a reader finds in a pipe whose writer is gone."""
     os.set_blocking(pipe, False)
     found = b""
     while block := os.read(pipe, 65_536):
@@ -30,17 +30,17 @@ def whole_lines(pipe):
     return {json.loads(line)["id"] for line in found.splitlines(keepends=True) if line.endswith(b"\n")}
 
 
-async def test_a_look_that_is_under_way_at_the_stop_is_finished_and_its_event_written(serve, worker):
+async def test_a_retrieve_in_flight_at_the_stop_is_finished_and_its_event_written(serve, worker):
     simulator = await serve()
     asset_id = simulator.store.add(Lifecycle())
-    let_go = hold_answers(simulator)
+    release_answers = hold_answers(simulator)
     worker.submit(asset_id)
     run = worker.run(base_url=simulator.base_url)
     await eventually(lambda: simulator.stats.in_flight == 1, otherwise=lambda: run.stderr)
     run.send(signal.SIGTERM)
     await run.until("worker.stopping")
     assert worker.events() == []
-    let_go()
+    release_answers()
     assert await run.end() == 0
     assert [event["id"] for event in worker.events()] == [f"{asset_id}.1"]
     [stopped] = run.logs("worker.stopped")
@@ -48,17 +48,17 @@ async def test_a_look_that_is_under_way_at_the_stop_is_finished_and_its_event_wr
     assert simulator.stats.requests == 1
 
 
-async def test_a_list_that_is_under_way_at_the_stop_loses_nothing(serve, worker):
-    """What it shows may be left for the next start to confirm."""
+async def test_a_list_in_flight_at_the_stop_loses_nothing(serve, worker):
+    """The next start may have to confirm what it shows."""
     simulator = await serve()
     ids = [simulator.store.add(Lifecycle()) for _ in range(5)]
-    let_go = hold_answers(simulator)
+    release_answers = hold_answers(simulator)
     worker.submit(*ids)
     run = worker.run(base_url=simulator.base_url)
     await eventually(lambda: simulator.stats.in_flight > 0, otherwise=lambda: run.stderr)
     run.send(signal.SIGTERM)
     await run.until("worker.stopping")
-    let_go()
+    release_answers()
     assert await run.end() == 0
     [stopped] = run.logs("worker.stopped")
     assert stopped["pending"] == len(ids) - len(worker.events())
@@ -66,7 +66,7 @@ async def test_a_list_that_is_under_way_at_the_stop_loses_nothing(serve, worker)
     assert sorted(event["id"] for event in worker.events()) == sorted(f"{each}.1" for each in ids)
 
 
-async def test_a_look_that_outlasts_the_grace_is_given_up_and_its_asset_kept(serve, worker):
+async def test_a_look_that_takes_longer_than_the_grace_is_given_up_and_its_asset_stays_pending(serve, worker):
     simulator = await serve()
     asset_id = simulator.store.add(Lifecycle())
     simulator.set_faults("hang")
@@ -82,7 +82,7 @@ async def test_a_look_that_outlasts_the_grace_is_given_up_and_its_asset_kept(ser
     assert [event["id"] for event in worker.events()] == [f"{asset_id}.1"]
 
 
-async def test_a_second_signal_ends_it_at_once_while_a_reader_holds_up_stdout(serve, worker):
+async def test_a_second_signal_ends_it_at_once_while_a_reader_blocks_stdout(serve, worker):
     simulator = await serve()
     ids = [simulator.store.add(Lifecycle()) for _ in range(MANY)]
     worker.submit(*ids)
@@ -102,7 +102,7 @@ async def test_a_second_signal_ends_it_at_once_while_a_reader_holds_up_stdout(se
     assert len(worker.events()) == MANY
 
 
-async def test_a_second_signal_ends_it_at_once_while_a_reader_holds_up_a_named_pipe(serve, worker):
+async def test_a_second_signal_ends_it_at_once_while_a_reader_blocks_a_named_pipe(serve, worker):
     simulator = await serve()
     ids = [simulator.store.add(Lifecycle()) for _ in range(MANY)]
     worker.submit(*ids)
@@ -126,7 +126,7 @@ async def test_a_second_signal_ends_it_at_once_while_a_reader_holds_up_a_named_p
 
 
 async def test_sigterm_at_any_moment_of_the_start_ends_it_and_loses_nothing(serve, worker):
-    """Before any of our code runs it ends as any process does; from then on, in order."""
+    """Before our code runs, the signal ends the process as any other; from then on, it is an orderly stop."""
     random = Random(10)
     simulator = await serve(time_scale=5)
     ids = [simulator.store.add(Lifecycle(random.uniform(0, 10))) for _ in range(60)]
@@ -149,8 +149,8 @@ async def test_sigterm_at_any_moment_of_the_start_ends_it_and_loses_nothing(serv
     assert sorted(event["id"] for event in worker.events()) == sorted(f"{each}.1" for each in ids)
 
 
-async def test_a_log_that_nobody_reads_holds_nothing_up(serve, worker):
-    """A collector that hangs costs log lines; once it reads again it is told how many."""
+async def test_a_log_that_nobody_reads_blocks_nothing(serve, worker):
+    """A collector that hangs loses log lines; once it reads again, the log says how many."""
     simulator = await serve()
     ids = [simulator.store.add(Lifecycle()) for _ in range(3)]
     pipe = worker.folder / "log"
@@ -172,8 +172,8 @@ async def test_a_log_that_nobody_reads_holds_nothing_up(serve, worker):
         os.close(reader)
 
 
-async def test_a_journal_that_another_process_holds_does_not_hold_up_the_stop(serve, worker):
-    """Not even before the first line is read."""
+async def test_a_journal_that_another_process_locks_does_not_delay_the_stop(serve, worker):
+    """Even before the first line is read."""
     simulator = await serve()
     worker.submit(simulator.store.add(Lifecycle()))
     assert await worker.run("--once", base_url=simulator.base_url).end() == 0
@@ -186,8 +186,8 @@ async def test_a_journal_that_another_process_holds_does_not_hold_up_the_stop(se
 
 
 @pytest.mark.parametrize("at", ["worker.stopping", "worker.stopped"])
-async def test_a_signal_at_the_end_of_an_errand_changes_no_exit_code(serve, worker, at):
-    """It is done, and says so."""
+async def test_a_signal_at_the_end_of_a_run_does_not_change_its_exit_code(serve, worker, at):
+    """The run is complete, and says so."""
     simulator = await serve()
     worker.submit(simulator.store.add(Lifecycle()))
     run = worker.run("--once", base_url=simulator.base_url)

@@ -1,4 +1,4 @@
-"""How the commands are called, and where from: paths, redirections, terminals, a service's own settings file."""
+"""How the commands are called: paths, redirections, terminals, the settings file of a service."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.integration.processes import KEY, Run, Worker, eventually
 NO_API = "http://127.0.0.1:1/v1.3"
 
 
-async def test_wait_leaves_alone_what_a_services_settings_file_is_about(serve, worker):
-    """Its inputs, which would have no end; its address, which it listens on; its sinks."""
+async def test_wait_ignores_what_is_for_the_service_in_its_settings_file(serve, worker):
+    """Its inputs, which have no end; its admin address, which is in use; its sinks."""
     simulator = await serve()
     asset_id, other = simulator.store.add(Lifecycle()), simulator.store.add(Lifecycle())
     worker.submit(other)
@@ -59,7 +59,7 @@ SEEN_AS_A_LOOP = "events go there as well"
     ids=lambda value: " ".join(value) if isinstance(value, list) else value or None,
 )
 async def test_a_run_that_would_read_its_own_events_is_refused(worker, arguments, redirect, says):
-    """By whatever names the two go, and before anything is written."""
+    """Whatever names the two files have, and before anything is written."""
     worker.submit("a1")
     run = worker.start(
         "run",
@@ -75,7 +75,7 @@ async def test_a_run_that_would_read_its_own_events_is_refused(worker, arguments
 
 
 async def test_a_run_that_would_read_its_own_log_is_refused(worker):
-    """The word about it comes to stand in the queue file: as a comment."""
+    """The message about it is written to the queue file, as a comment."""
     worker.submit("a1")
     run = worker.start("run", "--queue-file", "queue", base_url=NO_API, redirect="2>> queue")
     assert await run.end() == 2
@@ -115,7 +115,7 @@ async def test_a_path_that_is_not_utf8_is_refused(worker, arguments):
     assert "Traceback" not in run.stderr
 
 
-async def test_a_home_directory_that_is_not_utf8_is_refused_where_state_is_kept(worker):
+async def test_a_state_directory_of_the_user_that_is_not_utf8_is_refused(worker):
     run = worker.start("run", "--stdin", base_url=NO_API, before="XDG_STATE_HOME=$(printf '/tmp/\\377');")
     assert await run.end() == 2
     assert "not UTF-8" in run.stderr
@@ -125,16 +125,16 @@ async def test_a_home_directory_that_is_not_utf8_is_refused_where_state_is_kept(
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-async def test_an_output_that_knows_few_characters_gets_what_it_can_show(worker, encoding):
-    """What is for programs stays UTF-8."""
+async def test_an_output_with_few_characters_gets_those_that_it_can_encode(worker, encoding):
+    """Output for programs stays UTF-8."""
     before = f"PYTHONIOENCODING={encoding}; export PYTHONIOENCODING;"
     shown = [worker.start(*arguments, before=before) for arguments in (["--help"], ["run", "--help"], ["schedule"])]
     assert [await run.end() for run in shown] == [0, 0, 0]
     assert all(run.stdout for run in shown)
-    told = worker.start("config", before=before, QUEUE__FILE="/späť")
+    settings = worker.start("config", before=before, QUEUE__FILE="/späť")
     schema = worker.start("config", "--schema", before=before)
-    assert (await told.end(), await schema.end()) == (0, 0)
-    assert 'file = "/späť"' in told.stdout.decode()
+    assert (await settings.end(), await schema.end()) == (0, 0)
+    assert 'file = "/späť"' in settings.stdout.decode()
     assert json.loads(schema.stdout)["title"] == "asset-worker"
 
 
@@ -177,7 +177,7 @@ async def on_a_terminal(worker: Worker, *arguments: str | Path, **options: Any) 
         os.close(terminal)
 
 
-async def test_on_a_terminal_events_stay_whole_among_the_progress(serve, worker):
+async def test_on_a_terminal_progress_leaves_events_complete(serve, worker):
     simulator = await serve()
     ids = waiting(simulator, 2)
     async with on_a_terminal(worker, "wait", *ids, base_url=simulator.base_url) as it:
@@ -202,14 +202,14 @@ async def test_on_a_terminal_the_demo_shows_every_event(worker):
         assert len(it.events()) == int(it.lines[-2].split()[0])
 
 
-async def test_on_a_terminal_it_is_told_why_a_service_does_not_start(worker):
+async def test_on_a_terminal_it_says_why_a_service_does_not_start(worker):
     async with on_a_terminal(worker, "run", "--stdin", "--state-dir", "/dev/null", base_url=NO_API) as it:
         assert await it.run.end() == 2
         await eventually(lambda: "there is a file in its place" in it.shown.decode(), otherwise=lambda: it.shown)
         assert "Traceback" not in it.shown.decode()
 
 
-async def test_a_terminal_that_goes_away_does_not_hold_up_the_end(serve, worker):
+async def test_a_terminal_that_goes_away_does_not_delay_the_end(serve, worker):
     simulator = await serve()
     [asset_id] = waiting(simulator, 1)
     terminal, other = os.openpty()

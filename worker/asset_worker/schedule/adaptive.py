@@ -34,14 +34,15 @@ MAX_CLASSES: Final = 80
 """Classes with a life table of their own; further ones share a table with their kind."""
 
 _STALE_GROWTH: Final = 0.1
-"""The relative growth of its evidence after which an estimate is made anew."""
+"""The relative growth of its evidence after which an estimate is out of date."""
 _LEAST_EVIDENCE: Final = 10.0
-"""Ends, or starts: less counts as this much."""
+"""The least ends that such growth is measured by, and the least starts that the price is calibrated with."""
 _PRICE_TOLERANCE: Final = 0.05
 """The relative change of the price up to which a plan is still used."""
 _PRICE_RANGE: Final = 1000.0
-"""The price falls to at most this fraction of the first one."""
+"""The lowest price is the first one divided by this."""
 _MAX_RAMP_LOOKS: Final = 100
+"""Looks of the exponential schedule that are counted one by one."""
 _MAX_EXPONENT: Final = 700.0
 """A power of e that a float still holds."""
 _MAX_STARTS: Final = 1000
@@ -172,7 +173,7 @@ class AdaptiveSchedule:
         return {(name,): table.evidence for name, table in self._tables.items()}
 
     def plan_for(self, classes: tuple[AssetClass, ...]) -> WaitPlan:
-        """The plan for a wait on all of these classes; made anew when estimates or the price have changed."""
+        """The plan for a wait on all of these classes; recomputed when estimates or the price have changed."""
         rates = [self._rates(name) for name in classes]
         price = self.price * self.backlog_factor**2
         known = self._plans.get(classes)
@@ -222,7 +223,7 @@ class AdaptiveSchedule:
         return tuple(found)
 
     def _rates(self, name: AssetClass) -> Rates:
-        """The hazard of a class, made anew when enough has been learned since."""
+        """The hazard of a class; recomputed when enough has been learned since."""
         own, known = self._tables[name], self._estimates.get(name)
         step_updates = self._updates_by_step.get(name.step, 0.0)
         if known is not None and own.updates < known.stale_at and step_updates < known.step_stale_at:

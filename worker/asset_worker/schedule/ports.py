@@ -16,7 +16,7 @@ class WaitState(msgspec.Struct, frozen=True):
     attempt_number: int
     """Looks in this phase so far, from 1. The name is tenacity's, so that its strategies can read it."""
     phase: Phase = "asset"
-    """The schedule starts anew for the renditions when the asset's status turns `ready`."""
+    """The schedule starts again for the renditions when the asset's status turns `ready`."""
     age: float = 0.0
     """Seconds since the phase began: since acceptance, or since `ready` was first seen."""
     waiting_on: tuple[str, ...] = ("asset",)
