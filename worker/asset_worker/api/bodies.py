@@ -9,15 +9,12 @@ import aiohttp
 import msgspec
 
 from asset_worker.api.errors import MalformedAnswerError
-from asset_worker.domain.assets import nests_deeper
+from asset_worker.domain.nesting import ANSWER_LEVELS, nests_deeper
 
 ASSET_BYTES_LIMIT: Final = 1 << 20
 LIST_BYTES_LIMIT: Final = 4 << 20
 ERROR_BYTES_LIMIT: Final = 64 << 10
 """A larger answer than any that the API gives is not read to its end: it can't fill the memory."""
-
-NESTING_LIMIT: Final = 100
-"""Levels. A deeper document may be decoded, and still be too deep to be walked or encoded again in an event."""
 
 SUSPICIOUS_BRACKETS: Final = 300
 """Only a body with more brackets than this is walked to measure its depth; few have so many."""
@@ -71,8 +68,8 @@ def decode_body(body: bytes) -> Any:
             document = _decode(_mended(body))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise MalformedAnswerError(f"the answer is not JSON: {error}") from error
-    if body.count(b"[") + body.count(b"{") > SUSPICIOUS_BRACKETS and nests_deeper(document, NESTING_LIMIT):
-        raise MalformedAnswerError(f"the answer nests deeper than {NESTING_LIMIT} levels")
+    if body.count(b"[") + body.count(b"{") > SUSPICIOUS_BRACKETS and nests_deeper(document, ANSWER_LEVELS):
+        raise MalformedAnswerError(f"the answer nests deeper than {ANSWER_LEVELS} levels")
     return document
 
 

@@ -38,14 +38,6 @@ def is_usual(asset_id: AssetId) -> bool:
     return len(asset_id) == 24 and _HEXADECIMAL.fullmatch(asset_id) is not None
 
 
-def nests_deeper(value: object, levels: int) -> bool:
-    """Whether decoded JSON nests deeper than this many levels; a plain value has none."""
-    if not isinstance(value, dict | list):
-        return False
-    inner = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(nests_deeper(each, levels - 1) for each in inner)
-
-
 class MalformedAssetError(ValueError):
     """The API's answer is not an asset."""
 

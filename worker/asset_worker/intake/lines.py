@@ -12,15 +12,14 @@ from typing import Any, Final
 
 import msgspec
 
-from asset_worker.domain.assets import ASSET_ID, AssetId, WaitFor, nests_deeper
+from asset_worker.domain.assets import ASSET_ID, AssetId, WaitFor
+from asset_worker.domain.nesting import METADATA_LEVELS, nests_deeper
 from asset_worker.domain.renditions import RENDITIONS
 from asset_worker.domain.submissions import RAW_BYTES_KEPT, RAW_BYTES_LIMIT, Options, Rejection, Submission
 
 LINE_BYTES_LIMIT: Final = 64 * 1024
 """The longest line, its newline not counted."""
 DEADLINE_LIMIT: Final = 10 * 365 * 86400.0
-NESTING_LIMIT: Final = 32
-"""How deep metadata may nest. What can just be decoded here could not be encoded again where the stack is deeper."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 _BLANKS: Final = b" \t\r\n\v\f"
@@ -94,8 +93,8 @@ def _submission(text: bytes) -> tuple[AssetId, Options | None]:
 def _metadata(value: Any) -> dict[str, Any] | None:
     if value is not None and not isinstance(value, dict):
         raise _Unusable("metadata must be an object")
-    if nests_deeper(value, NESTING_LIMIT):
-        raise _Unusable(f"metadata may nest {NESTING_LIMIT} levels deep at most")
+    if nests_deeper(value, METADATA_LEVELS):
+        raise _Unusable(f"metadata may nest {METADATA_LEVELS} levels deep at most")
     return value
 
 
