@@ -45,7 +45,8 @@ from asset_worker.domain.assets import (
 )
 from asset_worker.domain.events import Event, Times, completed, rejected
 from asset_worker.domain.submissions import RAW_BYTES_LIMIT, Options, Rejection, Submission
-from asset_worker.intake.lines import LINE_BYTES_LIMIT, LineSplitter, parse, rejection
+from asset_worker.intake.lines import parse
+from asset_worker.intake.splitter import LINE_BYTES_LIMIT, LineSplitter
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stop import Stop
 from asset_worker.schedule.learned import LearnedState, UnreadableState, from_bytes, to_bytes
@@ -320,8 +321,7 @@ def test_any_bytes_in_a_queue_file_are_submissions_or_rejections_that_can_be_tol
         found.append(last)
     assert [line.offset for line in found[1:]] == [line.end for line in found[:-1]]
     for number, line in enumerate(found, start=1):
-        about = {"origin": "file:/spool/queue", "line": number, "stream": "1:2", "offset": line.offset}
-        what = rejection(line.raw, "too long", **about) if line.too_long else parse(line.raw, **about)
+        what = parse(line, number=number, origin="file:/spool/queue", stream="1:2")
         match what:
             case Submission():
                 assert ASSET_ID.fullmatch(what.asset_id)

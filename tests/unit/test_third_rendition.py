@@ -24,6 +24,7 @@ from asset_worker.domain.progress import LastSeen, Progress
 from asset_worker.domain.renditions import RENDITIONS, Rendition
 from asset_worker.domain.submissions import Options, Rejection, Submission, expectations_for
 from asset_worker.intake.lines import parse
+from asset_worker.intake.splitter import Line
 from asset_worker.poller.changes import Changes
 from asset_worker.poller.decide import Defer, Settle, can_act_on_list, samples
 from asset_worker.queue.local.journal import Journal
@@ -79,7 +80,7 @@ def test_one_of_another_type_is_malformed(value):
 
 def line(**document):
     raw = json.dumps({"asset_id": ID, **document}).encode()
-    return parse(raw, origin="stdin", line=1, stream="s", offset=0)
+    return parse(Line(raw, 0, len(raw)), number=1, origin="stdin", stream="s")
 
 
 def test_a_queue_line_may_require_it():

@@ -10,7 +10,7 @@ from asset_worker.intake.file import tail_reader
 from asset_worker.intake.file.checkpoint import decode
 from asset_worker.intake.file.follower import DRAIN_SECONDS
 from asset_worker.intake.file.tail_reader import READ_BYTES
-from asset_worker.intake.lines import LINE_BYTES_LIMIT
+from asset_worker.intake.splitter import LINE_BYTES_LIMIT
 from tests.doubles.intake import Disk, Following
 
 # Appending

@@ -10,7 +10,8 @@ from structlog.testing import capture_logs
 from asset_worker.domain.events import Event
 from asset_worker.domain.submissions import RAW_BYTES_LIMIT, Batch, Options, Submission
 from asset_worker.intake.ingest import LOGGED_ONE_BY_ONE, Ingest
-from asset_worker.intake.lines import rejection
+from asset_worker.intake.lines import reject
+from asset_worker.intake.splitter import Line
 from asset_worker.runtime.redaction import REDACTED, Secrets
 
 SOURCE = "https://api.twelvelabs.io/v1.3/assets"
@@ -56,7 +57,7 @@ class Noon:
 def batch(*ids: str, bad: Sequence[bytes] = (), position: bytes | None = b"here") -> Batch:
     submissions = [Submission(asset_id, "file:/queue", number) for number, asset_id in enumerate(ids, start=1)]
     rejections = [
-        rejection(raw, "why", origin="file:/queue", line=number, stream="1:2", offset=number)
+        reject(Line(raw, number, number + 1), "why", number=number, origin="file:/queue", stream="1:2")
         for number, raw in enumerate(bad, start=100)
     ]
     return Batch(submissions, rejections, "file:/queue", position)

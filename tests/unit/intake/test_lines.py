@@ -1,7 +1,6 @@
-"""Lines to submissions: every rule of the queue line, hostile lines, and the splitting of bytes into lines."""
+"""Lines to submissions: every rule of the queue line, and hostile lines."""
 
 import json
-from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -12,21 +11,15 @@ from hypothesis import strategies as st
 from asset_worker.domain.assets import ASSET_ID, WaitFor
 from asset_worker.domain.events import rejected
 from asset_worker.domain.submissions import RAW_BYTES_KEPT, RAW_BYTES_LIMIT, Options, Rejection, Submission
-from asset_worker.intake.lines import (
-    DEADLINE_LIMIT,
-    LINE_BYTES_LIMIT,
-    Line,
-    LineSplitter,
-    parse,
-    rejection,
-)
+from asset_worker.intake.lines import DEADLINE_LIMIT, parse, parse_lines, reject
+from asset_worker.intake.splitter import LINE_BYTES_LIMIT, Line
 
 BOM = b"\xef\xbb\xbf"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 def parsed(raw: bytes) -> Submission | Rejection | None:
-    return parse(raw, origin="stdin", line=7, stream="run", offset=100)
+    return parse(Line(raw, 100, 101 + len(raw)), number=7, origin="stdin", stream="run")
 
 
 def submitted(raw: bytes) -> Submission:
@@ -187,11 +180,31 @@ def test_a_rejected_line_cut_within_a_character_still_makes_an_event():
 
 def test_a_rejections_key_is_the_same_when_read_again_and_unlike_all_others():
     def key(raw: bytes = b"!", *, stream: str = "run", offset: int = 0) -> str:
-        return rejection(raw, "why", origin="stdin", line=1, stream=stream, offset=offset).key
+        return reject(Line(raw, offset, offset + 2), "why", number=1, origin="stdin", stream=stream).key
 
     assert key() == key()
     others = [key(b"?"), key(stream="other"), key(offset=1), key(stream="\udcff")]
     assert len({key(), *others}) == 5
+
+
+@pytest.mark.parametrize("raw", [b"a1", b"# comment", b"", b"{"], ids=["an ID", "a comment", "blank", "an object"])
+def test_a_line_that_is_too_long_is_rejected_whatever_it_begins_with(raw: bytes):
+    found = parse(Line(raw, 100, 70_000, too_long=True), number=7, origin="stdin", stream="run")
+    assert isinstance(found, Rejection)
+    assert (found.reason, found.line, found.raw) == ("a line holds 65536 bytes at most", 7, raw)
+
+
+def test_lines_are_numbered_from_the_first_and_those_that_hold_nothing_count():
+    lines = [Line(raw, 0, 1) for raw in (b"a1", b"", b"../bad", b"# comment", b"a2")]
+    submissions, rejections = parse_lines(lines, first=10, origin="stdin", stream="run")
+    assert [(each.asset_id, each.line) for each in submissions] == [("a1", 10), ("a2", 14)]
+    assert [(each.raw, each.line) for each in rejections] == [(b"../bad", 12)]
+
+
+def test_a_rejections_key_is_that_of_earlier_versions():
+    """A line that is read again after an upgrade makes the same event."""
+    found = reject(Line(b"../bad", 40, 47), "why", number=3, origin="file:/q", stream="1:2")
+    assert found.key == "1284e17d2a94d12fcea27ec6"
 
 
 # What an object may ask
@@ -317,81 +330,3 @@ def test_any_json_is_harmless(document: Any, ascii_only: bool):
 def test_any_depth_is_harmless(depth: int, opening: bytes):
     closing = opening.replace(b'"a":', b"").translate(bytes.maketrans(b"[{", b"]}"))[::-1]
     is_harmless(b'{"asset_id":"a1","metadata":{"a":' + opening * depth + b"1" + closing * depth + b"}}")
-
-
-# Bytes to lines
-
-
-def split(data: bytes, *, offset: int = 0, cuts: list[int] | None = None) -> tuple[list[Line], LineSplitter]:
-    splitter = LineSplitter(offset)
-    edges = [0, *sorted(min(cut, len(data)) for cut in cuts or []), len(data)]
-    lines = [line for start, end in pairwise(edges) for line in splitter.feed(data[start:end])]
-    return lines, splitter
-
-
-def test_a_line_comes_once_its_newline_has_come():
-    splitter = LineSplitter(10)
-    assert splitter.feed(b"ab") == []
-    assert (splitter.partial, splitter.partial_start, splitter.end) == (b"ab", 10, 12)
-    assert splitter.feed(b"c\n\nd") == [Line(b"abc", 10, 14), Line(b"", 14, 15)]
-    assert (splitter.partial, splitter.partial_start, splitter.end) == (b"d", 15, 16)
-    assert splitter.feed(b"") == []
-    assert splitter.finish() == Line(b"d", 15, 16)
-    assert splitter.finish() is None
-    assert (splitter.partial, splitter.partial_start, splitter.end) == (b"", 16, 16)
-
-
-@pytest.mark.parametrize("chunk", [1000, 65_536, 400_000])
-def test_a_line_of_300_kb_is_cut_to_its_beginning_and_the_next_one_is_whole(chunk: int):
-    """It never fills the memory, in whatever pieces it comes."""
-    data = b"x" * 300_000 + b"\na1\n"
-    splitter = LineSplitter(0)
-    lines = []
-    for start in range(0, len(data), chunk):
-        lines += splitter.feed(data[start : start + chunk])
-        assert len(splitter.partial) <= LINE_BYTES_LIMIT + 4
-    assert lines == [Line(b"x" * RAW_BYTES_KEPT, 0, 300_001, too_long=True), Line(b"a1", 300_001, 300_004)]
-
-
-def test_a_line_that_is_too_long_and_has_no_end_is_cut_as_well():
-    lines, splitter = split(b"x" * 300_000)
-    assert lines == []
-    assert splitter.finish() == Line(b"x" * RAW_BYTES_KEPT, 0, 300_000, too_long=True)
-
-
-@pytest.mark.parametrize(("size", "too_long"), [(LINE_BYTES_LIMIT + 4, False), (LINE_BYTES_LIMIT + 5, True)])
-def test_the_splitter_leaves_room_for_what_the_limit_does_not_count(size: int, too_long: bool):
-    [line], _ = split(b"x" * size + b"\n")
-    assert line.too_long is too_long
-
-
-PIECES = st.sampled_from(
-    [b"a", b"ab\r", b"\n", b"\n\n", b"\r\n", b"\xff", BOM, b"x" * 1500, b"y" * 40_000, b"z" * 66_000]
-)
-
-
-@given(
-    st.lists(PIECES, max_size=10).map(b"".join), st.lists(st.integers(0, 100_000), max_size=12), st.integers(0, 10**9)
-)
-def test_however_the_bytes_are_chunked_the_lines_are_the_same(data: bytes, cuts: list[int], offset: int):
-    whole, whole_splitter = split(data, offset=offset)
-    lines, splitter = split(data, offset=offset, cuts=cuts)
-    assert lines == whole
-    assert (splitter.partial, splitter.partial_start, splitter.end) == (
-        whole_splitter.partial,
-        whole_splitter.partial_start,
-        whole_splitter.end,
-    )
-    assert splitter.finish() == whole_splitter.finish()
-
-
-@given(st.binary(max_size=200).map(lambda data: data.replace(b"\x00", b"\n")), st.lists(st.integers(0, 200)))
-def test_every_offset_is_that_of_a_lines_start(data: bytes, cuts: list[int]):
-    lines, splitter = split(data, offset=1000, cuts=cuts)
-    ends = [line.end for line in lines]
-    assert [line.offset for line in lines] == [1000, *ends][: len(lines)]
-    for line in lines:
-        assert data[line.offset - 1000 : line.end - 1000] == line.raw + b"\n"
-    assert splitter.partial_start == [1000, *ends][-1]
-    assert splitter.partial == data[splitter.partial_start - 1000 :]
-    assert splitter.end == 1000 + len(data)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from asset_worker.intake import stdin
-from asset_worker.intake.lines import LINE_BYTES_LIMIT
+from asset_worker.intake.splitter import LINE_BYTES_LIMIT
 from asset_worker.intake.stdin import CHUNK_BYTES, StdinIntake
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import DaemonThread, InlineThread

@@ -1,7 +1,7 @@
 """stdin: any pipe, terminal or file, read in a thread of its own.
 
-An event loop can't read every stdin: it refuses a regular file, and hangs on /dev/null. A read in a thread works on
-all.
+An event loop can't read every stdin: it refuses a regular file, and hangs on /dev/null. A blocking read in a thread
+works on all of them.
 """
 
 from __future__ import annotations
@@ -11,29 +11,30 @@ import select
 import uuid
 from typing import Final
 
-from asset_worker.domain.submissions import Batch, Rejection, Submission
-from asset_worker.intake.lines import LINE_BYTES_LIMIT, Line, LineSplitter, parse, rejection
+from asset_worker.domain.submissions import Batch
+from asset_worker.intake.lines import parse_lines
 from asset_worker.intake.ports import BatchReceiver
+from asset_worker.intake.splitter import Line, LineSplitter
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import WorkerThread
 
 CHUNK_BYTES: Final = 64 * 1024
-"""What a pipe holds: read at once, and no more is held than is being accepted."""
+"""Bytes read at once: what a pipe holds. The next chunk is read when this one is accepted."""
 ORIGIN: Final = "stdin"
 
 
 class StdinIntake:
-    """Reads a descriptor to its end."""
+    """Reads a file descriptor to its end. It keeps no position: a pipe can't be read again."""
 
     def __init__(self, descriptor: int, receiver: BatchReceiver, thread: WorkerThread) -> None:
         self._descriptor = descriptor
         self._receiver = receiver
         self._thread = thread
-        self._run_id = uuid.uuid4().hex  # the same line of another run is another line
-        self._line = 0
+        self._run_id = uuid.uuid4().hex  # a line of another run is another line, even if it reads the same
+        self._next_line = 1
 
     async def run(self, stop: Stop) -> None:
-        """Read until the input has ended, or the stop."""
+        """Read until the input ends or `stop` is set."""
         splitter = LineSplitter(0)
         try:
             while not stop.is_set():
@@ -51,10 +52,10 @@ class StdinIntake:
         while True:
             try:
                 return os.read(self._descriptor, CHUNK_BYTES)
-            except BlockingIOError:  # another process that has the same pipe open made it so
+            except BlockingIOError:  # another process that shares the pipe made it non-blocking
                 select.select([self._descriptor], [], [])
             except OSError:
-                return b""  # closed, or a terminal that has gone: the input has ended
+                return b""  # closed, or the terminal is gone: the input has ended
 
     async def _accept(self, lines: list[Line], stop: Stop) -> None:
         while lines:
@@ -62,26 +63,7 @@ class StdinIntake:
             if room is None:
                 return
             now, lines = lines[:room], lines[room:]
-            submissions: list[Submission] = []
-            rejections: list[Rejection] = []
-            for line in now:
-                found = self._parsed(line)
-                if isinstance(found, Submission):
-                    submissions.append(found)
-                elif found is not None:
-                    rejections.append(found)
+            submissions, rejections = parse_lines(now, first=self._next_line, origin=ORIGIN, stream=self._run_id)
+            self._next_line += len(now)
             if submissions or rejections:
                 await self._receiver.accept(Batch(submissions, rejections, ORIGIN, None))
-
-    def _parsed(self, line: Line) -> Submission | Rejection | None:
-        self._line += 1
-        if line.too_long:
-            return rejection(
-                line.raw,
-                f"a line holds {LINE_BYTES_LIMIT} bytes at most",
-                origin=ORIGIN,
-                line=self._line,
-                stream=self._run_id,
-                offset=line.offset,
-            )
-        return parse(line.raw, origin=ORIGIN, line=self._line, stream=self._run_id, offset=line.offset)

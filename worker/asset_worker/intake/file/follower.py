@@ -17,7 +17,8 @@ from asset_worker.domain.submissions import Batch, Rejection, Submission
 from asset_worker.intake.file.checkpoint import decode, encode
 from asset_worker.intake.file.file_set import FileSet
 from asset_worker.intake.file.tail_reader import TailReader, reason
-from asset_worker.intake.lines import LINE_BYTES_LIMIT, Line, parse, rejection
+from asset_worker.intake.lines import parse, parse_lines, reject
+from asset_worker.intake.splitter import Line
 
 DRAIN_SECONDS: Final = 5.0
 """How long a file that was rotated away is still read after its last growth, once it is deleted or another one has
@@ -142,27 +143,10 @@ class Follower:
     def _take(
         self, file: TailReader, lines: list[Line], submissions: list[Submission], rejections: list[Rejection]
     ) -> None:
-        number = file.line - len(lines)
-        for line in lines:
-            number += 1
-            found = self._parsed(file, line, number)
-            if isinstance(found, Submission):
-                submissions.append(found)
-            elif found is not None:
-                rejections.append(found)
-
-    def _parsed(self, file: TailReader, line: Line, number: int) -> Submission | Rejection | None:
-        stream = f"{file.identity[0]}:{file.identity[1]}"
-        if not line.too_long:
-            return parse(line.raw, origin=self._origin, line=number, stream=stream, offset=line.offset)
-        return rejection(
-            line.raw,
-            f"a line holds {LINE_BYTES_LIMIT} bytes at most",
-            origin=self._origin,
-            line=number,
-            stream=stream,
-            offset=line.offset,
-        )
+        first = file.line - len(lines) + 1
+        found = parse_lines(lines, first=first, origin=self._origin, stream=file.stream)
+        submissions += found[0]
+        rejections += found[1]
 
     def _retire(self, now: float, rejections: list[Rejection]) -> bool:
         """Let go of files that were rotated away and are quiet, and of partial lines there; whether there were any."""
@@ -179,16 +163,9 @@ class Follower:
         return progressed
 
     def _reject_partial(self, file: TailReader, rejections: list[Rejection]) -> None:
-        rest = Line(file.partial, file.offset, file.end, file.is_too_long)
+        partial = Line(file.partial, file.offset, file.end, file.is_too_long)
+        number = file.line + 1
         file.rejected = file.end
-        if self._parsed(file, rest, file.line + 1) is not None:
-            rejections.append(
-                rejection(
-                    rest.raw,
-                    "the file was rotated away, and its last line has no newline",
-                    origin=self._origin,
-                    line=file.line + 1,
-                    stream=f"{file.identity[0]}:{file.identity[1]}",
-                    offset=rest.offset,
-                )
-            )
+        if parse(partial, number=number, origin=self._origin, stream=file.stream) is not None:
+            reason = "the file was rotated away, and its last line has no newline"
+            rejections.append(reject(partial, reason, number=number, origin=self._origin, stream=file.stream))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from asset_worker.intake.file.checkpoint import HEAD_BYTES, TAIL_BYTES, Checkpoint, digest
-from asset_worker.intake.lines import LINE_BYTES_LIMIT, Line, LineSplitter
+from asset_worker.intake.splitter import LINE_BYTES_LIMIT, Line, LineSplitter
 
 CHUNK_BYTES: Final = 256 * 1024
 SMALLEST_CHUNK_BYTES: Final = 4096
@@ -96,6 +96,12 @@ class TailReader:
         if descriptor >= 0:
             with suppress(OSError):
                 os.close(descriptor)
+
+    @property
+    def stream(self) -> str:
+        """What identifies the file, whatever its name is, in the keys of rejected lines."""
+        device, inode = self.identity
+        return f"{device}:{inode}"
 
     @property
     def partial(self) -> bytes:
