@@ -1,4 +1,4 @@
-"""Doubles for intakes: a directory whose clock is set by hand, and a follower that dies and comes back."""
+"""Doubles for intakes: a directory whose file times are set by hand, and a follower that crashes and restarts."""
 
 import asyncio
 import os
@@ -9,11 +9,11 @@ from asset_worker.domain.submissions import RAW_BYTES_LIMIT, Batch
 from asset_worker.intake.file.follower import FileEvent, Follower
 
 TICK = 4_000_000
-"""In nanoseconds: how fine the times of a file system are."""
+"""The resolution of a file system's times, in nanoseconds."""
 
 
 class Disk:
-    """Does what writers and rotation do, and sets the file times: a test says what happens in one tick."""
+    """Does what writers and rotation do, and sets the file times: a test decides what happens within one tick."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -51,7 +51,7 @@ class Disk:
         self._stamp(self.path(name))
 
     def replace(self, data: bytes, name: str = "queue") -> None:
-        """Atomically: a new file is written, and takes the old one's name."""
+        """Replace a file atomically: a new file is written, and renamed to the old one's name."""
         self.append(data, "new")
         self.rename("new", name)
 
@@ -61,27 +61,27 @@ class Disk:
 
 
 class Following:
-    """A follower of one path, stepped by hand; what it brought is durable at once."""
+    """A follower of one path, stepped by hand. Its batches are durable at once."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.now = 0.0
         self.position: bytes | None = None
         self.batches: list[Batch] = []
-        self.happened: list[FileEvent] = []
+        self._events: list[FileEvent] = []
         self.at_end = False
         self.follower = Follower(path, None)
 
     def restart(self) -> None:
-        """Die, and come back knowing the last durable position only."""
+        """Crash, and start again with the last durable position."""
         self.follower.close()
         self.follower = Follower(self.path, self.position)
 
     def step(self, seconds: float = 0.25, limit: int = 1000) -> list[str]:
-        """Wait, look once, and tell the IDs that it brought."""
+        """Wait, take one step, and return the IDs that it brought."""
         self.now += seconds
         step = self.follower.step(self.now, limit)
-        self.happened += step.happenings
+        self._events += step.file_events
         self.at_end = step.at_end
         return self.take(step.batch)
 
@@ -97,24 +97,23 @@ class Following:
         batch, finished = self.follower.finish(self.now)
         return self.take(batch), finished
 
-    def whats(self) -> list[str]:
-        """What happened since this was asked last."""
-        happened, self.happened = self.happened, []
-        return [happening.what for happening in happened]
+    def event_names(self) -> list[str]:
+        """The names of the file events since the last call of this or `events`."""
+        return [name for name, _ in self.events()]
 
-    def told(self) -> list[tuple[str, str | None]]:
-        """The same, in detail."""
-        happened, self.happened = self.happened, []
-        return [(happening.what, happening.detail) for happening in happened]
+    def events(self) -> list[tuple[str, str | None]]:
+        """The file events since the last call of this or `event_names`: the name and detail of each."""
+        events, self._events = self._events, []
+        return [(event.what, event.detail) for event in events]
 
     @property
     def rejections(self) -> list[tuple[int, bytes]]:
-        """By line, and as much of it as is shown."""
+        """Line numbers, and the part of each line that is shown."""
         return [(found.line, found.raw[:RAW_BYTES_LIMIT]) for batch in self.batches for found in batch.rejections]
 
 
 class BatchReceiver:
-    """Takes what it has room for; a test makes more."""
+    """Takes batches as long as it has room; a test makes more."""
 
     def __init__(self, room: int = 1_000_000) -> None:
         self._room = room
@@ -150,10 +149,10 @@ class BatchReceiver:
 
     @property
     def rejections(self) -> list[tuple[int, bytes]]:
-        """By line, and as much of it as is shown."""
+        """Line numbers, and the part of each line that is shown."""
         return [(found.line, found.raw[:RAW_BYTES_LIMIT]) for batch in self.batches for found in batch.rejections]
 
     @property
     def positions(self) -> dict[str, bytes]:
-        """As the queue keeps them."""
+        """The latest position of each intake, as the queue stores them."""
         return {batch.intake: batch.position for batch in self.batches if batch.position is not None}

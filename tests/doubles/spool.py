@@ -1,16 +1,16 @@
-"""A spool directory as its writers see it: real files, and a model of what may still be read in them.
+"""A spool directory as its writers see it: real files, and a model of the lines that can still be read in them.
 
 A line is *owed* from the moment its newline is written until it is delivered, or until it can't be read in principle.
 It can't be read when
 
 - no file that holds it has a name or is held open by the follower: it was truncated away without a copy, overwritten,
   or deleted before the follower opened it, or between a crash and a restart;
-- it was written into a file that the follower had let go of after its drain, and rightly: another file had been
-  rotated away since, or it was deleted;
+- it was written into a file that the follower had rightly closed after its drain: another file had been rotated since,
+  or this one was deleted;
 - it is in a file older than the follower's last look (written elsewhere and moved to the path) that was rotated away,
-  or is written into that file later on: no change of the directory tells of it before the next rotation does.
+  or is written into that file later on: no change of the directory shows it before the next rotation does.
 
-Such a line is *excused*: it may come, and need not.
+Such a line is *excused*: it may be delivered, or not.
 """
 
 import os
@@ -24,24 +24,23 @@ from tests.doubles.intake import Disk
 
 PATH = "queue"
 CHAIN = ("queue.1", "queue.2", "queue.3")
-"""Names through which files are passed on; the last one is deleted."""
-
+"""Names through which rotated files are passed on; the last file is deleted."""
 
 LONGEST_TICK = 1.0
-"""In seconds: the clock of a file system is allowed to be as coarse as that."""
+"""The coarsest clock that a file system may have, in seconds."""
 
 
 class File:
-    """What a file holds, whatever its name is."""
+    """The content of a file, whatever its name is."""
 
     def __init__(self, inode: int, content: bytes, *, older: bool = False) -> None:
         self.inode = inode
         self.older = older
         self.is_copy = False
         self.was_passed_by = False
-        """It came and was rotated away between two looks, and looked like history."""
+        """It was created and rotated away between two looks, and could not be distinguished from history."""
         self.writer: int | None = None
-        """Someone has it open, and writes on."""
+        """The descriptor of a writer that has the file open and goes on writing."""
         self.hold(content)
 
     def hold(self, content: bytes) -> None:
@@ -56,40 +55,40 @@ def _is_owed(text: bytes) -> bool:
 
 
 class Spool:
-    """Writers, rotation, and the books."""
+    """Writers, rotation, and the record of what was written and delivered."""
 
     def __init__(self, directory: Path) -> None:
         self.disk = Disk(directory)
         self.names: dict[str, File] = {}
         self.nameless: list[File] = []
-        """Deleted, but held open by a writer or the follower, or deleted just now."""
+        """Deleted files that a writer or the follower holds open, or that were deleted just now."""
         self.held: set[File] = set()
-        """Those the follower has open."""
-        self.let_go: set[File] = set()
-        """Those it had open, and rightly has no longer."""
+        """Files that the follower has open."""
+        self.retired: set[File] = set()
+        """Files that the follower had open and rightly closed."""
         self.count = 0
         self.stamps = 0
         self.in_doubt = False
-        """A repeat may be right: something happened that can't be told from something else."""
+        """A line may rightly come twice: two things happened that the follower can't distinguish."""
         self.same_tick = False
         self.waited = 0.0
-        """In seconds, since the last tick."""
+        """Seconds since the last tick."""
         self.unnamed: set[File] = set()
-        """What was deleted during the follower's step, who may have seen it before that."""
+        """Files deleted during the follower's step; it may have seen them before that."""
         self.looking = False
-        """The follower is at work; what happens, happens within its step."""
+        """The follower is within a step."""
         self.written: dict[bytes, set[int]] = {}
-        """Every line that ever stood in a file, whole, and its numbers there."""
+        """Every whole line that was ever in a file, and its line numbers there."""
         self.tails: set[bytes] = set()
         self.owed: set[bytes] = set()
         self.delivered: Counter[bytes] = Counter()
         self.lately: list[tuple[File, set[bytes]]] = []
-        """What was written during the follower's step."""
+        """The lines written during the follower's step, by file."""
 
     # Writers
 
     def data(self, pieces: Sequence[str]) -> bytes:
-        """No two lines are alike: what is alike can't be told apart."""
+        """The bytes of these pieces. No two lines are the same, so that each can be recognised."""
         data = b""
         for piece in pieces:
             self.count += 1
@@ -113,10 +112,10 @@ class Spool:
         self._wrote(file, file.content + data)
 
     def append_late(self, pieces: Sequence[str], which: int) -> None:
-        """Into a file that no longer stands under the path, by its name or by a descriptor kept open.
+        """Append to a file that is no longer at the path, by its name or by a descriptor kept open.
 
-        Not into a copy: nobody had that one open. And not into a file that a copy is left of: of the two, once both
-        are rotated, one is taken for the other.
+        Not to a copy: nobody had that one open. And not to a file of which a copy is left: once both are rotated, one
+        is taken for the other.
         """
         candidates: list[File | str] = [name for name, file in self.names.items() if name != PATH and not file.is_copy]
         candidates += [file for file in self.nameless if file.writer is not None and not file.is_copy]
@@ -134,7 +133,7 @@ class Spool:
         self._wrote(target, target.content + data)
 
     def replace(self, pieces: Sequence[str], *, older: bool) -> None:
-        """Atomically, by a file that was written just now, or long ago."""
+        """Replace the file atomically, by one that was written just now or (`older`) long ago."""
         self._tick()
         data = self.data(pieces)
         now = self.disk.now
@@ -161,15 +160,15 @@ class Spool:
             self._rename(PATH, CHAIN[0])
         else:
             self._rename(PATH, self._stamped())
-        self.settle_books()
+        self.excuse_unreadable_lines()
 
     def copy_and_truncate(self, *, chain: bool) -> None:
-        """Into the chain's first name, over what stands there; or to a name of its own."""
+        """Copy to the chain's first name, over the file there, or to a name of its own; then truncate."""
         if self.copy(chain=chain, doubtful=False):
             self.truncate()
 
     def copy(self, *, chain: bool, doubtful: bool = True) -> bool:
-        """A copy that is left beside the file can't always be told from another file."""
+        """Copy the file, and leave it: the copy can't always be distinguished from another file."""
         if PATH not in self.names:
             return False
         self._tick()
@@ -180,13 +179,13 @@ class Spool:
         if name in self.names:
             self.in_doubt |= self.looking  # half of the look knew the file as it was before
             file = self.names[name]
-            self.let_go.discard(file)
+            self.retired.discard(file)
             file.hold(content)
         else:
             self.names[name] = File(self._inode(name), content)
         self.names[name].is_copy = True
         self.names[PATH].is_copy |= doubtful
-        self.settle_books()
+        self.excuse_unreadable_lines()
         return True
 
     def truncate(self) -> None:
@@ -195,7 +194,7 @@ class Spool:
         self._tick()
         self.disk.truncate()
         self.names[PATH].hold(b"")
-        self.settle_books()
+        self.excuse_unreadable_lines()
 
     def delete(self, *, writer_stays: bool) -> None:
         if PATH not in self.names:
@@ -205,7 +204,7 @@ class Spool:
             self.names[PATH].writer = os.open(self.disk.path(), os.O_WRONLY | os.O_APPEND)
         self.disk.delete()
         self._forget_name(PATH)
-        self.settle_books()
+        self.excuse_unreadable_lines()
 
     def _rename(self, old: str, new: str) -> None:
         self.disk.rename(old, new)
@@ -236,7 +235,7 @@ class Spool:
             self.waited = 0.0
         self.same_tick = False
 
-    # The books
+    # The record
 
     def _wrote(self, file: File, content: bytes) -> None:
         before = {text for _, text in file.lines}
@@ -247,43 +246,43 @@ class Spool:
             self.written.setdefault(text, set()).add(number)
             if text not in before:
                 new.add(text)
-        if file not in self.let_go and not file.was_passed_by:
+        if file not in self.retired and not file.was_passed_by:
             self.owed |= new
         self.lately.append((file, new))
-        self.settle_books()
+        self.excuse_unreadable_lines()
 
-    def settle_books(self) -> None:
-        """Excuse what can't be read any more."""
+    def excuse_unreadable_lines(self) -> None:
+        """Excuse the lines that can't be read any more."""
         reachable = {*self.names.values(), *(file for file in self.nameless if file in self.held)}
         self.owed &= {text for file in reachable for _, text in file.lines}
 
     def with_inode(self, inode: int) -> File:
         return next(file for file in (*self.names.values(), *reversed(self.nameless)) if file.inode == inode)
 
-    def holds(self, inodes: Sequence[int], let_go: Sequence[int]) -> None:
-        """After a step the follower has these files open, and has let go of those."""
+    def holds(self, inodes: Sequence[int], retired: Sequence[int]) -> None:
+        """After a step the follower has these files open, and has retired those. Both are given by inode."""
         self.held = {self.with_inode(inode) for inode in inodes}
-        dropped = [self.with_inode(inode) for inode in let_go]
+        dropped = [self.with_inode(inode) for inode in retired]
         for file in dropped:
-            if not self._may_be_let_go(file, {*self.held, *dropped}):
+            if not self._may_be_retired(file, {*self.held, *dropped}):
                 continue
-            self.let_go.add(file)
+            self.retired.add(file)
             for written_into, texts in self.lately:
                 if written_into is file:
                     self.owed -= texts
-        self.let_go -= self.held
+        self.retired -= self.held
         self.nameless = [file for file in self.nameless if file in self.held or file.writer is not None]
         self.lately = []
-        self.settle_books()
+        self.excuse_unreadable_lines()
 
-    def _may_be_let_go(self, file: File, seen: set[File]) -> bool:
-        """Whether it is deleted, or another file has been rotated away that the follower has seen."""
+    def _may_be_retired(self, file: File, seen: set[File]) -> bool:
+        """Whether the file is deleted, or another file that the follower has seen was rotated since."""
         named = {*self.names.values(), *self.unnamed}
         others = (seen & named) - {file, self.names.get(PATH)}
         return file not in self.names.values() or bool(others)
 
     def deliver(self, batch: Batch) -> None:
-        """A batch is accepted: what is in it was written, as it is and where it says."""
+        """A batch is accepted: each of its lines must have been written as it is, and at its number."""
         for submission in batch.submissions:
             self._deliver(submission.asset_id.encode(), submission.line)
         for found in batch.rejections:

@@ -105,7 +105,7 @@ async def test_a_file_that_appears_later_is_read(path: Path):
         assert receiver.ids == ["a1"]
 
 
-async def test_a_rotated_file_is_read_on_and_told_of(path: Path):
+async def test_a_rotated_file_is_read_on_and_logged(path: Path):
     receiver = BatchReceiver()
     append(path, b"a1\n")
     with capture_logs() as logs:
@@ -121,8 +121,8 @@ async def test_a_rotated_file_is_read_on_and_told_of(path: Path):
             append(path, b"c1\n")
             await asyncio.sleep(60)
     assert receiver.ids == ["a1", "a2", "b1", "a3", "c1"]
-    told = [(log["event"], log["log_level"], log["what"]) for log in logs]
-    assert told == [(f"intake.{what}", "info", what) for what in ("appeared", "rotated", "rotated", "retired")]
+    logged = [(log["event"], log["log_level"], log["what"]) for log in logs]
+    assert logged == [(f"intake.{what}", "info", what) for what in ("appeared", "rotated", "rotated", "retired")]
 
 
 async def test_what_cannot_be_read_is_a_warning_once(path: Path):
@@ -282,7 +282,7 @@ async def test_a_line_of_gigabytes_is_read_without_a_pause_and_holds_up_no_stop(
 # The end
 
 
-async def test_the_lane_and_the_files_are_let_go_at_the_end(path: Path):
+async def test_the_thread_and_the_files_are_closed_at_the_end(path: Path):
     append(path, b"a1\n")
     thread = ClosingThread()
     following = FileIntake(path, BatchReceiver(), thread, SystemClock(), {})
@@ -293,7 +293,7 @@ async def test_the_lane_and_the_files_are_let_go_at_the_end(path: Path):
     assert following._follower._files.files == []
 
 
-async def test_they_are_let_go_when_the_run_is_cancelled_too(path: Path):
+async def test_they_are_closed_when_the_run_is_cancelled_too(path: Path):
     append(path, b"a1\n")
     thread = ClosingThread()
     following = FileIntake(path, BatchReceiver(), thread, SystemClock(), {})

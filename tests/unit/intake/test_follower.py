@@ -22,7 +22,7 @@ def test_what_stands_in_the_file_and_what_is_appended_is_read_once(disk: Disk, f
     assert following.step() == []
     disk.append(b"a3\n")
     assert following.step() == ["a3"]
-    assert following.whats() == ["appeared"]
+    assert following.event_names() == ["appeared"]
 
 
 def test_a_file_that_does_not_exist_yet_is_read_when_it_appears(disk: Disk, following: Following):
@@ -41,7 +41,7 @@ def test_a_directory_that_does_not_exist_yet_is_waited_for(tmp_path: Path):
     following.follower.close()
 
 
-def test_a_torn_last_line_comes_when_its_newline_has_come(disk: Disk, following: Following):
+def test_a_partial_last_line_comes_when_its_newline_has_come(disk: Disk, following: Following):
     disk.append(b"a1\nab")
     assert following.step() == ["a1"]
     assert following.at_end
@@ -51,7 +51,7 @@ def test_a_torn_last_line_comes_when_its_newline_has_come(disk: Disk, following:
     assert following.step() == ["abcdef", "a2"]
 
 
-def test_a_torn_line_is_read_again_after_a_restart(disk: Disk, following: Following):
+def test_a_partial_line_is_read_again_after_a_restart(disk: Disk, following: Following):
     disk.append(b"a1\nab")
     following.step()
     following.restart()
@@ -142,7 +142,7 @@ def test_an_id_followed_by_more_blanks_than_a_line_may_hold_is_rejected(disk: Di
     assert str(LINE_BYTES_LIMIT) in found.reason
 
 
-def test_a_line_of_the_full_length_is_read_while_it_is_torn_in_many_pieces(disk: Disk, following: Following):
+def test_a_line_of_the_full_length_is_read_when_it_comes_in_many_pieces(disk: Disk, following: Following):
     line = b'{"asset_id":"a1","metadata":{"a":"' + b"x" * (LINE_BYTES_LIMIT - 37) + b'"}}'
     for start in range(0, len(line), 10_000):
         disk.append(line[start : start + 10_000])
@@ -164,7 +164,7 @@ def test_a_renamed_file_is_read_to_its_end_before_the_new_one(disk: Disk, follow
     disk.rename("queue", "queue.1")
     disk.append(b"b1\n")
     assert following.step() == ["a2", "b1"]
-    assert following.whats() == ["appeared", "rotated"]
+    assert following.event_names() == ["appeared", "rotated"]
 
 
 def test_a_late_writer_into_a_renamed_file_is_read(disk: Disk, following: Following):
@@ -181,7 +181,7 @@ def test_a_late_writer_into_a_renamed_file_is_read(disk: Disk, following: Follow
 
 @pytest.mark.parametrize("seconds", [8, 3600])
 def test_a_late_line_comes_however_long_after_the_renaming(disk: Disk, following: Following, seconds: float):
-    """An uploader keeps its descriptor open for as long as it has work; nothing tells of a write there."""
+    """An uploader keeps its descriptor open while it has work; the directory does not show its writes."""
     disk.append(b"a1\n")
     following.step()
     disk.rename("queue", "queue.1")
@@ -213,7 +213,7 @@ def test_so_does_one_that_was_written_while_the_follower_was_down(disk: Disk, fo
     assert following.step() == ["a2", "b3"]
 
 
-def test_the_latest_renamed_file_is_let_go_once_another_has_been_renamed(disk: Disk, following: Following):
+def test_the_latest_renamed_file_is_closed_once_another_has_been_renamed(disk: Disk, following: Following):
     disk.append(b"a1\n")
     following.step()
     disk.rename("queue", "queue.2")
@@ -222,20 +222,20 @@ def test_the_latest_renamed_file_is_let_go_once_another_has_been_renamed(disk: D
     assert following.at_end
     disk.append(b"b1\n")
     following.step()
-    assert following.whats() == ["appeared", "deleted", "appeared"]
+    assert following.event_names() == ["appeared", "deleted", "appeared"]
     disk.rename("queue", "queue.1")
     disk.append(b"a2\n", "queue.2")
     assert following.step() == ["a2"]
     following.step(DRAIN_SECONDS - 0.1)
-    assert following.whats() == ["deleted"]
+    assert following.event_names() == ["deleted"]
     following.step(0.1)
-    assert following.whats() == ["retired"]
-    cursor = decode(following.position)
-    assert cursor is not None
-    assert (len(cursor.files), len(cursor.retired)) == (1, 1)
+    assert following.event_names() == ["retired"]
+    state = decode(following.position)
+    assert state is not None
+    assert (len(state.files), len(state.retired)) == (1, 1)
 
 
-def test_a_renamed_file_is_let_go_when_it_is_deleted_and_quiet(disk: Disk, following: Following):
+def test_a_renamed_file_is_closed_when_it_is_deleted_and_quiet(disk: Disk, following: Following):
     """As long as it is open, its space on the disk is taken."""
     disk.append(b"a1\n")
     following.step()
@@ -246,11 +246,11 @@ def test_a_renamed_file_is_let_go_when_it_is_deleted_and_quiet(disk: Disk, follo
         writer.write(b"a2\n")
         writer.flush()
         assert following.step(DRAIN_SECONDS - 0.1) == ["a2"]
-    following.whats()
+    following.event_names()
     following.step(DRAIN_SECONDS - 0.1)
-    assert following.whats() == []
+    assert following.event_names() == []
     following.step(0.1)
-    assert following.whats() == ["retired"]
+    assert following.event_names() == ["retired"]
 
 
 def test_a_file_deleted_last_does_not_count_as_the_latest(disk: Disk, following: Following):
@@ -262,12 +262,12 @@ def test_a_file_deleted_last_does_not_count_as_the_latest(disk: Disk, following:
     disk.delete()
     following.step()
     following.step(60)
-    assert following.whats() == ["appeared", "rotated", "deleted", "retired"]
+    assert following.event_names() == ["appeared", "rotated", "deleted", "retired"]
     disk.append(b"a2\n", "queue.1")
     assert following.step() == ["a2"]
 
 
-def test_a_renamed_file_with_a_growing_torn_line_is_kept(disk: Disk, following: Following):
+def test_a_renamed_file_with_a_growing_partial_line_is_kept(disk: Disk, following: Following):
     disk.append(b"a1\n")
     following.step()
     disk.rename("queue", "queue.1")
@@ -279,9 +279,9 @@ def test_a_renamed_file_with_a_growing_torn_line_is_kept(disk: Disk, following: 
     assert following.step(DRAIN_SECONDS - 0.1) == ["abcd"]
 
 
-@pytest.mark.parametrize(("rest", "told"), [(b"ab", [(2, b"ab")]), (b"# no newline", []), (b"  ", [])])
-def test_a_torn_line_that_a_renamed_file_ends_in_is_rejected_once_the_file_has_been_quiet(
-    disk: Disk, following: Following, rest: bytes, told: list[tuple[int, bytes]]
+@pytest.mark.parametrize(("rest", "rejected"), [(b"ab", [(2, b"ab")]), (b"# no newline", []), (b"  ", [])])
+def test_a_partial_line_at_the_end_of_a_renamed_file_is_rejected_once_the_file_has_been_quiet(
+    disk: Disk, following: Following, rest: bytes, rejected: list[tuple[int, bytes]]
 ):
     """Half an ID may look like a whole one."""
     disk.append(b"a1\n" + rest)
@@ -291,11 +291,11 @@ def test_a_torn_line_that_a_renamed_file_ends_in_is_rejected_once_the_file_has_b
     following.step(DRAIN_SECONDS - 0.1)
     assert following.rejections == []
     following.step(0.1)
-    assert following.rejections == told
+    assert following.rejections == rejected
 
 
 def test_it_is_rejected_once_though_the_file_is_read_on(disk: Disk, following: Following):
-    """Not again after a restart, nor when the file is let go; and it is not taken for whole at the finish."""
+    """Not again after a restart, nor when the file is closed; and the finish does not take it for a whole line."""
     disk.append(b"a1\nab")
     following.step()
     disk.rename("queue", "queue.1")
@@ -311,7 +311,7 @@ def test_it_is_rejected_once_though_the_file_is_read_on(disk: Disk, following: F
     disk.rename("queue", "queue.2")
     following.step()
     following.step(60)
-    assert following.whats()[-1] == "retired"
+    assert following.event_names()[-1] == "retired"
     assert following.rejections == [(2, b"ab")]
 
 
@@ -333,7 +333,7 @@ def test_it_comes_whole_should_its_end_be_written_after_that(
     assert following.batches[-1].submissions[0].line == 2
 
 
-def test_one_that_grows_and_stays_torn_is_rejected_again(disk: Disk, following: Following):
+def test_one_that_grows_and_stays_partial_is_rejected_again(disk: Disk, following: Following):
     disk.append(b"a1\nab")
     following.step()
     disk.rename("queue", "queue.1")
@@ -392,7 +392,7 @@ def test_so_is_one_that_came_and_went_before_the_first_ever_was_seen(disk: Disk,
     disk.append(b"a1\n")
     disk.rename("queue", "queue.1")
     assert following.step() == ["a1"]
-    assert following.whats() == ["found"]
+    assert following.event_names() == ["found"]
 
 
 def test_files_that_were_rotated_before_the_first_start_are_history(disk: Disk, following: Following):
@@ -422,7 +422,7 @@ def test_and_stay_history_after_a_restart(disk: Disk, following: Following):
     assert following.step() == ["b1"]
 
 
-def test_a_file_that_was_read_and_let_go_is_not_read_again(disk: Disk, following: Following):
+def test_a_file_that_was_read_and_closed_is_not_read_again(disk: Disk, following: Following):
     """Not even if it was written last of all."""
     disk.append(b"a1\n")
     following.step()
@@ -437,7 +437,7 @@ def test_a_file_that_was_read_and_let_go_is_not_read_again(disk: Disk, following
     disk.append(b"c1\n")
     assert following.step() == ["c1"]
     following.step(DRAIN_SECONDS)
-    assert following.whats()[-1] == "retired"
+    assert following.event_names()[-1] == "retired"
     for number in range(2, 0, -1):
         disk.rename(f"queue.{number}", f"queue.{number + 1}")
     disk.rename("queue", "queue.1")
@@ -445,14 +445,14 @@ def test_a_file_that_was_read_and_let_go_is_not_read_again(disk: Disk, following
     assert following.step() == ["d1"]
 
 
-def test_a_line_in_a_file_that_was_let_go_comes_with_a_rotation_soon_after(disk: Disk, following: Following):
+def test_a_line_in_a_file_that_was_closed_comes_with_a_rotation_soon_after(disk: Disk, following: Following):
     for name in ("queue.2", "queue.1"):
         disk.append(b"a1\n")
         following.step()
         disk.rename("queue", name)
         following.step()
     following.step(DRAIN_SECONDS)
-    assert following.whats()[-1] == "retired"
+    assert following.event_names()[-1] == "retired"
     disk.tick()
     disk.append(b"a2\n", "queue.2")
     disk.append(b"b1\n")

@@ -23,7 +23,7 @@ def test_after_a_copy_and_truncation_the_copy_is_read_on_and_the_file_anew(disk:
     assert following.step() == ["a2"]
     disk.append(b"a3\n")
     assert following.step() == ["a3"]
-    assert following.whats() == ["appeared", "truncated", "found"]
+    assert following.event_names() == ["appeared", "truncated", "found"]
 
 
 def test_a_truncation_is_noticed_though_the_file_has_grown_beyond_its_old_size(disk: Disk, following: Following):
@@ -45,7 +45,7 @@ def test_a_truncation_is_noticed_though_size_and_time_are_as_before(disk: Disk, 
     assert following.step() == ["b1"]
 
 
-def test_a_torn_line_is_not_glued_to_what_is_written_after_a_truncation(disk: Disk, following: Following):
+def test_a_partial_line_is_not_joined_to_what_is_written_after_a_truncation(disk: Disk, following: Following):
     disk.append(b"half")
     following.step()
     disk.truncate()
@@ -212,7 +212,7 @@ def test_a_deleted_file_is_read_to_its_end_and_the_next_one_from_its_start(disk:
     assert following.step() == ["a2"]
     disk.append(b"b1\n")
     assert following.step() == ["b1"]
-    assert following.whats() == ["appeared", "deleted", "appeared"]
+    assert following.event_names() == ["appeared", "deleted", "appeared"]
 
 
 def test_a_file_deleted_and_made_again_between_two_steps_is_another_file(disk: Disk, following: Following):

@@ -93,7 +93,7 @@ def test_a_link_in_the_path_is_no_reason_to_look_twice(disk: Disk, name: str):
     assert following.step() == ["a1"]
     (disk.directory / "directory" / "queue.1").write_bytes(b"b1\n")
     assert following.step() == ["b1"]
-    assert following.whats() == ["appeared", "found"]
+    assert following.event_names() == ["appeared", "found"]
     following.follower.close()
 
 
@@ -115,7 +115,7 @@ def test_a_link_that_is_swapped_is_another_file(disk: Disk, linked: Following):
     linked.step()
     linked.step(DRAIN_SECONDS)
     assert linked.at_end
-    assert linked.whats() == ["appeared", "rotated", "retired"]
+    assert linked.event_names() == ["appeared", "rotated", "retired"]
 
 
 def test_a_link_beside_that_leads_nowhere_or_in_circles_is_passed_over(disk: Disk, following: Following):
@@ -123,4 +123,4 @@ def test_a_link_beside_that_leads_nowhere_or_in_circles_is_passed_over(disk: Dis
     disk.path("queue.2").symlink_to(disk.path("missing"))
     disk.append(b"a1\n")
     assert following.step() == ["a1"]
-    assert following.whats() == ["appeared"]
+    assert following.event_names() == ["appeared"]

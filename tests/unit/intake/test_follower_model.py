@@ -1,8 +1,8 @@
 """The follower against a model of the file system: whatever happens between two steps, or within one.
 
-The law that is searched for a counter-example: every line that was written, with its newline, and can still be read is
-delivered; no line is delivered that was never written; and, but for what can't be told apart, none comes twice.
-What can't be read in principle is said in `spool`.
+The search looks for a counter-example to this: every line that was written with its newline, and that can still be
+read, is delivered; no line is delivered that was never written; and none comes twice, unless two files can't be
+distinguished. `tests/doubles/spool.py` says which lines can't be read in principle.
 """
 
 import os
@@ -58,7 +58,7 @@ DISTURBANCES: dict[str, Callable[[Spool], None]] = {
 
 
 class DisturbedOs:
-    """`os`, where something happens before a call."""
+    """`os`, where something else happens before a given call."""
 
     def __init__(self) -> None:
         self.before: list[Callable[[], object]] = []
@@ -96,7 +96,7 @@ class FollowerMachine(RuleBasedStateMachine):
         self.follower: Follower | None = None
         self.stack.callback(self.die)
         self.position: bytes | None = None
-        self.durably_let_go = set(self.spool.let_go)
+        self.durably_retired = set(self.spool.retired)
         self.now = 0.0
         self.os = DisturbedOs()
         for module, name, value in (
@@ -167,7 +167,7 @@ class FollowerMachine(RuleBasedStateMachine):
             self.spool.append(pieces)
 
     @rule()
-    def hurry(self) -> None:
+    def stay_within_the_tick(self) -> None:
         """The next change comes within the same tick of the file system's clock."""
         self.spool.same_tick = True
 
@@ -181,12 +181,12 @@ class FollowerMachine(RuleBasedStateMachine):
         at=st.integers(0, 25),
     )
     def step(self, seconds: float, limit: int, accepted: bool, disturbance: str | None, at: int) -> None:
-        """A look; the process may die before what it brought is accepted."""
+        """One step; the process may die before its batch is accepted."""
         follower = self.follower = self.follower or Follower(self.path, self.position)
-        trail = follower._files
+        files = follower._files
         self.now += seconds
         self.spool.waited += seconds
-        retired = list(trail._retired)
+        retired_before = list(files._retired)
         self.spool.lately = []
         self.spool.unnamed = set()
         self.os.calls = at
@@ -197,30 +197,30 @@ class FollowerMachine(RuleBasedStateMachine):
         self.spool.looking = False
         self.os.before = []
         self.spool.holds(
-            [file.identity[1] for file in trail.files],
-            [mark.inode for mark in trail._retired if not any(mark is other for other in retired)],
+            [file.identity[1] for file in files.files],
+            [each.inode for each in files._retired if not any(each is other for other in retired_before)],
         )
         if not accepted:
             self.die()
         elif batch is not None:
             self.spool.deliver(batch)
             self.position = batch.position
-            self.durably_let_go = set(self.spool.let_go)
+            self.durably_retired = set(self.spool.retired)
         self.at_end = step.at_end
         self.has_more = step.has_more
 
     @rule()
     def die(self) -> None:
-        """What is known afterwards is what was durable."""
+        """Crash: what was not durable is lost."""
         if self.follower is not None:
             self.follower.close()
             self.follower = None
-            self.spool.let_go = set(self.durably_let_go)
+            self.spool.retired = set(self.durably_retired)
             self.spool.holds([], [])
 
     @rule()
     def settle(self) -> None:
-        """The law: once two looks have brought nothing, nothing is owed; and so `--once` ends."""
+        """Once two steps have brought nothing, no line is owed, and `--once` would end."""
         quiet = 0
         while quiet < 2:
             before = self.position

@@ -1,14 +1,17 @@
 """Following a file through restarts, and to the end of it."""
 
+from hashlib import blake2b
+
 import pytest
 
+from asset_worker.intake.file.checkpoint import decode, encode
 from asset_worker.intake.file.follower import DRAIN_SECONDS, UNTERMINATED_SECONDS
 from tests.doubles.intake import Disk, Following
 
 # Restarts
 
 
-def test_after_a_restart_reading_goes_on_at_the_cursor(disk: Disk, following: Following):
+def test_after_a_restart_reading_goes_on_at_the_position(disk: Disk, following: Following):
     disk.append(b"a1\na2\n")
     following.step()
     disk.append(b"a3\n")
@@ -63,7 +66,7 @@ def test_so_is_one_whose_predecessor_is_deleted(disk: Disk, following: Following
         disk.append(b"c1\n")
     following.restart()
     assert following.step() == ["b1", "c1"][: 1 + there_again]
-    assert "gone" in following.whats()
+    assert "gone" in following.event_names()
 
 
 def test_so_is_one_that_came_and_went_while_nothing_was_being_read(disk: Disk, following: Following):
@@ -137,7 +140,7 @@ def test_files_in_their_drain_are_found_again_and_drained_anew(disk: Disk, follo
     assert following.step(60) == ["a2"]
     disk.rename("queue", "queue.2")
     following.step(DRAIN_SECONDS)
-    assert following.whats()[-1] == "retired"
+    assert following.event_names()[-1] == "retired"
 
 
 @pytest.mark.parametrize("position", [b"", b"{}", b'{"files":[],"retired":[],"since":0,"version":2}', b"\xff"])
@@ -146,7 +149,25 @@ def test_a_position_that_cannot_be_read_means_to_begin_anew(disk: Disk, followin
     following.position = position
     following.restart()
     assert following.step() == ["a1"]
-    assert following.whats() == ["position_unreadable", "appeared"]
+    assert following.event_names() == ["position_unreadable", "appeared"]
+
+
+def test_a_position_stored_by_an_earlier_version_is_read_on(disk: Disk, following: Following):
+    """The field names are in journals; the position is after `a1`."""
+    disk.append(b"a1\na2\n")
+    status = disk.path().stat()
+    digest = blake2b(b"a1\n", digest_size=16).hexdigest()
+    file = (
+        f'{{"device":{status.st_dev},"inode":{status.st_ino},"offset":3,"line":1,"head_bytes":3,"head":"{digest}",'
+        f'"tail_bytes":3,"tail":"{digest}","rejected":0}}'
+    )
+    following.position = f'{{"files":[{file}],"retired":[],"since":{disk.now},"version":1}}'.encode()
+    stored = following.position
+    following.restart()
+    assert following.follower._files.state() == decode(stored)
+    assert encode(following.follower._files.state()) == stored
+    assert following.step() == ["a2"]
+    assert following.batches[-1].submissions[0].line == 2
 
 
 # Where no more is to come

@@ -51,7 +51,7 @@ def test_what_cannot_be_read_is_not_read_to_its_end(disk: Disk, following: Follo
     for _ in range(3):
         assert following.step() == []
         assert not following.at_end
-    assert following.told() == [("unreadable", f"{disk.path()}: Permission denied")]
+    assert following.events() == [("unreadable", f"{disk.path()}: Permission denied")]
     closed.clear()
     assert following.step() == ["a1"]
     assert following.at_end
@@ -70,19 +70,19 @@ def test_a_renamed_file_that_may_not_be_opened_keeps_no_other_from_being_read(
     disk.append(b"b1\n")
     following.restart()
     assert following.step() == ["b1"]
-    assert ("unreadable", f"{disk.path('queue.1')}: Permission denied") in following.told()
+    assert ("unreadable", f"{disk.path('queue.1')}: Permission denied") in following.events()
     for _ in range(3):
         disk.append(b"b\n")
         assert following.step(60) == ["b"]
         assert not following.at_end
-    assert following.told() == []
+    assert following.events() == []
     following.restart()
     assert following.step() == []
-    assert [what for what, _ in following.told()] == ["unreadable"]
+    assert [what for what, _ in following.events()] == ["unreadable"]
     closed.clear()
     assert following.step() == ["a2"]
     assert following.at_end
-    assert following.told() == [("readable", str(disk.path("queue.1")))]
+    assert following.events() == [("readable", str(disk.path("queue.1")))]
 
 
 def test_one_that_came_and_went_while_the_follower_was_down_is_read_once_it_may_be(
@@ -98,7 +98,7 @@ def test_one_that_came_and_went_while_the_follower_was_down_is_read_once_it_may_
     for _ in range(3):
         following.step(60)
     assert not following.at_end
-    assert [what for what, _ in following.told()] == ["appeared", "unreadable"]
+    assert [what for what, _ in following.events()] == ["appeared", "unreadable"]
     following.restart()
     following.step()
     disk.rename("queue.1", "queue.2")
@@ -120,7 +120,7 @@ def test_one_that_has_been_read_to_its_end_is_not_waited_for(disk: Disk, followi
     assert not following.at_end
 
 
-def test_nor_is_one_that_had_been_let_go(disk: Disk, following: Following, closed: Closed):
+def test_nor_is_one_that_had_been_closed(disk: Disk, following: Following, closed: Closed):
     """Its last line, which has no end, was rejected. Should it grow, it is read on."""
     for name in ("queue.2", "queue.1"):
         disk.append(b"%s\nab" % name.replace(".", "-").encode())
@@ -128,7 +128,7 @@ def test_nor_is_one_that_had_been_let_go(disk: Disk, following: Following, close
         disk.rename("queue", name)
         following.step()
     following.step(DRAIN_SECONDS)
-    assert following.whats()[-1] == "retired"
+    assert following.event_names()[-1] == "retired"
     closed.add(disk.path("queue.2"), disk.path("queue.1"))
     following.restart()
     disk.append(b"c1\n")
@@ -138,7 +138,7 @@ def test_nor_is_one_that_had_been_let_go(disk: Disk, following: Following, close
     disk.append(b"c\n", "queue.2")
     disk.append(b"", "queue.0")
     following.step()
-    assert ("unreadable", f"{disk.path('queue.2')}: Permission denied") in following.told()
+    assert ("unreadable", f"{disk.path('queue.2')}: Permission denied") in following.events()
     closed.clear()
     assert following.step() == ["abc"]
 
@@ -153,17 +153,17 @@ def test_one_that_is_deleted_while_it_may_not_be_opened_is_gone(disk: Disk, foll
     disk.delete("queue.1")
     following.step()
     assert following.at_end
-    assert following.whats()[-1] == "gone"
+    assert following.event_names()[-1] == "gone"
 
 
-def test_history_that_may_not_be_opened_is_not_told_of(disk: Disk, following: Following, closed: Closed):
+def test_history_that_may_not_be_opened_is_not_reported(disk: Disk, following: Following, closed: Closed):
     disk.append(b"x1\n", "queue.1")
     closed.add(disk.path("queue.1"))
     disk.tick()
     disk.append(b"a1\n")
     assert following.step() == ["a1"]
     assert following.at_end
-    assert following.whats() == ["appeared"]
+    assert following.event_names() == ["appeared"]
 
 
 def test_in_a_directory_that_may_not_be_listed_the_file_is_followed_alone(
@@ -183,9 +183,9 @@ def test_in_a_directory_that_may_not_be_listed_the_file_is_followed_alone(
     assert following.step() == ["b2"]
     following.step(60)
     assert following.at_end
-    told = following.told()
-    assert ("unreadable", f"{disk.directory}: Permission denied") in told
-    assert [what for what, _ in told].count("unreadable") == 1
+    events = following.events()
+    assert ("unreadable", f"{disk.directory}: Permission denied") in events
+    assert [what for what, _ in events].count("unreadable") == 1
     closed.clear()
     following.step()
-    assert following.told() == [("readable", str(disk.directory))]
+    assert following.events() == [("readable", str(disk.directory))]

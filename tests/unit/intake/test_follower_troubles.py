@@ -16,7 +16,7 @@ from tests.doubles.intake import Disk, Following
 
 
 @pytest.mark.parametrize("kind", ["directory", "pipe", "loop"])
-def test_what_is_no_file_is_told_once_and_waited_out(disk: Disk, following: Following, kind: str):
+def test_what_is_no_file_is_reported_once_and_waited_out(disk: Disk, following: Following, kind: str):
     path = disk.path()
     match kind:
         case "directory":
@@ -26,11 +26,11 @@ def test_what_is_no_file_is_told_once_and_waited_out(disk: Disk, following: Foll
         case _:
             path.symlink_to(path)
     assert [following.step(), following.step()] == [[], []]
-    assert following.whats() == ["unreadable"]
+    assert following.event_names() == ["unreadable"]
     path.rmdir() if kind == "directory" else path.unlink()
     disk.append(b"a1\n")
     assert following.step() == ["a1"]
-    assert following.whats() == ["appeared", "readable"]
+    assert following.event_names() == ["appeared", "readable"]
 
 
 def test_a_pipe_is_never_opened(disk: Disk, following: Following):
@@ -88,10 +88,10 @@ def test_nothing_is_lost_to_a_call_that_fails_for_a_while(
         following.restart()
     monkeypatch.setattr(tail_reader, "os", Failing(call, number))
     before = [*following.step(), *following.step()]
-    assert following.whats()[-1] == "unreadable"
+    assert following.event_names()[-1] == "unreadable"
     monkeypatch.undo()
     assert sorted(before + following.step() + following.step()) == ["a2", "b1", "c1"]
-    assert following.whats()[-1] == "readable"
+    assert following.event_names()[-1] == "readable"
 
 
 def test_what_fails_while_it_is_read_is_not_read_to_its_end(
@@ -103,10 +103,10 @@ def test_what_fails_while_it_is_read_is_not_read_to_its_end(
     monkeypatch.setattr(tail_reader, "os", Failing("pread", errno.EIO))
     following.step()
     assert not following.at_end
-    assert following.told() == [("appeared", None), ("unreadable", "queue: Input/output error")]
+    assert following.events() == [("appeared", None), ("unreadable", "queue: Input/output error")]
 
 
-def test_descriptors_are_let_go(disk: Disk, following: Following):
+def test_descriptors_are_closed(disk: Disk, following: Following):
     def count() -> int:
         """Of this test's files alone: others may close what is theirs meanwhile."""
         return sum(is_ours(descriptor) for descriptor in Path("/proc/self/fd").iterdir())

@@ -180,7 +180,7 @@ async def test_a_pipe_that_was_made_non_blocking_is_waited_for(pipe: Pipe, monke
 async def test_a_pipe_that_never_ends_does_not_hold_up_the_stop(pipe: Pipe):
     receiver, stop = BatchReceiver(), Stop()
     running = asyncio.create_task(run(pipe.reader, receiver, stop))
-    pipe.write(b"a1\ntorn")
+    pipe.write(b"a1\npartial")
     await until(receiver, 1)
     stop.set("test")
     await running

@@ -2,7 +2,7 @@
 
 A file that is open can't be lost to a renaming. All others are found by looking through the directory whenever it has
 changed: what was made there since the last look, whatever its name is now, was written no earlier than anything that
-the last look saw. So modification times tell it from history, which is not read; and no clock is asked but the file
+the last look saw. So modification times record it from history, which is not read; and no clock is asked but the file
 system's own.
 
 Where the path is a symbolic link, files are rotated beside what it leads to: that directory is looked through as well.
@@ -21,20 +21,20 @@ import msgspec
 
 from asset_worker.intake.file.checkpoint import Checkpoint, FollowerState, digest
 from asset_worker.intake.file.names import is_rotated_name, siblings
-from asset_worker.intake.file.tail_reader import TailReader, reason
+from asset_worker.intake.file.tail_reader import TailReader, describe
 
 SETTLE_SECONDS: Final = 1.0
 """How long the directory is looked through again and again after a change: a listing that is made during a renaming
 may miss a file, and a modification time has ticks."""
 RETIRED_KEPT: Final = 8
 
-_PASSING: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+_TRANSIENT: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 class UnreadableFile(msgspec.Struct, frozen=True):
     """A file beside the path that is to be read and may not be opened: it is, once it may."""
 
-    mark: Checkpoint
+    checkpoint: Checkpoint
     path: Path
     size: int
     why: str
@@ -42,24 +42,24 @@ class UnreadableFile(msgspec.Struct, frozen=True):
     @property
     def has_unread(self) -> bool:
         """Whether it is longer than it was when it was read, and its partial line rejected."""
-        return self.size > max(self.mark.offset, self.mark.rejected)
+        return self.size > max(self.checkpoint.offset, self.checkpoint.rejected)
 
 
 class FileSet:
     """Open files, from the oldest to the current one."""
 
-    def __init__(self, path: Path, cursor: FollowerState | None, tell: Callable[[str, str | None], None]) -> None:
-        """`tell` is told of what happened, for the log."""
+    def __init__(self, path: Path, state: FollowerState | None, record: Callable[[str, str | None], None]) -> None:
+        """`record` is told of what happened, for the log."""
         self._path = path
-        self._tell = tell
+        self._record = record
         self._current: TailReader | None = None
         self.old: list[TailReader] = []
         """Those that no longer stand under the path, still read for late writers' sake."""
-        self._lost = list(cursor.files) if cursor else []
+        self._missing = list(state.files) if state else []
         self._unreadable_files: list[UnreadableFile] = []
-        self._retired = list(cursor.retired) if cursor else []
-        self._since = cursor.since if cursor else None
-        """As in the cursor. None: nothing was ever looked at, and what stands beside the path is history."""
+        self._retired = list(state.retired) if state else []
+        self._since = state.since if state else None
+        """As in the state. None: nothing was ever looked at, and what stands beside the path is history."""
         self._next_since: tuple[float, int] | None = None
         self._places: list[Path] = [path]
         """The path, and where it leads as a symbolic link."""
@@ -82,12 +82,20 @@ class FileSet:
         return next((file for file in reversed(self.old) if file.has_name()), None)
 
     @property
-    def is_found(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether all that is to be read has been looked for, and none of it may not be opened."""
-        return not self._lost and not self._is_stale and not any(shut.has_unread for shut in self._unreadable_files)
+        return (
+            not self._missing
+            and not self._is_stale
+            and not any(unreadable.has_unread for unreadable in self._unreadable_files)
+        )
 
-    def cursor(self) -> FollowerState:
-        files = (*(shut.mark for shut in self._unreadable_files), *self._lost, *(file.mark() for file in self.files))
+    def state(self) -> FollowerState:
+        files = (
+            *(unreadable.checkpoint for unreadable in self._unreadable_files),
+            *self._missing,
+            *(file.checkpoint() for file in self.files),
+        )
         return FollowerState(files, tuple(self._retired), self._since or 0)
 
     def close(self) -> None:
@@ -97,8 +105,8 @@ class FileSet:
 
     def retire(self, file: TailReader) -> None:
         """Let go of an old file."""
-        self._tell("retired", f"{file.offset} bytes read")
-        self._retired = [*self._retired, file.mark()][-RETIRED_KEPT:]
+        self._record("retired", f"{file.offset} bytes read")
+        self._retired = [*self._retired, file.checkpoint()][-RETIRED_KEPT:]
         self.old.remove(file)
         file.close()
 
@@ -124,7 +132,7 @@ class FileSet:
         # What was read tells a truncation. Where nothing was, or nothing follows, only the time can.
         grown = current is not None and here is not None and here.st_size > current.end > 0
         touched = listed != self._listed or (written != self._written and not grown)
-        changed = moved or touched or bool(self._lost)
+        changed = moved or touched or bool(self._missing)
         with ExitStack() as opened:
             newest = current if stays else self._arrived(opened)
             beside: list[TailReader] = []
@@ -132,7 +140,7 @@ class FileSet:
                 beside = self._beside([file for file in rewritten if file is not newest], newest, opened)
             opened.pop_all()
         for file in rewritten:
-            self._tell("truncated", file.name)
+            self._record("truncated", file.name)
         self._move_on(newest, beside, rewritten, now)
         self._listed, self._written = listed, written
         if changed:
@@ -144,7 +152,7 @@ class FileSet:
         """Files that were truncated are read anew; what had been read of them is looked for in copies."""
         rewritten = [file for file in self.files if _is_rewritten(file)]
         for file in rewritten:
-            self._lost.append(file.mark())
+            self._missing.append(file.checkpoint())
             file.restart()
         return rewritten
 
@@ -153,19 +161,19 @@ class FileSet:
     ) -> None:
         current, old = self._current, self.old
         if current is not None and newest is not current:
-            self._tell("deleted" if newest is None else "rotated", None)
+            self._record("deleted" if newest is None else "rotated", None)
             current.quiet_since = now
             old = [*old, current]
         elif newest is not current:
-            self._tell("appeared", None)
+            self._record("appeared", None)
         for file in beside:
             if file not in rewritten:
-                self._tell("found", file.name)
+                self._record("found", file.name)
             file.quiet_since = now
         if not self._is_stale:
-            for mark in self._lost:
-                self._tell("gone", f"{mark.offset} bytes read")
-            self._lost = []
+            for checkpoint in self._missing:
+                self._record("gone", f"{checkpoint.offset} bytes read")
+            self._missing = []
         dropped = [file for file in rewritten if file is not newest and file not in beside]
         self.old = [file for file in old if file is not newest and file not in rewritten] + beside
         self._current = newest
@@ -183,26 +191,26 @@ class FileSet:
 
     def _reopen(self, now: float) -> None:
         """Find the files again that were being read when the position was kept, whatever their names are now."""
-        for shut in tuple(self._unreadable_files):
-            found = self._resumed(shut.mark, [shut.path])
-            self._unreadable_files.remove(shut)
+        for unreadable in tuple(self._unreadable_files):
+            found = self._resumed(unreadable.checkpoint, [unreadable.path])
+            self._unreadable_files.remove(unreadable)
             if isinstance(found, UnreadableFile):
                 self._unreadable_files.append(found)
             elif found is None:  # it has been renamed since, or is gone
-                self._lost.append(shut.mark)
+                self._missing.append(unreadable.checkpoint)
             else:
-                self._tell("readable", str(shut.path))
+                self._record("readable", str(unreadable.path))
                 found.quiet_since = now
                 self.old.insert(0, found)
-        for mark in tuple(self._lost):
-            if mark.identity in {file.identity for file in self.files}:  # it was rewritten
+        for checkpoint in tuple(self._missing):
+            if checkpoint.identity in {file.identity for file in self.files}:  # it was rewritten
                 continue
-            found = self._resumed(mark, [self._path, *(path for path, _ in self._around())])
+            found = self._resumed(checkpoint, [self._path, *(path for path, _ in self._around())])
             if found is None:
                 continue
-            self._lost.remove(mark)
+            self._missing.remove(checkpoint)
             if isinstance(found, UnreadableFile):
-                self._shut_out(found)
+                self._add_unreadable(found)
                 continue
             found.quiet_since = now
             here = _status(self._path)
@@ -211,11 +219,11 @@ class FileSet:
             else:
                 self.old.append(found)
 
-    def _resumed(self, mark: Checkpoint, paths: list[Path]) -> TailReader | UnreadableFile | None:
-        """The file that a mark was made in, where it stands at one of the paths."""
+    def _resumed(self, checkpoint: Checkpoint, paths: list[Path]) -> TailReader | UnreadableFile | None:
+        """The file that a checkpoint was made in, where it stands at one of the paths."""
         for path in paths:
             status = _status_beside(path)
-            if status is None or mark.identity != (status.st_dev, status.st_ino):
+            if status is None or checkpoint.identity != (status.st_dev, status.st_ino):
                 continue
             with ExitStack() as opened:
                 try:
@@ -226,23 +234,23 @@ class FileSet:
                 except PermissionError as error:
                     if path == self._path:
                         raise
-                    return UnreadableFile(mark, path, status.st_size, reason(error, str(path)))
+                    return UnreadableFile(checkpoint, path, status.st_size, describe(error, str(path)))
                 opened.callback(file.close)
-                if file.resume(mark):
+                if file.resume(checkpoint):
                     opened.pop_all()
                     return file
         return None
 
-    def _shut_out(self, shut: UnreadableFile) -> None:
-        self._tell("unreadable", shut.why)
-        self._unreadable_files.append(shut)
+    def _add_unreadable(self, unreadable: UnreadableFile) -> None:
+        self._record("unreadable", unreadable.why)
+        self._unreadable_files.append(unreadable)
 
-    def _mark_of(self, status: os.stat_result) -> Checkpoint:
+    def _checkpoint_of(self, status: os.stat_result) -> Checkpoint:
         """How far a file beside has been read: to where it was let go, or not at all."""
         identity = (status.st_dev, status.st_ino)
         nothing = digest(b"")
         start = Checkpoint(*identity, 0, 0, 0, nothing, 0, nothing)
-        return next((mark for mark in reversed(self._retired) if mark.identity == identity), start)
+        return next((checkpoint for checkpoint in reversed(self._retired) if checkpoint.identity == identity), start)
 
     def _around(self) -> list[tuple[Path, bool]]:
         """Files beside the path, and whether their names are those of a rotation; none in a hidden directory."""
@@ -252,11 +260,11 @@ class FileSet:
                 around |= {path: is_rotated_name(path.name, place) for path in siblings(place)}
             except PermissionError as error:
                 if place.parent not in self._hidden:
-                    self._tell("unreadable", reason(error, str(place.parent)))
+                    self._record("unreadable", describe(error, str(place.parent)))
                     self._hidden.add(place.parent)
                 continue
             if place.parent in self._hidden:
-                self._tell("readable", str(place.parent))
+                self._record("readable", str(place.parent))
                 self._hidden.remove(place.parent)
         return list(around.items())
 
@@ -279,14 +287,14 @@ class FileSet:
             known.append(newest)
         for file in self.old:
             if not file.end and file not in rewritten:  # the copy may have been written into it
-                self._is_copy_of_lost(file)
+                self._is_copy_of_missing(file)
         found: list[tuple[int, TailReader]] = []
         for file in rewritten:
             if self._has_unread(file, known, recent=True):
                 found.append((_written(file), file))
                 known.append(file)
         mine = {file.identity for file in (*known, *rewritten)} | {
-            shut.mark.identity for shut in self._unreadable_files
+            unreadable.checkpoint.identity for unreadable in self._unreadable_files
         }
         around = [
             (status, path, self._is_new(status) and is_rotated)
@@ -297,7 +305,7 @@ class FileSet:
             around, key=lambda each: (self._is_new(each[0]), each[0].st_size), reverse=True
         ):
             identity = (status.st_dev, status.st_ino)
-            if not (recent or self._lost) or identity in mine:
+            if not (recent or self._missing) or identity in mine:
                 continue
             opening = self._opened(path, status, recent=recent)
             if opening is None:
@@ -312,7 +320,7 @@ class FileSet:
         return [file for _, file in sorted(found, key=lambda pair: pair[0])]
 
     def _opened(self, path: Path, status: os.stat_result, *, recent: bool) -> TailReader | None:
-        """A file that was seen beside the path; None: it stands there no longer, is none of ours, or shut.
+        """A file that was seen beside the path; None: it stands there no longer, is none of ours, or unreadable.
 
         Raises:
             OSError: it may be opened later.
@@ -322,11 +330,11 @@ class FileSet:
         except FileNotFoundError:
             self._is_stale = True
         except PermissionError as error:
-            shut = UnreadableFile(self._mark_of(status), path, status.st_size, reason(error, str(path)))
-            if recent and shut.has_unread:
-                self._shut_out(shut)
+            unreadable = UnreadableFile(self._checkpoint_of(status), path, status.st_size, describe(error, str(path)))
+            if recent and unreadable.has_unread:
+                self._add_unreadable(unreadable)
         except OSError as error:
-            if error.errno in _PASSING:
+            if error.errno in _TRANSIENT:
                 raise
         else:
             if file.identity == (status.st_dev, status.st_ino):
@@ -338,23 +346,23 @@ class FileSet:
     def _is_new(self, status: os.stat_result) -> bool:
         return self._since is not None and status.st_mtime_ns >= self._since
 
-    def _is_copy_of_lost(self, file: TailReader) -> bool:
+    def _is_copy_of_missing(self, file: TailReader) -> bool:
         """Whether a file is the copy that was made before a truncation; it is brought to where reading had come."""
-        for mark in self._lost:
-            if mark.offset and file.resume(mark):
-                self._lost.remove(mark)
+        for checkpoint in self._missing:
+            if checkpoint.offset and file.resume(checkpoint):
+                self._missing.remove(checkpoint)
                 return True
         return False
 
     def _has_unread(self, file: TailReader, known: list[TailReader], *, recent: bool) -> bool:
         """Whether a file holds lines not read yet; it is brought to where they begin."""
         with suppress(OSError):  # a file beside the path that can't be read must not keep the others from being
-            if self._is_copy_of_lost(file):
+            if self._is_copy_of_missing(file):
                 return True
             if not recent:
                 return False
-            for mark in reversed(self._retired):  # the latest: an empty file is the beginning of any
-                if (mark.offset or mark.identity == file.identity) and file.resume(mark):
+            for checkpoint in reversed(self._retired):  # the latest: an empty file is the beginning of any
+                if (checkpoint.offset or checkpoint.identity == file.identity) and file.resume(checkpoint):
                     return file.has_line()
             return not any(file.begins(other) for other in known)
         return False
@@ -373,7 +381,7 @@ def _status_beside(path: Path) -> os.stat_result | None:
     try:
         return path.stat()
     except OSError as error:
-        if error.errno in _PASSING:
+        if error.errno in _TRANSIENT:
             raise
         return None
 
@@ -395,6 +403,6 @@ def _written(file: TailReader) -> int:
 
 
 def _is_rewritten(file: TailReader) -> bool:
-    with suppress(OSError):  # what can't be read was not seen to be rewritten: reading it will tell
+    with suppress(OSError):  # what can't be read was not seen to be rewritten: reading it will record
         return not file.is_intact()
     return False

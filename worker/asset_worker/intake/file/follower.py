@@ -1,9 +1,9 @@
-"""Following a file through whatever happens to it: a state machine, driven step by step, with no clock of its own.
+"""Following a file through everything that writers and rotation do to it: a state machine, driven step by step.
 
-What may happen between two steps: lines are appended, the last one perhaps partial; the file is renamed away and a new
-one
-made, and a late writer goes on with the old one; it is copied and truncated; replaced; deleted and made again, on the
-same inode perhaps; all of these several times. What is still to be found under the path or a sibling's name is read.
+Between two steps lines may be appended, the last one perhaps partial. The file may be renamed and a new one created,
+while a late writer goes on with the old one. It may be copied and truncated, replaced, or deleted and created again,
+perhaps on the same inode. All of this may happen several times. Every line that is still in a file under the path, or
+under the name of a sibling, is read.
 """
 
 from __future__ import annotations
@@ -16,57 +16,59 @@ import msgspec
 from asset_worker.domain.submissions import Batch, Rejection, Submission
 from asset_worker.intake.file.checkpoint import decode, encode
 from asset_worker.intake.file.file_set import FileSet
-from asset_worker.intake.file.tail_reader import TailReader, reason
+from asset_worker.intake.file.tail_reader import TailReader, describe
 from asset_worker.intake.lines import parse, parse_lines, reject
 from asset_worker.intake.splitter import Line
 
 DRAIN_SECONDS: Final = 5.0
-"""How long a file that was rotated away is still read after its last growth, once it is deleted or another one has
-been rotated away: writers keep it open for a while. Until then it is read on, at the cost of a descriptor. A partial
-last
-line is rejected after this time in any case; should its end be written later, the line comes whole."""
+"""How long a rotated file is read on after its last growth, once it is deleted or another file has been rotated:
+writers keep it open for a while. Until then it is read on without a limit, at the cost of one descriptor. Its partial
+last line is rejected after this time in any case; if the line's end is written later, the whole line is read."""
 UNTERMINATED_SECONDS: Final = 1.0
-"""A last line without a newline that has not grown for so long is whole, where no more is to come."""
+"""Where no more is to come, a last line without a newline is taken as whole once it has not grown for this long."""
 
 
 class FileEvent(msgspec.Struct, frozen=True):
     """Something that happened to the file, for the log."""
 
     what: str
-    """`appeared`, `rotated`, `truncated`, `deleted`, `found` (a file that had been rotated away before it was seen),
-    `retired`, `gone` (what was being read before a restart), `unreadable`, `readable`, `position_unreadable`."""
+    """`appeared`, `rotated`, `truncated`, `deleted`, `found` (a file that was rotated before it was seen), `retired`
+    (closed for good), `gone` (a file that was being read before a restart), `unreadable`, `readable`,
+    `position_unreadable`."""
     detail: str | None = None
-    """Of `unreadable` which file or directory, and why."""
+    """With `unreadable`: which file or directory, and why."""
 
 
 class Step(msgspec.Struct, frozen=True):
     """What one step brought."""
 
     batch: Batch | None
-    happenings: tuple[FileEvent, ...]
+    """None if the position is the same as before."""
+    file_events: tuple[FileEvent, ...]
     at_end: bool
-    """All there is has been read; a partial last line may be left. False while anything can't be read."""
+    """Everything has been read, except perhaps a partial last line. False while anything can't be read."""
     has_more: bool
-    """It has read, and more is there: the next step is due at once."""
+    """Something was read and more is there: the next step is due at once."""
     problem: str | None
-    """What keeps the file from being read, and why. (What may not be read beside it keeps it from nothing.)"""
+    """What keeps the file from being read, and why. A file beside it that can't be read is not counted."""
 
 
 class Follower:
-    """Reads the lines of one path."""
+    """Reads the lines of one path, and of the files that were rotated away from it."""
 
     def __init__(self, path: Path, position: bytes | None, *, drain: float = DRAIN_SECONDS) -> None:
-        """`position` is the one kept with the last batch accepted; None: from the start."""
+        """`position` is that of the last batch accepted; None means from the start. `drain` is in seconds."""
         self._origin = f"file:{path}"
         self._drain = drain
-        self._happenings: list[FileEvent] = []
-        self._unreadable = False
+        self._file_events: list[FileEvent] = []
+        self._has_problem = False
         self._partial_since: tuple[int, float] | None = None
-        cursor = decode(position)
-        if position is not None and cursor is None:
-            self._happened("position_unreadable")
-        self._files = FileSet(path, cursor, self._happened)
-        self._has_position = cursor is not None
+        """How much had been read when the partial lines grew last, and when that was."""
+        state = decode(position)
+        if position is not None and state is None:
+            self._record("position_unreadable")
+        self._files = FileSet(path, state, self._record)
+        self._has_position = state is not None
 
     @property
     def intake(self) -> str:
@@ -74,15 +76,19 @@ class Follower:
         return self._origin
 
     def close(self) -> None:
+        """Close all files. Closing twice is harmless."""
         self._files.close()
 
     def step(self, now: float, max_lines: int) -> Step:
-        """Look at the path, and read the next lines. `now` is a clock's seconds that never go back."""
+        """Look at the path and read the next lines, about `max_lines` at most.
+
+        `now` is in seconds of a clock that never goes back.
+        """
         problem = None
         try:
             self._files.look(now)
         except OSError as error:
-            problem = reason(error, self._origin)
+            problem = describe(error, self._origin)
         submissions: list[Submission] = []
         rejections: list[Rejection] = []
         progressed = has_more = False
@@ -91,27 +97,33 @@ class Follower:
             try:
                 lines = file.read(max_lines - len(submissions))
             except OSError as error:
-                problem = reason(error, file.name)
+                problem = describe(error, file.name)
                 continue
             if lines:
-                self._take(file, lines, submissions, rejections)
+                self._parse(file, lines, submissions, rejections)
                 progressed = True
             if file.end != end:
                 file.quiet_since = now
                 has_more |= not file.is_read_to_the_end()
             if len(submissions) >= max_lines:
                 break
-        progressed |= self._retire(now, rejections)
+        progressed |= self._retire_quiet_files(now, rejections)
         if problem is None and not self._has_position:
-            progressed = self._has_position = True  # from the first look on, what comes beside the path is not history
-        self._tell_of(problem)
-        happenings, self._happenings = tuple(self._happenings), []
-        read = all(file.is_read_to_the_end() for file in self._files.files)
-        at_end = problem is None and self._files.is_found and read
-        return Step(self._batch(submissions, rejections) if progressed else None, happenings, at_end, has_more, problem)
+            # From the first look on, a file that comes beside the path is not history: that look's time must be kept.
+            progressed = self._has_position = True
+        self._record_change_of(problem)
+        file_events, self._file_events = tuple(self._file_events), []
+        at_end = (
+            problem is None and self._files.is_complete and all(file.is_read_to_the_end() for file in self._files.files)
+        )
+        batch = self._batch(submissions, rejections) if progressed else None
+        return Step(batch, file_events, at_end, has_more, problem)
 
     def finish(self, now: float) -> tuple[Batch | None, bool]:
-        """Where no more is to come: take an unterminated last line once it has been quiet; whether nothing is left."""
+        """Take unterminated last lines once they have been quiet, for when no more is to come.
+
+        Returns the batch, and whether nothing is left.
+        """
         partial = [file for file in self._files.files if file.has_partial]
         if not partial:
             return None, True
@@ -124,32 +136,36 @@ class Follower:
         rejections: list[Rejection] = []
         for file in partial:
             if (line := file.finish()) is not None:
-                self._take(file, [line], submissions, rejections)
+                self._parse(file, [line], submissions, rejections)
         return self._batch(submissions, rejections), True
 
-    def _happened(self, what: str, detail: str | None = None) -> None:
-        self._happenings.append(FileEvent(what, detail))
+    def _record(self, what: str, detail: str | None = None) -> None:
+        self._file_events.append(FileEvent(what, detail))
 
-    def _tell_of(self, problem: str | None) -> None:
-        if problem is not None and not self._unreadable:
-            self._happened("unreadable", problem)
-        elif problem is None and self._unreadable:
-            self._happened("readable")
-        self._unreadable = problem is not None
+    def _record_change_of(self, problem: str | None) -> None:
+        if problem is not None and not self._has_problem:
+            self._record("unreadable", problem)
+        elif problem is None and self._has_problem:
+            self._record("readable")
+        self._has_problem = problem is not None
 
     def _batch(self, submissions: list[Submission], rejections: list[Rejection]) -> Batch:
-        return Batch(submissions, rejections, self._origin, encode(self._files.cursor()))
+        return Batch(submissions, rejections, self._origin, encode(self._files.state()))
 
-    def _take(
+    def _parse(
         self, file: TailReader, lines: list[Line], submissions: list[Submission], rejections: list[Rejection]
     ) -> None:
+        """Add what the lines hold that a file has just given."""
         first = file.line - len(lines) + 1
-        found = parse_lines(lines, first=first, origin=self._origin, stream=file.stream)
-        submissions += found[0]
-        rejections += found[1]
+        parsed = parse_lines(lines, first=first, origin=self._origin, stream=file.stream)
+        submissions += parsed[0]
+        rejections += parsed[1]
 
-    def _retire(self, now: float, rejections: list[Rejection]) -> bool:
-        """Let go of files that were rotated away and are quiet, and of partial lines there; whether there were any."""
+    def _retire_quiet_files(self, now: float, rejections: list[Rejection]) -> bool:
+        """Reject the partial lines of rotated files that are quiet, and close those files; whether there were any.
+
+        The file that was rotated last stays open.
+        """
         progressed = False
         for file in tuple(self._files.old):
             if now - file.quiet_since < self._drain or not file.is_read_to_the_end():
@@ -167,5 +183,5 @@ class Follower:
         number = file.line + 1
         file.rejected = file.end
         if parse(partial, number=number, origin=self._origin, stream=file.stream) is not None:
-            reason = "the file was rotated away, and its last line has no newline"
-            rejections.append(reject(partial, reason, number=number, origin=self._origin, stream=file.stream))
+            why = "the file was rotated away, and its last line has no newline"
+            rejections.append(reject(partial, why, number=number, origin=self._origin, stream=file.stream))

@@ -1,4 +1,4 @@
-"""The queue file: followed in a thread of its own, a stat every quarter of a second."""
+"""The queue file: looked at every quarter of a second, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ from asset_worker.runtime.threads import WorkerThread
 _log = structlog.get_logger()
 
 INTERVAL_SECONDS: Final = 0.25
-"""Costs nothing and, unlike file events, has no failure mode on network and overlay file systems."""
+"""Between two looks. A look costs next to nothing and, unlike file system notifications, works on network and overlay
+file systems."""
 BATCH_LINES: Final = 10_000
+"""Lines that one step reads at most."""
 CLOSE_SECONDS: Final = 1.0
-"""How long the end waits for a file system that hangs. The thread's thread is left behind then, and keeps nothing from
-ending; what it reads and nobody accepts is read again the next time."""
+"""How long closing waits for a file system that hangs. The thread is then left behind, which keeps the process from
+nothing; lines that it reads and nobody accepts are read again the next time."""
 ROTATIONS: Final = frozenset({"rotated", "truncated", "deleted", "found"})
-"""Happenings that are logged as `intake.rotated`; all others under their own names."""
+"""File events that are logged as `intake.rotated`; all others are logged under their own names."""
 
 
 class FileIntake:
-    """Follows a file, for ever or (once) to its end."""
+    """Follows a file until it is stopped or, with `once`, to the file's end."""
 
     def __init__(
         self,
@@ -42,7 +44,7 @@ class FileIntake:
         once: bool = False,
         interval: float = INTERVAL_SECONDS,
     ) -> None:
-        """`positions` are those kept for all intakes; `interval` is in seconds."""
+        """`positions` are those stored by the queue, by intake; `interval` is in seconds."""
         path = path.absolute()
         self._follower = Follower(path, positions.get(f"file:{path}"))
         self._path = path
@@ -55,11 +57,11 @@ class FileIntake:
 
     @property
     def unreadable(self) -> str | None:
-        """What keeps the file from being read just now, and why."""
+        """What keeps the file from being read at present, and why; None if nothing does."""
         return self._unreadable
 
     async def run(self, stop: Stop) -> None:
-        """Read until the stop, or until the end is reached."""
+        """Read until `stop` is set or, with `once`, until the file's end is reached."""
         try:
             while not stop.is_set():
                 room = await stop.race(self._receiver.room())
@@ -70,7 +72,7 @@ class FileIntake:
                 )
                 if step is None:
                     return
-                self._log(step.happenings)
+                self._log(step.file_events)
                 self._unreadable = step.problem
                 if step.batch is not None:
                     await self._receiver.accept(step.batch)
@@ -87,16 +89,16 @@ class FileIntake:
             self._thread.close()
 
     async def _finish(self, stop: Stop) -> bool:
-        taken = await stop.race(self._thread.run(self._follower.finish, self._clock.monotonic()))
-        if taken is None:
+        result = await stop.race(self._thread.run(self._follower.finish, self._clock.monotonic()))
+        if result is None:
             return False
-        batch, finished = taken
+        batch, finished = result
         if batch is not None:
             await self._receiver.accept(batch)
         return finished
 
-    def _log(self, happenings: tuple[FileEvent, ...]) -> None:
-        for happening in happenings:
-            log = _log.warning if "unreadable" in happening.what else _log.info
-            event = "rotated" if happening.what in ROTATIONS else happening.what
-            log(f"intake.{event}", path=str(self._path), what=happening.what, detail=happening.detail)
+    def _log(self, file_events: tuple[FileEvent, ...]) -> None:
+        for event in file_events:
+            log = _log.warning if "unreadable" in event.what else _log.info
+            name = "rotated" if event.what in ROTATIONS else event.what
+            log(f"intake.{name}", path=str(self._path), what=event.what, detail=event.detail)

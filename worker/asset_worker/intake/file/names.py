@@ -1,4 +1,4 @@
-"""What a followed file may have been renamed or copied to."""
+"""What names a followed file may have been renamed or copied to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ _STAMP: Final = r"[.-](\d[\d.T_-]*|old)"
 
 
 def siblings(path: Path) -> list[Path]:
-    """Files beside this one whose names begin with its name, or are those of a rotation of it."""
+    """Files beside `path` whose names begin with its name, or are those that rotation gives to it.
+
+    Raises:
+        OSError: the directory can't be listed. One that does not exist has no files.
+    """
     with suppress(FileNotFoundError), os.scandir(path.parent) as entries:
         return [
             path.parent / entry.name
@@ -23,7 +27,7 @@ def siblings(path: Path) -> list[Path]:
 
 
 def is_rotated_name(name: str, path: Path) -> bool:
-    """Whether a name is one that log rotation gives.
+    """Whether log rotation gives this name to the file at `path`.
 
     To `queue`: `queue.1`, `queue-20261123`, `queue.2026-11-23.2`, `queue.old`; to `queue.txt` those and
     `queue-20261123.txt`.

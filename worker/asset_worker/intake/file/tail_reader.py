@@ -1,4 +1,4 @@
-"""One file, read line by line while others write it."""
+"""Reading one file line by line while others write to it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from asset_worker.intake.splitter import LINE_BYTES_LIMIT, Line, LineSplitter
 CHUNK_BYTES: Final = 256 * 1024
 SMALLEST_CHUNK_BYTES: Final = 4096
 READ_BYTES: Final = 4 * 1024 * 1024
-"""What is read at once in search of a line's end: a line may have none for gigabytes, and a stop does not wait."""
+"""Bytes that one `read` goes through in search of a line's end: a line may go on for gigabytes, and a stop must not
+wait for that."""
 
 
 class NotAFileError(OSError):
-    """The path names something that can't be followed: a directory, a pipe, a device."""
+    """There is something at the path that can't be followed: a directory, a pipe, a device."""
 
 
-def reason(error: OSError, name: str) -> str:
-    """What can't be read, and why; `name` is for an error that names nothing."""
+def describe(error: OSError, name: str) -> str:
+    """What can't be read, and why. `name` stands for the file if the error names none."""
     return f"{error.filename or name}: {error.strerror or error}"
 
 
@@ -34,39 +35,40 @@ class TailReader:
         status = os.fstat(descriptor)
         self.descriptor = descriptor
         self.name = name
-        """The one it was opened by."""
+        """The name by which it was opened, without its directory."""
         self.identity = (status.st_dev, status.st_ino)
+        """Device and inode."""
         self.quiet_since = 0.0
-        """When it was last seen to grow or to be rotated, by the follower's clock."""
+        """When it was last seen to grow or to be rotated, in seconds of the follower's clock."""
         self.rejected = 0
-        """Where it ended when its partial line was rejected, in bytes."""
+        """The file's size in bytes when its partial line was rejected; 0 if none was."""
         self.restart()
 
     def restart(self) -> None:
-        """Read from the start."""
+        """Read from the start of the file."""
         self.rejected = 0
-        self._stand_at(0, 0, head=b"", recent=b"")
+        self._move_to(0, 0, head=b"", recent=b"")
 
-    def resume(self, mark: Checkpoint) -> bool:
-        """Read on from a mark that was made in this content; False: in another, and nothing has changed.
+    def resume(self, checkpoint: Checkpoint) -> bool:
+        """Move to a checkpoint if it was made in this content. Otherwise return False, and change nothing.
 
-        What is compared with the mark is what later reads are held against: a file that is rewritten in between
-        is seen to be.
+        The bytes compared with the checkpoint are also those that `is_intact` compares later, so that a file rewritten
+        in between is noticed.
 
         Raises:
-            OSError: it can't be read.
+            OSError: the file can't be read.
         """
-        before = min(TAIL_BYTES, mark.offset)
-        head = os.pread(self.descriptor, min(HEAD_BYTES, mark.offset), 0)
-        recent = os.pread(self.descriptor, before, mark.offset - before)
-        if len(recent) < before or not mark.matches(head, recent):
+        before = min(TAIL_BYTES, checkpoint.offset)
+        head = os.pread(self.descriptor, min(HEAD_BYTES, checkpoint.offset), 0)
+        recent = os.pread(self.descriptor, before, checkpoint.offset - before)
+        if len(recent) < before or not checkpoint.matches(head, recent):
             return False
-        self._stand_at(mark.offset, mark.line, head=head, recent=recent)
-        self.rejected = mark.rejected
+        self._move_to(checkpoint.offset, checkpoint.line, head=head, recent=recent)
+        self.rejected = checkpoint.rejected
         return True
 
-    def _stand_at(self, offset: int, line: int, *, head: bytes, recent: bytes) -> None:
-        """At an offset at which so many lines have ended; `head` begins the file, `recent` ends there."""
+    def _move_to(self, offset: int, line: int, *, head: bytes, recent: bytes) -> None:
+        """Go on reading at `offset`, after `line` lines. `head` is the file's beginning, `recent` ends at `offset`."""
         self.line = line
         self._splitter = LineSplitter(offset)
         self._head = head[:HEAD_BYTES]
@@ -78,9 +80,10 @@ class TailReader:
         """Open a file, to be read from its start.
 
         Raises:
-            OSError: it can't be opened, or is no regular file.
+            OSError: it can't be opened.
+            NotAFileError: it is not a regular file.
         """
-        # Looked at first: whoever writes into a pipe would take an open, however short, for a reader.
+        # Not opened to find out: the writer of a pipe would take even a short open for a reader.
         if not stat.S_ISREG(path.stat().st_mode):
             raise NotAFileError(errno.EINVAL, "is not a regular file", str(path))
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -91,7 +94,7 @@ class TailReader:
             raise
 
     def close(self) -> None:
-        """Closing twice is harmless."""
+        """Close the descriptor. Closing twice is harmless."""
         descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:
             with suppress(OSError):
@@ -105,30 +108,31 @@ class TailReader:
 
     @property
     def partial(self) -> bytes:
-        """The last line as far as it has come."""
+        """The bytes of the last line so far: its newline has not come yet."""
         return self._splitter.partial
 
     @property
     def has_partial(self) -> bool:
-        """Whether there is one that has not been rejected as it stands."""
+        """Whether there is a partial line that was not rejected at its present length."""
         return bool(self.partial) and self.end != self.rejected
 
     @property
     def is_too_long(self) -> bool:
-        """Whether that is longer already than a line may be."""
+        """Whether the partial line is over the limit already: then `partial` is its beginning only."""
         return self._splitter.is_too_long
 
     @property
     def offset(self) -> int:
-        """All lines that end here or before have been read."""
+        """The position, in bytes: all lines that end here or before have been read."""
         return self._splitter.partial_start
 
     @property
     def end(self) -> int:
-        """What stands before has been read."""
+        """Where reading goes on, in bytes: `offset`, and after it the partial line."""
         return self._splitter.end
 
-    def mark(self) -> Checkpoint:
+    def checkpoint(self) -> Checkpoint:
+        """The position, and what identifies the file that it is in."""
         partial = self.end - self.offset
         tail = self._recent[: len(self._recent) - partial][-TAIL_BYTES:] if partial <= len(self._recent) else b""
         head = self._head[: self.offset]
@@ -137,7 +141,11 @@ class TailReader:
         )
 
     def is_intact(self) -> bool:
-        """Whether what has been read still stands there: it was not truncated, nor truncated and grown again."""
+        """Whether what was read is still there: the file was not truncated, nor truncated and written again.
+
+        Raises:
+            OSError: the file can't be read.
+        """
         return (
             os.fstat(self.descriptor).st_size >= self.end
             and os.pread(self.descriptor, len(self._head), 0) == self._head
@@ -145,13 +153,17 @@ class TailReader:
         )
 
     def read(self, max_lines: int) -> list[Line]:
-        """The next lines, `max_lines` at most; none: there is no complete one, or none within `READ_BYTES`."""
-        self._leave_unterminated_line()
+        """The next lines, at most `max_lines`. Empty if no line ends within the next `READ_BYTES`.
+
+        Raises:
+            OSError: the file can't be read.
+        """
+        self._move_off_unterminated_line()
         size = min(CHUNK_BYTES, max(SMALLEST_CHUNK_BYTES, max_lines * 64))
         lines: list[Line] = []
         limit = self.end + READ_BYTES
         while not lines and self.end < limit and (data := os.pread(self.descriptor, size, self.end)):
-            if not self.is_intact():  # asked after the read: what was read may be another content's middle
+            if not self.is_intact():  # checked after the read, whose data may come from the middle of a new content
                 break
             start = self.end
             lines = self._splitter.feed(data)
@@ -165,43 +177,56 @@ class TailReader:
         self.line += len(lines)
         return lines
 
-    def _leave_unterminated_line(self) -> None:
-        """Where an earlier run took an unterminated last line, and it has grown: it was not the whole, so again."""
+    def _move_off_unterminated_line(self) -> None:
+        """If an earlier run took an unterminated last line that has grown since, go back to the line's start.
+
+        That run took half a line for the whole. If only its newline has come, the line was whole, and reading goes on
+        after the newline.
+        """
         if not self._within_line or not (more := os.pread(self.descriptor, 1, self.end)):
             return
         if more == b"\n":
-            self._stand_at(self.end + 1, self.line, head=self._head + more, recent=self._recent + more)
+            self._move_to(self.end + 1, self.line, head=self._head + more, recent=self._recent + more)
             return
         start = max(0, self.end - LINE_BYTES_LIMIT)
         before = os.pread(self.descriptor, self.end - start, start)
-        if before.endswith(self._recent):  # else it was rewritten, as the check after a read will find
+        if before.endswith(self._recent):  # otherwise it was rewritten, which the check after a read finds
             length = before.rfind(b"\n") + 1
-            self._stand_at(start + length, self.line - 1, head=self._head[: start + length], recent=before[:length])
+            self._move_to(start + length, self.line - 1, head=self._head[: start + length], recent=before[:length])
             self._within_line = False
 
     def finish(self) -> Line | None:
-        """The unterminated last line, taken as it is."""
+        """The partial line taken as a whole one, for when no more is to come; None if there is none."""
         line = self._splitter.finish()
         self.line += line is not None
         return line
 
     def is_read_to_the_end(self) -> bool:
-        with suppress(OSError):  # of a file that is gone there is nothing more to read
+        """Whether all of the file has been read, a partial line included."""
+        with suppress(OSError):  # a file that is gone has nothing more to read
             return os.fstat(self.descriptor).st_size <= self.end
         return True
 
     def has_name(self) -> bool:
-        """Whether it stands in any directory: the space of one that does not is free once it is let go."""
-        with suppress(OSError):  # a network file system says so of a file that is gone
+        """Whether the file is in any directory. If not, its disk space is freed when it is closed."""
+        with suppress(OSError):  # a network file system fails like this for a file that is gone
             return os.fstat(self.descriptor).st_nlink > 0
         return False
 
     def has_line(self) -> bool:
-        """Whether a complete line follows."""
+        """Whether a complete line follows.
+
+        Raises:
+            OSError: the file can't be read.
+        """
         return b"\n" in os.pread(self.descriptor, CHUNK_BYTES, self.end)
 
     def begins(self, other: TailReader) -> bool:
-        """Whether all of this file stands at the beginning of another, as that of a copy being made does."""
+        """Whether `other` begins with all of this file, as it does with a copy of it that is still being made.
+
+        Raises:
+            OSError: one of them can't be read.
+        """
         size = os.fstat(self.descriptor).st_size
         pieces = ((min(size, HEAD_BYTES), 0), (min(size, SMALLEST_CHUNK_BYTES), max(0, size - SMALLEST_CHUNK_BYTES)))
         return size > 0 and all(
