@@ -186,7 +186,7 @@ class FollowerMachine(RuleBasedStateMachine):
         files = follower._files
         self.now += seconds
         self.spool.waited += seconds
-        retired_before = list(files._retired)
+        retired_before = list(files._search.retired)
         self.spool.lately = []
         self.spool.unnamed = set()
         self.os.calls = at
@@ -198,7 +198,7 @@ class FollowerMachine(RuleBasedStateMachine):
         self.os.before = []
         self.spool.holds(
             [file.identity[1] for file in files.files],
-            [each.inode for each in files._retired if not any(each is other for other in retired_before)],
+            [each.inode for each in files._search.retired if not any(each is other for other in retired_before)],
         )
         if not accepted:
             self.die()

@@ -1,0 +1,89 @@
+"""The directories in which a followed file is rotated.
+
+They are that of the path and, where the path is a symbolic link, that of the file it leads to: rotation happens beside
+the file itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from asset_worker.intake.file.names import is_rotated_name, siblings
+from asset_worker.intake.file.tail_reader import describe
+
+
+class Directories:
+    """Lists the files beside a path, and notices when a directory has changed."""
+
+    def __init__(self, path: Path, record: Callable[[str, str | None], None]) -> None:
+        """`record` takes the name and the detail of what happens, for the log."""
+        self._path = path
+        self._record = record
+        self._places = [path]
+        """The path and, if it is a symbolic link, the path that it leads to."""
+        self._unlistable: set[Path] = set()
+
+    @property
+    def are_listable(self) -> bool:
+        """Whether permissions let the directories be listed, as far as that was tried."""
+        return not self._unlistable
+
+    def follow_links(self) -> None:
+        """Find out where the path leads now."""
+        self._places = _places(self._path)
+        self._unlistable &= {place.parent for place in self._places}
+
+    def modification_times(self) -> dict[Path, int]:
+        """The modification time of each directory, in nanoseconds, by the path in it; 0 if there is no directory.
+
+        The directory of the file itself comes last.
+
+        Raises:
+            OSError: a directory can't be looked at.
+        """
+        return {place: modification_time(current_status(place.parent)) for place in self._places}
+
+    def siblings(self) -> dict[Path, bool]:
+        """Files beside the path, and whether their names are those of a rotation. Unlistable directories are left out.
+
+        Raises:
+            OSError: a directory can't be listed, and not for lack of permission.
+        """
+        found: dict[Path, bool] = {}
+        for place in self._places:
+            directory = place.parent
+            try:
+                found |= {path: is_rotated_name(path.name, place) for path in siblings(place)}
+            except PermissionError as error:
+                if directory not in self._unlistable:
+                    self._record("unreadable", describe(error, str(directory)))
+                    self._unlistable.add(directory)
+                continue
+            if directory in self._unlistable:
+                self._record("readable", str(directory))
+                self._unlistable.remove(directory)
+        return found
+
+
+def current_status(path: Path) -> os.stat_result | None:
+    """The status of what is at a path; None if there is nothing.
+
+    Raises:
+        OSError: the path can't be looked at.
+    """
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def modification_time(status: os.stat_result | None) -> int:
+    """In nanoseconds; 0 without a status."""
+    return 0 if status is None else status.st_mtime_ns
+
+
+def _places(path: Path) -> list[Path]:
+    real = Path(os.path.realpath(path))
+    return [path] if real == Path(os.path.realpath(path.parent), path.name) else [path, real]
