@@ -13,6 +13,11 @@ from asset_worker.intake.file.tail_reader import READ_BYTES
 from asset_worker.intake.splitter import LINE_BYTES_LIMIT
 from tests.doubles.intake import Disk, Following
 
+
+def test_a_deleted_file_is_read_for_as_long_as_documented():
+    assert DRAIN_SECONDS == 5
+
+
 # Appending
 
 
@@ -343,6 +348,30 @@ def test_one_that_grows_and_stays_partial_is_rejected_again(disk: Disk, followin
     following.step()
     following.step(DRAIN_SECONDS)
     assert following.rejections == [(2, b"ab"), (2, b"abc")]
+
+
+def test_one_of_a_single_byte_is_rejected_too(disk: Disk, following: Following):
+    disk.append(b"a")
+    following.step()
+    disk.rename("queue", "queue.1")
+    following.step()
+    following.step(DRAIN_SECONDS)
+    assert following.rejections == [(1, b"a")]
+
+
+def test_another_of_the_same_length_in_the_same_file_is_rejected_too(disk: Disk, following: Following):
+    """The file was truncated and written again since."""
+    disk.append(b"a1\nab")
+    following.step()
+    disk.rename("queue", "queue.1")
+    following.step()
+    following.step(DRAIN_SECONDS)
+    disk.tick()
+    disk.truncate("queue.1")
+    disk.append(b"b1\ncd", "queue.1")
+    assert following.step() == ["b1"]
+    following.step(DRAIN_SECONDS)
+    assert following.rejections == [(2, b"ab"), (2, b"cd")]
 
 
 def test_a_file_that_came_and_was_renamed_between_two_steps_is_read(disk: Disk, following: Following):

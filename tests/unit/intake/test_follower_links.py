@@ -1,11 +1,14 @@
 """Following a symbolic link: rotation happens beside what it leads to, or the link itself is swapped."""
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from asset_worker.intake.file import names
 from asset_worker.intake.file.follower import DRAIN_SECONDS
 from tests.doubles.intake import Disk, Following
 
@@ -124,3 +127,45 @@ def test_a_link_beside_that_leads_nowhere_or_in_circles_is_passed_over(disk: Dis
     disk.append(b"a1\n")
     assert following.step() == ["a1"]
     assert following.event_names() == ["appeared"]
+
+
+class CountingOs:
+    """`os`, where one directory may not be listed, and the listings of all others are counted."""
+
+    def __init__(self, closed: Path) -> None:
+        self._closed = closed
+        self.listings = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def scandir(self, path: Path) -> Any:
+        if path == self._closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        self.listings += 1
+        return os.scandir(path)
+
+
+def test_a_directory_that_may_not_be_listed_is_forgotten_when_the_link_leads_elsewhere(
+    disk: Disk, following: Following, monkeypatch: pytest.MonkeyPatch
+):
+    """As long as one can't be listed, the others are listed at every look."""
+    for name in ("1", "2"):
+        (disk.directory / name).mkdir()
+        (disk.directory / name / "queue").write_bytes(b"a%s\n" % name.encode())
+    counting = CountingOs(closed=disk.directory / "1")
+    monkeypatch.setattr(names, "os", counting)
+    disk.path().symlink_to(Path("1", "queue"))
+    assert following.step() == ["a1"]
+    assert following.event_names() == ["unreadable", "appeared"]
+    following.step(60)
+    before = counting.listings
+    following.step(60)
+    assert counting.listings == before + 1
+    disk.path().unlink()
+    disk.path().symlink_to(Path("2", "queue"))
+    assert following.step() == ["a2"]
+    following.step(60)
+    before = counting.listings
+    following.step(60)
+    assert counting.listings == before

@@ -6,6 +6,7 @@ import pytest
 
 from asset_worker.intake.file.checkpoint import decode, encode
 from asset_worker.intake.file.follower import DRAIN_SECONDS, UNTERMINATED_SECONDS
+from asset_worker.intake.splitter import LINE_BYTES_LIMIT
 from tests.doubles.intake import Disk, Following
 
 # Restarts
@@ -213,3 +214,52 @@ def test_a_line_taken_at_the_finish_that_was_half_a_line_comes_whole_the_next_ti
     disk.append(b"cd\na3\n")
     assert following.step() == ["abcd", "a3"]
     assert [submission.line for submission in following.batches[-1].submissions] == [2, 3]
+
+
+def take_unterminated(disk: Disk, following: Following, content: bytes) -> None:
+    """Read a file to its end, take its unterminated last line as whole, and restart."""
+    disk.append(content)
+    while not following.at_end:
+        following.step()
+    following.finish()
+    following.finish(UNTERMINATED_SECONDS)
+    following.restart()
+
+
+def test_so_does_one_of_a_single_byte(disk: Disk, following: Following):
+    take_unterminated(disk, following, b"a")
+    disk.append(b"b\na2\n")
+    assert following.step() == ["ab", "a2"]
+    assert [submission.line for submission in following.batches[-1].submissions] == [1, 2]
+
+
+def test_so_does_one_in_a_file_longer_than_a_line_may_be(disk: Disk, following: Following):
+    """Only the end of such a file is read again, to find where the line begins."""
+    comments = b"# comment\n" * 10_000
+    assert len(comments) > LINE_BYTES_LIMIT
+    take_unterminated(disk, following, comments + b"ab")
+    disk.append(b"cd\na3\n")
+    assert following.step() == ["abcd", "a3"]
+    assert [submission.line for submission in following.batches[-1].submissions] == [10_001, 10_002]
+    assert following.event_names() == ["appeared"]
+
+
+def test_so_does_one_that_goes_on_growing_and_the_lines_after_it_keep_their_numbers(disk: Disk, following: Following):
+    take_unterminated(disk, following, b"a1\nab")
+    for piece, ids in ((b"cd", []), (b"ef\na3\n", ["abcdef", "a3"]), (b"\na5\n", ["a5"])):
+        disk.append(piece)
+        assert following.step() == ids
+    assert [submission.line for batch in following.batches for submission in batch.submissions] == [1, 2, 2, 3, 5]
+    assert following.event_names() == ["appeared"]
+
+
+def test_one_that_was_too_long_and_grows_is_left_once(disk: Disk, following: Following):
+    """Its start is out of reach. Its end is rejected again, and the lines after it keep their numbers."""
+    take_unterminated(disk, following, b"a1\n" + b"x" * 100_000)
+    assert [line for line, _ in following.rejections] == [2]
+    for piece, ids in ((b"yyyyyyyy", []), (b"\na3\n", ["a3"]), (b"\na5\n", ["a5"])):
+        disk.append(piece)
+        assert following.step() == ids
+    assert [line for line, _ in following.rejections] == [2, 2]
+    assert [submission.line for batch in following.batches for submission in batch.submissions] == [1, 3, 5]
+    assert following.event_names() == ["appeared"]

@@ -155,6 +155,10 @@ def test_any_other_line_is_rejected_with_a_reason(raw: bytes, says: str):
     assert msgspec.json.decode(rejected(found, at=0.0, source="test").body)["type"].endswith(".rejected")
 
 
+def test_the_longest_deadline_is_ten_years():
+    assert DEADLINE_LIMIT == 315_360_000
+
+
 def test_a_line_holds_64_kib_at_most():
     """Its carriage return and byte-order mark are not counted."""
     longest = b'{"asset_id":"a1","metadata":{"a":"' + b"x" * (LINE_BYTES_LIMIT - 37) + b'"}}'
