@@ -1,4 +1,4 @@
-"""Doubles for sinks: an outbox in memory, naps that take no time, and an `os` with faults."""
+"""Doubles for sinks: an outbox in memory, a sleep that takes no time, and an `os` with faults."""
 
 import asyncio
 import os
@@ -9,19 +9,19 @@ from asset_worker.domain.events import Stored
 
 
 def stored(position: int, *, size: int = 0) -> Stored:
-    """An event whose body is unlike every other's, of at least `size` bytes."""
+    """An event whose body differs from all others, and has at least `size` bytes."""
     body = f'{{"id":"asset{position}.1","data":"{position:06}'.encode()
     return Stored(position, f"asset{position}.1", body + b"x" * (size - len(body) - 2) + b'"}')
 
 
 class MemoryOutbox:
-    """An outbox of any number of sinks; what is recorded survives, as a journal's would."""
+    """An outbox of any number of sinks, which survives a crash as a journal does."""
 
     def __init__(self, events: list[Stored] | None = None) -> None:
         self.events = events or []
         self.positions: dict[str, int] = {}
-        self.marks: dict[str, bytes | None] = {}
-        self.buried: dict[tuple[str, int], tuple[Stored, str]] = {}
+        self.checkpoints: dict[str, bytes | None] = {}
+        self.dead_letters: dict[tuple[str, int], tuple[Stored, str]] = {}
         self.added = asyncio.Event()
 
     def add(self, count: int = 1, *, size: int = 0) -> list[Stored]:
@@ -43,37 +43,37 @@ class MemoryOutbox:
             self.added.clear()
             await self.added.wait()
 
-    async def mark(self, sink: str) -> bytes | None:
-        return self.marks.get(sink)
+    async def checkpoint(self, sink: str) -> bytes | None:
+        return self.checkpoints.get(sink)
 
-    async def advance(self, sink: str, position: int, mark: bytes | None) -> None:
+    async def advance(self, sink: str, position: int, checkpoint: bytes | None) -> None:
         assert position >= self.positions.get(sink, 0), "a position went back"
         self.positions[sink] = position
-        self.marks[sink] = mark
+        self.checkpoints[sink] = checkpoint
 
     async def dead_letter(self, sink: str, event: Stored, reason: str) -> None:
-        self.buried[sink, event.position] = (event, reason)
+        self.dead_letters[sink, event.position] = (event, reason)
 
 
-class Naps:
-    """A sleep that takes no time. `on_nap` is called with the number of naps so far, and may change the world."""
+class InstantSleep:
+    """A sleep that takes no time. `on_sleep` is called with the number of sleeps so far, and may change the world."""
 
-    def __init__(self, on_nap: Callable[[int], object] = lambda _: None) -> None:
+    def __init__(self, on_sleep: Callable[[int], object] = lambda _: None) -> None:
         self.taken: list[float] = []
-        self.on_nap = on_nap
+        self.on_sleep = on_sleep
 
     async def __call__(self, seconds: float) -> None:
         self.taken.append(seconds)
-        self.on_nap(len(self.taken))
+        self.on_sleep(len(self.taken))
         await asyncio.sleep(0)
 
 
 PATIENCE = 30.0
-"""Real seconds, for what takes none: only a test that fails waits for so long."""
+"""Real seconds. Only a test that fails waits this long."""
 
 
-async def some_is_written_to(pipe: int) -> None:
-    """Return when there is something to read in a pipe: whoever writes more than it takes hangs from then on."""
+async def until_readable(pipe: int) -> None:
+    """Return when there are bytes to read in a pipe: a writer of more than the pipe holds is blocked from then on."""
     loop, written = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(pipe, written.set)
     try:
@@ -88,10 +88,10 @@ class Crash(BaseException):
 
 
 class FaultyOs:
-    """`os`, where `before` is told of each call that touches a file, by its name and arguments.
+    """`os`, where `before` is called before each call that touches a file, with the call's name and arguments.
 
-    It may raise, change the world, return a number of bytes for a `write` to come through in part, or return an
-    exception to raise once the call has been made.
+    It may raise, change files, return a number of bytes that a `write` writes at most, or return an exception to be
+    raised after the call.
     """
 
     CALLS = frozenset(

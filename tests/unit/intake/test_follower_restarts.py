@@ -1,9 +1,12 @@
 """Following a file through restarts, and to the end of it."""
 
+import os
 from hashlib import blake2b
+from typing import Any
 
 import pytest
 
+from asset_worker.intake.file import tail_reader
 from asset_worker.intake.file.checkpoint import decode, encode
 from asset_worker.intake.file.follower import DRAIN_SECONDS, UNTERMINATED_SECONDS
 from asset_worker.intake.splitter import LINE_BYTES_LIMIT
@@ -203,6 +206,9 @@ def test_a_line_taken_at_the_finish_is_not_taken_again(disk: Disk, following: Fo
     disk.append(b"\na2\n")
     assert following.step() == ["a2"]
     assert following.batches[-1].submissions[0].line == 3
+    disk.append(b"a3\n")
+    assert following.step() == ["a3"]
+    assert following.event_names() == ["appeared"]
 
 
 def test_a_line_taken_at_the_finish_that_was_half_a_line_comes_whole_the_next_time(disk: Disk, following: Following):
@@ -251,6 +257,31 @@ def test_so_does_one_that_goes_on_growing_and_the_lines_after_it_keep_their_numb
         assert following.step() == ids
     assert [submission.line for batch in following.batches for submission in batch.submissions] == [1, 2, 2, 3, 5]
     assert following.event_names() == ["appeared"]
+
+
+def test_one_in_a_file_that_is_rewritten_while_its_start_is_looked_for_is_not_read_on(
+    disk: Disk, following: Following, monkeypatch: pytest.MonkeyPatch
+):
+    """The file is read from its start instead, by the next step."""
+    comments = b"# x\n" * 400
+    take_unterminated(disk, following, comments + b"a1\nab")
+    disk.append(b"cd\n")
+
+    class Interrupting:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(os, name)
+
+        def pread(self, descriptor: int, size: int, offset: int) -> bytes:
+            data = os.pread(descriptor, size, offset)
+            if size == 1:
+                monkeypatch.setattr(tail_reader, "os", os)
+                disk.truncate()
+                disk.append(comments + b"b1\nabcd\nb2\n")
+            return data
+
+    monkeypatch.setattr(tail_reader, "os", Interrupting())
+    assert following.step() == []
+    assert following.step() == ["b1", "abcd", "b2"]
 
 
 def test_one_that_was_too_long_and_grows_is_left_once(disk: Disk, following: Following):

@@ -202,7 +202,7 @@ async def test_the_outbox_keeps_an_event_until_every_sink_has_it(tmp_path):
     assert queue.outbox.depth() == 1
     await queue.close()
     again = open_local(tmp_path / "j", ManualClock(), sinks=("a", "b"))
-    assert await again.outbox.mark("a") == b"mark"
+    assert await again.outbox.checkpoint("a") == b"mark"
     assert [stored.id for stored in await again.outbox.read("b", 10)] == [second.id]
     assert Journal(tmp_path / "j").events_after(0, 10) == [(second.position, second.id, second.body)]
 

@@ -225,7 +225,7 @@ async def test_the_queue_goes_on_where_version_0_1_0_was_killed(path):
     assert list(queue.intakes) == [QUEUE_FILE]
     assert b'"offset":1172,"line":30,' in queue.intakes[QUEUE_FILE]
     assert queue.outbox.position(EVENTS_FILE) == 16
-    assert (await queue.outbox.mark(EVENTS_FILE)).startswith(b'{"inode":1466379,"offset":15273,')
+    assert (await queue.outbox.checkpoint(EVENTS_FILE)).startswith(b'{"inode":1466379,"offset":15273,')
     assert [event.id for event in await queue.outbox.read("stdout", 99)] == OUTBOX
     assert [event.id for event in await queue.outbox.read(EVENTS_FILE, 99)] == OUTBOX[-1:]
 

@@ -234,7 +234,7 @@ class OutboxMachine(RuleBasedStateMachine):
         assert self.journal.sinks() == {sink: (self.positions[sink], self.marks[sink]) for sink in self.positions}
         for sink in self.sinks:
             assert self.position(sink) <= self.outbox.position(sink) <= max(self.position(sink), self.dropped)
-            assert self.run(self.outbox.mark(sink)) == self.marks.get(sink)
+            assert self.run(self.outbox.checkpoint(sink)) == self.marks.get(sink)
 
     @invariant()
     @precondition(lambda self: self.starts)

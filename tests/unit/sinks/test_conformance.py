@@ -1,6 +1,6 @@
 """What every sink promises, held by each of them.
 
-A new sink joins by a row in `KINDS`: how it is made, how its receiver is read, and how that is broken and mended.
+A new sink joins by a row in `KINDS`: how it is made, how its receiver is read, fails and recovers.
 """
 
 import os
@@ -18,11 +18,11 @@ from asset_worker.sinks.file.sink import FileSink
 from asset_worker.sinks.ports import Outbox, Sink, SinkUnavailableError
 from asset_worker.sinks.stdout import StdoutSink
 from tests.doubles.clocks import ManualClock
-from tests.doubles.outbox import MemoryOutbox, Naps, stored
+from tests.doubles.outbox import InstantSleep, MemoryOutbox, stored
 
 
 class Receiver(Protocol):
-    """The other end of a sink."""
+    """What a sink sends to."""
 
     def sink(self) -> Sink:
         """A sink to this receiver, as after a restart."""
@@ -32,9 +32,9 @@ class Receiver(Protocol):
         """The bodies that came, in order."""
         ...
 
-    def break_down(self) -> None: ...
+    def fail(self) -> None: ...
 
-    def mend(self) -> None: ...
+    def recover(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -51,11 +51,11 @@ class FileReceiver:
         path = self.directory / "events.jsonl"
         return path.read_bytes().splitlines() if path.exists() else []
 
-    def break_down(self) -> None:
+    def fail(self) -> None:
         self.directory.rename(self.directory.with_suffix(".away"))
         self.directory.write_bytes(b"")
 
-    def mend(self) -> None:
+    def recover(self) -> None:
         self.directory.unlink()
         self.directory.with_suffix(".away").rename(self.directory)
 
@@ -64,21 +64,21 @@ class FileReceiver:
 
 
 class PipeReceiver:
-    """A named pipe with a reader in a thread; broken: nobody reads."""
+    """A named pipe with a reader in a thread; while it fails, nobody reads."""
 
     def __init__(self, directory: Path, make: Callable[[Path], Sink]) -> None:
         self.path = directory / "pipe"
         self.make = make
         os.mkfifo(self.path)
         self.received = bytearray()
-        self.mend()
+        self.recover()
 
-    def mend(self) -> None:
+    def recover(self) -> None:
         fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
         os.set_blocking(fd, True)
         self.reading, self.stopping = threading.Event(), threading.Event()
         self.thread = threading.Thread(target=self._read, args=(fd, self.stopping), daemon=True)
-        # Keeps the pipe from its end while no sink has it open.
+        # Keeps the pipe from ending while no sink has it open.
         self.keeper = os.open(self.path, os.O_WRONLY)
         self.thread.start()
 
@@ -89,7 +89,7 @@ class PipeReceiver:
                 break
         os.close(fd)
 
-    def break_down(self) -> None:
+    def fail(self) -> None:
         self.stopping.set()
         os.write(self.keeper, b"\0")
         self.thread.join()
@@ -99,12 +99,12 @@ class PipeReceiver:
         return self.make(self.path)
 
     def taken(self) -> list[bytes]:
-        self.break_down()
-        self.mend()
+        self.fail()
+        self.recover()
         return bytes(self.received).splitlines()
 
     def close(self) -> None:
-        self.break_down()
+        self.fail()
 
 
 def stdout_to(path: Path) -> Sink:
@@ -132,10 +132,10 @@ async def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
     receiver.close()
 
 
-async def run(sink: Sink, outbox: Outbox, naps: Naps | None = None) -> None:
+async def run(sink: Sink, outbox: Outbox, sleep: InstantSleep | None = None) -> None:
     stop = Stop()
     stop.set("test")
-    await Delivery(sink, outbox, ManualClock(), sleep=naps or Naps()).run(stop)
+    await Delivery(sink, outbox, ManualClock(), sleep=sleep or InstantSleep()).run(stop)
 
 
 def bodies(outbox: MemoryOutbox) -> list[bytes]:
@@ -160,23 +160,23 @@ async def test_large_events_come_whole(receiver: Receiver):
     assert receiver.taken() == bodies(outbox)
 
 
-async def test_an_outage_is_passing_and_loses_nothing(receiver: Receiver):
+async def test_an_outage_is_transient_and_loses_nothing(receiver: Receiver):
     """It begins after the sink was opened, and ends while events wait."""
     outbox = MemoryOutbox()
     outbox.add(2)
     sink = receiver.sink()
     while (sent := await sink.send(outbox.events)).count == 0:
         pass
-    await outbox.advance(sink.name, 2, sent.mark)
+    await outbox.advance(sink.name, 2, sent.checkpoint)
     outbox.add(3)
-    receiver.break_down()
+    receiver.fail()
     with pytest.raises(SinkUnavailableError) as caught:
         await sink.send(outbox.events[2:])
     assert "asset" not in str(caught.value), "an event's content is in the error"
-    receiver.mend()
+    receiver.recover()
     while (sent := await sink.send(outbox.events[2:])).count == 0:
         pass
-    await outbox.advance(sink.name, 5, sent.mark)
+    await outbox.advance(sink.name, 5, sent.checkpoint)
     await sink.close()
     assert receiver.taken() == bodies(outbox)
 
@@ -190,7 +190,7 @@ async def test_a_name_is_the_same_after_a_restart(receiver: Receiver):
 
 
 async def test_a_sink_counts_no_more_than_it_was_sent(receiver: Receiver):
-    """And asks for a mark at most once before it makes progress."""
+    """And asks at most once for a checkpoint to be recorded before it makes progress."""
     sink = receiver.sink()
     sink.resume(None)
     counts = [(await sink.send([stored(1), stored(2)])).count for _ in range(2)]

@@ -1,4 +1,4 @@
-"""The pump: order, retries, dead letters, the stop."""
+"""Delivery: order, retries, dead letters, the stop."""
 
 import asyncio
 import errno
@@ -13,7 +13,7 @@ from asset_worker.runtime.stop import Stop
 from asset_worker.sinks.delivery import BATCH_BYTES, BATCH_EVENTS, LAST_TRIES_SECONDS, Delivery, backoff
 from asset_worker.sinks.ports import Sent, Sink, SinkRefusedError, SinkUnavailableError
 from tests.doubles.clocks import ManualClock
-from tests.doubles.outbox import MemoryOutbox, Naps, stored
+from tests.doubles.outbox import InstantSleep, MemoryOutbox, stored
 
 
 class ScriptedSink:
@@ -27,8 +27,8 @@ class ScriptedSink:
         self.resumed: list[bytes | None] = []
         self.closed = False
 
-    def resume(self, mark: bytes | None) -> None:
-        self.resumed.append(mark)
+    def resume(self, checkpoint: bytes | None) -> None:
+        self.resumed.append(checkpoint)
 
     async def send(self, events: Sequence[Stored]) -> Sent:
         self.batches.append(len(events))
@@ -37,14 +37,16 @@ class ScriptedSink:
             raise step
         count = len(events) if step is None else step
         self.taken += events[:count]
-        return Sent(count, b"mark %d" % len(self.taken))
+        return Sent(count, b"checkpoint %d" % len(self.taken))
 
     async def close(self) -> None:
         self.closed = True
 
 
-def delivery(sink: Sink, outbox: MemoryOutbox, naps: Naps | None = None, clock: ManualClock | None = None) -> Delivery:
-    return Delivery(sink, outbox, clock or ManualClock(), sleep=naps or Naps())
+def delivery_to(
+    sink: Sink, outbox: MemoryOutbox, sleep: InstantSleep | None = None, clock: ManualClock | None = None
+) -> Delivery:
+    return Delivery(sink, outbox, clock or ManualClock(), sleep=sleep or InstantSleep())
 
 
 def stopped() -> Stop:
@@ -53,34 +55,34 @@ def stopped() -> Stop:
     return stop
 
 
-async def test_events_go_out_in_order_and_their_progress_is_recorded_with_the_mark():
-    """What was sent is recorded together with the sink's mark."""
+async def test_events_go_out_in_order_and_their_progress_is_recorded_with_the_checkpoint():
+    """What was sent is recorded together with the sink's checkpoint."""
     outbox, sink = MemoryOutbox(), ScriptedSink()
     events = outbox.add(3)
-    pump = delivery(sink, outbox)
-    await pump.run(stopped())
+    delivery = delivery_to(sink, outbox)
+    await delivery.run(stopped())
     assert sink.taken == events
-    assert (outbox.positions["scripted"], outbox.marks["scripted"]) == (3, b"mark 3")
-    assert (pump.delivered, sink.closed) == (3, True)
+    assert (outbox.positions["scripted"], outbox.checkpoints["scripted"]) == (3, b"checkpoint 3")
+    assert (delivery.delivered, sink.closed) == (3, True)
 
 
-async def test_a_restart_hands_the_recorded_mark_back_and_sends_only_what_follows():
-    """A sink goes on from its own mark."""
+async def test_a_restart_hands_the_recorded_checkpoint_back_and_sends_only_what_follows():
+    """A sink goes on from its own checkpoint."""
     outbox = MemoryOutbox()
     outbox.add(3)
     await outbox.advance("scripted", 2, b"before")
     sink = ScriptedSink()
-    await delivery(sink, outbox).run(stopped())
+    await delivery_to(sink, outbox).run(stopped())
     assert sink.resumed == [b"before"]
     assert [event.position for event in sink.taken] == [3]
 
 
 @pytest.mark.virtual_time
 async def test_events_that_come_later_are_sent_as_they_come_and_the_stop_flushes():
-    """The pump waits without polling, and its stop leaves nothing behind."""
-    outbox, sink, stop, naps = MemoryOutbox(), ScriptedSink(), Stop(), Naps()
+    """It waits without polling, and its stop leaves nothing behind."""
+    outbox, sink, stop, sleep = MemoryOutbox(), ScriptedSink(), Stop(), InstantSleep()
     async with asyncio.TaskGroup() as group:
-        group.create_task(delivery(sink, outbox, naps).run(stop))
+        group.create_task(delivery_to(sink, outbox, sleep).run(stop))
         await asyncio.sleep(0.01)
         first = outbox.add(1)
         await asyncio.sleep(0.01)
@@ -88,7 +90,7 @@ async def test_events_that_come_later_are_sent_as_they_come_and_the_stop_flushes
         rest = outbox.add(2)
         stop.set("test")
     assert sink.taken == first + rest
-    assert naps.taken == []
+    assert sleep.taken == []
 
 
 @pytest.mark.parametrize(
@@ -103,7 +105,7 @@ async def test_a_batch_is_bounded(events: list[int], batches: list[int]):
     """A large outbox goes out in bounded batches."""
     outbox = MemoryOutbox([stored(position, size=size) for position, size in enumerate(events, 1)])
     sink = ScriptedSink()
-    await delivery(sink, outbox).run(stopped())
+    await delivery_to(sink, outbox).run(stopped())
     assert sink.batches == batches
     assert sink.taken == outbox.events
 
@@ -114,15 +116,15 @@ async def test_an_outage_is_logged_once_and_its_end_once():
     outbox, clock, stop = MemoryOutbox(), ManualClock(), Stop()
     outbox.add(2)
 
-    def on_nap(count: int) -> None:
+    def on_sleep(count: int) -> None:
         clock.move(10)
-        assert (pump.failing_since, pump.last_error) == (1_000_000.0, "no space left")
+        assert (delivery.failing_since, delivery.last_error) == (1_000_000.0, "no space left")
         if count == 5:
             stop.set("test")
 
-    pump = delivery(sink, outbox, Naps(on_nap), clock)
+    delivery = delivery_to(sink, outbox, InstantSleep(on_sleep), clock)
     with capture_logs() as logs:
-        await pump.run(stop)
+        await delivery.run(stop)
     assert [log["event"] for log in logs] == ["sink.failed", "sink.recovered"]
     assert {**logs[0], "retry_in": 0} == {
         "event": "sink.failed",
@@ -133,19 +135,21 @@ async def test_an_outage_is_logged_once_and_its_end_once():
     }
     assert 0.25 <= logs[0]["retry_in"] <= 0.5
     assert (logs[1]["sink"], logs[1]["failed_for"]) == ("scripted", 50.0)
-    assert (pump.failing_since, pump.delivered, pump.last_error) == (None, 2, "no space left")
+    assert (delivery.failing_since, delivery.delivered, delivery.last_error) == (None, 2, "no space left")
 
 
 async def test_tries_are_spaced_by_a_doubling_wait_with_jitter():
     """0.5 s doubling to 30 s; the upper half of each is drawn at random."""
-    naps, stop = Naps(), Stop()
-    naps.on_nap = lambda count: stop.set("test") if count == 10 else None
+    sleep, stop = InstantSleep(), Stop()
+    sleep.on_sleep = lambda count: stop.set("test") if count == 10 else None
     outbox = MemoryOutbox()
     outbox.add()
-    await delivery(ScriptedSink([SinkUnavailableError("away")] * 10), outbox, naps).run(stop)
+    await delivery_to(ScriptedSink([SinkUnavailableError("away")] * 10), outbox, sleep).run(stop)
     ceilings = [0.5, 1, 2, 4, 8, 16, 30, 30, 30, 30]
-    assert all(ceiling / 2 <= nap <= ceiling for nap, ceiling in zip(naps.taken, ceilings, strict=True)), naps.taken
-    assert len({nap / ceiling for nap, ceiling in zip(naps.taken, ceilings, strict=True)}) > 5
+    assert all(ceiling / 2 <= seconds <= ceiling for seconds, ceiling in zip(sleep.taken, ceilings, strict=True)), (
+        sleep.taken
+    )
+    assert len({seconds / ceiling for seconds, ceiling in zip(sleep.taken, ceilings, strict=True)}) > 5
 
 
 async def test_a_stop_ends_the_wait_for_the_next_try():
@@ -154,20 +158,20 @@ async def test_a_stop_ends_the_wait_for_the_next_try():
     sink = ScriptedSink([SinkUnavailableError("away")] * 3)
     outbox = MemoryOutbox()
     outbox.add()
-    naps: list[float] = []
+    waits: list[float] = []
 
     async def sleep(seconds: float) -> None:
-        naps.append(seconds)
+        waits.append(seconds)
         tried.set()
-        if len(naps) == 1:
+        if len(waits) == 1:
             await asyncio.Event().wait()
 
-    pump = Delivery(sink, outbox, ManualClock(), sleep=sleep, wait=backoff(first=600, longest=600))
+    delivery = Delivery(sink, outbox, ManualClock(), sleep=sleep, wait=backoff(first=600, longest=600))
     async with asyncio.TaskGroup() as group:
-        group.create_task(pump.run(stop))
+        group.create_task(delivery.run(stop))
         await tried.wait()
         stop.set("test")
-    assert naps == [pytest.approx(450, abs=150), 1.0, 1.0]
+    assert waits == [pytest.approx(450, abs=150), 1.0, 1.0]
     assert len(sink.taken) == 1
 
 
@@ -187,13 +191,13 @@ async def test_what_a_sink_took_before_it_failed_is_not_sent_again():
     """Part of a batch is progress."""
     outbox, sink = MemoryOutbox(), ScriptedSink([2, SinkUnavailableError("away"), None])
     events = outbox.add(5)
-    await delivery(sink, outbox).run(stopped())
+    await delivery_to(sink, outbox).run(stopped())
     assert sink.taken == events
     assert sink.batches == [5, 3, 3]
 
 
-async def test_a_mark_is_recorded_before_anything_is_sent_after_it():
-    """A sink that asks for its mark to be recorded gets the same events again, and no failure ends by it."""
+async def test_a_checkpoint_is_recorded_before_anything_is_sent_after_it():
+    """A sink that asks for its checkpoint to be recorded gets the same events again; this ends no failure."""
     outbox = MemoryOutbox()
     outbox.add(2)
     await outbox.advance("scripted", 1, None)
@@ -202,34 +206,34 @@ async def test_a_mark_is_recorded_before_anything_is_sent_after_it():
 
     class Watching(ScriptedSink):
         async def send(self, events: Sequence[Stored]) -> Sent:
-            seen.append((outbox.positions[self.name], outbox.marks[self.name]))
+            seen.append((outbox.positions[self.name], outbox.checkpoints[self.name]))
             return await super().send(events)
 
     sink = Watching([0, SinkUnavailableError("away"), 0, SinkUnavailableError("away"), None])
     with capture_logs() as logs:
-        await delivery(sink, outbox).run(stopped())
-    assert seen[0:2] == [(1, None), (1, b"mark 0")]
+        await delivery_to(sink, outbox).run(stopped())
+    assert seen[0:2] == [(1, None), (1, b"checkpoint 0")]
     assert [event.position for event in sink.taken] == [2, 3]
     assert [log["event"] for log in logs] == ["sink.failed", "sink.recovered"]
 
 
-async def test_a_refused_event_is_buried_and_the_others_go_on():
-    """Its body is kept; the sink's mark stays what it was."""
+async def test_a_refused_event_becomes_a_dead_letter_and_the_others_go_on():
+    """Its body is kept; the sink's checkpoint stays what it was."""
     outbox = MemoryOutbox()
     events = outbox.add(4)
     sink = ScriptedSink([1, SinkUnavailableError("away"), SinkRefusedError("413 too large"), None])
-    pump = delivery(sink, outbox)
+    delivery = delivery_to(sink, outbox)
     with capture_logs() as logs:
-        await pump.run(stopped())
+        await delivery.run(stopped())
     assert sink.taken == [events[0], *events[2:]]
-    assert outbox.buried == {("scripted", 2): (events[1], "413 too large")}
-    assert (pump.delivered, pump.dead_letters) == (3, 1)
+    assert outbox.dead_letters == {("scripted", 2): (events[1], "413 too large")}
+    assert (delivery.delivered, delivery.dead_letters) == (3, 1)
     assert [log["event"] for log in logs] == ["sink.failed", "sink.recovered", "sink.dead_letter"]
     assert (logs[2]["id"], logs[2]["reason"]) == (events[1].id, "413 too large")
 
 
-async def test_a_refused_event_is_not_passed_over_before_it_is_buried():
-    """Else an end between the two would lose it."""
+async def test_a_refused_event_is_not_passed_over_before_it_is_a_dead_letter():
+    """Otherwise a crash between the two would lose it."""
 
     class Full(MemoryOutbox):
         async def dead_letter(self, sink: str, event: Stored, reason: str) -> None:
@@ -239,39 +243,39 @@ async def test_a_refused_event_is_not_passed_over_before_it_is_buried():
     outbox.add(3)
     sink = ScriptedSink([1, SinkRefusedError("413 too large")])
     with pytest.raises(OSError, match="No space left"):
-        await delivery(sink, outbox).run(stopped())
+        await delivery_to(sink, outbox).run(stopped())
     assert (outbox.positions["scripted"], outbox.depth("scripted")) == (1, 2)
 
 
-async def test_a_refused_last_event_leaves_the_mark_alone():
-    """A burial records no other mark than the sink's last."""
+async def test_a_refused_last_event_leaves_the_checkpoint_alone():
+    """A dead letter records no other checkpoint than the sink's last."""
     outbox = MemoryOutbox()
     outbox.add(2)
-    await delivery(ScriptedSink([1, SinkRefusedError("no")]), outbox).run(stopped())
-    assert (outbox.positions["scripted"], outbox.marks["scripted"]) == (2, b"mark 1")
+    await delivery_to(ScriptedSink([1, SinkRefusedError("no")]), outbox).run(stopped())
+    assert (outbox.positions["scripted"], outbox.checkpoints["scripted"]) == (2, b"checkpoint 1")
 
 
 @pytest.mark.virtual_time
 async def test_a_failing_sink_holds_up_no_other():
-    """Each has its own pump."""
+    """Each has its own delivery."""
     outbox = MemoryOutbox()
     well, ill = ScriptedSink(name="well"), ScriptedSink(repeat(SinkUnavailableError("away")), name="ill")
-    pumps = [asyncio.create_task(Delivery(sink, outbox, ManualClock()).run(Stop())) for sink in (ill, well)]
+    deliveries = [asyncio.create_task(Delivery(sink, outbox, ManualClock()).run(Stop())) for sink in (ill, well)]
     for _ in range(3):
         outbox.add(3)
         tried = len(ill.batches)
         await asyncio.sleep(60)
         assert (well.taken, ill.taken) == (outbox.events, [])
         assert len(ill.batches) > tried
-    for pump in pumps:
-        pump.cancel()
-    await asyncio.wait(pumps)
+    for delivery in deliveries:
+        delivery.cancel()
+    await asyncio.wait(deliveries)
 
 
 async def test_an_unexpected_error_is_not_hidden():
-    """What is no failure of a sink stops the pump."""
+    """An error that is no failure of the sink stops the delivery."""
     outbox, sink = MemoryOutbox(), ScriptedSink([ZeroDivisionError()])
     outbox.add()
     with pytest.raises(ZeroDivisionError):
-        await delivery(sink, outbox).run(Stop())
+        await delivery_to(sink, outbox).run(Stop())
     assert (outbox.depth("scripted"), sink.closed) == (1, True)

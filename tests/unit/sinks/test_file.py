@@ -17,7 +17,7 @@ import pytest
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import DaemonThread, InlineThread
 from asset_worker.sinks.delivery import Delivery
-from asset_worker.sinks.file import openings, scan
+from asset_worker.sinks.file import opening, scan
 from asset_worker.sinks.file import sink as file_sink
 from asset_worker.sinks.file.sink import FileSink
 from asset_worker.sinks.ports import SinkUnavailableError
@@ -26,10 +26,10 @@ from tests.doubles.outbox import (
     PATIENCE,
     Crash,
     FaultyOs,
+    InstantSleep,
     MemoryOutbox,
-    Naps,
-    some_is_written_to,
     stored,
+    until_readable,
 )
 
 
@@ -38,12 +38,12 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "events.jsonl"
 
 
-async def deliver(path: Path, outbox: MemoryOutbox, naps: Naps | None = None) -> None:
+async def deliver(path: Path, outbox: MemoryOutbox, sleep: InstantSleep | None = None) -> None:
     """One life of a worker: send all that there is."""
     stop = Stop()
     stop.set("test")
-    sink = FileSink(path, InlineThread(), lock_patience=0)
-    await Delivery(sink, outbox, ManualClock(), sleep=naps or Naps()).run(stop)
+    sink = FileSink(path, InlineThread(), lock_timeout=0)
+    await Delivery(sink, outbox, ManualClock(), sleep=sleep or InstantSleep()).run(stop)
 
 
 def lines(*paths: Path) -> list[bytes]:
@@ -54,14 +54,14 @@ def bodies(outbox: MemoryOutbox) -> list[bytes]:
     return [event.body for event in outbox.events]
 
 
-def forget(outbox: MemoryOutbox, path: Path, position: int, mark: bytes | None) -> None:
+def forget(outbox: MemoryOutbox, path: Path, position: int, checkpoint: bytes | None) -> None:
     """The process died before it could record more than this."""
     outbox.positions[f"file:{path}"] = position
-    outbox.marks[f"file:{path}"] = mark
+    outbox.checkpoints[f"file:{path}"] = checkpoint
 
 
 def recorded(outbox: MemoryOutbox, path: Path) -> tuple[int, bytes | None]:
-    return outbox.positions[f"file:{path}"], outbox.marks[f"file:{path}"]
+    return outbox.positions[f"file:{path}"], outbox.checkpoints[f"file:{path}"]
 
 
 async def test_a_new_file_is_private_to_its_owner_and_group(path: Path):
@@ -96,7 +96,7 @@ async def test_a_new_files_name_is_durable_before_anything_is_written_to_it(path
 
     outbox = MemoryOutbox()
     outbox.add(2)
-    with patch.object(openings, "os", FaultyOs(before)), patch.object(file_sink, "os", FaultyOs(before)):
+    with patch.object(opening, "os", FaultyOs(before)), patch.object(file_sink, "os", FaultyOs(before)):
         await deliver(path, outbox)
         assert done == [real.parent, "write"]
         outbox.add(2)
@@ -115,15 +115,15 @@ async def test_a_name_that_cant_be_made_durable_is_an_outage(path: Path):
         if call == "fsync" and failing:
             raise OSError(errno.EIO, "Input/output error")
 
-    def on_nap(count: int) -> None:
+    def on_sleep(count: int) -> None:
         nonlocal failing
         assert path.read_bytes() == b""
         failing = count < 2
 
-    naps = Naps(on_nap)
-    with patch.object(openings, "os", FaultyOs(before)):
-        await deliver(path, outbox, naps)
-    assert (len(naps.taken), lines(path)) == (2, bodies(outbox))
+    sleep = InstantSleep(on_sleep)
+    with patch.object(opening, "os", FaultyOs(before)):
+        await deliver(path, outbox, sleep)
+    assert (len(sleep.taken), lines(path)) == (2, bodies(outbox))
 
 
 async def test_an_existing_file_is_appended_to_and_never_looked_through(path: Path):
@@ -136,7 +136,7 @@ async def test_an_existing_file_is_appended_to_and_never_looked_through(path: Pa
     assert lines(path) == [b"old", stored(1).body, *bodies(outbox)]
 
 
-async def test_a_foreign_torn_line_is_ended_before_ours(path: Path):
+async def test_a_foreign_partial_line_is_ended_before_ours(path: Path):
     """Lines are never glued."""
     path.write_bytes(b"partial")
     outbox = MemoryOutbox()
@@ -226,28 +226,28 @@ async def test_a_truncated_file_starts_anew(path: Path):
     sink = FileSink(path, InlineThread())
     first, second = outbox.add(2), outbox.add(1)
     await sink.send(first)
-    mark = (await sink.send(first)).mark
+    checkpoint = (await sink.send(first)).checkpoint
     os.truncate(path, 0)
     assert (await sink.send(second)).count == 0
     await sink.send(second)
     await sink.close()
     assert lines(path) == [second[0].body]
-    forget(outbox, path, 2, mark)
+    forget(outbox, path, 2, checkpoint)
     outbox.add(2)
     await deliver(path, outbox)
     assert lines(path) == bodies(outbox)[2:]
 
 
-async def test_a_truncated_file_that_grew_past_the_mark_is_recognised_by_what_it_holds(path: Path):
+async def test_a_truncated_file_that_grew_past_the_checkpoint_is_recognised_by_what_it_holds(path: Path):
     """Else the first events after the truncation would be sent again."""
     outbox = MemoryOutbox()
     outbox.add(2)
     await deliver(path, outbox)
-    mark = outbox.marks[f"file:{path}"]
+    checkpoint = outbox.checkpoints[f"file:{path}"]
     os.truncate(path, 0)
     outbox.add(6)
     await deliver(path, outbox)
-    forget(outbox, path, 2, mark)
+    forget(outbox, path, 2, checkpoint)
     await deliver(path, outbox)
     assert lines(path) == bodies(outbox)[2:]
 
@@ -285,7 +285,7 @@ async def test_symbolic_links_are_followed_and_rotation_is_seen_where_they_lead(
     assert lines(real.with_suffix(".1"), real) == bodies(outbox)
 
 
-async def test_an_unrelated_file_with_the_marked_inode_is_left_alone(path: Path):
+async def test_an_unrelated_file_with_the_inode_of_the_checkpoint_is_left_alone(path: Path):
     """A recycled inode is no proof."""
     outbox, unrelated = MemoryOutbox(), path.with_suffix(".db")
     outbox.add(1)
@@ -304,9 +304,9 @@ async def test_a_missing_directory_is_named_and_waited_for(tmp_path: Path):
     directory = tmp_path / "late"
     outbox = MemoryOutbox()
     outbox.add(1)
-    naps = Naps(lambda count: directory.mkdir() if count == 3 else None)
-    await deliver(directory / "events", outbox, naps)
-    assert (len(naps.taken), lines(directory / "events")) == (3, bodies(outbox))
+    sleep = InstantSleep(lambda count: directory.mkdir() if count == 3 else None)
+    await deliver(directory / "events", outbox, sleep)
+    assert (len(sleep.taken), lines(directory / "events")) == (3, bodies(outbox))
 
 
 async def test_a_directory_that_is_missing_after_a_crash_may_come_back_with_its_file(tmp_path: Path):
@@ -323,14 +323,14 @@ async def test_a_directory_that_is_missing_after_a_crash_may_come_back_with_its_
     path.parent.rename(away)
     with pytest.raises(SinkUnavailableError, match=f"the directory {path.parent} does not exist"):
         await sent_after_restart(path, outbox)
-    naps = Naps(lambda count: away.rename(path.parent) if count == 3 else None)
-    await deliver(path, outbox, naps)
+    sleep = InstantSleep(lambda count: away.rename(path.parent) if count == 3 else None)
+    await deliver(path, outbox, sleep)
     assert lines(path) == bodies(outbox)
 
 
 async def sent_after_restart(path: Path, outbox: MemoryOutbox) -> None:
     sink = FileSink(path, InlineThread())
-    sink.resume(await outbox.mark(sink.name))
+    sink.resume(await outbox.checkpoint(sink.name))
     await sink.send(await outbox.read(sink.name, 100))
 
 
@@ -395,22 +395,22 @@ async def test_a_failed_write_is_taken_back(path: Path, fault: str):
             raise OSError(errno.EIO, "Input/output error")
         return None
 
-    def on_nap(count: int) -> None:
+    def on_sleep(count: int) -> None:
         nonlocal ill
         if fault in {"short", "sync"}:
             assert path.read_bytes() == kept
         ill = count < 2
 
-    naps = Naps(on_nap)
+    sleep = InstantSleep(on_sleep)
     with patch.object(file_sink, "os", FaultyOs(before)):
-        await deliver(path, outbox, naps)
-    assert len(naps.taken) == 2
+        await deliver(path, outbox, sleep)
+    assert len(sleep.taken) == 2
     found = lines(path)
     assert [line for line in found if not line.endswith(b"other")] == bodies(outbox)
     assert sum(line.endswith(b"other") for line in found) == ("writer" in fault) * 2
 
 
-async def test_a_torn_line_that_another_writer_went_on_after_is_left(path: Path):
+async def test_a_partial_line_that_another_writer_went_on_after_is_left(path: Path):
     """Between our look and our cut: its line must not go with ours."""
     outbox = MemoryOutbox()
     outbox.add(1)
@@ -445,7 +445,7 @@ async def test_a_rotated_file_that_may_not_be_opened_is_given_up(path: Path):
         if call == "open" and args[0] == rotated:
             raise PermissionError(errno.EACCES, "Permission denied")
 
-    with patch.object(openings, "os", FaultyOs(before)):
+    with patch.object(opening, "os", FaultyOs(before)):
         await deliver(path, outbox)
     assert (lines(rotated), lines(path)) == ([stored(1).body], [stored(2).body])
 
@@ -456,7 +456,7 @@ async def test_workers_that_share_a_file_take_turns(path: Path):
     fcntl.flock(other, fcntl.LOCK_EX)
     outbox = MemoryOutbox()
     outbox.add(1)
-    sink = FileSink(path, InlineThread(), lock_patience=0.05)
+    sink = FileSink(path, InlineThread(), lock_timeout=0.05)
     with pytest.raises(SinkUnavailableError, match="another process holds the lock"):
         await sink.send(outbox.events)
     os.close(other)
@@ -493,28 +493,28 @@ async def test_a_close_waits_for_no_write_that_hangs(path: Path, monkeypatch: py
     outbox.add(4, size=100_000)
     stop.set("test")
     thread = DaemonThread("test")
-    pump = asyncio.create_task(Delivery(FileSink(path, thread), outbox, ManualClock(), sleep=Naps()).run(stop))
-    await some_is_written_to(reader)
-    pump.cancel()
-    await asyncio.wait([pump], timeout=PATIENCE)
-    assert pump.cancelled()
+    task = asyncio.create_task(Delivery(FileSink(path, thread), outbox, ManualClock(), sleep=InstantSleep()).run(stop))
+    await until_readable(reader)
+    task.cancel()
+    await asyncio.wait([task], timeout=PATIENCE)
+    assert task.cancelled()
     assert outbox.depth(f"file:{path}") == 4
     os.close(reader)
     thread._thread.join(PATIENCE)  # its write fails now; what it does then is not to fall into another test
 
 
-def test_a_file_that_may_not_grow_is_an_outage_and_nothing_is_torn(path: Path):
+def test_a_file_that_may_not_grow_is_an_outage_and_no_line_is_partial(path: Path):
     """A real limit, in a process of its own: EFBIG comes by way of a short write, as a full disk does."""
     script = textwrap.dedent(
         f"""
         import asyncio, resource
         from pathlib import Path
-        from tests.doubles.outbox import MemoryOutbox, Naps
+        from tests.doubles.outbox import MemoryOutbox, InstantSleep
         from tests.unit.sinks.test_file import deliver, lines, bodies
         path = Path({str(path)!r})
         def limit(size):
             resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-        def on_nap(count):
+        def on_sleep(count):
             size = path.stat().st_size
             assert size in (0, 2100), size
             limit({{1: 2000, 2: 2130, 3: 50, 4: 10000}}[count])
@@ -525,9 +525,9 @@ def test_a_file_that_may_not_grow_is_an_outage_and_nothing_is_torn(path: Path):
             await deliver(path, outbox)
             outbox.add(3, size=99)
             limit(2200)
-            naps = Naps(on_nap)
-            await deliver(path, outbox, naps)
-            assert len(naps.taken) == 4, naps.taken
+            sleep = InstantSleep(on_sleep)
+            await deliver(path, outbox, sleep)
+            assert len(sleep.taken) == 4, sleep.taken
             assert lines(path) == bodies(outbox)
         asyncio.run(main())
         """

@@ -27,11 +27,11 @@ from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import InlineThread
 from asset_worker.sinks import delivery
 from asset_worker.sinks.delivery import Delivery
-from asset_worker.sinks.file import openings, scan, sink
+from asset_worker.sinks.file import opening, scan, sink
 from asset_worker.sinks.file.sink import FileSink
 from asset_worker.sinks.ports import Sent
 from tests.doubles.clocks import ManualClock
-from tests.doubles.outbox import Crash, FaultyOs, MemoryOutbox, Naps
+from tests.doubles.outbox import Crash, FaultyOs, InstantSleep, MemoryOutbox
 
 CALLS = 45
 """More than a delivery makes when nothing goes wrong."""
@@ -50,7 +50,7 @@ class CrashAt(Fault, frozen=True):
     zeros: bool
 
 
-class TornWrite(Fault, frozen=True):
+class PartialWrite(Fault, frozen=True):
     """The first write from there on comes through in part, and the process dies."""
 
     share: float
@@ -88,7 +88,7 @@ FAULTS: st.SearchStrategy[Fault | None] = st.one_of(
         power=st.one_of(st.none(), st.sampled_from([0.0, 0.3, 0.9, 1.0])),
         zeros=st.booleans(),
     ),
-    st.builds(TornWrite, at=AT, share=st.floats(0, 1)),
+    st.builds(PartialWrite, at=AT, share=st.floats(0, 1)),
     st.builds(Failing, at=AT, calls=KINDS_OF_CALL, tries=st.integers(1, 3)),
     st.builds(
         ShortWrites,
@@ -109,9 +109,9 @@ class Lasting:
         self.name = sink.name
         self.resumed = False
 
-    def resume(self, mark: bytes | None) -> None:
+    def resume(self, checkpoint: bytes | None) -> None:
         if not self.resumed:
-            self.sink.resume(mark)
+            self.sink.resume(checkpoint)
             self.resumed = True
 
     async def send(self, events: Sequence[Stored]) -> Sent:
@@ -124,9 +124,9 @@ class Lasting:
 class WatchedOutbox(MemoryOutbox):
     before: Callable[..., int | BaseException | None]
 
-    async def advance(self, sink: str, position: int, mark: bytes | None) -> None:
+    async def advance(self, sink: str, position: int, checkpoint: bytes | None) -> None:
         effect = self.before("advance")
-        await super().advance(sink, position, mark)
+        await super().advance(sink, position, checkpoint)
         if isinstance(effect, BaseException):
             raise effect
 
@@ -150,7 +150,7 @@ class FileSinkMachine(RuleBasedStateMachine):
         self.old = existing or b""
         self.stack = ExitStack()
         self.stack.enter_context(capture_logs())
-        for module in (sink, openings, scan):
+        for module in (sink, opening, scan):
             self.stack.enter_context(patch.object(module, "os", FaultyOs(self.before)))
         self.stack.enter_context(patch.object(delivery, "BATCH_EVENTS", 4))
         self.stack.enter_context(patch.object(scan, "CHUNK_BYTES", 50))
@@ -234,11 +234,11 @@ class FileSinkMachine(RuleBasedStateMachine):
         stop = Stop()
         stop.set("test")
         if self.sink is None:
-            self.sink = Lasting(FileSink(self.path, InlineThread(), lock_patience=0))
-        naps = Naps(self.on_nap)
+            self.sink = Lasting(FileSink(self.path, InlineThread(), lock_timeout=0))
+        sleep = InstantSleep(self.on_sleep)
         self.clean = False
         try:
-            self.loop.run_until_complete(Delivery(self.sink, self.outbox, ManualClock(), sleep=naps).run(stop))
+            self.loop.run_until_complete(Delivery(self.sink, self.outbox, ManualClock(), sleep=sleep).run(stop))
         except Crash:
             crash = self.fault
             self.fault = None
@@ -250,7 +250,7 @@ class FileSinkMachine(RuleBasedStateMachine):
             self.clean = True
             self.check(drained=True)
 
-    def on_nap(self, count: int) -> None:
+    def on_sleep(self, count: int) -> None:
         assert isinstance(self.fault, Failing | ShortWrites), "a try failed, and nothing was wrong"
         if count >= self.fault.tries:
             self.fault = None
@@ -276,7 +276,7 @@ class FileSinkMachine(RuleBasedStateMachine):
                 if not after:
                     raise Crash
                 return Crash()
-            case TornWrite(share=share):
+            case PartialWrite(share=share):
                 if call == "write":
                     self.fault = CrashAt(0, after=False, power=None, zeros=False)
                     return int(share * 100)

@@ -1,4 +1,4 @@
-"""What a scan finds in a file, and how a mark recognises its place."""
+"""What a scan finds in a file, and how a checkpoint recognises its position."""
 
 import os
 import tracemalloc
@@ -8,13 +8,13 @@ from unittest.mock import patch
 import pytest
 
 from asset_worker.sinks.file import scan as scanning
-from asset_worker.sinks.file.scan import Checkpoint, Found, scan
+from asset_worker.sinks.file.scan import Checkpoint, ScanResult, scan
 from tests.doubles.outbox import FaultyOs
 
 A, B, C = b'{"id":"a"}', b'{"id":"bb"}', b'{"id":"ccc"}'
 
 
-def scanned(path: Path, content: bytes, start: int = 0) -> Found:
+def scanned(path: Path, content: bytes, start: int = 0) -> ScanResult:
     path.write_bytes(content)
     fd = os.open(path, os.O_RDONLY)
     try:
@@ -27,24 +27,24 @@ def scanned(path: Path, content: bytes, start: int = 0) -> Found:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        pytest.param(b"", Found(0, 0), id="empty"),
-        pytest.param(A + b"\n", Found(1, 11), id="one line"),
-        pytest.param(A + b"\n" + B + b"\n" + C + b"\n", Found(3, 36), id="all"),
-        pytest.param(A + b"\n" + B + b"\n" + C, Found(2, 23, (23, 35)), id="only the newline is missing"),
-        pytest.param(A + b"\n" + B[:4], Found(1, 11, (11, 15)), id="partial"),
-        pytest.param(A[:1], Found(0, 0, (0, 1)), id="partial after one byte"),
-        pytest.param(A + b"\n" + B[:4] + b"\0\0\0", Found(1, 11, (11, 18)), id="partial, filled with zeros"),
-        pytest.param(A[:4] + b"\0" * 300, Found(0, 0, (0, 304)), id="partial, filled with many zeros"),
-        pytest.param(A + b"\n" + A[:-2] + b"x", Found(1, 11), id="another writer's partial line"),
-        pytest.param(b"other\n" + A + b"\nother\n\n" + B + b"\n" + b"y" * 500, Found(2, 36), id="other writers"),
-        pytest.param(b"y" * 300 + A + b"\n" + A + b"\n", Found(1, 322), id="an overlong line that ends as ours"),
-        pytest.param(b"y" * 300 + b"\n" + A[:5], Found(0, 0, (301, 306)), id="partial after an overlong line"),
-        pytest.param(B + b"\n" + C + b"\n", Found(0, 0), id="later events only"),
-        pytest.param(A + b"\r\n" + A + b"\n", Found(1, 23), id="a changed line is not ours"),
+        pytest.param(b"", ScanResult(0, 0), id="empty"),
+        pytest.param(A + b"\n", ScanResult(1, 11), id="one line"),
+        pytest.param(A + b"\n" + B + b"\n" + C + b"\n", ScanResult(3, 36), id="all"),
+        pytest.param(A + b"\n" + B + b"\n" + C, ScanResult(2, 23, (23, 35)), id="only the newline is missing"),
+        pytest.param(A + b"\n" + B[:4], ScanResult(1, 11, (11, 15)), id="partial"),
+        pytest.param(A[:1], ScanResult(0, 0, (0, 1)), id="partial after one byte"),
+        pytest.param(A + b"\n" + B[:4] + b"\0\0\0", ScanResult(1, 11, (11, 18)), id="partial, filled with zeros"),
+        pytest.param(A[:4] + b"\0" * 300, ScanResult(0, 0, (0, 304)), id="partial, filled with many zeros"),
+        pytest.param(A + b"\n" + A[:-2] + b"x", ScanResult(1, 11), id="another writer's partial line"),
+        pytest.param(b"other\n" + A + b"\nother\n\n" + B + b"\n" + b"y" * 500, ScanResult(2, 36), id="other writers"),
+        pytest.param(b"y" * 300 + A + b"\n" + A + b"\n", ScanResult(1, 322), id="an overlong line that ends as ours"),
+        pytest.param(b"y" * 300 + b"\n" + A[:5], ScanResult(0, 0, (301, 306)), id="partial after an overlong line"),
+        pytest.param(B + b"\n" + C + b"\n", ScanResult(0, 0), id="later events only"),
+        pytest.param(A + b"\r\n" + A + b"\n", ScanResult(1, 23), id="a changed line is not ours"),
     ],
 )
-def test_a_scan_finds_whole_lines_in_order_and_a_torn_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, content: bytes, expected: Found
+def test_a_scan_finds_whole_lines_in_order_and_a_partial_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, content: bytes, expected: ScanResult
 ):
     """However the file falls into chunks."""
     monkeypatch.setattr(scanning, "CHUNK_BYTES", chunk)
@@ -53,11 +53,11 @@ def test_a_scan_finds_whole_lines_in_order_and_a_torn_one(
 
 def test_a_scan_starts_at_its_offset(tmp_path: Path):
     """What stands before is not looked at."""
-    assert scanned(tmp_path / "events", A + b"\n" + A + b"\n" + B[:3], start=11) == Found(1, 22, (22, 25))
+    assert scanned(tmp_path / "events", A + b"\n" + A + b"\n" + B[:3], start=11) == ScanResult(1, 22, (22, 25))
 
 
 def test_a_large_file_is_read_once_and_in_little_memory(tmp_path: Path):
-    """64 MB, one line of them without an end in observation, in a few chunks of memory."""
+    """64 MB, half of them one line, in a few chunks of memory."""
     path = tmp_path / "events"
     lines = (b"z" * 1500 + b"\n") * 700
     with path.open("wb") as file:
@@ -79,7 +79,7 @@ def test_a_large_file_is_read_once_and_in_little_memory(tmp_path: Path):
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         os.close(fd)
-    assert found == Found(1, path.stat().st_size)
+    assert found == ScanResult(1, path.stat().st_size)
     assert sum(read) < path.stat().st_size + 2 * scanning.CHUNK_BYTES
     assert peak < 8 * scanning.CHUNK_BYTES
 
@@ -93,19 +93,19 @@ def test_a_large_file_is_read_once_and_in_little_memory(tmp_path: Path):
         pytest.param(lambda path: path.write_bytes(C * 20), False, id="truncated and grown again"),
     ],
 )
-def test_a_mark_recognises_its_place(tmp_path: Path, change, same: bool):
+def test_a_checkpoint_recognises_its_position(tmp_path: Path, change, same: bool):
     """The same inode is not enough."""
     path = tmp_path / "events"
     path.write_bytes(A * 10)
     fd = os.open(path, os.O_RDWR)
-    mark = Checkpoint.decode(Checkpoint.at(fd, 60).encode())
-    assert mark is not None
+    checkpoint = Checkpoint.decode(Checkpoint.at(fd, 60).encode())
+    assert checkpoint is not None
     change(path)
-    assert mark.matches(fd) is same
+    assert checkpoint.matches(fd) is same
     os.close(fd)
 
 
 @pytest.mark.parametrize("encoded", [None, b"", b"null", b'{"inode": "x"}', b"\xff"])
-def test_a_mark_that_cant_be_read_is_none(encoded: bytes | None):
-    """Another version's mark costs a repeat, not a crash."""
+def test_a_checkpoint_that_cant_be_read_is_none(encoded: bytes | None):
+    """Another version's checkpoint costs a repeat, not a crash."""
     assert Checkpoint.decode(encoded) is None

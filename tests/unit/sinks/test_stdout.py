@@ -28,10 +28,10 @@ from tests.doubles.clocks import ManualClock
 from tests.doubles.outbox import (
     PATIENCE,
     FaultyOs,
+    InstantSleep,
     MemoryOutbox,
-    Naps,
-    some_is_written_to,
     stored,
+    until_readable,
 )
 
 ROOT = Path(__file__).parents[3]
@@ -76,17 +76,17 @@ async def test_an_output_closed_at_the_start_never_becomes_another_file(monkeypa
         await StdoutSink(InlineThread()).send([stored(1)])
 
 
-async def test_a_slow_reader_blocks_its_own_lane_only():
+async def test_a_slow_reader_blocks_its_own_thread_only():
     """The loop goes on, other sinks too; when the reader goes on, so do the events, in order."""
     reader, writer = os.pipe()
     outbox, stop = MemoryOutbox(), Stop()
     outbox.add(100, size=10_000)
-    pump = Delivery(StdoutSink(DaemonThread("stdout"), fd=writer), outbox, ManualClock(), sleep=Naps())
-    running = asyncio.create_task(pump.run(stop))
-    await some_is_written_to(reader)
+    delivery = Delivery(StdoutSink(DaemonThread("stdout"), fd=writer), outbox, ManualClock(), sleep=InstantSleep())
+    running = asyncio.create_task(delivery.run(stop))
+    await until_readable(reader)
     for _ in range(10):
         await asyncio.sleep(0.01)
-    assert (pump.delivered, running.done()) == (0, False)
+    assert (delivery.delivered, running.done()) == (0, False)
     stop.set("test")
     taken = b""
     expected = encode(outbox.events)
@@ -133,8 +133,8 @@ def test_a_stop_while_a_write_is_blocked_does_not_hold_the_process(after_stop: b
             outbox, stop = MemoryOutbox(), Stop()
             outbox.add(100, size=10_000)
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set, "SIGTERM")
-            pump = Delivery(StdoutSink(DaemonThread("stdout")), outbox, ManualClock())
-            task = asyncio.create_task(pump.run(stop))
+            delivery = Delivery(StdoutSink(DaemonThread("stdout")), outbox, ManualClock())
+            task = asyncio.create_task(delivery.run(stop))
             await stop.wait()
             await asyncio.wait([task], timeout={0.1 if after_stop else 0})
             task.cancel()
@@ -155,7 +155,7 @@ def test_a_stop_while_a_write_is_blocked_does_not_hold_the_process(after_stop: b
 
 
 @pytest.mark.parametrize("cut", range(3 * len(stored(1).body) + 3))
-async def test_a_write_that_fails_after_any_byte_leaves_no_glued_line(tmp_path: Path, cut: int):
+async def test_a_write_that_fails_after_any_byte_leaves_no_joined_line(tmp_path: Path, cut: int):
     """What was written whole is not sent again; the partial line is ended before it is."""
     fd = os.open(tmp_path / "out", os.O_WRONLY | os.O_CREAT)
     script: deque[int | OSError] = deque([cut, OSError(errno.EPIPE, "Broken pipe")] if cut else [OSError(5, "EIO")])
@@ -169,7 +169,7 @@ async def test_a_write_that_fails_after_any_byte_leaves_no_glued_line(tmp_path: 
     outbox = MemoryOutbox()
     outbox.add(3)
     with patch.object(lines, "os", FaultyOs(before)):
-        await Delivery(StdoutSink(InlineThread(), fd=fd), outbox, ManualClock(), sleep=Naps()).run(stopped())
+        await Delivery(StdoutSink(InlineThread(), fd=fd), outbox, ManualClock(), sleep=InstantSleep()).run(stopped())
     os.close(fd)
     bodies = [event.body for event in outbox.events]
     found = (tmp_path / "out").read_bytes().splitlines()
@@ -210,7 +210,9 @@ def test_any_sequence_of_short_and_failed_writes(sizes: list[int], steps: list[i
     events = [stored(position, size=size) for position, size in enumerate(sizes, 1)]
     outbox = MemoryOutbox(events)
     with patch.object(lines, "os", Output):
-        asyncio.run(Delivery(StdoutSink(InlineThread(), fd=9), outbox, ManualClock(), sleep=Naps()).run(stopped()))
+        asyncio.run(
+            Delivery(StdoutSink(InlineThread(), fd=9), outbox, ManualClock(), sleep=InstantSleep()).run(stopped())
+        )
     bodies = [event.body for event in events]
     assert output.endswith(b"\n")
     found = bytes(output).split(b"\n")[:-1]

@@ -1,7 +1,6 @@
 """Where completion events go.
 
-The law of this layer: `Delivery` alone decides what is sent when, and what a failure means; a sink only sends, and
-tells what became of it. Each sink has its own `Delivery`, so one that fails holds up no other. A sink is one small file
-that satisfies `Sink`; it knows neither the journal nor the other sinks. One conformance suite
-(`tests/unit/sinks/test_conformance.py`) holds for every sink.
+The law of this layer: only `Delivery` decides what is sent when, and what a failure means. A sink sends, and reports
+what became of it; it knows neither the journal nor the other sinks. Each sink has its own `Delivery`, so that one that
+fails holds up no other. One conformance suite (`tests/unit/sinks/test_conformance.py`) holds for every sink.
 """

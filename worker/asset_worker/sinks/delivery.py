@@ -1,4 +1,4 @@
-"""From the outbox to one sink: in order, at least once, for as long as it takes."""
+"""From the outbox to one sink: in order, at least once, retried until it works."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ _log = structlog.get_logger()
 
 BATCH_EVENTS = 500
 BATCH_BYTES = 1 << 20
-"""A batch ends before it grows past this; an event that is larger goes alone."""
+"""The size of a batch, newlines included. An event that is larger is sent alone."""
 BACKOFF_SECONDS = 0.5
 BACKOFF_MAX_SECONDS = 30.0
 LAST_TRIES_SECONDS = 1.0
-"""The longest wait between two tries once the stop has come: the grace is short."""
+"""The longest wait between two tries during shutdown: the grace period is short."""
 
 
 def backoff(first: float = BACKOFF_SECONDS, longest: float = BACKOFF_MAX_SECONDS) -> wait_base:
-    """Waits in seconds that double from `first` to `longest`, the upper half of each drawn at random."""
+    """Waits that double from `first` to `longest` seconds. Each is drawn at random from the upper half of its value."""
     return wait_exponential(multiplier=first / 2, max=longest / 2) + wait_random_exponential(
         multiplier=first / 2, max=longest / 2
     )
 
 
 class Delivery:
-    """Sends one sink what it does not have yet."""
+    """Sends one sink the events that it does not have yet."""
 
     def __init__(
         self,
@@ -56,17 +56,17 @@ class Delivery:
         self.dead_letters = 0
         """Events that the sink refused since the start."""
         self.failing_since: float | None = None
-        """When the sink began to fail, in seconds since the epoch, UTC. None: it doesn't fail."""
+        """When the sink began to fail, in seconds since the epoch, UTC; None while it works."""
         self.last_error: str | None = None
-        """The latest failure's text, kept after recovery."""
+        """The text of the latest failure, kept after recovery."""
 
     async def run(self, stop: Stop) -> None:
-        """Deliver until the stop has come and the outbox holds nothing more for this sink.
+        """Deliver until `stop` is set and the outbox holds no more events for this sink.
 
-        `stop` is to be set when nothing more will be settled. A sink that fails then is tried again until this is
-        cancelled, at the end of the grace; what it did not take stays in the outbox.
+        Set `stop` when nothing more will be settled. A sink that fails then is tried again until this call is
+        cancelled, at the end of the grace period; events that it did not take stay in the outbox.
         """
-        self._sink.resume(await self._outbox.mark(self.sink))
+        self._sink.resume(await self._outbox.checkpoint(self.sink))
         try:
             while events := await self._next(stop):
                 await self._deliver(events, stop)
@@ -89,7 +89,7 @@ class Delivery:
             await self._dead_letter(events[0], str(error))
             return
         self._recovered()
-        await self._outbox.advance(self.sink, events[sent.count - 1].position, sent.mark)
+        await self._outbox.advance(self.sink, events[sent.count - 1].position, sent.checkpoint)
         self.delivered += sent.count
 
     async def _send(self, events: Sequence[Stored]) -> Sent:
@@ -97,11 +97,11 @@ class Delivery:
             sent = await self._sink.send(events)
             if sent.count:
                 return sent
-            await self._outbox.advance(self.sink, events[0].position - 1, sent.mark)
+            await self._outbox.advance(self.sink, events[0].position - 1, sent.checkpoint)
 
     async def _dead_letter(self, event: Stored, reason: str) -> None:
         await self._outbox.dead_letter(self.sink, event, reason)
-        await self._outbox.advance(self.sink, event.position, await self._outbox.mark(self.sink))
+        await self._outbox.advance(self.sink, event.position, await self._outbox.checkpoint(self.sink))
         self.dead_letters += 1
         _log.error("sink.dead_letter", sink=self.sink, id=event.id, reason=reason)
 
@@ -111,7 +111,7 @@ class Delivery:
             return min(seconds, LAST_TRIES_SECONDS) if stop.is_set() else seconds
 
         async def sleep(seconds: float) -> None:
-            # After the stop a wait runs its full, short length: else the tries would spin.
+            # During shutdown a wait runs its full, short length: otherwise the tries would spin.
             if stop.is_set():
                 await self._sleep(seconds)
             else:
@@ -140,7 +140,7 @@ class Delivery:
 
 
 def _first_bytes(events: Sequence[Stored], limit: int) -> Sequence[Stored]:
-    """The first events of at most `limit` bytes together; one at least, where there is one."""
+    """The first events of at most `limit` bytes together, but at least one if there are any."""
     total = 0
     for index, event in enumerate(events):
         total += len(event.body) + 1

@@ -11,29 +11,28 @@ from asset_worker.domain.events import Stored
 
 
 def encode(events: Sequence[Stored]) -> bytes:
-    """One line for each event."""
+    """The events' bodies, each as one line."""
     return b"".join([part for event in events for part in (event.body, b"\n")])
 
 
 class LineStream:
-    """Whole lines to a file descriptor that can't be read back.
+    """Writes whole lines to a file descriptor that can't be read back.
 
-    A write that fails may leave a partial line behind. It can't be taken back, so it is ended before anything follows
-    it:
-    the only broken line is the one that the failure cut.
+    A write that fails may leave a partial line behind, which can't be taken back. It is ended by a newline before
+    anything else is written, so that only the line that the failure cut is broken.
     """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._partial = False
+        self._ends_in_partial_line = False
 
     def write(self, events: Sequence[Stored]) -> int:
-        """Write events, for as long as the reader takes; how many of the first were written whole.
+        """Write events; return how many of the first were written whole. Blocks for as long as the reader takes.
 
         Raises:
-            OSError: not even the first was.
+            OSError: not even the first event was written whole.
         """
-        ending = b"\n" if self._partial else b""
+        ending = b"\n" if self._ends_in_partial_line else b""
         lines = memoryview(ending + encode(events))
         done = 0
         try:
@@ -46,7 +45,7 @@ class LineStream:
             return whole
         finally:
             if done:
-                self._partial = lines[done - 1] != ord("\n")
+                self._ends_in_partial_line = lines[done - 1] != ord("\n")
         return len(events)
 
     def _write(self, data: memoryview) -> int:
@@ -54,7 +53,7 @@ class LineStream:
             try:
                 written = os.write(self._fd, data)
             except BlockingIOError:
-                # Whoever shares this descriptor has made it non-blocking.
+                # Another process that shares this descriptor has made it non-blocking.
                 poll = select.poll()
                 poll.register(self._fd, select.POLLOUT)
                 poll.poll()

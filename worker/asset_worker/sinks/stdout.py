@@ -12,9 +12,9 @@ from asset_worker.sinks.ports import Sent, SinkUnavailableError
 
 
 class StdoutSink:
-    """Standard output, at least once: nobody can tell what its reader had before a restart.
+    """Standard output. An event may come again after a restart: what the reader had before is not known.
 
-    `thread` is this sink's own: a slow reader blocks it.
+    `thread` must be this sink's own: a slow reader blocks it.
     """
 
     name = "stdout"
@@ -23,7 +23,7 @@ class StdoutSink:
         self._thread = thread
         self._stream = LineStream(standard_output() if fd is None else fd)
 
-    def resume(self, mark: bytes | None) -> None:
+    def resume(self, checkpoint: bytes | None) -> None:
         pass
 
     async def send(self, events: Sequence[Stored]) -> Sent:
@@ -37,8 +37,8 @@ class StdoutSink:
 
 
 def standard_output() -> int:
-    """The descriptor of standard output; one that fails where the process was started without (`>&-`).
+    """The descriptor of standard output; an invalid one if the process was started without it (`>&-`).
 
-    Number 1 is then given to whatever is opened first: it could be the journal.
+    Descriptor 1 is then that of the first file opened, which could be the journal.
     """
     return -1 if sys.__stdout__ is None else 1

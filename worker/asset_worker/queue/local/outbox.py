@@ -28,7 +28,7 @@ class LocalOutbox:
         first, last = kept
         self._commits = commits
         self._positions = {name: max(known.get(name, (0, None))[0], first - 1) for name in sinks}
-        self._marks = {name: known.get(name, (0, None))[1] for name in sinks}
+        self._checkpoints = {name: known.get(name, (0, None))[1] for name in sinks}
         self._last = last
         self._added = {name: asyncio.Event() for name in sinks}
 
@@ -60,17 +60,17 @@ class LocalOutbox:
         rows = await self._commits.read(lambda journal: journal.events_after(position, limit))
         return [Stored(place, event_id, body) for place, event_id, body in rows]
 
-    async def mark(self, sink: str) -> bytes | None:
+    async def checkpoint(self, sink: str) -> bytes | None:
         """What the sink last recorded with its position."""
-        return self._marks[sink]
+        return self._checkpoints[sink]
 
-    async def advance(self, sink: str, position: int, mark: bytes | None) -> None:
+    async def advance(self, sink: str, position: int, checkpoint: bytes | None) -> None:
         """This sink has all events up to this position; durable when it returns."""
         others = (place for name, place in self._positions.items() if name != sink)
         done_by_all = min([position, *others])
-        await self._commits.write(lambda journal: journal.advance(sink, position, mark, done_by_all=done_by_all))
+        await self._commits.write(lambda journal: journal.advance(sink, position, checkpoint, done_by_all=done_by_all))
         self._positions[sink] = position
-        self._marks[sink] = mark
+        self._checkpoints[sink] = checkpoint
 
     async def dead_letter(self, sink: str, event: Stored, reason: str) -> None:
         """Keep an event that this sink refused for good."""

@@ -1,4 +1,4 @@
-"""What a file of lines holds after a mark: which of our events came through, and whether the last line is partial."""
+"""What a file holds after a checkpoint: which of our events are there, and whether the last line is partial."""
 
 from __future__ import annotations
 
@@ -10,37 +10,53 @@ import msgspec
 
 CHUNK_BYTES = 1 << 18
 LANDMARK_BYTES = 4096
+"""How much before the offset of a checkpoint is hashed."""
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
-    """A place in a file, recognised again after a restart.
+    """A position in a file that can be recognised after a restart.
 
-    The inode alone doesn't do: it is given anew to the next file, and a file may be truncated and grow past the offset
-    again. What lies before the offset tells. The device's number is left out: it may change with each mount.
+    The inode is not enough: the file system gives it to a later file, and a file may be truncated and grow past the
+    offset again. So the bytes before the offset are hashed. The device's number is left out, as it may change with each
+    mount. The field names are those of the JSON that journals hold.
     """
 
     inode: int
     offset: int
+    """In bytes."""
     landmark: str
-    """Digest of the last `LANDMARK_BYTES` before the offset."""
+    """The hash of the last `LANDMARK_BYTES` before the offset."""
 
     @classmethod
     def at(cls, fd: int, offset: int) -> Checkpoint:
+        """A checkpoint in an open file.
+
+        Raises:
+            OSError: the file can't be read.
+        """
         return cls(os.fstat(fd).st_ino, offset, _landmark(fd, offset))
 
     @classmethod
     def decode(cls, encoded: bytes | None) -> Checkpoint | None:
-        """None also for what another version recorded: it costs a repeat, not an event."""
+        """A recorded checkpoint; None if there is none, or another version recorded it.
+
+        Without a checkpoint events may be repeated, but none is lost.
+        """
         try:
             return None if encoded is None else msgspec.json.decode(encoded, type=cls)
         except msgspec.DecodeError:
             return None
 
     def encode(self) -> bytes:
+        """As it is recorded."""
         return msgspec.json.encode(self)
 
     def matches(self, fd: int) -> bool:
-        """Whether the file still holds, before the offset, what it held when the mark was made."""
+        """Whether an open file still has, before the offset, the bytes that it had when the checkpoint was made.
+
+        Raises:
+            OSError: the file can't be read.
+        """
         return os.fstat(fd).st_size >= self.offset and _landmark(fd, self.offset) == self.landmark
 
 
@@ -49,21 +65,24 @@ def _landmark(fd: int, offset: int) -> str:
     return blake2b(os.pread(fd, length, offset - length), digest_size=12).hexdigest()
 
 
-class Found(msgspec.Struct, frozen=True):
-    """What a scan found."""
+class ScanResult(msgspec.Struct, frozen=True):
+    """Which events are in a file. Offsets are in bytes."""
 
     count: int
     """How many of the first events are there, as whole lines and in order."""
     end: int
-    """The offset after the last of them; where the scan began when there is none."""
+    """The offset after the last of them; where the scan began if there are none."""
     partial: tuple[int, int] | None = None
-    """From and to which offset the first event that is missing stands there in part, at the end of the file."""
+    """The start and end of a partial line at the end of the file that is the beginning of the first missing event."""
 
 
-def scan(fd: int, start: int, bodies: Sequence[bytes]) -> Found:
-    """Look for events from offset `start` on; it ends with the file, or when all are found.
+def scan(fd: int, start: int, bodies: Sequence[bytes]) -> ScanResult:
+    """Look for events in an open file from offset `start` on, until all are found or the file ends.
 
-    Lines of other writers may stand between them. Memory is bounded by a chunk and the longest event.
+    Lines of other writers may be between them. Uses as much memory as a chunk and the longest event.
+
+    Raises:
+        OSError: the file can't be read.
     """
     longest = max(map(len, bodies))
     count, end = 0, start
@@ -77,19 +96,19 @@ def scan(fd: int, start: int, bodies: Sequence[bytes]) -> Found:
             if line == bodies[count]:
                 count, end = count + 1, line_start
                 if count == len(bodies):
-                    return Found(count, end)
+                    return ScanResult(count, end)
         position += len(last)
         rest = _cut(rest + last, longest)
     if position > line_start and bodies[count].startswith(_without_zeros(rest)):
-        return Found(count, end, (line_start, position))
-    return Found(count, end)
+        return ScanResult(count, end, (line_start, position))
+    return ScanResult(count, end)
 
 
 def _cut(line: bytes, longest: int) -> bytes:
-    """As much of a line as it takes to tell that it is none of ours."""
+    """The beginning of a line, long enough to show that the line is not one of our events."""
     return line if len(line) <= longest else _without_zeros(line)[: longest + 1]
 
 
 def _without_zeros(line: bytes) -> bytes:
-    """A file system may leave zeros where the end of a line was to come, when the power fails."""
+    """The line without zeros at its end, which a file system may leave there after a power failure."""
     return line.rstrip(b"\0")

@@ -1,4 +1,4 @@
-"""Opening what a path names, holding it, and finding again the file that it named before."""
+"""Opening the file, pipe or device at a path, finding the file of a checkpoint again, and locking it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from asset_worker.sinks.file.scan import Checkpoint
 
 MODE = 0o640
+"""The permissions of a new file: its events may be read by the group, and by nobody else."""
 LOCK_RETRY_SECONDS = 0.02
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
@@ -21,7 +22,7 @@ _READ_AND_APPEND = os.O_RDWR | os.O_APPEND | os.O_NOCTTY | os.O_NONBLOCK
 
 
 def current_status(path: Path) -> os.stat_result | None:
-    """What stands at the path now, symbolic links followed; None for nothing."""
+    """The status of what is at the path now, symbolic links followed; None if there is nothing."""
     try:
         return path.stat()
     except FileNotFoundError:
@@ -29,10 +30,10 @@ def current_status(path: Path) -> os.stat_result | None:
 
 
 def open_regular(path: Path) -> int:
-    """Open a file for appending; it is created where it is missing. Its name is durable then, too.
+    """Open a file for appending, and create it if it is missing. Its name is durable when this returns.
 
     Raises:
-        OSError: with a text that says what to do when its directory is missing.
+        OSError: it can't be opened. The text names the directory if that is missing.
     """
     try:
         fd = os.open(path, _READ_AND_APPEND | os.O_CREAT, MODE)
@@ -60,7 +61,7 @@ def _sync_directory(directory: Path) -> None:
         try:
             os.fsync(fd)
         except OSError as error:
-            if error.errno != errno.EINVAL:  # a file system that knows no such thing
+            if error.errno != errno.EINVAL:  # the file system can't sync directories
                 raise
         finally:
             os.close(fd)
@@ -70,12 +71,12 @@ def open_special(path: Path, status: os.stat_result) -> int:
     """Open a pipe or a character device for writing.
 
     Raises:
-        OSError: nobody reads the pipe; or it is something that events can't be written to.
+        OSError: nobody reads the pipe, or it is neither.
     """
     if not (stat.S_ISFIFO(status.st_mode) or stat.S_ISCHR(status.st_mode)):
         raise OSError(errno.EINVAL, "neither a file nor a pipe nor a character device")
     try:
-        # Not to hang here: a named pipe opens when it has a reader.
+        # Non-blocking: otherwise a named pipe without a reader would hang here.
         fd = os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
     except OSError as error:
         if error.errno == errno.ENXIO and stat.S_ISFIFO(status.st_mode):
@@ -85,29 +86,29 @@ def open_special(path: Path, status: os.stat_result) -> int:
     return fd
 
 
-def find_marked(path: Path, mark: Checkpoint) -> int | None:
-    """Open the file that the mark was made in: at the path, or renamed beside it. None: it is gone.
+def open_checkpointed(path: Path, checkpoint: Checkpoint) -> int | None:
+    """Open the file in which a checkpoint was made: at the path, or renamed beside it. None if it is gone.
 
     Raises:
-        OSError: it can't be told. A directory that is missing may come back, with the file in it.
+        OSError: it is not known whether it is gone. A directory that is missing may come back, with the file in it.
     """
     fd = _open_existing(path)
     if fd is not None:
-        if os.fstat(fd).st_ino == mark.inode or (mark.offset and mark.matches(fd)):
+        if os.fstat(fd).st_ino == checkpoint.inode or (checkpoint.offset and checkpoint.matches(fd)):
             return fd
         os.close(fd)
     try:
         with os.scandir(_directory(path)) as siblings:
-            names = [sibling.path for sibling in siblings if sibling.inode() == mark.inode]
+            names = [sibling.path for sibling in siblings if sibling.inode() == checkpoint.inode]
     except FileNotFoundError as error:
         raise _missing_directory(path) from error
     for name in names:
         try:
             fd = _open_existing(Path(name))
-        except PermissionError:  # closed when it was rotated; waiting for it would stop the sink for good
+        except PermissionError:  # its permissions were removed at rotation; waiting for it would stop the sink for good
             continue
         if fd is not None:
-            if os.fstat(fd).st_ino == mark.inode and mark.matches(fd):
+            if os.fstat(fd).st_ino == checkpoint.inode and checkpoint.matches(fd):
                 return fd
             os.close(fd)
     return None
@@ -124,13 +125,13 @@ def _open_existing(path: Path) -> int | None:
 
 
 @contextmanager
-def locked(fd: int, patience: float) -> Iterator[None]:
-    """Hold the advisory lock of an open file, for the workers that share it.
+def locked(fd: int, timeout: float) -> Iterator[None]:
+    """Hold the advisory lock of an open file, which workers that share the file take in turn.
 
     Raises:
-        BlockingIOError: another process has held it for `patience` seconds.
+        BlockingIOError: another process held it for `timeout` seconds.
     """
-    held = _lock(fd, time.monotonic() + patience)
+    held = _lock(fd, time.monotonic() + timeout)
     try:
         yield
     finally:
