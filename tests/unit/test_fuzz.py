@@ -1,4 +1,4 @@
-"""Whatever comes in, no error goes out that isn't ours."""
+"""Whatever bytes come in, the only errors raised are those of this package."""
 
 from __future__ import annotations
 
@@ -221,11 +221,11 @@ def test_any_body_of_an_error_is_read(body):
 
 
 def at_depth(frames: int, call: Callable[[], Event]) -> Event:
-    """Called with so many more frames on the stack."""
+    """What `call` returns with this many more frames on the stack."""
     return at_depth(frames - 1, call) if frames else call()
 
 
-def told_on(asset: Asset, outcome: Outcome = Outcome.READY, reason: str | None = None) -> Event:
+def completion_event(asset: Asset, outcome: Outcome = Outcome.READY, reason: str | None = None) -> Event:
     return completed(
         Submission(ID, "stdin", 1),
         Done(outcome, reason),
@@ -239,12 +239,12 @@ def told_on(asset: Asset, outcome: Outcome = Outcome.READY, reason: str | None =
 
 
 @given(asset_bodies, st.sampled_from(Outcome), st.text() | st.none())
-def test_whatever_the_api_tells_of_an_asset_is_told_on_in_one_line(body, outcome, reason):
+def test_any_asset_makes_an_event_of_one_line(body, outcome, reason):
     try:
         asset = asset_from(decode_body(body))
     except (MalformedAnswerError, MalformedAssetError):
         return
-    event = told_on(asset, outcome, reason)
+    event = completion_event(asset, outcome, reason)
     assert b"\n" not in event.body
     assert b"\r" not in event.body
     data = msgspec.json.decode(event.body)["data"]
@@ -261,7 +261,7 @@ def decodes(body: bytes) -> bool:
 
 
 @pytest.mark.parametrize("frames", [0, 50, 200])
-def test_so_is_one_that_nests_as_deep_as_can_just_be_decoded(frames):
+def test_so_does_one_that_nests_as_deeply_as_can_be_decoded(frames):
     """However much deeper the stack is when the event is made."""
 
     def body(levels: int) -> bytes:
@@ -273,12 +273,12 @@ def test_so_is_one_that_nests_as_deep_as_can_just_be_decoded(frames):
             asset = asset_from(decode_body(body(levels)))
         except (MalformedAnswerError, MalformedAssetError):
             continue
-        assert at_depth(frames, partial(told_on, asset)).body
+        assert at_depth(frames, partial(completion_event, asset)).body
     assert asset_from(decode_body(body(50))).status == "ready"
 
 
 @given(headers, st.floats(0, 4e9), st.floats(0, 1e6), st.floats(0, 100))
-def test_any_headers_tell_something_within_bounds(headers, server_now, now, took):
+def test_any_headers_are_read_within_bounds(headers, server_now, now, took):
     report = parse_rate_limits(headers, server_now=server_now)
     assert len(report.quotas) <= MOST_QUOTAS
     assert report.requested_wait is None or 0 <= report.requested_wait <= LONGEST_RETRY_AFTER_SECONDS
@@ -312,7 +312,7 @@ queue_lines = st.one_of(
 @example([b"a1" + b" " * 70_000], b"\n", [])
 @example([b'{"asset_id":"a1","metadata":' + nested(6_000, b"0") + b"}"], b"\n", [])
 @example([b"x" * (RAW_BYTES_LIMIT - 1) + b"\xe2\x82"], b"\n", [])
-def test_any_bytes_in_a_queue_file_are_submissions_or_rejections_that_can_be_told(lines, ending, cuts):
+def test_any_bytes_in_a_queue_file_are_submissions_or_rejections_that_make_an_event(lines, ending, cuts):
     data = ending.join(lines)
     edges = sorted({0, len(data), *(min(cut, len(data)) for cut in cuts)})
     splitter = LineSplitter(0)

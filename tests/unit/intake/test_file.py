@@ -20,6 +20,7 @@ from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import DaemonThread, InlineThread
 from tests.doubles.intake import BatchReceiver
+from tests.doubles.threads import ClosingThread, CountingThread, HangingThread
 
 pytestmark = pytest.mark.virtual_time
 
@@ -28,38 +29,7 @@ PROMISED_SECONDS = 0.5
 
 
 GRACE = 30.0
-"""Real seconds, for what takes none: only a test that fails waits for so long."""
-
-
-class ClosingThread(InlineThread):
-    closed = False
-
-    def close(self) -> None:
-        self.closed = True
-
-
-class HangingThread(ClosingThread):
-    """What is called here returns after hours."""
-
-    async def run(self, *_: Any, **__: Any) -> Any:
-        await asyncio.sleep(36_000)
-
-
-class CountingThread(InlineThread):
-    def __init__(self) -> None:
-        self._count = 0
-        self._counted = asyncio.Event()
-
-    async def run(self, call: Any, /, *args: Any, **kwargs: Any) -> Any:
-        self._count += 1
-        self._counted.set()
-        return call(*args, **kwargs)
-
-    async def has_run(self, count: int) -> None:
-        """Wait until so many calls have been made."""
-        while self._count < count:
-            self._counted.clear()
-            await self._counted.wait()
+"""Real seconds. Only a test that fails waits this long."""
 
 
 def intake(
@@ -232,7 +202,7 @@ async def test_once_waits_for_the_rest_of_a_line_that_is_being_written(path: Pat
 
 
 async def test_once_waits_for_a_file_that_cannot_be_read_and_says_why(path: Path):
-    """To end as if all were done would be a lie; somebody may mend it."""
+    """It must not end as if all were done; somebody may repair it."""
     path.mkdir()
     receiver, ended = BatchReceiver(), asyncio.Event()
 
@@ -319,7 +289,7 @@ async def test_a_file_system_that_hangs_holds_up_the_stop_for_a_moment_only(path
 
 
 async def test_what_a_step_reads_after_the_stop_is_read_again(path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Its thread is left behind; when the file system answers again, it ends and lets go of the files."""
+    """Its thread is left behind. When the file system responds again, the thread closes the files and ends."""
     append(path, b"a1\n")
     answers, receiver, thread = threading.Event(), BatchReceiver(), DaemonThread("queue-file")
     following = FileIntake(path, receiver, thread, SystemClock(), {})
@@ -342,7 +312,7 @@ async def test_what_a_step_reads_after_the_stop_is_read_again(path: Path, monkey
 
 
 async def test_a_batch_that_is_refused_ends_the_reading_and_is_read_again(path: Path):
-    """Accepting is the queue's business; when it breaks, nothing has been taken."""
+    """If the queue fails, nothing has been accepted."""
     append(path, b"a1\n")
 
     class Broken(BatchReceiver):

@@ -1,4 +1,4 @@
-"""From batches to the queue: what is put, counted and told."""
+"""From batches to the queue: what is put, counted and logged."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ SECRETS = Secrets()
 SECRETS.add(KEY)
 
 
-class QueueWriter:
+class FakeQueue:
     """A queue that drops repeats."""
 
     def __init__(self) -> None:
@@ -64,29 +64,29 @@ def batch(*ids: str, bad: Sequence[bytes] = (), position: bytes | None = b"here"
 
 
 @pytest.fixture
-def queue() -> QueueWriter:
-    return QueueWriter()
+def queue() -> FakeQueue:
+    return FakeQueue()
 
 
 @pytest.fixture
-def acceptance(queue: QueueWriter) -> Ingest:
+def ingest(queue: FakeQueue) -> Ingest:
     return Ingest(queue, Noon(), source=SOURCE, secrets=SECRETS)
 
 
-async def test_submissions_are_put_together_with_the_position(acceptance: Ingest, queue: QueueWriter):
-    await acceptance.accept(batch("a1", "a2"))
+async def test_submissions_are_put_together_with_the_position(ingest: Ingest, queue: FakeQueue):
+    await ingest.accept(batch("a1", "a2"))
     assert [submission.asset_id for submission in queue.submissions] == ["a1", "a2"]
     assert queue.positions == [("file:/queue", b"here")]
-    assert (acceptance.accepted, acceptance.rejected) == (2, 0)
+    assert (ingest.accepted, ingest.rejected) == (2, 0)
 
 
-async def test_an_empty_batch_still_keeps_its_position(acceptance: Ingest, queue: QueueWriter):
-    await acceptance.accept(batch())
+async def test_an_empty_batch_still_keeps_its_position(ingest: Ingest, queue: FakeQueue):
+    await ingest.accept(batch())
     assert queue.positions == [("file:/queue", b"here")]
 
 
-async def test_a_bad_line_becomes_a_rejected_event(acceptance: Ingest, queue: QueueWriter):
-    await acceptance.accept(batch(bad=[b"../x\xff"]))
+async def test_a_bad_line_becomes_a_rejected_event(ingest: Ingest, queue: FakeQueue):
+    await ingest.accept(batch(bad=[b"../x\xff"]))
     [event] = queue.events
     body = msgspec.json.decode(event.body)
     assert body["type"] == "dev.asset-worker.asset.rejected"
@@ -96,75 +96,75 @@ async def test_a_bad_line_becomes_a_rejected_event(acceptance: Ingest, queue: Qu
     assert body["data"]["line"] == "../x\ufffd"
     assert body["data"]["reason"] == "why"
     assert body["data"]["submission"] == {"source": "file:/queue:100", "metadata": {}}
-    assert acceptance.rejected == 1
+    assert ingest.rejected == 1
 
 
-async def test_the_event_of_a_line_that_is_read_again_is_the_same(acceptance: Ingest, queue: QueueWriter):
-    await acceptance.accept(batch(bad=[b"!"]))
-    await acceptance.accept(batch(bad=[b"!"]))
+async def test_the_event_of_a_line_that_is_read_again_is_the_same(ingest: Ingest, queue: FakeQueue):
+    await ingest.accept(batch(bad=[b"!"]))
+    await ingest.accept(batch(bad=[b"!"]))
     first, second = queue.events
     assert first == second
 
 
-async def test_a_repeat_is_neither_counted_nor_told(acceptance: Ingest):
+async def test_a_repeat_is_neither_counted_nor_logged(ingest: Ingest):
     with capture_logs() as logs:
-        await acceptance.accept(batch("a1"))
-        await acceptance.accept(batch("a1", "a2"))
-    assert acceptance.accepted == 2
+        await ingest.accept(batch("a1"))
+        await ingest.accept(batch("a1", "a2"))
+    assert ingest.accepted == 2
     assert [log["asset_id"] for log in logs] == ["a1", "a2"]
 
 
-async def test_each_acceptance_and_each_rejection_is_told(acceptance: Ingest):
+async def test_each_acceptance_and_each_rejection_is_logged(ingest: Ingest):
     with capture_logs() as logs:
-        await acceptance.accept(batch("a1", bad=[b"!"]))
+        await ingest.accept(batch("a1", bad=[b"!"]))
     assert logs == [
         {"event": "intake.accepted", "log_level": "info", "asset_id": "a1", "source": "file:/queue:1"},
         {"event": "intake.rejected", "log_level": "warning", "source": "file:/queue:100", "reason": "why"},
     ]
 
 
-async def test_a_backlog_is_told_in_one_line(acceptance: Ingest):
+async def test_a_backlog_is_logged_in_one_line(ingest: Ingest):
     ids = [f"a{number}" for number in range(LOGGED_ONE_BY_ONE + 1)]
     with capture_logs() as logs:
-        await acceptance.accept(batch(*ids, "a0"))
+        await ingest.accept(batch(*ids, "a0"))
     [log] = logs
     assert (log["count"], log["repeats"]) == (1001, 1)
     assert (log["first"], log["last"]) == ("file:/queue:1", "file:/queue:1001")
 
 
-async def test_there_is_room_where_the_queue_has_it(acceptance: Ingest):
-    assert await acceptance.room() == 5
+async def test_there_is_room_where_the_queue_has_it(ingest: Ingest):
+    assert await ingest.room() == 5
 
 
-async def test_nothing_is_counted_when_the_queue_breaks(acceptance: Ingest, queue: QueueWriter):
+async def test_nothing_is_counted_when_the_queue_breaks(ingest: Ingest, queue: FakeQueue):
     async def broken(*_: Any, **__: Any) -> list[Submission]:
         raise RuntimeError("broken")
 
     queue.put = broken
     with pytest.raises(RuntimeError, match="broken"):
-        await acceptance.accept(batch("a1", bad=[b"!"]))
-    assert (acceptance.accepted, acceptance.rejected) == (0, 0)
+        await ingest.accept(batch("a1", bad=[b"!"]))
+    assert (ingest.accepted, ingest.rejected) == (0, 0)
 
 
-async def test_a_key_in_the_queue_file_gets_no_further(acceptance: Ingest, queue: QueueWriter):
+async def test_a_key_in_the_queue_file_gets_no_further(ingest: Ingest, queue: FakeQueue):
     with capture_logs() as logs:
         submission = Submission("a1", "file:/queue", 2, Options(metadata={"note": f"with {KEY}"}))
         lines = batch(KEY, bad=[f"key={KEY}".encode()])
-        await acceptance.accept(msgspec.structs.replace(lines, submissions=[*lines.submissions, submission]))
+        await ingest.accept(msgspec.structs.replace(lines, submissions=[*lines.submissions, submission]))
     assert [each.asset_id for each in queue.submissions] == ["a1"]
     assert queue.submissions[0].options == Options(metadata={"note": f"with {REDACTED}"})
-    told = [msgspec.json.decode(event.body)["data"] for event in queue.events]
-    assert [each["line"] for each in told] == [f"key={REDACTED}", REDACTED]
-    assert "this is the API key" in told[1]["reason"]
-    await acceptance.accept(lines)
+    rejected = [msgspec.json.decode(event.body)["data"] for event in queue.events]
+    assert [each["line"] for each in rejected] == [f"key={REDACTED}", REDACTED]
+    assert "this is the API key" in rejected[1]["reason"]
+    await ingest.accept(lines)
     assert len({event.id for event in queue.events}) == 3, "each such line has an ID of its own"
     assert KEY not in repr((logs, queue.events))
 
 
 @pytest.mark.parametrize("before", [RAW_BYTES_LIMIT - len(KEY), RAW_BYTES_LIMIT - 1, RAW_BYTES_LIMIT + 1])
-async def test_a_key_that_a_line_is_cut_in_is_masked_as_well(acceptance: Ingest, queue: QueueWriter, before: int):
-    """Its beginning is told to nobody either."""
-    await acceptance.accept(batch(bad=[b"!" * before + KEY.encode() + b"!" * 9000]))
+async def test_a_key_at_the_place_where_a_line_is_cut_is_redacted_whole(ingest: Ingest, queue: FakeQueue, before: int):
+    """Its beginning is not shown either."""
+    await ingest.accept(batch(bad=[b"!" * before + KEY.encode() + b"!" * 9000]))
     [event] = queue.events
     line = msgspec.json.decode(event.body)["data"]["line"]
     assert line == ("!" * before + REDACTED + "!" * 9000)[:RAW_BYTES_LIMIT]

@@ -18,7 +18,7 @@ from asset_worker.runtime.threads import DaemonThread, InlineThread
 from tests.doubles.intake import BatchReceiver
 
 GRACE = 30.0
-"""Real seconds, for what takes none: only a test that fails waits for so long."""
+"""Real seconds. Only a test that fails waits this long."""
 
 
 class Pipe:
@@ -146,7 +146,7 @@ async def test_a_descriptor_that_is_closed_has_ended(pipe: Pipe):
 
 
 class NotingOs:
-    """`os`, where a read that finds nothing yet is noted."""
+    """`os`, where a read that finds nothing yet is recorded."""
 
     def __init__(self) -> None:
         self.found_nothing = threading.Event()

@@ -12,6 +12,7 @@ from asset_worker.sinks.file.scan import Checkpoint, ScanResult, scan
 from tests.doubles.outbox import FaultyOs
 
 A, B, C = b'{"id":"a"}', b'{"id":"bb"}', b'{"id":"ccc"}'
+A_LANDMARK = b"008a1e4e52c6236b7d743169"
 
 
 def scanned(path: Path, content: bytes, start: int = 0) -> ScanResult:
@@ -102,6 +103,18 @@ def test_a_checkpoint_recognises_its_position(tmp_path: Path, change, same: bool
     assert checkpoint is not None
     change(path)
     assert checkpoint.matches(fd) is same
+    os.close(fd)
+
+
+def test_a_checkpoint_is_stored_under_the_names_of_earlier_versions(tmp_path: Path):
+    path = tmp_path / "events"
+    path.write_bytes(A)
+    fd = os.open(path, os.O_RDONLY)
+    stored = b'{"inode":%d,"offset":10,"landmark":"%s"}' % (path.stat().st_ino, A_LANDMARK)
+    assert Checkpoint.at(fd, 10).encode() == stored
+    checkpoint = Checkpoint.decode(stored)
+    assert checkpoint is not None
+    assert checkpoint.matches(fd)
     os.close(fd)
 
 

@@ -63,15 +63,19 @@ def _line(text: str, metadata: dict[str, str]) -> str:
 
 
 def _append(path: Path, lines: bytes) -> None:
-    """One write with O_APPEND: no other writer gets into the middle of it (POSIX, write()); whole or not at all."""
+    """Append all lines or none, in one write with O_APPEND: no other writer's bytes come between (POSIX, `write`).
+
+    Raises:
+        OSError: nothing was appended, or it is not known to be on disk.
+    """
     new = not path.exists()
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         with suppress(OSError):  # some network file systems have no locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # among submitters, so that one can take back what it wrote in part
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # held by submitters, so that one can take back a partial write
         before = os.fstat(descriptor).st_size
         if before and os.pread(descriptor, 1, before - 1) != b"\n":
-            lines = b"\n" + lines  # another writer's torn line must not swallow the first of these
+            lines = b"\n" + lines  # another writer's partial line must not swallow the first of these
         if (written := os.write(descriptor, lines)) != len(lines):
             _take_back(descriptor, written)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -87,7 +91,7 @@ def _append(path: Path, lines: bytes) -> None:
 
 
 def _take_back(descriptor: int, written: int) -> None:
-    """Half an ID may look like a whole one. What others have appended since is not taken back with it."""
+    """Remove a partial write, for half an ID may look like a whole one. If others have appended since, it stays."""
     end = os.lseek(descriptor, 0, os.SEEK_CUR)
     if os.fstat(descriptor).st_size == end:
         os.ftruncate(descriptor, end - written)

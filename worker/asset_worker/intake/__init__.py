@@ -1,6 +1,6 @@
-"""Lines to submissions.
+"""Where submissions come from.
 
-The law of this layer: an intake reads, and hands over what it read together with how far it has come; it keeps
-nothing. The queue keeps both in one transaction, so that after a crash an intake goes on where the last accepted line
-ended. When in doubt it reads again: a repeat is dropped by the queue, a skipped line would be a lost asset.
+The law of this layer: an intake reads, and hands over what it read together with its position; it stores nothing. The
+queue stores both in one transaction, so that after a crash an intake goes on after the last accepted line. When in
+doubt it reads again: the queue drops a repeat, but a line that is skipped is a lost asset.
 """

@@ -1,9 +1,4 @@
-"""Lines to submissions.
-
-The law of this layer: an intake reads, and hands over what it read together with how far it has come; it keeps
-nothing. The queue keeps both in one transaction, so that after a crash an intake goes on where the last accepted line
-ended. When in doubt it reads again: a repeat is dropped by the queue, a skipped line would be a lost asset.
-"""
+"""What an intake needs: a receiver for the batches that it reads."""
 
 from __future__ import annotations
 
@@ -13,12 +8,12 @@ from asset_worker.domain.submissions import Batch
 
 
 class BatchReceiver(Protocol):
-    """Where intakes hand over what they read."""
+    """Accepts what intakes read."""
 
     async def room(self) -> int:
-        """How many more submissions are taken now; waits until at least one is."""
+        """How many submissions may be handed over now. Waits until there is room for one."""
         ...
 
     async def accept(self, batch: Batch) -> None:
-        """Durable when it returns."""
+        """Take a batch; it is durable when this returns."""
         ...
