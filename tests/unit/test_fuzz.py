@@ -261,7 +261,7 @@ def decodes(body: bytes) -> bool:
 
 
 @pytest.mark.parametrize("frames", [0, 50, 200])
-def test_so_does_one_that_nests_as_deeply_as_can_be_decoded(frames):
+def test_an_asset_that_nests_as_deeply_as_can_be_decoded_makes_an_event(frames):
     """However much deeper the stack is when the event is made."""
 
     def body(levels: int) -> bytes:

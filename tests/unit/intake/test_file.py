@@ -263,7 +263,7 @@ async def test_the_thread_and_the_files_are_closed_at_the_end(path: Path):
     assert following._follower._files.files == []
 
 
-async def test_they_are_closed_when_the_run_is_cancelled_too(path: Path):
+async def test_the_thread_and_the_files_are_closed_when_the_run_is_cancelled(path: Path):
     append(path, b"a1\n")
     thread = ClosingThread()
     following = FileIntake(path, BatchReceiver(), thread, SystemClock(), {})

@@ -201,7 +201,7 @@ def test_a_late_line_comes_however_long_after_the_renaming(disk: Disk, following
     assert following.step() == ["a2"]
 
 
-def test_so_does_one_that_was_written_while_the_follower_was_down(disk: Disk, following: Following):
+def test_a_late_line_written_into_a_renamed_file_while_down_is_read(disk: Disk, following: Following):
     disk.append(b"a1\n")
     following.step()
     disk.rename("queue", "queue.1")
@@ -299,7 +299,7 @@ def test_a_partial_line_at_the_end_of_a_renamed_file_is_rejected_once_the_file_h
     assert following.rejections == rejected
 
 
-def test_it_is_rejected_once_though_the_file_is_read_on(disk: Disk, following: Following):
+def test_a_partial_line_is_rejected_once_though_its_file_is_read_on(disk: Disk, following: Following):
     """Not again after a restart, nor when the file is closed; and the finish does not take it for a whole line."""
     disk.append(b"a1\nab")
     following.step()
@@ -322,7 +322,7 @@ def test_it_is_rejected_once_though_the_file_is_read_on(disk: Disk, following: F
 
 @pytest.mark.parametrize("restarted", [False, True])
 @pytest.mark.parametrize(("rest", "whole"), [(b"\n", "ab"), (b"cd\n", "abcd")])
-def test_it_comes_whole_should_its_end_be_written_after_that(
+def test_a_rejected_partial_line_comes_whole_if_its_end_is_written_later(
     disk: Disk, following: Following, rest: bytes, whole: str, restarted: bool
 ):
     disk.append(b"a1\nab")
@@ -338,7 +338,7 @@ def test_it_comes_whole_should_its_end_be_written_after_that(
     assert following.batches[-1].submissions[0].line == 2
 
 
-def test_one_that_grows_and_stays_partial_is_rejected_again(disk: Disk, following: Following):
+def test_a_rejected_partial_line_that_grows_and_stays_partial_is_rejected_again(disk: Disk, following: Following):
     disk.append(b"a1\nab")
     following.step()
     disk.rename("queue", "queue.1")
@@ -350,7 +350,7 @@ def test_one_that_grows_and_stays_partial_is_rejected_again(disk: Disk, followin
     assert following.rejections == [(2, b"ab"), (2, b"abc")]
 
 
-def test_one_of_a_single_byte_is_rejected_too(disk: Disk, following: Following):
+def test_a_partial_line_of_a_single_byte_is_rejected(disk: Disk, following: Following):
     disk.append(b"a")
     following.step()
     disk.rename("queue", "queue.1")
@@ -359,7 +359,7 @@ def test_one_of_a_single_byte_is_rejected_too(disk: Disk, following: Following):
     assert following.rejections == [(1, b"a")]
 
 
-def test_another_of_the_same_length_in_the_same_file_is_rejected_too(disk: Disk, following: Following):
+def test_a_partial_line_as_long_as_one_rejected_before_in_the_same_file_is_rejected(disk: Disk, following: Following):
     """The file was truncated and written again since."""
     disk.append(b"a1\nab")
     following.step()
@@ -387,7 +387,7 @@ def test_a_file_that_came_and_was_renamed_between_two_steps_is_read(disk: Disk, 
     assert following.step() == ["b1", "c1"]
 
 
-def test_so_is_one_that_is_older_than_a_late_write_into_the_file_before(disk: Disk, following: Following):
+def test_a_file_older_than_a_late_write_into_the_file_before_is_read(disk: Disk, following: Following):
     disk.append(b"a1\n")
     following.step()
     disk.rename("queue", "queue.2")
@@ -400,7 +400,7 @@ def test_so_is_one_that_is_older_than_a_late_write_into_the_file_before(disk: Di
 
 
 @pytest.mark.parametrize("there_again", [True, False])
-def test_so_is_one_that_came_and_went_while_nothing_stood_under_the_path(
+def test_a_file_that_came_and_went_while_nothing_was_at_the_path_is_read(
     disk: Disk, following: Following, there_again: bool
 ):
     disk.append(b"a1\n")
@@ -415,7 +415,7 @@ def test_so_is_one_that_came_and_went_while_nothing_stood_under_the_path(
     assert following.step() == ["b1", "c1"][: 1 + there_again]
 
 
-def test_so_is_one_that_came_and_went_before_the_first_ever_was_seen(disk: Disk, following: Following):
+def test_a_file_that_came_and_went_before_the_first_was_seen_is_read(disk: Disk, following: Following):
     following.step()
     disk.tick()
     disk.append(b"a1\n")
@@ -436,7 +436,7 @@ def test_files_that_were_rotated_before_the_first_start_are_history(disk: Disk, 
     assert following.step() == ["b1"]
 
 
-def test_and_stay_history_after_a_restart(disk: Disk, following: Following):
+def test_history_stays_history_after_a_restart(disk: Disk, following: Following):
     disk.append(b"x1\n", "queue.1")
     disk.tick()
     disk.append(b"a1\n")

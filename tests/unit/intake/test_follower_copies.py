@@ -64,7 +64,9 @@ def test_a_copy_of_a_file_of_which_nothing_had_been_read_is_read(disk: Disk, fol
 
 
 @pytest.mark.parametrize("after", [b"", b"b1\n"])
-def test_so_is_one_that_was_written_into_an_older_copy(disk: Disk, following: Following, after: bytes):
+def test_a_copy_into_an_older_copy_of_a_file_of_which_nothing_had_been_read_is_read(
+    disk: Disk, following: Following, after: bytes
+):
     """No name appears, and the file is as empty as before, or has grown as any does."""
     disk.append(b"x1\n", "queue.1")
     disk.append(b"")

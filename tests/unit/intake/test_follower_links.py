@@ -39,7 +39,7 @@ def test_rotation_beside_what_a_link_leads_to_is_followed_while_down(disk: Disk,
     assert linked.batches[0].submissions[0].source == f"file:{linked.path}:1"
 
 
-def test_so_is_a_copy_and_truncation_there(disk: Disk, linked: Following):
+def test_a_copy_and_truncation_beside_what_a_link_leads_to_is_followed(disk: Disk, linked: Following):
     disk.append(b"a1\n")
     linked.step()
     disk.append(b"a2\n")
@@ -49,7 +49,7 @@ def test_so_is_a_copy_and_truncation_there(disk: Disk, linked: Following):
     assert linked.step() == ["a2", "b1"]
 
 
-def test_so_is_a_file_that_came_and_was_renamed_there_while_nothing_stood_there(disk: Disk, linked: Following):
+def test_a_file_that_came_and_went_where_a_link_leads_is_read(disk: Disk, linked: Following):
     linked.step()
     linked.step(60)
     disk.tick()

@@ -59,7 +59,9 @@ def test_a_file_that_was_made_and_renamed_while_down_is_read(disk: Disk, followi
 
 
 @pytest.mark.parametrize("there_again", [True, False])
-def test_so_is_one_whose_predecessor_is_deleted(disk: Disk, following: Following, there_again: bool):
+def test_a_file_that_was_made_and_renamed_while_down_is_read_though_its_predecessor_is_deleted(
+    disk: Disk, following: Following, there_again: bool
+):
     disk.append(b"a1\n")
     following.step()
     following.follower.close()
@@ -73,7 +75,7 @@ def test_so_is_one_whose_predecessor_is_deleted(disk: Disk, following: Following
     assert "gone" in following.event_names()
 
 
-def test_so_is_one_that_came_and_went_while_nothing_was_being_read(disk: Disk, following: Following):
+def test_a_file_that_came_and_went_while_nothing_was_being_read_is_read(disk: Disk, following: Following):
     disk.append(b"a1\n")
     following.step()
     disk.delete()
@@ -121,7 +123,7 @@ def test_a_file_that_differs_only_behind_its_first_kilobyte_is_read_from_its_sta
     assert following.step() == ["b1"]
 
 
-def test_so_is_one_that_differs_only_in_its_first_kilobyte(disk: Disk, following: Following):
+def test_a_file_that_differs_only_in_its_first_kilobyte_is_read_from_its_start(disk: Disk, following: Following):
     """Of the same length, and the same before the position."""
     rest = b"# x\n" * 400
     disk.append(b"a1\n" + rest)
@@ -211,7 +213,7 @@ def test_a_line_taken_at_the_finish_is_not_taken_again(disk: Disk, following: Fo
     assert following.event_names() == ["appeared"]
 
 
-def test_a_line_taken_at_the_finish_that_was_half_a_line_comes_whole_the_next_time(disk: Disk, following: Following):
+def test_half_a_line_taken_at_the_finish_comes_whole_the_next_time(disk: Disk, following: Following):
     disk.append(b"a1\nab")
     following.step()
     following.finish()
@@ -232,14 +234,14 @@ def take_unterminated(disk: Disk, following: Following, content: bytes) -> None:
     following.restart()
 
 
-def test_so_does_one_of_a_single_byte(disk: Disk, following: Following):
+def test_half_a_line_of_a_single_byte_taken_at_the_finish_comes_whole_the_next_time(disk: Disk, following: Following):
     take_unterminated(disk, following, b"a")
     disk.append(b"b\na2\n")
     assert following.step() == ["ab", "a2"]
     assert [submission.line for submission in following.batches[-1].submissions] == [1, 2]
 
 
-def test_so_does_one_in_a_file_longer_than_a_line_may_be(disk: Disk, following: Following):
+def test_half_a_line_taken_at_the_finish_of_a_long_file_comes_whole_the_next_time(disk: Disk, following: Following):
     """Only the end of such a file is read again, to find where the line begins."""
     comments = b"# comment\n" * 10_000
     assert len(comments) > LINE_BYTES_LIMIT
@@ -250,7 +252,9 @@ def test_so_does_one_in_a_file_longer_than_a_line_may_be(disk: Disk, following: 
     assert following.event_names() == ["appeared"]
 
 
-def test_so_does_one_that_goes_on_growing_and_the_lines_after_it_keep_their_numbers(disk: Disk, following: Following):
+def test_half_a_line_taken_at_the_finish_that_grows_slowly_comes_once_and_later_lines_keep_their_numbers(
+    disk: Disk, following: Following
+):
     take_unterminated(disk, following, b"a1\nab")
     for piece, ids in ((b"cd", []), (b"ef\na3\n", ["abcdef", "a3"]), (b"\na5\n", ["a5"])):
         disk.append(piece)
@@ -259,7 +263,7 @@ def test_so_does_one_that_goes_on_growing_and_the_lines_after_it_keep_their_numb
     assert following.event_names() == ["appeared"]
 
 
-def test_one_in_a_file_that_is_rewritten_while_its_start_is_looked_for_is_not_read_on(
+def test_a_file_that_is_rewritten_while_the_start_of_half_a_line_is_looked_for_is_read_anew(
     disk: Disk, following: Following, monkeypatch: pytest.MonkeyPatch
 ):
     """The file is read from its start instead, by the next step."""
@@ -284,7 +288,7 @@ def test_one_in_a_file_that_is_rewritten_while_its_start_is_looked_for_is_not_re
     assert following.step() == ["b1", "abcd", "b2"]
 
 
-def test_one_that_was_too_long_and_grows_is_left_once(disk: Disk, following: Following):
+def test_a_line_taken_at_the_finish_that_was_too_long_and_grows_is_rejected_again(disk: Disk, following: Following):
     """Its start is out of reach. Its end is rejected again, and the lines after it keep their numbers."""
     take_unterminated(disk, following, b"a1\n" + b"x" * 100_000)
     assert [line for line, _ in following.rejections] == [2]

@@ -85,7 +85,7 @@ def test_a_renamed_file_that_may_not_be_opened_keeps_no_other_from_being_read(
     assert following.events() == [("readable", str(disk.path("queue.1")))]
 
 
-def test_one_that_came_and_went_while_the_follower_was_down_is_read_once_it_may_be(
+def test_a_file_that_came_and_went_while_down_is_read_once_it_may_be_opened(
     disk: Disk, following: Following, closed: Closed
 ):
     disk.append(b"a1\n")
@@ -106,7 +106,9 @@ def test_one_that_came_and_went_while_the_follower_was_down_is_read_once_it_may_
     assert following.step() == ["b1"]
 
 
-def test_one_that_has_been_read_to_its_end_is_not_waited_for(disk: Disk, following: Following, closed: Closed):
+def test_a_file_that_may_not_be_opened_and_was_read_to_its_end_is_not_waited_for(
+    disk: Disk, following: Following, closed: Closed
+):
     disk.append(b"a1\n")
     following.step()
     disk.rename("queue", "queue.1")
@@ -120,7 +122,9 @@ def test_one_that_has_been_read_to_its_end_is_not_waited_for(disk: Disk, followi
     assert not following.at_end
 
 
-def test_nor_is_one_that_had_been_closed(disk: Disk, following: Following, closed: Closed):
+def test_a_file_that_may_not_be_opened_and_was_closed_for_good_is_not_waited_for(
+    disk: Disk, following: Following, closed: Closed
+):
     """Its last line, which has no end, was rejected. Should it grow, it is read on."""
     for name in ("queue.2", "queue.1"):
         disk.append(b"%s\nab" % name.replace(".", "-").encode())
@@ -143,7 +147,7 @@ def test_nor_is_one_that_had_been_closed(disk: Disk, following: Following, close
     assert following.step() == ["abc"]
 
 
-def test_one_that_is_deleted_while_it_may_not_be_opened_is_gone(disk: Disk, following: Following, closed: Closed):
+def test_a_file_that_is_deleted_while_it_may_not_be_opened_is_gone(disk: Disk, following: Following, closed: Closed):
     disk.append(b"a1\na")
     following.step()
     disk.rename("queue", "queue.1")

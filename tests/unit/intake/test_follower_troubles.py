@@ -149,14 +149,14 @@ def test_a_rotated_files_name_is_known(name: str):
 
 
 @pytest.mark.parametrize("name", ["ids.txt.1", "ids.txt-20261123", "ids-20261123.txt", "ids.1.txt", "ids.old.txt"])
-def test_so_is_one_with_a_suffix(name: str):
+def test_a_rotated_files_name_with_a_suffix_is_known(name: str):
     assert is_rotated_name(name, Path("/spool/ids.txt"))
 
 
 @pytest.mark.parametrize(
     "name", ["queue", "queue.1.gz", "queue.lock", "queue.tmp", "queue2", "queuex.1", "other.1", "queue.1.txt", "queue."]
 )
-def test_no_other_name_is(name: str):
+def test_other_names_are_not_those_of_a_rotation(name: str):
     assert not is_rotated_name(name, Path("/spool/queue"))
 
 

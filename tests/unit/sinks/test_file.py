@@ -137,7 +137,7 @@ async def test_an_existing_file_is_appended_to_and_never_looked_through(path: Pa
 
 
 async def test_a_foreign_partial_line_is_ended_before_ours(path: Path):
-    """Lines are never glued."""
+    """Two lines are never joined."""
     path.write_bytes(b"partial")
     outbox = MemoryOutbox()
     outbox.add(1)

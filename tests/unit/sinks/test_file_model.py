@@ -1,7 +1,7 @@
 """The file sink against a model of the world: crashes, power cuts, full disks, rotation and other writers, at any call.
 
-The promise that is searched for a counter-example: the files taken together hold each event exactly once, in order, as
-whole lines, whatever happened at whatever call; and nobody else's line is lost.
+The search looks for a counter-example to this: the files taken together hold each event exactly once, in order, as
+whole lines, whatever happens at any call; and no other writer's line is lost.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ CALLS = 45
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """What goes wrong from the `at`th call on."""
+    """Something that goes wrong, from call number `at` on."""
 
     at: int
 
@@ -51,20 +51,20 @@ class CrashAt(Fault, frozen=True):
 
 
 class PartialWrite(Fault, frozen=True):
-    """The first write from there on comes through in part, and the process dies."""
+    """The first write from there on writes a part of its bytes, and the process dies."""
 
     share: float
 
 
 class Failing(Fault, frozen=True):
-    """Calls of these kinds fail until that many tries have failed."""
+    """Calls of these kinds fail until `tries` have failed."""
 
     calls: frozenset[str]
     tries: int
 
 
 class ShortWrites(Fault, frozen=True):
-    """A disk that takes only so many bytes of a write, until that many tries have failed; calls may fail, too."""
+    """A disk that takes only `bytes_taken` of a write until `tries` have failed. Calls may fail, too."""
 
     bytes_taken: int
     calls: frozenset[str]
@@ -291,7 +291,7 @@ class FileSinkMachine(RuleBasedStateMachine):
                 self.fault = None
                 if kind.startswith("rotate"):
                     self.rotate(create="create" in kind)
-                # A partial line that another writer begins between our look and our write can't be told from ours.
+                # A partial line that another writer begins between our scan and our write looks like ours.
                 elif call not in {"write", "pread"} or "partial" not in kind:
                     self.append(partial="partial" in kind)
             case _:

@@ -14,6 +14,7 @@ import msgspec
 
 from asset_worker.cli.usage import PathOption, fail
 from asset_worker.domain.assets import asset_id
+from asset_worker.intake.splitter import LINE_BYTES_LIMIT
 
 
 @click.command()
@@ -57,7 +58,7 @@ def _line(text: str, metadata: dict[str, str]) -> str:
         rendered = msgspec.json.encode(line).decode() if metadata else found
     except UnicodeEncodeError:
         fail("--metadata: a name or value is not UTF-8 text")
-    if len(rendered.encode()) > 64 * 1024:
+    if len(rendered.encode()) > LINE_BYTES_LIMIT:
         fail("--metadata: a line of the queue file holds 64 KiB at most")
     return rendered + "\n"
 
