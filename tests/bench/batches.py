@@ -30,12 +30,12 @@ from asset_worker.queue.ports import Lease
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stop import Stop
-from asset_worker.runtime.threads import InlineThread
 from asset_worker.schedule.adaptive import AdaptiveSchedule
 from asset_worker.schedule.ports import Schedule
 from asset_worker.schedule.waits import exponential, fixed, from_tenacity
 from tests.bench.lag import taught
 from tests.bench.workloads import FEATURES, MIXED, Told, Workload
+from tests.doubles.threads import InlineThread
 from tests.doubles.virtual_time import run_virtually
 
 RESULTS = Path(__file__).parent / "results" / "batches.json"

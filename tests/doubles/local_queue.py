@@ -13,7 +13,7 @@ from asset_worker.domain.submissions import Rejection, Submission
 from asset_worker.queue.local.engine import LocalQueue
 from asset_worker.queue.local.journal import Journal
 from asset_worker.runtime.redaction import Secrets
-from asset_worker.runtime.threads import InlineThread
+from tests.doubles.threads import InlineThread
 from tests.unit.queue.conformance import DEDUPE_WINDOW, IDS
 
 

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
-from asset_worker.runtime.threads import InlineThread
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class InlineThread:
+    """Runs each call at once."""
+
+    async def run(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return call(*args, **kwargs)
+
+    def close(self) -> None:
+        pass
 
 
 class ClosingThread(InlineThread):

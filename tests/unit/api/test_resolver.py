@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from asset_worker.api.resolver import ThreadResolver
-from asset_worker.runtime.threads import InlineThread
+from tests.doubles.threads import InlineThread
 
 ROOT = Path(__file__).parents[3]
 

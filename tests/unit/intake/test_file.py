@@ -18,9 +18,9 @@ from asset_worker.intake.file.intake import BATCH_LINES, CLOSE_SECONDS, INTERVAL
 from asset_worker.intake.file.tail_reader import READ_BYTES
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.stop import Stop
-from asset_worker.runtime.threads import DaemonThread, InlineThread
+from asset_worker.runtime.threads import DaemonThread
 from tests.doubles.intake import BatchReceiver
-from tests.doubles.threads import ClosingThread, CountingThread, HangingThread
+from tests.doubles.threads import ClosingThread, CountingThread, HangingThread, InlineThread
 
 pytestmark = pytest.mark.virtual_time
 

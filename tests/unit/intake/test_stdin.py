@@ -14,8 +14,9 @@ from asset_worker.intake import stdin
 from asset_worker.intake.splitter import LINE_BYTES_LIMIT
 from asset_worker.intake.stdin import CHUNK_BYTES, StdinIntake
 from asset_worker.runtime.stop import Stop
-from asset_worker.runtime.threads import DaemonThread, InlineThread
+from asset_worker.runtime.threads import DaemonThread
 from tests.doubles.intake import BatchReceiver
+from tests.doubles.threads import InlineThread
 
 GRACE = 30.0
 """Real seconds. Only a test that fails waits this long."""

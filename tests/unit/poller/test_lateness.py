@@ -20,9 +20,9 @@ from asset_worker.queue.local.journal import Journal
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stop import Stop
-from asset_worker.runtime.threads import InlineThread
 from asset_worker.schedule.adaptive import AdaptiveSchedule
 from tests.doubles.optimal_schedule import log_normal, teach
+from tests.doubles.threads import InlineThread
 
 HOUR = 3600.0
 

@@ -27,10 +27,10 @@ from asset_worker.queue.local.journal import Journal
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stop import Stop
-from asset_worker.runtime.threads import InlineThread
 from asset_worker.schedule.waits import exponential, from_tenacity
 from tests.doubles.clocks import ManualClock
 from tests.doubles.looks import ID, IDS, SCHEDULE
+from tests.doubles.threads import InlineThread
 
 
 class ScriptedApi:

@@ -10,9 +10,9 @@ from structlog.testing import capture_logs
 
 from asset_worker.queue.local.commits import RETRY_SECONDS, Commits
 from asset_worker.queue.local.journal import Journal
-from asset_worker.runtime.threads import InlineThread
 from tests.doubles.clocks import ManualClock
 from tests.doubles.local_queue import SuspendingThread, crash, open_local, put
+from tests.doubles.threads import InlineThread
 
 PASSING = {
     "busy": sqlite3.SQLITE_BUSY,

@@ -14,9 +14,9 @@ import pytest
 from asset_worker.queue.local.engine import LAST_SECONDS, PRUNE_EVERY_SECONDS, LocalQueue
 from asset_worker.queue.local.journal import Journal, JournalError, JournalUnavailableError
 from asset_worker.runtime.clock import SystemClock
-from asset_worker.runtime.threads import InlineThread
 from tests.doubles.clocks import ManualClock
 from tests.doubles.local_queue import event_for, open_local, put, submission
+from tests.doubles.threads import InlineThread
 from tests.unit.queue.conformance import IDS
 
 

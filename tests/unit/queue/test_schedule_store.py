@@ -11,10 +11,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from asset_worker.queue.local.schedule_store import keep, keep_learned, recall, recall_or_begin
-from asset_worker.runtime.threads import InlineThread
 from asset_worker.schedule.adaptive import AdaptiveSchedule
 from asset_worker.schedule.learned import LearnedState, UnreadableState
 from asset_worker.schedule.ports import WaitState
+from tests.doubles.threads import InlineThread
 
 
 def taught():

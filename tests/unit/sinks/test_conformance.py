@@ -12,13 +12,13 @@ from typing import Protocol
 import pytest
 
 from asset_worker.runtime.stop import Stop
-from asset_worker.runtime.threads import InlineThread
 from asset_worker.sinks.delivery import BATCH_EVENTS, Delivery
 from asset_worker.sinks.file.sink import FileSink
 from asset_worker.sinks.ports import Outbox, Sink, SinkUnavailableError
 from asset_worker.sinks.stdout import StdoutSink
 from tests.doubles.clocks import ManualClock
 from tests.doubles.outbox import InstantSleep, MemoryOutbox, stored
+from tests.doubles.threads import InlineThread
 
 
 class Receiver(Protocol):

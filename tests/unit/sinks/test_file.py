@@ -15,7 +15,7 @@ from unittest.mock import patch
 import pytest
 
 from asset_worker.runtime.stop import Stop
-from asset_worker.runtime.threads import DaemonThread, InlineThread
+from asset_worker.runtime.threads import DaemonThread
 from asset_worker.sinks.delivery import Delivery
 from asset_worker.sinks.file import opening, scan
 from asset_worker.sinks.file import sink as file_sink
@@ -31,6 +31,7 @@ from tests.doubles.outbox import (
     stored,
     until_readable,
 )
+from tests.doubles.threads import InlineThread
 
 
 @pytest.fixture

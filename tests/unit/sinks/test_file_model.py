@@ -24,7 +24,6 @@ from structlog.testing import capture_logs
 
 from asset_worker.domain.events import Stored
 from asset_worker.runtime.stop import Stop
-from asset_worker.runtime.threads import InlineThread
 from asset_worker.sinks import delivery
 from asset_worker.sinks.delivery import Delivery
 from asset_worker.sinks.file import opening, scan, sink
@@ -32,6 +31,7 @@ from asset_worker.sinks.file.sink import FileSink
 from asset_worker.sinks.ports import Sent
 from tests.doubles.clocks import ManualClock
 from tests.doubles.outbox import Crash, FaultyOs, InstantSleep, MemoryOutbox
+from tests.doubles.threads import InlineThread
 
 CALLS = 45
 """More than a delivery makes when nothing goes wrong."""

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asset_worker.runtime.stop import Stop
-from asset_worker.runtime.threads import DaemonThread, InlineThread
+from asset_worker.runtime.threads import DaemonThread
 from asset_worker.sinks import lines
 from asset_worker.sinks.delivery import Delivery
 from asset_worker.sinks.lines import encode
@@ -33,6 +33,7 @@ from tests.doubles.outbox import (
     stored,
     until_readable,
 )
+from tests.doubles.threads import InlineThread
 
 ROOT = Path(__file__).parents[3]
 
