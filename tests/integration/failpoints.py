@@ -41,7 +41,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "record": (FileSink, "_record"),
     "examine": (FileSink, "_examine"),
     "send": (FileSink, "_send"),
-    "keep": (schedule_store, "keep"),
+    "keep": (schedule_store, "save"),
 }
 CALLS: dict[str, tuple[Any, str]] = {
     "write": (file_sink, "write"),

@@ -33,7 +33,7 @@ from asset_worker.intake.stdin import StdinIntake
 from asset_worker.poller.loop import Batching, Poller
 from asset_worker.queue.local.engine import LocalQueue, open_queue
 from asset_worker.queue.local.lock import StateDirectory
-from asset_worker.queue.local.schedule_store import FILE_NAME, keep_learned, recall_or_begin
+from asset_worker.queue.local.schedule_store import FILE_NAME, load_or_start, save_periodically
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stop import Stop
@@ -179,7 +179,7 @@ class Service:
             ]
             if isinstance(self._schedule, AdaptiveSchedule) and self._plan.keeps_state:
                 path, thread = settings.state.dir / FILE_NAME, DaemonThread("schedule")
-                background.append(group.create_task(keep_learned(self._schedule, path, thread), name="schedule"))
+                background.append(group.create_task(save_periodically(self._schedule, path, thread), name="schedule"))
             deliveries = [
                 group.create_task(delivery.run(drain), name=sink.name)
                 for sink, delivery in zip(self._sinks, self._deliveries, strict=True)
@@ -265,7 +265,7 @@ class Service:
                 )
             case "adaptive":
                 return AdaptiveSchedule(
-                    recall_or_begin(self._settings.state.dir / FILE_NAME) if self._plan.keeps_state else None,
+                    load_or_start(self._settings.state.dir / FILE_NAME) if self._plan.keeps_state else None,
                     initial=poll.initial,
                     multiplier=poll.multiplier,
                     maximum=poll.max,

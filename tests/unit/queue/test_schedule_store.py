@@ -1,4 +1,4 @@
-"""What the schedule has learned, kept between runs."""
+"""The file of what the schedule has learned."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from asset_worker.queue.local.schedule_store import keep, keep_learned, recall, recall_or_begin
+from asset_worker.queue.local.schedule_store import load, load_or_start, save, save_periodically
 from asset_worker.schedule.adaptive import AdaptiveSchedule
 from asset_worker.schedule.learned import LearnedState, UnreadableState
 from asset_worker.schedule.ports import WaitState
 from tests.doubles.threads import InlineThread
 
 
-def taught():
+def trained():
     schedule = AdaptiveSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
     for number in range(40):
         schedule.observe(
@@ -26,41 +26,41 @@ def taught():
     return schedule
 
 
-def test_what_was_kept_is_recalled(tmp_path):
-    schedule, path = taught(), tmp_path / "schedule.msgpack"
-    keep(path, schedule.learned())
-    assert recall(path) == schedule.learned()
+def test_what_was_saved_is_loaded(tmp_path):
+    schedule, path = trained(), tmp_path / "schedule.msgpack"
+    save(path, schedule.learned())
+    assert load(path) == schedule.learned()
     assert sorted(tmp_path.iterdir()) == [path]
 
 
-def test_where_nothing_was_kept_learning_begins(tmp_path):
+def test_without_a_file_learning_starts_from_nothing(tmp_path):
     with capture_logs() as logs:
-        assert recall_or_begin(tmp_path / "schedule.msgpack") is None
+        assert load_or_start(tmp_path / "schedule.msgpack") is None
     assert logs == []
 
 
 @pytest.mark.parametrize("kept", [b"", b"\0", b"{}", b"\x94\x63\xc0\x90\x90"], ids=["empty", "nul", "json", "newer"])
-def test_what_cant_be_read_is_set_aside_and_told(tmp_path, kept):
+def test_a_file_that_cannot_be_read_is_renamed_and_logged(tmp_path, kept):
     path = tmp_path / "schedule.msgpack"
     path.write_bytes(kept)
-    assert isinstance(recall(path), UnreadableState)
+    assert isinstance(load(path), UnreadableState)
     with capture_logs() as logs:
-        assert recall_or_begin(path) is None
+        assert load_or_start(path) is None
     assert [log["event"] for log in logs] == ["schedule.unreadable"]
     assert (tmp_path / "schedule.unreadable").read_bytes() == kept
     assert not path.exists()
 
 
-def test_a_disk_that_fails_is_told_and_forgiven(tmp_path):
+def test_a_disk_that_fails_is_logged_and_raises_nothing(tmp_path):
     with capture_logs() as logs:
-        keep(tmp_path / "missing" / "schedule.msgpack", taught().learned())
+        save(tmp_path / "missing" / "schedule.msgpack", trained().learned())
     assert [log["event"] for log in logs] == ["schedule.not_kept"]
 
 
 @pytest.mark.parametrize("fails", ["write", "fsync", "replace"])
-def test_what_was_kept_before_survives_a_disk_that_fails_midway(tmp_path, monkeypatch, fails):
+def test_the_old_file_survives_a_disk_that_fails_midway(tmp_path, monkeypatch, fails):
     before, path = LearnedState(price=1.5), tmp_path / "schedule.msgpack"
-    keep(path, before)
+    save(path, before)
 
     def fail(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -72,14 +72,14 @@ def test_what_was_kept_before_survives_a_disk_that_fails_midway(tmp_path, monkey
     }
     monkeypatch.setattr(where[fails], fail)
     with capture_logs() as logs:
-        keep(path, taught().learned())
+        save(path, trained().learned())
     assert [log["event"] for log in logs] == ["schedule.not_kept"]
-    assert recall(path) == before
+    assert load(path) == before
 
 
-def test_it_is_on_the_disk_before_it_takes_the_place_of_what_was_kept_before(tmp_path, monkeypatch):
+def test_the_new_file_is_synced_before_it_replaces_the_old_one(tmp_path, monkeypatch):
     path, synced = tmp_path / "schedule.msgpack", []
-    keep(path, LearnedState(price=1.5))
+    save(path, LearnedState(price=1.5))
     kept, fsync, replace = path.read_bytes(), os.fsync, Path.replace
 
     def note_sync(descriptor):
@@ -93,21 +93,21 @@ def test_it_is_on_the_disk_before_it_takes_the_place_of_what_was_kept_before(tmp
 
     monkeypatch.setattr(os, "fsync", note_sync)
     monkeypatch.setattr(Path, "replace", note_replace)
-    keep(path, taught().learned())
-    assert recall(path) == taught().learned()
+    save(path, trained().learned())
+    assert load(path) == trained().learned()
     assert synced
 
 
 @pytest.mark.virtual_time
 async def test_it_is_written_every_minute_and_at_the_end(tmp_path):
-    schedule, path = taught(), tmp_path / "schedule.msgpack"
-    keeping = asyncio.ensure_future(keep_learned(schedule, path, InlineThread()))
+    schedule, path = trained(), tmp_path / "schedule.msgpack"
+    saving = asyncio.ensure_future(save_periodically(schedule, path, InlineThread()))
     await asyncio.sleep(59)
     assert not path.exists()
     await asyncio.sleep(2)
     first = path.read_bytes()
     schedule.observe(WaitState(2, age=900.0, waiting_on=(), file_type="image/png"), since=0, ended=("asset",))
-    keeping.cancel()
-    await asyncio.gather(keeping, return_exceptions=True)
+    saving.cancel()
+    await asyncio.gather(saving, return_exceptions=True)
     assert path.read_bytes() != first
-    assert recall(path) == schedule.learned()
+    assert load(path) == schedule.learned()

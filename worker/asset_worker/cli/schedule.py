@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from asset_worker.cli.usage import PathOption, fail, settings_from
-from asset_worker.queue.local.schedule_store import FILE_NAME, recall
+from asset_worker.queue.local.schedule_store import FILE_NAME, load
 from asset_worker.schedule.adaptive import AdaptiveSchedule
 from asset_worker.schedule.learned import UnreadableState
 from asset_worker.schedule.report import plot, rows, table
@@ -35,7 +35,7 @@ def schedule(state_dir: Path | None, config: Path | None, as_json: bool) -> None
     """
     settings = settings_from(config, {"state": {"dir": state_dir}})
     poll, path = settings.poll, settings.state.dir / FILE_NAME
-    learned = recall(path)
+    learned = load(path)
     if isinstance(learned, UnreadableState):
         fail(f"{path} can't be read ({learned.why}): the next start of the worker sets it aside and learns anew")
     found = rows(

@@ -1,6 +1,6 @@
-"""Keeping what the schedule has learned, in the state directory.
+"""The file in the state directory that holds what the schedule has learned.
 
-Losing it costs some lag until it is learned again, and no asset; so it is a small file of its own beside the journal.
+Losing it costs lag until that is learned again, and no asset, so it is not part of the journal.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from asset_worker.schedule.learned import LearnedState, UnreadableState, from_by
 _log = structlog.get_logger()
 
 FILE_NAME: Final = "schedule.msgpack"
-KEEP_EVERY_SECONDS: Final = 60.0
+SAVE_EVERY_SECONDS: Final = 60.0
 
 
-def recall(path: Path) -> LearnedState | UnreadableState | None:
-    """What was kept; None when nothing was."""
+def load(path: Path) -> LearnedState | UnreadableState | None:
+    """What was saved; None when there is no file."""
     try:
         return from_bytes(path.read_bytes())
     except FileNotFoundError:
@@ -32,9 +32,12 @@ def recall(path: Path) -> LearnedState | UnreadableState | None:
         return UnreadableState(error.strerror or str(error))
 
 
-def recall_or_begin(path: Path) -> LearnedState | None:
-    """What was kept; what can't be read is set aside, with a line in the log, and learning begins anew."""
-    match recall(path):
+def load_or_start(path: Path) -> LearnedState | None:
+    """What was saved; None when learning starts from nothing.
+
+    A file that can't be read is renamed to `schedule.unreadable`, with a warning in the log.
+    """
+    match load(path):
         case UnreadableState(why):
             aside = path.with_suffix(".unreadable")
             try:
@@ -47,8 +50,8 @@ def recall_or_begin(path: Path) -> LearnedState | None:
             return found
 
 
-def keep(path: Path, learned: LearnedState) -> None:
-    """Write it, whole or not at all; a disk that is full or failing is told of and forgiven."""
+def save(path: Path, learned: LearnedState) -> None:
+    """Replace the file as a whole, synced. A disk that is full or failing is logged, and the old file stays."""
     draft = path.with_suffix(".new")
     try:
         with draft.open("wb") as file:
@@ -60,11 +63,11 @@ def keep(path: Path, learned: LearnedState) -> None:
         _log.warning("schedule.not_kept", path=str(path), error=error.strerror)
 
 
-async def keep_learned(schedule: AdaptiveSchedule, path: Path, thread: WorkerThread) -> None:
-    """Write what was learned every minute, and once more when cancelled."""
+async def save_periodically(schedule: AdaptiveSchedule, path: Path, thread: WorkerThread) -> None:
+    """Save what was learned every minute, and once more when cancelled."""
     try:
         while True:
-            await asyncio.sleep(KEEP_EVERY_SECONDS)
-            await thread.run(keep, path, schedule.learned())
+            await asyncio.sleep(SAVE_EVERY_SECONDS)
+            await thread.run(save, path, schedule.learned())
     finally:
-        keep(path, schedule.learned())
+        save(path, schedule.learned())
