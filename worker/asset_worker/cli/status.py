@@ -1,4 +1,4 @@
-"""`asset-worker status`."""
+"""`asset-worker status`: what a worker's state directory holds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from asset_worker.queue.local.journal import JournalError
 from asset_worker.queue.local.status_report import StatusReport, read_status
 
 LIMIT_MOST = 1_000_000
-"""As many as may be pending by default."""
+"""The default of `queue.max_pending`."""
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""One worker to a state directory."""
+"""The lock that keeps a second worker out of a state directory."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ FILE_NAME = "lock"
 
 
 class StateDirectoryError(Exception):
-    """The state directory can't be used. The text tells the operator what to do."""
+    """The state directory can't be used. The message says what to do."""
 
 
 class StateDirectory:
-    """A directory held for this process, as a context manager; created if it doesn't exist.
+    """A directory locked for this process, as a context manager; created if it doesn't exist.
 
-    The lock is the kernel's (flock): it ends with the process, however that ends. The file's text only tells people
-    who holds it.
+    The lock is the kernel's (flock), which releases it when the process ends, however that happens. The text in the
+    file is for people: it names the process that holds the lock.
 
     Raises:
-        StateDirectoryError: another process holds it, it can't be created, written or locked, or its path is no text.
+        StateDirectoryError: on entering: another process holds the lock, the directory can't be created, written or
+            locked, or its path is not UTF-8.
     """
 
     def __init__(self, path: Path) -> None:
+        """Nothing is locked or created yet."""
         self.path = path
         self._descriptor: int | None = None
 
@@ -68,7 +70,7 @@ class StateDirectory:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         except OSError:
-            pass  # a full disk: the lock itself holds
+            pass  # a full disk: the lock holds without the text
         self._descriptor = descriptor
         return self
 

@@ -1,4 +1,4 @@
-"""A journal read from outside, while a worker writes it or after it has gone: for `status`."""
+"""What `status` shows: a journal read by another process, while a worker writes it or after the worker has ended."""
 
 from __future__ import annotations
 
@@ -13,18 +13,23 @@ from asset_worker.queue.local.journal import FILE_NAME, JournalError
 from asset_worker.queue.local.migrations import SCHEMA_VERSION
 
 RECENT_SECONDS = 86400.0
+"""How far back completions are counted."""
 
 
 class PendingLine(msgspec.Struct, frozen=True):
-    """One pending asset. Ages are seconds."""
+    """One pending asset."""
 
     asset_id: str
     source: str
+    """Where its submission came from, with the line's number."""
     age: float
+    """Seconds since acceptance."""
     status: str | None
-    """What the API last told; None: not looked at yet."""
+    """The API's last known status; None: not looked at yet."""
     waiting_on: tuple[str, ...]
+    """What it waits for; empty: the first look."""
     polls: int
+    """Looks so far."""
 
 
 class CompletedLine(msgspec.Struct, frozen=True):
@@ -43,26 +48,30 @@ class StatusReport(msgspec.Struct, frozen=True):
 
     pending_count: int
     oldest_age: float
-    """Seconds; 0 when nothing is pending."""
+    """Seconds since the acceptance of the asset that has been pending longest; 0 when nothing is pending."""
     waiting_on: dict[str, int]
+    """How many pending assets wait for what."""
     pending: list[PendingLine]
     """The longest pending first."""
     completed_lately: dict[str, int]
-    """By outcome, in the last 24 hours."""
+    """Completions of the last 24 hours by outcome."""
     completed: list[CompletedLine]
     """The latest first."""
     outbox_count: int
     """Events that at least one sink does not have yet."""
     outbox_depth: dict[str, int]
-    """Events that each sink does not have yet; a sink that has never taken one is not known here."""
+    """Events that each sink does not have yet. A sink that has never taken one is not in it."""
     dead_letters: int
+    """Events that a sink refused for good."""
 
 
 def read_status(directory: Path, *, now: float, limit: int) -> StatusReport:
-    """What the journal in `directory` holds, `limit` assets of each kind.
+    """What the journal in `directory` holds; at most `limit` pending and `limit` completed assets are listed.
+
+    `now` is in seconds since the epoch.
 
     Raises:
-        JournalError: there is no journal, or this version can't read it.
+        JournalError: there is no journal, or it can't be read by this version.
     """
     path = directory / FILE_NAME
     try:
@@ -81,7 +90,7 @@ def read_status(directory: Path, *, now: float, limit: int) -> StatusReport:
                     f"{path} has schema {version}, and this asset-worker reads {SCHEMA_VERSION}: run the version that "
                     "the worker has"
                 )
-            connection.execute("BEGIN")  # one state of the database for all that is read
+            connection.execute("BEGIN")  # all queries see the same state
             return _read(connection, now, limit)
     except sqlite3.Error as error:
         raise JournalError(
