@@ -24,8 +24,7 @@ from asset_worker.domain.assets import Asset, AssetId, Expectations, asset_from
 from asset_worker.domain.events import Event
 from asset_worker.domain.submissions import Submission
 from asset_worker.poller.loop import Batching, Poller
-from asset_worker.queue.local.engine import LocalQueue
-from asset_worker.queue.local.journal import Journal
+from asset_worker.queue.memory import MemoryQueue
 from asset_worker.queue.ports import Lease
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.redaction import Secrets
@@ -35,7 +34,6 @@ from asset_worker.schedule.ports import Schedule
 from asset_worker.schedule.waits import exponential, fixed, from_tenacity
 from tests.bench.lag import taught
 from tests.bench.workloads import FEATURES, MIXED, Told, Workload
-from tests.doubles.threads import InlineThread
 from tests.doubles.virtual_time import run_virtually
 
 RESULTS = Path(__file__).parent / "results" / "batches.json"
@@ -90,7 +88,7 @@ class VirtualClock(SystemClock):
         return 1_800_000_000.0 + self.monotonic()
 
 
-class Watched(LocalQueue):
+class Watched(MemoryQueue):
     """A queue in memory that tells of each asset that is settled."""
 
     settled: asyncio.Queue[float]
@@ -106,9 +104,7 @@ async def measure(workload: Workload, schedule: Schedule, batching: Batching | N
     """`PENDING` assets at a time until as many more have been followed to their ends, and then all to theirs."""
     durations = Random(4)  # the same assets for each way
     clock, api, stop = VirtualClock(), Assets(), Stop()
-    queue = Watched(
-        Journal(None), InlineThread(), clock, sinks=["-"], dedupe_window=60, max_pending=10**6, first_looks=lambda _: []
-    )
+    queue = Watched(clock, sinks=["-"], dedupe_window=60, max_pending=10**6)
     queue.settled, queue.api = asyncio.Queue(), api
     poller = Poller(
         queue,

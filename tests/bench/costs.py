@@ -39,7 +39,7 @@ from asset_worker.domain.assets import Expectations, Outcome, asset_from
 from asset_worker.domain.events import Event
 from asset_worker.domain.submissions import Submission
 from asset_worker.poller.loop import Batching, Poller
-from asset_worker.queue.local.engine import open_queue
+from asset_worker.queue.local.engine import open_local_queue
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stop import Stop
@@ -147,7 +147,7 @@ async def ours(base_url: str, *, batched: bool = False) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         async with (
             open_session(base_url, total_timeout=10) as session,
-            open_queue(
+            open_local_queue(
                 Path(folder), clock, sinks=["-"], dedupe_window=60, max_pending=10**6, first_looks=lambda n: [0.0] * n
             ) as queue,
         ):
@@ -240,7 +240,7 @@ async def heap(_: str) -> dict[str, float]:
     """Pending assets in the queue, journal and all."""
 
     with tempfile.TemporaryDirectory() as folder:
-        async with open_queue(
+        async with open_local_queue(
             Path(folder), SystemClock(), sinks=["-"], dedupe_window=60, max_pending=10**7, first_looks=lambda _: []
         ) as queue:
             before = resident()
@@ -290,7 +290,7 @@ async def journal(_: str) -> dict[str, float]:
     """Accepts in batches as the file intake makes them, settles one by one as the poller does; all with fsync."""
 
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
-        async with open_queue(
+        async with open_local_queue(
             Path(folder), SystemClock(), sinks=["-"], dedupe_window=60, max_pending=10**7, first_looks=lambda _: []
         ) as queue:
             ids = random_ids(ACCEPTED)

@@ -10,35 +10,33 @@ from tempfile import TemporaryDirectory
 from asset_worker.domain.assets import Done, Outcome
 from asset_worker.domain.events import Times, completed, rejected
 from asset_worker.domain.submissions import Rejection, Submission
-from asset_worker.queue.local.engine import LocalQueue
+from asset_worker.queue.local.engine import PROGRESS_EVERY_SECONDS, LocalQueue
 from asset_worker.queue.local.journal import Journal
 from asset_worker.runtime.redaction import Secrets
 from tests.doubles.threads import InlineThread
 from tests.unit.queue.conformance import DEDUPE_WINDOW, IDS
 
 
-class SuspendingThread:
-    """A thread that lets others run before a call and after it, as a thread does, but always in the same order."""
+class CrashableQueue(LocalQueue):
+    """A local engine that a test may end as kill -9 would; the test may look into its journal."""
 
-    async def run(self, call, /, *args, **kwargs):
-        await asyncio.sleep(0)
-        try:
-            return call(*args, **kwargs)
-        finally:
-            await asyncio.sleep(0)
+    def __init__(self, journal, *args, **options):
+        self.journal = journal
+        super().__init__(journal, *args, **options)
 
-    def close(self):
-        pass
+    def crash(self):
+        """Save nothing more."""
+        self.journal.close()
 
 
 def directory_in_memory():
-    """Where a sync costs nothing, if there is such a place: a state machine asks for thousands."""
+    """A directory on which a sync costs nothing, if there is one: a state machine makes thousands."""
     memory = Path("/dev/shm")
     return TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None)
 
 
 def open_local(path, clock, *, thread=None, max_pending=1_000_000, sinks=("stdout",), window=DEDUPE_WINDOW):
-    return LocalQueue(
+    return CrashableQueue(
         Journal(path),
         thread or InlineThread(),
         clock,
@@ -49,9 +47,12 @@ def open_local(path, clock, *, thread=None, max_pending=1_000_000, sinks=("stdou
     )
 
 
-def crash(queue):
-    """Save nothing more."""
-    queue._commits._journal.close()
+async def maintain(queue):
+    """Let the queue do all maintenance that is due now, in virtual time."""
+    maintaining = asyncio.ensure_future(queue.run_maintenance())
+    await asyncio.sleep(PROGRESS_EVERY_SECONDS / 2)
+    maintaining.cancel()
+    await asyncio.wait([maintaining])
 
 
 def submission(number, options=None):
@@ -81,7 +82,7 @@ async def put(queue, *numbers, options=None, events=(), position=None):
 
 
 async def settle(queue, *numbers):
-    """Put these, and settle them at once; what their leases were."""
+    """Put these, and settle them at once. Returns their leases."""
     await put(queue, *numbers)
     leases = await queue.take(len(numbers))
     for lease in leases:
@@ -90,7 +91,7 @@ async def settle(queue, *numbers):
 
 
 async def end_all_tasks():
-    """Of this loop, but the one that asks for it."""
+    """Cancel all tasks of this loop but the caller's."""
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()

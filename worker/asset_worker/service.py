@@ -31,9 +31,11 @@ from asset_worker.intake.file.intake import FileIntake
 from asset_worker.intake.ingest import Ingest
 from asset_worker.intake.stdin import StdinIntake
 from asset_worker.poller.loop import Batching, Poller
-from asset_worker.queue.local.engine import LocalQueue, open_queue
+from asset_worker.queue.local.engine import open_local_queue
 from asset_worker.queue.local.lock import StateDirectory
 from asset_worker.queue.local.schedule_store import FILE_NAME, load_or_start, save_periodically
+from asset_worker.queue.memory import open_memory_queue
+from asset_worker.queue.ports import QueueEngine
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stop import Stop
@@ -44,7 +46,7 @@ from asset_worker.schedule.waits import exponential, fixed, from_tenacity, sprea
 from asset_worker.settings.tree import Settings
 from asset_worker.sinks.delivery import LAST_TRIES_SECONDS, Delivery
 from asset_worker.sinks.file.sink import FileSink
-from asset_worker.sinks.ports import Sink
+from asset_worker.sinks.ports import Outbox, Sink
 from asset_worker.sinks.stdout import StdoutSink
 from asset_worker.telemetry.heartbeat import log_heartbeat, watch_lag
 from asset_worker.telemetry.snapshot import Snapshot
@@ -153,16 +155,16 @@ class Service:
             # nor begin at each handful of looks that are under way together.
             gc.freeze()
             gc.set_threshold(YOUNG_OBJECTS)
-            await stop.race(self._queue.begin_run(ends_by_itself=self._plan.ends_by_itself))
+            await stop.race(self._queue.begin(ends_by_itself=self._plan.ends_by_itself))
             await self._run_parts()
-            tally = await self._queue.end_run()
+            tally = await self._queue.finish()
         code = self._exit_code(tally)
         _log.info(
             "worker.stopped",
             exit_code=int(code),
             pending=self._queue.pending_count(),
             completions=self.snapshot().completions,
-            outbox_depth=self._queue.outbox.depth(),
+            outbox_depth=self._queue.outbox_depth(),
         )
         return code
 
@@ -235,21 +237,26 @@ class Service:
                 self._hurry.set("the key is refused")
             await self._stop.sleep(0.1)
 
-    async def _open_queue(self, stack: AsyncExitStack) -> LocalQueue:
+    async def _open_queue(self, stack: AsyncExitStack) -> QueueEngine[Outbox]:
         settings = self._settings
-        directory = stack.enter_context(StateDirectory(settings.state.dir)).path if self._plan.keeps_state else None
+        sinks, window = [sink.name for sink in self._sinks], settings.queue.dedupe_window
+        max_pending = settings.queue.max_pending
+        if not self._plan.keeps_state:
+            return await stack.enter_async_context(
+                open_memory_queue(self._clock, sinks=sinks, dedupe_window=window, max_pending=max_pending)
+            )
 
         def first_looks(count: int) -> list[float]:
             span = min(settings.poll.max, count * FIRST_LOOKS_SECONDS) if count > 1 else 0.0
             return spread(count, span=span, uniform=random.random)
 
         return await stack.enter_async_context(
-            open_queue(
-                directory,
+            open_local_queue(
+                stack.enter_context(StateDirectory(settings.state.dir)).path,
                 self._clock,
-                sinks=[sink.name for sink in self._sinks],
-                dedupe_window=settings.queue.dedupe_window,
-                max_pending=settings.queue.max_pending,
+                sinks=sinks,
+                dedupe_window=window,
+                max_pending=max_pending,
                 first_looks=first_looks,
             )
         )
@@ -317,7 +324,7 @@ class Service:
             refusals=gate.refusals,
             retries=self._retries.count,
             completions=completions,
-            outbox_depth=queue.outbox.depth(),
+            outbox_depth=queue.outbox_depth(),
             problems=tuple(self._problems()),
         )
 
@@ -345,7 +352,7 @@ class Service:
         """By the outcomes of the whole plan: a run that was killed had a part of them."""
         if self._refused_too_long:
             return Exit.KEY_REFUSED
-        left = self._queue.pending_count() or self._queue.outbox.depth()
+        left = self._queue.pending_count() or self._queue.outbox_depth()
         # A --once that a signal ended has not read its inputs to their end.
         is_interrupted = self._plan.once and self._stop.reason != DONE
         all_ready = not left and not is_interrupted and tally is not None and tally.keys() <= {Outcome.READY}

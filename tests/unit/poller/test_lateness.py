@@ -15,14 +15,12 @@ from asset_worker.domain.assets import Expectations, asset_from
 from asset_worker.domain.submissions import Submission
 from asset_worker.poller.lateness import Late, Lateness
 from asset_worker.poller.loop import Batching, Poller
-from asset_worker.queue.local.engine import LocalQueue
-from asset_worker.queue.local.journal import Journal
+from asset_worker.queue.memory import MemoryQueue
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stop import Stop
 from asset_worker.schedule.adaptive import AdaptiveSchedule
 from tests.doubles.optimal_schedule import log_normal, teach
-from tests.doubles.threads import InlineThread
 
 HOUR = 3600.0
 
@@ -92,15 +90,7 @@ class Behind(Gate):
 @asynccontextmanager
 async def polling(api, schedule, *, batching=None, deadline=10**6, strict=False):
     clock, stop = SystemClock(), Stop()
-    queue = LocalQueue(
-        Journal(None),
-        InlineThread(),
-        clock,
-        sinks=("-",),
-        dedupe_window=60,
-        max_pending=10**6,
-        first_looks=lambda n: [],
-    )
+    queue = MemoryQueue(clock, sinks=("-",), dedupe_window=60, max_pending=10**6)
     poller = Poller(
         queue,
         api,

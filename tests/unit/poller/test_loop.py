@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -22,15 +23,15 @@ from asset_worker.api.errors import (
 from asset_worker.domain.assets import Expectations, asset_from
 from asset_worker.domain.submissions import Submission
 from asset_worker.poller.loop import KEY_REFUSED_DELAY_SECONDS, Batching, Poller
-from asset_worker.queue.local.engine import LocalQueue
-from asset_worker.queue.local.journal import Journal
+from asset_worker.queue.memory import MemoryQueue
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stop import Stop
 from asset_worker.schedule.waits import exponential, from_tenacity
-from tests.doubles.clocks import ManualClock
+from tests.doubles.clocks import LoopClock, ManualClock
 from tests.doubles.looks import ID, IDS, SCHEDULE
-from tests.doubles.threads import InlineThread
+
+pytestmark = pytest.mark.virtual_time
 
 
 class ScriptedApi:
@@ -54,17 +55,9 @@ class ScriptedApi:
 
 
 async def poll(api, *, ids=(ID,), expectations=None, strict=False, seconds=3600.0, schedule=None, **options):
-    """Run a poller over a queue in memory until all is settled, moving the clock from due time to due time."""
-    clock = ManualClock()
-    queue = LocalQueue(
-        Journal(None),
-        InlineThread(),
-        clock,
-        sinks=("stdout",),
-        dedupe_window=60,
-        max_pending=100,
-        first_looks=lambda count: [0.0] * count,
-    )
+    """Run a poller over a queue in memory until all is settled."""
+    clock = LoopClock(asyncio.get_running_loop())
+    queue = MemoryQueue(clock, sinks=("stdout",), dedupe_window=60, max_pending=100)
     poller = Poller(
         queue,
         api,
@@ -82,13 +75,9 @@ async def poll(api, *, ids=(ID,), expectations=None, strict=False, seconds=3600.
     await queue.put(submissions, events=[], intake="i", position=None)
     stop = Stop()
     running = asyncio.ensure_future(poller.run(stop))
-    end = clock.mono + seconds
-    while queue.pending_count() and clock.mono < end:
-        for _ in range(20):
-            await asyncio.sleep(0)
-        if (due := queue._heap.next_due) is not None and due > clock.mono:
-            clock.move(due - clock.mono)
-            queue._earlier.set()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await queue.idle()
     stop.set("test")
     await running
     events = [msgspec.json.decode(stored.body) for stored in await queue.outbox.read("stdout", 100)]
@@ -190,15 +179,7 @@ async def test_a_strict_deadline_ends_a_look_that_hangs():
 
 async def _poll_by_the_loops_clock(api, expectations, ids):
     clock = SystemClock()
-    queue = LocalQueue(
-        Journal(None),
-        InlineThread(),
-        clock,
-        sinks=("stdout",),
-        dedupe_window=60,
-        max_pending=9,
-        first_looks=lambda n: [],
-    )
+    queue = MemoryQueue(clock, sinks=("stdout",), dedupe_window=60, max_pending=9)
     poller = Poller(
         queue,
         api,
@@ -437,14 +418,12 @@ async def test_a_look_cut_short_by_the_stop_is_none(ids):
         async def list_assets(self, asset_ids):
             return [await self.retrieve(each) for each in asset_ids]
 
-    class Noting(LocalQueue):
+    class Noting(MemoryQueue):
         async def defer(self, lease, delay, progress):
             deferred.append(lease.submission.asset_id)
 
     clock = ManualClock()
-    queue = Noting(
-        Journal(None), InlineThread(), clock, sinks=("-",), dedupe_window=60, max_pending=9, first_looks=lambda n: []
-    )
+    queue = Noting(clock, sinks=("-",), dedupe_window=60, max_pending=9)
     api = Stopping(TransientError("cut short"))
     poller = Poller(
         queue,
@@ -468,9 +447,7 @@ async def test_new_assets_that_come_one_by_one_wait_for_one_another_and_share_li
     clock, stop = SystemClock(), Stop()
     ids = [f"{number:024x}" for number in range(1, 41)]
     api = Shelf({each: [PROCESSING] for each in ids})
-    queue = LocalQueue(
-        Journal(None), InlineThread(), clock, sinks=("-",), dedupe_window=60, max_pending=99, first_looks=lambda n: []
-    )
+    queue = MemoryQueue(clock, sinks=("-",), dedupe_window=60, max_pending=99)
     poller = Poller(
         queue,
         api,

@@ -1,13 +1,15 @@
-"""What every engine of the queue promises, as a state machine that searches for its own counter-examples.
+"""What every engine promises as a `Queue` and a `QueueStatus`: state machines that search for counter-examples.
 
-An engine's test subclasses `QueueMachine` and says how to open, to close and to crash. Nothing here knows how an engine
-works. Time is virtual: a wait takes none, and one that would never end fails.
+An engine's test subclasses `QueueMachine`, or `DurableQueueMachine` if what it accepts outlives the process, and says
+how to open the engine, and a durable one how to close it and to crash it. Nothing here knows how an engine works. Time
+is virtual: a wait takes none, and one that would never end fails. `QueueLifecycle` is in `test_lifecycle.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
+from collections import Counter
 from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
@@ -31,7 +33,9 @@ PATIENCE = 1.0
 
 IDS_OF_ONE_PUT = st.lists(st.sampled_from(IDS), max_size=MAX_PENDING)
 DELAYS = st.sampled_from([0.0, 1.0, 2.5, 10.0])
-SEEN = st.sampled_from(["waiting", "ready", "missing"])
+WAITING_ON = {"waiting": ("asset",), "ready": ("hls", "thumbnail"), "missing": ("visibility",)}
+"""What a look may see, and what the asset is waiting for then."""
+SEEN = st.sampled_from(sorted(WAITING_ON))
 TURNS = st.integers(0, 7)
 """How often the event loop goes round before a crash: from nothing done to all done."""
 
@@ -46,16 +50,16 @@ class Waiting:
     completion: int
     due: float | None
     """None: leased."""
-    told: list[Progress] = field(default_factory=lambda: [Progress()])
-    """What the queue was told of its progress, from the last that it surely kept: a crash may lose the rest."""
-    taken_up: bool = False
-    """Whether the queue has started again since the last lease, and so may say any of these."""
+    progress: list[Progress] = field(default_factory=lambda: [Progress()])
+    """What was deferred, from the last that the queue has surely kept: a crash may lose the others."""
+    restored: bool = False
+    """Whether the queue was restarted since the last lease, so that its progress may be any of these."""
     ready_mono: float | None = None
     missing_mono: float | None = None
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """All that may be done with a queue, against a model of dictionaries."""
+    """All that may be done with a queue while the process lives, against a model of dictionaries."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,27 +81,19 @@ class QueueMachine(RuleBasedStateMachine):
 
     @abstractmethod
     async def open(self):
-        """The engine, opened on what it kept, with room for MAX_PENDING and no spread of first looks."""
+        """The engine, with room for MAX_PENDING; what it kept is due at once."""
 
     @abstractmethod
     async def run_maintenance(self):
-        """What the engine does now and then by itself: it keeps all progress."""
+        """Let the engine do all maintenance that is due now."""
 
-    @abstractmethod
-    async def close(self):
-        """End the engine in order: it keeps all progress."""
+    async def discard(self):
+        """End the engine after an example."""
+        await self.queue.close()
 
-    @abstractmethod
-    async def crash(self):
-        """End the engine as kill -9 would: what it had not kept is lost, what it was doing is never done."""
-
-    @abstractmethod
     async def sent(self) -> list[str]:
         """The IDs of all events in the outbox, in order."""
-
-    @abstractmethod
-    async def kept_positions(self) -> dict[str, bytes]:
-        """Each intake's position, as kept."""
+        return [stored.id for stored in await self.queue.outbox.read("stdout", 10_000)]
 
     def now(self) -> float:
         return self.clock.monotonic()
@@ -114,10 +110,6 @@ class QueueMachine(RuleBasedStateMachine):
     def none_is_due(self) -> bool:
         due = self.next_due()
         return due is None or due > self.now()
-
-    def runs_for_a_while(self) -> bool:
-        """A start ends all leases: were it as frequent as the other steps, few would ever be used."""
-        return self.steps >= 5
 
     def is_new(self, asset_id) -> bool:
         settled_at = self.settled_at.get(asset_id)
@@ -211,7 +203,7 @@ class QueueMachine(RuleBasedStateMachine):
             async with asyncio.timeout(by - self.now() + PATIENCE):
                 return await work
         except TimeoutError:
-            raise AssertionError("it waits for what is there") from None
+            raise AssertionError("it still waits") from None
 
     def check_taken(self, leases, limit, ahead, expected_at) -> None:
         now = self.now()
@@ -231,10 +223,10 @@ class QueueMachine(RuleBasedStateMachine):
         assert lease.completion == w.completion
         assert lease.age == now - w.accepted_mono
         assert lease.late == now - w.due
-        assert lease.progress in (w.told if w.taken_up else w.told[-1:])
-        if w.taken_up:
-            w.taken_up = False
-            w.told = [lease.progress]
+        assert lease.progress in (w.progress if w.restored else w.progress[-1:])
+        if w.restored:
+            w.restored = False
+            w.progress = [lease.progress]
             w.ready_mono = self.mono_when_opened(lease.progress.ready_at)
             w.missing_mono = self.mono_when_opened(lease.progress.missing_at)
         assert lease.ready_age == (None if w.ready_mono is None else now - w.ready_mono)
@@ -254,7 +246,7 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(none_is_due)
     @precondition(lambda self: self.room_left() and self.new_ids())
     @rule(data=st.data())
-    def a_put_wakes_who_waits_to_take(self, data):
+    def a_put_ends_a_take_that_waits(self, data):
         work, position, new = self.put_with(
             self.submissions([data.draw(st.sampled_from(self.new_ids()))]), [], INTAKES[0]
         )
@@ -267,14 +259,14 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(none_is_due)
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), delay=DELAYS)
-    def a_defer_wakes_who_waits_to_take(self, data, delay):
+    def a_defer_ends_a_take_that_waits(self, data, delay):
         asset_id = self.draw_leased(data)
         expected_at = min(self.now() + delay, self.next_due() or float("inf"))
         leases, _ = self.run(self.taken_after(self.deferred(asset_id, delay, "waiting"), by=expected_at))
         self.check_taken(leases, 1, 0.0, expected_at)
 
     async def taken_after(self, work, *, by):
-        """What a take gives that began before `work` and had to wait, and what `work` returned."""
+        """What a take returns that waited when `work` began, and what `work` returned."""
         taking = asyncio.ensure_future(self.queue.take(1))
         await turns(3)
         assert not taking.done()
@@ -289,10 +281,12 @@ class QueueMachine(RuleBasedStateMachine):
         now, before = self.clock.now(), lease.progress
         ready_at = now if seen == "ready" and before.ready_at is None else before.ready_at
         missing_at = None if seen != "missing" else now if before.missing_at is None else before.missing_at
-        progress = Progress(polls=before.polls + 1, ready_at=ready_at, missing_at=missing_at)
+        progress = Progress(
+            polls=before.polls + 1, waiting_on=WAITING_ON[seen], ready_at=ready_at, missing_at=missing_at
+        )
         await self.queue.defer(lease, delay, progress)
         w.due = self.now() + delay
-        w.told.append(progress)
+        w.progress.append(progress)
         if ready_at is not None and w.ready_mono is None:
             w.ready_mono = self.now()
         if missing_at is None:
@@ -369,7 +363,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.leases and self.room_left() <= len(self.new_ids()))
     @rule(data=st.data())
-    def who_waits_for_room_has_it_once_one_is_settled(self, data):
+    def settling_one_makes_room_for_another(self, data):
         self.put(self.new_ids()[: self.room_left()], False, 0, INTAKES[0])
         asset_id = self.draw_leased(data)
         assert self.run(self.room_after(self.settling(asset_id))) == 1
@@ -385,16 +379,92 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(
         seconds=st.sampled_from([0.5, 1.0, 5.0, 60.0, 100.0, 150.0]),
         stepped=st.none() | st.sampled_from([-100_000.0, -60.0, 0.0, 60.0, 100_000.0]),
-        house_is_kept=st.booleans(),
+        maintained=st.booleans(),
     )
-    def time_passes(self, seconds, stepped, house_is_kept):
+    def time_passes(self, seconds, stepped, maintained):
         """And the wall clock may be set."""
         self.run(asyncio.sleep(seconds))
         if stepped is not None:
             self.clock.stepped = stepped
-        if house_is_kept:
+        if maintained:
             self.run(self.run_maintenance())
             self.progress_is_kept()
+
+    def progress_is_kept(self) -> None:
+        for w in self.pending.values():
+            if not w.restored:
+                del w.progress[:-1]
+
+    @invariant()
+    def what_is_pending_takes_room(self):
+        if self.room_left():
+            assert self.run(self.ended(self.queue.room(), by=self.now())) == self.room_left()
+        else:
+            assert not self.run(self.returns_at_once(self.queue.room()))
+
+    @invariant()
+    def each_event_is_in_the_outbox_once_and_in_order(self):
+        assert self.run(self.sent()) == self.events
+        assert len(set(self.events)) == len(self.events)
+
+    @invariant()
+    def operators_see_what_is_pending(self):
+        queue, now, waiting = self.queue, self.now(), self.pending.values()
+        due = sum(w.due is not None and w.due <= now for w in waiting)
+        assert queue.pending_count() == len(waiting)
+        assert (queue.due_count(), queue.due_count(2)) == (due, min(due, 2))
+        assert queue.oldest_age() == max((now - w.accepted_mono for w in waiting), default=0.0)
+        assert queue.outbox_depth() == len(self.events)
+        assert not queue.failing
+
+    @precondition(lambda self: not any(w.restored and len(w.progress) > 1 for w in self.pending.values()))
+    @invariant()
+    def operators_see_what_is_waited_on(self):
+        expected = Counter(what for w in self.pending.values() for what in w.progress[-1].waiting_on or ("first look",))
+        assert self.queue.waiting_on() == expected
+
+    @invariant()
+    def the_queue_is_idle_when_nothing_is_pending(self):
+        assert self.run(self.returns_at_once(self.queue.idle())) == (not self.pending)
+
+    async def returns_at_once(self, work):
+        waiting = asyncio.ensure_future(work)
+        await turns(3)
+        returned = waiting.done()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        return returned
+
+    @invariant()
+    def a_step_is_over(self):
+        self.steps += 1
+
+    def teardown(self):
+        self.run(self.discard())
+        self.runner.close()
+
+
+class DurableQueueMachine(QueueMachine):
+    """The same for an engine that keeps what it has accepted: it may be closed, crash, and start again."""
+
+    @abstractmethod
+    async def close(self):
+        """End the engine in order: it keeps all progress."""
+
+    @abstractmethod
+    async def crash(self):
+        """End the engine as kill -9 would: what it had not kept is lost, what it was doing is never done."""
+
+    async def discard(self):
+        await self.crash()
+
+    def runs_for_a_while(self) -> bool:
+        """A restart ends all leases: if it were as frequent as the other steps, few leases would ever be used."""
+        return self.steps >= 5
+
+    @abstractmethod
+    async def kept_positions(self) -> dict[str, bytes]:
+        """Each intake's position, as the engine has kept it."""
 
     @precondition(runs_for_a_while)
     @rule(crash=st.booleans())
@@ -406,15 +476,10 @@ class QueueMachine(RuleBasedStateMachine):
             self.progress_is_kept()
         self.started_again()
 
-    def progress_is_kept(self) -> None:
-        for w in self.pending.values():
-            if not w.taken_up:
-                del w.told[:-1]
-
     @precondition(runs_for_a_while)
     @rule(ids=IDS_OF_ONE_PUT, rejected=st.integers(0, 1), intake=st.sampled_from(INTAKES), turns=TURNS)
     def crash_while_putting(self, ids, rejected, intake, turns):
-        """All of it is kept, or nothing; all, once it has returned."""
+        """All of it is kept, or nothing; once `put` has returned, all."""
         events = self.rejections(rejected)
         work, position, new = self.put_with(self.submissions(ids[: self.room_left()]), events, intake)
         returned = self.run(self.cut_short(work, turns))
@@ -450,39 +515,12 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue = self.run(self.open())
         self.opened_at = wall, mono = self.clock.now(), self.now()
         for w in self.pending.values():
-            w.due, w.taken_up = mono, True
+            w.due, w.restored = mono, True
             w.accepted_mono = mono - max(0.0, wall - w.accepted_at)
-
-    @invariant()
-    def what_is_pending_takes_room(self):
-        if self.room_left():
-            assert self.run(self.ended(self.queue.room(), by=self.now())) == self.room_left()
-        else:
-            self.run(self.has_no_room())
-
-    async def has_no_room(self):
-        waiting = asyncio.ensure_future(self.queue.room())
-        await turns(3)
-        assert not waiting.done()
-        waiting.cancel()
-        await asyncio.wait([waiting])
-
-    @invariant()
-    def each_event_is_in_the_outbox_once_and_in_order(self):
-        assert self.run(self.sent()) == self.events
-        assert len(set(self.events)) == len(self.events)
 
     @invariant()
     def the_positions_are_those_of_what_was_kept(self):
         assert self.run(self.kept_positions()) == self.positions
-
-    @invariant()
-    def a_step_is_over(self):
-        self.steps += 1
-
-    def teardown(self):
-        self.run(self.crash())
-        self.runner.close()
 
 
 async def gathered(*works):

@@ -11,10 +11,10 @@ from structlog.testing import capture_logs
 from asset_worker.queue.local.commits import RETRY_SECONDS, Commits
 from asset_worker.queue.local.journal import Journal
 from tests.doubles.clocks import ManualClock
-from tests.doubles.local_queue import SuspendingThread, crash, open_local, put
-from tests.doubles.threads import InlineThread
+from tests.doubles.local_queue import open_local, put
+from tests.doubles.threads import InlineThread, SuspendingThread
 
-PASSING = {
+TRANSIENT = {
     "busy": sqlite3.SQLITE_BUSY,
     "can't open": sqlite3.SQLITE_CANTOPEN,
     "can't open, for it is a directory": sqlite3.SQLITE_CANTOPEN_ISDIR,
@@ -27,7 +27,7 @@ PASSING = {
     "read-only": sqlite3.SQLITE_READONLY,
     "read-only, for the file has moved": sqlite3.SQLITE_READONLY_DBMOVED,
 }
-LASTING = {
+PERMANENT = {
     "corrupt": sqlite3.SQLITE_CORRUPT,
     "constraint": sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY,
     "not a database": sqlite3.SQLITE_NOTADB,
@@ -53,8 +53,8 @@ class FailingThread(InlineThread):
 
 
 @pytest.mark.virtual_time
-@pytest.mark.parametrize("code", PASSING.values(), ids=PASSING)
-async def test_what_passes_is_waited_out_and_told_once(tmp_path, code):
+@pytest.mark.parametrize("code", TRANSIENT.values(), ids=TRANSIENT)
+async def test_a_transient_failure_is_retried_until_it_has_passed_and_logged_once(tmp_path, code):
     queue = open_local(tmp_path / "j", ManualClock(), thread=FailingThread(failure(code), failure(code)))
     with capture_logs() as logs:
         assert len(await put(queue, 0, 1)) == 2
@@ -64,7 +64,7 @@ async def test_what_passes_is_waited_out_and_told_once(tmp_path, code):
 
 
 @pytest.mark.virtual_time
-async def test_each_time_that_the_disk_fails_is_told(tmp_path):
+async def test_each_failure_of_the_disk_is_logged(tmp_path):
     thread = FailingThread(failure(sqlite3.SQLITE_FULL))
     queue = open_local(tmp_path / "j", ManualClock(), thread=thread)
     with capture_logs() as logs:
@@ -75,8 +75,8 @@ async def test_each_time_that_the_disk_fails_is_told(tmp_path):
 
 
 @pytest.mark.virtual_time
-@pytest.mark.parametrize("code", LASTING.values(), ids=LASTING)
-async def test_what_does_not_pass_is_raised_at_once(tmp_path, code):
+@pytest.mark.parametrize("code", PERMANENT.values(), ids=PERMANENT)
+async def test_a_permanent_failure_is_raised_at_once(tmp_path, code):
     queue = open_local(tmp_path / "j", ManualClock(), thread=FailingThread(failure(code)))
     with pytest.raises(sqlite3.OperationalError, match="it failed"):
         await put(queue, 0)
@@ -85,15 +85,15 @@ async def test_what_does_not_pass_is_raised_at_once(tmp_path, code):
     assert len(await put(queue, 0)) == 1
 
 
-def full_for_ever():
+def full_forever():
     return FailingThread(*[failure(sqlite3.SQLITE_FULL)] * 1_000)
 
 
 @pytest.mark.virtual_time
-async def test_once_it_gives_up_a_write_that_fails_is_raised_and_the_close_ends(tmp_path):
-    thread = full_for_ever()
+async def test_after_stop_retrying_a_failure_is_raised_at_once_and_close_returns(tmp_path):
+    thread = full_forever()
     commits = Commits(Journal(tmp_path / "j"), thread)
-    commits.give_up()
+    commits.stop_retrying()
     with pytest.raises(sqlite3.OperationalError, match="it failed"):
         await commits.write(lambda journal: journal.set_intake("i", b"1"))
     assert asyncio.get_running_loop().time() == 0.0
@@ -102,12 +102,12 @@ async def test_once_it_gives_up_a_write_that_fails_is_raised_and_the_close_ends(
 
 
 @pytest.mark.virtual_time
-async def test_a_write_that_waits_when_it_gives_up_is_tried_once_more(tmp_path):
-    commits = Commits(Journal(tmp_path / "j"), full_for_ever())
+async def test_a_write_that_waits_at_stop_retrying_is_tried_once_more(tmp_path):
+    commits = Commits(Journal(tmp_path / "j"), full_forever())
     writing = asyncio.ensure_future(commits.write(lambda journal: journal.set_intake("i", b"1")))
     await asyncio.sleep(10.5 * RETRY_SECONDS)
     assert commits.failing
-    commits.give_up()
+    commits.stop_retrying()
     with pytest.raises(sqlite3.OperationalError, match="it failed"):
         await writing
     assert asyncio.get_running_loop().time() == pytest.approx(11 * RETRY_SECONDS)
@@ -118,7 +118,7 @@ async def test_a_queue_closes_while_its_disk_is_full(tmp_path):
     thread = FailingThread()
     queue = open_local(tmp_path / "j", ManualClock(), thread=thread)
     await put(queue, 0)
-    thread.errors = full_for_ever().errors
+    thread.errors = full_forever().errors
     putting = asyncio.ensure_future(put(queue, 1))
     await asyncio.sleep(2.5 * RETRY_SECONDS)
     closing = asyncio.ensure_future(queue.close())
@@ -129,15 +129,17 @@ async def test_a_queue_closes_while_its_disk_is_full(tmp_path):
     assert asyncio.get_running_loop().time() == pytest.approx(3 * RETRY_SECONDS)
 
 
-@pytest.mark.parametrize("thread", [InlineThread(), SuspendingThread()], ids=["on the spot", "suspending"])
+@pytest.mark.parametrize("thread", [InlineThread(), SuspendingThread()], ids=["inline", "suspending"])
 async def test_changes_are_made_in_the_order_of_the_calls(tmp_path, thread):
     queue = open_local(tmp_path / "j", ManualClock(), thread=thread)
+    commits = []
+    queue.journal._connection.set_trace_callback(lambda statement: commits.append(statement == "COMMIT"))
     await asyncio.gather(*(put(queue, position=b"%d" % number) for number in range(1, 6)))
-    assert queue._commits.count == 1
-    crash(queue)
+    assert sum(commits) == 1
+    queue.crash()
     again = open_local(tmp_path / "j", ManualClock())
     assert again.intakes == {"i": b"5"}
-    crash(again)
+    again.crash()
 
 
 async def test_a_change_that_fails_undoes_what_it_shares_a_commit_with(tmp_path):

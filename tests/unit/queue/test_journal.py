@@ -97,8 +97,8 @@ async def test_a_journal_brought_up_to_date_tallies(tmp_path):
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("PRAGMA user_version = 1")
     queue = open_local(tmp_path / "j", ManualClock())
-    await queue.begin_run(ends_by_itself=True)
-    assert await queue.end_run() == {}
+    await queue.begin(ends_by_itself=True)
+    assert await queue.finish() == {}
     await queue.close()
 
 

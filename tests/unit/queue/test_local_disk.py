@@ -15,13 +15,20 @@ from asset_worker.queue.local.engine import LAST_SECONDS, PRUNE_EVERY_SECONDS, L
 from asset_worker.queue.local.journal import Journal, JournalError, JournalUnavailableError
 from asset_worker.runtime.clock import SystemClock
 from tests.doubles.clocks import ManualClock
-from tests.doubles.local_queue import event_for, open_local, put, submission
+from tests.doubles.local_queue import event_for, maintain, open_local, put, submission
 from tests.doubles.threads import InlineThread
 from tests.unit.queue.conformance import IDS
 
+OPTIONS = {
+    "sinks": ("stdout",),
+    "dedupe_window": 60.0,
+    "max_pending": 9,
+    "first_looks": lambda count: [0.0] * count,
+}
 
-async def test_what_was_kept_is_taken_up_in_the_order_of_acceptance(tmp_path):
-    """The journal keeps it in the order of the IDs."""
+
+async def test_the_oldest_asset_is_still_the_oldest_after_a_restart(tmp_path):
+    """The journal has the assets in the order of their IDs, not of their acceptance."""
     clock = ManualClock()
     queue = open_local(tmp_path / "j", clock)
     for number in sorted(range(3), key=lambda number: IDS[number], reverse=True):
@@ -29,31 +36,29 @@ async def test_what_was_kept_is_taken_up_in_the_order_of_acceptance(tmp_path):
         clock.move(10)
     await queue.close()
     queue = open_local(tmp_path / "j", clock)
-    accepted = [pending.accepted_at for pending in queue._pending.values()]
-    assert accepted == sorted(set(accepted))
-    assert queue.oldest_age() == 30
+    ages = [queue.oldest_age()]
+    for lease in sorted(await queue.take(3), key=lambda lease: lease.accepted_at):
+        await queue.settle(lease, event_for(lease))
+        ages.append(queue.oldest_age())
+    assert ages == [30, 20, 10, 0]
     await queue.close()
 
 
+@pytest.mark.virtual_time
 async def test_no_query_sorts_what_is_pending(tmp_path):
     """A sort of a million rows goes into a temporary file, for which a read-only container has no place."""
-    journal, clock = Journal(tmp_path / "j"), ManualClock()
-    statements: set[str] = set()
-    journal._connection.set_trace_callback(statements.add)
-    queue = LocalQueue(
-        journal,
-        InlineThread(),
-        clock,
-        sinks=("stdout",),
-        dedupe_window=60,
-        max_pending=9,
-        first_looks=lambda count: [0.0] * count,
-    )
+    queue = open_local(tmp_path / "j", ManualClock())
     await put(queue, 0, 1)
-    [lease, _] = await queue.take(2)
+    await queue.close()
+    statements: set[str] = set()
+    journal = Journal(tmp_path / "j")
+    journal._connection.set_trace_callback(statements.add)
+    queue = LocalQueue(journal, InlineThread(), ManualClock(), **OPTIONS)
+    await put(queue, 2)
+    [lease, *_] = await queue.take(3)
     await queue.settle(lease, event_for(lease))
     await queue.outbox.read("stdout", 5)
-    await queue._prune()
+    await maintain(queue)
     journal._connection.set_trace_callback(None)
     queries = [each for each in statements if each.lstrip().startswith(("SELECT", "DELETE"))]
     assert any("FROM pending" in each for each in queries)
@@ -100,42 +105,28 @@ def test_a_journal_whose_rows_can_not_be_read_is_damaged(tmp_path):
     journal.close()
 
 
-class HangingThread:
-    """As a thread whose disk hangs: nothing ever comes back."""
+class HangingThread(InlineThread):
+    """A thread whose disk hangs, from some moment on: no call returns."""
 
-    def __init__(self, journal):
-        self.journal = journal
-        self.hangs = False
+    hangs = False
 
     async def run(self, call, /, *args, **kwargs):
         if self.hangs:
             await asyncio.get_running_loop().create_future()
         return call(*args, **kwargs)
 
-    def close(self):
-        pass
-
 
 @pytest.mark.virtual_time
 async def test_a_disk_that_hangs_does_not_keep_the_process_from_ending(tmp_path):
-    """Its thread is left to itself; what was being written is kept or not, as after a kill."""
-    journal = Journal(tmp_path / "j")
-    thread = HangingThread(journal)
-    queue = LocalQueue(
-        journal,
-        thread,
-        SystemClock(),
-        sinks=("stdout",),
-        dedupe_window=60,
-        max_pending=9,
-        first_looks=lambda count: [0.0] * count,
-    )
+    """Its thread is abandoned; what was being written is kept or not, as after a kill."""
+    journal, thread = Journal(tmp_path / "j"), HangingThread()
+    queue = LocalQueue(journal, thread, SystemClock(), **OPTIONS)
     await put(queue, 0)
     thread.hangs = True
     putting = asyncio.ensure_future(put(queue, 1))
     await asyncio.sleep(1)
     start = asyncio.get_running_loop().time()
-    assert await queue.end_run() is None
+    assert await queue.finish() is None
     await queue.close()
     assert asyncio.get_running_loop().time() - start == pytest.approx(LAST_SECONDS)
     putting.cancel()
@@ -150,14 +141,14 @@ async def test_a_journal_that_is_taken_away_ends_the_run(tmp_path, replaced):
     """What would be accepted from then on would be lost."""
     (tmp_path / "state").mkdir()
     queue = open_local(tmp_path / "state" / "j", ManualClock())
-    keeping = asyncio.ensure_future(queue.run_maintenance())
+    maintaining = asyncio.ensure_future(queue.run_maintenance())
     await asyncio.sleep(2 * PRUNE_EVERY_SECONDS)
-    assert not keeping.done()
+    assert not maintaining.done()
     (tmp_path / "state").rename(tmp_path / "away")
     if replaced:
         (tmp_path / "state").mkdir()
         Journal(tmp_path / "state" / "j").close()
     await asyncio.sleep(2 * PRUNE_EVERY_SECONDS)
     with pytest.raises(JournalError, match="moved, deleted or replaced"):
-        keeping.result()
+        maintaining.result()
     await queue.close()

@@ -20,20 +20,20 @@ from asset_worker.queue.local.status_report import read_status
 from asset_worker.runtime.threads import DaemonThread
 from tests.doubles.clocks import ManualClock
 from tests.doubles.local_queue import (
-    SuspendingThread,
-    crash,
     directory_in_memory,
     end_all_tasks,
     event_for,
+    maintain,
     open_local,
     put,
     rejection,
     settle,
 )
-from tests.unit.queue.conformance import IDS, MAX_PENDING, QueueMachine
+from tests.doubles.threads import InlineThread, SuspendingThread
+from tests.unit.queue.conformance import IDS, MAX_PENDING, DurableQueueMachine
 
 
-class LocalQueueMachine(QueueMachine):
+class LocalQueueMachine(DurableQueueMachine):
     def __init__(self):
         self.directory = directory_in_memory()
         self.crashes = 0
@@ -47,9 +47,7 @@ class LocalQueueMachine(QueueMachine):
         return open_local(self.path, self.clock, thread=SuspendingThread(), max_pending=MAX_PENDING)
 
     async def run_maintenance(self):
-        keeping = asyncio.ensure_future(self.queue.run_maintenance())
-        await asyncio.sleep(PROGRESS_EVERY_SECONDS / 2)
-        keeping.cancel()
+        await maintain(self.queue)
 
     async def close(self):
         await self.queue.close()
@@ -61,13 +59,10 @@ class LocalQueueMachine(QueueMachine):
         for suffix in ("", "-wal"):
             shutil.copyfile(f"{before}{suffix}", f"{self.path}{suffix}")
         await end_all_tasks()
-        crash(self.queue)
-
-    async def sent(self):
-        return [stored.id for stored in await self.queue.outbox.read("stdout", 10_000)]
+        self.queue.crash()
 
     async def kept_positions(self):
-        return await self.queue._commits.read(lambda journal: journal.intakes())
+        return self.queue.journal.intakes()
 
     def teardown(self):
         super().teardown()
@@ -172,7 +167,7 @@ async def test_an_asset_that_is_back_is_missing_anew_the_next_time(tmp_path):
 
 @pytest.mark.parametrize("head_start", range(6))
 async def test_the_same_asset_put_twice_at_once_is_accepted_once(tmp_path, head_start):
-    """Wherever the first is on its way to the disk when the second comes."""
+    """However far the first commit has come when the second one begins."""
     queue = open_local(tmp_path / "j", ManualClock(), thread=SuspendingThread())
     first = asyncio.ensure_future(put(queue, 0))
     for _ in range(head_start):
@@ -208,7 +203,7 @@ async def test_the_outbox_keeps_an_event_until_every_sink_has_it(tmp_path):
 
 
 async def test_a_position_is_never_given_out_twice(tmp_path):
-    """A sink that was told of position 1 must not take another event for it."""
+    """A sink that has the event at position 1 must not take another one for it."""
     for expected in (1, 2, 3):
         queue = open_local(tmp_path / "j", ManualClock())
         await put(queue, events=[rejection("k")])
@@ -218,63 +213,66 @@ async def test_a_position_is_never_given_out_twice(tmp_path):
         await queue.close()
 
 
+@pytest.mark.virtual_time
 async def test_old_settlements_are_pruned_and_young_ones_are_not(tmp_path):
     clock = ManualClock()
-    queue = open_local(tmp_path / "j", clock)
+    queue = open_local(tmp_path / FILE_NAME, clock)
     await settle(queue, 0)
     clock.move(8 * 86400.0)
     await settle(queue, 1)
-    await queue._prune()
+    await maintain(queue)
+    assert settled_ids(tmp_path, clock) == [IDS[1]]
     await queue.close()
-    assert [line.asset_id for line in read_ledger_of(tmp_path, clock)] == [IDS[1]]
 
 
-async def test_pruning_leaves_what_tells_a_repeat_however_long_the_window(tmp_path):
+@pytest.mark.virtual_time
+async def test_pruning_keeps_what_identifies_a_repeat_however_long_the_window(tmp_path):
     clock = ManualClock()
     queue = open_local(tmp_path / "j", clock, window=30 * 86400.0)
     await settle(queue, 0)
     clock.move(8 * 86400.0)
-    await queue._prune()
+    await maintain(queue)
     assert await put(queue, 0) == []
 
 
+@pytest.mark.virtual_time
 @pytest.mark.parametrize(
     ("window", "later"),
     [pytest.param(1.0, 6 * 86400.0, id="a week"), pytest.param(86400.0 * 2, 86400.0 * 13, id="seven windows")],
 )
-async def test_pruning_leaves_the_count_of_completions(tmp_path, window, later):
+async def test_pruning_keeps_the_count_of_completions(tmp_path, window, later):
     """Else the next completion would have the ID of the last, and a consumer would drop it as a repeat."""
     clock = ManualClock()
     queue = open_local(tmp_path / "j", clock, window=window)
     await settle(queue, 0)
     clock.move(later)
-    await queue._prune()
+    await maintain(queue)
     [lease] = await settle(queue, 0)
     assert lease.completion == 2
     assert [stored.id for stored in await queue.outbox.read("stdout", 9)] == ["asset-0.1", "asset-0.2"]
 
 
 @pytest.mark.virtual_time
-async def test_the_house_is_kept_by_itself(tmp_path, monkeypatch):
-    """Old settlements go at the start and each minute, in as many steps as it takes."""
+async def test_old_settlements_are_pruned_at_the_start_and_every_minute_in_as_many_steps_as_it_takes(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr("asset_worker.queue.local.engine.PRUNE_ROWS", 2)
     clock = ManualClock()
-    queue = open_local(tmp_path / "j", clock)
+    queue = open_local(tmp_path / FILE_NAME, clock)
     await settle(queue, 0, 1, 2, 3, 4)
     clock.move(8 * 86400.0)
     await settle(queue, 5)
-    keeping = asyncio.ensure_future(queue.run_maintenance())
+    maintaining = asyncio.ensure_future(queue.run_maintenance())
     await asyncio.sleep(0.5)
-    assert await settled_ids(queue) == [IDS[5]]
+    assert settled_ids(tmp_path, clock) == [IDS[5]]
     clock.move(8 * 86400.0)
     await asyncio.sleep(PRUNE_EVERY_SECONDS + PROGRESS_EVERY_SECONDS)
-    assert await settled_ids(queue) == []
-    keeping.cancel()
+    assert settled_ids(tmp_path, clock) == []
+    maintaining.cancel()
 
 
-async def settled_ids(queue):
-    rows = await queue._commits.read(lambda journal: journal._execute("SELECT asset_id FROM settled").fetchall())
-    return [asset_id for (asset_id,) in rows]
+def settled_ids(directory, clock):
+    return [line.asset_id for line in read_status(directory, now=clock.now(), limit=10).completed]
 
 
 @pytest.mark.virtual_time
@@ -282,43 +280,51 @@ async def test_progress_outlives_a_crash_once_it_is_a_second_old(tmp_path):
     clock = ManualClock()
     queue = open_local(tmp_path / "j", clock)
     await put(queue, 0, 1)
-    keeping = asyncio.ensure_future(queue.run_maintenance())
+    maintaining = asyncio.ensure_future(queue.run_maintenance())
     await asyncio.sleep(0.5)
     for polls, lease in enumerate(await queue.take(2), start=3):
         await queue.defer(lease, 0.0, Progress(polls=polls))
     await asyncio.sleep(PROGRESS_EVERY_SECONDS)
-    keeping.cancel()
-    crash(queue)
+    maintaining.cancel()
+    queue.crash()
     again = open_local(tmp_path / "j", clock)
     assert [lease.progress for lease in await again.take(2)] == [Progress(polls=3), Progress(polls=4)]
-
-
-def read_ledger_of(tmp_path, clock):
-    (tmp_path / "j").rename(tmp_path / FILE_NAME)
-    return read_status(tmp_path, now=clock.now(), limit=10).completed
 
 
 @pytest.mark.virtual_time
 async def test_a_full_disk_is_waited_out_and_loses_nothing(tmp_path):
     queue = open_local(tmp_path / "j", ManualClock())
-    journal = queue._commits._journal
-    journal._execute("PRAGMA max_page_count = 1")
+    limit_pages(queue, 1)
     putting = asyncio.ensure_future(put(queue, *range(6), options=Options(metadata={"x": "y" * 60_000})))
     await asyncio.sleep(5.5 * RETRY_SECONDS)
     assert not putting.done()
-    assert queue._commits.failing
-    journal._execute("PRAGMA max_page_count = 100000")
+    assert queue.failing
+    limit_pages(queue, 100_000)
     assert len(await putting) == 6
-    assert not queue._commits.failing
+    assert not queue.failing
+
+
+def limit_pages(queue, count):
+    """Make the disk seem full once the journal has so many pages."""
+    queue.journal._execute(f"PRAGMA max_page_count = {count}")
 
 
 async def test_many_writers_share_a_commit(tmp_path):
-    queue = open_local(tmp_path / "j", ManualClock())
+    thread = NotingThread()
+    queue = open_local(tmp_path / "j", ManualClock(), thread=thread)
     await asyncio.gather(*(put(queue, number) for number in range(6)))
-    assert queue._commits.count < 6
+    assert thread.calls < 6
 
 
-def test_a_second_worker_is_refused_and_told_who_holds_the_directory(tmp_path):
+class NotingThread(InlineThread):
+    calls = 0
+
+    async def run(self, call, /, *args, **kwargs):
+        self.calls += 1
+        return call(*args, **kwargs)
+
+
+def test_a_second_worker_is_refused_with_the_name_of_the_process_that_holds_the_directory(tmp_path):
     second = StateDirectory(tmp_path / "state")
     with StateDirectory(tmp_path / "state"), pytest.raises(StateDirectoryError, match=r"in use by process \d+ on"):
         second.__enter__()

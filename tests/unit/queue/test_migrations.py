@@ -16,7 +16,7 @@ from asset_worker.domain.submissions import Options, Submission
 from asset_worker.queue.local import migrations
 from asset_worker.queue.local.journal import APPLICATION_ID, FILE_NAME, Journal, JournalError
 from asset_worker.queue.local.migrations import MIGRATIONS, SCHEMA_VERSION
-from asset_worker.queue.local.schedule_store import recall
+from asset_worker.queue.local.schedule_store import load
 from asset_worker.queue.local.status_report import read_status
 from asset_worker.schedule.learned import LearnedState
 from tests.doubles.clocks import ManualClock
@@ -224,10 +224,9 @@ async def test_the_queue_goes_on_where_version_0_1_0_was_killed(path):
     }
     assert list(queue.intakes) == [QUEUE_FILE]
     assert b'"offset":1172,"line":30,' in queue.intakes[QUEUE_FILE]
-    assert queue.outbox.position(EVENTS_FILE) == 16
     assert (await queue.outbox.checkpoint(EVENTS_FILE)).startswith(b'{"inode":1466379,"offset":15273,')
     assert [event.id for event in await queue.outbox.read("stdout", 99)] == OUTBOX
-    assert [event.id for event in await queue.outbox.read(EVENTS_FILE, 99)] == OUTBOX[-1:]
+    assert [(event.position, event.id) for event in await queue.outbox.read(EVENTS_FILE, 99)] == [(17, OUTBOX[-1])]
 
     leases = {lease.submission.asset_id: lease for lease in await queue.take(99)}
     assert leases.keys() == PENDING.keys()
@@ -239,12 +238,12 @@ async def test_the_queue_goes_on_where_version_0_1_0_was_killed(path):
         assert lease.ready_age == (None if ready_at is None else pytest.approx(NOW - ready_at))
         assert lease.missing_age == (None if missing_at is None else pytest.approx(NOW - missing_at))
 
-    await queue.begin_run(ends_by_itself=True)
+    await queue.begin(ends_by_itself=True)
     for lease in leases.values():
         await queue.settle(lease, event_for(lease))
     sent = [event.id for event in await queue.outbox.read("stdout", 99)]
     assert sent == OUTBOX + [f"{asset_id}.{2 if asset_id == AGAIN else 1}" for asset_id in leases]
-    assert await queue.end_run() == {"rejected": 2, "ready": 13}
+    assert await queue.finish() == {"rejected": 2, "ready": 13}
     assert await queue.put([PENDING[AGAIN][0]], events=(), intake="i", position=None) == []
     await queue.close()
 
@@ -270,7 +269,7 @@ def test_status_reads_it_once_it_is_up_to_date(path):
 def test_what_its_schedule_had_learned_is_read(tmp_path):
     path = tmp_path / "schedule.msgpack"
     shutil.copy(DATA / "schedule-9fcc310.msgpack", path)
-    learned = recall(path)
+    learned = load(path)
     assert isinstance(learned, LearnedState)
     assert {str(each.name) for each in learned.classes} == {
         "asset video/mp4 direct",

@@ -1,9 +1,10 @@
-"""The outbox: every sink gets every event, whatever ends the worker and whichever sinks it has."""
+"""The outbox of every engine: each sink gets each event, whichever sinks there are; a local one's after a crash too."""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
+from abc import abstractmethod
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from asset_worker.domain.events import Stored
 from asset_worker.queue.local.journal import FILE_NAME
 from asset_worker.queue.local.status_report import read_status
+from asset_worker.queue.memory import MemoryQueue
 from tests.doubles.clocks import ManualClock
 from tests.doubles.local_queue import (
-    SuspendingThread,
-    crash,
     directory_in_memory,
     end_all_tasks,
     open_local,
@@ -24,6 +24,7 @@ from tests.doubles.local_queue import (
     rejection,
     settle,
 )
+from tests.doubles.threads import SuspendingThread
 from tests.doubles.virtual_time import VirtualTimeLoop
 from tests.unit.queue.conformance import gathered, turns
 
@@ -33,38 +34,27 @@ SINKS = [ALWAYS, "stdout", "webhook"]
 COUNTS = st.integers(1, 4)
 
 
-def dead_letters(path):
-    return read_status(path.parent, now=0.0, limit=0).dead_letters
-
-
 class OutboxMachine(RuleBasedStateMachine):
-    """Events and sinks that come and go, against lists."""
+    """Any engine's outbox while the process lives, against lists."""
 
     def __init__(self):
         super().__init__()
-        self.directory = directory_in_memory()
         self.runner = asyncio.Runner(loop_factory=VirtualTimeLoop)
         self.starts = 0
-        self.crashes = 0
         self.advances = 0
-        self.steps = 0
         self.sinks = [ALWAYS]
         self.events: list[str] = []
         """The event at position n is the one before index n."""
         self.dropped = 0
         """The last position that no sink lacks."""
         self.positions: dict[str, int] = {}
-        self.marks: dict[str, bytes | None] = {}
+        self.checkpoints: dict[str, bytes | None] = {}
         self.read: dict[str, list[Stored]] = {}
-        """What each sink has read, and not said since how far it has come."""
+        """What each sink has read, and has not advanced over since."""
         self.taken: list[int] = []
         """The positions that the sink that is always there was given, in that order."""
-        self.buried: set[tuple[str, int]] = set()
-        self.path.parent.mkdir()
-
-    @property
-    def path(self):
-        return Path(self.directory.name) / str(self.crashes) / FILE_NAME
+        self.dead: set[tuple[str, int]] = set()
+        """The sink and the position of each dead letter."""
 
     def run(self, work):
         return self.runner.run(work)
@@ -73,12 +63,13 @@ class OutboxMachine(RuleBasedStateMachine):
     def outbox(self):
         return self.queue.outbox
 
-    @property
-    def journal(self):
-        return self.queue._commits._journal
-
+    @abstractmethod
     async def opened(self):
-        return open_local(self.path, ManualClock(), thread=SuspendingThread(), sinks=self.sinks)
+        """The engine, opened with these sinks."""
+
+    @abstractmethod
+    def dead_letters(self) -> int:
+        """How many dead letters the engine has kept."""
 
     def position(self, sink):
         return self.positions.get(sink, 0)
@@ -96,8 +87,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.queue = self.run(self.opened())
         self.read.clear()
         self.starts += 1
-        self.steps = 0
-        assert dead_letters(self.path) == len(self.buried)
+        assert self.dead_letters() == len(self.dead)
 
     @precondition(lambda self: len(self.events) - self.dropped < 8)
     @rule(number=COUNTS)
@@ -134,53 +124,115 @@ class OutboxMachine(RuleBasedStateMachine):
         return waits
 
     def advance_of(self, sink, data):
-        """How far a sink says that it has come: from nothing but a new mark to all that it read."""
+        """How far a sink says that it has come: from nothing but a new checkpoint to all that it read."""
         events = self.read.pop(sink)
         position = data.draw(st.sampled_from([events[0].position - 1, *(event.position for event in events)]))
         self.advances += 1
         return position, b"%d" % self.advances
 
-    def advanced(self, sink, position, mark):
+    def advanced(self, sink, position, checkpoint):
         assert position >= self.position(sink)
-        self.positions[sink], self.marks[sink] = position, mark
+        self.positions[sink], self.checkpoints[sink] = position, checkpoint
         self.dropped = max(self.dropped, min(map(self.position, self.sinks)))
 
     @precondition(readers)
     @rule(data=st.data())
     def one_advances(self, data):
         sink = data.draw(st.sampled_from(self.readers()))
-        position, mark = self.advance_of(sink, data)
-        self.run(self.outbox.advance(sink, position, mark))
-        self.advanced(sink, position, mark)
+        position, checkpoint = self.advance_of(sink, data)
+        self.run(self.outbox.advance(sink, position, checkpoint))
+        self.advanced(sink, position, checkpoint)
 
     @precondition(lambda self: any(map(self.lacking, self.sinks)))
     @rule(limit=COUNTS, data=st.data())
     def all_read_and_advance_at_once(self, limit, data):
-        """None drops what another, whose position is still on its way to the disk, would lack after a crash."""
         for sink in self.sinks:
             self.reads(sink, limit)
         advances = [(sink, *self.advance_of(sink, data)) for sink in self.readers()]
         self.run(gathered(*(self.outbox.advance(*advance) for advance in advances)))
-        before = self.dropped
+        self.advanced_at_once(advances)
+
+    def advanced_at_once(self, advances):
         for advance in advances:
             self.advanced(*advance)
-        kept = self.kept()
-        assert set(range(self.dropped + 1, len(self.events) + 1)) <= set(kept)
-        self.dropped = kept[0] - 1 if kept else len(self.events)
-        assert self.dropped >= before
 
     @precondition(readers)
     @rule(data=st.data(), times=st.integers(1, 2), advances=st.booleans())
-    def one_buries(self, data, times, advances):
+    def one_refuses_an_event_for_good(self, data, times, advances):
         sink = data.draw(st.sampled_from(self.readers()))
         first = self.read[sink][0]
         for _ in range(times):
             self.run(self.outbox.dead_letter(sink, first, "refused"))
-        self.buried.add((sink, first.position))
+        self.dead.add((sink, first.position))
+        assert self.dead_letters() == len(self.dead)
         if advances:
             del self.read[sink]
             self.run(self.outbox.advance(sink, first.position, None))
             self.advanced(sink, first.position, None)
+
+    @invariant()
+    @precondition(lambda self: self.starts)
+    def each_sink_finds_what_it_lacks_and_its_checkpoint(self):
+        for sink in self.sinks:
+            lacking = self.run(self.outbox.read(sink, 10_000))
+            assert [event.position for event in lacking] == list(self.lacking(sink))
+            assert self.run(self.outbox.checkpoint(sink)) == self.checkpoints.get(sink)
+
+    @invariant()
+    @precondition(lambda self: self.starts)
+    def the_depth_is_what_the_slowest_sink_lacks(self):
+        depth = max(len(self.lacking(sink)) for sink in self.sinks)
+        assert (self.outbox.depth(), self.queue.outbox_depth()) == (depth, depth)
+
+    async def discard(self):
+        await self.queue.close()
+
+    def teardown(self):
+        if self.starts:
+            self.taken += [event.position for event in self.run(self.outbox.read(ALWAYS, 10_000))]
+            assert sorted(set(self.taken)) == list(range(1, len(self.events) + 1))
+            assert list(dict.fromkeys(self.taken)) == sorted(set(self.taken))
+            self.run(self.discard())
+        self.runner.close()
+
+
+class MemoryOutboxMachine(OutboxMachine):
+    async def opened(self):
+        return MemoryQueue(ManualClock(), sinks=self.sinks, dedupe_window=60.0, max_pending=99)
+
+    def dead_letters(self):
+        return len(self.queue.outbox.dead_letters)
+
+
+class LocalOutboxMachine(OutboxMachine):
+    """Sinks come and go, and the worker is closed or crashes."""
+
+    def __init__(self):
+        super().__init__()
+        self.directory = directory_in_memory()
+        self.crashes = 0
+        self.steps = 0
+        self.path.parent.mkdir()
+
+    @property
+    def path(self):
+        return Path(self.directory.name) / str(self.crashes) / FILE_NAME
+
+    async def opened(self):
+        self.steps = 0
+        return open_local(self.path, ManualClock(), thread=SuspendingThread(), sinks=self.sinks)
+
+    def dead_letters(self):
+        return dead_letters(self.path)
+
+    def advanced_at_once(self, advances):
+        """No event is dropped while the position of a sink that has it is still on its way to the disk."""
+        before = self.dropped
+        super().advanced_at_once(advances)
+        kept = self.kept()
+        assert set(range(self.dropped + 1, len(self.events) + 1)) <= set(kept)
+        self.dropped = kept[0] - 1 if kept else len(self.events)
+        assert self.dropped >= before
 
     @precondition(lambda self: self.steps >= 5)
     @rule(data=st.data(), in_order=st.booleans(), sinks=st.sets(st.sampled_from(SINKS)))
@@ -188,20 +240,20 @@ class OutboxMachine(RuleBasedStateMachine):
         self.run(self.queue.close() if in_order else self.crashed())
         self.start(sinks)
 
-    @precondition(readers)
+    @precondition(lambda self: self.readers())
     @rule(data=st.data(), turns=st.integers(0, 7), sinks=st.sets(st.sampled_from(SINKS)))
     def crash_while_one_advances(self, data, turns, sinks):
         sink = data.draw(st.sampled_from(self.readers()))
-        position, mark = self.advance_of(sink, data)
-        before = self.positions.get(sink), self.marks.get(sink)
-        returned = self.run(self.cut_short(self.outbox.advance(sink, position, mark), turns))
+        position, checkpoint = self.advance_of(sink, data)
+        before = self.positions.get(sink), self.checkpoints.get(sink)
+        returned = self.run(self.cut_short(self.outbox.advance(sink, position, checkpoint), turns))
         configured = self.sinks
         self.start(sinks)
-        kept = self.journal.sinks().get(sink, (None, None))
+        kept = self.queue.journal.sinks().get(sink, (None, None))
         if returned or kept != before:
-            assert kept == (position, mark)
+            assert kept == (position, checkpoint)
             new, self.sinks = self.sinks, configured
-            self.advanced(sink, position, mark)
+            self.advanced(sink, position, checkpoint)
             self.sinks = new
 
     async def cut_short(self, work, count):
@@ -218,10 +270,13 @@ class OutboxMachine(RuleBasedStateMachine):
         for suffix in ("", "-wal"):
             shutil.copyfile(f"{before}{suffix}", f"{self.path}{suffix}")
         await end_all_tasks()
-        crash(self.queue)
+        self.queue.crash()
+
+    async def discard(self):
+        self.queue.crash()
 
     def kept(self):
-        return [position for position, _, _ in self.journal.events_after(0, 10_000)]
+        return [position for position, _, _ in self.queue.journal.events_after(0, 10_000)]
 
     @invariant()
     @precondition(lambda self: self.starts)
@@ -230,32 +285,25 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @invariant()
     @precondition(lambda self: self.starts)
-    def positions_and_marks_are_kept_with_one_another(self):
-        assert self.journal.sinks() == {sink: (self.positions[sink], self.marks[sink]) for sink in self.positions}
-        for sink in self.sinks:
-            assert self.position(sink) <= self.outbox.position(sink) <= max(self.position(sink), self.dropped)
-            assert self.run(self.outbox.checkpoint(sink)) == self.marks.get(sink)
-
-    @invariant()
-    @precondition(lambda self: self.starts)
-    def the_depth_is_what_the_slowest_sink_lacks(self):
-        assert self.outbox.depth() == max(len(self.lacking(sink)) for sink in self.sinks)
+    def positions_and_checkpoints_are_kept_with_one_another(self):
+        expected = {sink: (self.positions[sink], self.checkpoints[sink]) for sink in self.positions}
+        assert self.queue.journal.sinks() == expected
 
     @invariant()
     def a_step_is_over(self):
         self.steps += 1
 
     def teardown(self):
-        if self.starts:
-            self.taken += [event.position for event in self.run(self.outbox.read(ALWAYS, 10_000))]
-            assert sorted(set(self.taken)) == list(range(1, len(self.events) + 1))
-            assert list(dict.fromkeys(self.taken)) == sorted(set(self.taken))
-            crash(self.queue)
-        self.runner.close()
+        super().teardown()
         self.directory.cleanup()
 
 
-TestOutbox = pytest.mark.timeout(3600)(OutboxMachine.TestCase)
+TestMemoryOutbox = pytest.mark.timeout(3600)(MemoryOutboxMachine.TestCase)
+TestLocalOutbox = pytest.mark.timeout(3600)(LocalOutboxMachine.TestCase)
+
+
+def dead_letters(path):
+    return read_status(path.parent, now=0.0, limit=0).dead_letters
 
 
 @pytest.fixture
@@ -263,25 +311,25 @@ def path(tmp_path):
     return tmp_path / FILE_NAME
 
 
-async def test_a_dead_letter_outlives_the_worker_and_is_one_however_often_it_is_buried(path):
+async def test_a_dead_letter_outlives_the_worker_and_is_kept_once_however_often_it_is_reported(path):
     queue = open_local(path, ManualClock())
     await settle(queue, 0)
     [stored] = await queue.outbox.read("stdout", 9)
     for _ in range(2):
         await queue.outbox.dead_letter("stdout", stored, "refused")
-    crash(queue)
+    queue.crash()
     assert dead_letters(path) == 1
     await open_local(path, ManualClock()).close()
     assert dead_letters(path) == 1
 
 
-async def test_each_sink_buries_for_itself(path):
+async def test_each_sink_has_its_own_dead_letters(path):
     queue = open_local(path, ManualClock(), sinks=SINKS)
     await settle(queue, 0, 1)
     for sink in SINKS:
         for stored in await queue.outbox.read(sink, 9):
             await queue.outbox.dead_letter(sink, stored, "refused")
-    crash(queue)
+    queue.crash()
     assert dead_letters(path) == 6
 
 
@@ -300,7 +348,7 @@ async def test_a_sink_that_is_added_starts_with_the_oldest_event_that_is_kept(pa
     assert again.outbox.depth() > 0
 
 
-async def test_a_sink_that_was_away_goes_on_where_it_was(path):
+async def test_a_sink_that_was_not_there_for_a_run_goes_on_where_it_was(path):
     await open_with_three_events(path, ["a", "b"], advance={"a": 1, "b": 1})
     queue = open_local(path, ManualClock(), sinks=["a"])
     assert [stored.position for stored in await queue.outbox.read("a", 9)] == [2, 3]
@@ -309,13 +357,13 @@ async def test_a_sink_that_was_away_goes_on_where_it_was(path):
     assert [stored.position for stored in await queue.outbox.read("b", 9)] == [2, 3]
 
 
-async def test_a_sink_that_is_no_longer_named_holds_up_nothing(path):
+async def test_a_sink_that_is_no_longer_named_does_not_keep_events(path):
     await open_with_three_events(path, ["a", "b"], advance={"a": 2})
     queue = open_local(path, ManualClock(), sinks=["a"])
     assert queue.outbox.depth() == 1
     await queue.outbox.advance("a", 3, None)
     assert queue.outbox.depth() == 0
-    assert await queue._commits.read(lambda journal: journal.events_after(0, 9)) == []
+    assert queue.journal.events_after(0, 9) == []
 
 
 async def open_with_three_events(path, sinks, *, advance):
@@ -327,7 +375,7 @@ async def open_with_three_events(path, sinks, *, advance):
 
 
 @pytest.mark.virtual_time
-async def test_who_waits_for_events_is_woken_by_each_that_is_added(path):
+async def test_a_wait_for_events_ends_with_each_that_is_added(path):
     queue = open_local(path, ManualClock(), sinks=["a", "b"])
     for position in (1, 2):
         waiting = [asyncio.ensure_future(queue.outbox.wait(sink)) for sink in ("a", "b")]
@@ -341,7 +389,7 @@ async def test_who_waits_for_events_is_woken_by_each_that_is_added(path):
 
 
 @pytest.mark.virtual_time
-async def test_a_settlement_wakes_who_waits_for_events(path):
+async def test_a_settlement_ends_a_wait_for_events(path):
     queue = open_local(path, ManualClock())
     waiting = asyncio.ensure_future(queue.outbox.wait("stdout"))
     await settle(queue, 0)

@@ -68,13 +68,3 @@ class DaemonThread:
     def _serve(self) -> None:
         while (work := self._calls.get()) is not None:
             work()
-
-
-class InlineThread:
-    """A thread that runs each call on the spot: for tests in virtual time, and journals in memory."""
-
-    async def run(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return call(*args, **kwargs)
-
-    def close(self) -> None:
-        pass

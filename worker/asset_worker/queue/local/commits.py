@@ -1,7 +1,7 @@
 """Group commit: many writers share one durable transaction.
 
-While one commit is on its way to the disk, all that comes in waits together for the next. Nobody waits longer than two
-commits take, and nobody is made to wait for company.
+While one transaction is being committed, all changes that come in wait together for the next. So no writer waits for
+longer than two commits take, and a single writer waits for nobody.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from typing import Any, TypeVar
 
 import structlog
 
-from asset_worker.queue.local.journal import Journal, is_passing
+from asset_worker.queue.local.journal import Journal, is_transient
 from asset_worker.runtime.threads import WorkerThread
 
 T = TypeVar("T")
 _log = structlog.get_logger()
 
 RETRY_SECONDS = 1.0
+"""Between two tries while the disk is full or failing."""
 
 
 class Commits:
@@ -30,18 +31,18 @@ class Commits:
         self._thread = thread
         self._waiting: list[tuple[Callable[[Journal], Any], asyncio.Future[Any]]] = []
         self._task: asyncio.Task[None] | None = None
-        self.count = 0
-        """Durable commits so far."""
+        self._retries = True
         self.failing = False
-        self._gives_up = False
+        """Whether the last try failed, and is to be repeated."""
 
     async def write(self, change: Callable[[Journal], T]) -> T:
-        """Run `change` within a transaction; what it returned, once that is durable.
+        """Run `change` within a transaction. Returns what it returned, once that is durable.
 
-        A full disk or a failing one is waited out. Changes are made in the order of the calls.
+        Changes are made in the order of the calls. A transient failure (a full disk, an I/O error) is retried until it
+        has passed.
 
         Raises:
-            sqlite3.Error: the journal is damaged, or can't be written when nothing is waited out any more.
+            sqlite3.Error: the journal is damaged, or can't be written after `stop_retrying`.
         """
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append((change, done))
@@ -50,25 +51,25 @@ class Commits:
         return await done
 
     async def read(self, query: Callable[[Journal], T]) -> T:
-        """Run `query` between two transactions. A disk that fails in passing is waited out.
+        """Run `query` between two transactions. A transient failure is retried until it has passed.
 
         Raises:
-            sqlite3.Error: the journal is damaged, or can't be read when nothing is waited out any more.
+            sqlite3.Error: the journal is damaged, or can't be read after `stop_retrying`.
         """
         while True:
             try:
                 return await self._thread.run(query, self._journal)
             except sqlite3.Error as error:
-                if not is_passing(error) or self._gives_up:
+                if not is_transient(error) or not self._retries:
                     raise
-                await self._wait_out(error)
+                await self._wait_to_retry(error)
 
-    def give_up(self) -> None:
-        """From now on a disk that is full or failing is not waited for: the process is to end."""
-        self._gives_up = True
+    def stop_retrying(self) -> None:
+        """From now on a transient failure is raised at once: the process is about to end."""
+        self._retries = False
 
     async def close(self) -> None:
-        """Wait for what is under way, and close the journal."""
+        """Wait for the transactions under way, and close the journal and its thread."""
         if self._task is not None:
             await asyncio.wait([self._task])
         await self._thread.run(self._journal.close)
@@ -87,8 +88,8 @@ class Commits:
             try:
                 results = await self._thread.run(self._transact, changes)
             except sqlite3.Error as error:
-                if is_passing(error) and not self._gives_up:
-                    await self._wait_out(error)
+                if is_transient(error) and self._retries:
+                    await self._wait_to_retry(error)
                     continue
                 failure: BaseException = error
             except Exception as error:  # noqa: BLE001 - handed to every writer of the group
@@ -108,14 +109,13 @@ class Commits:
         with self._journal.transaction():
             return [change(self._journal) for change in changes]
 
-    async def _wait_out(self, error: sqlite3.Error) -> None:
+    async def _wait_to_retry(self, error: sqlite3.Error) -> None:
         if not self.failing:
             _log.error("journal.failed", path=str(self._journal.path), error=str(error), retry_in=RETRY_SECONDS)
         self.failing = True
         await asyncio.sleep(RETRY_SECONDS)
 
     def _recovered(self) -> None:
-        self.count += 1
         if self.failing:
             self.failing = False
             _log.info("journal.recovered", path=str(self._journal.path))

@@ -1,7 +1,8 @@
-"""What must survive, in one SQLite database: what is pending, what was settled, the outbox, positions.
+"""What must survive, in one SQLite database: pending assets, settlements, the outbox, positions.
 
-Every method is blocking and runs within a transaction that `commits` opens and closes. One connection writes, in one
-thread: SQLite's WAL-reset bug (before 3.51.3) needs two. Other processes open the file read-only (`report`).
+Every method blocks, and those that write are called within `transaction` (`commits` does that). One connection writes,
+in one thread: SQLite's WAL-reset bug (before 3.51.3) needs two. Other processes open the file read-only
+(`status_report`).
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from asset_worker.queue.local.migrations import MIGRATIONS, SCHEMA_VERSION
 
 FILE_NAME = "journal.sqlite3"
 APPLICATION_ID = 0x61737377
-"""'assw': SQLite's mark of whose file this is (`PRAGMA application_id`)."""
+"""'assw': says in the file's header which program it belongs to (`PRAGMA application_id`)."""
 
 CACHE_KIB = 16_000
 CHECKPOINT_PAGES = 4_000
 """SQLite's defaults (2 MB, 1,000 pages) halve the rate at which a million assets are accepted."""
 
-_PASSING = {
+_TRANSIENT = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_FULL,
@@ -44,30 +45,33 @@ _decode_progress = msgspec.json.Decoder(Progress).decode
 
 
 class JournalError(Exception):
-    """The journal can't be used as it is. The text tells the operator what to do."""
+    """The journal can't be used as it is. The message says what to do."""
 
 
 class JournalUnavailableError(JournalError):
-    """The journal can't be used just now: the disk is full or failing, or another process holds the file."""
+    """The journal can't be used at present: the disk is full or failing, or another process holds the file."""
 
 
-def is_passing(error: sqlite3.Error) -> bool:
+def is_transient(error: sqlite3.Error) -> bool:
     """Whether the same transaction may succeed later: a full disk, an I/O error, a directory made read-only."""
     code = getattr(error, "sqlite_errorcode", None)
-    return code is not None and (code & 0xFF) in _PASSING
+    return code is not None and (code & 0xFF) in _TRANSIENT
 
 
 class PendingRow(msgspec.Struct):
-    """A pending asset as it was kept."""
+    """A pending asset as the journal holds it."""
 
     submission: Submission
     accepted_at: float
+    """Seconds since the epoch, UTC."""
     completion: int
+    """The number of the completion that its wait leads to, from 1."""
     progress: Progress | None
+    """None: no progress was saved."""
 
 
 class Settlement(msgspec.Struct, frozen=True):
-    """What is kept of a wait that is over. Instants are seconds since the epoch."""
+    """What is kept of a wait that is over. Instants are seconds since the epoch, UTC."""
 
     asset_id: AssetId
     completion: int
@@ -80,19 +84,18 @@ class Journal:
     """The database, opened for writing.
 
     Raises:
-        JournalError: the file is corrupt, of a newer version, no journal, or may not be opened.
-        JournalUnavailableError: it can't be opened just now.
+        JournalError: the file is damaged, of a newer version, no journal, or there is no permission to open it.
+        JournalUnavailableError: it can't be opened at present.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        """Open the file at `path`, or a journal in memory, which keeps nothing (None)."""
+    def __init__(self, path: Path) -> None:
+        """Open the file at `path`; it is created where there is none, and brought up to this version's schema."""
         self.path = path
-        self._tallies = False
-        with _advising(path):
-            if path is not None:
-                _make(path)
+        self._counts_outcomes = False
+        with _translating_errors(path):
+            _create_private(path)
             self._connection = sqlite3.connect(
-                path or ":memory:", isolation_level=None, check_same_thread=False, cached_statements=64
+                path, isolation_level=None, check_same_thread=False, cached_statements=64
             )
             self._execute = self._connection.execute
             self._prepare()
@@ -125,7 +128,7 @@ class Journal:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All of what runs within it, durably, or nothing."""
+        """Commit what is written within it, durably, or nothing of it."""
         self._execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -137,10 +140,11 @@ class Journal:
             raise
 
     def check_place(self) -> None:
-        """That what is written can be found again by the next start.
+        """Check that the next start will find this file.
 
         Raises:
-            JournalError: the file is no longer under its path.
+            JournalError: the file is no longer at its path.
+            OSError: the path can't be examined at present.
         """
         if _identity(self.path) != self._identity:
             raise JournalError(
@@ -149,18 +153,19 @@ class Journal:
             )
 
     def close(self) -> None:
+        """Close the file. What was committed stays."""
         self._connection.close()
 
     def pending(self) -> Iterator[PendingRow]:
-        """All that is pending, one by one, for they may be a million; in no order, for sorting them all takes space.
+        """All pending assets, one by one, because there may be a million; in no order, because a sort takes disk space.
 
         Raises:
             JournalError: the file is damaged.
-            JournalUnavailableError: it can't be read just now.
+            JournalUnavailableError: it can't be read at present.
         """
         # Many share an origin: one object for all of them spares memory.
         origins: dict[str, str] = {}
-        with _advising(self.path):
+        with _translating_errors(self.path):
             for asset_id, origin, line, options, accepted_at, completion, progress in self._execute(
                 "SELECT asset_id, origin, line, options, accepted_at, completion, progress FROM pending"
             ):
@@ -176,7 +181,10 @@ class Journal:
     def accept(
         self, submissions: Sequence[Submission], *, at: float, window_start: float
     ) -> list[tuple[Submission, int]]:
-        """Keep those not settled since `window_start`; each with which completion of its asset it leads to."""
+        """Make those pending that were not settled since `window_start`, in seconds since the epoch.
+
+        Returns them, each with the number of the completion that its wait leads to.
+        """
         if not submissions:
             return []
         rows = self._execute(
@@ -200,7 +208,7 @@ class Journal:
         return accepted
 
     def settle(self, settlement: Settlement) -> None:
-        """No longer pending."""
+        """Move an asset from pending to settled."""
         self._execute("DELETE FROM pending WHERE asset_id = ?", (settlement.asset_id,))
         self._execute(
             "INSERT OR REPLACE INTO settled (asset_id, completion, outcome, accepted_at, completed_at) "
@@ -209,18 +217,19 @@ class Journal:
         )
 
     def save_progress(self, progress: Mapping[AssetId, Progress]) -> None:
+        """Record how far the waits for these have come; an asset that is not pending is passed over."""
         self._connection.executemany(
             "UPDATE pending SET progress = ? WHERE asset_id = ?",
             ((_encode(state), asset_id) for asset_id, state in progress.items()),
         )
 
     def add_events(self, events: Iterable[Event]) -> None:
-        """Put events into the outbox, in this order."""
+        """Put events into the outbox, in this order, and count their outcomes where the run is to end by itself."""
         events = tuple(events)
         self._connection.executemany(
             "INSERT INTO outbox (id, body) VALUES (?, ?)", ((event.id, event.body) for event in events)
         )
-        if self._tallies:
+        if self._counts_outcomes:
             self._connection.executemany(
                 "INSERT INTO tally (outcome, count) VALUES (?, 1) "
                 "ON CONFLICT (outcome) DO UPDATE SET count = count + 1",
@@ -228,61 +237,65 @@ class Journal:
             )
 
     def begin_run(self, *, ends_by_itself: bool) -> None:
-        """From now on outcomes are tallied, for an plan that ends by itself: one that was interrupted goes on."""
-        self._tallies = ends_by_itself
+        """From now on count outcomes, if the run ends by itself: on from those of a run that was interrupted."""
+        self._counts_outcomes = ends_by_itself
         if not ends_by_itself:
             self.end_run()
 
     def tally(self) -> dict[str, int]:
-        """The events since the last plan ended, by outcome."""
+        """The events since `end_run` by outcome."""
         return dict(self._execute("SELECT outcome, count FROM tally").fetchall())
 
     def end_run(self) -> None:
+        """Count outcomes from 0 again."""
         self._execute("DELETE FROM tally")
 
     def first_position(self) -> int:
-        """The position of the outbox's oldest event; of the next one, where there is none."""
+        """The position of the outbox's oldest event; if the outbox is empty, of the next one."""
         [first] = self._execute("SELECT min(position) FROM outbox").fetchone()
         return self.last_position() + 1 if first is None else int(first)
 
     def last_position(self) -> int:
-        """The outbox's last position ever given out."""
+        """The last position that an event was given; 0: none was."""
         row = self._execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
         return 0 if row is None else int(row[0])
 
     def events_after(self, position: int, limit: int) -> list[tuple[int, str, bytes]]:
-        """Events after a position, in order: position, ID, body."""
+        """At most `limit` events after a position, in order: position, ID, body."""
         return self._execute(
             "SELECT position, id, body FROM outbox WHERE position > ? ORDER BY position LIMIT ?", (position, limit)
         ).fetchall()
 
     def sinks(self) -> dict[str, tuple[int, bytes | None]]:
-        """How far each sink has come: position, mark."""
-        return {name: (position, mark) for name, position, mark in self._execute("SELECT * FROM sinks")}
+        """How far each sink has come: position, checkpoint."""
+        return {name: (position, checkpoint) for name, position, checkpoint in self._execute("SELECT * FROM sinks")}
 
-    def advance(self, sink: str, position: int, mark: bytes | None, *, done_by_all: int) -> None:
-        """This sink has all up to `position`; events that all have, up to `done_by_all`, are dropped."""
+    def advance(self, sink: str, position: int, checkpoint: bytes | None, *, done_by_all: int) -> None:
+        """Record that this sink has all events up to `position`; drop those up to `done_by_all`."""
         self._execute(
             "INSERT INTO sinks (name, position, mark) VALUES (?, ?, ?) "
             "ON CONFLICT (name) DO UPDATE SET position = excluded.position, mark = excluded.mark",
-            (sink, position, mark),
+            (sink, position, checkpoint),
         )
         self._execute("DELETE FROM outbox WHERE position <= ?", (done_by_all,))
 
     def dead_letter(self, sink: str, position: int, event_id: str, body: bytes, reason: str) -> None:
+        """Keep an event that this sink refused for good; once, however often it is called."""
         self._execute(
             "INSERT OR REPLACE INTO dead_letters (sink, position, id, body, reason) VALUES (?, ?, ?, ?, ?)",
             (sink, position, event_id, body, reason),
         )
 
     def intakes(self) -> dict[str, bytes]:
+        """The position of each intake, by its name."""
         return dict(self._execute("SELECT name, position FROM intakes").fetchall())
 
     def set_intake(self, name: str, position: bytes) -> None:
+        """Record how far an intake has come."""
         self._execute("INSERT OR REPLACE INTO intakes (name, position) VALUES (?, ?)", (name, position))
 
     def prune(self, *, before: float, limit: int) -> int:
-        """Forget settlements older than `before`, `limit` at most; how many."""
+        """Delete at most `limit` settlements older than `before`, in seconds since the epoch. Returns how many."""
         return self._execute(
             "DELETE FROM settled WHERE asset_id IN "
             "(SELECT asset_id FROM settled WHERE completed_at < ? ORDER BY completed_at LIMIT ?)",
@@ -301,31 +314,31 @@ def _asset_id(accepted: tuple[Submission, int]) -> str:
     return accepted[0].asset_id
 
 
-def _make(path: Path) -> None:
-    """Make the file, for this user alone: events and metadata are in it. SQLite gives the files beside it its mode."""
-    with suppress(OSError):  # SQLite will say why
+def _create_private(path: Path) -> None:
+    """Create the file for this user alone: it holds events and metadata. SQLite gives its other files the same mode."""
+    with suppress(OSError):  # SQLite's own error says more
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
-def _identity(path: Path | None) -> tuple[int, int] | None:
-    """Which file is there; None: none, or a journal in memory."""
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file is at this path; None: there is none."""
     try:
-        status = None if path is None else path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return None
-    return None if status is None else (status.st_dev, status.st_ino)
+    return status.st_dev, status.st_ino
 
 
 @contextmanager
-def _advising(path: Path | None) -> Iterator[None]:
-    """Errors of SQLite, and of what stands in it, become ours."""
+def _translating_errors(path: Path) -> Iterator[None]:
+    """Raise a `JournalError` for an error of SQLite, or of what is decoded from its rows."""
     try:
         yield
     except sqlite3.Error as error:
-        may_be_opened = path is None or not path.exists() or os.access(path, os.R_OK | os.W_OK)
-        if not is_passing(error):
-            raise JournalError(_advice(path, error)) from error
-        if may_be_opened and error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:
+        is_permitted = not path.exists() or os.access(path, os.R_OK | os.W_OK)
+        if not is_transient(error):
+            raise JournalError(_damaged(path, error)) from error
+        if is_permitted and error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:
             raise JournalUnavailableError(
                 f"the journal {path} can't be used just now ({error}): check the disk, and who else has the file open"
             ) from error
@@ -333,10 +346,10 @@ def _advising(path: Path | None) -> Iterator[None]:
             f"the journal {path} can't be opened ({error}): check the rights on it and on its directory"
         ) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise JournalError(_advice(path, error)) from error
+        raise JournalError(_damaged(path, error)) from error
 
 
-def _advice(path: Path | None, error: Exception) -> str:
+def _damaged(path: Path, error: Exception) -> str:
     why = " ".join(str(error).split())  # SQLite's own text has lines
     return (
         f"the journal {path} is damaged ({why}) and is left as it is. Restore it from a backup, or move it and its "

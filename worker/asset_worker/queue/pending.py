@@ -1,0 +1,203 @@
+"""Pending assets and leases in memory: which asset is due, and how long it has been pending.
+
+Both engines stand on this layer. It knows nothing of journals and events: an engine adds what it has accepted, and
+removes what it has settled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+import msgspec
+
+from asset_worker.domain.assets import AssetId
+from asset_worker.domain.progress import Progress
+from asset_worker.domain.submissions import Submission
+from asset_worker.queue.heap import DueHeap
+from asset_worker.queue.ports import Lease
+from asset_worker.runtime.clock import Clock
+
+NOT_LOOKED_AT = Progress()
+FIRST_LOOK = ("first look",)
+"""What an asset waits for that has not been looked at."""
+
+
+class Pending(msgspec.Struct, gc=False):
+    """One pending asset. `accepted_mono`, `ready_mono` and `missing_mono` are seconds of the monotonic clock."""
+
+    submission: Submission
+    accepted_at: float
+    accepted_mono: float
+    completion: int
+    progress: Progress = NOT_LOOKED_AT
+    ready_mono: float | None = None
+    missing_mono: float | None = None
+
+
+class PendingAssets:
+    """The pending assets of one process.
+
+    An asset that is pending is either in the heap of due times or leased. All ages are by the monotonic clock, so that
+    a wall clock that is set makes no asset older or younger.
+    """
+
+    def __init__(self, clock: Clock, *, max_pending: int) -> None:
+        self._clock = clock
+        self._max_pending = max_pending
+        self._pending: dict[AssetId, Pending] = {}
+        """In the order of acceptance."""
+        self._being_accepted: set[AssetId] = set()
+        self._heap = DueHeap()
+        self._pushed = asyncio.Event()
+        self._removed = asyncio.Event()
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
+
+    async def room(self) -> int:
+        """How many more submissions may be put. Waits until there is room for one."""
+        while len(self._pending) >= self._max_pending:
+            self._removed.clear()
+            await self._removed.wait()
+        return self._max_pending - len(self._pending)
+
+    async def take(self, limit: int, *, ahead: float = 0.0) -> list[Lease]:
+        """Leases on at most `limit` assets, in the order of their due times. Waits until one is due."""
+        while True:
+            now = self._clock.monotonic()
+            next_due = self._heap.next_due
+            if next_due is not None and next_due <= now:
+                return [self._lease(asset_id, now, due) for due, asset_id in self._heap.pop_due(now + ahead, limit)]
+            self._pushed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if next_due is None else next_due - now):
+                    await self._pushed.wait()
+
+    async def idle(self) -> None:
+        """Return when nothing is pending."""
+        await self._is_idle.wait()
+
+    def pending_count(self) -> int:
+        """How many assets are pending, leased ones included."""
+        return len(self._pending)
+
+    def due_count(self, limit: int = 1000) -> int:
+        """How many assets are due and not leased, counted up to `limit`."""
+        return self._heap.count_due(self._clock.monotonic(), limit)
+
+    def oldest_age(self) -> float:
+        """Seconds since the acceptance of the asset that has been pending longest; 0 when nothing is pending."""
+        for pending in self._pending.values():
+            return self._clock.monotonic() - pending.accepted_mono
+        return 0.0
+
+    def waiting_on(self) -> dict[str, int]:
+        """How many pending assets wait for what. It walks all that is pending."""
+        counts: dict[str, int] = {}
+        for pending in self._pending.values():
+            for what in pending.progress.waiting_on or FIRST_LOOK:
+                counts[what] = counts.get(what, 0) + 1
+        return counts
+
+    @contextmanager
+    def _accepting(self, submissions: Sequence[Submission]) -> Iterator[list[Submission]]:
+        """The first submission of each asset that is neither pending nor being accepted.
+
+        Within the context these are being accepted: another `put` at the same time takes them for repeats, and the
+        queue is not idle.
+        """
+        new: dict[AssetId, Submission] = {}
+        for submission in submissions:
+            asset_id = submission.asset_id
+            if asset_id not in self._pending and asset_id not in self._being_accepted:
+                new.setdefault(asset_id, submission)
+        self._being_accepted |= new.keys()
+        self._note_idle()
+        try:
+            yield list(new.values())
+        finally:
+            self._being_accepted -= new.keys()
+            self._note_idle()
+
+    def _add(self, accepted: Sequence[tuple[Submission, int]], *, accepted_at: float) -> None:
+        """Make submissions pending, each with the number of the completion that it leads to, and due at once."""
+        mono = self._clock.monotonic()
+        for submission, completion in accepted:
+            self._pending[submission.asset_id] = Pending(submission, accepted_at, mono, completion)
+        self._heap.push_all([(mono, submission.asset_id) for submission, _ in accepted])
+        self._pushed.set()
+
+    def _restore(
+        self,
+        kept: Iterable[tuple[Submission, float, int, Progress]],
+        first_looks: Callable[[int], list[float]],
+    ) -> None:
+        """Make pending what was kept: submission, acceptance in seconds since the epoch, completion, progress.
+
+        `first_looks` gives the delays of that many first looks, in seconds.
+        """
+        now, mono = self._clock.now(), self._clock.monotonic()
+
+        def monotonic(instant: float) -> float:
+            return mono - max(0.0, now - instant)
+
+        found: dict[AssetId, Pending] = {}
+        together: dict[float, tuple[float, float]] = {}
+        for submission, instant, completion, progress in kept:
+            # One object for all that were accepted together spares memory.
+            accepted_at, accepted_mono = together.setdefault(instant, (instant, monotonic(instant)))
+            found[submission.asset_id] = Pending(
+                submission,
+                accepted_at,
+                accepted_mono,
+                completion,
+                progress,
+                None if progress.ready_at is None else monotonic(progress.ready_at),
+                None if progress.missing_at is None else monotonic(progress.missing_at),
+            )
+        self._pending = {each: found[each] for each in sorted(found, key=lambda each: found[each].accepted_at)}
+        delays = first_looks(len(self._pending)) if self._pending else []
+        self._heap.push_all([(mono + delay, asset_id) for asset_id, delay in zip(self._pending, delays, strict=True)])
+        self._note_idle()
+
+    def _postpone(self, lease: Lease, delay: float, progress: Progress) -> None:
+        """End a lease: due again in `delay` seconds."""
+        asset_id = lease.submission.asset_id
+        pending = self._pending[asset_id]
+        now = self._clock.monotonic()
+        if progress.ready_at is not None and pending.ready_mono is None:
+            pending.ready_mono = now
+        if progress.missing_at is None:
+            pending.missing_mono = None
+        elif pending.missing_mono is None:
+            pending.missing_mono = now
+        pending.progress = progress
+        self._heap.push(asset_id, now + delay)
+        self._pushed.set()
+
+    def _remove(self, lease: Lease) -> None:
+        """End a lease: no longer pending."""
+        del self._pending[lease.submission.asset_id]
+        self._removed.set()
+        self._note_idle()
+
+    def _lease(self, asset_id: AssetId, now: float, due: float) -> Lease:
+        pending = self._pending[asset_id]
+        return Lease(
+            pending.submission,
+            pending.accepted_at,
+            now - pending.accepted_mono,
+            None if pending.ready_mono is None else now - pending.ready_mono,
+            None if pending.missing_mono is None else now - pending.missing_mono,
+            pending.completion,
+            pending.progress,
+            now - due,
+            now,
+        )
+
+    def _note_idle(self) -> None:
+        if self._pending or self._being_accepted:
+            self._is_idle.clear()
+        else:
+            self._is_idle.set()
