@@ -94,6 +94,47 @@ def test_a_journal_that_another_process_holds_is_unavailable_and_not_damaged(tmp
     Journal(tmp_path / "j").close()
 
 
+def test_a_file_that_may_be_read_but_not_written_is_a_matter_of_permission(tmp_path, monkeypatch):
+    """SQLite's error is the one of a file system that is read-only for a while; a restart would not help."""
+    (tmp_path / "j").touch()
+    connect = sqlite3.connect
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda path, **options: connect(f"{path.as_uri()}?mode=ro", uri=True, **options)
+    )
+    with pytest.raises(JournalError, match="check the rights on it") as raised:
+        Journal(tmp_path / "j")
+    assert not isinstance(raised.value, JournalUnavailableError)
+
+
+@pytest.mark.parametrize(
+    ("exists", "permitted", "expected", "advice"),
+    [
+        pytest.param(True, False, JournalError, "check the rights on it", id="no permission"),
+        pytest.param(True, True, JournalUnavailableError, "check the disk", id="permission"),
+        pytest.param(False, False, JournalUnavailableError, "check the disk", id="no file"),
+    ],
+)
+def test_a_journal_that_cannot_be_opened_is_a_matter_of_permission_only_where_there_is_none(
+    tmp_path, monkeypatch, exists, permitted, expected, advice
+):
+    path = tmp_path / "directory" / "j"
+    if exists:
+        path.mkdir(parents=True)  # whoever the user is, SQLite can't open it
+    monkeypatch.setattr(os, "access", lambda asked, mode: (asked, mode) == (path, os.R_OK | os.W_OK) and permitted)
+    with pytest.raises(JournalError, match=advice) as raised:
+        Journal(path)
+    assert type(raised.value) is expected
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root needs no permission")
+def test_a_journal_without_permission_is_no_transient_failure(tmp_path):
+    Journal(tmp_path / "j").close()
+    (tmp_path / "j").chmod(0)
+    with pytest.raises(JournalError, match="check the rights on it") as raised:
+        Journal(tmp_path / "j")
+    assert not isinstance(raised.value, JournalUnavailableError)
+
+
 def test_a_journal_whose_rows_can_not_be_read_is_damaged(tmp_path):
     """Though SQLite finds no fault with it."""
     journal = Journal(tmp_path / "j")

@@ -276,6 +276,25 @@ def settled_ids(directory, clock):
 
 
 @pytest.mark.virtual_time
+async def test_progress_of_a_settled_wait_is_not_written_onto_the_next_wait_for_the_same_asset(tmp_path):
+    clock = ManualClock()
+    queue = open_local(tmp_path / "j", clock, window=0.0)
+    await put(queue, 0)
+    for end in (
+        lambda lease: queue.defer(lease, 0.0, Progress(polls=3)),
+        lambda lease: queue.settle(lease, event_for(lease)),
+    ):
+        [lease] = await queue.take(1)
+        await end(lease)
+    clock.move(1.0)
+    assert await put(queue, 0)
+    await maintain(queue)
+    await queue.close()
+    [lease] = await open_local(tmp_path / "j", clock).take(1)
+    assert (lease.completion, lease.progress) == (2, Progress())
+
+
+@pytest.mark.virtual_time
 async def test_progress_outlives_a_crash_once_it_is_a_second_old(tmp_path):
     clock = ManualClock()
     queue = open_local(tmp_path / "j", clock)
