@@ -1,8 +1,9 @@
-"""How late looks are for want of requests: a value that changes with what is taken.
+"""How late looks are because requests are scarce: a value that changes with each take.
 
-Looks can be late for other reasons. An outage or a refused key keeps all requests back, and what was due meanwhile is
-late when they go out again; and what came due while new assets were waited for could not have been taken before.
-Nothing here waits or tells the time; instants are monotonic seconds.
+Looks can be late for other reasons. An outage or a refused key holds all requests, and what came due meanwhile is late
+when they go out again; and what came due during a pause for new assets could not have been taken before.
+
+Nothing here waits or reads a clock; instants are monotonic seconds.
 """
 
 from __future__ import annotations
@@ -13,25 +14,26 @@ import msgspec
 
 
 class Late(msgspec.Struct, frozen=True):
-    """A look is so late, in seconds, and `since` so many seconds this was not told."""
+    """How late a look is for want of requests."""
 
     seconds: float
     since: float
+    """Seconds since the `Late` before this one; infinite for the first."""
 
 
 class Lateness:
-    """What is known of why looks are late."""
+    """Which looks are late because requests are scarce."""
 
     def __init__(self) -> None:
         self._was_cut_off = False
         self._cut_off_until = -math.inf
-        self._told_at = -math.inf
+        self._reported_at = -math.inf
 
     def of(self, late: float, *, now: float, is_cut_off: bool, gathered_at: float) -> Late | None:
-        """How late a look that was due `late` seconds ago is for want of requests; None: it tells nothing of that.
+        """How late a look that was due `late` seconds ago is for want of requests; None if that can't be known.
 
-        To be asked at each take, for `is_cut_off` is the state of that moment: the breaker keeps requests back.
-        `gathered_at` is when the last pause for new assets ended.
+        Must be called at each take. `is_cut_off`: whether the circuit breaker holds requests at this moment.
+        `gathered_at`: when the latest pause for new assets ended.
         """
         if is_cut_off or self._was_cut_off:
             self._cut_off_until = now
@@ -39,5 +41,5 @@ class Lateness:
         due = now - late
         if due < self._cut_off_until:
             return None
-        since, self._told_at = now - self._told_at, now
+        since, self._reported_at = now - self._reported_at, now
         return Late(now - max(due, gathered_at), since)

@@ -1,8 +1,10 @@
-"""Whether it is one asset that is refused, and not the key: a value that changes with what looks have brought.
+"""Whether one asset is refused rather than the key: a value that changes with each answer and refusal.
 
-A refused key stops all looks until it works again, and no asset is at fault. But where the same asset is refused again
-and again while others are answered in between, it would be asked about every second, and hold up all others each time.
-Nothing here waits or tells the time; instants are monotonic seconds.
+A refused key stops all looks until it works again, whatever the asset. But an asset may be refused again and again
+while others are answered in between (another account's, say). Treated as a refused key, it would be asked about every
+second and would hold up all others each time.
+
+Nothing here waits or reads a clock; instants are monotonic seconds.
 """
 
 from __future__ import annotations
@@ -13,23 +15,28 @@ from typing import Final
 from asset_worker.domain.assets import AssetId
 
 REFUSALS: Final = 3
-"""So often, each time after others were answered: a key that comes and goes does not look like that for one asset."""
+"""Refusals of one asset, each after others were answered, that may still be the key's: one that comes and goes hits the
+same asset again by chance."""
 
 
 class PerAssetRefusals:
-    """Assets that were refused lately, and when others were not."""
+    """How often each asset was refused lately, and when the key last worked."""
 
     def __init__(self) -> None:
         self._answered_at = -math.inf
         self._refused: dict[AssetId, tuple[int, float]] = {}
 
     def answered(self, asset_id: AssetId, now: float) -> None:
-        """The key works: there was an answer about this asset."""
+        """Note an answer about this asset: the key works."""
         self._answered_at = now
         self._refused.pop(asset_id, None)
 
     def refused(self, asset_id: AssetId, now: float) -> bool:
-        """The key was refused with this asset; whether it is this asset alone."""
+        """Note that a request for this asset was refused (401 or 403).
+
+        Returns:
+            Whether the asset is refused, not the key: more than `REFUSALS` times, each after others were answered.
+        """
         count, last = self._refused.get(asset_id, (0, now))
         if not count or self._answered_at > last:
             count += 1
@@ -37,5 +44,5 @@ class PerAssetRefusals:
         return count > REFUSALS
 
     def forget(self, asset_id: AssetId) -> None:
-        """It is pending no more."""
+        """Forget an asset that is no longer pending."""
         self._refused.pop(asset_id, None)
