@@ -22,18 +22,18 @@ from click import echo
 
 from asset_worker.domain.assets import Asset, AssetId, Expectations, asset_from
 from asset_worker.domain.events import Event
-from asset_worker.domain.submissions import Submission
-from asset_worker.poller.loop import Batching, Poller
-from asset_worker.queue.memory import MemoryQueue
-from asset_worker.queue.ports import Lease
+from asset_worker.poller.feedback import Feedback
+from asset_worker.poller.loop import Poller
+from asset_worker.poller.policy import Batching
+from asset_worker.queue.ports import Lease, Queue
 from asset_worker.runtime.clock import SystemClock
-from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stop import Stop
 from asset_worker.schedule.adaptive import AdaptiveSchedule
 from asset_worker.schedule.ports import Schedule
 from asset_worker.schedule.waits import exponential, fixed, from_tenacity
 from tests.bench.lag import taught
 from tests.bench.workloads import FEATURES, MIXED, Told, Workload
+from tests.doubles.polling import policy, put, queue_in_memory
 from tests.doubles.virtual_time import run_virtually
 
 RESULTS = Path(__file__).parent / "results" / "batches.json"
@@ -88,55 +88,58 @@ class VirtualClock(SystemClock):
         return 1_800_000_000.0 + self.monotonic()
 
 
-class Watched(MemoryQueue):
-    """A queue in memory that tells of each asset that is settled."""
+class LagRecorder:
+    """A queue as the poller sees it, which reports the lag of each asset that is settled."""
 
-    settled: asyncio.Queue[float]
-    """The lag of each asset that was settled, in seconds."""
-    api: Assets
+    def __init__(self, queue: Queue, api: Assets) -> None:
+        self.room, self.put, self.take, self.defer = queue.room, queue.put, queue.take, queue.defer
+        self._settle = queue.settle
+        self._api = api
+        self.lags: asyncio.Queue[float] = asyncio.Queue()
+        """Seconds from an asset's end to its settlement."""
 
     async def settle(self, lease: Lease, event: Event) -> None:
-        await super().settle(lease, event)
-        self.settled.put_nowait(self.api.lag(lease.submission.asset_id))
+        await self._settle(lease, event)
+        self.lags.put_nowait(self._api.lag(lease.submission.asset_id))
 
 
 async def measure(workload: Workload, schedule: Schedule, batching: Batching | None) -> Row:
     """`PENDING` assets at a time until as many more have been followed to their ends, and then all to theirs."""
     durations = Random(4)  # the same assets for each way
     clock, api, stop = VirtualClock(), Assets(), Stop()
-    queue = Watched(clock, sinks=["-"], dedupe_window=60, max_pending=10**6)
-    queue.settled, queue.api = asyncio.Queue(), api
+    queue = queue_in_memory(clock)
+    recorder = LagRecorder(queue, api)
     poller = Poller(
-        queue,
+        recorder,
         api,
         schedule=schedule,
-        expectations=Expectations(deadline=10**6),
+        policy=policy(
+            expectations=Expectations(deadline=10**6),
+            looks_at_once=400,  # never short of places: else single retrieves would queue up, and be late for that
+            batching=batching,
+        ),
         clock=clock,
-        source="-",
-        redact=Secrets().redact,
-        looks_at_once=400,  # never short of places: else single retrieves would queue up, and be late for that
-        batching=batching,
-        learner=schedule if isinstance(schedule, AdaptiveSchedule) else None,
+        feedback=Feedback(schedule) if isinstance(schedule, AdaptiveSchedule) else None,
         uniform=Random(3).random,
     )
     polling = asyncio.ensure_future(poller.run(stop))
     lags: list[float] = []
     count = 0
 
-    async def put() -> None:
+    async def begin_next() -> None:
         nonlocal count
         count += 1
         asset_id = AssetId(f"{count:024x}")
         api.begin(asset_id, *workload.draw(durations))
-        await queue.put([Submission(asset_id, "-", count)], events=[], intake="-", position=None)
+        await put(queue, [asset_id])
 
     for _ in range(PENDING):
-        await put()
+        await begin_next()
         await asyncio.sleep(ARRIVE_WITHIN / PENDING)
-    while queue.pending_count() or not queue.settled.empty():
-        lags.append(await queue.settled.get())
+    while queue.pending_count() or not recorder.lags.empty():
+        lags.append(await recorder.lags.get())
         if count < PENDING + FOLLOWING:
-            await put()
+            await begin_next()
     stop.set("done")
     await polling
     await queue.close()

@@ -38,7 +38,8 @@ from asset_worker.api.session import open_session
 from asset_worker.domain.assets import Expectations, Outcome, asset_from
 from asset_worker.domain.events import Event
 from asset_worker.domain.submissions import Submission
-from asset_worker.poller.loop import Batching, Poller
+from asset_worker.poller.loop import Poller
+from asset_worker.poller.policy import Batching, Policy
 from asset_worker.queue.local.engine import open_local_queue
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.redaction import Secrets
@@ -160,12 +161,14 @@ async def ours(base_url: str, *, batched: bool = False) -> dict[str, float]:
                     queue,
                     api,
                     schedule=lambda _: 0.0,
-                    expectations=Expectations(),
+                    policy=Policy(
+                        expectations=Expectations(),
+                        source="-",
+                        redact=secrets.redact,
+                        looks_at_once=CONCURRENCY,
+                        batching=Batching() if batched else None,
+                    ),
                     clock=clock,
-                    source="-",
-                    redact=secrets.redact,
-                    looks_at_once=CONCURRENCY,
-                    batching=Batching() if batched else None,
                     uniform=lambda: 1.0,
                 )
                 running = asyncio.ensure_future(poller.run(stop))

@@ -9,7 +9,7 @@ import pytest
 from asset_worker.api.client import LIST_LIMIT
 from asset_worker.domain.assets import Expectations, WaitFor
 from asset_worker.domain.run_plan import RunPlan
-from asset_worker.poller.loop import Batching
+from asset_worker.poller.policy import Batching
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.service import Service
 from asset_worker.settings.tree import Settings

@@ -30,7 +30,9 @@ from asset_worker.domain.submissions import Batch, Submission
 from asset_worker.intake.file.intake import FileIntake
 from asset_worker.intake.ingest import Ingest
 from asset_worker.intake.stdin import StdinIntake
-from asset_worker.poller.loop import Batching, Poller
+from asset_worker.poller.feedback import Feedback
+from asset_worker.poller.loop import Poller
+from asset_worker.poller.policy import Batching, Policy
 from asset_worker.queue.local.engine import open_local_queue
 from asset_worker.queue.local.lock import StateDirectory
 from asset_worker.queue.local.schedule_store import FILE_NAME, load_or_start, save_periodically
@@ -131,15 +133,16 @@ class Service:
                 self._queue,
                 api,
                 schedule=self._schedule,
-                expectations=self._expectations(),
+                policy=Policy(
+                    expectations=self._expectations(),
+                    source=self._source,
+                    redact=self._secrets.redact,
+                    looks_at_once=settings.limits.concurrency * LOOKS_TO_A_REQUEST,
+                    batching=self._batching(),
+                    strict_deadlines=not self._plan.keeps_state,
+                ),
                 clock=self._clock,
-                source=self._source,
-                redact=self._secrets.redact,
-                looks_at_once=settings.limits.concurrency * LOOKS_TO_A_REQUEST,
-                batching=self._batching(),
-                learner=self._schedule if isinstance(self._schedule, AdaptiveSchedule) else None,
-                breaker_is_open=lambda: self._gate.reason is not None,
-                strict_deadlines=not self._plan.keeps_state,
+                feedback=self._feedback(),
             )
             self._acceptance = Ingest(self._queue, self._clock, source=self._source, secrets=self._secrets)
             self._deliveries = [Delivery(sink, self._queue.outbox, self._clock) for sink in self._sinks]
@@ -279,6 +282,11 @@ class Service:
                     looks=poll.looks,
                     uniform=uniform,
                 )
+
+    def _feedback(self) -> Feedback | None:
+        if not isinstance(self._schedule, AdaptiveSchedule):
+            return None
+        return Feedback(self._schedule, breaker_is_open=lambda: self._gate.reason is not None)
 
     def _batching(self) -> Batching | None:
         poll = self._settings.poll

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from contextlib import asynccontextmanager
 
 import pytest
@@ -12,15 +11,15 @@ from structlog.testing import capture_logs
 from asset_worker.api.errors import ApiError, KeyRefusedError, NotFoundError, TransientError
 from asset_worker.api.gate import Gate
 from asset_worker.domain.assets import Expectations, asset_from
-from asset_worker.domain.submissions import Submission
+from asset_worker.poller.feedback import Feedback
 from asset_worker.poller.lateness import Late, Lateness
-from asset_worker.poller.loop import Batching, Poller
-from asset_worker.queue.memory import MemoryQueue
+from asset_worker.poller.loop import Poller
+from asset_worker.poller.policy import Batching
 from asset_worker.runtime.clock import SystemClock
-from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stop import Stop
 from asset_worker.schedule.adaptive import AdaptiveSchedule
 from tests.doubles.optimal_schedule import log_normal, teach
+from tests.doubles.polling import events_in, policy, put, queue_in_memory
 
 HOUR = 3600.0
 
@@ -90,20 +89,19 @@ class Behind(Gate):
 @asynccontextmanager
 async def polling(api, schedule, *, batching=None, deadline=10**6, strict=False):
     clock, stop = SystemClock(), Stop()
-    queue = MemoryQueue(clock, sinks=("-",), dedupe_window=60, max_pending=10**6)
+    queue = queue_in_memory(clock)
     poller = Poller(
         queue,
         api,
         schedule=schedule,
-        expectations=Expectations(deadline=deadline, unanswered_factor=1.0),
+        policy=policy(
+            expectations=Expectations(deadline=deadline, unanswered_factor=1.0),
+            looks_at_once=40,
+            batching=batching,
+            strict_deadlines=strict,
+        ),
         clock=clock,
-        source="s",
-        redact=Secrets().redact,
-        looks_at_once=40,
-        batching=batching,
-        learner=schedule,
-        strict_deadlines=strict,
-        breaker_is_open=lambda: api.reason is not None,
+        feedback=Feedback(schedule, breaker_is_open=lambda: api.reason is not None),
         uniform=lambda: 1.0,
     )
     running = asyncio.ensure_future(poller.run(stop))
@@ -113,10 +111,6 @@ async def polling(api, schedule, *, batching=None, deadline=10**6, strict=False)
         stop.set("test")
         running.cancel()
         await asyncio.wait([running])
-
-
-async def put(queue, ids):
-    await queue.put([Submission(each, "-", 1) for each in ids], events=[], intake="i", position=None)
 
 
 def learner(*, knows: float | None = None):
@@ -200,12 +194,12 @@ async def test_the_log_tells_how_long_a_settled_asset_was_pending_its_waits_for_
             await put(queue, ids)
             await queue.idle()
             took = asyncio.get_running_loop().time()
-            stored = await queue.outbox.read("-", 100)
+            events = await events_in(queue)
     elapsed = [log["elapsed"] for log in logs if log["event"] == "asset.completed"]
-    assert (len(elapsed), len(stored)) == (80, 80)
+    assert (len(elapsed), len(events)) == (80, 80)
     assert took > 30
     assert max(elapsed) == pytest.approx(took, abs=0.01)
-    assert json.loads(stored[-1].body)["data"]["polls"] == 2
+    assert events[-1]["data"]["polls"] == 2
 
 
 @pytest.mark.virtual_time

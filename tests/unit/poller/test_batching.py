@@ -1,0 +1,189 @@
+"""Looking at many assets with one list, and what retrieves confirm of it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+import pytest
+from structlog.testing import capture_logs
+
+from asset_worker.api.errors import (
+    KeyRefusedError,
+    ListRefusedError,
+    MalformedAnswerError,
+    RateLimitedError,
+    TransientError,
+)
+from asset_worker.domain.assets import Expectations
+from asset_worker.domain.submissions import Options
+from asset_worker.poller.loop import Poller
+from asset_worker.poller.policy import Batching
+from asset_worker.runtime.stop import Stop
+from tests.doubles.api import PROCESSING, READY, ListingApi
+from tests.doubles.clocks import LoopClock
+from tests.doubles.looks import ID, IDS, SCHEDULE
+from tests.doubles.polling import events_in, outcomes, policy, poll, put, queue_in_memory
+
+pytestmark = pytest.mark.virtual_time
+
+HLS_IN_PROCESS = {"status": "ready", "hls": {"status": "processing"}}
+
+
+def about_lists(logs):
+    return [log["event"] for log in logs if log["event"].startswith("api.list")]
+
+
+async def test_assets_due_together_share_a_list_and_only_those_done_are_retrieved():
+    api = ListingApi({asset_id: [PROCESSING, PROCESSING, READY] for asset_id in IDS})
+    events, poller, _ = await poll(api, ids=IDS, batching=Batching())
+    assert outcomes(events) == dict.fromkeys(IDS, "ready")
+    assert sorted(api.retrieved) == sorted(IDS)
+    assert len(api.lists) < 9
+    assert [event["data"]["polls"] for event in events] == [4, 4, 4]
+    assert poller.looks == 12
+
+
+async def test_an_asset_that_is_due_alone_is_retrieved():
+    api = ListingApi({ID: [PROCESSING, READY]})
+    await poll(api, batching=Batching())
+    assert (api.lists, api.retrieved) == ([], [ID, ID])
+
+
+async def test_an_asset_that_a_list_leaves_out_is_confirmed_before_it_is_acted_on():
+    documents = {each: [READY] for each in IDS}
+    api = ListingApi(documents, listed=lambda asset_id, document: None if asset_id == IDS[0] else document)
+    events, _, _ = await poll(api, ids=IDS, batching=Batching())
+    assert outcomes(events) == dict.fromkeys(IDS, "ready")
+
+
+async def test_an_asset_that_is_not_there_is_not_found_by_a_retrieve():
+    api = ListingApi({IDS[0]: [None], IDS[1]: [None]})
+    events, _, _ = await poll(api, ids=IDS[:2], batching=Batching(), schedule=SCHEDULE)
+    assert outcomes(events) == dict.fromkeys(IDS[:2], "not_found")
+    # Once when the list first left it out, and once when the grace was over: not at each look.
+    assert len(api.retrieved) == 4
+
+
+async def test_an_asset_that_only_a_list_shows_done_is_still_waited_for():
+    documents = {each: [PROCESSING] * 9 + [READY] for each in IDS}
+    api = ListingApi(documents, listed=lambda _, document: READY if document else None)
+    events, _, _ = await poll(api, ids=IDS, batching=Batching())
+    assert outcomes(events) == dict.fromkeys(IDS, "ready")
+    assert all(event["data"]["asset"]["status"] == "ready" for event in events)
+
+
+async def test_a_state_older_than_one_seen_before_is_not_believed():
+    """It comes from a cache behind the list: renditions that had ended don't begin again."""
+    fresh = {"status": "ready", "hls": {"status": "processing"}, "thumbnail": {"status": "ready"}}
+    done = {"status": "ready", "hls": {"status": "ready"}, "thumbnail": {"status": "ready"}}
+    documents = {each: [fresh, fresh, done] for each in IDS[:2]}
+    api = ListingApi(documents, listed=lambda _, document: document and PROCESSING)
+    with capture_logs() as logs:
+        events, _, _ = await poll(api, ids=IDS[:2], batching=Batching(), uniform=lambda: 0.0)
+    assert outcomes(events) == dict.fromkeys(IDS[:2], "ready")
+    assert not [log for log in logs if log["event"] == "asset.changed" and log["from"] == "ready"]
+
+
+async def test_a_state_older_than_a_retrieve_showed_is_not_believed_though_nothing_is_audited():
+    done = {"status": "ready", "hls": {"status": "ready"}}
+    shown = itertools.chain([None, None], itertools.repeat(PROCESSING))
+    api = ListingApi({each: [HLS_IN_PROCESS] * 3 + [done] for each in IDS[:2]}, listed=lambda *_: next(shown))
+    with capture_logs() as logs:
+        events, _, _ = await poll(api, ids=IDS[:2], batching=Batching(), uniform=lambda: 1.0, seconds=300.0)
+    assert outcomes(events) == dict.fromkeys(IDS[:2], "ready")
+    assert sorted(api.retrieved[:4]) == sorted(IDS[:2] * 2), "each list was confirmed"
+    assert {log["to"] for log in logs if log["event"] == "asset.changed" and log["what"] == "status"} == {"ready"}
+
+
+async def test_lists_that_always_lag_are_found_by_audits():
+    """They contradict nothing that was seen before, so nothing else would show it."""
+    ids = [f"{number:024x}" for number in range(1, 9)]
+    api = ListingApi({each: [READY] for each in ids}, listed=lambda *_: PROCESSING)
+    with capture_logs() as logs:
+        events, _, _ = await poll(api, ids=ids, batching=Batching(), uniform=lambda: 0.0, seconds=300.0)
+    assert outcomes(events) == dict.fromkeys(ids, "ready")
+    assert about_lists(logs) == ["api.list_doubted"]
+
+
+async def test_lists_that_run_ahead_are_found_by_audits():
+    """They show assets ready that a retrieve shows in process, which they never were before."""
+    ids = [f"{number:024x}" for number in range(1, 9)]
+    api = ListingApi({each: [PROCESSING] * 100 + [READY] for each in ids}, listed=lambda *_: HLS_IN_PROCESS)
+    with capture_logs() as logs:
+        await poll(api, ids=ids, batching=Batching(), uniform=lambda: 0.0, seconds=300.0)
+    assert about_lists(logs) == ["api.list_doubted"]
+
+
+async def test_an_audit_confirms_one_asset_of_a_list():
+    api = ListingApi({each: [PROCESSING] for each in IDS})
+    _, poller, _ = await poll(api, ids=IDS, batching=Batching(), uniform=lambda: 0.0, seconds=1.0)
+    assert (api.lists, api.retrieved) == ([IDS], IDS[:1])
+    assert poller.looks == 4
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ListRefusedError("404"), MalformedAnswerError("no list"), KeyRefusedError("403 api_not_allowed")],
+    ids=["refused", "malformed", "not for this key"],
+)
+async def test_without_lists_it_retrieves_and_logs_that_once(error):
+    api = ListingApi({each: [PROCESSING] * 6 + [READY] for each in IDS}, list_errors=itertools.repeat(error))
+    with capture_logs() as logs:
+        events, _, _ = await poll(api, ids=IDS, batching=Batching())
+    assert outcomes(events) == dict.fromkeys(IDS, "ready")
+    assert len(api.lists) == 1 + (len(api.lists) > 1)
+    assert about_lists(logs) == ["api.list_doubted"]
+
+
+async def test_lists_that_leave_out_assets_are_suspended_and_tried_again_later():
+    api = ListingApi({each: [PROCESSING] * 40 + [READY] for each in IDS}, listed=lambda *_: None)
+    with capture_logs() as logs:
+        events, _, _ = await poll(api, ids=IDS, batching=Batching())
+    assert outcomes(events) == dict.fromkeys(IDS, "ready")
+    assert 3 <= len(api.lists) < 20
+    assert about_lists(logs) == ["api.list_doubted"]
+
+
+@pytest.mark.parametrize("error", [TransientError("503"), KeyRefusedError("401"), RateLimitedError("429", 5.0)])
+async def test_a_list_that_fails_makes_no_outcome(error):
+    api = ListingApi({each: [READY] for each in IDS}, list_errors=[error, error])
+    events, _, _ = await poll(api, ids=IDS, batching=Batching(), schedule=SCHEDULE)
+    assert outcomes(events) == dict.fromkeys(IDS, "ready")
+    assert len(api.lists) >= 2
+
+
+async def test_lists_that_fail_while_retrieves_work_are_suspended():
+    documents = {each: [PROCESSING] * 30 + [READY] for each in IDS}
+    api = ListingApi(documents, list_errors=itertools.repeat(TransientError("500")))
+    with capture_logs() as logs:
+        events, _, _ = await poll(api, ids=IDS, batching=Batching(), schedule=SCHEDULE)
+    assert outcomes(events) == dict.fromkeys(IDS, "ready")
+    assert about_lists(logs) == ["api.list_doubted"]
+
+
+async def test_an_id_of_an_unusual_form_is_in_no_list():
+    """If the API does not take it for an ID, the list fails for the others too."""
+    odd = "my-asset"
+    api = ListingApi({odd: [PROCESSING, READY], **{each: [PROCESSING, READY] for each in IDS}})
+    await poll(api, ids=[odd, *IDS], batching=Batching())
+    assert odd not in api.lists[0]
+    assert api.retrieved[0] == odd
+
+
+async def test_a_list_ends_at_the_first_strict_deadline_of_its_assets():
+    class Hanging(ListingApi):
+        async def list_assets(self, asset_ids):
+            await asyncio.sleep(3600)
+
+    api, clock, stop = Hanging({each: [READY] for each in IDS}), LoopClock(asyncio.get_running_loop()), Stop()
+    queue = queue_in_memory(clock)
+    strict = policy(expectations=Expectations(unanswered_factor=1.0), batching=Batching(), strict_deadlines=True)
+    poller = Poller(queue, api, schedule=SCHEDULE, policy=strict, clock=clock)
+    for asset_id, deadline in zip(IDS, [90.0, 5.0, 60.0], strict=True):
+        await put(queue, [asset_id], Options(deadline=deadline))
+    running = asyncio.ensure_future(poller.run(stop))
+    await asyncio.sleep(5.1)
+    assert outcomes(await events_in(queue)) == {IDS[1]: "timed_out"}
+    stop.set("test")
+    await running

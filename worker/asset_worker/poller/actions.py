@@ -1,0 +1,119 @@
+"""Do what follows from a look: defer or settle, log it, and report it to what learns."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Coroutine, Sequence
+from typing import Final
+
+import msgspec
+import structlog
+
+from asset_worker.api.errors import TransientError
+from asset_worker.api.retry import retry_after_of
+from asset_worker.domain.assets import Observation, Unanswered
+from asset_worker.poller.changes import Changes
+from asset_worker.poller.decide import Defer, Settle, decide
+from asset_worker.poller.feedback import Feedback
+from asset_worker.poller.per_asset_refusals import PerAssetRefusals
+from asset_worker.poller.policy import Policy
+from asset_worker.queue.ports import Lease, Queue
+from asset_worker.runtime.clock import Clock
+from asset_worker.schedule.ports import Schedule
+
+_log = structlog.get_logger()
+
+KEY_REFUSED_DELAY_SECONDS: Final = 1.0
+"""How soon an asset is due again whose look a refused key prevented."""
+
+
+class Actions:
+    """What the poller does with the leases that it has taken."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        *,
+        schedule: Schedule,
+        policy: Policy,
+        clock: Clock,
+        feedback: Feedback | None,
+        refusals: PerAssetRefusals,
+    ) -> None:
+        """Assets that are settled are forgotten in `refusals`."""
+        self._queue = queue
+        self._schedule = schedule
+        self._expectations = policy.expectations
+        self._source = policy.source
+        self._redact = policy.redact
+        self._clock = clock
+        self._feedback = feedback
+        self._refusals = refusals
+        self._changes = Changes()
+        self.looks = 0
+        """Looks made so far, those without an answer included."""
+        self.completions: Counter[str] = Counter()
+        """Assets settled so far, by outcome."""
+
+    def act(self, lease: Lease, observation: Observation) -> Coroutine[None, None, None]:
+        """Decide what follows from a look, and do it."""
+        return self.carry_out(lease, observation, self.decide(lease, observation))
+
+    def decide(self, lease: Lease, observation: Observation) -> Settle | Defer:
+        """What follows from a look at this moment; nothing is done yet."""
+        return decide(
+            lease,
+            observation,
+            held=self._held(lease),
+            expectations=self._expectations,
+            schedule=self._schedule,
+            now=self._clock.now(),
+            source=self._source,
+            redact=self._redact,
+        )
+
+    async def carry_out(self, lease: Lease, observation: Observation, step: Settle | Defer) -> None:
+        """Defer or settle as `decide` has decided, which ends the lease."""
+        self.looks += 1
+        self._changes.log(lease.submission.asset_id, lease.progress.last_seen, step.progress.last_seen)
+        if self._feedback is not None:
+            self._feedback.looked(lease, observation, held=self._held(lease))
+        match step:
+            case Defer(delay=delay, progress=progress):
+                await self._queue.defer(lease, delay, progress)
+            case Settle():
+                await self._settle(lease, step, elapsed=lease.age + self._held(lease))
+
+    async def _settle(self, lease: Lease, step: Settle, *, elapsed: float) -> None:
+        await self._queue.settle(lease, step.event)
+        self._refusals.forget(lease.submission.asset_id)
+        self.completions[step.verdict.outcome] += 1
+        _log.info(
+            "asset.completed",
+            asset_id=lease.submission.asset_id,
+            outcome=step.verdict.outcome.value,
+            reason=step.verdict.reason,
+            elapsed=round(elapsed, 3),
+            polls=step.progress.polls,
+        )
+
+    async def act_on_failure(self, leases: Sequence[Lease], error: TransientError) -> None:
+        """Do what follows for each asset from a request that brought no answer about it."""
+        observation = Unanswered(str(error), retry_after_of(error))
+        for lease in leases:
+            await self.act(lease, observation)
+
+    async def put_back(self, leases: Sequence[Lease]) -> None:
+        """Defer assets that were not looked at because the key is refused: the gate holds requests until it works."""
+        for lease in leases:
+            await self._queue.defer(lease, KEY_REFUSED_DELAY_SECONDS, lease.progress)
+
+    def count_look(self, lease: Lease) -> Lease:
+        """Count a look that nothing follows from yet: the lease with the look in its progress."""
+        self.looks += 1
+        progress = msgspec.structs.replace(lease.progress, polls=lease.progress.polls + 1)
+        return msgspec.structs.replace(lease, progress=progress)
+
+    def _held(self, lease: Lease) -> float:
+        """Seconds since the lease was taken."""
+        return self._clock.monotonic() - lease.taken_at

@@ -1,0 +1,160 @@
+"""Look at many assets with one list request, and check by retrieves whether lists are right.
+
+A list may lag, leave assets out, or be refused. So it only ever defers an asset (`can_act_on_list`): what would settle
+one, or contradicts what was seen before, is confirmed by a retrieve, and the event is made from that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final, assert_never
+
+import msgspec
+import structlog
+
+from asset_worker.api.errors import ApiError, KeyRefusedError, MalformedAnswerError, RateLimitedError, TransientError
+from asset_worker.domain.assets import Asset, AssetId, Missing, Observation, is_usual
+from asset_worker.poller.actions import Actions
+from asset_worker.poller.deadlines import seconds_left, too_late
+from asset_worker.poller.decide import can_act_on_list, is_older, last_seen_of
+from asset_worker.poller.list_health import ListHealth, Restored, Suspended
+from asset_worker.poller.policy import Batching, Policy
+from asset_worker.poller.ports import Api
+from asset_worker.queue.ports import Lease
+from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.randomness import Uniform
+from asset_worker.runtime.stop import Stop
+
+_log = structlog.get_logger()
+
+AUDIT_SHARE: Final = 0.05
+"""Share of lists of which one asset is confirmed though it need not be: nothing else contradicts a list that always
+lags."""
+
+
+class Check(msgspec.Struct, frozen=True):
+    """An asset that must be retrieved after a list request, and what the retrieve says about lists."""
+
+    lease: Lease
+    against: Asset | Missing | KeyRefusedError | TransientError | None
+    """What the list showed of the asset, or how the list failed. None: the retrieve says nothing about lists."""
+
+
+class ListLooker:
+    """Looks at many assets at a time, while lists are usable."""
+
+    def __init__(self, api: Api, actions: Actions, *, policy: Policy, clock: Clock, uniform: Uniform) -> None:
+        """`uniform` decides which lists are audited."""
+        self._api = api
+        self._actions = actions
+        self._policy = policy
+        self._clock = clock
+        self._uniform = uniform
+        self._health = ListHealth()
+
+    def batching_at(self, now: float) -> Batching | None:
+        """How looks share lists at `now` (monotonic seconds); None: each look is a retrieve."""
+        return self._policy.batching if self._health.is_usable(now) else None
+
+    async def look_at(self, leases: Sequence[Lease], stop: Stop) -> list[Check]:
+        """List the assets, and act on what that shows. The checks for the assets whose leases are still held."""
+        try:
+            async with asyncio.timeout(self._seconds_left(leases)):
+                shown = await self._api.list_assets([lease.submission.asset_id for lease in leases])
+        except TimeoutError:
+            observation = too_late(self._api.latest_failure)
+            for lease in leases:
+                await self._actions.act(lease, observation)
+            return []
+        except RateLimitedError as error:
+            await self._actions.act_on_failure(leases, error)
+            return []
+        # When a retrieve works where the list failed, neither the API nor the key is at fault, but lists are.
+        except KeyRefusedError as error:
+            await self._actions.put_back(leases[1:])
+            return [Check(leases[0], error)]
+        except TransientError as error:
+            if not stop.is_set():
+                await self._actions.act_on_failure(leases[1:], error)
+            return [Check(leases[0], error)]
+        except ApiError as error:
+            _log_change(self._health.refused(self._clock.monotonic(), str(error)))
+            return [Check(lease, None) for lease in leases]
+        return await self._act_on_list(leases, shown)
+
+    async def _act_on_list(self, leases: Sequence[Lease], shown: dict[AssetId, Asset]) -> list[Check]:
+        checks = []
+        is_audited = self._uniform() < AUDIT_SHARE
+        for lease in leases:
+            listed = shown.get(lease.submission.asset_id) or Missing()
+            if not is_audited:
+                step = self._actions.decide(lease, listed)
+                if can_act_on_list(lease, listed, step):
+                    await self._actions.carry_out(lease, listed, step)
+                    continue
+            is_audited = False
+            checks.append(Check(self._actions.count_look(lease), listed))
+        return checks
+
+    def compare(self, check: Check, observation: Observation | None) -> None:
+        """Learn from a retrieve whether lists are right; None: there was no look after all."""
+        if not isinstance(observation, Asset | Missing):
+            return
+        now, against = self._clock.monotonic(), check.against
+        match against:
+            case None:
+                pass
+            case Asset() | Missing():
+                _log_change(self._health.checked(now, agreed=_agree(against, observation)))
+            case KeyRefusedError() | MalformedAnswerError():
+                _log_change(self._health.refused(now, str(against)))
+            case TransientError():
+                _log_change(self._health.checked(now, agreed=False))
+            case _:
+                assert_never(against)
+
+    def _seconds_left(self, leases: Sequence[Lease]) -> float | None:
+        """Seconds that a list request may take; None: as long as it needs."""
+        if not self._policy.strict_deadlines:
+            return None
+        now = self._clock.monotonic()
+        return min(seconds_left(lease, self._policy.expectations, now=now) for lease in leases)
+
+
+def by_request(leases: list[Lease]) -> list[list[Lease]]:
+    """The leases grouped by the request that looks at them: several share a list, one alone is retrieved."""
+    if len(leases) == 1:
+        return [leases]
+    alone: list[list[Lease]] = []
+    shared: list[Lease] = []
+    for lease in leases:
+        if _can_be_listed(lease):
+            shared.append(lease)
+        else:
+            alone.append([lease])
+    return [*alone, shared] if shared else alone
+
+
+def _can_be_listed(lease: Lease) -> bool:
+    """Whether a list may ask for this ID: one that the API does not take for an ID fails the list for all others."""
+    last_seen = lease.progress.last_seen
+    return is_usual(lease.submission.asset_id) or (last_seen is not None and last_seen.status != "missing")
+
+
+def _agree(listed: Asset | Missing, retrieved: Asset | Missing) -> bool:
+    """Whether a list and the retrieve after it show the same state: neither is older than the other."""
+    if isinstance(listed, Missing) or isinstance(retrieved, Missing):
+        return isinstance(listed, Missing) and isinstance(retrieved, Missing)
+    in_list, in_retrieve = last_seen_of(listed, None), last_seen_of(retrieved, None)
+    return not is_older(in_retrieve, in_list) and not is_older(in_list, in_retrieve)
+
+
+def _log_change(change: Suspended | Restored | None) -> None:
+    match change:
+        case Suspended(why, seconds):
+            _log.warning("api.list_doubted", why=why, seconds=seconds)
+        case Restored():
+            _log.info("api.list_trusted")
+        case None:
+            pass

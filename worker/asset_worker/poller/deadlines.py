@@ -1,0 +1,24 @@
+"""How long a look may take where deadlines are strict, and what it has shown when that time is over: pure functions."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from asset_worker.domain.assets import Expectations, Unanswered
+from asset_worker.domain.submissions import expectations_for
+from asset_worker.queue.ports import Lease
+
+LAST_LOOK_SECONDS: Final = 1.0
+"""The shortest time for a look: even at a strict deadline an answer decides better than the clock."""
+TOO_LATE: Final = "the deadline came before the answer"
+
+
+def seconds_left(lease: Lease, expectations: Expectations, *, now: float) -> float:
+    """Seconds from `now` (monotonic) to the asset's deadline, and `LAST_LOOK_SECONDS` at least."""
+    deadline = expectations_for(lease.submission.options, expectations).deadline
+    return max(deadline - lease.age - (now - lease.taken_at), LAST_LOOK_SECONDS)
+
+
+def too_late(latest_failure: str | None) -> Unanswered:
+    """What a look shows that its deadline has ended; `latest_failure` may explain why there was no answer."""
+    return Unanswered(TOO_LATE if latest_failure is None else f"{TOO_LATE}; lately: {latest_failure}")

@@ -1,0 +1,72 @@
+"""Look at one asset: retrieve it, and act on what that shows."""
+
+from __future__ import annotations
+
+import asyncio
+
+from asset_worker.api.errors import ApiError, BadIdError, KeyRefusedError, NotFoundError
+from asset_worker.api.retry import retry_after_of
+from asset_worker.domain.assets import Missing, Observation, Unanswered
+from asset_worker.poller.actions import Actions
+from asset_worker.poller.deadlines import seconds_left, too_late
+from asset_worker.poller.per_asset_refusals import PerAssetRefusals
+from asset_worker.poller.policy import Policy
+from asset_worker.poller.ports import Api
+from asset_worker.queue.ports import Lease
+from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.stop import Stop
+
+
+class Retriever:
+    """Looks at assets one by one."""
+
+    def __init__(self, api: Api, actions: Actions, *, policy: Policy, clock: Clock, refusals: PerAssetRefusals) -> None:
+        """`refusals` learns which assets were answered and which were refused."""
+        self._api = api
+        self._actions = actions
+        self._policy = policy
+        self._clock = clock
+        self._refusals = refusals
+
+    async def look_at(self, lease: Lease, stop: Stop) -> Observation | None:
+        """Retrieve an asset, then defer or settle it. What the retrieve showed.
+
+        None: that was no look, and nothing follows from it. Either the key is refused, and the asset is put back; or
+        the stop cut the retrieve short, and the asset stays pending for the next start.
+        """
+        asset_id = lease.submission.asset_id
+        try:
+            observation = await self._retrieve(lease)
+        except KeyRefusedError as error:
+            if not self._refusals.refused(asset_id, self._clock.monotonic()):
+                await self._actions.put_back([lease])
+                return None
+            observation = Unanswered(str(error))
+        if not isinstance(observation, Unanswered):
+            self._refusals.answered(asset_id, self._clock.monotonic())
+        elif stop.is_set():
+            return None
+        await self._actions.act(lease, observation)
+        return observation
+
+    async def _retrieve(self, lease: Lease) -> Observation:
+        """What a retrieve shows.
+
+        Raises:
+            KeyRefusedError: the key is refused, or this asset alone.
+        """
+        try:
+            if not self._policy.strict_deadlines:
+                return await self._api.retrieve(lease.submission.asset_id)
+            async with asyncio.timeout(seconds_left(lease, self._policy.expectations, now=self._clock.monotonic())):
+                return await self._api.retrieve(lease.submission.asset_id)
+        except NotFoundError:
+            return Missing()
+        except BadIdError as error:
+            return Missing(refused=str(error))
+        except TimeoutError:
+            return too_late(self._api.latest_failure)
+        except KeyRefusedError:
+            raise
+        except ApiError as error:
+            return Unanswered(str(error), retry_after_of(error))

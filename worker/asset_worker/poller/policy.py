@@ -1,0 +1,38 @@
+"""How the poller looks: one frozen value, made from the settings."""
+
+from __future__ import annotations
+
+import msgspec
+
+from asset_worker.domain.assets import Expectations
+from asset_worker.domain.events import Redact
+
+
+class Batching(msgspec.Struct, frozen=True):
+    """How looks share list requests."""
+
+    limit: int = 50
+    """Assets in one list request, at most."""
+    ahead: float = 1.0
+    """Seconds. Assets due within this time are listed early when a list request goes out anyway."""
+    gather: float = 0.0
+    """Seconds to wait after a list request that was not full, so that new assets can share the next one. At most
+    `ahead`: whatever else comes due during the wait was listed early, so only first looks are delayed."""
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """What is expected of assets, and how they are looked at."""
+
+    expectations: Expectations
+    """What is awaited of an asset whose submission does not say otherwise."""
+    source: str
+    """The events' CloudEvents `source`."""
+    redact: Redact
+    """Removes the key from what goes into an event."""
+    looks_at_once: int
+    """Requests under way at the same time, at most: retrieves and lists together."""
+    batching: Batching | None = None
+    """None: every look is a retrieve."""
+    strict_deadlines: bool = False
+    """Whether a look ends at its asset's deadline, answered or not. If not, it waits for its turn and for its answer,
+    so that an asset past its deadline is settled by what the API says."""
