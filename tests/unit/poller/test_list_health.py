@@ -1,7 +1,8 @@
-"""Whether lists are believed."""
+"""When lists are suspended, and when they count as good again."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,64 +16,103 @@ from asset_worker.poller.list_health import (
 )
 
 
-def test_a_contradiction_now_and_then_is_no_reason_for_doubt():
-    it = ListHealth()
+def check(health, now, *, agreeing=0, contradicting=0):
+    """Note these checks, the agreeing ones first; the changes that came of them."""
+    results = [True] * agreeing + [False] * contradicting
+    changes = [health.checked(now, agreed=agreed) for agreed in results]
+    return [change for change in changes if change]
+
+
+def test_an_occasional_contradiction_suspends_nothing():
+    health = ListHealth()
     for number in range(1000):
-        assert it.checked(number, agreed=number % 10 != 0) is None or number < 40
-    assert it.is_usable(1000)
+        assert health.checked(number, agreed=number % 10 != 0) is None or number < 40
+    assert health.is_usable(1000)
 
 
-def test_many_contradictions_turn_lists_off_and_it_is_told_once():
-    it = ListHealth()
-    changes = [it.checked(0.0, agreed=False) for _ in range(10)]
-    [doubted] = [change for change in changes if change]
-    assert doubted == Suspended("4 of 4 lists or hints that were checked were wrong", FIRST_PAUSE_SECONDS)
-    assert not it.is_usable(FIRST_PAUSE_SECONDS - 1)
-    assert it.is_usable(FIRST_PAUSE_SECONDS)
+def test_many_contradictions_suspend_lists_and_that_is_reported_once():
+    health = ListHealth()
+    why = "4 of 4 lists or hints that were checked were wrong"
+    assert check(health, 0.0, contradicting=10) == [Suspended(why, FIRST_PAUSE_SECONDS)]
+    assert not health.is_usable(FIRST_PAUSE_SECONDS - 1)
+    assert health.is_usable(FIRST_PAUSE_SECONDS)
 
 
-def test_each_trial_that_fails_doubles_the_pause_in_silence():
-    it, now = ListHealth(), 0.0
-    assert it.refused(now, "404") == Suspended("404", FIRST_PAUSE_SECONDS)
+@pytest.mark.parametrize(
+    ("agreeing", "is_suspended"),
+    [pytest.param(12, True, id="a quarter of them"), pytest.param(13, False, id="fewer than a quarter")],
+)
+def test_four_contradictions_suspend_lists_if_they_are_a_quarter_of_the_recent_checks(agreeing, is_suspended):
+    health = ListHealth()
+    assert bool(check(health, 0.0, agreeing=agreeing, contradicting=4)) == is_suspended
+
+
+def test_contradictions_from_before_a_pause_do_not_count_after_it():
+    health = ListHealth()
+    check(health, 0.0, contradicting=4)
+    check(health, 60.0, contradicting=3)
+    assert health.is_usable(60.0)
+    check(health, 60.0, contradicting=1)
+    assert not health.is_usable(60.0)
+
+
+def test_each_failure_after_a_pause_doubles_the_next_one_and_is_not_reported():
+    health, now = ListHealth(), 0.0
+    assert health.refused(now, "404") == Suspended("404", FIRST_PAUSE_SECONDS)
     for pause in (60, 120, 240, 480, 960, 1920, 3600, 3600):
-        assert not it.is_usable(now + pause - 1)
+        assert not health.is_usable(now + pause - 1)
         now += pause
-        assert it.is_usable(now)
-        assert it.refused(now, "404") is None
+        assert health.is_usable(now)
+        assert health.refused(now, "404") is None
     assert pause == LONGEST_PAUSE_SECONDS
 
 
-def test_good_checks_after_a_trial_are_told_once_and_shorten_the_next_pause():
-    it = ListHealth()
-    it.refused(0.0, "404")
-    changes = [it.checked(100.0, agreed=True) for _ in range(3 * CHECKS_TO_TRUST)]
-    assert [change for change in changes if change] == [Restored()]
-    assert it.refused(200.0, "404") == Suspended("404", FIRST_PAUSE_SECONDS)
+def test_lists_that_agree_after_a_pause_are_restored_once_and_the_next_pause_is_short_again():
+    health = ListHealth()
+    health.refused(0.0, "404")
+    assert check(health, 100.0, agreeing=3 * CHECKS_TO_TRUST) == [Restored()]
+    assert health.refused(200.0, "404") == Suspended("404", FIRST_PAUSE_SECONDS)
 
 
-def test_lists_under_way_when_they_were_turned_off_prove_nothing():
-    """ListHealth comes from a trial."""
-    it = ListHealth()
-    it.refused(0.0, "404")
-    assert [it.checked(1.0, agreed=True) for _ in range(CHECKS_TO_TRUST)] == [None] * CHECKS_TO_TRUST
-    assert it.checked(FIRST_PAUSE_SECONDS, agreed=True) is None
-    assert it.refused(FIRST_PAUSE_SECONDS, "404") is None
-    assert not it.is_usable(3 * FIRST_PAUSE_SECONDS - 1)
+def test_twenty_checks_in_a_row_must_agree_before_lists_are_restored():
+    health = ListHealth()
+    health.refused(0.0, "404")
+    assert check(health, 100.0, agreeing=19, contradicting=1) == []
+    assert check(health, 100.0, agreeing=19) == []
+    assert check(health, 100.0, agreeing=1) == [Restored()]
 
 
-def test_lists_under_way_when_they_were_turned_off_lengthen_no_pause():
-    it = ListHealth()
-    it.refused(0.0, "404")
-    it.refused(0.1, "404")
-    assert it.is_usable(FIRST_PAUSE_SECONDS)
+def test_checks_that_agreed_before_a_pause_do_not_count_after_it():
+    health = ListHealth()
+    check(health, 0.0, agreeing=19)
+    health.refused(0.0, "404")
+    assert check(health, 100.0, agreeing=19) == []
+    assert check(health, 100.0, agreeing=1) == [Restored()]
+
+
+def test_lists_under_way_when_they_were_suspended_prove_nothing():
+    """Only lists after the pause restore them."""
+    health = ListHealth()
+    health.refused(0.0, "404")
+    assert check(health, 1.0, agreeing=CHECKS_TO_TRUST) == []
+    assert health.checked(FIRST_PAUSE_SECONDS, agreed=True) is None
+    assert health.refused(FIRST_PAUSE_SECONDS, "404") is None
+    assert not health.is_usable(3 * FIRST_PAUSE_SECONDS - 1)
+
+
+def test_lists_under_way_when_they_were_suspended_lengthen_no_pause():
+    health = ListHealth()
+    health.refused(0.0, "404")
+    health.refused(0.1, "404")
+    assert health.is_usable(FIRST_PAUSE_SECONDS)
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.sampled_from(["agreed", "contradicted", "refused"]))))
-def test_doubt_and_trust_are_told_in_turn_and_no_pause_is_endless(steps):
-    it, now, told = ListHealth(), 0.0, []
+def test_suspensions_and_restorations_are_reported_in_turn_and_no_pause_is_endless(steps):
+    health, now, reported = ListHealth(), 0.0, []
     for passed, step in steps:
         now += passed
-        change = it.refused(now, "no") if step == "refused" else it.checked(now, agreed=step == "agreed")
-        told += [type(change)] if change else []
-    assert told == [Suspended, Restored] * (len(told) // 2) + [Suspended] * (len(told) % 2)
-    assert it.is_usable(now + LONGEST_PAUSE_SECONDS)
+        change = health.refused(now, "no") if step == "refused" else health.checked(now, agreed=step == "agreed")
+        reported += [type(change)] if change else []
+    assert reported == [Suspended, Restored] * (len(reported) // 2) + [Suspended] * (len(reported) % 2)
+    assert health.is_usable(now + LONGEST_PAUSE_SECONDS)

@@ -1,4 +1,4 @@
-"""Whether it is one asset that is refused, and not the key."""
+"""Whether one asset is refused rather than the key."""
 
 from __future__ import annotations
 
@@ -8,32 +8,35 @@ from asset_worker.poller.per_asset_refusals import REFUSALS, PerAssetRefusals
 ODD, OTHER = AssetId("odd"), AssetId("other")
 
 
-def test_a_key_that_is_refused_with_all_singles_nobody_out():
-    it = PerAssetRefusals()
-    assert not any(it.refused(asset_id, float(now)) for now in range(100) for asset_id in (ODD, OTHER))
-
-
-def test_one_that_is_refused_while_others_are_answered_is_singled_out():
-    it = PerAssetRefusals()
+def refuse_while_others_are_answered(refusals, times):
+    """Refuse `ODD` this often, each time with an answer about another asset in between; the results."""
     found = []
-    for now in range(REFUSALS + 2):
-        found.append(it.refused(ODD, float(now)))
-        it.answered(OTHER, now + 0.5)
-    assert found == [False] * REFUSALS + [True, True]
+    for now in range(times):
+        found.append(refusals.refused(ODD, float(now)))
+        refusals.answered(OTHER, now + 0.5)
+    return found
+
+
+def test_a_key_that_is_refused_with_every_asset_is_no_assets_fault():
+    refusals = PerAssetRefusals()
+    assert not any(refusals.refused(asset_id, float(now)) for now in range(100) for asset_id in (ODD, OTHER))
+
+
+def test_an_asset_that_is_refused_while_others_are_answered_is_found():
+    assert refuse_while_others_are_answered(PerAssetRefusals(), REFUSALS + 2) == [False] * REFUSALS + [True, True]
 
 
 def test_an_answer_about_it_clears_it():
-    it = PerAssetRefusals()
-    for now in range(REFUSALS + 2):
-        it.refused(ODD, float(now))
-        it.answered(OTHER, now + 0.5)
-    it.answered(ODD, 50.0)
-    assert not it.refused(ODD, 51.0)
+    refusals = PerAssetRefusals()
+    refuse_while_others_are_answered(refusals, REFUSALS + 2)
+    refusals.answered(ODD, 50.0)
+    assert not refusals.refused(ODD, 51.0)
 
 
-def test_what_is_pending_no_more_takes_no_memory():
-    it = PerAssetRefusals()
-    it.refused(ODD, 1.0)
-    it.forget(ODD)
-    it.forget(OTHER)
-    assert it._refused == {}
+def test_a_settled_asset_is_forgotten():
+    """Its ID may be submitted again, and takes no memory until then."""
+    refusals = PerAssetRefusals()
+    refuse_while_others_are_answered(refusals, REFUSALS + 2)
+    refusals.forget(ODD)
+    refusals.forget(OTHER)
+    assert not refusals.refused(ODD, 51.0)

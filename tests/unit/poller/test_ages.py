@@ -1,0 +1,59 @@
+"""How old things are at the end of a look: the time for which its lease was held counts."""
+
+from __future__ import annotations
+
+import pytest
+
+from asset_worker.domain.assets import Ages, Expectations, Missing, Outcome
+from asset_worker.domain.progress import LastSeen, Progress
+from asset_worker.poller.decide import Defer, Settle, ages_of, decide
+from tests.doubles.looks import NOW, SCHEDULE, lease, seen
+
+RENDITIONS_UNDER_WAY = seen("ready", hls={"status": "processing"})
+VANISHED = Progress(polls=8, last_seen=LastSeen("missing", was="processing"), missing_at=NOW - 50)
+
+
+def step_after(taken, observation, *, held):
+    return decide(
+        taken,
+        observation,
+        held=held,
+        expectations=Expectations(rendition_deadline=3600, not_found_grace=60),
+        schedule=SCHEDULE,
+        now=NOW,
+        source="s",
+        redact=lambda text: text,
+    )
+
+
+@pytest.mark.parametrize(
+    ("taken", "observation", "ages"),
+    [
+        pytest.param(lease(age=10.0), seen(), Ages(17.0), id="since acceptance"),
+        pytest.param(lease(age=10.0), seen("ready"), Ages(17.0, ready=0.0), id="first seen ready"),
+        pytest.param(lease(age=10.0, ready_age=4.0), seen("ready"), Ages(17.0, ready=11.0), id="since ready"),
+        pytest.param(lease(age=10.0), Missing(), Ages(17.0), id="missing and never seen"),
+        pytest.param(
+            lease(age=10.0, missing_age=4.0, progress=VANISHED), Missing(), Ages(17.0, missing=11.0), id="since missing"
+        ),
+        pytest.param(lease(age=10.0, missing_age=4.0, progress=VANISHED), seen(), Ages(17.0), id="back again"),
+    ],
+)
+def test_ages_include_the_seconds_for_which_the_lease_was_held(taken, observation, ages):
+    assert ages_of(taken, observation, held=7.0) == ages
+
+
+def test_the_time_that_a_look_took_counts_toward_the_rendition_deadline():
+    taken = lease(age=4000.0, ready_age=3590.0, progress=Progress(polls=8, ready_at=NOW - 3590))
+    assert isinstance(step_after(taken, RENDITIONS_UNDER_WAY, held=9.0), Defer)
+    step = step_after(taken, RENDITIONS_UNDER_WAY, held=10.0)
+    assert isinstance(step, Settle)
+    assert step.verdict.outcome is Outcome.DEGRADED
+
+
+def test_the_time_that_a_look_took_counts_toward_the_grace_of_an_asset_that_vanished():
+    taken = lease(age=4000.0, missing_age=50.0, progress=VANISHED)
+    assert isinstance(step_after(taken, Missing(), held=9.0), Defer)
+    step = step_after(taken, Missing(), held=10.0)
+    assert isinstance(step, Settle)
+    assert step.verdict.outcome is Outcome.NOT_FOUND
