@@ -1,8 +1,8 @@
 """What shared list requests save: the whole poller, with lists and without, on the same assets in virtual time.
 
 Two thousand assets are pending at a time, and one that is done makes room for the next. Requests are counted in two
-parts, for a list that shows an asset done is followed by the one retrieve that its event is made from: no way of
-polling can do without that. What lists save may be spent on looks: the adaptive schedule with forty of them.
+parts: those that look, and the one retrieve for each asset that a list shows done, which its event is made from. Every
+way of polling needs that one. What lists save may be spent on looks, as the adaptive schedule with forty of them does.
 
 `python -m tests.bench.batches` prints a table and writes `tests/bench/results/batches.json`.
 """
@@ -32,7 +32,7 @@ from asset_worker.schedule.adaptive import AdaptiveSchedule
 from asset_worker.schedule.ports import Schedule
 from asset_worker.schedule.waits import exponential, fixed, from_tenacity
 from tests.bench.lag import taught
-from tests.bench.workloads import FEATURES, MIXED, Told, Workload
+from tests.bench.workloads import FEATURES, MIXED, AssetClass, Workload
 from tests.doubles.polling import policy, put, queue_in_memory
 from tests.doubles.virtual_time import run_virtually
 
@@ -51,20 +51,22 @@ class Assets:
     """The API's side: assets that end when their time has come, and a count of requests."""
 
     def __init__(self) -> None:
-        self._ends: dict[AssetId, tuple[Told, float]] = {}
+        self._ends: dict[AssetId, tuple[AssetClass, float]] = {}
         self.retrieves = self.lists = self.listed = 0
         self.latest_failure = None
 
-    def begin(self, asset_id: AssetId, told: Told, duration: float) -> None:
-        self._ends[asset_id] = (told, asyncio.get_running_loop().time() + duration)
+    def begin(self, asset_id: AssetId, asset_class: AssetClass, duration: float) -> None:
+        self._ends[asset_id] = (asset_class, asyncio.get_running_loop().time() + duration)
 
     def lag(self, asset_id: AssetId) -> float:
         return asyncio.get_running_loop().time() - self._ends[asset_id][1]
 
     def _asset(self, asset_id: AssetId) -> Asset:
-        told, ends_at = self._ends[asset_id]
+        asset_class, ends_at = self._ends[asset_id]
         status = "ready" if asyncio.get_running_loop().time() >= ends_at else "processing"
-        return asset_from({"_id": asset_id, "status": status, "file_type": told.file_type, "method": told.method})
+        return asset_from(
+            {"_id": asset_id, "status": status, "file_type": asset_class.file_type, "method": asset_class.method}
+        )
 
     async def wait_for_capacity(self) -> None:
         """No limit."""
@@ -115,7 +117,7 @@ async def measure(workload: Workload, schedule: Schedule, batching: Batching | N
         schedule=schedule,
         policy=policy(
             expectations=Expectations(deadline=10**6),
-            looks_at_once=400,  # never short of places: else single retrieves would queue up, and be late for that
+            looks_at_once=400,  # so many that retrieves never wait for one another, and are not late for that
             batching=batching,
         ),
         clock=clock,

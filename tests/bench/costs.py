@@ -1,7 +1,7 @@
 """What the worker costs: requests per CPU second, memory per pending asset, rates of the journal.
 
-Each way runs in a process of its own, in turn with the others, against one server in another process; what is compared
-is CPU time of the client's process, so that neither the server nor the machine's other work count. `python -m
+Each way runs in a process of its own, in turn with the others, against one server in another process. The CPU times of
+the client processes are compared, so that neither the server nor other work on the machine counts. `python -m
 tests.bench.costs` prints tables and writes `tests/bench/results/costs.json`.
 """
 
@@ -70,7 +70,7 @@ QUIET = structlog.make_filtering_bound_logger(logging.ERROR)
 
 
 def serve() -> None:
-    """A server that knows two answers; its port goes to stdout."""
+    """A server that gives two answers, to a retrieve and to a list; it prints its base URL."""
 
     async def retrieve(request: web.Request) -> web.Response:
         return web.json_response(DOCUMENT | {"_id": request.match_info["id"]})
@@ -141,7 +141,7 @@ async def ours(base_url: str, *, batched: bool = False) -> dict[str, float]:
     """The poller with its queue, journal, gate and retries; assets that are always due."""
 
     structlog.configure(wrapper_class=QUIET)
-    clock, ever = SystemClock(), Stop()
+    clock, never = SystemClock(), Stop()
     gate = Gate(clock=clock, requests_per_second=0, concurrency=CONCURRENCY, share=1.0)
     secrets = Secrets()
     key = ApiKey(value="tlk_benchmark_0123456789", file=None, on_read=secrets.add)
@@ -152,7 +152,7 @@ async def ours(base_url: str, *, batched: bool = False) -> dict[str, float]:
                 Path(folder), clock, sinks=["-"], dedupe_window=60, max_pending=10**6, first_looks=lambda n: [0.0] * n
             ) as queue,
         ):
-            api = AssetsApi(session, base_url, key, gate, Retries(ever), redact=secrets.redact)
+            api = AssetsApi(session, base_url, key, gate, Retries(never), redact=secrets.redact)
             await queue.put([Submission(each, "-", 1) for each in IDS], events=[], intake="-", position=None)
 
             async def look() -> int:

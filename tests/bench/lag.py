@@ -18,7 +18,7 @@ from click import echo
 from asset_worker.schedule.adaptive import FLOOR, AdaptiveSchedule
 from asset_worker.schedule.waits import exponential, fixed, from_tenacity
 from tests.bench.scarce import scarce
-from tests.bench.workloads import CLIPS, IMAGES, MIXED, Told, Workload
+from tests.bench.workloads import CLIPS, IMAGES, MIXED, AssetClass, Workload
 from tests.doubles.optimal_schedule import best_ages, watch
 
 if TYPE_CHECKING:
@@ -70,18 +70,18 @@ def summary(found: list[tuple[float, int, float]]) -> Row:
     }
 
 
-def _assets(workload: Workload) -> Iterator[tuple[Told, float]]:
-    for told in workload.told:
-        for duration in told.durations.quantiles[QUANTILE_STEP // 2 :: QUANTILE_STEP]:
-            yield told, duration
+def _assets(workload: Workload) -> Iterator[tuple[AssetClass, float]]:
+    for asset_class in workload.classes:
+        for duration in asset_class.durations.quantiles[QUANTILE_STEP // 2 :: QUANTILE_STEP]:
+            yield asset_class, duration
 
 
 def measure(schedule: Schedule, workload: Workload) -> Row:
     """What a schedule does on a workload."""
     return summary(
         [
-            (told.share, *watch(schedule, duration, file_type=told.file_type, method=told.method))
-            for told, duration in _assets(workload)
+            (asset_class.share, *watch(schedule, duration, file_type=asset_class.file_type, method=asset_class.method))
+            for asset_class, duration in _assets(workload)
         ]
     )
 
@@ -92,13 +92,13 @@ def measure_scaled(workload: Workload, scaled: Callable[[float], Schedule], scal
 
 
 def measure_best(workload: Workload, ceiling: float, price: float) -> Row:
-    """What the exact optimum does at this price of a look, each told class with its own best looks."""
+    """What the exact optimum does at this price of a look, each class of assets with its own best looks."""
     found = []
-    for told in workload.told:
-        ages = best_ages(told.durations, price, floor=FLOOR, ceiling=ceiling)
-        for duration in told.durations.quantiles[QUANTILE_STEP // 2 :: QUANTILE_STEP]:
+    for asset_class in workload.classes:
+        ages = best_ages(asset_class.durations, price, floor=FLOOR, ceiling=ceiling)
+        for duration in asset_class.durations.quantiles[QUANTILE_STEP // 2 :: QUANTILE_STEP]:
             index = next(i for i, age in enumerate(ages) if age >= duration)
-            found.append((told.share, index + 1, ages[index] - duration))
+            found.append((asset_class.share, index + 1, ages[index] - duration))
     return summary(found)
 
 
@@ -107,8 +107,8 @@ def taught(workload: Workload, *, maximum: float = 30, looks: float | None = Non
     random = Random(seed)
     schedule = AdaptiveSchedule(initial=2, multiplier=1.5, maximum=maximum, looks=looks, uniform=random.random)
     for _ in range(COMPLETIONS):
-        told, duration = workload.draw(random)
-        watch(schedule, duration, learner=schedule, file_type=told.file_type, method=told.method)
+        asset_class, duration = workload.draw(random)
+        watch(schedule, duration, learner=schedule, file_type=asset_class.file_type, method=asset_class.method)
     return schedule
 
 

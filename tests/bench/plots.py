@@ -96,9 +96,9 @@ def _save(figure: Any, name: str) -> None:
 def main() -> None:
     """Draw all there is."""
     mpl.use("Agg")
-    told = json.loads((RESULTS / "lag.json").read_text())
-    lag(told["lag"])
-    scarce(told["scarce"])
+    found = json.loads((RESULTS / "lag.json").read_text())
+    lag(found["lag"])
+    scarce(found["scarce"])
     batches(json.loads((RESULTS / "batches.json").read_text()))
     costs(json.loads((RESULTS / "costs.json").read_text()))
 

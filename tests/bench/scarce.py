@@ -1,7 +1,7 @@
 """Detection lag when requests are scarce: 60 a minute with 2,000 assets pending, in virtual time.
 
-One request a second. Either each second retrieves the next asset, round-robin; or a list request tells of the 50
-assets that are due first, and each that it shows done is confirmed by one retrieve, which comes before any list.
+One request a second. Either each second retrieves the next asset, round-robin; or a list request shows the 50
+assets that are due first, and each asset that it shows done is confirmed by one retrieve, before any other list.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from click import echo
 
 from asset_worker.schedule.adaptive import AdaptiveSchedule
 from asset_worker.schedule.ports import WaitState
-from tests.bench.workloads import FEATURES, MIXED, Told, Workload
+from tests.bench.workloads import FEATURES, MIXED, AssetClass, Workload
 from tests.doubles.optimal_schedule import watch
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PENDING = 2000
 BATCH = 50
-Arrival = tuple[float, Told, float]
+Arrival = tuple[float, AssetClass, float]
 Run = tuple[list[tuple[float, float]], int]
 """(accepted, lag) of each detected asset, and looks made."""
 
@@ -37,16 +37,16 @@ def steady(workload: Workload, span: float, random: Random) -> list[Arrival]:
     time = -4 * workload.mean
     while time < span:
         time += random.expovariate(rate)
-        told, duration = workload.draw(random)
+        asset_class, duration = workload.draw(random)
         if time + duration > 0:
-            arrivals.append((time, told, time + duration))
+            arrivals.append((time, asset_class, time + duration))
     return arrivals
 
 
 def burst(workload: Workload, random: Random) -> list[Arrival]:
     """All at once."""
     drawn = [workload.draw(random) for _ in range(PENDING)]
-    return [(0.0, told, duration) for told, duration in drawn]
+    return [(0.0, asset_class, duration) for asset_class, duration in drawn]
 
 
 def round_robin(arrivals: list[Arrival], span: float) -> Run:
@@ -60,12 +60,12 @@ def round_robin(arrivals: list[Arrival], span: float) -> Run:
         while coming and coming[0][0] <= now:
             waiting.append(coming.popleft())
         if waiting:
-            accepted, told, end = waiting.popleft()
+            accepted, asset_class, end = waiting.popleft()
             looks += 1
             if end <= now:
                 found.append((accepted, now - end))
             else:
-                waiting.append((accepted, told, end))
+                waiting.append((accepted, asset_class, end))
         now += 1
     return found, looks
 
@@ -90,7 +90,7 @@ def batched(arrivals: list[Arrival], span: float, schedule: Schedule, *, confirm
             schedule.looked_late(now - due[0][0], since=1.0)
         for _ in range(min(BATCH, len(due))):
             _, index, seen = heappop(due)
-            accepted, told, end = arrivals[index]
+            accepted, asset_class, end = arrivals[index]
             looks += 1
             if end <= now:
                 if confirm:
@@ -98,7 +98,9 @@ def batched(arrivals: list[Arrival], span: float, schedule: Schedule, *, confirm
                 else:
                     found.append((accepted, now - end))
                 continue
-            look = WaitState(attempt_number=seen + 1, age=now - accepted, file_type=told.file_type, method=told.method)
+            look = WaitState(
+                attempt_number=seen + 1, age=now - accepted, file_type=asset_class.file_type, method=asset_class.method
+            )
             heappush(due, (now + schedule(look), index, seen + 1))
     return found, looks
 
@@ -108,8 +110,8 @@ def taught(workload: Workload, *, maximum: float = 30, looks: float | None = Non
     random = Random(1)
     schedule = AdaptiveSchedule(initial=2, multiplier=1.5, maximum=maximum, looks=looks, uniform=random.random)
     for _ in range(500):
-        told, duration = workload.draw(random)
-        watch(schedule, duration, learner=schedule, file_type=told.file_type, method=told.method)
+        asset_class, duration = workload.draw(random)
+        watch(schedule, duration, learner=schedule, file_type=asset_class.file_type, method=asset_class.method)
     return schedule
 
 
@@ -157,7 +159,7 @@ def scarce() -> list[dict[str, Any]]:
 
 
 def at_best(arrivals: list[Arrival]) -> Run:
-    """What one retrieve a second can do at most, were every end known at once."""
+    """The best that one retrieve a second can do: every end is known at once."""
     found = []
     now = 0.0
     for accepted, _, end in sorted(arrivals, key=lambda arrival: arrival[2]):

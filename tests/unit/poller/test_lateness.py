@@ -1,4 +1,4 @@
-"""What lateness tells of the limits, and what it doesn't."""
+"""Which looks are late because requests are scarce, and what the schedule makes of it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from tests.doubles.polling import events_in, policy, put, queue_in_memory
 HOUR = 3600.0
 
 
-def test_a_look_that_had_to_wait_for_a_request_was_late_for_that() -> None:
+def test_a_look_that_waited_for_a_request_is_late_for_that_reason() -> None:
     lateness = Lateness()
     assert lateness.of(3.0, now=10.0, is_cut_off=False, gathered_at=0.0) == Late(3.0, float("inf"))
     assert lateness.of(4.0, now=12.0, is_cut_off=False, gathered_at=0.0) == Late(4.0, 2.0)
 
 
-def test_what_was_due_while_requests_were_kept_back_tells_nothing() -> None:
+def test_lateness_says_nothing_about_looks_due_while_requests_were_held() -> None:
     lateness = Lateness()
     assert lateness.of(30.0, now=100.0, is_cut_off=True, gathered_at=0.0) is None, "a probe"
     assert lateness.of(25.0, now=125.0, is_cut_off=False, gathered_at=0.0) is None, "the first after the repair"
@@ -38,14 +38,17 @@ def test_what_was_due_while_requests_were_kept_back_tells_nothing() -> None:
     assert lateness.of(3.0, now=129.0, is_cut_off=False, gathered_at=0.0) == Late(3.0, float("inf"))
 
 
-def test_what_came_due_in_a_pause_for_new_assets_is_late_from_its_end() -> None:
+def test_a_look_that_came_due_in_a_pause_for_new_assets_is_late_from_the_end_of_the_pause() -> None:
     lateness = Lateness()
     assert lateness.of(0.5, now=10.0, is_cut_off=False, gathered_at=9.75) == Late(0.25, float("inf"))
     assert lateness.of(5.0, now=20.0, is_cut_off=False, gathered_at=9.75) == Late(5.0, 10.0)
 
 
-class Behind(Gate):
-    """An API behind a gate: assets that end when their time has come, and none if their ID begins with `a`."""
+class GatedApi(Gate):
+    """An API behind a gate.
+
+    An asset ends `takes[ID]` seconds after its first look, or never. IDs that begin with `a` are texts, others videos.
+    """
 
     latest_failure = None
 
@@ -128,13 +131,13 @@ def names(letter, count):
     ("status", "error"),
     [
         pytest.param(401, KeyRefusedError("401"), id="a refused key"),
-        pytest.param(503, TransientError("503"), id="away"),
+        pytest.param(503, TransientError("503"), id="an outage"),
     ],
 )
 @pytest.mark.parametrize("batching", [None, Batching(ahead=1.5, gather=0.5)], ids=["retrieves", "lists"])
 async def test_hours_of_a_refused_key_or_an_outage_stretch_no_delay(status, error, batching):
-    """What is uploaded after the repair is found as soon as ever, though much else is pending."""
-    api, schedule = Behind(), learner(knows=5.0)
+    """What is uploaded after the repair is found as soon as before, though much else is pending."""
+    api, schedule = GatedApi(), learner(knows=5.0)
     async with polling(api, schedule, batching=batching) as queue:
         await put(queue, names("a", 120))
         await asyncio.sleep(10 * 60)
@@ -155,8 +158,8 @@ async def test_hours_of_a_refused_key_or_an_outage_stretch_no_delay(status, erro
 
 
 @pytest.mark.virtual_time
-async def test_requests_that_are_truly_scarce_stretch_delays_and_ease_them_when_they_are_not_any_more():
-    api, schedule = Behind(rate=1.0), learner()
+async def test_scarce_requests_stretch_delays_until_they_are_no_longer_scarce():
+    api, schedule = GatedApi(rate=1.0), learner()
     crowd = names("b", 300)
     api.takes |= dict.fromkeys(crowd, HOUR)
     async with polling(api, schedule) as queue:
@@ -175,8 +178,8 @@ async def test_requests_that_are_truly_scarce_stretch_delays_and_ease_them_when_
 
 
 @pytest.mark.virtual_time
-async def test_what_comes_due_while_new_assets_are_waited_for_stretches_no_delay():
-    api, schedule = Behind(), learner()
+async def test_pauses_for_new_assets_stretch_no_delay():
+    api, schedule = GatedApi(), learner()
     async with polling(api, schedule, batching=Batching(ahead=30.0, gather=10.0)) as queue:
         for name in names("a", 100):
             await put(queue, [name])
@@ -185,8 +188,8 @@ async def test_what_comes_due_while_new_assets_are_waited_for_stretches_no_delay
 
 
 @pytest.mark.virtual_time
-async def test_the_log_tells_how_long_a_settled_asset_was_pending_its_waits_for_a_request_included():
-    api = Behind(rate=2.0)
+async def test_elapsed_in_the_log_includes_waits_for_a_request():
+    api = GatedApi(rate=2.0)
     ids = names("b", 80)
     api.takes |= dict.fromkeys(ids, 0.0)
     with capture_logs() as logs:
@@ -204,7 +207,7 @@ async def test_the_log_tells_how_long_a_settled_asset_was_pending_its_waits_for_
 
 @pytest.mark.virtual_time
 async def test_a_strict_deadline_counts_from_acceptance_though_a_list_was_asked_first():
-    class Hanging(Behind):
+    class Hanging(GatedApi):
         async def list_assets(self, asset_ids):
             await asyncio.sleep(3)
             return await super().list_assets(asset_ids)
@@ -224,7 +227,7 @@ async def test_a_strict_deadline_counts_from_acceptance_though_a_list_was_asked_
 async def test_an_asset_that_is_not_visible_at_its_first_look_counts_among_those_that_began():
     """`poll.looks` is reckoned from them."""
 
-    class Racing(Behind):
+    class Racing(GatedApi):
         async def retrieve(self, asset_id):
             if asset_id not in self.first_asked:
                 self.first_asked[asset_id] = asyncio.get_running_loop().time()
