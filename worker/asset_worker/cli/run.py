@@ -12,7 +12,7 @@ import click
 from asset_worker.cli.running import run_service
 from asset_worker.cli.usage import PathOption, fail, settings_from
 from asset_worker.domain.run_plan import Exit, RunPlan
-from asset_worker.settings.paths import is_same_file
+from asset_worker.runtime.paths import is_same_file
 from asset_worker.settings.tree import Queue
 
 KEY_REFUSED_SECONDS = 60.0

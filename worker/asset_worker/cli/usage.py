@@ -11,8 +11,8 @@ from typing import Any, Literal, NoReturn
 import click
 
 from asset_worker.domain.run_plan import Exit
+from asset_worker.runtime.paths import path_of
 from asset_worker.settings.loading import SettingsError, load
-from asset_worker.settings.paths import path_of
 from asset_worker.settings.tree import Settings
 
 

@@ -1,0 +1,5 @@
+"""What every part may use: clock, stop, threads, random numbers, paths, redaction.
+
+The law of this layer: it knows nothing of assets, and imports no other package of the program. Time, randomness and
+threads are parameters, so that tests can replace them.
+"""

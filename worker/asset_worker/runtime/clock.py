@@ -1,4 +1,4 @@
-"""Time, as a parameter."""
+"""Time as a parameter, so that tests can replace it."""
 
 from __future__ import annotations
 
@@ -9,29 +9,31 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """The two times. Ages and waits use `monotonic`; `now` is for what leaves the process."""
+    """Wall-clock time and monotonic time. Ages and waits use `monotonic`; `now` is for what leaves the process."""
 
     def now(self) -> float:
-        """Seconds since the epoch, UTC. May step when the machine's clock is set."""
+        """Return seconds since the epoch, UTC. It may jump when the machine's clock is set."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds since some start, never going back; the event loop's own time."""
+        """Return the event loop's time: seconds since an arbitrary start, never going back."""
         ...
 
 
 class SystemClock:
-    """The machine's clock, and that of the event loop in which it is first asked."""
+    """The machine's clock, and the time of the event loop that runs at the first call of `monotonic`."""
 
     def __init__(self) -> None:
         self._loop_time: Callable[[], float] | None = None
 
     def now(self) -> float:
+        """Return the machine's time in seconds since the epoch, UTC."""
         return time.time()
 
     def monotonic(self) -> float:
-        # The loop is asked for once: up to Python 3.11 that is a system call each time (getpid, to notice a fork), and
-        # a look asks for the time ten times over.
+        """Return the event loop's time in seconds."""
+        # The bound method is kept: up to Python 3.11, `get_running_loop` makes a system call each time (getpid, to
+        # notice a fork), and one look reads the time about ten times.
         if self._loop_time is None:
             self._loop_time = asyncio.get_running_loop().time
         return self._loop_time()

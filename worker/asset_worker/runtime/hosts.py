@@ -1,4 +1,4 @@
-"""Which hosts are this machine: pure."""
+"""Decide which hosts are this machine. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host, by name or address, is this machine itself (RFC 6890; RFC 6761, section 6.3)."""
+    """Return whether `host`, a name or an address, is this machine (RFC 6890; RFC 6761, section 6.3)."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

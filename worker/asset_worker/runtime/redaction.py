@@ -1,7 +1,7 @@
-"""What must never be shown: the keys, wherever their texts turn up.
+"""Redaction: replace the API key by asterisks wherever its text appears.
 
-A key comes back in what a server echoes, and goes out in what somebody has put into the queue file by mistake. So it is
-masked in all that comes from either before it is told on, and in every line of the log.
+A server may echo the key, and somebody may put it into the queue file by mistake. So the key is redacted in whatever
+comes from the API or from an intake before it is passed on, and in every line of the log.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import Any, Final
 
 REDACTED: Final = "********"
 SHORT: Final = 12
-"""A text shorter than this (a key for tests) is masked only where it stands alone, or it would eat into other words."""
+"""Characters. A shorter secret (a key for tests) is redacted only as a whole word, so that other words stay whole."""
 SHORTEST_KEY: Final = 8
-"""In other people's data a text shorter than this (`any`, `test`) is taken for a word: no key that guards anything is
-so short."""
+"""Characters. In data that is not ours, a shorter secret (`any`, `test`) is taken for an ordinary word and stays: no
+real key is that short."""
 
 
 class Secrets:
-    """Texts that must never be shown."""
+    """The secrets of this process, and the functions that redact them."""
 
     def __init__(self) -> None:
         self._secrets: list[str] = []
@@ -27,24 +27,25 @@ class Secrets:
         self._in_bytes: re.Pattern[bytes] | None = None
 
     def add(self, secret: str) -> None:
+        """Redact `secret` from now on. An empty text is ignored."""
         if not secret or secret in self._secrets:
             return
         self._secrets.append(secret)
-        self._secrets.sort(key=len, reverse=True)  # a secret that holds another is masked whole
+        self._secrets.sort(key=len, reverse=True)  # the longer first: a secret that contains another is redacted whole
         self._in_texts = re.compile("|".join(map(_pattern, self._secrets)))
         if keys := "|".join(_pattern(secret) for secret in self._secrets if len(secret) >= SHORTEST_KEY):
             self._in_data, self._in_bytes = re.compile(keys), re.compile(keys.encode())
 
     def __contains__(self, text: str) -> bool:
-        """Whether the whole text is a key."""
+        """Return whether `text` is exactly one of the keys."""
         return text in self._secrets and len(text) >= SHORTEST_KEY
 
     def redact_text(self, text: str) -> str:
-        """A text of our own, with every secret in it masked."""
+        """Return `text`, which this program wrote, with every secret redacted."""
         return text if self._in_texts is None else self._in_texts.sub(REDACTED, text)
 
     def redact(self, data: Any) -> Any:
-        """Other people's data, with every key in it masked: a text, bytes, or decoded JSON."""
+        """Return data from outside (text, bytes or decoded JSON) with every key redacted."""
         if self._in_data is None or self._in_bytes is None:
             return data
         match data:

@@ -1,4 +1,4 @@
-"""The end, as a value that every wait knows of."""
+"""The stop signal, passed as a value to everything that waits."""
 
 from __future__ import annotations
 
@@ -11,31 +11,38 @@ T = TypeVar("T")
 
 
 class Stop:
-    """Set once, when the process is to end; every wait ends early then."""
+    """A flag that is set once, when work must end. Every wait on it then ends early."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
         self.reason: str | None = None
+        """Why the stop was set; None while it is not set."""
 
     def set(self, reason: str) -> None:
+        """Set the stop. Later calls change nothing: the first reason stays."""
         if not self._event.is_set():
             self.reason = reason
             self._event.set()
 
     def is_set(self) -> bool:
+        """Return whether the stop is set."""
         return self._event.is_set()
 
     async def wait(self) -> None:
+        """Return when the stop is set."""
         await self._event.wait()
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep, until the stop at the longest."""
+        """Sleep for `seconds`, or until the stop if it comes earlier."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._event.wait()
 
     async def race(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """What `work` returns, or None when the stop came first; work that is done already counts."""
+        """Return the result of `work`, or cancel it and return None when the stop comes first.
+
+        A result that is there when the stop comes is returned.
+        """
         working = asyncio.ensure_future(work)
         stopping = asyncio.ensure_future(self._event.wait())
         try:

@@ -1,4 +1,4 @@
-"""Blocking calls, away from the event loop."""
+"""Threads that run blocking calls outside the event loop."""
 
 from __future__ import annotations
 
@@ -13,30 +13,31 @@ T = TypeVar("T")
 
 
 class WorkerThread(Protocol):
-    """Runs blocking calls one after the other, in the order in which they came."""
+    """Runs blocking calls one at a time, in the order in which they were submitted."""
 
     async def run(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """What `call` returns or raises. A caller that is cancelled does not stop the call."""
+        """Return what `call` returns, or raise what it raises. Cancelling the caller does not stop the call."""
         ...
 
     def close(self) -> None:
-        """No more calls: what waits is still run."""
+        """Accept no more calls. Calls that are already queued still run."""
         ...
 
 
 class DaemonThread:
-    """A thread of its own thread.
+    """A worker thread that never keeps the process from ending.
 
-    The thread is a daemon: a call that never returns (a pipe that nobody reads, a network file system that hangs)
-    must not keep the process from ending, as an executor's threads would.
+    It is a daemon thread, because a call may never return (a pipe that nobody reads, a network file system that hangs).
+    The threads of an executor would be joined at exit.
     """
 
     def __init__(self, name: str) -> None:
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._run_calls, name=name, daemon=True)
         self._thread.start()
 
     async def run(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `call` in the thread; see `WorkerThread.run`."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
 
@@ -52,19 +53,20 @@ class DaemonThread:
             result, error = None, None
             try:
                 result = call(*args, **kwargs)
-            except BaseException as raised:  # noqa: BLE001 - handed to the caller, whatever it is
+            except BaseException as raised:  # noqa: BLE001 - every error goes to the caller
                 error = raised
             try:
                 loop.call_soon_threadsafe(finish, result, error)
-            except RuntimeError:  # the loop is closed: nobody waits any more
+            except RuntimeError:  # the loop is closed: no caller waits
                 return
 
         self._calls.put(work)
         return await done
 
     def close(self) -> None:
+        """Let the thread end after the calls that are queued."""
         self._calls.put(None)
 
-    def _serve(self) -> None:
+    def _run_calls(self) -> None:
         while (work := self._calls.get()) is not None:
             work()

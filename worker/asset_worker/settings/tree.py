@@ -25,7 +25,7 @@ from pydantic import (
 
 from asset_worker.domain.assets import Expectations, WaitFor
 from asset_worker.runtime.hosts import is_loopback
-from asset_worker.settings.paths import is_same_file, path_of
+from asset_worker.runtime.paths import is_same_file, path_of
 
 
 def _base_url(value: str) -> str:

@@ -1,4 +1,4 @@
-"""Paths as people write them: with `~`, relative, by several names for one file."""
+"""Paths as people write them: with `~`, relative, with several names for one file."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from pathlib import Path
 
 
 def path_of(text: str | os.PathLike[str]) -> Path:
-    """The path that a text names, `~` expanded.
+    """Return the path that `text` names, with `~` expanded.
 
-    A path is kept in the journal and told in events and logs, all of which are text: from the root down to it, it must
-    be UTF-8.
+    The absolute path must be UTF-8, because it is written to the journal, to events and to logs.
 
     Raises:
-        ValueError: it can't be used; the error says why and what to do.
+        ValueError: the path can't be used; the message says why and what to do.
     """
     written = os.fspath(text)
     if not written.strip():
@@ -27,21 +26,24 @@ def path_of(text: str | os.PathLike[str]) -> Path:
     except RuntimeError:
         raise ValueError(f"{written!r} begins with the home directory of nobody here: write it from / on") from None
     try:
-        whole = path.absolute()
+        absolute = path.absolute()
     except FileNotFoundError:
         raise ValueError("the current directory is gone: write it from / on") from None
-    if not _is_utf8(str(whole)):
+    if not _is_utf8(str(absolute)):
         raise ValueError("the directory that it is relative to is not UTF-8 text: use another one")
     return path
 
 
 def is_same_file(one: str | Path, other: str | Path) -> bool:
-    """Whether two paths name one file, there or not: by another spelling, a symbolic link or a hard link."""
+    """Return whether two paths name one file, by another spelling, a symbolic link or a hard link.
+
+    The file need not exist.
+    """
     if os.path.realpath(one) == os.path.realpath(other):
         return True
     try:
         return Path(one).samefile(other)
-    except OSError:  # one of them isn't there, or can't be reached: it is not the other, then
+    except OSError:  # one of them is missing or can't be reached
         return False
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from asset_worker.settings.paths import is_same_file, path_of
+from asset_worker.runtime.paths import is_same_file, path_of
 
 
 @pytest.mark.parametrize(
