@@ -51,7 +51,7 @@ from asset_worker.sinks.file.sink import FileSink
 from asset_worker.sinks.ports import Outbox, Sink
 from asset_worker.sinks.stdout import StdoutSink
 from asset_worker.telemetry.heartbeat import log_heartbeat, watch_lag
-from asset_worker.telemetry.snapshot import Snapshot
+from asset_worker.telemetry.snapshot import Snapshot, Sources, take_snapshot
 
 _log = structlog.get_logger()
 
@@ -95,7 +95,6 @@ class Service:
         self._hurry = Stop()
         """Set by a signal: the run ends before its plan is done."""
         self._refused_too_long = False
-        self._followed: FileIntake | None = None
         self.is_built = False
         """There is something to take a snapshot of."""
         # Where nothing is kept, somebody waits at a terminal, and a reader that has gone does not come back.
@@ -145,7 +144,17 @@ class Service:
                 feedback=self._feedback(),
             )
             self._acceptance = Ingest(self._queue, self._clock, source=self._source, secrets=self._secrets)
+            self._intakes = list(self._open_intakes())
             self._deliveries = [Delivery(sink, self._queue.outbox, self._clock) for sink in self._sinks]
+            self._sources = Sources(
+                queue=self._queue,
+                poller=self._poller,
+                gate=self._gate,
+                retries=self._retries,
+                lines=self._acceptance,
+                inputs=self._intakes,
+                deliveries=self._deliveries,
+            )
             if settings.admin.port is not None:
                 from asset_worker.telemetry.admin import serving  # noqa: PLC0415 - most runs don't serve
 
@@ -189,7 +198,7 @@ class Service:
                 group.create_task(delivery.run(drain), name=sink.name)
                 for sink, delivery in zip(self._sinks, self._deliveries, strict=True)
             ]
-            intakes = [group.create_task(intake.run(stop), name=name) for name, intake in self._intakes()]
+            intakes = [group.create_task(intake.run(stop), name=intake.name) for intake in self._intakes]
             poller = group.create_task(self._poller.run(stop), name="poller")
             if self._plan.asset_ids:
                 await self._acceptance.accept(_batch(self._plan.asset_ids))
@@ -302,10 +311,10 @@ class Service:
             return expectations
         return msgspec.structs.replace(expectations, unanswered_factor=1.0)
 
-    def _intakes(self) -> Iterator[tuple[str, FileIntake | StdinIntake]]:
+    def _open_intakes(self) -> Iterator[FileIntake | StdinIntake]:
         queue = self._settings.queue
         if queue.file is not None:
-            self._followed = FileIntake(
+            yield FileIntake(
                 queue.file,
                 self._acceptance,
                 DaemonThread("queue-file"),
@@ -313,48 +322,16 @@ class Service:
                 self._queue.intakes,
                 once=self._plan.once,
             )
-            yield "queue-file", self._followed
         if queue.stdin:
-            yield "stdin", StdinIntake(0, self._acceptance, DaemonThread("stdin"))
+            yield StdinIntake(0, self._acceptance, DaemonThread("stdin"))
 
     def snapshot(self) -> Snapshot:
         """The worker as it is now."""
-        queue, poller, gate = self._queue, self._poller, self._gate
-        completions = dict(poller.completions)
-        if self._acceptance.rejected:
-            completions[Outcome.REJECTED.value] = self._acceptance.rejected
-        return Snapshot(
-            pending=queue.pending_count(),
-            due=queue.due_count(),
-            oldest_pending_age=queue.oldest_age(),
-            looks=poller.looks,
-            requests=gate.requests,
-            refusals=gate.refusals,
-            retries=self._retries.count,
-            completions=completions,
-            outbox_depth=queue.outbox_depth(),
-            problems=tuple(self._problems()),
-        )
+        return take_snapshot(self._sources)
 
     def waiting_on(self) -> dict[str, int]:
         """How many wait for what; it walks all that is pending."""
         return self._queue.waiting_on()
-
-    def _problems(self) -> Iterator[str]:
-        match self._gate.reason:
-            case Reason.KEY_REFUSED:
-                yield "the API refuses the key"
-            case Reason.UNAVAILABLE:
-                yield "the API is unavailable"
-            case None:
-                pass
-        if self._followed is not None and self._followed.unreadable is not None:
-            yield f"the queue file can't be read ({self._followed.unreadable})"
-        if self._queue.failing:
-            yield "the journal can't be written"
-        for sink, delivery in zip(self._sinks, self._deliveries, strict=True):
-            if delivery.failing_since is not None:
-                yield f"the sink {sink.name} fails"
 
     def _exit_code(self, tally: Mapping[str, int] | None) -> Exit:
         """By the outcomes of the whole plan: a run that was killed had a part of them."""

@@ -10,7 +10,7 @@ from asset_worker.api.key import BadKeyError
 from asset_worker.cli.running import _may_reach_a_terminal, run_to_the_end
 from asset_worker.queue.local.journal import JournalError
 from asset_worker.queue.local.lock import StateDirectoryError
-from asset_worker.telemetry.snapshot import AdminAddressError
+from asset_worker.telemetry.errors import AdminAddressError
 
 
 async def ends_with(error):

@@ -1,16 +1,17 @@
-"""The admin endpoints and clients that do not behave."""
+"""The admin endpoints: what they answer, and clients that misbehave."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 
+import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
 from asset_worker.telemetry.admin import SHUTDOWN_SECONDS, serving
-from asset_worker.telemetry.snapshot import AdminAddressError
-from tests.doubles.snapshots import NOTHING
+from asset_worker.telemetry.errors import AdminAddressError
+from tests.doubles.snapshots import NOTHING, snapshot
 
 
 @pytest.mark.virtual_time
@@ -21,7 +22,7 @@ from tests.doubles.snapshots import NOTHING
         pytest.param(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 10_000, id="answers that it does not read"),
     ],
 )
-async def test_a_client_does_not_hold_up_the_end(sent: bytes):
+async def test_a_client_does_not_delay_the_end(sent: bytes):
     """Its connection is closed."""
     with capture_logs() as logs, socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -46,7 +47,21 @@ async def test_an_address_that_is_taken_is_named():
                 pass
 
 
-async def test_a_host_that_can_be_none_is_named():
+async def test_a_text_that_can_not_be_a_host_is_named():
     with pytest.raises(AdminAddressError, match=r"a\.\.b:0 .*admin\.host"):
         async with serving(lambda: NOTHING, host="a..b", port=0):
             pass
+
+
+async def test_health_readiness_and_metrics_are_served():
+    now = snapshot(pending=3, completions={"ready": 2}, problems=("the API refuses the key",), is_ready=False)
+    answers = {}
+    with capture_logs() as logs:
+        async with serving(lambda: now, host="127.0.0.1", port=0), aiohttp.ClientSession() as client:
+            for path in ("healthz", "readyz", "metrics"):
+                async with client.get(f"http://{logs[0]['addresses'][0]}/{path}") as response:
+                    answers[path] = (response.status, await response.text())
+    assert answers["healthz"] == (200, '{"status": "ok"}')
+    assert answers["readyz"] == (503, '{"status": "not ready", "problems": ["the API refuses the key"]}')
+    assert answers["metrics"][0] == 200
+    assert "asset_worker_pending_assets 3.0" in answers["metrics"][1].splitlines()

@@ -1,4 +1,4 @@
-"""What the worker says of itself once a minute, and when its loop was held up."""
+"""The line in the log every minute, and the one when the event loop was blocked."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def busy(pending: int) -> Snapshot:
     )
 
 
-async def test_every_minute_one_line_tells_how_the_worker_is():
+async def test_the_state_of_the_worker_is_logged_every_minute():
     read = iter(range(11, 99))
     with capture_logs() as logs:
-        beating = asyncio.ensure_future(log_heartbeat(lambda: busy(next(read))))
+        heartbeat = asyncio.ensure_future(log_heartbeat(lambda: busy(next(read))))
         await asyncio.sleep(59)
         assert logs == []
         await asyncio.sleep(2)
@@ -54,25 +54,25 @@ async def test_every_minute_one_line_tells_how_the_worker_is():
             }
         ]
         await asyncio.sleep(120)
-    beating.cancel()
+    heartbeat.cancel()
     assert [log["pending"] for log in logs] == [11, 12, 13]
 
 
 @pytest.mark.parametrize(
-    ("held_up", "lags"),
+    ("blocked_for", "lags"),
     [
         pytest.param(LAG_LIMIT_SECONDS - 0.05, [], id="a little"),
         pytest.param(LAG_LIMIT_SECONDS + 0.05, [0.3], id="too long"),
         pytest.param(10.0, [10.0], id="very long"),
     ],
 )
-async def test_a_loop_that_was_held_up_is_told_once(held_up: float, lags: list[float]):
+async def test_a_blocked_loop_is_logged_once(blocked_for: float, lags: list[float]):
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualTimeLoop)
     with capture_logs() as logs:
         watching = asyncio.ensure_future(watch_lag())
         await asyncio.sleep(60 + LAG_CHECK_SECONDS / 2)
-        loop._virtual.skipped += LAG_CHECK_SECONDS / 2 + held_up
+        loop._virtual.skipped += LAG_CHECK_SECONDS / 2 + blocked_for
         await asyncio.sleep(60)
     watching.cancel()
     assert [(log["event"], log["log_level"], log["lag"]) for log in logs] == [

@@ -16,7 +16,7 @@ KEY = "tlk_4F2SECRET"
 
 @pytest.fixture(autouse=True)
 def _configured_for_one_test():
-    """Whatever logs for the first time afterwards would keep this configuration, and no test could capture its logs."""
+    """A logger first used afterwards would keep this configuration, and no test could capture its lines."""
     yield
     structlog.reset_defaults()
     logging.basicConfig(handlers=[logging.NullHandler()], force=True)
@@ -55,14 +55,14 @@ def test_a_line_has_event_level_and_timestamp(lines):
         pytest.param(KEY.encode(), id="bytes"),
     ],
 )
-def test_the_key_is_masked_wherever_it_is(lines, capsys, value, format_):
+def test_the_key_is_redacted_wherever_it_is(lines, capsys, value, format_):
     configured(format_=format_).info("x", value=value)
     out = capsys.readouterr().err
     assert KEY not in out
     assert REDACTED in out
 
 
-def test_the_key_is_masked_in_tracebacks_and_foreign_logs(lines, capsys):
+def test_the_key_is_redacted_in_tracebacks_and_logs_of_other_libraries(lines, capsys):
     log = configured()
     key = KEY
     try:
@@ -76,7 +76,7 @@ def test_the_key_is_masked_in_tracebacks_and_foreign_logs(lines, capsys):
     assert "Traceback" in out
 
 
-def test_so_it_is_in_those_for_people(lines, capsys):
+def test_the_key_is_redacted_in_logs_for_people(lines, capsys):
     log = configured(format_="console")
     key, sentence = KEY, f"a sentence with {KEY}"
     try:
@@ -92,8 +92,8 @@ def test_so_it_is_in_those_for_people(lines, capsys):
         assert text in out
 
 
-def test_a_text_that_no_utf_8_can_hold_makes_a_line_all_the_same(lines):
-    """A path of other bytes, say."""
+def test_a_text_that_is_not_utf_8_is_logged(lines):
+    """For example a path of other bytes."""
     configured()
     structlog.get_logger().info("test.event", path="q\udce9", count=1)
     [line] = lines()
@@ -119,7 +119,7 @@ def test_a_closed_stderr_does_not_end_the_work(monkeypatch):
     logging.getLogger("x").error("y")
 
 
-def test_a_short_key_is_masked_where_it_stands_alone_and_eats_into_no_other_word(lines):
+def test_a_short_key_is_redacted_as_a_whole_word_only(lines):
     secrets = Secrets()
     secrets.add("work")
     configure("json", "info", secrets)

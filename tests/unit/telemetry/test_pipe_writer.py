@@ -17,7 +17,7 @@ class Pipe:
         os.set_blocking(self.reader, False)
 
     def fill(self) -> int:
-        """Write until nothing more would go in; how many bytes that were."""
+        """Write until the pipe is full; return how many bytes went in."""
         os.set_blocking(self.writer, False)
         count = 0
         try:
@@ -53,8 +53,8 @@ def test_lines_go_through(pipe: Pipe):
     assert writer.dropped == 0
 
 
-def test_what_a_full_pipe_does_not_take_is_dropped_and_counted(pipe: Pipe):
-    """It would hold up the whole worker."""
+def test_a_line_that_a_full_pipe_does_not_take_is_dropped_and_counted(pipe: Pipe):
+    """Waiting would block the whole worker."""
     filled = pipe.fill()
     writer = PipeWriter(pipe.writer, patience=0.01)
     writer.write("lost")
@@ -67,7 +67,7 @@ def test_what_a_full_pipe_does_not_take_is_dropped_and_counted(pipe: Pipe):
 
 
 def test_a_stalled_reader_is_waited_for_only_once(pipe: Pipe, monkeypatch: pytest.MonkeyPatch):
-    """Each line would else hold the event loop up for as long."""
+    """Otherwise each line would block the event loop for as long."""
     waits: list[float] = []
 
     class Poll:
@@ -85,7 +85,7 @@ def test_a_stalled_reader_is_waited_for_only_once(pipe: Pipe, monkeypatch: pytes
     assert waits == [10, 0, 0]
 
 
-def test_a_long_line_that_is_torn_ends_before_the_next(pipe: Pipe):
+def test_a_partial_line_ends_before_the_next(pipe: Pipe):
     """A reader of lines drops one, not two."""
     filled = pipe.fill()
     pipe.read(ATOMIC_BYTES)
@@ -94,12 +94,12 @@ def test_a_long_line_that_is_torn_ends_before_the_next(pipe: Pipe):
     assert writer.dropped == 1
     pipe.read(filled - ATOMIC_BYTES)
     writer.write("next")
-    torn, following, rest = pipe.read().split(b"\n")
-    assert torn == b"x" * ATOMIC_BYTES
+    partial, following, rest = pipe.read().split(b"\n")
+    assert partial == b"x" * ATOMIC_BYTES
     assert (following, rest) == (b"next", b"")
 
 
-def test_a_reader_that_has_gone_is_told_of(pipe: Pipe):
+def test_a_reader_that_has_gone_raises_an_error(pipe: Pipe):
     reader, writer = os.pipe()
     os.close(reader)
     with pytest.raises(BrokenPipeError):

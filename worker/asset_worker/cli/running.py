@@ -21,8 +21,8 @@ from asset_worker.queue.local.lock import StateDirectoryError
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.service import Service
 from asset_worker.settings.tree import Settings
+from asset_worker.telemetry.errors import AdminAddressError
 from asset_worker.telemetry.logs import configure
-from asset_worker.telemetry.snapshot import AdminAddressError
 
 _log = structlog.get_logger()
 

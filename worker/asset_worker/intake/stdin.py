@@ -26,6 +26,10 @@ ORIGIN: Final = "stdin"
 class StdinIntake:
     """Reads a file descriptor to its end. It keeps no position: a pipe can't be read again."""
 
+    name: Final = "stdin"
+    unreadable: Final = None
+    """Always None: an input that can't be read has ended."""
+
     def __init__(self, descriptor: int, receiver: BatchReceiver, thread: WorkerThread) -> None:
         self._descriptor = descriptor
         self._receiver = receiver

@@ -1,4 +1,5 @@
-"""What the worker tells of itself: logs, a heartbeat, metrics, health.
+"""What the worker reports about itself: logs, a heartbeat, metrics, health.
 
-Nothing here decides anything, and no part imports it but the service, which hands it functions to read.
+The law of this layer: nothing here decides anything. It reads the other parts through the protocols in `snapshot`, and
+only the service, which hands them over, and the commands import it.
 """

@@ -1,62 +1,28 @@
-"""/metrics, /healthz and /readyz."""
+"""The admin endpoints: /metrics, /healthz and /readyz."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.aiohttp import make_aiohttp_handler
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
-from asset_worker.telemetry.snapshot import AdminAddressError, Snapshot
+from asset_worker.telemetry.errors import AdminAddressError
+from asset_worker.telemetry.metrics import SnapshotCollector
+from asset_worker.telemetry.snapshot import Snapshot
 
 _log = structlog.get_logger()
 
 SHUTDOWN_SECONDS = 1.0
-
-
-class SnapshotCollector(Collector):
-    """The snapshot as Prometheus metrics, read when they are asked for."""
-
-    def __init__(self, read: Callable[[], Snapshot]) -> None:
-        self._read = read
-
-    def collect(self) -> Iterator[Metric]:
-        now = self._read()
-        yield _gauge("pending_assets", "Assets accepted and not settled.", now.pending)
-        yield _gauge(
-            "due_assets", "Pending assets that are due and not looked at yet (at most 1000 are counted).", now.due
-        )
-        yield _gauge(
-            "oldest_pending_age_seconds", "Age of the asset that has been pending longest.", now.oldest_pending_age
-        )
-        yield _gauge("outbox_events", "Events that at least one sink does not have yet.", now.outbox_depth)
-        yield _gauge("ready", "1 while nothing keeps the worker from its job.", 0 if now.problems else 1)
-        yield _counter("looks", "Looks made, those without an answer included.", now.looks)
-        yield _counter("requests", "Requests sent to the assets API.", now.requests)
-        yield _counter("rate_limited", "Requests refused with 429.", now.refusals)
-        yield _counter("retries", "Attempts of a request made again.", now.retries)
-        completions = CounterMetricFamily("asset_worker_completions", "Assets settled.", labels=["outcome"])
-        for outcome, count in now.completions.items():
-            completions.add_metric([outcome], count)
-        yield completions
-
-
-def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"asset_worker_{name}", text, value)
-
-
-def _counter(name: str, text: str, value: float) -> CounterMetricFamily:
-    return CounterMetricFamily(f"asset_worker_{name}", text, value)
+"""How long the end waits for requests that are still being answered."""
 
 
 @asynccontextmanager
 async def serving(read: Callable[[], Snapshot], *, host: str, port: int) -> AsyncIterator[None]:
-    """Serve the admin endpoints while the context lasts.
+    """Serve the admin endpoints while the context lasts. `read` returns the worker as it is now.
 
     Raises:
         AdminAddressError: the address can't be bound.
@@ -77,7 +43,7 @@ async def serving(read: Callable[[], Snapshot], *, host: str, port: int) -> Asyn
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", make_aiohttp_handler(registry))
-    # A client that sends half a request or reads no answer must not hold up the end.
+    # A client that sends half a request, or doesn't read the answer, must not delay the end.
     runner = web.AppRunner(
         app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_SECONDS, lingering_time=0
     )
@@ -85,7 +51,7 @@ async def serving(read: Callable[[], Snapshot], *, host: str, port: int) -> Asyn
     try:
         try:
             await web.TCPSite(runner, host, port).start()
-        except (OSError, UnicodeError) as error:  # a UnicodeError is of what can be no host's name
+        except (OSError, UnicodeError) as error:  # UnicodeError: the text can't be the name of a host
             why = getattr(error, "strerror", None) or error
             raise AdminAddressError(
                 f"the admin endpoints can't be served at {host}:{port} ({why}): give another admin.host or admin.port"

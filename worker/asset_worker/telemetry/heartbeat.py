@@ -1,44 +1,47 @@
-"""One line a minute, and a line when the event loop was held up."""
+"""A line in the log every minute, and one when the event loop was blocked."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 
-from asset_worker.telemetry.snapshot import Snapshot
+from asset_worker.telemetry.snapshot import DECLARATIONS, Snapshot
 
 _log = structlog.get_logger()
 
 HEARTBEAT_SECONDS = 60.0
 LAG_CHECK_SECONDS = 0.5
 LAG_LIMIT_SECONDS = 0.25
-"""A loop held up for longer answers late to everything: signals, due assets, health checks."""
+"""While the loop is blocked, signals, due assets and health checks all wait."""
 
 
 async def log_heartbeat(read: Callable[[], Snapshot]) -> None:
-    """Log the heartbeat, for ever."""
+    """Log the heartbeat every minute, forever."""
     while True:
         await asyncio.sleep(HEARTBEAT_SECONDS)
-        now = read()
-        _log.info(
-            "worker.heartbeat",
-            pending=now.pending,
-            due=now.due,
-            oldest_pending_age=round(now.oldest_pending_age, 1),
-            looks=now.looks,
-            requests=now.requests,
-            refusals=now.refusals,
-            retries=now.retries,
-            completions=now.completions,
-            outbox_depth=now.outbox_depth,
-            problems=list(now.problems),
-        )
+        _log.info("worker.heartbeat", **heartbeat_fields(read()))
+
+
+def heartbeat_fields(now: Snapshot) -> dict[str, Any]:
+    """Return the fields of the heartbeat's log line; numbers with a fraction are rounded to one digit after it."""
+    return {name: _for_log(getattr(now, name)) for name, declared in DECLARATIONS.items() if declared.in_heartbeat}
+
+
+def _for_log(value: Any) -> Any:
+    match value:
+        case float():
+            return round(value, 1)
+        case tuple():
+            return list(value)
+        case _:
+            return value
 
 
 async def watch_lag() -> None:
-    """Log when the event loop was held up, for ever."""
+    """Log each time the event loop was blocked for longer than `LAG_LIMIT_SECONDS`, forever."""
     loop = asyncio.get_running_loop()
     while True:
         asleep = loop.time()

@@ -1,4 +1,4 @@
-"""structlog, set up once: JSON lines for machines, coloured lines on a terminal, the key masked in all of them."""
+"""Sets up structlog: JSON lines for machines, coloured lines on a terminal, the key redacted in all of them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from asset_worker.runtime.redaction import Secrets
 from asset_worker.telemetry.pipe_writer import PipeWriter, is_pipe
 
 EVENT_NAME = re.compile(r"[a-z]+\.[a-z_]+")
-"""Our events' names are constants that programs read, with no key in them; other libraries' events are sentences."""
+"""Names of our own events. They are constants, so they hold no key; events of other libraries are sentences."""
 
 
 class RedactSecrets:
-    """A structlog processor that masks every secret in an event."""
+    """A structlog processor that redacts every secret in an event."""
 
     def __init__(self, secrets: Secrets) -> None:
         self._redact = secrets.redact_text
@@ -49,12 +49,13 @@ class RedactSecrets:
 
 
 class _StderrLogger:
-    """Writes rendered lines to whatever stderr is now (a live display puts itself in its place).
+    """Writes rendered lines to the current `sys.stderr`, which a live display may have replaced.
 
-    A stderr that is closed or full must not end the work, so what can't be written is dropped.
+    A line that can't be written is dropped: a stderr that is closed or full must not end the work.
     """
 
     def msg(self, line: str) -> None:
+        """Write a line; once a stalled pipe has room again, log how many lines were dropped."""
         with suppress(OSError, ValueError):
             stream: TextIO = sys.stderr
             writer = _pipe_writer(stream.fileno()) if stream is sys.__stderr__ else None
@@ -82,7 +83,7 @@ def _logger_factory(*_args: Any) -> _StderrLogger:
 def _to_json(event: MutableMapping[str, Any], **_options: Any) -> str:
     try:
         return msgspec.json.encode(event, enc_hook=str).decode()
-    except UnicodeEncodeError:  # a path, say, that is no UTF-8: a line of the log is no reason to end
+    except UnicodeEncodeError:  # for example a path that is not UTF-8
         return json.dumps(event, default=str)
 
 
@@ -96,7 +97,7 @@ def configure(format_: Literal["json", "console"], level: str, secrets: Secrets)
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if format_ == "json":
-        # Without local variables: a traceback's text is enough, and a variable may hold a request with its key.
+        # Tracebacks go without local variables: one of them may hold a request with its key.
         rendering: list[Processor] = [
             structlog.processors.format_exc_info,
             redact_secrets,

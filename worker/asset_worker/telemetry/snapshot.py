@@ -1,30 +1,307 @@
-"""What the worker tells of itself: logs, a heartbeat, metrics, health.
+"""The worker at one instant: what the heartbeat, `/metrics`, `/readyz` and the live display show.
 
-Nothing here decides anything, and no part imports it but the service, which hands it functions to read.
+A value is declared once, as a field of `Snapshot`: where it is read, what it means, and what its metric is called. The
+heartbeat, the metrics and docs/reference.md are made from these declarations.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from typing import Any, Final, Literal, Protocol, TypeVar
+
 import msgspec
 
+from asset_worker.domain.assets import Outcome
 
-class AdminAddressError(Exception):
-    """The admin endpoints can't be served there. The text tells the operator what to do."""
+T = TypeVar("T")
+
+METRIC_PREFIX: Final = "asset_worker_"
 
 
-class Snapshot(msgspec.Struct, frozen=True):
-    """The worker at one instant. Counts are since the start; ages are seconds."""
+class PendingCounts(Protocol):
+    """The queue, as telemetry reads it."""
 
-    pending: int
-    due: int
-    oldest_pending_age: float
-    looks: int
-    requests: int
-    refusals: int
-    retries: int
-    """Attempts of a request made again."""
-    completions: dict[str, int]
-    """By outcome."""
-    outbox_depth: int
-    problems: tuple[str, ...] = ()
-    """What keeps the worker from its job just now; none: it is ready."""
+    @property
+    def failing(self) -> bool:
+        """Whether the journal can't be written now."""
+        ...
+
+    def pending_count(self) -> int:
+        """Return how many assets are pending."""
+        ...
+
+    def due_count(self) -> int:
+        """Return how many are due and not looked at yet, 1000 at most."""
+        ...
+
+    def oldest_age(self) -> float:
+        """Return the age in seconds of the asset that has been pending longest; 0 when none is pending."""
+        ...
+
+    def outbox_depth(self) -> int:
+        """Return how many events at least one sink does not have yet."""
+        ...
+
+
+class LookCounts(Protocol):
+    """The poller, as telemetry reads it."""
+
+    @property
+    def looks(self) -> int:
+        """Looks made since the start."""
+        ...
+
+    @property
+    def completions(self) -> Mapping[str, int]:
+        """Assets settled since the start, by outcome."""
+        ...
+
+
+class RequestCounts(Protocol):
+    """The gate, as telemetry reads it."""
+
+    @property
+    def requests(self) -> int:
+        """Requests sent since the start."""
+        ...
+
+    @property
+    def refusals(self) -> int:
+        """Requests refused with 429 since the start."""
+        ...
+
+    @property
+    def reason(self) -> Enum | None:
+        """Why no requests go out; its value is a key of `API_PROBLEMS`. None: they do."""
+        ...
+
+
+class RetryCounts(Protocol):
+    """The retries of requests, as telemetry reads them."""
+
+    @property
+    def count(self) -> int:
+        """Attempts made again since the start."""
+        ...
+
+
+class LineCounts(Protocol):
+    """What the intakes hand over, as telemetry reads it."""
+
+    @property
+    def rejected(self) -> int:
+        """Lines rejected since the start."""
+        ...
+
+
+class Input(Protocol):
+    """One intake, as telemetry reads it."""
+
+    @property
+    def name(self) -> str:
+        """The name for people: `queue file`."""
+        ...
+
+    @property
+    def unreadable(self) -> str | None:
+        """What can't be read now, and why; None: everything can be read."""
+        ...
+
+
+class Delivery(Protocol):
+    """The delivery to one sink, as telemetry reads it."""
+
+    @property
+    def sink(self) -> str:
+        """The sink's name."""
+        ...
+
+    @property
+    def failing_since(self) -> float | None:
+        """When the sink began to fail, in seconds since the epoch, UTC; None: it works."""
+        ...
+
+
+class Sources(msgspec.Struct, frozen=True):
+    """The parts that a snapshot is read from."""
+
+    queue: PendingCounts
+    poller: LookCounts
+    gate: RequestCounts
+    retries: RetryCounts
+    lines: LineCounts
+    inputs: Sequence[Input]
+    deliveries: Sequence[Delivery]
+
+
+API_PROBLEMS: Final[Mapping[str, str]] = {
+    "key_refused": "the API refuses the key",
+    "unavailable": "the API is unavailable",
+}
+"""By the value of the circuit breaker's reason."""
+
+
+def problems(sources: Sources) -> tuple[str, ...]:
+    """Return what keeps the worker from its job now, one sentence each; empty: the worker is ready."""
+    return tuple(_problems(sources))
+
+
+def _problems(sources: Sources) -> Iterator[str]:
+    if sources.gate.reason is not None:
+        yield API_PROBLEMS[sources.gate.reason.value]
+    for each in sources.inputs:
+        if each.unreadable is not None:
+            yield f"the {each.name} can't be read ({each.unreadable})"
+    if sources.queue.failing:
+        yield "the journal can't be written"
+    for delivery in sources.deliveries:
+        if delivery.failing_since is not None:
+            yield f"the sink {delivery.sink} fails"
+
+
+def _completions(sources: Sources) -> Mapping[str, int]:
+    # Lines that hold no submission never reach the poller.
+    rejected = {Outcome.REJECTED.value: sources.lines.rejected} if sources.lines.rejected else {}
+    return {**sources.poller.completions, **rejected}
+
+
+class Declaration(msgspec.Struct, frozen=True):
+    """How one field of the snapshot is read and shown."""
+
+    text: str
+    """What it means: the help text of the metric, and the description in the reference."""
+    unit: str
+    read: Callable[[Sources], Any]
+    kind: Literal["gauge", "counter"]
+    metric: str | None = None
+    """The metric's name without prefix (and, for a counter, without `_total`); None: there is no metric."""
+    label: str | None = None
+    """The label of a metric with one value for each key of a mapping."""
+    in_heartbeat: bool = True
+
+
+def _declared(declaration: Declaration, empty: Callable[[], T]) -> T:
+    declared: T = field(default_factory=empty, metadata={"declaration": declaration})
+    return declared
+
+
+def gauge(
+    metric: str | None,
+    text: str,
+    read: Callable[[Sources], T],
+    *,
+    unit: str,
+    empty: Callable[[], T],
+    in_heartbeat: bool = True,
+) -> T:
+    """Declare a field whose value goes up and down. `empty` makes its value before anything has happened."""
+    return _declared(Declaration(text, unit, read, "gauge", metric, None, in_heartbeat), empty)
+
+
+def counter(
+    metric: str,
+    text: str,
+    read: Callable[[Sources], T],
+    *,
+    unit: str,
+    empty: Callable[[], T],
+    label: str | None = None,
+) -> T:
+    """Declare a field that counts since the start. With `label`, its value maps that label's values to counts."""
+    return _declared(Declaration(text, unit, read, "counter", metric, label), empty)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """The worker at one instant. To add a metric or a heartbeat field, add a field here."""
+
+    pending: int = gauge(
+        "pending_assets",
+        "Assets accepted and not settled.",
+        lambda sources: sources.queue.pending_count(),
+        unit="assets",
+        empty=int,
+    )
+    due: int = gauge(
+        "due_assets",
+        "Pending assets that are due and not looked at yet (at most 1000 are counted).",
+        lambda sources: sources.queue.due_count(),
+        unit="assets",
+        empty=int,
+    )
+    oldest_pending_age: float = gauge(
+        "oldest_pending_age_seconds",
+        "Age of the asset that has been pending longest.",
+        lambda sources: sources.queue.oldest_age(),
+        unit="seconds",
+        empty=float,
+    )
+    looks: int = counter(
+        "looks",
+        "Looks made, those without an answer included.",
+        lambda sources: sources.poller.looks,
+        unit="looks",
+        empty=int,
+    )
+    requests: int = counter(
+        "requests",
+        "Requests sent to the assets API.",
+        lambda sources: sources.gate.requests,
+        unit="requests",
+        empty=int,
+    )
+    refusals: int = counter(
+        "rate_limited",
+        "Requests refused with 429.",
+        lambda sources: sources.gate.refusals,
+        unit="requests",
+        empty=int,
+    )
+    retries: int = counter(
+        "retries",
+        "Attempts of a request made again.",
+        lambda sources: sources.retries.count,
+        unit="attempts",
+        empty=int,
+    )
+    completions: Mapping[str, int] = counter(
+        "completions",
+        "Assets settled.",
+        _completions,
+        unit="assets",
+        empty=dict,
+        label="outcome",
+    )
+    outbox_depth: int = gauge(
+        "outbox_events",
+        "Events that at least one sink does not have yet.",
+        lambda sources: sources.queue.outbox_depth(),
+        unit="events",
+        empty=int,
+    )
+    problems: tuple[str, ...] = gauge(
+        None,
+        "What keeps the worker from its job now; empty: it is ready.",
+        problems,
+        unit="sentences",
+        empty=tuple,
+    )
+    is_ready: bool = gauge(
+        "ready",
+        "1 while nothing keeps the worker from its job.",
+        lambda sources: not problems(sources),
+        unit="0 or 1",
+        empty=lambda: True,
+        in_heartbeat=False,
+    )
+
+
+DECLARATIONS: Final[Mapping[str, Declaration]] = {each.name: each.metadata["declaration"] for each in fields(Snapshot)}
+"""By the name of the snapshot's field."""
+
+
+def take_snapshot(sources: Sources) -> Snapshot:
+    """Return the worker as it is now."""
+    return Snapshot(**{name: declaration.read(sources) for name, declaration in DECLARATIONS.items()})

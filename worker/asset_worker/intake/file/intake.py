@@ -33,6 +33,8 @@ ROTATIONS: Final = frozenset({"rotated", "truncated", "deleted", "found"})
 class FileIntake:
     """Follows a file until it is stopped or, with `once`, to the file's end."""
 
+    name: Final = "queue file"
+
     def __init__(
         self,
         path: Path,

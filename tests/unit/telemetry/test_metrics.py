@@ -1,0 +1,59 @@
+"""The metrics are a contract: names, help texts, types and labels."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from asset_worker.telemetry.metrics import SnapshotCollector
+from tests.doubles.snapshots import snapshot
+
+EXPECTED = """\
+# HELP asset_worker_pending_assets Assets accepted and not settled.
+# TYPE asset_worker_pending_assets gauge
+asset_worker_pending_assets 1.0
+# HELP asset_worker_due_assets Pending assets that are due and not looked at yet (at most 1000 are counted).
+# TYPE asset_worker_due_assets gauge
+asset_worker_due_assets 2.0
+# HELP asset_worker_oldest_pending_age_seconds Age of the asset that has been pending longest.
+# TYPE asset_worker_oldest_pending_age_seconds gauge
+asset_worker_oldest_pending_age_seconds 3.25
+# HELP asset_worker_looks_total Looks made, those without an answer included.
+# TYPE asset_worker_looks_total counter
+asset_worker_looks_total 4.0
+# HELP asset_worker_requests_total Requests sent to the assets API.
+# TYPE asset_worker_requests_total counter
+asset_worker_requests_total 5.0
+# HELP asset_worker_rate_limited_total Requests refused with 429.
+# TYPE asset_worker_rate_limited_total counter
+asset_worker_rate_limited_total 6.0
+# HELP asset_worker_retries_total Attempts of a request made again.
+# TYPE asset_worker_retries_total counter
+asset_worker_retries_total 7.0
+# HELP asset_worker_completions_total Assets settled.
+# TYPE asset_worker_completions_total counter
+asset_worker_completions_total{outcome="ready"} 8.0
+asset_worker_completions_total{outcome="rejected"} 9.0
+# HELP asset_worker_outbox_events Events that at least one sink does not have yet.
+# TYPE asset_worker_outbox_events gauge
+asset_worker_outbox_events 10.0
+# HELP asset_worker_ready 1 while nothing keeps the worker from its job.
+# TYPE asset_worker_ready gauge
+asset_worker_ready 1.0
+"""
+
+
+def test_every_metric_is_a_public_promise():
+    registry = CollectorRegistry()
+    now = snapshot(
+        pending=1,
+        due=2,
+        oldest_pending_age=3.25,
+        looks=4,
+        requests=5,
+        refusals=6,
+        retries=7,
+        completions={"ready": 8, "rejected": 9},
+        outbox_depth=10,
+    )
+    registry.register(SnapshotCollector(lambda: now))
+    assert generate_latest(registry).decode() == EXPECTED
