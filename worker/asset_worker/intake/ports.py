@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
+import msgspec
+
 from asset_worker.domain.submissions import Batch
+from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.stop import Stop
 
 
 class BatchReceiver(Protocol):
@@ -17,3 +22,32 @@ class BatchReceiver(Protocol):
     async def accept(self, batch: Batch) -> None:
         """Take a batch; it is durable when this returns."""
         ...
+
+
+class Intake(Protocol):
+    """What every intake promises."""
+
+    @property
+    def name(self) -> str:
+        """The name for people: `queue file`."""
+        ...
+
+    @property
+    def unreadable(self) -> str | None:
+        """What can't be read now, and why; None: everything can be read."""
+        ...
+
+    async def run(self, stop: Stop) -> None:
+        """Read, and hand over what was read, until the stop or the end of the input."""
+        ...
+
+
+class IntakeContext(msgspec.Struct, frozen=True):
+    """What an intake may need besides its input."""
+
+    receiver: BatchReceiver
+    clock: Clock
+    positions: Mapping[str, bytes]
+    """How far each intake had come before this start, by the name under which it keeps its position."""
+    once: bool
+    """Read to the end and no further."""

@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import select
 import uuid
+from pathlib import Path
 from typing import Final
 
 from asset_worker.domain.submissions import Batch
 from asset_worker.intake.lines import parse_lines
-from asset_worker.intake.ports import BatchReceiver
+from asset_worker.intake.ports import BatchReceiver, IntakeContext
 from asset_worker.intake.splitter import Line, LineSplitter
 from asset_worker.runtime.stop import Stop
-from asset_worker.runtime.threads import WorkerThread
+from asset_worker.runtime.threads import DaemonThread, WorkerThread
 
 CHUNK_BYTES: Final = 64 * 1024
 """Bytes read at once: what a pipe holds. The next chunk is read when this one is accepted."""
@@ -71,3 +72,8 @@ class StdinIntake:
             self._next_line += len(now)
             if submissions or rejections:
                 await self._receiver.accept(Batch(submissions, rejections, ORIGIN, None))
+
+
+def open_intake(_source: Path | str, context: IntakeContext) -> StdinIntake:
+    """Return an intake that reads standard input, with a thread of its own."""
+    return StdinIntake(0, context.receiver, DaemonThread("stdin"))

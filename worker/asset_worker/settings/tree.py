@@ -26,6 +26,7 @@ from pydantic import (
 from asset_worker.domain.assets import Expectations, WaitFor
 from asset_worker.runtime.hosts import is_loopback
 from asset_worker.runtime.paths import is_same_file, path_of
+from asset_worker.sinks.registry import checked_target
 
 
 def _base_url(value: str) -> str:
@@ -44,17 +45,6 @@ def _base_url(value: str) -> str:
 
 
 _NO_BLANKS = re.compile(r"[!-~]+")
-
-
-def _target(value: str) -> str:
-    if not value.strip():
-        raise ValueError("name a file, or - for stdout")
-    if "://" in value:
-        raise ValueError("events go to stdout (-) or to a file; there is no sink for URLs yet")
-    if value == "-":
-        return value
-    path = path_of(value)
-    return str(path) if value.startswith("~") else value  # the text of the path `./-` would be `-`
 
 
 def _targets(value: Any) -> Any:
@@ -195,7 +185,7 @@ class Events(Section):
     """Where completion events go."""
 
     sinks: Annotated[
-        tuple[Annotated[str, AfterValidator(_target)], ...],
+        tuple[Annotated[str, AfterValidator(checked_target)], ...],
         BeforeValidator(_targets),
         Field(min_length=1),
         AfterValidator(_distinct),

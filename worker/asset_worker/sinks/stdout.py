@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from asset_worker.domain.events import Stored
-from asset_worker.runtime.threads import WorkerThread
+from asset_worker.runtime.threads import DaemonThread, WorkerThread
 from asset_worker.sinks.lines import LineStream
 from asset_worker.sinks.ports import Sent, SinkUnavailableError
 
@@ -34,6 +34,16 @@ class StdoutSink:
 
     async def close(self) -> None:
         self._thread.close()
+
+
+def checked_target(target: str) -> str:
+    """Return the target, which is always `-`."""
+    return target
+
+
+def open_sink(_target: str) -> StdoutSink:
+    """Return the sink, with a thread of its own."""
+    return StdoutSink(DaemonThread("stdout"))
 
 
 def standard_output() -> int:

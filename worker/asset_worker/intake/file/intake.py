@@ -11,10 +11,10 @@ from typing import Final
 import structlog
 
 from asset_worker.intake.file.follower import FileEvent, Follower
-from asset_worker.intake.ports import BatchReceiver
+from asset_worker.intake.ports import BatchReceiver, IntakeContext
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.stop import Stop
-from asset_worker.runtime.threads import WorkerThread
+from asset_worker.runtime.threads import DaemonThread, WorkerThread
 
 _log = structlog.get_logger()
 
@@ -104,3 +104,15 @@ class FileIntake:
             log = _log.warning if "unreadable" in event.what else _log.info
             name = "rotated" if event.what in ROTATIONS else event.what
             log(f"intake.{name}", path=str(self._path), what=event.what, detail=event.detail)
+
+
+def open_intake(source: Path | str, context: IntakeContext) -> FileIntake:
+    """Return an intake that follows the file `source`, with a thread of its own."""
+    return FileIntake(
+        Path(source),
+        context.receiver,
+        DaemonThread("queue-file"),
+        context.clock,
+        context.positions,
+        once=context.once,
+    )

@@ -27,7 +27,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from asset_worker.domain.events import Stored
-from asset_worker.runtime.threads import WorkerThread
+from asset_worker.runtime.paths import path_of
+from asset_worker.runtime.threads import DaemonThread, WorkerThread
 from asset_worker.sinks.file.opening import current_status, locked, open_checkpointed, open_regular, open_special
 from asset_worker.sinks.file.scan import Checkpoint, scan
 from asset_worker.sinks.lines import LineStream, encode
@@ -150,6 +151,21 @@ class FileSink:
             raise
         self._is_scanned = True
         return sent
+
+
+def checked_target(target: str) -> str:
+    """Return the path that `target` names, with `~` expanded.
+
+    Raises:
+        ValueError: the path can't be used; the message says why and what to do.
+    """
+    path = path_of(target)
+    return str(path) if target.startswith("~") else target  # the text of the path `./-` would be `-`
+
+
+def open_sink(target: str) -> FileSink:
+    """Return a sink that appends to the file `target`, with a thread of its own."""
+    return FileSink(Path(target).expanduser(), DaemonThread("events-file"))
 
 
 def _require_whole(written: int, wanted: int) -> None:
