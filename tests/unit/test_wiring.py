@@ -1,26 +1,29 @@
-"""What the service makes of its settings and its plan."""
+"""What is derived from the settings and the plan: one table for each policy."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from asset_worker import wiring
 from asset_worker.api.client import LIST_LIMIT
 from asset_worker.domain.assets import Expectations, WaitFor
 from asset_worker.domain.run_plan import RunPlan
 from asset_worker.poller.policy import Batching
 from asset_worker.runtime.redaction import Secrets
-from asset_worker.service import Service
+from asset_worker.schedule.adaptive import AdaptiveSchedule
+from asset_worker.schedule.ports import WaitState
 from asset_worker.settings.tree import Settings
 from asset_worker.sinks.delivery import LAST_TRIES_SECONDS
 
-KEY = "tlk_4F2SECRET"
+KEEPS = RunPlan()
+KEEPS_NOTHING = RunPlan(keeps_state=False)
 
 
-def service(plan: RunPlan | None = None, **sections: dict[str, Any]) -> Service:
-    settings = Settings.model_validate({"api": {"key": KEY}, **sections})
-    return Service(settings, plan or RunPlan(), secrets=Secrets())
+def settings(**sections: dict[str, Any]) -> Settings:
+    return Settings.model_validate(sections)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +38,7 @@ def service(plan: RunPlan | None = None, **sections: dict[str, Any]) -> Service:
 def test_how_looks_share_lists_follows_from_the_longest_and_the_shortest_delay(
     poll: dict[str, Any], ahead: float, gather: float
 ):
-    batching = service(poll=poll)._batching()
+    batching = wiring.batching(settings(poll=poll).poll)
     assert isinstance(batching, Batching)
     assert batching.limit == LIST_LIMIT
     assert batching.ahead == pytest.approx(ahead)
@@ -44,23 +47,112 @@ def test_how_looks_share_lists_follows_from_the_longest_and_the_shortest_delay(
 
 
 def test_lists_can_be_turned_off():
-    assert service(poll={"batch": "off"})._batching() is None
+    assert wiring.batching(settings(poll={"batch": "off"}).poll) is None
 
 
-def test_an_errand_that_keeps_nothing_ends_at_its_deadlines_though_nothing_was_answered():
-    """Somebody waits at a terminal."""
-    sections = {"poll": {"deadline": 5, "not_found_grace": 7}, "wait_for": {"hls": "required"}}
-    expected = Expectations(
-        wait_for={"hls": WaitFor.REQUIRED, "thumbnail": WaitFor.IF_REQUESTED}, deadline=5, not_found_grace=7
+def test_the_expectations_by_default_are_those_of_the_core():
+    assert wiring.expectations(Settings(), KEEPS) == Expectations()
+
+
+@pytest.mark.parametrize(
+    ("plan", "unanswered_factor", "unanswered_deadline"),
+    [
+        pytest.param(KEEPS, 2.0, 10.0, id="a service waits a second deadline for an answer"),
+        pytest.param(KEEPS_NOTHING, 1.0, 5.0, id="a run that somebody waits for ends at the deadline"),
+    ],
+)
+def test_when_a_wait_ends_that_was_never_answered(plan: RunPlan, unanswered_factor: float, unanswered_deadline: float):
+    found = wiring.expectations(
+        settings(
+            poll={"deadline": 5, "not_found_grace": 7, "rendition_deadline": 9},
+            wait_for={"hls": "required", "thumbnail": "ignore"},
+        ),
+        plan,
     )
-    kept, unkept = service(RunPlan(), **sections), service(RunPlan(keeps_state=False), **sections)
-    assert kept._expectations() == expected
-    assert (kept._expectations().unanswered_factor, kept._grace) == (2.0, 25)
-    assert (unkept._expectations().unanswered_factor, unkept._grace) == (1.0, LAST_TRIES_SECONDS)
-    assert unkept._expectations().unanswered_deadline == unkept._expectations().deadline == 5
+    assert found == Expectations(
+        wait_for={"hls": WaitFor.REQUIRED, "thumbnail": WaitFor.IGNORE},
+        deadline=5,
+        not_found_grace=7,
+        rendition_deadline=9,
+        unanswered_factor=unanswered_factor,
+    )
+    assert found.unanswered_deadline == unanswered_deadline
 
 
-def test_the_key_is_among_what_is_never_shown():
+@pytest.mark.parametrize(
+    ("plan", "grace"),
+    [
+        pytest.param(KEEPS, 12.0, id="a service"),
+        pytest.param(KEEPS_NOTHING, LAST_TRIES_SECONDS, id="a run that keeps nothing"),
+    ],
+)
+def test_how_long_a_stop_may_take(plan: RunPlan, grace: float):
+    assert wiring.shutdown_grace(settings(shutdown={"grace": 12}), plan) == grace
+
+
+@pytest.mark.parametrize(("concurrency", "looks"), [(1, 2), (20, 40), (1000, 2000)])
+def test_looks_that_wait_to_retry_leave_requests_to_others(concurrency: int, looks: int):
+    assert wiring.looks_at_once(settings(limits={"concurrency": concurrency}).limits) == looks
+
+
+@pytest.mark.parametrize(
+    ("count", "longest", "expected"),
+    [
+        pytest.param(0, 30, [], id="nothing pending"),
+        pytest.param(1, 30, [0.0], id="one asset: at once"),
+        pytest.param(4, 30, [0.005, 0.015, 0.025, 0.035], id="a hundredth of a second apart"),
+        pytest.param(4, 0.02, [0.0025, 0.0075, 0.0125, 0.0175], id="all within poll.max"),
+    ],
+)
+def test_first_looks_after_a_restart_are_spread(count: int, longest: float, expected: list[float]):
+    poll = settings(poll={"initial": 0.02, "max": longest}).poll
+    assert wiring.first_looks(count, poll, lambda: 0.5) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "delays"),
+    [
+        pytest.param("fixed", [2, 2, 2, 2, 2], id="fixed"),
+        pytest.param("exponential", [2, 3, 4.5, 5, 5], id="exponential"),
+    ],
+)
+def test_the_schedule_is_the_one_that_the_strategy_names(strategy: str, delays: list[float]):
+    poll = settings(poll={"strategy": strategy, "initial": 2, "multiplier": 1.5, "max": 5}).poll
+    schedule = wiring.schedule(poll, None, lambda: 0.0)
+    assert [schedule(WaitState(number)) for number in range(1, 6)] == pytest.approx(delays)
+
+
+def test_the_adaptive_schedule_is_the_default():
+    assert isinstance(wiring.schedule(Settings().poll, None, lambda: 0.5), AdaptiveSchedule)
+
+
+@pytest.mark.parametrize("strategy", ["fixed", "exponential", "adaptive"])
+def test_only_a_schedule_that_learns_and_a_run_that_keeps_state_write_it_down(strategy: str, tmp_path: Path):
+    chosen = settings(poll={"strategy": strategy}, state={"dir": tmp_path})
+    for plan in (KEEPS, KEEPS_NOTHING):
+        keeper = wiring.make_schedule_keeper(chosen, plan, wiring.make_schedule(chosen, plan))
+        assert (keeper is not None) == (strategy == "adaptive" and plan.keeps_state)
+
+
+@pytest.mark.parametrize(
+    ("queue", "expected"),
+    [
+        pytest.param({}, (), id="none"),
+        pytest.param({"file": "/q"}, (Path("/q"),), id="a file"),
+        pytest.param({"file": "-"}, (Path("-"),), id="a file of an odd name"),
+        pytest.param({"stdin": True}, ("-",), id="stdin"),
+        pytest.param({"file": "/q", "stdin": True}, (Path("/q"), "-"), id="both"),
+    ],
+)
+def test_what_is_read(queue: dict[str, Any], expected: tuple[Path | str, ...]):
+    assert wiring.inputs(settings(queue=queue).queue) == expected
+
+
+def test_events_name_the_api_they_come_from():
+    assert wiring.event_source(Settings().api) == "https://api.twelvelabs.io/v1.3/assets"
+
+
+def test_the_key_is_redacted_from_the_start():
     secrets = Secrets()
-    Service(Settings.model_validate({"api": {"key": KEY}}), RunPlan(), secrets=secrets)
-    assert KEY in secrets
+    wiring.make_key(settings(api={"key": "tlk_4F2SECRET"}).api, secrets)
+    assert "tlk_4F2SECRET" in secrets

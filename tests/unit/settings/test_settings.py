@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asset_worker.domain.assets import Expectations
 from asset_worker.settings.loading import SettingsError, load
 from asset_worker.settings.showing import as_toml, json_schema
 from asset_worker.settings.tree import Settings, known_keys
@@ -73,10 +72,6 @@ def value(settings_, path):
 def test_every_default_is_a_public_promise():
     found = Settings()
     assert {path: value(found, path) for path in known_keys() if path != "state.dir"} == DEFAULTS
-
-
-def test_the_expectations_are_those_of_the_core():
-    assert Settings().expectations() == Expectations()
 
 
 def test_the_later_source_wins(tmp_path):

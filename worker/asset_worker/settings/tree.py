@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from asset_worker.domain.assets import Expectations, WaitFor
+from asset_worker.domain.assets import WaitFor
 from asset_worker.runtime.hosts import is_loopback
 from asset_worker.runtime.paths import is_same_file, path_of
 from asset_worker.sinks.registry import checked_target
@@ -242,15 +242,6 @@ class Settings(Section):
     log: Log = Log()
     admin: Admin = Admin()
     shutdown: Shutdown = Shutdown()
-
-    def expectations(self) -> Expectations:
-        """What is awaited of an asset that says nothing else."""
-        return Expectations(
-            wait_for=dict(self.wait_for),
-            deadline=self.poll.deadline,
-            rendition_deadline=self.poll.rendition_deadline,
-            not_found_grace=self.poll.not_found_grace,
-        )
 
 
 def known_keys() -> Iterator[str]:

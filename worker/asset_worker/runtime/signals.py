@@ -1,0 +1,37 @@
+"""SIGTERM and SIGINT as stops."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from asset_worker.runtime.stop import Stop
+
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+@contextmanager
+def stopping_on_signals(stop: Stop, forced_stop: Stop) -> Iterator[None]:
+    """Set both stops at the first signal, with its name as the reason, while the context lasts.
+
+    A signal that comes when `forced_stop` is set ends the process at once, with exit code 128 + its number.
+    """
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: signal.Signals) -> None:
+        if forced_stop.is_set():
+            os._exit(128 + number)
+        forced_stop.set(number.name)
+        stop.set(number.name)
+
+    for number in SIGNALS:
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        yield
+    finally:
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)

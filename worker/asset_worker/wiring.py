@@ -1,0 +1,292 @@
+"""From the settings and the plan of a run to its parts.
+
+The first half derives policies: pure functions of the settings, each rule in one place. The second half builds the
+parts, one function each. Nothing is started here; `service` runs what `build` returns.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from asset_worker.api.client import LIST_LIMIT, AssetsApi
+from asset_worker.api.gate import Gate
+from asset_worker.api.key import ApiKey
+from asset_worker.api.retry import Retries
+from asset_worker.api.session import open_session
+from asset_worker.domain.assets import Expectations
+from asset_worker.domain.run_plan import RunPlan
+from asset_worker.intake.ingest import Ingest
+from asset_worker.intake.ports import Intake, IntakeContext
+from asset_worker.intake.registry import open_intake
+from asset_worker.poller.feedback import Feedback
+from asset_worker.poller.loop import Poller
+from asset_worker.poller.policy import Batching, Policy
+from asset_worker.queue.local.engine import open_local_queue
+from asset_worker.queue.local.lock import StateDirectory
+from asset_worker.queue.local.schedule_store import FILE_NAME, load_or_start, save_periodically
+from asset_worker.queue.memory import open_memory_queue
+from asset_worker.queue.ports import Queue, QueueEngine
+from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.randomness import Uniform
+from asset_worker.runtime.redaction import Secrets
+from asset_worker.runtime.stop import Stop
+from asset_worker.runtime.threads import DaemonThread
+from asset_worker.schedule.adaptive import AdaptiveSchedule
+from asset_worker.schedule.learned import LearnedState
+from asset_worker.schedule.ports import Schedule
+from asset_worker.schedule.waits import exponential, fixed, from_tenacity, spread
+from asset_worker.settings import tree
+from asset_worker.settings.tree import Settings
+from asset_worker.sinks.delivery import LAST_TRIES_SECONDS, Delivery
+from asset_worker.sinks.ports import Outbox, Sink
+from asset_worker.sinks.registry import open_sink
+from asset_worker.telemetry.snapshot import Sources
+
+LOOKS_PER_REQUEST = 2
+"""Looks in progress for each request that may be in flight: a look that waits to retry sends nothing."""
+FIRST_LOOKS_SECONDS = 0.01
+"""After a restart, first looks are this far apart, but all within `poll.max`."""
+LEAST_AHEAD_SECONDS = 0.1
+AHEAD_SHARE = 0.05
+"""Assets that are due within this part of `poll.max` share a list request that is sent anyway. A look that early does
+no harm, and two thousand assets, each due every `poll.max`, are enough to fill the lists."""
+GATHER_SHARE = 1 / 3
+"""Part of the time ahead for which new assets wait for one another, where a request has just been sent."""
+GATHER_SHARE_OF_INITIAL = 1 / 4
+MOST_GATHER_SECONDS = 0.5
+"""However long `poll.max` is, a new asset's first look must not wait noticeably."""
+
+
+def expectations(settings: Settings, plan: RunPlan) -> Expectations:
+    """Return what is awaited of an asset whose submission says nothing else.
+
+    A run that keeps no state has somebody waiting for its end: there, a deadline ends a wait even without an answer
+    (`unanswered_factor` 1).
+    """
+    expected = Expectations(
+        wait_for=dict(settings.wait_for),
+        deadline=settings.poll.deadline,
+        rendition_deadline=settings.poll.rendition_deadline,
+        not_found_grace=settings.poll.not_found_grace,
+    )
+    return expected if plan.keeps_state else msgspec.structs.replace(expected, unanswered_factor=1.0)
+
+
+def batching(poll: tree.Poll) -> Batching | None:
+    """Return how looks share list requests; None: each look is a retrieve."""
+    if poll.batch == "off":
+        return None
+    ahead = max(LEAST_AHEAD_SECONDS, AHEAD_SHARE * poll.max)
+    gather = min(ahead * GATHER_SHARE, poll.initial * GATHER_SHARE_OF_INITIAL, MOST_GATHER_SECONDS)
+    return Batching(LIST_LIMIT, ahead=ahead, gather=gather)
+
+
+def looks_at_once(limits: tree.Limits) -> int:
+    """Return how many looks may be in progress."""
+    return limits.concurrency * LOOKS_PER_REQUEST
+
+
+def first_looks(count: int, poll: tree.Poll, uniform: Uniform) -> list[float]:
+    """Return the delays, in seconds, of the first looks at `count` assets that were pending before this start."""
+    span = min(poll.max, count * FIRST_LOOKS_SECONDS) if count > 1 else 0.0
+    return spread(count, span=span, uniform=uniform)
+
+
+def schedule(poll: tree.Poll, learned: LearnedState | None, uniform: Uniform) -> Schedule:
+    """Return the schedule that `poll.strategy` names. `learned`: what an adaptive schedule learned before."""
+    match poll.strategy:
+        case "fixed":
+            return from_tenacity(fixed(interval=poll.initial, uniform=uniform))
+        case "exponential":
+            return from_tenacity(
+                exponential(initial=poll.initial, multiplier=poll.multiplier, maximum=poll.max, uniform=uniform)
+            )
+        case "adaptive":
+            return AdaptiveSchedule(
+                learned,
+                initial=poll.initial,
+                multiplier=poll.multiplier,
+                maximum=poll.max,
+                looks=poll.looks,
+                uniform=uniform,
+            )
+
+
+def shutdown_grace(settings: Settings, plan: RunPlan) -> float:
+    """Return how many seconds a stop gives to what is in flight.
+
+    A run that keeps no state writes to a terminal or a pipe; a reader that has gone does not come back.
+    """
+    return settings.shutdown.grace if plan.keeps_state else LAST_TRIES_SECONDS
+
+
+def inputs(queue: tree.Queue) -> tuple[Path | str, ...]:
+    """Return what the intakes read: a path, and `-` for stdin."""
+    files = () if queue.file is None else (queue.file,)
+    return (*files, "-") if queue.stdin else files
+
+
+def event_source(api: tree.Api) -> str:
+    """Return the `source` of every event (CloudEvents 1.0)."""
+    return f"{api.base_url}/assets"
+
+
+class Parts(msgspec.Struct, frozen=True):
+    """The parts of one run, built and not started."""
+
+    queue: QueueEngine[Outbox]
+    gate: Gate
+    retries: Retries
+    poller: Poller
+    ingest: Ingest
+    intakes: Sequence[Intake]
+    deliveries: Sequence[Delivery]
+    keep_schedule: Callable[[], Coroutine[Any, Any, None]] | None
+    """Writes what the schedule has learned, until cancelled; None: nothing is learned, or nothing is kept."""
+
+
+@asynccontextmanager
+async def build(
+    settings: Settings, plan: RunPlan, *, key: ApiKey, secrets: Secrets, clock: Clock, stop: Stop
+) -> AsyncIterator[Parts]:
+    """Build the parts, and close on exit what has to be closed.
+
+    Raises:
+        StateDirectoryError: the state directory is in use, or can't be used.
+        JournalError: the journal in it can't be used.
+        BadProxyError: the environment names a proxy that can't be used.
+    """
+    async with AsyncExitStack() as stack:
+        sinks = [open_sink(target) for target in settings.events.sinks]
+        queue = await stack.enter_async_context(make_queue(settings, plan, clock, sinks))
+        gate, retries = make_gate(settings.limits, clock), Retries(stop)
+        session = await stack.enter_async_context(
+            open_session(settings.api.base_url, total_timeout=settings.api.timeout)
+        )
+        api = AssetsApi(session, settings.api.base_url, key, gate, retries, redact=secrets.redact)
+        chosen = make_schedule(settings, plan)
+        ingest = Ingest(queue, clock, source=event_source(settings.api), secrets=secrets)
+        poller = make_poller(
+            settings, plan, queue=queue, api=api, gate=gate, chosen=chosen, clock=clock, secrets=secrets
+        )
+        context = IntakeContext(ingest, clock, queue.intakes, once=plan.once)
+        yield Parts(
+            queue=queue,
+            gate=gate,
+            retries=retries,
+            poller=poller,
+            ingest=ingest,
+            intakes=[open_intake(source, context) for source in inputs(settings.queue)],
+            deliveries=[Delivery(sink, queue.outbox, clock) for sink in sinks],
+            keep_schedule=make_schedule_keeper(settings, plan, chosen),
+        )
+
+
+def make_key(api: tree.Api, secrets: Secrets) -> ApiKey:
+    """Return the API key, which is redacted from now on.
+
+    Raises:
+        BadKeyError: there is no key that can be sent.
+    """
+    return ApiKey(value=api.key_value, file=api.key_file, on_read=secrets.add)
+
+
+@asynccontextmanager
+async def make_queue(
+    settings: Settings, plan: RunPlan, clock: Clock, sinks: Sequence[Sink]
+) -> AsyncIterator[QueueEngine[Outbox]]:
+    """Open the queue in the state directory, which is held until exit; without state, in memory."""
+    names = [sink.name for sink in sinks]
+    window, most = settings.queue.dedupe_window, settings.queue.max_pending
+    if not plan.keeps_state:
+        async with open_memory_queue(clock, sinks=names, dedupe_window=window, max_pending=most) as in_memory:
+            yield in_memory
+        return
+    with StateDirectory(settings.state.dir) as directory:
+        async with open_local_queue(
+            directory.path,
+            clock,
+            sinks=names,
+            dedupe_window=window,
+            max_pending=most,
+            first_looks=lambda count: first_looks(count, settings.poll, random.random),
+        ) as durable:
+            yield durable
+
+
+def make_gate(limits: tree.Limits, clock: Clock) -> Gate:
+    """Return the gate that every request to the API passes."""
+    return Gate(
+        clock=clock, requests_per_second=limits.requests_per_second, concurrency=limits.concurrency, share=limits.share
+    )
+
+
+def make_schedule(settings: Settings, plan: RunPlan) -> Schedule:
+    """Return the schedule, with what an earlier run has learned."""
+    recalls = settings.poll.strategy == "adaptive" and plan.keeps_state
+    learned = load_or_start(settings.state.dir / FILE_NAME) if recalls else None
+    return schedule(settings.poll, learned, random.random)
+
+
+def make_schedule_keeper(
+    settings: Settings, plan: RunPlan, chosen: Schedule
+) -> Callable[[], Coroutine[Any, Any, None]] | None:
+    """Return what writes the schedule's knowledge to the state directory, if there is any."""
+    if not isinstance(chosen, AdaptiveSchedule) or not plan.keeps_state:
+        return None
+    return lambda: save_periodically(chosen, settings.state.dir / FILE_NAME, DaemonThread("schedule"))
+
+
+def make_poller(
+    settings: Settings,
+    plan: RunPlan,
+    *,
+    queue: Queue,
+    api: AssetsApi,
+    gate: Gate,
+    chosen: Schedule,
+    clock: Clock,
+    secrets: Secrets,
+) -> Poller:
+    """Return the poller."""
+    return Poller(
+        queue,
+        api,
+        schedule=chosen,
+        policy=Policy(
+            expectations=expectations(settings, plan),
+            source=event_source(settings.api),
+            redact=secrets.redact,
+            looks_at_once=looks_at_once(settings.limits),
+            batching=batching(settings.poll),
+            strict_deadlines=not plan.keeps_state,
+        ),
+        clock=clock,
+        feedback=make_feedback(chosen, gate),
+    )
+
+
+def make_feedback(chosen: Schedule, gate: Gate) -> Feedback | None:
+    """Return what reports looks to the schedule; None: it learns nothing."""
+    if not isinstance(chosen, AdaptiveSchedule):
+        return None
+    return Feedback(chosen, breaker_is_open=lambda: gate.reason is not None)
+
+
+def sources_of(parts: Parts) -> Sources:
+    """Return what a snapshot of the worker is read from."""
+    return Sources(
+        queue=parts.queue,
+        poller=parts.poller,
+        gate=parts.gate,
+        retries=parts.retries,
+        lines=parts.ingest,
+        inputs=parts.intakes,
+        deliveries=parts.deliveries,
+    )
