@@ -33,6 +33,7 @@ def settings(**sections: dict[str, Any]) -> Settings:
         pytest.param({"max": 300}, 15.0, 0.5, id="a long poll.max"),
         pytest.param({"initial": 0.4, "max": 300}, 15.0, 0.1, id="a long poll.max and a short poll.initial"),
         pytest.param({"initial": 0.5, "max": 1}, 0.1, 0.1 / 3, id="a poll.max so short that a list needs more"),
+        pytest.param({"strategy": "fixed", "initial": 60, "max": 30}, 3.0, 0.5, id="fixed: poll.max plays no part"),
     ],
 )
 def test_how_looks_share_lists_follows_from_the_longest_and_the_shortest_delay(
@@ -120,6 +121,12 @@ def test_the_schedule_is_the_one_that_the_strategy_names(strategy: str, delays: 
     poll = settings(poll={"strategy": strategy, "initial": 2, "multiplier": 1.5, "max": 5}).poll
     schedule = wiring.schedule(poll, None, lambda: 0.0)
     assert [schedule(WaitState(number)) for number in range(1, 6)] == pytest.approx(delays)
+
+
+def test_a_fixed_schedule_has_no_other_longest_delay_than_its_interval():
+    poll = settings(poll={"strategy": "fixed", "initial": 300, "max": 30}).poll
+    assert wiring.schedule(poll, None, lambda: 0.0)(WaitState(7)) == 300
+    assert wiring.longest_delay(poll) == 300
 
 
 def test_the_adaptive_schedule_is_the_default():

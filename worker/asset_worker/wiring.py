@@ -51,16 +51,16 @@ from asset_worker.telemetry.snapshot import Sources
 LOOKS_PER_REQUEST = 2
 """Looks in progress for each request that may be in flight: a look that waits to retry sends nothing."""
 FIRST_LOOKS_SECONDS = 0.01
-"""After a restart, first looks are this far apart, but all within `poll.max`."""
+"""After a restart, first looks are this far apart, but all within the longest delay."""
 LEAST_AHEAD_SECONDS = 0.1
 AHEAD_SHARE = 0.05
-"""Assets that are due within this part of `poll.max` share a list request that is sent anyway. A look that early does
-no harm, and two thousand assets, each due every `poll.max`, are enough to fill the lists."""
+"""Assets that are due within this part of the longest delay share a list request that is sent anyway. A look that early
+does no harm, and two thousand assets, each due once in the longest delay, are enough to fill the lists."""
 GATHER_SHARE = 1 / 3
 """Part of the time ahead for which new assets wait for one another, where a request has just been sent."""
 GATHER_SHARE_OF_INITIAL = 1 / 4
 MOST_GATHER_SECONDS = 0.5
-"""However long `poll.max` is, a new asset's first look must not wait noticeably."""
+"""However long the longest delay is, the first look at a new asset must not wait noticeably."""
 
 
 def expectations(settings: Settings, plan: RunPlan) -> Expectations:
@@ -78,11 +78,16 @@ def expectations(settings: Settings, plan: RunPlan) -> Expectations:
     return expected if plan.keeps_state else msgspec.structs.replace(expected, unanswered_factor=1.0)
 
 
+def longest_delay(poll: tree.Poll) -> float:
+    """Return the longest delay, in seconds, that the schedule gives while there are requests enough."""
+    return poll.initial if poll.strategy == "fixed" else poll.max
+
+
 def batching(poll: tree.Poll) -> Batching | None:
     """Return how looks share list requests; None: each look is a retrieve."""
     if poll.batch == "off":
         return None
-    ahead = max(LEAST_AHEAD_SECONDS, AHEAD_SHARE * poll.max)
+    ahead = max(LEAST_AHEAD_SECONDS, AHEAD_SHARE * longest_delay(poll))
     gather = min(ahead * GATHER_SHARE, poll.initial * GATHER_SHARE_OF_INITIAL, MOST_GATHER_SECONDS)
     return Batching(LIST_LIMIT, ahead=ahead, gather=gather)
 
@@ -94,7 +99,7 @@ def looks_at_once(limits: tree.Limits) -> int:
 
 def first_looks(count: int, poll: tree.Poll, uniform: Uniform) -> list[float]:
     """Return the delays, in seconds, of the first looks at `count` assets that were pending before this start."""
-    span = min(poll.max, count * FIRST_LOOKS_SECONDS) if count > 1 else 0.0
+    span = min(longest_delay(poll), count * FIRST_LOOKS_SECONDS) if count > 1 else 0.0
     return spread(count, span=span, uniform=uniform)
 
 

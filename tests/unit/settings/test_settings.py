@@ -211,6 +211,16 @@ def test_what_is_said_of_a_bad_value(environ, said):
     assert said in problem
 
 
+def test_a_fixed_delay_may_be_longer_than_poll_max():
+    """It plays no part there."""
+    environ = {"ASSET_WORKER_POLL__STRATEGY": "fixed", "ASSET_WORKER_POLL__INITIAL": "60"}
+    found = loaded(environ=environ)
+    assert (found.poll.initial, found.poll.max) == (60, 30)
+    for strategy in ("exponential", "adaptive"):
+        [problem] = problems(environ=environ | {"ASSET_WORKER_POLL__STRATEGY": strategy})
+        assert "poll.max (30) is less than poll.initial (60)" in problem
+
+
 @pytest.mark.parametrize("url", ["http://localhost:1", "http://127.0.0.1:1", "http://127.9.9.9", "http://[::1]:1"])
 def test_plain_http_is_for_this_machine(url):
     assert loaded(environ={"TWELVELABS_BASE_URL": url}).api.base_url == url

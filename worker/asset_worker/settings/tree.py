@@ -143,7 +143,7 @@ class Poll(Section):
 
     @model_validator(mode="after")
     def _max_is_the_longest(self) -> Poll:
-        if self.max < self.initial:
+        if self.strategy != "fixed" and self.max < self.initial:
             raise ValueError(f"poll.max ({self.max:g}) is less than poll.initial ({self.initial:g}): make it as long")
         return self
 
