@@ -1,4 +1,4 @@
-"""The settings are a contract: every default, where values come from, and what is said of bad ones."""
+"""The settings are a contract: every default, where values come from, and how bad ones are explained."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from asset_worker.settings.loading import SettingsError, load
 from asset_worker.settings.showing import as_toml, json_schema
@@ -206,7 +207,7 @@ def test_a_wrong_value_is_one_plain_line_or_no_wrong_value(path, wrong):
         ({"ASSET_WORKER_ADMIN__PORT": "70000"}, "65535 or less"),
     ],
 )
-def test_what_is_said_of_a_bad_value(environ, said):
+def test_a_bad_value_is_explained(environ, said):
     [problem] = problems(environ=environ)
     assert said in problem
 
@@ -251,8 +252,8 @@ def test_a_file_may_begin_with_a_byte_order_mark(tmp_path):
 
 
 @pytest.mark.parametrize("service", ["ASSET_WORKER", "ASSET_WORKER_METRICS", "ASSET_WORKER_QUEUE_2"])
-def test_what_kubernetes_tells_of_a_service_is_no_setting(service):
-    """Of one named asset-worker, and of those whose names begin so."""
+def test_a_service_link_of_kubernetes_is_no_setting(service):
+    """For a Service named asset-worker, and for one whose name begins like that."""
     links = {"SERVICE_HOST": "10.0.0.1", "SERVICE_PORT": "80", "SERVICE_PORT_HTTP": "80", "SERVICE_PORT_WEB_2": "80"}
     links |= {"PORT": "tcp://10.0.0.1:80", "PORT_80_TCP": "tcp://10.0.0.1:80", "PORT_80_TCP_PROTO": "tcp"}
     links |= {"PORT_80_TCP_PORT": "80", "PORT_80_TCP_ADDR": "10.0.0.1", "PORT_53_UDP": "udp://10.0.0.1:53"}
@@ -263,7 +264,7 @@ def test_a_level_may_be_shouted():
     assert loaded(environ={"ASSET_WORKER_LOG__LEVEL": "WARNING"}).log.level == "warning"
 
 
-def test_all_problems_are_told_at_once(tmp_path):
+def test_all_problems_are_reported_at_once(tmp_path):
     found = problems(
         toml="[poll]\nmax = 'x'\nmin = 1\n", environ={"ASSET_WORKER_API__TIMEOUT": "-1"}, tmp_path=tmp_path
     )
@@ -327,6 +328,24 @@ def test_the_example_file_is_good_and_shows_every_setting_with_its_default(tmp_p
     examples = {"api.key", "poll.looks", "api.key_file", "queue.file", "state.dir", "log.format", "admin.port"}
     for path in set(found) - examples:
         assert found[path] == (["-"] if path == "events.sinks" else DEFAULTS[path]), path
+
+
+@pytest.mark.parametrize(
+    ("tree", "is_valid"),
+    [
+        pytest.param({}, True, id="nothing"),
+        pytest.param({"poll": {"initial": 0.5, "looks": 12}, "events": {"sinks": ["-"]}}, True, id="good"),
+        pytest.param({"poll": {"initial": 0}}, False, id="not more than 0"),
+        pytest.param({"poll": {"looks": 1}}, False, id="not more than 1"),
+        pytest.param({"limits": {"share": 1.5}}, False, id="more than 1"),
+        pytest.param({"limits": {"concurrency": 0}}, False, id="less than 1"),
+        pytest.param({"admin": {"port": 70_000}}, False, id="no port"),
+        pytest.param({"events": {"sinks": []}}, False, id="an empty list"),
+        pytest.param({"poll": {"deadlin": 1}}, False, id="an unknown setting"),
+    ],
+)
+def test_an_editor_with_the_schema_sees_what_is_wrong(tree, is_valid):
+    assert Draft202012Validator(json_schema()).is_valid(tree) == is_valid
 
 
 def test_the_schema_in_the_tree_is_fresh():

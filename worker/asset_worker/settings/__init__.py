@@ -1,4 +1,5 @@
-"""One typed tree of settings: a TOML file, then the environment, then flags; the later wins.
+"""The settings: from a TOML file, the environment and flags to one typed tree; the later source wins.
 
-Each setting's meaning, its unit and the reason of its default stand here, and come from here into `config/schema.json`.
+The law of this layer: it says what a user may write and what is wrong with it. What follows from a setting is derived
+in `wiring`.
 """

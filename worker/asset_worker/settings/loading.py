@@ -1,4 +1,4 @@
-"""From a TOML file, the environment and flags to settings, or to all that is wrong with them."""
+"""Loads the settings from a TOML file, the environment and flags, and reports everything that is wrong with them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from asset_worker.settings.tree import Settings, Text, known_keys
 
 ENV_PREFIX = "ASSET_WORKER_"
 VENDOR_VARIABLES = {"TWELVE_LABS_API_KEY": "api.key", "TWELVELABS_BASE_URL": "api.base_url"}
-"""Named by the vendor's SDK. Our own variables outweigh them."""
+"""The names that the vendor's SDK uses. Our own variables win over them."""
 _SERVICE_LINK = re.compile(
     r"(?!\w*__)ASSET_WORKER_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_[A-Z]+(_PROTO|_PORT|_ADDR)?)"
 )
 _SERVICE_URL = re.compile(r"(?!\w*__)ASSET_WORKER_(\w+_)?PORT")
-"""Kubernetes sets these in all pods of a namespace for each Service named asset-worker or asset-worker-something.
-Settings have two underscores; a `…_PORT` of theirs holds a URL, which a slip in the name of `admin.port` does not."""
+"""Kubernetes sets these variables in all pods of a namespace for each Service named asset-worker or asset-worker-…
+Settings have two underscores. A `…_PORT` of Kubernetes holds a URL, a misspelt `admin.port` does not."""
 
 
 def _is_service_link(name: str, text: str) -> bool:
@@ -30,7 +30,7 @@ def _is_service_link(name: str, text: str) -> bool:
 
 
 class SettingsError(Exception):
-    """The settings are not good: each problem is a line that says where it is, what it is and what to do."""
+    """The settings can't be used. Each problem is one line: where it is, what is wrong and what to do."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -38,12 +38,12 @@ class SettingsError(Exception):
 
 
 def load(*, config: Path | None, environ: Mapping[str, str], overrides: Mapping[str, Any]) -> Settings:
-    """The settings from a file, the environment and flags.
+    """Return the settings from a file, the environment and flags.
 
-    `overrides` is a tree of what the flags say; None in it means that a flag was not given.
+    `overrides` is a tree of the flags' values; None in it means that a flag was not given.
 
     Raises:
-        SettingsError: with every problem there is, not only the first.
+        SettingsError: with all problems, not only the first.
     """
     problems: list[str] = []
     layers = [
@@ -70,7 +70,7 @@ def load(*, config: Path | None, environ: Mapping[str, str], overrides: Mapping[
 
 
 class _Layer:
-    """Settings from one place: each by its path, with where it stands, for people."""
+    """The settings from one source: each by its key, with its value and where it was found, for people."""
 
     def __init__(self, values: dict[str, tuple[Any, str]]) -> None:
         self.values = values
@@ -97,7 +97,7 @@ class _Layer:
         vendors: dict[str, tuple[Any, str]] = {}
         for name, text in environ.items():
             if not text.strip():
-                continue  # set to nothing is not set: that is how a container's template leaves a variable out
+                continue  # an empty variable is not set: templates of containers leave variables out this way
             if _is_service_link(name, text):
                 continue
             if name in VENDOR_VARIABLES:
@@ -109,7 +109,7 @@ class _Layer:
 
 
 def _from_text(text: str, name: str, problems: list[str]) -> Any:
-    """A list in a variable: JSON, or bare targets with commas in between."""
+    """Return the list in a variable: JSON, or values separated by commas."""
     if not text.lstrip().startswith("["):
         return [part.strip() for part in text.split(",")]
     try:
@@ -151,7 +151,7 @@ def _nearest(path: str, known: set[str], value: Any) -> str:
     if path in sections and not isinstance(value, Mapping):
         return f": {path} is a section, with {', '.join(sorted(key for key in known if key.startswith(path + '.')))}"
     found = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
-    if not found:  # the right name in a wrong section
+    if not found:  # perhaps the right name in the wrong section
         name = path.rsplit(".", 1)[-1]
         found = difflib.get_close_matches(name, [key.split(".")[1] for key in known], n=1, cutoff=0.8)
         found = [key for key in known if found and key.endswith(f".{found[0]}")][:1]
@@ -171,13 +171,12 @@ _PLAIN = {
     "string_type": "it must be text",
     "path_type": "it must be a path, as text",
     "tuple_type": "it must be a list",
-    "too_short": "it must not be empty",
     "model_type": "it is a section: write its settings below it",
 }
 
 
 def _plain(error: ValidationError, merged: Mapping[str, tuple[Any, str]]) -> Iterator[str]:
-    """Pydantic's errors in plain words, and without the values: one of them may be the key."""
+    """Yield pydantic's errors in plain words, without the values: one of them may be the key."""
     for problem in error.errors(include_input=False, include_url=False):
         path = ".".join(str(step) for step in problem["loc"][:2])
         where = merged[path][1] if path in merged else path

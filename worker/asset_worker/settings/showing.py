@@ -1,4 +1,4 @@
-"""Settings for people and their editors."""
+"""Shows the settings to people and describes them to editors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from asset_worker.settings.tree import Settings
 
 
 def as_toml(settings: Settings) -> str:
-    """The settings as a TOML file; the key is masked, and what is not set stands in a comment."""
+    """Return the settings as a TOML file. The key is redacted; a setting without a value is a comment."""
     lines = []
     for section in Settings.model_fields:
         lines.append(f"[{section}]")
@@ -40,11 +40,11 @@ def _toml(value: Any) -> str:
         case tuple():
             return f"[{', '.join(_toml(inner) for inner in value)}]"
         case _:
-            # A JSON string is a TOML basic string, once DEL is escaped as well.
+            # A JSON string is a TOML basic string if DEL is escaped as well.
             return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of the settings file, for editors and checks."""
+    """Return the JSON Schema of the settings file, for editors and checks."""
     schema = Settings.model_json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "asset-worker"}

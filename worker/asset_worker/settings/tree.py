@@ -1,6 +1,7 @@
-"""One typed tree of settings: a TOML file, then the environment, then flags; the later wins.
+"""The settings as one typed tree.
 
-Each setting's meaning, its unit and the reason of its default stand here, and come from here into `config/schema.json`.
+The docstring of a setting says what it means, its unit and why its default is what it is. config/schema.json and
+docs/reference.md are made from these docstrings.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import re
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import platformdirs
@@ -60,6 +61,8 @@ def _lower(value: Any) -> Any:
 
 
 def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value:
+        raise ValueError("it must not be empty")
     for one, other in combinations(value, 2):
         if one == other:
             raise ValueError("the same target stands there twice")
@@ -69,13 +72,22 @@ def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class Text(str):
-    """A value from the environment: a text that may stand for a number or a switch. A file has types of its own."""
+    """A value from the environment. It may stand for a number or a boolean, which in a file have types of their own."""
 
     __slots__ = ()
 
 
+class Unit(NamedTuple):
+    """The unit of a number, for docs/reference.md."""
+
+    name: str
+
+
 def _typed(*types: type, words: str) -> BeforeValidator:
-    """Takes a text only from where there is nothing else, and a boolean, which Python counts as a number, for none."""
+    """Refuse a text that is not from the environment, and a boolean where a number is wanted.
+
+    For Python, a bool is an int.
+    """
 
     def check(value: Any) -> Any:
         if not isinstance(value, (Text, *types)) or (isinstance(value, bool) and bool not in types):
@@ -85,16 +97,18 @@ def _typed(*types: type, words: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-Number = Annotated[float, _typed(int, float, words="a number"), Field(allow_inf_nan=False)]
-Positive = Annotated[Number, Field(gt=0)]
-NotNegative = Annotated[Number, Field(ge=0)]
-Integer = Annotated[int, _typed(int, words="a whole number")]
+# The limits stand before the validator: only then does pydantic write them to the JSON Schema under its keywords.
+_NUMBER = _typed(int, float, words="a number")
+_INTEGER = _typed(int, words="a whole number")
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False), _NUMBER, Unit("seconds")]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), _NUMBER, Unit("seconds")]
 Boolean = Annotated[bool, _typed(bool, words="true or false")]
-Port = Annotated[Integer, Field(ge=0, le=65535)]
 File = Annotated[Path, BeforeValidator(_path)]
 
 
 class Section(BaseModel):
+    """One section of the settings file."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
 
 
@@ -102,44 +116,45 @@ class Api(Section):
     """The assets API."""
 
     base_url: Annotated[str, AfterValidator(_base_url)] = "https://api.twelvelabs.io/v1.3"
-    """Where the API is. https, unless the host is this machine: plain http would show the key."""
+    """The URL of the API. It must be https, unless the host is this machine: plain http would show the key."""
     key: SecretStr | None = None
-    """The API key. Better in the environment (TWELVE_LABS_API_KEY) or in a file (api.key_file) than here."""
+    """The API key. Safer in the environment (TWELVE_LABS_API_KEY) or in a file (api.key_file) than here."""
     key_file: File | None = None
-    """A file that holds the key; it is read again when it changes, and outweighs api.key."""
-    timeout: Positive = 10
-    """Seconds for one request, its answer included. The API answers in well under one."""
+    """A file that holds the API key. It is read again when it changes, and replaces api.key."""
+    timeout: PositiveSeconds = 10
+    """Seconds for one request, including the answer. The API usually answers in less than one."""
 
     @property
     def key_value(self) -> str | None:
-        """The key itself."""
+        """The key as plain text; None: it is not set."""
         return None if self.key is None else self.key.get_secret_value()
 
 
 class Poll(Section):
-    """When to look, and for how long."""
+    """When to look at an asset, and for how long."""
 
     strategy: Literal["adaptive", "exponential", "fixed"] = "adaptive"
-    """How the delay between two looks is chosen: learned from how long assets take, growing, or always the same."""
-    initial: Positive = 2
+    """How the delay between two looks is chosen. `adaptive`: learned from how long assets take. `exponential`: each
+    delay is longer than the one before. `fixed`: always poll.initial."""
+    initial: PositiveSeconds = 2
     """Seconds from the first look to the second. The first look comes at once."""
-    multiplier: Annotated[Number, Field(ge=1)] = 1.5
-    """How much longer each delay is than the one before. Assets take seconds to minutes, and 1.5 keeps the delay at
-    about a third of the age."""
-    max: Positive = 30
-    """Seconds: the longest delay, so that even a long video is known to be done soon after it is. Where requests are
-    scarcer than looks, `adaptive` stretches it, to an hour at most."""
-    deadline: Positive = 14400
-    """Seconds from acceptance to `timed_out`. Four hours: far longer than any asset takes that will be done."""
-    rendition_deadline: Positive = 3600
-    """Seconds from `ready` seen to `degraded`, for renditions that don't end."""
-    not_found_grace: NotNegative = 60
-    """Seconds from acceptance in which a 404 is no outcome yet: uploads race ahead of reads."""
-    looks: Annotated[Number, Field(gt=1)] | None = None
-    """For `adaptive`: how many looks an asset may cost on average. More looks, less lag. Not set: as many as
-    `exponential` would take, spent where they tell most."""
+    multiplier: Annotated[float, Field(ge=1, allow_inf_nan=False), _NUMBER] = 1.5
+    """How many times longer each delay is than the one before. Assets take seconds to minutes, and 1.5 keeps the delay
+    at about a third of the asset's age. Not used by `fixed`."""
+    max: PositiveSeconds = 30
+    """Seconds: the longest delay, so that even the end of a long video is noticed soon. When the rate limit allows
+    fewer looks than are due, `adaptive` makes delays longer than this, up to an hour. Not used by `fixed`."""
+    deadline: PositiveSeconds = 14400
+    """Seconds from acceptance to the outcome `timed_out`. Four hours: far longer than any asset takes that succeeds."""
+    rendition_deadline: PositiveSeconds = 3600
+    """Seconds from the status `ready` to the outcome `degraded`, for renditions that don't finish."""
+    not_found_grace: Seconds = 60
+    """Seconds from acceptance in which a 404 is not an outcome: an upload may be visible only after a while."""
+    looks: Annotated[float, Field(gt=1, allow_inf_nan=False), _NUMBER, Unit("looks")] | None = None
+    """How many looks an asset may take on average with `adaptive`. More looks find the end sooner. Not set: as many as
+    `exponential` would take, made when an end is most likely."""
     batch: Literal["auto", "off"] = "auto"
-    """`auto`: assets that are due together share list requests (50 for the price of one); `off`: single retrieves."""
+    """`auto`: assets that are due together share a list request, up to 50 in one. `off`: one request for each look."""
 
     @model_validator(mode="after")
     def _max_is_the_longest(self) -> Poll:
@@ -149,18 +164,19 @@ class Poll(Section):
 
 
 class Limits(Section):
-    """How many requests at the most. What the server tells is obeyed besides."""
+    """How many requests may be sent. Rate limits that the server reports are obeyed as well."""
 
-    requests_per_second: NotNegative = 10
-    """Requests in a second; 0: no rate of our own."""
-    concurrency: Annotated[Integer, Field(ge=1, le=1000)] = 20
+    requests_per_second: Annotated[float, Field(ge=0, allow_inf_nan=False), _NUMBER, Unit("requests per second")] = 10
+    """Requests per second at most. 0: only the server's limits apply."""
+    concurrency: Annotated[int, Field(ge=1, le=1000), _INTEGER, Unit("requests")] = 20
     """Requests in flight at once."""
-    share: Annotated[Number, Field(gt=0, le=1)] = 0.8
-    """The share of a quota told by the server that is used; the rest is left to the organisation's other callers."""
+    share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), _NUMBER] = 0.8
+    """The share of a quota reported by the server that this worker may use. The rest is left to other callers of the
+    organisation."""
 
 
 class Waits(Section):
-    """Which renditions are awaited: `if_requested` (when the API shows them), `required`, or `ignore`."""
+    """Which renditions are awaited. `if_requested`: when the API shows them. `required`: always. `ignore`: never."""
 
     hls: WaitFor = WaitFor.IF_REQUESTED
     """The HLS stream."""
@@ -172,13 +188,13 @@ class Queue(Section):
     """Where assets come from."""
 
     file: File | None = None
-    """Follow this file: one asset a line."""
+    """The queue file: it is followed, and each line names an asset."""
     stdin: Boolean = False
-    """Read assets from stdin, one a line."""
-    dedupe_window: NotNegative = 86400
-    """Seconds after its completion in which an asset submitted again is a repeat."""
-    max_pending: Annotated[Integer, Field(ge=1)] = 1_000_000
-    """Pending assets at which intake waits. A million take about half a gigabyte."""
+    """Whether to read assets from stdin, one on each line."""
+    dedupe_window: Seconds = 86400
+    """Seconds after its completion in which an asset that is submitted again is ignored as a repeat."""
+    max_pending: Annotated[int, Field(ge=1), _INTEGER, Unit("assets")] = 1_000_000
+    """Pending assets at which reading pauses. A million take about half a gigabyte of memory."""
 
 
 class Events(Section):
@@ -187,10 +203,10 @@ class Events(Section):
     sinks: Annotated[
         tuple[Annotated[str, AfterValidator(checked_target)], ...],
         BeforeValidator(_targets),
-        Field(min_length=1),
         AfterValidator(_distinct),
+        Field(json_schema_extra={"minItems": 1}),
     ] = ("-",)
-    """Each a file, or - for stdout."""
+    """The targets; each gets every event. A target is a file, or - for stdout."""
 
 
 def _state_dir() -> Path:
@@ -198,35 +214,36 @@ def _state_dir() -> Path:
 
 
 class State(Section):
-    """What must survive."""
+    """Where the worker keeps its state."""
 
     dir: File = Field(default_factory=_state_dir, json_schema_extra={"default": "$STATE_DIRECTORY"})
-    """One worker to a directory. Default: $STATE_DIRECTORY (systemd sets it), else the user's state directory."""
+    """The state directory; each worker needs its own. Default: $STATE_DIRECTORY (set by systemd), else the state
+    directory of the user."""
 
 
 class Log(Section):
-    """Logs go to stderr."""
+    """Logs, which go to stderr."""
 
     format: Literal["json", "console"] | None = None
-    """Default: json, unless stderr is a terminal."""
+    """The format of the lines. Not set: `console` on a terminal, else `json`."""
     level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
-    """The least level that is logged."""
+    """The lowest level that is logged."""
 
 
 class Admin(Section):
-    """/metrics, /healthz and /readyz."""
+    """The HTTP endpoints /metrics, /healthz and /readyz."""
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
-    """The address to listen on. The endpoints have no password: open them to a network that may read them."""
-    port: Port | None = None
-    """The port; not set: off. 0: any free port."""
+    """The address to listen on. The endpoints ask for no password: everyone on that network can read them."""
+    port: Annotated[int, Field(ge=0, le=65535), _INTEGER] | None = None
+    """The port. Not set: the endpoints are off. 0: any free port; the log says which (`admin.serving`)."""
 
 
 class Shutdown(Section):
-    """The end."""
+    """How the worker stops."""
 
-    grace: NotNegative = 25
-    """Seconds for what is in flight when a stop is asked for. Kubernetes kills after 30."""
+    grace: Seconds = 25
+    """Seconds for what is in flight when the worker is asked to stop. Kubernetes kills a process after 30."""
 
 
 class Settings(Section):
@@ -245,9 +262,15 @@ class Settings(Section):
 
 
 def known_keys() -> Iterator[str]:
-    """The path of every setting."""
-    for section, field in Settings.model_fields.items():
+    """Yield the key of every setting, as in `poll.max`."""
+    for section, kind in sections():
+        yield from (f"{section}.{name}" for name in kind.model_fields)
+
+
+def sections() -> Iterator[tuple[str, type[Section]]]:
+    """Yield the name and the type of every section."""
+    for name, field in Settings.model_fields.items():
         kind = field.annotation
         assert isinstance(kind, type)
         assert issubclass(kind, Section)
-        yield from (f"{section}.{name}" for name in kind.model_fields)
+        yield name, kind
