@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check unit integration soak bench format lock clean
+.PHONY: help setup demo test check unit integration soak bench format reference lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,9 @@ bench: $(STAMP) ## what polling costs and how late it is, side by side with the 
 format: $(STAMP) ## rewrite the files the way the checks want them
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+reference: $(STAMP) ## rewrite docs/reference.md from the code
+	$(BIN)/python docs/generate_reference.py
 
 lock: ## renew the lock files from pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -13,13 +13,14 @@ class Exit(IntEnum):
     """Exit codes: a contract with scripts."""
 
     DONE = 0
-    """Every asset became ready; of a service: a signal stopped it."""
+    """Done, and every asset is `ready`. A service: stopped by SIGTERM or SIGINT."""
     NOT_READY = 1
-    """At least one asset did not become ready, or an unexpected error ended the run."""
+    """Done, and at least one asset is not `ready`. Or a signal ended `--once`, the disk was full or failing at the
+    start, or there was an unexpected error, which is in the log."""
     USAGE = 2
-    """The command line or the settings can't be used."""
+    """Bad usage or settings; or the state directory, the admin address or the proxy can't be used."""
     KEY_REFUSED = 3
-    """The API refuses the key."""
+    """The key is refused: `wait` ends at once, `run --once` after a minute. A service keeps trying."""
 
 
 class RunPlan(msgspec.Struct, frozen=True):

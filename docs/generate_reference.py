@@ -1,0 +1,208 @@
+"""Writes docs/reference.md from the code: commands, exit codes, settings, metrics, log events.
+
+Run it with `make reference`. A unit test fails when the page is not up to date.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from asset_worker.cli import COMMANDS, asset_worker
+from asset_worker.domain.run_plan import Exit
+from asset_worker.settings.showing import json_schema
+from asset_worker.settings.tree import Section, Unit, sections
+from asset_worker.telemetry.events import EVENTS
+from asset_worker.telemetry.snapshot import DECLARATIONS, METRIC_PREFIX
+
+PAGE = Path(__file__).with_name("reference.md")
+HELP_WIDTH = 100
+CONTENTS = (
+    "[Commands](#commands) · [Exit codes](#exit-codes) · [Settings](#settings) · [Metrics](#metrics) · "
+    "[Heartbeat](#heartbeat) · [Log events](#log-events)"
+)
+SETTINGS = """\
+They come from a TOML file (`--config`), then the environment, then flags; the later source wins. `poll.deadline` is
+`deadline` below `[poll]` in the file, and `ASSET_WORKER_POLL__DEADLINE` in the environment. The vendor's own variables
+`TWELVE_LABS_API_KEY` and `TWELVELABS_BASE_URL` set `api.key` and `api.base_url`. In the environment, a list is JSON, or
+values separated by commas. `asset-worker config` prints the settings in force;
+[`config/worker.toml`](../config/worker.toml) is a commented example, and
+[`config/schema.json`](../config/schema.json) lets an editor check a settings file."""
+LOG_EVENTS = """\
+With `log.format = "json"`, each line on stderr is a JSON object with `event`, `level`, `timestamp` and the fields
+below. Not every line has all of them."""
+
+
+def reference() -> str:
+    """Return the text of the page."""
+    return "\n".join(
+        [
+            "<!-- Generated from the code by `make reference`: change the code, not this page. -->",
+            "",
+            "# Reference",
+            "",
+            CONTENTS,
+            "",
+            *_commands(),
+            *_exit_codes(),
+            *_settings(),
+            *_metrics(),
+            *_heartbeat(),
+            *_log_events(),
+        ]
+    )
+
+
+def _commands() -> Iterator[str]:
+    yield from ["## Commands", "", "`asset-worker` is also `python -m asset_worker`.", ""]
+    group = click.Context(asset_worker, info_name="asset-worker")
+    for name in COMMANDS:
+        command = asset_worker.get_command(group, name)
+        assert command is not None
+        context = click.Context(
+            command, info_name=name, parent=group, terminal_width=HELP_WIDTH, max_content_width=HELP_WIDTH
+        )
+        yield from [f"### {name}", "", "```text", command.get_help(context), "```", ""]
+
+
+def _exit_codes() -> Iterator[str]:
+    meanings = _member_docstrings(Exit)
+    yield from ["## Exit codes", ""]
+    yield from _table(["code", "meaning"], ([f"{code.value}", meanings[code.name]] for code in Exit))
+
+
+def _member_docstrings(kind: type[Enum]) -> dict[str, str]:
+    """Return the docstrings below the members of an enum."""
+    [found] = ast.parse(inspect.getsource(kind)).body
+    assert isinstance(found, ast.ClassDef)
+    docstrings = {}
+    for member, text in zip(found.body, found.body[1:], strict=False):
+        match member, text:
+            case ast.Assign(targets=[ast.Name(id=name)]), ast.Expr(value=ast.Constant(value=str(docstring))):
+                docstrings[name] = docstring
+    return docstrings
+
+
+def _settings() -> Iterator[str]:
+    definitions = json_schema()["$defs"]
+    yield from [
+        "## Settings",
+        "",
+        SETTINGS,
+        "",
+    ]
+    for name, section in sections():
+        yield from [f"### {name}", "", inspect.getdoc(section) or "", ""]
+        properties = definitions[section.__name__]["properties"]
+        yield from _table(
+            ["setting", "default", "value", "meaning"],
+            (
+                _setting(f"{name}.{field}", properties[field], definitions, _unit(section, field))
+                for field in properties
+            ),
+        )
+
+
+def _setting(key: str, schema: dict[str, Any], definitions: dict[str, Any], unit: str | None) -> list[str]:
+    default = schema.get("default")
+    shown = "" if default is None else f"`{_value(default)}`"
+    return [f"`{key}`", shown, _type(schema, definitions, unit), schema["description"]]
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _type(schema: dict[str, Any], definitions: dict[str, Any], unit: str | None) -> str:
+    if "anyOf" in schema:
+        [schema] = [each for each in schema["anyOf"] if each.get("type") != "null"]
+    if "$ref" in schema:
+        schema = definitions[schema["$ref"].rpartition("/")[2]]
+    if "enum" in schema:
+        return ", ".join(f"`{each}`" for each in schema["enum"])
+    match schema["type"]:
+        case "number" | "integer" as kind:
+            return ", ".join([unit or ("number" if kind == "number" else "whole number"), *_bounds(schema)])
+        case "boolean":
+            return "`true`, `false`"
+        case "array":
+            return "list of texts"
+        case _:
+            return "path" if schema.get("format") == "path" else "text"
+
+
+def _bounds(schema: dict[str, Any]) -> Iterator[str]:
+    for keyword, words in (("exclusiveMinimum", "more than {}"), ("minimum", "{} or more"), ("maximum", "at most {}")):
+        if keyword in schema:
+            yield words.format(schema[keyword])
+
+
+def _unit(section: type[Section], field: str) -> str | None:
+    found = section.model_fields[field]
+    metadata = [*found.metadata, *(each for kind in get_args(found.annotation) for each in get_args(kind))]
+    return next((each.name for each in metadata if isinstance(each, Unit)), None)
+
+
+def _metrics() -> Iterator[str]:
+    yield from [
+        "## Metrics",
+        "",
+        "`/metrics` on `admin.port` serves them in the text format of Prometheus.",
+        "",
+    ]
+    yield from _table(
+        ["metric", "type", "unit", "label", "meaning"],
+        (
+            [
+                f"`{METRIC_PREFIX}{declared.metric}{'_total' if declared.kind == 'counter' else ''}`",
+                declared.kind,
+                declared.unit,
+                f"`{declared.label}`" if declared.label else "",
+                declared.text,
+            ]
+            for declared in DECLARATIONS.values()
+            if declared.metric is not None
+        ),
+    )
+
+
+def _heartbeat() -> Iterator[str]:
+    yield from ["## Heartbeat", "", "The fields of `worker.heartbeat`. Counts are since the start of the process.", ""]
+    yield from _table(
+        ["field", "unit", "meaning"],
+        (
+            [f"`{name}`", f"{declared.unit}, by {declared.label}" if declared.label else declared.unit, declared.text]
+            for name, declared in DECLARATIONS.items()
+            if declared.in_heartbeat
+        ),
+    )
+
+
+def _log_events() -> Iterator[str]:
+    yield from [
+        "## Log events",
+        "",
+        LOG_EVENTS,
+        "",
+    ]
+    yield from _table(
+        ["event", "level", "fields", "meaning"],
+        ([f"`{each.name}`", each.level, ", ".join(f"`{name}`" for name in each.fields), each.text] for each in EVENTS),
+    )
+
+
+def _table(heads: list[str], rows: Iterable[list[str]]) -> Iterator[str]:
+    for row in [heads, ["---"] * len(heads), *rows]:
+        yield f"| {' | '.join(' '.join(cell.split()).replace('|', '&#124;') for cell in row)} |"
+    yield ""
+
+
+if __name__ == "__main__":
+    PAGE.write_text(reference(), encoding="utf-8")

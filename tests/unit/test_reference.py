@@ -1,0 +1,34 @@
+"""The reference page is generated from the code, and up to date."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+from asset_worker.cli import COMMANDS
+from asset_worker.settings.tree import known_keys
+from asset_worker.telemetry.events import EVENTS
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "reference.md").read_text(encoding="utf-8")
+
+
+def test_the_page_is_up_to_date():
+    """Else: `make reference`."""
+    assert runpy.run_path(str(DOCS / "generate_reference.py"))["reference"]() == PAGE
+
+
+def test_the_page_has_every_command_setting_and_event():
+    names = [*COMMANDS, *(f"`{key}`" for key in known_keys()), *(f"`{event.name}`" for event in EVENTS)]
+    assert [name for name in names if name not in PAGE] == []
+
+
+def test_every_row_of_a_table_has_the_cells_of_its_head():
+    for table in re.findall(r"(?:^\|.*\|\n)+", PAGE, re.MULTILINE):
+        assert len({line.count("|") for line in table.splitlines()}) == 1, table
+
+
+def test_the_links_at_the_top_lead_somewhere():
+    for anchor in re.findall(r"\]\(#([a-z-]+)\)", PAGE):
+        assert re.search(rf"^## {anchor.replace('-', ' ')}$", PAGE, re.MULTILINE | re.IGNORECASE)

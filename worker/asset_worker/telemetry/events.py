@@ -1,0 +1,196 @@
+"""The log events that the program writes, for docs/reference.md.
+
+A unit test holds this table to the calls in the code: names, levels and fields. Names, levels and fields are public:
+programs read them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from asset_worker.telemetry.snapshot import DECLARATIONS
+
+
+class LogEvent(msgspec.Struct, frozen=True):
+    """One kind of log line."""
+
+    name: str
+    level: str
+    """`debug`, `info`, `warning` or `error`; several, separated by commas, where it depends."""
+    text: str
+    """When it is logged, and what its fields mean."""
+    fields: tuple[str, ...] = ()
+    """Fields besides `event`, `level` and `timestamp`. Not every line has all of them."""
+
+
+_FILE: Final = ("path", "what", "detail")
+
+EVENTS: Final = (
+    LogEvent(
+        "worker.started",
+        "info",
+        "The worker has opened its queue and begins. `pending`: assets left by an earlier run.",
+        ("version", "base_url", "queue_file", "stdin", "sinks", "state_dir", "strategy", "pending"),
+    ),
+    LogEvent(
+        "worker.heartbeat",
+        "info",
+        "Every minute. The fields are listed above.",
+        tuple(name for name, declared in DECLARATIONS.items() if declared.in_heartbeat),
+    ),
+    LogEvent(
+        "worker.lagging",
+        "warning",
+        "The event loop was blocked for `lag` seconds (more than 0.25), so everything was late by that.",
+        ("lag",),
+    ),
+    LogEvent(
+        "worker.stopping", "info", "The worker begins to stop. `reason`: `done`, or the signal.", ("reason", "pending")
+    ),
+    LogEvent(
+        "worker.stopped",
+        "info, error",
+        "The worker has stopped. At level error, an unexpected error ended it: `exception` is the traceback.",
+        ("exit_code", "pending", "completions", "outbox_depth", "exception"),
+    ),
+    LogEvent(
+        "intake.accepted",
+        "info",
+        "An asset was accepted. More than 1,000 accepted at once share one line: `count` of them, from the line "
+        "`first` to the line `last`; `repeats` is the number of lines that were repeats.",
+        ("asset_id", "source", "count", "first", "last", "repeats"),
+    ),
+    LogEvent(
+        "intake.rejected",
+        "warning",
+        "A line holds no usable submission. `source`: the input and the line's number.",
+        ("source", "reason"),
+    ),
+    LogEvent(
+        "intake.rotated",
+        "info",
+        "The queue file was rotated. `what`: `rotated`, `truncated` or `deleted`; or `found`: a file was rotated away "
+        "before the worker saw it.",
+        _FILE,
+    ),
+    LogEvent("intake.appeared", "info", "The queue file did not exist, and now does.", _FILE),
+    LogEvent("intake.retired", "info", "A rotated file was read to its end and closed.", _FILE),
+    LogEvent("intake.gone", "info", "The file that was being read before the restart can't be found any more.", _FILE),
+    LogEvent("intake.unreadable", "warning", "A file or directory can't be read. `detail`: which, and why.", _FILE),
+    LogEvent("intake.readable", "info", "It can be read again.", _FILE),
+    LogEvent(
+        "intake.position_unreadable",
+        "warning",
+        "The stored position in the queue file can't be read, so the file is read from its start.",
+        _FILE,
+    ),
+    LogEvent(
+        "asset.changed",
+        "info",
+        "A status of an asset has changed. `what`: `status`, or the rendition; `from` is null at the first look.",
+        ("asset_id", "what", "from", "to"),
+    ),
+    LogEvent(
+        "asset.completed",
+        "info",
+        "An asset is settled. `elapsed`: seconds since it was accepted; `polls`: looks at it.",
+        ("asset_id", "outcome", "reason", "elapsed", "polls"),
+    ),
+    LogEvent(
+        "api.retry",
+        "info",
+        "A request failed and is sent again in `wait` seconds. A list request has `assets`, the number of them, "
+        "instead of `asset_id`.",
+        ("asset_id", "assets", "attempt", "wait", "error"),
+    ),
+    LogEvent(
+        "api.rate_limited",
+        "warning",
+        "The API refused a request with 429: none is sent for `seconds`. `requested_by_server`: whether the API named "
+        "that time.",
+        ("seconds", "requested_by_server"),
+    ),
+    LogEvent(
+        "api.unavailable",
+        "error",
+        "Requests fail one after the other: only single probes are sent until one succeeds. Logged once in an outage.",
+        ("error",),
+    ),
+    LogEvent(
+        "api.key_refused",
+        "error",
+        "The API refuses the key: only single probes are sent until one succeeds. Logged once, until it recovers.",
+        ("error",),
+    ),
+    LogEvent(
+        "api.recovered", "info", "The API answers again, or accepts the key again, after `seconds`.", ("seconds",)
+    ),
+    LogEvent(
+        "api.unknown_status",
+        "warning",
+        "The API reported a status that this version doesn't know; it is not taken for the end. Logged once for each "
+        "value.",
+        ("asset_id", "what", "value"),
+    ),
+    LogEvent("api.key_changed", "info", "The file of `api.key_file` has changed, and the new key is used.", ("path",)),
+    LogEvent(
+        "api.key_unreadable",
+        "warning",
+        "The file of `api.key_file` can't be read, or holds no key; the key before stays in use.",
+        ("path", "error"),
+    ),
+    LogEvent(
+        "api.proxy", "info", "At the start: the proxy that the environment names, without its password.", ("proxy",)
+    ),
+    LogEvent(
+        "api.list_doubted",
+        "warning",
+        "List requests are refused, leave assets out or lag behind: single requests replace them for `seconds`.",
+        ("why", "seconds"),
+    ),
+    LogEvent("api.list_trusted", "info", "List requests work again."),
+    LogEvent(
+        "schedule.unreadable",
+        "warning",
+        "What the adaptive schedule has learned can't be read. The file is set aside, and learning starts again.",
+        ("path", "error"),
+    ),
+    LogEvent(
+        "schedule.not_kept",
+        "warning",
+        "What the adaptive schedule has learned can't be written.",
+        ("path", "error"),
+    ),
+    LogEvent(
+        "sink.failed",
+        "error",
+        "A sink fails, and the events wait in the outbox. Logged once, until it recovers; `retry_in` is in seconds.",
+        ("sink", "error", "retry_in"),
+    ),
+    LogEvent("sink.recovered", "info", "A sink works again after `failed_for` seconds.", ("sink", "failed_for")),
+    LogEvent(
+        "sink.dead_letter",
+        "error",
+        "A sink refused the event `id` for good. It is kept in the state directory.",
+        ("sink", "id", "reason"),
+    ),
+    LogEvent(
+        "admin.serving", "info", "The admin endpoints are served at these addresses, with their ports.", ("addresses",)
+    ),
+    LogEvent(
+        "journal.failed",
+        "error",
+        "The journal can't be written: the disk is full or failing. The work waits, and tries again every `retry_in` "
+        "seconds.",
+        ("path", "error", "retry_in"),
+    ),
+    LogEvent("journal.recovered", "info", "The journal can be written again.", ("path",)),
+    LogEvent(
+        "log.dropped",
+        "warning",
+        "The reader of the log had stopped reading, and this many lines were lost.",
+        ("lines",),
+    ),
+)
