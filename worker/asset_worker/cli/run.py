@@ -16,7 +16,7 @@ from asset_worker.runtime.paths import is_same_file
 from asset_worker.settings.tree import Queue
 
 KEY_REFUSED_SECONDS = 60.0
-"""A run that is to end by itself gives up after this long with a key that is refused."""
+"""A run with `--once` ends when the key has been refused for this long."""
 
 
 @click.command()
@@ -80,10 +80,10 @@ def run(
 
 
 def _check_inputs(queue: Queue, *, once: bool, sinks: tuple[str, ...]) -> None:
-    """That they can be read, and that nothing which this run writes comes back as a line."""
+    """End the command unless the inputs can be read, and nothing that this run writes comes back as a line."""
     if queue.file is not None:
         status = _status_of(queue.file, once=once)
-        named = any(sink != "-" and is_same_file(sink, queue.file) for sink in sinks)  # there may be no file yet
+        named = any(sink != "-" and is_same_file(sink, queue.file) for sink in sinks)  # the file need not exist yet
         _refuse_loop(f"{queue.file} is the queue file", status, sinks, named=named)
     if queue.stdin and stat.S_ISREG((status := os.fstat(0)).st_mode):
         _refuse_loop("stdin is read from a file", status, sinks)
@@ -107,7 +107,7 @@ def _refuse_loop(which: str, status: os.stat_result | None, sinks: tuple[str, ..
     if named or (status is not None and any(_goes_to(sink, status) for sink in sinks)):
         fail(f"{which}, and events go there as well: each event would be read as a line; send them to another file")
     if status is not None and os.path.samestat(os.fstat(2), status):
-        # A comment of the queue's: this comes to stand in it.
+        # As a comment of the queue file: the message is written into it.
         click.echo(f"# {which}, and the log goes there as well: redirect stderr to another file", err=True)
         sys.exit(Exit.USAGE)
 

@@ -1,4 +1,4 @@
-"""Running the service from a command: the event loop, the logs, the live display, the errors."""
+"""Runs the service from a command: event loop, logs, live display, errors."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ _log = structlog.get_logger()
 
 
 def run_service(settings: Settings, plan: RunPlan, *, title: str, level: str | None = None) -> int:
-    """Run an plan to its end, with progress where stderr is a terminal; the exit code.
+    """Run a plan to its end and return the exit code. Progress is shown if stderr is a terminal.
 
-    Bad settings and a state directory that can't be used end the process with exit code 2.
+    What keeps the service from starting ends the process; see `run_to_the_end`. `level` replaces the level of the
+    settings.
     """
     secrets = Secrets()
     configure(log_format(settings), level or settings.log.level, secrets)
@@ -42,21 +43,25 @@ def run_service(settings: Settings, plan: RunPlan, *, title: str, level: str | N
 
 
 def run_to_the_end(work: Coroutine[Any, Any, int]) -> int:
-    """Run on the event loop; the exit code. What keeps a service from its start ends the process with exit code 2."""
+    """Run `work` on the event loop and return its exit code.
+
+    An error that keeps the service from starting ends the process, with a sentence on stderr and exit code 2, or 1 when
+    the disk is full or failing. Any other error is logged, and gives exit code 1.
+    """
     try:
         return run_loop(work)
-    except JournalUnavailableError as error:  # no error of usage: whoever started this may try again
+    except JournalUnavailableError as error:  # not an error of usage: a supervisor may start it again
         fail(str(error), code=Exit.NOT_READY)
     except (AdminAddressError, BadKeyError, BadProxyError, StateDirectoryError, JournalError) as error:
         fail(str(error))
-    except Exception:  # noqa: BLE001 - the last resort: it must reach the log
-        # The traceback goes into the log, where the key is masked, and not to the interpreter's own handler.
+    except Exception:  # noqa: BLE001 - every other error must reach the log
+        # The traceback goes to the log, where the key is redacted, instead of to the interpreter's own handler.
         _log.exception("worker.stopped", exit_code=int(Exit.NOT_READY))
         return Exit.NOT_READY
 
 
 async def watched(service: Service, *, title: str, sinks: tuple[str, ...]) -> int:
-    """Run the service, and show on stderr how far it is, where that is a terminal; its exit code."""
+    """Run the service and return its exit code. Progress is shown if stderr is a terminal."""
     if not sys.stderr.isatty():
         return await service.run()
     from asset_worker.cli import progress  # noqa: PLC0415 - rich, only for a terminal
@@ -67,7 +72,10 @@ async def watched(service: Service, *, title: str, sinks: tuple[str, ...]) -> in
 
 
 def _may_reach_a_terminal(target: str) -> bool:
-    """Whether events may come to the terminal, where a live display would overwrite them; through `| jq`, too."""
+    """Return whether events may appear on the terminal, where a live display would overwrite them.
+
+    A pipe counts: its reader may write there, as in `| jq`.
+    """
     try:
         status = os.fstat(1) if target == "-" else Path(target).stat()
         return not stat.S_ISREG(status.st_mode) and not os.path.samestat(status, Path(os.devnull).stat())
@@ -76,7 +84,7 @@ def _may_reach_a_terminal(target: str) -> bool:
 
 
 def run_loop(work: Coroutine[Any, Any, int]) -> int:
-    """Run on uvloop where it is installed, else on asyncio's own loop."""
+    """Run `work` on uvloop if it is installed, else on asyncio's own loop, and return its exit code."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(work)
 

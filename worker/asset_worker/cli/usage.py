@@ -1,4 +1,4 @@
-"""What all commands share: errors of usage, settings, logs."""
+"""What all commands share: errors of usage, settings, log format."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from asset_worker.settings.tree import Settings
 
 
 class PathOption(click.Path):
-    """A path as the settings take it: `~` is expanded, and an empty one (a variable that is not set) is refused."""
+    """A path, checked as in the settings: `~` is expanded; an empty text (an unset shell variable) is refused."""
 
     def __init__(self, *, dir_okay: bool = True) -> None:
         super().__init__(path_type=Path, dir_okay=dir_okay)
@@ -33,14 +33,14 @@ class PathOption(click.Path):
 
 
 def fail(*problems: str, code: Exit = Exit.USAGE) -> NoReturn:
-    """Say what is wrong and what to do, and end with this exit code."""
+    """Write the problems to stderr, one line each, and end the process with `code`."""
     for problem in problems:
         click.echo(f"asset-worker: {problem}", err=True)
     sys.exit(code)
 
 
 def settings_from(config: Path | None, overrides: Mapping[str, Any]) -> Settings:
-    """The settings from file, environment and flags; ends the command with what is wrong with them."""
+    """Return the settings from file, environment and flags, or end the process with a list of what is wrong."""
     try:
         return load(config=config, environ=os.environ, overrides=overrides)
     except SettingsError as error:
@@ -48,5 +48,5 @@ def settings_from(config: Path | None, overrides: Mapping[str, Any]) -> Settings
 
 
 def log_format(settings: Settings) -> Literal["json", "console"]:
-    """The format asked for; else JSON, unless a person reads along."""
+    """Return the format that the settings name; by default `console` on a terminal, else `json`."""
     return settings.log.format or ("console" if sys.stderr.isatty() else "json")
