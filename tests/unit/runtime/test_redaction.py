@@ -1,4 +1,4 @@
-"""What is masked, and what is left alone."""
+"""What is redacted, and what is left alone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_without_a_key_nothing_is_masked():
 
 
 @pytest.mark.parametrize(
-    ("key", "text", "masked"),
+    ("key", "text", "redacted"),
     [
         pytest.param(KEY, f"a{KEY}b{KEY}", f"a{REDACTED}b{REDACTED}", id="a key, wherever it stands"),
         pytest.param(KEY, KEY[:-1], KEY[:-1], id="a part of it is no key"),
@@ -46,10 +46,10 @@ def test_without_a_key_nothing_is_masked():
         pytest.param(SHORT_KEY, f"-{SHORT_KEY}", f"-{SHORT_KEY}", id="a short key behind a dash"),
     ],
 )
-def test_a_key_is_masked_in_texts_and_in_data(key: str, text: str, masked: str):
+def test_a_key_is_redacted_in_texts_and_in_data(key: str, text: str, redacted: str):
     secrets = secrets_of(key)
-    assert secrets.redact_text(text) == masked
-    assert secrets.redact(text.encode()) == masked.encode()
+    assert secrets.redact_text(text) == redacted
+    assert secrets.redact(text.encode()) == redacted.encode()
 
 
 def test_a_word_is_masked_in_our_own_texts_only():
@@ -97,12 +97,12 @@ keys = st.lists(
 
 
 @given(keys, st.data())
-def test_no_key_is_left_in_what_was_concealed(several: list[str], data: st.DataObject):
+def test_no_key_is_left_in_redacted_data(several: list[str], data: st.DataObject):
     secrets = secrets_of(*several)
     piece = st.sampled_from(several) | st.text(max_size=5)
     document = data.draw(st.dictionaries(st.text(max_size=3), st.lists(piece, max_size=4).map("-".join), max_size=3))
-    told = secrets.redact(document)
+    redacted = secrets.redact(document)
     for key in several:
         assert key in secrets
         assert REDACTED in secrets.redact_text(f"-{key}-")
-        assert all(key not in text for text in told.values())
+        assert all(key not in text for text in redacted.values())

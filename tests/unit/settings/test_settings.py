@@ -82,7 +82,7 @@ def test_the_later_source_wins(tmp_path):
     assert (found.poll.initial, found.poll.max, found.poll.deadline) == (3, 60, 5)
 
 
-def test_the_vendors_variables_work_and_ours_outweigh_them(tmp_path):
+def test_the_vendors_variables_work_and_ours_win(tmp_path):
     vendors = {"TWELVE_LABS_API_KEY": f" {KEY} ", "TWELVELABS_BASE_URL": "http://127.0.0.1:8765/v1.3/"}
     found = loaded('[api]\nkey = "other"\n', vendors, tmp_path=tmp_path)
     assert found.api.key_value.strip() == KEY

@@ -16,7 +16,7 @@ from asset_worker.settings.showing import as_toml, json_schema
 @click.option("--check", is_flag=True, help="Only say whether the settings are good: exit code 0 or 2.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of the settings file.")
 def config(config: Path | None, check: bool, schema: bool) -> None:
-    """Show the effective settings, from file, environment and defaults; secrets are masked.
+    """Show the effective settings, from file, environment and defaults; secrets are redacted.
 
     \b
     Examples:
