@@ -26,7 +26,7 @@ def test_the_lengths_stand_for_what_these_tests_take_them_for():
     assert len(KEY) >= SHORT > len(SHORT_KEY) >= SHORTEST_KEY > len(WORD)
 
 
-def test_without_a_key_nothing_is_masked():
+def test_without_a_key_nothing_is_redacted():
     for secrets in (secrets_of(), secrets_of("")):
         assert secrets.redact_text("any text.") == "any text."
         assert secrets.redact(b"any text.") == b"any text."
@@ -52,7 +52,7 @@ def test_a_key_is_redacted_in_texts_and_in_data(key: str, text: str, redacted: s
     assert secrets.redact(text.encode()) == redacted.encode()
 
 
-def test_a_word_is_masked_in_our_own_texts_only():
+def test_a_word_is_redacted_in_our_own_texts_only():
     """In other people's data it is no key."""
     secrets = secrets_of(WORD)
     assert secrets.redact_text("a test, untested") == f"a {REDACTED}, untested"
@@ -71,7 +71,7 @@ def test_a_text_is_a_key_when_all_of_it_is():
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["shorter first", "longer first"])
-def test_a_key_that_holds_another_is_masked_whole(order: int):
+def test_a_key_that_holds_another_is_redacted_whole(order: int):
     keys = [KEY, f"{KEY}-and-more", f"before-{KEY}-and-more"][::order]
     secrets = secrets_of(*keys, *keys)
     for key in keys:
@@ -81,7 +81,7 @@ def test_a_key_that_holds_another_is_masked_whole(order: int):
 
 
 @pytest.mark.parametrize("key", ['tlk_"quoted"_key', "tlk_back\\slash_key", "tlk_ends_with_one\\", '"tlk_0123456789"'])
-def test_a_key_is_masked_in_decoded_json_wherever_it_stands(key: str):
+def test_a_key_is_redacted_in_decoded_json_wherever_it_stands(key: str):
     secrets = secrets_of(key)
     data = {"a": [key, {key: f"<{key}>"}, 1, None, True], "b": key.strip('"')[:6]}
     assert secrets.redact(data) == {
