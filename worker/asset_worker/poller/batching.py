@@ -7,14 +7,14 @@ one, or contradicts what was seen before, is confirmed by a retrieve, and the ev
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Final, assert_never
 
 import msgspec
 import structlog
 
 from asset_worker.api.errors import ApiError, KeyRefusedError, MalformedAnswerError, RateLimitedError, TransientError
-from asset_worker.domain.assets import Asset, AssetId, Missing, Observation, is_usual
+from asset_worker.domain.assets import Asset, Missing, Observation, is_usual
 from asset_worker.poller.actions import Actions
 from asset_worker.poller.deadlines import seconds_left, too_late
 from asset_worker.poller.decide import can_act_on_list, is_older, last_seen_of
@@ -57,8 +57,8 @@ class ListLooker:
         """How looks share lists at `now` (monotonic seconds); None: each look is a retrieve."""
         return self._policy.batching if self._health.is_usable(now) else None
 
-    async def look_at(self, leases: Sequence[Lease], stop: Stop) -> list[Check]:
-        """List the assets, and act on what that shows. The checks for the assets whose leases are still held."""
+    async def look_at(self, leases: Sequence[Lease], stop: Stop) -> AsyncIterator[Check]:
+        """List the assets, and act on what that shows. Yields a check for each asset that must be retrieved instead."""
         try:
             async with asyncio.timeout(self._seconds_left(leases)):
                 shown = await self._api.list_assets([lease.submission.asset_id for lease in leases])
@@ -66,25 +66,25 @@ class ListLooker:
             observation = too_late(self._api.latest_failure)
             for lease in leases:
                 await self._actions.act(lease, observation)
-            return []
+            return
         except RateLimitedError as error:
             await self._actions.act_on_failure(leases, error)
-            return []
+            return
         # When a retrieve works where the list failed, neither the API nor the key is at fault, but lists are.
         except KeyRefusedError as error:
+            yield Check(leases[0], error)
             await self._actions.put_back(leases[1:])
-            return [Check(leases[0], error)]
+            return
         except TransientError as error:
+            yield Check(leases[0], error)
             if not stop.is_set():
                 await self._actions.act_on_failure(leases[1:], error)
-            return [Check(leases[0], error)]
+            return
         except ApiError as error:
             _log_change(self._health.refused(self._clock.monotonic(), str(error)))
-            return [Check(lease, None) for lease in leases]
-        return await self._act_on_list(leases, shown)
-
-    async def _act_on_list(self, leases: Sequence[Lease], shown: dict[AssetId, Asset]) -> list[Check]:
-        checks = []
+            for lease in leases:
+                yield Check(lease, None)
+            return
         is_audited = self._uniform() < AUDIT_SHARE
         for lease in leases:
             listed = shown.get(lease.submission.asset_id) or Missing()
@@ -94,8 +94,7 @@ class ListLooker:
                     await self._actions.carry_out(lease, listed, step)
                     continue
             is_audited = False
-            checks.append(Check(self._actions.count_look(lease), listed))
-        return checks
+            yield Check(self._actions.count_look(lease), listed)
 
     def compare(self, check: Check, observation: Observation | None) -> None:
         """Learn from a retrieve whether lists are right; None: there was no look after all."""

@@ -108,13 +108,12 @@ class Poller:
             self._slots.release()
 
     async def _list(self, leases: list[Lease], looks: asyncio.TaskGroup, stop: Stop) -> None:
-        """List several assets, and begin the checks. The slot was acquired before, and is released here."""
+        """List several assets, and begin a check where one is needed. The slot was acquired before, and is released."""
         try:
-            checks = await self._lists.look_at(leases, stop)
+            async for check in self._lists.look_at(leases, stop):
+                looks.create_task(self._check(check, stop))
         finally:
             self._slots.release()
-        for check in checks:
-            looks.create_task(self._check(check, stop))
 
     async def _check(self, check: Check, stop: Stop) -> None:
         """Retrieve an asset after a list, in a slot of its own."""
