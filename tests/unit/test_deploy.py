@@ -1,8 +1,10 @@
-"""What is deployed is well-formed, and agrees with the program."""
+"""What is deployed, and what runs the checks elsewhere, is well-formed and agrees with the program."""
 
 from __future__ import annotations
 
 import configparser
+import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,9 +13,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.unit import command_lines
+
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 BIN = Path(sys.executable).parent
+WORKFLOW = ROOT / ".github" / "workflows" / "test.yml"
 
 
 def checked(*command):
@@ -22,8 +27,49 @@ def checked(*command):
     return done.stdout + done.stderr
 
 
+def found(pattern, text):
+    """What the group of a pattern matches, line by line."""
+    match = re.search(pattern, text, re.MULTILINE)
+    assert match is not None, pattern
+    return match[1]
+
+
+def kubernetes_pod():
+    documents = {
+        document["kind"]: document for document in yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())
+    }
+    return documents["StatefulSet"]["spec"]["template"]["spec"]
+
+
+def systemd_unit():
+    unit = configparser.RawConfigParser(strict=False)
+    unit.optionxform = str  # type: ignore[assignment]
+    unit.read(DEPLOY / "asset-worker.service")
+    return unit
+
+
 def test_the_dockerfile_passes_its_linter():
     checked(BIN / "hadolint", DEPLOY / "Dockerfile")
+
+
+def test_the_image_is_built_from_files_that_are_there_and_not_ignored():
+    """Everything that the Dockerfile copies exists, and .dockerignore lets it into the build context."""
+    dockerfile = (DEPLOY / "Dockerfile").read_text()
+    copied = {
+        source.removesuffix("/")
+        for line in re.findall(r"^COPY (?!--from)(.+)$", dockerfile, re.MULTILINE)
+        for source in line.split()[:-1]
+    }
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert copied == allowed
+    assert all((ROOT / source).exists() for source in copied)
+
+
+def test_the_image_runs_a_command_that_the_program_has():
+    dockerfile = (DEPLOY / "Dockerfile").read_text()
+    entrypoint, command = (json.loads(found(rf"^{word} (\[.*\])$", dockerfile)) for word in ("ENTRYPOINT", "CMD"))
+    assert entrypoint == ["asset-worker"]
+    command_lines.check(command)
 
 
 def test_the_kubernetes_example_passes_its_schema():
@@ -31,15 +77,13 @@ def test_the_kubernetes_example_passes_its_schema():
 
 
 def test_the_kubernetes_example_runs_the_worker_as_a_native_sidecar_on_the_uploaders_volume():
-    documents = {
-        document["kind"]: document for document in yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())
-    }
-    pod = documents["StatefulSet"]["spec"]["template"]["spec"]
+    pod = kubernetes_pod()
     [sidecar], [uploader] = pod["initContainers"], pod["containers"]
     assert sidecar["restartPolicy"] == "Always"
     spools = [next(m for m in c["volumeMounts"] if m["name"] == "spool") for c in (sidecar, uploader)]
     assert spools[0] == spools[1]
     assert pod["terminationGracePeriodSeconds"] > 25
+    command_lines.check(sidecar["args"])
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze comes with systemd, not from an index")
@@ -51,8 +95,37 @@ def test_the_unit_passes_systemds_check(tmp_path):
 
 
 def test_the_unit_does_not_start_again_what_cannot_start():
-    unit = configparser.RawConfigParser(strict=False)
-    unit.optionxform = str  # type: ignore[assignment]
-    unit.read(DEPLOY / "asset-worker.service")
-    assert unit["Service"]["RestartPreventExitStatus"] == "2"
-    assert int(unit["Service"]["TimeoutStopSec"]) > 25
+    service = systemd_unit()["Service"]
+    assert service["RestartPreventExitStatus"] == "2"
+    assert int(service["TimeoutStopSec"]) > 25
+
+
+def test_the_unit_runs_a_command_that_the_program_has():
+    program, *arguments = systemd_unit()["Service"]["ExecStart"].split()
+    assert Path(program).name == "asset-worker"
+    command_lines.check(arguments)
+
+
+@pytest.mark.parametrize("schema", ["vendor.github-workflows", "custom.github-workflows-require-timeout"])
+def test_the_workflow_passes_its_schema(schema):
+    checked(BIN / "check-jsonschema", "--builtin-schema", schema, WORKFLOW)
+
+
+def test_the_workflow_runs_make_test_on_the_oldest_and_the_newest_supported_python():
+    """CI runs the same command as a developer, and nothing else."""
+    job = yaml.safe_load(WORKFLOW.read_text())["jobs"]["test"]
+    assert [step["run"] for step in job["steps"] if "run" in step] == ["make test"]
+    pyproject = (ROOT / "pyproject.toml").read_text()
+    supported = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', pyproject)
+    assert job["strategy"]["matrix"]["python"] == [supported[0], supported[-1]]
+
+
+def test_the_pre_commit_hooks_are_local_and_run_what_make_check_runs():
+    """They download nothing: each is a tool from .venv that `make check` runs, too."""
+    repositories = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert [repository["repo"] for repository in repositories] == ["local"]
+    hooks = repositories[0]["hooks"]
+    assert {hook["language"] for hook in hooks} == {"system"}
+    check = found(r"^check:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text())
+    targets = [line.replace("$(BIN)", ".venv/bin").strip().removesuffix(" .") for line in check.splitlines()]
+    assert sorted(hook["entry"] for hook in hooks) == sorted(targets)
