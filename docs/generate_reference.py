@@ -62,7 +62,7 @@ def reference() -> str:
 
 def _commands() -> Iterator[str]:
     yield from ["## Commands", "", "`asset-worker` is also `python -m asset_worker`.", ""]
-    group = click.Context(asset_worker, info_name="asset-worker")
+    group = click.Context(asset_worker, info_name="asset-worker", **asset_worker.context_settings)
     for name in COMMANDS:
         command = asset_worker.get_command(group, name)
         assert command is not None
