@@ -126,15 +126,6 @@ def test_a_journal_that_cannot_be_opened_is_a_matter_of_permission_only_where_th
     assert type(raised.value) is expected
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root needs no permission")
-def test_a_journal_without_permission_is_no_transient_failure(tmp_path):
-    Journal(tmp_path / "j").close()
-    (tmp_path / "j").chmod(0)
-    with pytest.raises(JournalError, match="check the rights on it") as raised:
-        Journal(tmp_path / "j")
-    assert not isinstance(raised.value, JournalUnavailableError)
-
-
 def test_a_journal_whose_rows_can_not_be_read_is_damaged(tmp_path):
     """Though SQLite finds no fault with it."""
     journal = Journal(tmp_path / "j")
