@@ -58,9 +58,8 @@ def last_seen_of(observation: Observation, before: LastSeen | None) -> LastSeen 
     """Return what is now known of the asset, in brief; a look without an answer changes nothing."""
     match observation:
         case Asset():
-            return LastSeen(
-                observation.status, observation.renditions, observation.file_type, observation.method
-            ).shared()
+            seen = LastSeen(observation.status, observation.renditions, observation.file_type, observation.method)
+            return before if seen == before else seen.shared()
         case Missing():
             if before is None:
                 return LastSeen("missing").shared()
@@ -219,7 +218,7 @@ def can_act_on_list(lease: Lease, observation: Observation, step: Settle | Defer
 
 def is_older(seen: LastSeen | None, before: LastSeen | None) -> bool:
     """Whether `seen` is an earlier state than `before`: what has ended doesn't begin again."""
-    if seen is None or before is None:
+    if seen is None or before is None or seen is before:
         return False
     if before.status in ENDED and seen.status not in ENDED:
         return True
