@@ -123,7 +123,7 @@ def ways(workload: Workload, arrivals: list[Arrival], span: float) -> Iterator[t
     wide = taught(workload, maximum=600, looks=60)
     yield "batches, adaptive up to 600 s, confirmed", batched(arrivals, span, wide)
     yield "batches, adaptive, list believed", batched(arrivals, span, taught(workload), confirm=False)
-    yield "bound: perfect observation, one retrieve each", at_best(arrivals)
+    yield "bound: perfect foresight, one retrieve each", at_best(arrivals)
 
 
 def scarce() -> list[dict[str, Any]]:
