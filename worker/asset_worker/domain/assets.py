@@ -1,6 +1,6 @@
-"""An asset as the API describes it, and the decision whether the wait for it is over (`assess`).
+"""The asset as the API describes it, and `assess`, which decides whether the wait for it is over.
 
-Everything here is a function of values: what was seen, what is expected, how long it has been. Facts about the
+Everything here depends only on values: what was seen, what is expected, how much time has passed. Facts about the
 API's answers come from the vendor's reference page "Retrieve an asset" (v1.3).
 """
 
@@ -33,8 +33,8 @@ def asset_id(text: str) -> AssetId:
     return AssetId(text)
 
 
-def is_usual(asset_id: AssetId) -> bool:
-    """Whether the ID has the form of all those that the API is known to give: 24 hexadecimal digits."""
+def has_usual_form(asset_id: AssetId) -> bool:
+    """Return whether the ID has the form of every ID that the API is known to issue: 24 hexadecimal digits."""
     return len(asset_id) == 24 and _HEXADECIMAL.fullmatch(asset_id) is not None
 
 
@@ -47,7 +47,7 @@ class _ErrorFields(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Fields(msgspec.Struct, frozen=True, gc=False):
-    """The fields that decide something, but for the renditions. Statuses stay plain strings: the vendor adds values."""
+    """The fields that decisions depend on, except the renditions. Statuses are strings: the vendor adds new ones."""
 
     id: str = msgspec.field(name="_id")
     status: str
@@ -77,7 +77,7 @@ def asset_from(document: object) -> Asset:
     """Return the asset in a decoded JSON answer.
 
     Raises:
-        MalformedAssetError: a field that decides something is missing or of another type than documented.
+        MalformedAssetError: a field that decisions depend on is missing, or is not of its documented type.
     """
     try:
         fields = msgspec.convert(document, _Fields)
@@ -109,7 +109,7 @@ def _renditions_in(document: dict[str, Any]) -> dict[str, str]:
 
 
 class Outcome(StrEnum):
-    """How a wait ended. The values are public: they end the `type` of every completion event."""
+    """How a wait ended. The values are public: they are the last part of every completion event's `type`."""
 
     READY = "ready"
     DEGRADED = "degraded"
@@ -127,6 +127,7 @@ class WaitFor(StrEnum):
     REQUIRED = "required"
     """Awaited even before it appears."""
     IGNORE = "ignore"
+    """Never awaited."""
 
 
 class Expectations(msgspec.Struct, frozen=True):
@@ -135,17 +136,17 @@ class Expectations(msgspec.Struct, frozen=True):
     wait_for: Mapping[str, WaitFor] = msgspec.field(
         default_factory=lambda: dict.fromkeys(RENDITIONS, WaitFor.IF_REQUESTED)
     )
-    """By rendition; one that is not in it is awaited if it was requested."""
+    """By rendition; a rendition that is not in it counts as `if_requested`."""
     deadline: float = 14400
-    """From acceptance to `timed_out`, unless an answer says more."""
+    """From acceptance to `timed_out`, unless an answer gives another outcome."""
     rendition_deadline: float = 3600
-    """From the first look that saw `ready` to `degraded`."""
+    """From the first look that showed `ready` to `degraded`."""
     not_found_grace: float = 60
     """From acceptance to `not_found`: the API may show an asset some time after its upload."""
     unanswered_factor: float = 2.0
     """An asset past its deadline is settled by the next answer about it. Without an answer it is settled as `timed_out`
-    after this many times its deadline. So an outage that spans a deadline makes no outcome that the next answer would
-    contradict, and yet every wait ends."""
+    after this many times its deadline. So an outage that spans a deadline causes no outcome that the next answer would
+    contradict, and every wait still ends."""
 
     @property
     def unanswered_deadline(self) -> float:
@@ -161,21 +162,21 @@ class Ages(msgspec.Struct, frozen=True):
     ready: float | None = None
     """Since `ready` was first seen; None: it has not been seen."""
     missing: float | None = None
-    """Since an asset that had been seen was first found missing; None: it is not missing, or was never seen."""
+    """Since the asset was first found missing after it had been seen; None: it is not missing, or was never seen."""
 
 
 class Missing(msgspec.Struct, frozen=True):
     """The API says that there is no such asset (404)."""
 
     refused: str | None = None
-    """The API's message when it refuses the ID itself (400): the answer will never change. None: a plain 404."""
+    """The API's message when it refuses the ID itself (400), which it always will. None: a plain 404."""
 
 
 class Unanswered(msgspec.Struct, frozen=True):
     """The request was not answered, or the answer says nothing about the asset."""
 
     why: str
-    """For people."""
+    """The reason, for people."""
     retry_after: float = 0.0
     """Seconds that the server asked to wait."""
 
@@ -198,10 +199,11 @@ class Done(msgspec.Struct, frozen=True):
 
     outcome: Outcome
     reason: str | None = None
-    """For people; None: nothing needs an explanation."""
+    """For people; None: the outcome needs no explanation."""
 
 
 Verdict = Waiting | Done
+"""Whether the wait for an asset is over."""
 
 
 def assess(observation: Observation, expectations: Expectations, ages: Ages) -> Verdict:
@@ -248,7 +250,7 @@ def assess(observation: Observation, expectations: Expectations, ages: Ages) -> 
 
 
 def awaited_renditions(asset: Asset, expectations: Expectations) -> dict[str, str | None]:
-    """Return the status of each rendition that is awaited; None: it is required, but not shown yet."""
+    """Return the status of each awaited rendition, by name; None: it is required, but not shown yet."""
     awaited: dict[str, str | None] = {}
     for name in RENDITIONS:
         status = asset.renditions.get(name)

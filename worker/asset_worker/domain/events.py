@@ -1,4 +1,4 @@
-"""Completion events: one JSON object a line, CloudEvents 1.0 in structured mode.
+"""Completion events: one JSON object per line, CloudEvents 1.0 in structured mode.
 
 The attribute rules are those of the CloudEvents specification 1.0.2; `traceparent` is its distributed tracing
 extension.
@@ -25,7 +25,7 @@ TYPE_PREFIX = "dev.asset-worker.asset."
 """The CloudEvents type without the outcome that ends it."""
 
 Redact = Callable[[Any], Any]
-"""From decoded JSON to the same JSON with the API key redacted wherever it stands."""
+"""Takes decoded JSON, and returns it with the API key redacted wherever it occurs."""
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -36,14 +36,14 @@ class Event(msgspec.Struct, frozen=True):
     id: str
     outcome: Outcome
     body: bytes
-    """The JSON, one line, without its newline."""
+    """The JSON on one line, without the newline."""
 
 
 class Stored(msgspec.Struct, frozen=True):
     """An event in the outbox."""
 
     position: int
-    """Ascends in the order of completion; never used twice."""
+    """Increases in the order of completion; never used twice."""
     id: str
     body: bytes
 
@@ -72,8 +72,15 @@ def completed(
 ) -> Event:
     """Return the event of an asset whose wait is over.
 
-    `completion` counts the completions of this asset, from 1. `asset` is the last that the API said of it; None: it
-    never said anything. `redact` removes the API key, which an answer may repeat.
+    Args:
+        submission: the request to watch the asset.
+        verdict: how the wait ended.
+        asset: the asset as the API last described it; None: it never did.
+        completion: the number of this completion of the asset, from 1.
+        times: the instants of the wait.
+        polls: the number of looks.
+        source: the CloudEvents source.
+        redact: removes the API key, which an answer may echo.
     """
     asset_id = submission.asset_id
     options = submission.options
@@ -107,7 +114,7 @@ def completed(
 def rejected(rejection: Rejection, *, at: float, source: str) -> Event:
     """Return the event of a line that holds no usable submission. It has no subject: there is no asset.
 
-    `at` is the time of the rejection, in seconds since the epoch, UTC.
+    `at` is the time of the rejection, in seconds since the epoch, UTC; `source` is the CloudEvents source.
     """
     data = {
         "asset_id": None,
@@ -127,7 +134,7 @@ def rejected(rejection: Rejection, *, at: float, source: str) -> Event:
 
 
 def _shown(raw: bytes) -> str:
-    """Return the line as text of at most `RAW_BYTES_LIMIT` bytes in UTF-8, without a character that the cut splits."""
+    """Return the line as text of at most `RAW_BYTES_LIMIT` bytes in UTF-8, cut between characters."""
     is_whole = len(raw) < RAW_BYTES_LIMIT
     text = getincrementaldecoder("utf-8")("replace").decode(raw, final=is_whole)
     return text.encode()[:RAW_BYTES_LIMIT].decode(errors="ignore")

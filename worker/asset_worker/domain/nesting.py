@@ -1,7 +1,7 @@
-"""How deeply JSON from outside may nest.
+"""Limits on how deeply JSON from outside may be nested.
 
-The decoder takes any depth that its own stack allows. Such a document may be too deep to walk, or to encode again as a
-part of an event where the stack is deeper. So each document is held to a limit far below that.
+The decoder accepts any depth that the stack allows. Such a document may be too deep to walk, or to encode as part of an
+event, when more of the stack is in use. So the limits are far lower than what the decoder accepts.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import Final
 
 METADATA_LEVELS: Final = 32
-"""Levels of a submission's metadata, the object itself being the first."""
+"""Levels that a submission's metadata may have; the object itself is the first."""
 ANSWER_LEVELS: Final = 100
-"""Levels of an answer of the API, far more than any has."""
+"""Levels that an answer of the API may have: far more than any real one."""
 
 
 def nests_deeper(value: object, levels: int) -> bool:
-    """Whether decoded JSON has more than `levels` objects and arrays within one another."""
+    """Return whether decoded JSON nests objects and arrays more than `levels` deep."""
     if not isinstance(value, dict | list):
         return False
     inner = value.values() if isinstance(value, dict) else value

@@ -1,4 +1,4 @@
-"""How far the wait for one asset has come: what a queue keeps between two looks."""
+"""The progress of the wait for one asset: what a queue keeps between two looks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 
 class LastSeen(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """What the API last said of an asset, in brief."""
+    """A summary of what the API last said about an asset."""
 
     status: str
     """The API's status, or `missing` while it answers 404."""
@@ -20,10 +20,10 @@ class LastSeen(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     method: str | None = None
     """How the asset was created: `direct`, `url` and others."""
     was: str | None = None
-    """The status that the asset had before it was missing; None: it was never seen."""
+    """The status that a missing asset had before; None: it was never seen, or is not missing."""
 
     def shared(self) -> LastSeen:
-        """An equal value that all pending assets in this state can hold: a million of them then take little memory."""
+        """Return an equal value that all pending assets in this state share, so that a million take little memory."""
         return _shared(self.status, tuple(self.renditions.items()), self.file_type, self.method, self.was)
 
 
@@ -40,14 +40,14 @@ class Progress(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     polls: int = 0
     """Looks so far."""
     phase_polls: int = 0
-    """Looks since the schedule last started afresh."""
+    """Looks since the schedule last started again."""
     last_seen: LastSeen | None = None
     """None: the API has never answered about this asset."""
     waiting_on: tuple[str, ...] = ()
     """What the last look found not done (`Waiting.on`)."""
     ready_at: float | None = None
-    """When `ready` was first seen."""
+    """When `ready` was first seen; None: never."""
     missing_at: float | None = None
-    """When an asset that had been seen was first found missing; None again once it is back."""
+    """When the asset was first found missing after it had been seen; None again once it is back."""
     waiting_at: float | None = None
-    """When it was last seen not to be done."""
+    """When a look last found it not done; None: never."""

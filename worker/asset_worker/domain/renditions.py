@@ -1,7 +1,7 @@
-"""The renditions that the API makes of an asset: one table, and how their statuses are to be read.
+"""The renditions that the API makes of an asset, and what their statuses mean: one table.
 
 To support another rendition, add a row here, a setting (`settings/tree.py`) and a lifecycle in the simulator. All other
-code goes through `RENDITIONS`, which it reads at each call.
+code reads the names and statuses from `RENDITIONS`, each time it needs them.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ import msgspec
 
 
 class Rendition(msgspec.Struct, frozen=True, kw_only=True):
-    """How one rendition's status is to be read. A status that none of these sets holds is new, and not terminal."""
+    """What the statuses of one rendition mean. A status in none of these sets is unknown, and not terminal."""
 
     unfinished: frozenset[str]
-    """Statuses before the end."""
+    """Statuses that are not terminal."""
     succeeded: frozenset[str]
     """Terminal statuses of a rendition that can be used."""
     failed: frozenset[str]
     """Terminal statuses of a rendition that will never come."""
 
     def is_known(self, status: str) -> bool:
-        """Whether the status is documented."""
+        """Return whether the status is documented."""
         return status in self.unfinished or self.has_ended(status)
 
     def has_ended(self, status: str | None) -> bool:
-        """Whether the status is terminal. None: the API does not show the rendition."""
+        """Return whether the status is terminal. None: the API does not show the rendition."""
         return status in self.succeeded or status in self.failed
 
 
@@ -41,5 +41,5 @@ RENDITIONS: Final[Mapping[str, Rendition]] = {
 }
 """By the key of the rendition in the API's answer (vendor's reference page "Retrieve an asset", v1.3).
 
-The order is that of the names in events, logs and messages.
+Events, logs and messages list the renditions in this order.
 """

@@ -1,4 +1,4 @@
-"""What one run of the worker does, and when and how it ends."""
+"""The plan of one run of the worker: what it does, and when it ends; and the exit codes."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class RunPlan(msgspec.Struct, frozen=True):
     """What a run does, and when it is done."""
 
     asset_ids: tuple[AssetId, ...] = ()
-    """Watch these, besides what the intakes bring."""
+    """Assets to watch besides those that the intakes read."""
     once: bool = False
-    """Read the queue file to its end and no further."""
+    """Read the queue file once, to its end."""
     keeps_state: bool = True
-    """False: keep everything in memory, and let a deadline end a wait even when no request was answered."""
+    """False: keep everything in memory, and let a deadline end a wait even if no request was answered."""
     ends_by_itself: bool = False
     """End when all inputs have ended and nothing is pending. False, for a service: go on until a signal comes."""
     key_refused_limit: float | None = None
-    """Give up when the key has been refused for this many seconds; None: never."""
+    """End when the key has been refused for this many seconds; None: never."""

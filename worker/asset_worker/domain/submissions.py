@@ -10,28 +10,28 @@ import msgspec
 from asset_worker.domain.assets import AssetId, Expectations, WaitFor
 
 RAW_BYTES_LIMIT: Final = 1024
-"""Bytes of a rejected line that its event shows."""
+"""Bytes of a rejected line that its event shows at most."""
 RAW_BYTES_KEPT: Final = 1536
 """Bytes of a rejected line kept until secrets are redacted, so that a secret crossing the cut is redacted whole."""
 
 
 class Options(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a submission may say besides the ID."""
+    """The optional parts of a submission."""
 
     metadata: dict[str, Any] | None = None
-    """The submitter's own data, which the event repeats."""
+    """The submitter's own data, copied into the event."""
     wait_for: Mapping[str, WaitFor] = {}
-    """By rendition; the settings hold for those that are not in it."""
+    """By rendition; the settings apply to those that are not in it."""
     deadline: float | None = None
     """Seconds from acceptance; None: as the settings say."""
     traceparent: str | None = None
-    """W3C Trace Context, repeated in the event (CloudEvents' distributed tracing extension)."""
+    """W3C Trace Context, copied into the event (CloudEvents' distributed tracing extension)."""
 
 
 class Submission(msgspec.Struct, frozen=True, gc=False):
     """A request to watch one asset.
 
-    A million of these wait at once: most have no options, and all of one file share `origin`.
+    A million may be in memory at once. Most have no options, and all that come from one file share one `origin` object.
     """
 
     asset_id: AssetId
@@ -60,18 +60,18 @@ class Rejection(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Lines read together, and the position to go on from once they are durable."""
+    """The content of lines that were read together, and the position to continue from once it is durable."""
 
     submissions: list[Submission]
     rejections: list[Rejection]
     intake: str
-    """The intake that the position belongs to: each has its own name, the same after a restart."""
+    """The name of the intake that the position belongs to: unique, and the same after a restart."""
     position: bytes | None
     """Only the intake knows what it means; None: this intake can't be read again."""
 
 
 def expectations_for(options: Options | None, defaults: Expectations) -> Expectations:
-    """Return what is awaited of an asset submitted with these options."""
+    """Return what is awaited of an asset submitted with these options; `defaults` applies to what they don't set."""
     if options is None:
         return defaults
     return msgspec.structs.replace(

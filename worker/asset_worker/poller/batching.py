@@ -1,7 +1,7 @@
-"""Look at many assets with one list request, and check by retrieves whether lists are right.
+"""Looks at many assets with one list request, and checks by retrieves whether lists are right.
 
-A list may lag, leave assets out, or be refused. So it only ever defers an asset (`can_act_on_list`): what would settle
-one, or contradicts what was seen before, is confirmed by a retrieve, and the event is made from that.
+A list may lag, leave assets out, or be refused. So a list alone only defers assets (`can_act_on_list`). If it would
+settle an asset, or contradicts what was seen before, a retrieve confirms it, and the event is made from that.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from asset_worker.api.errors import ApiError, KeyRefusedError, MalformedAnswerError, RateLimitedError, TransientError
-from asset_worker.domain.assets import Asset, Missing, Observation, is_usual
+from asset_worker.domain.assets import Asset, Missing, Observation, has_usual_form
 from asset_worker.poller.actions import Actions
 from asset_worker.poller.deadlines import seconds_left, too_late
 from asset_worker.poller.decide import can_act_on_list, is_older, last_seen_of
@@ -29,20 +29,20 @@ from asset_worker.runtime.stop import Stop
 _log = structlog.get_logger()
 
 AUDIT_SHARE: Final = 0.05
-"""Share of lists of which one asset is confirmed though it need not be: nothing else contradicts a list that always
-lags."""
+"""In this share of lists, one asset is confirmed although it need not be: nothing else would show that lists always
+lag."""
 
 
 class Check(msgspec.Struct, frozen=True):
-    """An asset that must be retrieved after a list request, and what the retrieve says about lists."""
+    """An asset that must be retrieved after a list request, and what to compare the retrieve with."""
 
     lease: Lease
     against: Asset | Missing | KeyRefusedError | TransientError | None
-    """What the list showed of the asset, or how the list failed. None: the retrieve says nothing about lists."""
+    """What the list showed about the asset, or how the list failed. None: the retrieve says nothing about lists."""
 
 
 class ListLooker:
-    """Looks at many assets at a time, while lists are usable."""
+    """Looks at many assets with one request, while lists are usable."""
 
     def __init__(self, api: Api, actions: Actions, *, policy: Policy, clock: Clock, uniform: Uniform) -> None:
         """`uniform` decides which lists are audited."""
@@ -54,11 +54,11 @@ class ListLooker:
         self._health = ListHealth()
 
     def batching_at(self, now: float) -> Batching | None:
-        """How looks share lists at `now` (monotonic seconds); None: each look is a retrieve."""
+        """Return how looks share lists at `now` (monotonic seconds); None: each look is a retrieve."""
         return self._policy.batching if self._health.is_usable(now) else None
 
     async def look_at(self, leases: Sequence[Lease], stop: Stop) -> AsyncIterator[Check]:
-        """List the assets, and act on what that shows. Yields a check for each asset that must be retrieved instead."""
+        """List the assets, and act on what the list shows. Yield a check for each asset that must be retrieved."""
         try:
             async with asyncio.timeout(self._seconds_left(leases)):
                 shown = await self._api.list_assets([lease.submission.asset_id for lease in leases])
@@ -70,7 +70,7 @@ class ListLooker:
         except RateLimitedError as error:
             await self._actions.act_on_failure(leases, error)
             return
-        # When a retrieve works where the list failed, neither the API nor the key is at fault, but lists are.
+        # If the retrieve succeeds although the list failed, lists are at fault, not the API or the key.
         except KeyRefusedError as error:
             yield Check(leases[0], error)
             await self._actions.put_back(leases[1:])
@@ -97,7 +97,7 @@ class ListLooker:
             yield Check(self._actions.count_look(lease), listed)
 
     def compare(self, check: Check, observation: Observation | None) -> None:
-        """Learn from a retrieve whether lists are right; None: there was no look after all."""
+        """Learn from the retrieve of a check whether lists are right. `observation` None: there was no look."""
         if not isinstance(observation, Asset | Missing):
             return
         now, against = self._clock.monotonic(), check.against
@@ -114,7 +114,7 @@ class ListLooker:
                 assert_never(against)
 
     def _seconds_left(self, leases: Sequence[Lease]) -> float | None:
-        """Seconds that a list request may take; None: as long as it needs."""
+        """Return the seconds that a list request may take; None: there is no limit."""
         if not self._policy.strict_deadlines:
             return None
         now = self._clock.monotonic()
@@ -122,7 +122,7 @@ class ListLooker:
 
 
 def by_request(leases: list[Lease]) -> list[list[Lease]]:
-    """The leases grouped by the request that looks at them: several share a list, one alone is retrieved."""
+    """Return the leases in groups, one for each request: a group of several is listed, a single one is retrieved."""
     if len(leases) == 1:
         return [leases]
     alone: list[list[Lease]] = []
@@ -136,13 +136,13 @@ def by_request(leases: list[Lease]) -> list[list[Lease]]:
 
 
 def _can_be_listed(lease: Lease) -> bool:
-    """Whether a list may ask for this ID: one that the API does not take for an ID fails the list for all others."""
+    """Return whether a list may ask for this ID. One that the API refuses would make the whole list fail."""
     last_seen = lease.progress.last_seen
-    return is_usual(lease.submission.asset_id) or (last_seen is not None and last_seen.status != "missing")
+    return has_usual_form(lease.submission.asset_id) or (last_seen is not None and last_seen.status != "missing")
 
 
 def _agree(listed: Asset | Missing, retrieved: Asset | Missing) -> bool:
-    """Whether a list and the retrieve after it show the same state: neither is older than the other."""
+    """Return whether a list and the retrieve after it agree: neither shows an older state than the other."""
     if isinstance(listed, Missing) or isinstance(retrieved, Missing):
         return isinstance(listed, Missing) and isinstance(retrieved, Missing)
     in_list, in_retrieve = last_seen_of(listed, None), last_seen_of(retrieved, None)
