@@ -1,9 +1,9 @@
-"""When to look again: pure functions from what is known of a wait to the seconds until the next look.
+"""When to look again: pure functions from what is known about a wait to the seconds until the next look.
 
-The law of this layer: no I/O, no clock, no logging, no randomness of its own. Ages and delays are seconds and come as
-parameters, as do random numbers (`uniform`). Of the rest of the package only the type `Uniform` is imported.
+The law of this layer: no I/O, no clock, no logging, no randomness of its own. Ages and random numbers (`uniform`) are
+parameters; ages and delays are in seconds. It imports nothing of the package but `domain` and the type `Uniform`.
 
-A schedule is a callable from a `WaitState` to a delay. `waits.from_tenacity` makes one of any tenacity wait strategy,
-so `wait_chain`, `+` and `wait_combine` compose schedules. Polling is not retrying: a schedule spaces answers that said
-"not done yet"; a failed request has a policy of its own (`asset_worker.api.retry`).
+A schedule is a callable that takes a `WaitState` and returns a delay. `waits.from_tenacity` turns any tenacity wait
+strategy into one, so `wait_chain`, `+` and `wait_combine` compose schedules. Polling is not retrying: a schedule is for
+assets that an answer showed not done; requests that failed have a policy of their own (`asset_worker.api.retry`).
 """

@@ -1,9 +1,9 @@
 """The adaptive schedule: it looks when ends are likely, as often as its budget of looks allows.
 
-It learns how long each class of asset takes (`life_table`), from general to specific as evidence grows, and looks at
-the ages that are best for that (`plan`). Before it has learned anything it assumes durations for which the exponential
-schedule is about optimal, so it starts like that one. All classes share one price of a look: for the same number of
-looks, any other split between the classes would detect ends later on average.
+It learns how long each class of asset takes (`life_table`), from general to specific as evidence grows, and plans the
+best ages for looks (`plan`). Before it has learned anything it assumes durations for which the exponential schedule is
+about optimal, so it starts like that one. All classes share one price of a look: for the same number of looks, any
+other split between the classes would detect ends later on average.
 """
 
 from __future__ import annotations
@@ -31,30 +31,30 @@ FLOOR: Final = 0.5
 USUAL_DELAY_WEIGHT: Final = 0.01
 """The weight of one delay in the running mean of delays."""
 MAX_CLASSES: Final = 80
-"""Classes with a life table of their own; further ones share a table with their kind."""
+"""Classes with a life table of their own. Further classes of one step and kind share a table."""
 
 _STALE_GROWTH: Final = 0.1
-"""The relative growth of its evidence after which an estimate is out of date."""
+"""An estimate is out of date when its evidence has grown by this share."""
 _LEAST_EVIDENCE: Final = 10.0
-"""The least ends that such growth is measured by, and the least starts that the price is calibrated with."""
+"""That growth is measured against at least this many ends. The price is calibrated from at least this many starts."""
 _PRICE_TOLERANCE: Final = 0.05
-"""The relative change of the price up to which a plan is still used."""
+"""A plan is out of date when the price has changed by more than this share."""
 _PRICE_RANGE: Final = 1000.0
 """The lowest price is the first one divided by this."""
 _MAX_RAMP_LOOKS: Final = 100
 """Looks of the exponential schedule that are counted one by one."""
 _MAX_EXPONENT: Final = 700.0
-"""A power of e that a float still holds."""
+"""A float can still hold e to this power."""
 _MAX_STARTS: Final = 1000
-"""The count of starts of one combination of classes at which all counts are halved."""
+"""When one combination of classes has started this often, all counts of starts are halved."""
 
 
 class _Estimate(NamedTuple):
     rates: Rates
     stale_at: float
-    """The table's `updates` from which the estimate is out of date."""
+    """The estimate is out of date when the table's `updates` reach this number."""
     step_stale_at: float
-    """The same for the updates of all tables of the step."""
+    """The same for the sum of updates over all tables of the step."""
 
 
 class WaitPlan(NamedTuple):
@@ -63,12 +63,12 @@ class WaitPlan(NamedTuple):
     each: tuple[Rates, ...]
     """The hazard of each class."""
     rates: Rates
-    """The hazard of the last of them to end."""
+    """The hazard of the whole wait, which ends with the last of them."""
     plan: Plan
     exponential_looks: float
-    """The expected looks of the exponential schedule, without the one at age 0."""
+    """The expected number of looks of the exponential schedule, without the one at age 0."""
     fewest_looks: float
-    """The expected looks at intervals of the longest delay."""
+    """The expected number of looks if every delay is the longest."""
 
 
 class AdaptiveSchedule:
@@ -76,11 +76,11 @@ class AdaptiveSchedule:
 
     Args:
         learned: what was learned before; None: nothing.
-        initial: seconds; with `multiplier` and `maximum`, the exponential schedule that it starts like.
-        multiplier: growth of the delay in that schedule.
-        maximum: seconds; no delay is longer, except while there is a backlog (`backlog_factor`).
+        initial: the delay after the first look, in seconds, of the exponential schedule that it starts like.
+        multiplier: the growth of the delay in that schedule.
+        maximum: the longest delay, in seconds, except while there is a backlog (`backlog_factor`).
         looks: the average number of looks that an asset may cost; None: as many as the exponential schedule takes.
-            Looks that `maximum` forces can't be saved; it always spends at least a quarter more than those.
+            The looks that `maximum` makes necessary are always made, and at least a quarter more.
         uniform: returns random numbers in [0, 1).
     """
 
@@ -109,7 +109,7 @@ class AdaptiveSchedule:
         multiplies delays by the factor and saves looks where ends are unlikely. The longest delay grows too, up to an
         hour."""
         self._usual_delay = initial
-        """The running mean of the delays returned, in seconds, with the backlog factor."""
+        """The running mean of the delays returned, in seconds, backlog factor included."""
         self._tables = learned.tables()
         self._starts = {tuple(key): count for key, count in learned.starts}
         self._updates_by_step: dict[str, float] = {}
@@ -117,7 +117,7 @@ class AdaptiveSchedule:
         self._plans: dict[tuple[AssetClass, ...], WaitPlan] = {}
 
     def __call__(self, look: WaitState) -> float:
-        """Seconds from `look` to the next one."""
+        """Return the seconds from `look` to the next one."""
         classes = self._classes_of(look)
         if not classes:
             delay = min(self._exponential_delay(look.attempt_number), self._ceiling) * self.backlog_factor
@@ -131,12 +131,12 @@ class AdaptiveSchedule:
         return delay
 
     def observe(self, look: WaitState, *, since: float, ended: Sequence[str] = ()) -> None:
-        """Learn from one look: `look.waiting_on` are not done at `look.age`; `ended` ended after age `since`.
+        """Learn from one look, at age `look.age`: which steps have ended since age `since`, and which have not.
 
         Args:
-            look: as the schedule would get it; `waiting_on` is empty when the wait is over.
-            since: the age in seconds at the look before, which found none of them done; 0 when there was none.
-            ended: the steps (`asset`, or renditions) that this look found done, whatever the outcome.
+            look: the wait after this look; `waiting_on` are the steps that have not ended, none if the wait is over.
+            since: the age in seconds at the look before, which found none of the steps ended; 0: there was none.
+            ended: the steps (`asset`, or renditions) that this look found ended, whatever the outcome.
         """
         if look.age <= since:
             return
@@ -148,14 +148,14 @@ class AdaptiveSchedule:
             self._updates_by_step[name.step] = self._updates_by_step.get(name.step, 0.0) + 1
 
     def looked_late(self, lateness: float, *, since: float) -> None:
-        """Lengthen or shorten all delays a little, by how late a look was made.
+        """Lengthen or shorten all delays a little, depending on how late a look was made.
 
         Looks that are late by more than a share of the usual delay mean that more looks are due than can be made.
-        Longer delays then leave the looks that can be made to the waits whose end is likely.
+        With longer delays, the looks that can be made go to the waits that are likely to have ended.
 
         Args:
             lateness: seconds from when the look was due to when it was made.
-            since: seconds since the last such report.
+            since: seconds since the last call of this method.
         """
         usual = self._usual_delay
         self.backlog_factor = backlog.after_look(self.backlog_factor, lateness=lateness, since=since, usual_delay=usual)
@@ -165,15 +165,15 @@ class AdaptiveSchedule:
         self.backlog_factor = backlog.after_idle(self.backlog_factor, idle=seconds)
 
     def learned(self) -> LearnedState:
-        """All that was learned so far, to be stored."""
+        """Return everything that was learned so far, to be stored."""
         return LearnedState.of(self._tables, self._starts, self.price)
 
     def evidence(self) -> dict[tuple[AssetClass, ...], float]:
-        """The ends that were seen of each class, with decay; by keys for `plan_for`."""
+        """Return the number of ends seen in each class, with decay; the keys can be passed to `plan_for`."""
         return {(name,): table.evidence for name, table in self._tables.items()}
 
     def plan_for(self, classes: tuple[AssetClass, ...]) -> WaitPlan:
-        """The plan for a wait on all of these classes; recomputed when estimates or the price have changed."""
+        """Return the plan for a wait on all of these classes; recomputed when estimates or the price have changed."""
         rates = [self._rates(name) for name in classes]
         price = self.price * self.backlog_factor**2
         known = self._plans.get(classes)
@@ -194,7 +194,7 @@ class AdaptiveSchedule:
         return found
 
     def exponential_ages(self) -> list[float]:
-        """The ages at which the exponential schedule looks until its delay reaches the maximum; the first is 0."""
+        """Return the ages of the exponential schedule's looks until its delay reaches the maximum; the first is 0."""
         ages = [0.0]
         while len(ages) < _MAX_RAMP_LOOKS and (delay := self._exponential_delay(len(ages))) < self._maximum:
             ages.append(ages[-1] + delay)
@@ -212,7 +212,7 @@ class AdaptiveSchedule:
         return self._with_tables(classify(look.waiting_on, look.file_type, look.method))
 
     def _with_tables(self, classes: tuple[AssetClass, ...]) -> tuple[AssetClass, ...]:
-        """The classes, each with a life table; a new one when there are `MAX_CLASSES` already is that of its kind."""
+        """Return the classes, each with a life table. Beyond `MAX_CLASSES`, new ones are replaced by `shared` ones."""
         if all(name in self._tables for name in classes):
             return classes
         found = []
@@ -223,7 +223,7 @@ class AdaptiveSchedule:
         return tuple(found)
 
     def _rates(self, name: AssetClass) -> Rates:
-        """The hazard of a class; recomputed when enough has been learned since."""
+        """Return the hazard of a class; recomputed when enough has been learned since."""
         own, known = self._tables[name], self._estimates.get(name)
         step_updates = self._updates_by_step.get(name.step, 0.0)
         if known is not None and own.updates < known.stale_at and step_updates < known.step_stale_at:
@@ -248,7 +248,8 @@ class AdaptiveSchedule:
     def _calibrate(self) -> None:
         """Move the price to where the expected looks of all plans, weighted by their starts, meet the budget of looks.
 
-        Looks grow with price ** -½ (Keller). Each new estimate makes half that step, so that noise does not dominate.
+        The number of looks is proportional to price ** -½ (Keller). Each new estimate makes only half of that step, so
+        that noise does not dominate.
         """
         begun = [(found, self._starts[classes]) for classes, found in self._plans.items() if classes in self._starts]
         started = sum(count for _, count in begun)
@@ -268,11 +269,11 @@ class AdaptiveSchedule:
 
 
 def _exponential_prior(initial: float, multiplier: float, maximum: float) -> tuple[Rates, float]:
-    """The hazard by bin for which exponential delays are optimal, and the price of a look at which they are.
+    """Return the hazard by bin for which exponential delays are optimal, and the price of a look at which they are.
 
-    This is Keller's rule turned around: the hazard falls with the square of the delay, which grows linearly with age.
-    The price is chosen so that six in seven assets end before the delay reaches its maximum, or, when it does not grow,
-    within ten delays on average.
+    This is Keller's rule solved for the hazard, which falls with the square of the delay; the delay grows linearly with
+    age. The price is chosen so that six in seven assets end before the delay reaches its maximum or, if the delay does
+    not grow, within ten delays on average.
     """
     growth = multiplier - 1
     price = initial * max(growth, 0.05)

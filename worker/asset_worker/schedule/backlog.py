@@ -12,7 +12,8 @@ import math
 from typing import Final
 
 LATE_SHARE: Final = 0.2
-"""A look that is late by more than this share of the usual delay raises the factor; by less than half, lowers it."""
+"""A look that is late by more than this share of the usual delay raises the factor; one that is late by less than half
+of that lowers it."""
 MAX_STEP: Final = 0.02
 """The largest relative change of the factor by one look."""
 IDLE_HALF_LIFE: Final = 30.0
@@ -20,12 +21,12 @@ IDLE_HALF_LIFE: Final = 30.0
 rare."""
 MAX_FACTOR: Final = 1000.0
 LONGEST_CEILING: Final = 3600.0
-"""Seconds beyond which the longest delay is never stretched, even when the backlog was only brief. One round over a
-million pending assets takes less, with lists and at the default rate."""
+"""The longest delay is never stretched beyond this many seconds: a brief backlog must not delay looks for longer. One
+round over a million pending assets takes less, with lists and at the default rate."""
 
 
 def after_look(backlog_factor: float, *, lateness: float, since: float, usual_delay: float) -> float:
-    """The factor after a look.
+    """Return the factor after a look.
 
     Args:
         backlog_factor: the factor before, from 1 to `MAX_FACTOR`.
@@ -42,10 +43,10 @@ def after_look(backlog_factor: float, *, lateness: float, since: float, usual_de
 
 
 def after_idle(backlog_factor: float, *, idle: float) -> float:
-    """The factor after `idle` seconds in which no look was due although a request could have been made."""
+    """Return the factor after `idle` seconds in which no look was due although a request could have been made."""
     return max(backlog_factor * math.pow(0.5, max(idle, 0.0) / IDLE_HALF_LIFE), 1.0)
 
 
 def stretch_ceiling(ceiling: float, backlog_factor: float) -> float:
-    """The longest delay at this factor, in seconds; `ceiling` is the longest without a backlog."""
+    """Return the longest delay at this factor, in seconds; `ceiling` is the longest without a backlog."""
     return min(ceiling * backlog_factor, max(ceiling, LONGEST_CEILING))

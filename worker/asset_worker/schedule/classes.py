@@ -1,4 +1,4 @@
-"""Classes of assets that take about the same time, by what their first answer shows."""
+"""Classes of assets that take about the same time to process: by step, file type and upload method."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _METHODS: Final = frozenset({"direct", "url", "multipart", "connector"})
 
 
 class AssetClass(NamedTuple):
-    """One step of the assets of one file type and method."""
+    """One step of processing, for the assets of one file type and upload method."""
 
     step: str
-    """What takes time (`is_step`)."""
+    """The part of the processing that takes time (`is_step`)."""
     file_type: str
     method: str
 
@@ -28,7 +28,7 @@ class AssetClass(NamedTuple):
 
     @property
     def shared(self) -> AssetClass:
-        """The class that all further classes of this kind share when there are too many. There are few of these."""
+        """The class that further classes of this step and kind share when there are too many."""
         return AssetClass(self.step, f"{self.kind}/*", "*")
 
     def __str__(self) -> str:
@@ -36,13 +36,13 @@ class AssetClass(NamedTuple):
 
 
 def is_step(name: str) -> bool:
-    """Whether this takes time that can be learned: the asset, from acceptance, and each rendition, from `ready`."""
+    """Return whether its duration can be learned: the asset's, from acceptance, or a rendition's, from `ready`."""
     return name == "asset" or name in RENDITIONS
 
 
 @lru_cache(maxsize=512)
 def classify(waiting_on: tuple[str, ...], file_type: str | None, method: str | None) -> tuple[AssetClass, ...]:
-    """Return the class of each step waited on; nothing when one is no step (`visibility`, `answer`)."""
+    """Return the class of each step waited on; empty if one is not a step (`visibility`, `answer`)."""
     if not all(is_step(name) for name in waiting_on):
         return ()
     plain = (file_type or "").partition(";")[0].strip().lower()

@@ -1,4 +1,4 @@
-"""What the adaptive schedule has learned, as a value and as bytes."""
+"""What the adaptive schedule has learned, as a value and as bytes to store."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VERSION: Final = 1
-"""Of the layout and of the bins. `from_bytes` reads no other version."""
+"""The version of the layout and of the bins. `from_bytes` reads only this version."""
 
 _ENDS_UNIT: Final = 1 / 64
 _EXPOSURE_UNIT: Final = 1 / 16
-"""Assets. Counts are rounded to these units, so that a hundred classes fit in 64 KiB."""
+"""In assets. Counts are stored as multiples of these units, so that a hundred classes fit in 64 KiB."""
 _MAX_ENDS: Final = 2 * HALF_LIFE / _ENDS_UNIT
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
@@ -34,7 +34,7 @@ class LearnedClass(msgspec.Struct, frozen=True, array_like=True):
 
 
 class LearnedState(msgspec.Struct, frozen=True, array_like=True):
-    """All that an adaptive schedule has learned. The order of the fields is the stored format."""
+    """Everything that an adaptive schedule has learned. The order of the fields is the stored format."""
 
     version: int = VERSION
     price: float | None = None
@@ -47,7 +47,7 @@ class LearnedState(msgspec.Struct, frozen=True, array_like=True):
     def of(
         cls, tables: Mapping[AssetClass, LifeTable], starts: Mapping[tuple[AssetClass, ...], float], price: float
     ) -> LearnedState:
-        """The state that these life tables, counts of starts and price make up."""
+        """Return the state made of these life tables, counts of starts and price."""
         return cls(
             price=price,
             classes=[
@@ -62,7 +62,7 @@ class LearnedState(msgspec.Struct, frozen=True, array_like=True):
         )
 
     def tables(self) -> dict[AssetClass, LifeTable]:
-        """The life tables by class."""
+        """Return the life tables by class."""
         return {
             each.name: LifeTable(
                 [count * _ENDS_UNIT for count in each.ends], [count * _EXPOSURE_UNIT for count in each.exposure]
@@ -78,12 +78,12 @@ class UnreadableState(msgspec.Struct, frozen=True):
 
 
 def to_bytes(learned: LearnedState) -> bytes:
-    """`learned` as MessagePack, less than 64 KiB."""
+    """Return `learned` as MessagePack, less than 64 KiB."""
     return msgspec.msgpack.encode(learned)
 
 
 def from_bytes(data: bytes) -> LearnedState | UnreadableState:
-    """The state that `to_bytes` wrote, or why it can't be read. Raises nothing, whatever the bytes."""
+    """Return the state that `to_bytes` wrote, or why it can't be read. Never raises, whatever the bytes."""
     try:
         learned = msgspec.msgpack.decode(data, type=LearnedState)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

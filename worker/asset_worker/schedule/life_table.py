@@ -1,9 +1,9 @@
 """How long waits last, learned from looks that say only "not yet" or "done by now".
 
-A life table, as actuaries keep it, counts for each bin of age the waits that were on (exposure) and those that ended
-(ends). Their ratio is the hazard: the chance that a wait which has lasted so long ends in this bin. Exposure counts
-every wait, also those that never ended and those that still go on. Censored waits therefore need no special treatment,
-and a burst of slow assets changes the estimate before the first of them is done.
+A life table, as actuaries keep it, counts for each bin of age the waits that were in progress (exposure) and those that
+ended (ends). Their ratio is the hazard: the chance that a wait that has lasted this long ends in this bin. Exposure
+counts every wait, even one that never ended or is still in progress. Censored waits therefore need no special
+treatment, and a burst of slow assets changes the estimate before the first of them is done.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ WIDTHS: Final = tuple(end - start for start, end in pairwise(EDGES))
 BINS: Final = len(WIDTHS)
 
 HALF_LIFE: Final = 400
-"""Ends after which older ones count half: enough to be precise, few enough to follow changes at the vendor."""
+"""After this many ends, older ones count half: enough to be precise, few enough to follow changes at the vendor."""
 PRIOR_WEIGHT: Final = 2.0
-"""The weight of a more general estimate against a more specific one, in waits."""
+"""How many waits a more general estimate counts for when a more specific table refines it."""
 _RESCALE_AT: Final = 1e6
+"""The weight of a new wait at which all counts are rescaled, so that they stay small."""
 
 Rates = tuple[float, ...]
-"""The hazard by bin: the ends to expect while one wait lasts through the bin."""
+"""The hazard by bin: the expected number of ends while one wait lasts through the bin."""
 
 
 class LifeTable:
@@ -67,7 +68,7 @@ class LifeTable:
         return sum(self._ends) / self._unit
 
     def survived(self, since: float, until: float) -> None:
-        """Count a wait that was on at age `since` and still on at age `until`, in seconds."""
+        """Count a wait that was in progress at age `since` and still is at age `until`, in seconds."""
         self.updates += 0.1
         bin_ = bisect_right(EDGES, since) - 1
         while bin_ < BINS and EDGES[bin_] < until:
@@ -76,9 +77,9 @@ class LifeTable:
             bin_ += 1
 
     def ended(self, since: float, until: float, rates: Rates) -> None:
-        """Count a wait that was on at age `since` and over at age `until`, in seconds.
+        """Count a wait that was in progress at age `since` and over at age `until`, in seconds.
 
-        The age of the end is only known to lie between the two, so the end is spread over these bins in the
+        The end is only known to lie between these two ages, so it is spread over the bins between them in the
         proportions of the present estimate, `rates`. Repeated for each end, this is the self-consistent estimate for
         interval-censored data (Turnbull 1976, "The empirical distribution function with arbitrarily grouped, censored
         and truncated data").
@@ -104,7 +105,7 @@ class LifeTable:
 
 
 def pool(tables: Sequence[LifeTable]) -> LifeTable:
-    """One table with the counts of all `tables`, for reading; it may be one of them."""
+    """Return a table with the counts of all `tables`. It must not be changed: it may be one of them."""
     if len(tables) == 1:
         return tables[0]
     return LifeTable(
@@ -114,11 +115,11 @@ def pool(tables: Sequence[LifeTable]) -> LifeTable:
 
 
 def estimate(chain: Sequence[LifeTable], prior: Rates) -> Rates:
-    """The hazard by bin, refined from table to table: `chain` goes from the most general one to the most specific.
+    """Return the hazard by bin, refined from table to table. `chain` goes from the most general to the most specific.
 
     Each table refines the estimate before it, bin by bin, as if it also held `PRIOR_WEIGHT` waits that follow that
     estimate: the mean of a beta-Stacy posterior (Walker and Muliere 1997, "Beta-Stacy processes and a generalization of
-    the Pólya-urn scheme"). A class that was only ever seen at young ages therefore changes the estimate only there.
+    the Pólya-urn scheme"). A class that was only seen at young ages therefore changes the estimate only there.
     """
     rates = prior
     for table in chain:
@@ -132,12 +133,12 @@ def estimate(chain: Sequence[LifeTable], prior: Rates) -> Rates:
 
 
 def survival_from(rates: Rates) -> list[float]:
-    """The share of waits that last to each of `EDGES`."""
+    """Return the share of waits that last to each of `EDGES`."""
     return list(accumulate((exp(-rate) for rate in rates), lambda left, kept: left * kept, initial=1.0))
 
 
 def survival_at(age: float, survival: Sequence[float]) -> float:
-    """The share of waits that last to `age` seconds, given the share that lasts to each of `EDGES`."""
+    """Return the share of waits that last to `age` seconds, given the share that lasts to each of `EDGES`."""
     bin_ = min(bisect_right(EDGES, age), BINS) - 1
     part = (age - EDGES[bin_]) / WIDTHS[bin_]
     start, end = survival[bin_], survival[bin_ + 1]
@@ -145,7 +146,7 @@ def survival_at(age: float, survival: Sequence[float]) -> float:
 
 
 def rates_of_last(each: Sequence[Rates]) -> Rates:
-    """The hazard of the last of several waits to end; they began together and are taken as independent."""
+    """Return the hazard of the last of several waits to end. They began together and are assumed to be independent."""
     if len(each) == 1:
         return each[0]
     over = [1.0] * (BINS + 1)
@@ -159,7 +160,7 @@ def rates_of_last(each: Sequence[Rates]) -> Rates:
 
 
 def _smoothed(values: list[float]) -> list[float]:
-    """Each bin averaged with its neighbours, in weights of 1, 2 and 1: few ends make a rough histogram.
+    """Return each bin averaged with its neighbours, with weights 1, 2 and 1: few ends make a rough histogram.
 
     This is the smoothing step of EMS (Silverman, Jones, Wilson and Nychka 1990, "A smoothed EM approach to indirect
     estimation problems").

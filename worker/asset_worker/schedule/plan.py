@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 _POINTS_PER_INTERVAL: Final = 8
 _POINTS_PER_BIN: Final = 64
 _PATIENCE: Final = 4 * _POINTS_PER_INTERVAL
-"""Points that the search tries beyond the best one, while each costs more."""
+"""The search stops when this many points in a row cost more than the best one."""
 _HORIZON: Final = 1e-3
-"""The share of waits left at which planning stops; from that age on, looks are spaced evenly."""
+"""Planning stops at the age to which only this share of waits lasts; from there on, looks are spaced evenly."""
 
 
 def keller_interval(hazard: float, price: float) -> float:
-    """The best interval between looks, √(2·price/hazard), in seconds; the hazard is per second."""
+    """Return the best interval between looks, √(2·price/hazard), in seconds; the hazard is per second."""
     return sqrt(2 * price / hazard) if hazard > 0 else inf
 
 
@@ -53,7 +53,7 @@ class Plan(msgspec.Struct, frozen=True):
     """The price of a look that the plan was made for, in seconds of lag."""
 
     def delay(self, age: float) -> float:
-        """Seconds from a look at this age to the next one; interpolated between `ages`."""
+        """Return the seconds from a look at this age to the next one; interpolated between `ages`."""
         ages, next_ages = self.ages, self.next_ages
         index = bisect_right(ages, age) - 1
         if index >= len(ages) - 1:
@@ -63,7 +63,7 @@ class Plan(msgspec.Struct, frozen=True):
         return next_ages[index] + part * (next_ages[index + 1] - next_ages[index]) - age
 
     def first_looks(self, count: int) -> list[float]:
-        """The ages of the first `count` looks at a new wait, the one at age 0 included."""
+        """Return the ages of the first `count` looks at a new wait, the one at age 0 included."""
         looks = [0.0]
         while len(looks) < count:
             looks.append(looks[-1] + self.delay(looks[-1]))
@@ -71,7 +71,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def plan(rates: Rates, *, price: float, floor: float, ceiling: float) -> Plan:
-    """The plan with the least expected cost whose delays all lie between `floor` and `ceiling` seconds."""
+    """Return the plan with the least expected cost whose delays are all between `floor` and `ceiling` seconds."""
     ages, survival, moments, tail_hazard = _candidates(rates, price, floor, ceiling)
     last = len(ages) - 1
     tail = _clamp(keller_interval(tail_hazard, price), floor, ceiling)
@@ -117,10 +117,10 @@ def plan(rates: Rates, *, price: float, floor: float, ceiling: float) -> Plan:
 def _candidates(
     rates: Rates, price: float, floor: float, ceiling: float
 ) -> tuple[list[float], list[float], list[float], float]:
-    """Ages at which a look may be planned: a few to each of Keller's intervals.
+    """Return the ages at which a look may be planned, several in each of Keller's intervals.
 
-    Also, for each age, the share of waits that last to it and the share that ended before it times their mean duration;
-    and the hazard at the last age, per second.
+    Returned with them: for each age, the share of waits that last to it, and the share that ended before it times their
+    mean duration; and the hazard at the last age, per second.
     """
     ages, survival, moments = [0.0], [1.0], [0.0]
     hazard = 0.0
@@ -142,7 +142,7 @@ def _candidates(
 
 
 def expected_looks(ages: Sequence[float], tail: float, rates: Rates) -> float:
-    """The expected number of looks at `ages`, then every `tail` seconds, without the first one, at age 0."""
+    """Return the expected number of looks at `ages` and then every `tail` seconds, without the one at age 0."""
     survival = survival_from(rates)
     looks = 0.0
     age = 0.0

@@ -1,4 +1,4 @@
-"""What a schedule is given and what it returns, and how a schedule learns."""
+"""The interfaces of a schedule: its argument, its result, and how it learns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Phase = Literal["asset", "renditions"]
 
 
 class WaitState(msgspec.Struct, frozen=True):
-    """A wait after a look that found it not done: all that a schedule may depend on. Durations are seconds."""
+    """A wait after a look that found it not done: everything a schedule may depend on. Durations are seconds."""
 
     attempt_number: int
     """Looks in this phase so far, from 1. The name is tenacity's, so that its strategies can read it."""
@@ -28,20 +28,23 @@ class WaitState(msgspec.Struct, frozen=True):
 
 
 Schedule = Callable[[WaitState], float]
-"""Returns the seconds from a look to the next one."""
+"""Takes the wait after a look, and returns the seconds until the next one."""
 
 
 class Learner(Protocol):
     """A schedule that learns from looks."""
 
     def observe(self, look: WaitState, *, since: float, ended: Sequence[str] = ()) -> None:
-        """Learn from one look: `look.waiting_on` are not done at `look.age`; `ended` ended after age `since`."""
+        """Learn from one look, at age `look.age`: `ended` are the steps that have ended since age `since`.
+
+        Ages are in seconds; the steps in `look.waiting_on` have not ended.
+        """
         ...
 
     def looked_late(self, lateness: float, *, since: float) -> None:
-        """Learn that a look was made `lateness` seconds after it was due; the last such report was `since` ago.
+        """Learn that a look was made `lateness` seconds after it was due, `since` seconds after the last such report.
 
-        Looks that are late one after the other mean that more looks are due than can be made.
+        Several late looks in a row mean that more looks are due than can be made.
         """
         ...
 

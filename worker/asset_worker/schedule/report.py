@@ -1,4 +1,4 @@
-"""What an adaptive schedule has learned, for people: rows of figures, and plain text to print."""
+"""Reports to people what an adaptive schedule has learned: rows of figures, and plain text to print."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Row(msgspec.Struct, frozen=True):
     name: str
     """Step, file type and upload method."""
     evidence: float
-    """The ends that were seen, with decay."""
+    """The number of ends seen, with decay."""
     p10: float
     """The duration within which a tenth of all waits end."""
     p50: float
@@ -42,7 +42,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def rows(schedule: AdaptiveSchedule, *, looks: int = 12) -> list[Row]:
-    """A row for each class that was seen, that with the most ends first; `looks` is the length of `first_looks`."""
+    """Return a row for each class seen, the one with the most ends first. `looks` is the length of `first_looks`."""
     found = []
     for key, evidence in sorted(schedule.evidence().items(), key=lambda each: -each[1]):
         planned = schedule.plan_for(key)
@@ -66,7 +66,7 @@ def rows(schedule: AdaptiveSchedule, *, looks: int = 12) -> list[Row]:
 
 
 def table(found: Sequence[Row]) -> str:
-    """The rows as text: a heading, and a line for each row."""
+    """Return the rows as text: a heading, and a line for each row."""
     if not found:
         return "Nothing learned yet: new assets are looked at as by `exponential`."
     width = max(len("class"), *(len(row.name) for row in found))
@@ -81,7 +81,10 @@ def table(found: Sequence[Row]) -> str:
 
 
 def plot(row: Row, *, width: int = 72) -> str:
-    """The density as bars over a logarithmic scale of age, at most `width` columns, and marks for the first looks."""
+    """Return the density as bars over a logarithmic scale of age, and marks for the first looks.
+
+    It has at most `width` columns.
+    """
     first = next((i for i, share in enumerate(row.density) if share > 0.002), 0)
     last = next((i for i in range(BINS - 1, -1, -1) if row.density[i] > 0.002), BINS - 1)
     bins_each = max(1, -(-(last + 1 - first) // width))

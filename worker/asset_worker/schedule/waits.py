@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from asset_worker.schedule.ports import Schedule, WaitState
 
 JITTER = 0.2
-"""The random share of a delay: large enough that assets accepted together drift apart within a few looks."""
+"""The random share of a delay: large enough that the looks at assets accepted together drift apart soon."""
 
 
 class wait_jittered(wait_base):  # noqa: N801 - named as tenacity names its strategies
     """The delay of another strategy, shortened at random by up to `share` of it.
 
-    The delay is never lengthened, so that the other strategy's ceiling holds, and jitter never feeds growth. tenacity's
-    own `wait_exponential_jitter` cuts its jitter off at `max`, so that assets at the ceiling would keep in step.
+    The delay is never lengthened, so the other strategy's ceiling holds; and jitter doesn't affect its growth.
+    tenacity's own `wait_exponential_jitter` cuts its jitter off at `max`, so assets at the ceiling would keep in step.
     """
 
     def __init__(self, wait: wait_base, uniform: Uniform, share: float = JITTER) -> None:
@@ -33,17 +33,20 @@ class wait_jittered(wait_base):  # noqa: N801 - named as tenacity names its stra
 
 
 def fixed(*, interval: float, uniform: Uniform) -> wait_base:
-    """The same delay, in seconds, after every look."""
+    """Return a strategy with the same delay after every look: `interval` seconds, with jitter."""
     return wait_jittered(wait_fixed(interval), uniform)
 
 
 def exponential(*, initial: float, multiplier: float, maximum: float, uniform: Uniform) -> wait_base:
-    """`initial` seconds after the first look; each further delay is `multiplier` times as long, up to `maximum`."""
+    """Return a strategy with growing delays, with jitter.
+
+    The first delay is `initial` seconds; each further one is `multiplier` times as long, up to `maximum` seconds.
+    """
     return wait_jittered(wait_exponential(multiplier=initial, exp_base=multiplier, max=maximum), uniform)
 
 
 def from_tenacity(wait: wait_base) -> Schedule:
-    """A schedule made of a tenacity wait strategy, which may read `attempt_number` and nothing else."""
+    """Return a schedule that uses a tenacity wait strategy. The strategy may read only `attempt_number`."""
 
     def schedule(look: WaitState) -> float:
         return wait(cast("RetryCallState", look))
@@ -52,7 +55,7 @@ def from_tenacity(wait: wait_base) -> Schedule:
 
 
 def spread(count: int, *, span: float, uniform: Uniform) -> list[float]:
-    """Delays that spread `count` first looks over `span` seconds, ascending: one at random in each equal part.
+    """Return delays that spread `count` first looks over `span` seconds, ascending: one at random in each equal part.
 
     A restart restores all pending assets at once. Without the spread they would all be due at once, and again after
     each delay.
