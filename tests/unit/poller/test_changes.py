@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 
 from asset_worker.domain.assets import AssetId
 from asset_worker.domain.progress import LastSeen
-from asset_worker.poller.changes import MOST_UNKNOWN, Changes
+from asset_worker.poller.changes import MAX_UNKNOWN, Changes
 
 ID = AssetId("6298d673f1090f1100476d4c")
 
@@ -32,7 +32,7 @@ def test_an_unknown_status_is_logged_once_for_each_value():
     """Up to a limit: the values are kept."""
     changes = Changes()
     with capture_logs() as logs:
-        for number in range(MOST_UNKNOWN + 5):
+        for number in range(MAX_UNKNOWN + 5):
             for _ in range(2):
                 changes.log(ID, None, LastSeen(f"new-{number}"))
-    assert len([log for log in logs if log["event"] == "api.unknown_status"]) == MOST_UNKNOWN
+    assert len([log for log in logs if log["event"] == "api.unknown_status"]) == MAX_UNKNOWN

@@ -1,4 +1,4 @@
-"""Do what follows from a look: defer or settle, log it, and report it to what learns."""
+"""Does what follows from a look: defers or settles the asset, logs it, and reports it to a schedule that learns."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from asset_worker.schedule.ports import Schedule
 _log = structlog.get_logger()
 
 KEY_REFUSED_DELAY_SECONDS: Final = 1.0
-"""How soon an asset is due again whose look a refused key prevented."""
+"""When a refused key prevented a look at an asset, the asset is due again after this time."""
 
 
 class Actions:
@@ -40,7 +40,7 @@ class Actions:
         feedback: Feedback | None,
         refusals: PerAssetRefusals,
     ) -> None:
-        """Assets that are settled are forgotten in `refusals`."""
+        """`feedback` is for a schedule that learns. `refusals` is to forget each asset that is settled."""
         self._queue = queue
         self._schedule = schedule
         self._expectations = policy.expectations
@@ -56,11 +56,11 @@ class Actions:
         """Assets settled so far, by outcome."""
 
     def act(self, lease: Lease, observation: Observation) -> Coroutine[None, None, None]:
-        """Decide what follows from a look, and do it."""
+        """Decide what follows from a look, and do it, which ends the lease."""
         return self.carry_out(lease, observation, self.decide(lease, observation))
 
     def decide(self, lease: Lease, observation: Observation) -> Settle | Defer:
-        """What follows from a look at this moment; nothing is done yet."""
+        """Return what follows from a look that ends now; nothing is done yet."""
         return decide(
             lease,
             observation,
@@ -73,7 +73,7 @@ class Actions:
         )
 
     async def carry_out(self, lease: Lease, observation: Observation, step: Settle | Defer) -> None:
-        """Defer or settle as `decide` has decided, which ends the lease."""
+        """Defer or settle as `step` says, which ends the lease. `step` comes from `decide`."""
         self.looks += 1
         self._changes.log(lease.submission.asset_id, lease.progress.last_seen, step.progress.last_seen)
         if self._feedback is not None:
@@ -98,22 +98,22 @@ class Actions:
         )
 
     async def act_on_failure(self, leases: Sequence[Lease], error: TransientError) -> None:
-        """Do what follows for each asset from a request that brought no answer about it."""
+        """Act on a request that failed, for each of the assets that it was about."""
         observation = Unanswered(str(error), retry_after_of(error))
         for lease in leases:
             await self.act(lease, observation)
 
     async def put_back(self, leases: Sequence[Lease]) -> None:
-        """Defer assets that were not looked at because the key is refused: the gate holds requests until it works."""
+        """Defer assets that were not looked at because the key is refused. The gate holds requests until it works."""
         for lease in leases:
             await self._queue.defer(lease, KEY_REFUSED_DELAY_SECONDS, lease.progress)
 
     def count_look(self, lease: Lease) -> Lease:
-        """Count a look that nothing follows from yet: the lease with the look in its progress."""
+        """Count a look that has no consequence yet. Return the lease with the look counted in its progress."""
         self.looks += 1
         progress = msgspec.structs.replace(lease.progress, polls=lease.progress.polls + 1)
         return msgspec.structs.replace(lease, progress=progress)
 
     def _held(self, lease: Lease) -> float:
-        """Seconds since the lease was taken."""
+        """Return the seconds since the lease was taken."""
         return self._clock.monotonic() - lease.taken_at

@@ -1,4 +1,4 @@
-"""Log what has changed about an asset, for people."""
+"""Logs, for people, what has changed about an asset."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _log = structlog.get_logger()
 
 STATUSES: Final = frozenset({"processing", "ready", "failed", "missing"})
 """The documented statuses of an asset, and `missing` for one that the API does not show."""
-MOST_UNKNOWN: Final = 1000
-"""Unknown values logged, once each. They are kept, so an API that always sends new ones must not fill the memory."""
+MAX_UNKNOWN: Final = 1000
+"""Unknown values that are logged at most, once each. They are kept in memory, which endless new ones must not fill."""
 
 
 class Changes:
@@ -26,7 +26,7 @@ class Changes:
         self._unknown: set[str] = set()
 
     def log(self, asset_id: AssetId, before: LastSeen | None, after: LastSeen | None) -> None:
-        """Log what differs between two looks; None: the API had never answered about the asset."""
+        """Log the differences between two looks. None: the API had never answered about the asset."""
         if after is None or after == before:
             return
         for what, old, new, is_known in _compare(before, after):
@@ -37,13 +37,13 @@ class Changes:
 
     def _log_unknown(self, asset_id: AssetId, what: str, value: str) -> None:
         text = f"{what}={value}"
-        if text not in self._unknown and len(self._unknown) < MOST_UNKNOWN:
+        if text not in self._unknown and len(self._unknown) < MAX_UNKNOWN:
             self._unknown.add(text)
             _log.warning("api.unknown_status", asset_id=asset_id, what=what, value=value)
 
 
 def _compare(before: LastSeen | None, after: LastSeen) -> Iterator[tuple[str, str | None, str | None, bool]]:
-    """Yield name, status before and after, and whether the latter is documented: the asset, then each rendition."""
+    """Yield name, old status, new status, and whether the new one is documented: the asset, then each rendition."""
     old = None if before is None else before.status
     yield "status", old, after.status, after.status in STATUSES
     for name, rendition in RENDITIONS.items():

@@ -1,4 +1,4 @@
-"""What follows from one look: pure functions of what was known before and what the look showed."""
+"""Decides what follows from one look: pure functions of what was known before and what the look showed."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from asset_worker.domain.submissions import expectations_for
 from asset_worker.queue.ports import Lease
 from asset_worker.schedule.ports import Phase, Schedule, WaitState
 
-ENDED = frozenset({"ready", "failed"})
-"""An asset's terminal statuses."""
+TERMINAL_STATUSES = frozenset({"ready", "failed"})
+"""The statuses of an asset that has been processed."""
 
 
 class Settle(msgspec.Struct, frozen=True):
-    """The wait is over, with this event."""
+    """The wait is over, and this is its event."""
 
     verdict: Done
     event: Event
@@ -45,7 +45,7 @@ class Defer(msgspec.Struct, frozen=True):
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """What a learning schedule learns from one look: the arguments of `Learner.observe`."""
+    """What one look teaches a learning schedule: the arguments of `Learner.observe`."""
 
     look: WaitState
     since: float
@@ -55,7 +55,7 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 def last_seen_of(observation: Observation, before: LastSeen | None) -> LastSeen | None:
-    """Return what is now known of the asset, in brief; a look without an answer changes nothing."""
+    """Return a summary of what is now known about the asset. A look without an answer leaves `before` unchanged."""
     match observation:
         case Asset():
             seen = LastSeen(observation.status, observation.renditions, observation.file_type, observation.method)
@@ -70,12 +70,12 @@ def last_seen_of(observation: Observation, before: LastSeen | None) -> LastSeen 
 
 
 def is_known(last_seen: LastSeen | None) -> bool:
-    """Whether the API has ever shown the asset. Until it does, the wait says nothing about processing times."""
+    """Return whether the API has ever shown the asset. Until then, the wait says nothing about processing times."""
     return last_seen is not None and (last_seen.status != "missing" or last_seen.was is not None)
 
 
 def last_known(lease: Lease) -> Asset | None:
-    """Return what is kept of the last look that saw the asset, as an asset; None: no look has seen it."""
+    """Return the asset as the last look that saw it showed it, as far as that is kept; None: no look has seen it."""
     last_seen = lease.progress.last_seen
     status = None if last_seen is None else last_seen.was if last_seen.status == "missing" else last_seen.status
     if last_seen is None or status is None:
@@ -89,7 +89,7 @@ def last_known(lease: Lease) -> Asset | None:
 
 
 def ages_of(lease: Lease, observation: Observation, *, held: float) -> Ages:
-    """Return the ages at the end of a look; `held` is how long the lease has been held, in seconds."""
+    """Return the ages at the end of a look, made `held` seconds after the lease was taken."""
     if lease.ready_age is not None:
         ready: float | None = lease.ready_age + held
     else:
@@ -122,9 +122,9 @@ def decide(
         lease: the asset, and what earlier looks found.
         observation: what this look showed.
         held: seconds since the lease was taken.
-        expectations: of a submission that names none of its own.
-        schedule: says when to look again.
-        now: the wall clock's time, in seconds since the epoch, UTC.
+        expectations: what is awaited of an asset whose submission doesn't say otherwise.
+        schedule: decides when to look again.
+        now: the wall-clock time, in seconds since the epoch, UTC.
         source: the event's CloudEvents source.
         redact: removes the API key from the event.
     """
@@ -176,7 +176,10 @@ def _wait_state(progress: Progress, ages: Ages, verdict: Waiting) -> WaitState:
 
 
 def samples(lease: Lease, observation: Observation, *, held: float) -> Iterator[Sample]:
-    """Yield what a look shows about how long things take: they still wait, or ended since the look before."""
+    """Yield what a look shows about how long steps take: they go on, or they ended since the look before.
+
+    `held` is how long the lease had been held, in seconds.
+    """
     if not isinstance(observation, Asset):
         return
     before, ages = lease.progress, ages_of(lease, observation, held=held)
@@ -184,7 +187,7 @@ def samples(lease: Lease, observation: Observation, *, held: float) -> Iterator[
         phase: Phase = "asset"
         began, age = lease.accepted_at, ages.accepted
         was: tuple[str, ...] = ("asset",)
-        ended = was if observation.status in ENDED else ()
+        ended = was if observation.status in TERMINAL_STATUSES else ()
     else:
         phase = "renditions"
         began, age = before.ready_at, ages.ready or 0.0
@@ -203,10 +206,10 @@ def samples(lease: Lease, observation: Observation, *, held: float) -> Iterator[
 
 
 def can_act_on_list(lease: Lease, observation: Observation, step: Settle | Defer) -> bool:
-    """Whether to act on what a list showed; else a retrieve must confirm it first.
+    """Return whether to act on what a list showed; if not, a retrieve must confirm it first.
 
-    A list is only a hint: it settles nothing, an asset that it leaves out may exist, and a state older than one seen
-    before comes from a cache.
+    A list settles nothing. An asset that it leaves out may exist, and an older state than one seen before comes from a
+    cache.
     """
     if isinstance(step, Settle):
         return False
@@ -217,10 +220,10 @@ def can_act_on_list(lease: Lease, observation: Observation, step: Settle | Defer
 
 
 def is_older(seen: LastSeen | None, before: LastSeen | None) -> bool:
-    """Whether `seen` is an earlier state than `before`: what has ended doesn't begin again."""
+    """Return whether `seen` is an earlier state than `before`, in which less had ended."""
     if seen is None or before is None or seen is before:
         return False
-    if before.status in ENDED and seen.status not in ENDED:
+    if before.status in TERMINAL_STATUSES and seen.status not in TERMINAL_STATUSES:
         return True
     return any(
         rendition.has_ended(before.renditions.get(name)) and not rendition.has_ended(seen.renditions.get(name))

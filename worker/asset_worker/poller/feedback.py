@@ -12,30 +12,35 @@ from asset_worker.schedule.ports import Learner
 
 
 class Feedback:
-    """What a learner is shown of the looks."""
+    """Reports each take and each look to a learner."""
 
     def __init__(self, learner: Learner, *, breaker_is_open: Callable[[], bool] = lambda: False) -> None:
-        """`breaker_is_open`: whether an outage or a refused key holds all requests now.
+        """`breaker_is_open` returns whether an outage or a refused key holds all requests now.
 
-        Looks that are late for that reason do not show that requests are scarce.
+        Looks that are late for that reason don't show that requests are scarce.
         """
         self._learner = learner
         self._breaker_is_open = breaker_is_open
         self._lateness = Lateness()
 
     def taken(self, first: Lease, *, now: float, idle: float, gathered_at: float) -> None:
-        """Leases were taken at `now`, of which `first` was due first.
+        """Report that leases were taken; `first` is the one that was due first.
 
-        `idle`: seconds for which a request could have been made and nothing was due. `gathered_at`: when the latest
-        pause for new assets ended. Instants are monotonic seconds.
+        Args:
+            first: the lease that was due first.
+            now: when the leases were taken.
+            idle: seconds in which a request could have been made, but nothing was due.
+            gathered_at: when the latest pause for new assets ended.
+
+        Instants are monotonic seconds.
         """
         self._learner.idled(idle)
         late = self._lateness.of(first.late, now=now, is_cut_off=self._breaker_is_open(), gathered_at=gathered_at)
-        # Not first looks: no schedule decided when those are due.
+        # First looks are left out: no schedule decided when they are due.
         if late is not None and first.progress.polls:
             self._learner.looked_late(late.seconds, since=late.since)
 
     def looked(self, lease: Lease, observation: Observation, *, held: float) -> None:
-        """A look was acted on; `held` is how long the lease had been held, in seconds."""
+        """Report a look; `held` is how long the lease had been held, in seconds."""
         for sample in samples(lease, observation, held=held):
             self._learner.observe(sample.look, since=sample.since, ended=sample.ended)

@@ -1,7 +1,7 @@
-"""How late looks are because requests are scarce: a value that changes with each take.
+"""How late looks are because requests are scarce: a value that is updated at each take.
 
-Looks can be late for other reasons. An outage or a refused key holds all requests, and what came due meanwhile is late
-when they go out again; and what came due during a pause for new assets could not have been taken before.
+Looks can be late for other reasons. An outage or a refused key holds all requests, and what became due meanwhile is
+late when they go out again. And what became due during a pause for new assets could not have been taken earlier.
 
 Nothing here waits or reads a clock; instants are monotonic seconds.
 """
@@ -14,7 +14,7 @@ import msgspec
 
 
 class Late(msgspec.Struct, frozen=True):
-    """How late a look is for want of requests."""
+    """How late a look is because requests are scarce."""
 
     seconds: float
     since: float
@@ -30,10 +30,15 @@ class Lateness:
         self._reported_at = -math.inf
 
     def of(self, late: float, *, now: float, is_cut_off: bool, gathered_at: float) -> Late | None:
-        """How late a look that was due `late` seconds ago is for want of requests; None if that can't be known.
+        """Return how late a look is because requests are scarce; None: that can't be known.
 
-        Must be called at each take. `is_cut_off`: whether the circuit breaker holds requests at this moment.
-        `gathered_at`: when the latest pause for new assets ended.
+        Must be called at each take.
+
+        Args:
+            late: seconds since the look was due.
+            now: the time of the take.
+            is_cut_off: whether the circuit breaker holds requests now.
+            gathered_at: when the latest pause for new assets ended.
         """
         if is_cut_off or self._was_cut_off:
             self._cut_off_until = now

@@ -1,8 +1,8 @@
-"""Whether lists are usable: a value that changes with what retrieves show of them.
+"""Whether lists are usable: a value that is updated with each retrieve that checks a list.
 
-A list shows many assets for the price of one request, but it may be wrong. What matters in it is confirmed by a
-retrieve, and now and then so is something that does not matter. Lists that are contradicted too often, or refused, are
-suspended for a while.
+A list shows many assets for the price of one request, but it may be wrong. A retrieve confirms whatever a list shows
+that matters, and sometimes, as an audit, what doesn't. Lists that are contradicted too often, or refused, are suspended
+for a while.
 
 Nothing here waits or reads a clock; instants are monotonic seconds.
 """
@@ -15,16 +15,16 @@ from typing import Final
 import msgspec
 
 RECENT: Final = 40
-"""Checks that are remembered."""
+"""The number of latest checks that are kept."""
 CONTRADICTIONS_TO_DOUBT: Final = 4
 SHARE_TO_DOUBT: Final = 0.25
-"""Lists are suspended at this many contradictions, if they are also this share of the recent checks. Some are expected:
-an asset may turn ready between the list and the retrieve."""
+"""Lists are suspended after this many contradictions, if these are also at least this share of the recent checks. Some
+contradictions are expected: an asset may turn ready between the list and the retrieve."""
 CHECKS_TO_TRUST: Final = 20
-"""Checks in a row that agree, after which lists that were suspended count as good again."""
+"""Suspended lists count as good again after this many checks in a row that agree."""
 FIRST_PAUSE_SECONDS: Final = 60.0
 LONGEST_PAUSE_SECONDS: Final = 3600.0
-"""The pause doubles from the first to the longest, each time that lists fail again before they count as good."""
+"""The pause doubles, from the first to the longest, each time lists fail again before they count as good."""
 
 
 class Suspended(msgspec.Struct, frozen=True):
@@ -41,8 +41,8 @@ class Restored(msgspec.Struct, frozen=True):
 class ListHealth:
     """Whether lists are usable now.
 
-    Methods return a change that is worth a log entry. `Suspended` is returned once, however often lists are suspended
-    again before they are `Restored`.
+    Methods return a change if it is to be logged. `Suspended` is returned once, however often lists are suspended again
+    before they are `Restored`.
     """
 
     def __init__(self) -> None:
@@ -53,13 +53,13 @@ class ListHealth:
         self._agreed_in_a_row = 0
 
     def is_usable(self, now: float) -> bool:
-        """Whether a list may be requested."""
+        """Return whether a list may be requested."""
         return now >= self._suspended_until
 
     def checked(self, now: float, *, agreed: bool) -> Suspended | Restored | None:
-        """Note that a retrieve agreed with what a list had shown, or contradicted it."""
+        """Record whether a retrieve agreed with what a list had shown. Return the change, if it is to be logged."""
         if not self.is_usable(now):
-            return None  # of lists that were under way when they were suspended
+            return None  # a check of a list that was in flight when lists were suspended
         self._checks.append(agreed)
         if agreed:
             return self._agreed()
@@ -72,7 +72,7 @@ class ListHealth:
         )
 
     def refused(self, now: float, why: str) -> Suspended | None:
-        """Note that the endpoint does not answer as a list does."""
+        """Record that a list request was refused, or not answered with a list. Return the change, if it is new."""
         return self._suspend(now, why)
 
     def _agreed(self) -> Restored | None:

@@ -1,4 +1,4 @@
-"""Look at one asset: retrieve it, and act on what that shows."""
+"""Looks at one asset: retrieves it, and acts on what the retrieve shows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Retriever:
     """Looks at assets one by one."""
 
     def __init__(self, api: Api, actions: Actions, *, policy: Policy, clock: Clock, refusals: PerAssetRefusals) -> None:
-        """`refusals` learns which assets were answered and which were refused."""
+        """`refusals` records which assets were answered and which were refused."""
         self._api = api
         self._actions = actions
         self._policy = policy
@@ -29,10 +29,10 @@ class Retriever:
         self._refusals = refusals
 
     async def look_at(self, lease: Lease, stop: Stop) -> Observation | None:
-        """Retrieve an asset, then defer or settle it. What the retrieve showed.
+        """Retrieve an asset, then defer or settle it. Return what the retrieve showed.
 
-        None: that was no look, and nothing follows from it. Either the key is refused, and the asset is put back; or
-        the stop cut the retrieve short, and the asset stays pending for the next start.
+        None: this does not count as a look. Either the key is refused, and the asset is put back; or the stop ended the
+        retrieve early, and the asset stays pending for the next start.
         """
         asset_id = lease.submission.asset_id
         try:
@@ -50,10 +50,10 @@ class Retriever:
         return observation
 
     async def _retrieve(self, lease: Lease) -> Observation:
-        """What a retrieve shows.
+        """Return what a retrieve shows.
 
         Raises:
-            KeyRefusedError: the key is refused, or this asset alone.
+            KeyRefusedError: the key is refused, or only this asset is.
         """
         try:
             if not self._policy.strict_deadlines:

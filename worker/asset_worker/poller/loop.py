@@ -1,6 +1,6 @@
-"""The loop: take what is due, look at it, act on what that shows.
+"""The poller's loop: takes what is due, and starts a task that looks at it.
 
-Reading `Poller._take` from top to bottom shows when what is looked at; `looks` and `batching` say how.
+`Poller._take` decides when an asset is looked at; `looks` and `batching` do the looking.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from asset_worker.runtime.randomness import Uniform
 from asset_worker.runtime.stop import Stop
 from asset_worker.schedule.ports import Schedule
 
-CROWDED_SECONDS: Final = 0.5
+BACKLOG_SECONDS: Final = 0.5
 """When looks are later than this, each request gets a turn of the event loop to queue at the gate before more is taken.
-Otherwise all slots would be filled at once, with what is most due now and not when a request can go out."""
+Otherwise all slots would be filled at once, with what is most due now rather than when a request can go out."""
 
 
 class Poller:
-    """Empties a queue into its outbox."""
+    """Looks at the pending assets of a queue until each is settled."""
 
     def __init__(
         self,
@@ -66,11 +66,11 @@ class Poller:
         return self._actions.completions
 
     async def run(self, stop: Stop) -> None:
-        """Look at what is due until the stop, then finish the looks that are under way."""
+        """Look at what is due until the stop, then finish the looks in progress."""
         async with asyncio.TaskGroup() as looks:
             taking = looks.create_task(self._take(looks, stop))
             await stop.wait()
-            # What is leased and not yet looked at stays pending, for the next start.
+            # Assets that are leased but not yet looked at stay pending, for the next start.
             taking.cancel()
 
     async def _take(self, looks: asyncio.TaskGroup, stop: Stop) -> None:
@@ -79,7 +79,7 @@ class Poller:
             if (gathering := gathered_at - self._clock.monotonic()) > 0:
                 await asyncio.sleep(gathering)
             await self._slots.acquire()
-            # What is most due is known best when the request can go out, so nothing is taken before.
+            # Nothing is taken before a request can go out: only then is it known what is most due.
             await self._api.wait_for_capacity()
             free_at = self._clock.monotonic()
             batching = self._lists.batching_at(free_at)
@@ -93,22 +93,22 @@ class Poller:
             if batching is not None and len(leases) < batching.limit:
                 gathered_at = taken_at + batching.gather
             for number, group in enumerate(by_request(leases)):
-                if number:  # the first has the slot from above
+                if number:  # the first group has the slot acquired above
                     await self._slots.acquire()
                 is_alone = len(group) == 1
                 looks.create_task(self._look_at(group[0], stop) if is_alone else self._list(group, looks, stop))
-            if leases[0].late > CROWDED_SECONDS:
+            if leases[0].late > BACKLOG_SECONDS:
                 await asyncio.sleep(0)
 
     async def _look_at(self, lease: Lease, stop: Stop) -> None:
-        """Retrieve one asset. The slot was acquired before, and is released here."""
+        """Retrieve one asset. The caller has acquired the slot, which is released here."""
         try:
             await self._retriever.look_at(lease, stop)
         finally:
             self._slots.release()
 
     async def _list(self, leases: list[Lease], looks: asyncio.TaskGroup, stop: Stop) -> None:
-        """List several assets, and begin a check where one is needed. The slot was acquired before, and is released."""
+        """List several assets, and start the checks that are needed. The slot is released here, as in `_look_at`."""
         try:
             async for check in self._lists.look_at(leases, stop):
                 looks.create_task(self._check(check, stop))

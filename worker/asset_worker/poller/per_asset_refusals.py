@@ -1,8 +1,8 @@
-"""Whether one asset is refused rather than the key: a value that changes with each answer and refusal.
+"""Whether one asset is refused rather than the key: a value that is updated with each answer and refusal.
 
-A refused key stops all looks until it works again, whatever the asset. But an asset may be refused again and again
-while others are answered in between (another account's, say). Treated as a refused key, it would be asked about every
-second and would hold up all others each time.
+A refused key stops all looks until it works again. But one asset (another account's, for example) may be refused again
+and again while others are answered in between. If that counted as a refused key, the asset would be requested every
+second, and each time the looks at all others would stop.
 
 Nothing here waits or reads a clock; instants are monotonic seconds.
 """
@@ -15,24 +15,24 @@ from typing import Final
 from asset_worker.domain.assets import AssetId
 
 REFUSALS: Final = 3
-"""Refusals of one asset, each after others were answered, that may still be the key's: one that comes and goes hits the
-same asset again by chance."""
+"""This many refusals of one asset, each after others were answered, may still be due to the key: a key that is refused
+from time to time may hit the same asset again by chance."""
 
 
 class PerAssetRefusals:
-    """How often each asset was refused lately, and when the key last worked."""
+    """How often each asset was refused, and when the key last worked."""
 
     def __init__(self) -> None:
         self._answered_at = -math.inf
         self._refused: dict[AssetId, tuple[int, float]] = {}
 
     def answered(self, asset_id: AssetId, now: float) -> None:
-        """Note an answer about this asset: the key works."""
+        """Record an answer about this asset: the key works. `now` is in monotonic seconds."""
         self._answered_at = now
         self._refused.pop(asset_id, None)
 
     def refused(self, asset_id: AssetId, now: float) -> bool:
-        """Note that a request for this asset was refused (401 or 403).
+        """Record that a request for this asset was refused (401 or 403).
 
         Returns:
             Whether the asset is refused, not the key: more than `REFUSALS` times, each after others were answered.

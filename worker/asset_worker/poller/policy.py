@@ -1,4 +1,4 @@
-"""How the poller looks: one frozen value, made from the settings."""
+"""The poller's policy: one frozen value, made from the settings."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ class Batching(msgspec.Struct, frozen=True):
     """Seconds. Assets due within this time are listed early when a list request goes out anyway."""
     gather: float = 0.0
     """Seconds to wait after a list request that was not full, so that new assets can share the next one. At most
-    `ahead`: whatever else comes due during the wait was listed early, so only first looks are delayed."""
+    `ahead`: everything else that becomes due during the wait was listed early, so only first looks are delayed."""
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """What is expected of assets, and how they are looked at."""
 
     expectations: Expectations
-    """What is awaited of an asset whose submission does not say otherwise."""
+    """What is awaited of an asset whose submission doesn't say otherwise."""
     source: str
     """The events' CloudEvents `source`."""
     redact: Redact
-    """Removes the key from what goes into an event."""
+    """Removes the key from the content of an event."""
     looks_at_once: int
-    """Requests under way at the same time, at most: retrieves and lists together."""
+    """Looks in progress at the same time, at most: retrieves and lists together."""
     batching: Batching | None = None
     """None: every look is a retrieve."""
     strict_deadlines: bool = False

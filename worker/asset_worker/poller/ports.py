@@ -1,4 +1,4 @@
-"""What the poller asks of the assets API."""
+"""The assets API as the poller uses it: the protocol that `api.client` satisfies."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ class Api(Protocol):
 
     @property
     def latest_failure(self) -> str | None:
-        """Why the latest transient failure of a request happened, for people; None: no request has failed so."""
+        """The text of the latest transient failure of a request, for people; None: there was none."""
         ...
 
     async def wait_for_capacity(self) -> None:
-        """Return when a request would not have to wait behind others."""
+        """Wait until a request would not have to queue behind others."""
         ...
 
     async def retrieve(self, asset_id: AssetId) -> Asset:
-        """The asset as the API shows it now.
+        """Return the asset as the API shows it now.
 
         Raises:
             ApiError: the request failed.
@@ -29,7 +29,7 @@ class Api(Protocol):
         ...
 
     async def list_assets(self, asset_ids: Sequence[AssetId]) -> dict[AssetId, Asset]:
-        """Those of the assets that a list shows.
+        """Return the assets that a list shows, by the IDs asked for; one that it leaves out is missing.
 
         Raises:
             ApiError: the request failed.
