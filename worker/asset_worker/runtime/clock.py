@@ -9,14 +9,14 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Wall-clock time and monotonic time. Ages and waits use `monotonic`; `now` is for what leaves the process."""
+    """Wall-clock time and monotonic time. Ages and waits use `monotonic`; times that leave the process use `now`."""
 
     def now(self) -> float:
-        """Return seconds since the epoch, UTC. It may jump when the machine's clock is set."""
+        """Return the wall-clock time in seconds since the epoch, UTC. It jumps when the machine's clock is set."""
         ...
 
     def monotonic(self) -> float:
-        """Return the event loop's time: seconds since an arbitrary start, never going back."""
+        """Return the event loop's time: seconds since an arbitrary start, which never go back."""
         ...
 
 
@@ -33,7 +33,7 @@ class SystemClock:
     def monotonic(self) -> float:
         """Return the event loop's time in seconds."""
         # The bound method is kept: up to Python 3.11, `get_running_loop` makes a system call each time (getpid, to
-        # notice a fork), and one look reads the time about ten times.
+        # detect a fork), and one look reads the time about ten times.
         if self._loop_time is None:
             self._loop_time = asyncio.get_running_loop().time
         return self._loop_time()

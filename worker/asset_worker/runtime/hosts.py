@@ -1,4 +1,4 @@
-"""Decide which hosts are this machine. Pure."""
+"""Which hosts are this machine: a pure function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths as people write them: with `~`, relative, with several names for one file."""
+"""Paths as people write them: with `~`, relative, or with several names for one file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def path_of(text: str | os.PathLike[str]) -> Path:
 
 
 def is_same_file(one: str | Path, other: str | Path) -> bool:
-    """Return whether two paths name one file, by another spelling, a symbolic link or a hard link.
+    """Return whether two paths name the same file: by another spelling, a symbolic link or a hard link.
 
     The file need not exist.
     """

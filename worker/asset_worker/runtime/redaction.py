@@ -1,7 +1,7 @@
-"""Redaction: replace the API key by asterisks wherever its text appears.
+"""Redaction: replaces the API key with asterisks wherever it appears.
 
-A server may echo the key, and somebody may put it into the queue file by mistake. So the key is redacted in whatever
-comes from the API or from an intake before it is passed on, and in every line of the log.
+A server may echo the key, and somebody may put it into the queue file by mistake. So the key is redacted in everything
+that comes from the API or from an intake before it is passed on, and in every line of the log.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any, Final
 
 REDACTED: Final = "********"
 SHORT: Final = 12
-"""Characters. A shorter secret (a key for tests) is redacted only as a whole word, so that other words stay whole."""
+"""Characters. A shorter secret (a key for tests) is redacted only as a whole word, not as a part of other words."""
 SHORTEST_KEY: Final = 8
-"""Characters. In data that is not ours, a shorter secret (`any`, `test`) is taken for an ordinary word and stays: no
-real key is that short."""
+"""Characters. In data from outside, a shorter secret (`any`, `test`) is taken for an ordinary word and is not redacted:
+no real key is that short."""
 
 
 class Secrets:
@@ -37,15 +37,18 @@ class Secrets:
             self._in_data, self._in_bytes = re.compile(keys), re.compile(keys.encode())
 
     def __contains__(self, text: str) -> bool:
-        """Return whether `text` is exactly one of the keys."""
+        """Return whether `text` is exactly one of the secrets, and has at least `SHORTEST_KEY` characters."""
         return text in self._secrets and len(text) >= SHORTEST_KEY
 
     def redact_text(self, text: str) -> str:
-        """Return `text`, which this program wrote, with every secret redacted."""
+        """Return a text of this program with every secret redacted."""
         return text if self._in_texts is None else self._in_texts.sub(REDACTED, text)
 
     def redact(self, data: Any) -> Any:
-        """Return data from outside (text, bytes or decoded JSON) with every key redacted."""
+        """Return data from outside with every secret redacted that has at least `SHORTEST_KEY` characters.
+
+        `data` is text, bytes or decoded JSON.
+        """
         if self._in_data is None or self._in_bytes is None:
             return data
         match data:

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as stops."""
+"""Turns SIGTERM and SIGINT into stops."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 def stopping_on_signals(stop: Stop, forced_stop: Stop) -> Iterator[None]:
     """Set both stops at the first signal, with its name as the reason, while the context lasts.
 
-    A signal that comes when `forced_stop` is set ends the process at once, with exit code 128 + its number.
+    A signal that comes after `forced_stop` is set ends the process at once, with exit code 128 + its number.
     """
     loop = asyncio.get_running_loop()
 

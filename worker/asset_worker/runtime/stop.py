@@ -1,4 +1,4 @@
-"""The stop signal, passed as a value to everything that waits."""
+"""The stop: a flag that is passed to everything that waits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Stop:
         return self._event.is_set()
 
     async def wait(self) -> None:
-        """Return when the stop is set."""
+        """Wait until the stop is set."""
         await self._event.wait()
 
     async def sleep(self, seconds: float) -> None:
@@ -39,9 +39,9 @@ class Stop:
                 await self._event.wait()
 
     async def race(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """Return the result of `work`, or cancel it and return None when the stop comes first.
+        """Return the result of `work`, or cancel it and return None if the stop comes first.
 
-        A result that is there when the stop comes is returned.
+        If both come at once, the result is returned.
         """
         working = asyncio.ensure_future(work)
         stopping = asyncio.ensure_future(self._event.wait())

@@ -57,7 +57,7 @@ class DaemonThread:
                 error = raised
             try:
                 loop.call_soon_threadsafe(finish, result, error)
-            except RuntimeError:  # the loop is closed: no caller waits
+            except RuntimeError:  # the loop is closed, so no caller waits
                 return
 
         self._calls.put(work)
