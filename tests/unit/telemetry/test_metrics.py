@@ -17,7 +17,7 @@ asset_worker_due_assets 2.0
 # HELP asset_worker_oldest_pending_age_seconds Age of the asset that has been pending longest.
 # TYPE asset_worker_oldest_pending_age_seconds gauge
 asset_worker_oldest_pending_age_seconds 3.25
-# HELP asset_worker_looks_total Looks made, those without an answer included.
+# HELP asset_worker_looks_total Looks made, including those without an answer.
 # TYPE asset_worker_looks_total counter
 asset_worker_looks_total 4.0
 # HELP asset_worker_requests_total Requests sent to the assets API.
@@ -26,17 +26,17 @@ asset_worker_requests_total 5.0
 # HELP asset_worker_rate_limited_total Requests refused with 429.
 # TYPE asset_worker_rate_limited_total counter
 asset_worker_rate_limited_total 6.0
-# HELP asset_worker_retries_total Attempts of a request made again.
+# HELP asset_worker_retries_total Attempts that repeated a failed request.
 # TYPE asset_worker_retries_total counter
 asset_worker_retries_total 7.0
 # HELP asset_worker_completions_total Assets settled.
 # TYPE asset_worker_completions_total counter
 asset_worker_completions_total{outcome="ready"} 8.0
 asset_worker_completions_total{outcome="rejected"} 9.0
-# HELP asset_worker_outbox_events Events that at least one sink does not have yet.
+# HELP asset_worker_outbox_events Events that have not reached every sink yet.
 # TYPE asset_worker_outbox_events gauge
 asset_worker_outbox_events 10.0
-# HELP asset_worker_ready 1 while nothing keeps the worker from its job.
+# HELP asset_worker_ready 1 while nothing keeps the worker from working, else 0.
 # TYPE asset_worker_ready gauge
 asset_worker_ready 1.0
 """

@@ -56,7 +56,7 @@ def test_lines_go_through(pipe: Pipe):
 def test_a_line_that_a_full_pipe_does_not_take_is_dropped_and_counted(pipe: Pipe):
     """Waiting would block the whole worker."""
     filled = pipe.fill()
-    writer = PipeWriter(pipe.writer, patience=0.01)
+    writer = PipeWriter(pipe.writer, timeout=0.01)
     writer.write("lost")
     writer.write("lost as well")
     assert (writer.dropped, writer.is_stalled) == (2, True)
@@ -79,7 +79,7 @@ def test_a_stalled_reader_is_waited_for_only_once(pipe: Pipe, monkeypatch: pytes
             return []
 
     monkeypatch.setattr(select, "poll", Poll)
-    writer = PipeWriter(pipe.writer, patience=0.01)
+    writer = PipeWriter(pipe.writer, timeout=0.01)
     for number in range(3):
         writer.write(f"{number}")
     assert waits == [10, 0, 0]
@@ -89,7 +89,7 @@ def test_a_partial_line_ends_before_the_next(pipe: Pipe):
     """A reader of lines drops one, not two."""
     filled = pipe.fill()
     pipe.read(ATOMIC_BYTES)
-    writer = PipeWriter(pipe.writer, patience=0.01)
+    writer = PipeWriter(pipe.writer, timeout=0.01)
     writer.write("x" * 3 * ATOMIC_BYTES)
     assert writer.dropped == 1
     pipe.read(filled - ATOMIC_BYTES)

@@ -17,7 +17,7 @@ from asset_worker.telemetry.snapshot import Snapshot
 _log = structlog.get_logger()
 
 SHUTDOWN_SECONDS = 1.0
-"""How long the end waits for requests that are still being answered."""
+"""How long shutting down waits for requests that are still being answered."""
 
 
 @asynccontextmanager
@@ -43,7 +43,7 @@ async def serving(read: Callable[[], Snapshot], *, host: str, port: int) -> Asyn
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", make_aiohttp_handler(registry))
-    # A client that sends half a request, or doesn't read the answer, must not delay the end.
+    # A client that sends half a request, or doesn't read the answer, must not delay shutting down.
     runner = web.AppRunner(
         app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_SECONDS, lingering_time=0
     )
@@ -51,7 +51,7 @@ async def serving(read: Callable[[], Snapshot], *, host: str, port: int) -> Asyn
     try:
         try:
             await web.TCPSite(runner, host, port).start()
-        except (OSError, UnicodeError) as error:  # UnicodeError: the text can't be the name of a host
+        except (OSError, UnicodeError) as error:  # UnicodeError: the text can't be a host name
             why = getattr(error, "strerror", None) or error
             raise AdminAddressError(
                 f"the admin endpoints can't be served at {host}:{port} ({why}): give another admin.host or admin.port"

@@ -1,7 +1,6 @@
-"""The log events that the program writes, for docs/reference.md.
+"""The table of log events that the program writes, for docs/reference.md.
 
-A unit test holds this table to the calls in the code: names, levels and fields. Names, levels and fields are public:
-programs read them.
+Names, levels and fields are public: programs read them. A unit test checks that they agree with the calls in the code.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ class LogEvent(msgspec.Struct, frozen=True):
 
     name: str
     level: str
-    """`debug`, `info`, `warning` or `error`; several, separated by commas, where it depends."""
+    """`debug`, `info`, `warning` or `error`; several, separated by commas, if it varies."""
     text: str
     """When it is logged, and what its fields mean."""
     fields: tuple[str, ...] = ()
@@ -31,7 +30,7 @@ EVENTS: Final = (
     LogEvent(
         "worker.started",
         "info",
-        "The worker has opened its queue and begins. `pending`: assets left by an earlier run.",
+        "The worker has opened its queue and starts work. `pending`: assets left by an earlier run.",
         ("version", "base_url", "queue_file", "stdin", "sinks", "state_dir", "strategy", "pending"),
     ),
     LogEvent(
@@ -43,7 +42,7 @@ EVENTS: Final = (
     LogEvent(
         "worker.lagging",
         "warning",
-        "The event loop was blocked for `lag` seconds (more than 0.25), so everything was late by that.",
+        "The event loop was blocked for `lag` seconds (more than 0.25), so everything was late by that much.",
         ("lag",),
     ),
     LogEvent(
@@ -77,9 +76,9 @@ EVENTS: Final = (
     ),
     LogEvent("intake.appeared", "info", "The queue file did not exist, and now does.", _FILE),
     LogEvent("intake.retired", "info", "A rotated file was read to its end and closed.", _FILE),
-    LogEvent("intake.gone", "info", "The file that was being read before the restart can't be found any more.", _FILE),
+    LogEvent("intake.gone", "info", "A file that was being read before the restart can't be found any more.", _FILE),
     LogEvent("intake.unreadable", "warning", "A file or directory can't be read. `detail`: which, and why.", _FILE),
-    LogEvent("intake.readable", "info", "It can be read again.", _FILE),
+    LogEvent("intake.readable", "info", "A file or directory that was unreadable can be read again.", _FILE),
     LogEvent(
         "intake.position_unreadable",
         "warning",
@@ -101,21 +100,21 @@ EVENTS: Final = (
     LogEvent(
         "api.retry",
         "info",
-        "A request failed and is sent again in `wait` seconds. A list request has `assets`, the number of them, "
+        "A request failed and is sent again in `wait` seconds. A list request has `assets`, the number of its assets, "
         "instead of `asset_id`.",
         ("asset_id", "assets", "attempt", "wait", "error"),
     ),
     LogEvent(
         "api.rate_limited",
         "warning",
-        "The API refused a request with 429: none is sent for `seconds`. `requested_by_server`: whether the API named "
-        "that time.",
+        "The API refused a request with 429: no request is sent for `seconds`. `requested_by_server`: whether the API "
+        "asked for that wait.",
         ("seconds", "requested_by_server"),
     ),
     LogEvent(
         "api.unavailable",
         "error",
-        "Requests fail one after the other: only single probes are sent until one succeeds. Logged once in an outage.",
+        "Many requests in a row have failed: only single probes are sent until one succeeds. Logged once in an outage.",
         ("error",),
     ),
     LogEvent(
@@ -130,15 +129,14 @@ EVENTS: Final = (
     LogEvent(
         "api.unknown_status",
         "warning",
-        "The API reported a status that this version doesn't know; it is not taken for the end. Logged once for each "
-        "value.",
+        "The API reported a status that this version doesn't know; the wait goes on. Logged once for each value.",
         ("asset_id", "what", "value"),
     ),
     LogEvent("api.key_changed", "info", "The file of `api.key_file` has changed, and the new key is used.", ("path",)),
     LogEvent(
         "api.key_unreadable",
         "warning",
-        "The file of `api.key_file` can't be read, or holds no key; the key before stays in use.",
+        "The file of `api.key_file` can't be read, or holds no key; the previous key stays in use.",
         ("path", "error"),
     ),
     LogEvent(
@@ -154,7 +152,7 @@ EVENTS: Final = (
     LogEvent(
         "schedule.unreadable",
         "warning",
-        "What the adaptive schedule has learned can't be read. The file is set aside, and learning starts again.",
+        "What the adaptive schedule has learned can't be read. The file is renamed, and learning starts again.",
         ("path", "error"),
     ),
     LogEvent(
@@ -173,7 +171,7 @@ EVENTS: Final = (
     LogEvent(
         "sink.dead_letter",
         "error",
-        "A sink refused the event `id` for good. It is kept in the state directory.",
+        "A sink refused the event `id` permanently. The event is kept in the state directory.",
         ("sink", "id", "reason"),
     ),
     LogEvent(
@@ -182,15 +180,15 @@ EVENTS: Final = (
     LogEvent(
         "journal.failed",
         "error",
-        "The journal can't be written: the disk is full or failing. The work waits, and tries again every `retry_in` "
-        "seconds.",
+        "The journal can't be written: the disk is full or failing. Work that needs it waits; the write is retried "
+        "every `retry_in` seconds.",
         ("path", "error", "retry_in"),
     ),
     LogEvent("journal.recovered", "info", "The journal can be written again.", ("path",)),
     LogEvent(
         "log.dropped",
         "warning",
-        "The reader of the log had stopped reading, and this many lines were lost.",
+        "The reader of the log had stopped reading, so `lines` lines were lost.",
         ("lines",),
     ),
 )

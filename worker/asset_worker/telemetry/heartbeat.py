@@ -1,4 +1,4 @@
-"""A line in the log every minute, and one when the event loop was blocked."""
+"""The heartbeat: a log line every minute, and one whenever the event loop was blocked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _log = structlog.get_logger()
 HEARTBEAT_SECONDS = 60.0
 LAG_CHECK_SECONDS = 0.5
 LAG_LIMIT_SECONDS = 0.25
-"""While the loop is blocked, signals, due assets and health checks all wait."""
+"""A longer block is logged: meanwhile signals, due assets and health checks have all waited."""
 
 
 async def log_heartbeat(read: Callable[[], Snapshot]) -> None:
@@ -26,7 +26,7 @@ async def log_heartbeat(read: Callable[[], Snapshot]) -> None:
 
 
 def heartbeat_fields(now: Snapshot) -> dict[str, Any]:
-    """Return the fields of the heartbeat's log line; numbers with a fraction are rounded to one digit after it."""
+    """Return the fields of the heartbeat's log line. Fractions are rounded to one decimal place."""
     return {name: _for_log(getattr(now, name)) for name, declared in DECLARATIONS.items() if declared.in_heartbeat}
 
 

@@ -19,7 +19,7 @@ from asset_worker.runtime.redaction import Secrets
 from asset_worker.telemetry.pipe_writer import PipeWriter, is_pipe
 
 EVENT_NAME = re.compile(r"[a-z]+\.[a-z_]+")
-"""Names of our own events. They are constants, so they hold no key; events of other libraries are sentences."""
+"""The form of our own events' names. They are constants, so they hold no key. Other libraries log sentences."""
 
 
 class RedactSecrets:
@@ -51,11 +51,11 @@ class RedactSecrets:
 class _StderrLogger:
     """Writes rendered lines to the current `sys.stderr`, which a live display may have replaced.
 
-    A line that can't be written is dropped: a stderr that is closed or full must not end the work.
+    A line that can't be written is dropped: a stderr that is closed or full must not stop the worker.
     """
 
     def msg(self, line: str) -> None:
-        """Write a line; once a stalled pipe has room again, log how many lines were dropped."""
+        """Write a line. If it is the first after a stall, also log how many lines were dropped."""
         with suppress(OSError, ValueError):
             stream: TextIO = sys.stderr
             writer = _pipe_writer(stream.fileno()) if stream is sys.__stderr__ else None
@@ -88,7 +88,10 @@ def _to_json(event: MutableMapping[str, Any], **_options: Any) -> str:
 
 
 def configure(format_: Literal["json", "console"], level: str, secrets: Secrets) -> None:
-    """Set up structlog and the standard library's logging (which aiohttp and asyncio use) for this process."""
+    """Set up structlog and the standard library's logging (which aiohttp and asyncio use) for this process.
+
+    `level` is the lowest one that is logged; from other libraries, warnings and errors only.
+    """
     number = logging.getLevelNamesMapping()[level.upper()]
     redact_secrets = RedactSecrets(secrets)
     shared: list[Processor] = [
@@ -97,7 +100,7 @@ def configure(format_: Literal["json", "console"], level: str, secrets: Secrets)
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if format_ == "json":
-        # Tracebacks go without local variables: one of them may hold a request with its key.
+        # Tracebacks are logged without local variables: one of them may hold a request with its key.
         rendering: list[Processor] = [
             structlog.processors.format_exc_info,
             redact_secrets,

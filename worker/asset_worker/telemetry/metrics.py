@@ -1,4 +1,4 @@
-"""The snapshot as Prometheus metrics."""
+"""Exports the snapshot as Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from asset_worker.telemetry.snapshot import DECLARATIONS, METRIC_PREFIX, Snapsho
 
 
 class SnapshotCollector(Collector):
-    """Reads a snapshot for each scrape, and turns every declared metric into a sample."""
+    """Takes a snapshot for each scrape, and turns every declared metric into samples."""
 
     def __init__(self, read: Callable[[], Snapshot]) -> None:
         self._read = read
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the declared metrics with their values now."""
+        """Yield the declared metrics with their present values."""
         now = self._read()
         for field, declared in DECLARATIONS.items():
             if declared.metric is None:

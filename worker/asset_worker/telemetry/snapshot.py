@@ -1,7 +1,7 @@
-"""The worker at one instant: what the heartbeat, `/metrics`, `/readyz` and the live display show.
+"""The snapshot: the worker's state at one instant, for the heartbeat, `/metrics`, `/readyz` and the live display.
 
-A value is declared once, as a field of `Snapshot`: where it is read, what it means, and what its metric is called. The
-heartbeat, the metrics and docs/reference.md are made from these declarations.
+Each value is declared once, as a field of `Snapshot`: where it is read, what it means, and what its metric is called.
+The heartbeat, the metrics and docs/reference.md are made from these declarations.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class PendingCounts(Protocol):
         ...
 
     def due_count(self) -> int:
-        """Return how many are due and not looked at yet, 1000 at most."""
+        """Return how many assets are due and not looked at yet, counted up to 1000."""
         ...
 
     def oldest_age(self) -> float:
@@ -41,7 +41,7 @@ class PendingCounts(Protocol):
         ...
 
     def outbox_depth(self) -> int:
-        """Return how many events at least one sink does not have yet."""
+        """Return how many events have not reached every sink yet."""
         ...
 
 
@@ -74,7 +74,7 @@ class RequestCounts(Protocol):
 
     @property
     def reason(self) -> Enum | None:
-        """Why no requests go out; its value is a key of `API_PROBLEMS`. None: they do."""
+        """Why no requests go out: a member whose value is a key of `API_PROBLEMS`. None: they do go out."""
         ...
 
 
@@ -83,12 +83,12 @@ class RetryCounts(Protocol):
 
     @property
     def count(self) -> int:
-        """Attempts made again since the start."""
+        """Retries since the start."""
         ...
 
 
 class LineCounts(Protocol):
-    """What the intakes hand over, as telemetry reads it."""
+    """The lines that the intakes have read, as telemetry counts them."""
 
     @property
     def rejected(self) -> int:
@@ -101,7 +101,7 @@ class Input(Protocol):
 
     @property
     def name(self) -> str:
-        """The name for people: `queue file`."""
+        """The name that messages use, such as `queue file`."""
         ...
 
     @property
@@ -140,11 +140,11 @@ API_PROBLEMS: Final[Mapping[str, str]] = {
     "key_refused": "the API refuses the key",
     "unavailable": "the API is unavailable",
 }
-"""By the value of the circuit breaker's reason."""
+"""What to report while the circuit breaker is open, by the value of its reason."""
 
 
 def problems(sources: Sources) -> tuple[str, ...]:
-    """Return what keeps the worker from its job now, one sentence each; empty: the worker is ready."""
+    """Return what keeps the worker from working now, one sentence per problem; empty: the worker is ready."""
     return tuple(_problems(sources))
 
 
@@ -171,14 +171,14 @@ class Declaration(msgspec.Struct, frozen=True):
     """How one field of the snapshot is read and shown."""
 
     text: str
-    """What it means: the help text of the metric, and the description in the reference."""
+    """The meaning: the help text of the metric, and the description in the reference."""
     unit: str
     read: Callable[[Sources], Any]
     kind: Literal["gauge", "counter"]
     metric: str | None = None
-    """The metric's name without prefix (and, for a counter, without `_total`); None: there is no metric."""
+    """The metric's name without prefix and without a counter's `_total`; None: there is no metric."""
     label: str | None = None
-    """The label of a metric with one value for each key of a mapping."""
+    """The label whose values are the keys of the field, which is a mapping; None: the field is a number."""
     in_heartbeat: bool = True
 
 
@@ -196,7 +196,7 @@ def gauge(
     empty: Callable[[], T],
     in_heartbeat: bool = True,
 ) -> T:
-    """Declare a field whose value goes up and down. `empty` makes its value before anything has happened."""
+    """Declare a field whose value goes up and down. `empty` returns its value in a new worker."""
     return _declared(Declaration(text, unit, read, "gauge", metric, None, in_heartbeat), empty)
 
 
@@ -209,7 +209,7 @@ def counter(
     empty: Callable[[], T],
     label: str | None = None,
 ) -> T:
-    """Declare a field that counts since the start. With `label`, its value maps that label's values to counts."""
+    """Declare a field that counts since the start. With `label`, its value maps the label's values to counts."""
     return _declared(Declaration(text, unit, read, "counter", metric, label), empty)
 
 
@@ -240,7 +240,7 @@ class Snapshot:
     )
     looks: int = counter(
         "looks",
-        "Looks made, those without an answer included.",
+        "Looks made, including those without an answer.",
         lambda sources: sources.poller.looks,
         unit="looks",
         empty=int,
@@ -261,7 +261,7 @@ class Snapshot:
     )
     retries: int = counter(
         "retries",
-        "Attempts of a request made again.",
+        "Attempts that repeated a failed request.",
         lambda sources: sources.retries.count,
         unit="attempts",
         empty=int,
@@ -276,21 +276,21 @@ class Snapshot:
     )
     outbox_depth: int = gauge(
         "outbox_events",
-        "Events that at least one sink does not have yet.",
+        "Events that have not reached every sink yet.",
         lambda sources: sources.queue.outbox_depth(),
         unit="events",
         empty=int,
     )
     problems: tuple[str, ...] = gauge(
         None,
-        "What keeps the worker from its job now; empty: it is ready.",
+        "What keeps the worker from working now; empty: it is ready.",
         problems,
         unit="sentences",
         empty=tuple,
     )
     is_ready: bool = gauge(
         "ready",
-        "1 while nothing keeps the worker from its job.",
+        "1 while nothing keeps the worker from working, else 0.",
         lambda sources: not problems(sources),
         unit="0 or 1",
         empty=lambda: True,
@@ -299,9 +299,9 @@ class Snapshot:
 
 
 DECLARATIONS: Final[Mapping[str, Declaration]] = {each.name: each.metadata["declaration"] for each in fields(Snapshot)}
-"""By the name of the snapshot's field."""
+"""The declarations, by the name of the snapshot's field."""
 
 
 def take_snapshot(sources: Sources) -> Snapshot:
-    """Return the worker as it is now."""
+    """Return the state of the worker now."""
     return Snapshot(**{name: declaration.read(sources) for name, declaration in DECLARATIONS.items()})
