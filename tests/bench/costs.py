@@ -44,7 +44,7 @@ from asset_worker.queue.local.engine import open_local_queue
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stop import Stop
-from asset_worker.service import YOUNG_OBJECTS
+from asset_worker.service import GC_THRESHOLD
 
 RESULTS = Path(__file__).parent / "results" / "costs.json"
 REQUESTS = 6000
@@ -324,7 +324,7 @@ WAYS = {
 def run(name: str, base_url: str) -> None:
     """One way, in this process, on uvloop; its figures go to stdout as JSON."""
     gc.freeze()  # as the service does
-    gc.set_threshold(YOUNG_OBJECTS)
+    gc.set_threshold(GC_THRESHOLD)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         echo(json.dumps(runner.run(WAYS[name](base_url))))
 

@@ -39,7 +39,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "prepare": (Journal, "_prepare"),
     "read": (Follower, "step"),
     "record": (FileSink, "_record"),
-    "examine": (FileSink, "_examine"),
+    "examine": (FileSink, "_find_written"),
     "send": (FileSink, "_send"),
     "keep": (schedule_store, "save"),
 }

@@ -16,7 +16,7 @@ from asset_worker.runtime.redaction import Secrets
 from asset_worker.schedule.adaptive import AdaptiveSchedule
 from asset_worker.schedule.ports import WaitState
 from asset_worker.settings.tree import Settings
-from asset_worker.sinks.delivery import LAST_TRIES_SECONDS
+from asset_worker.sinks.delivery import SHUTDOWN_RETRY_SECONDS
 
 KEEPS = RunPlan()
 KEEPS_NOTHING = RunPlan(keeps_state=False)
@@ -84,7 +84,7 @@ def test_when_a_wait_ends_that_was_never_answered(plan: RunPlan, unanswered_fact
     ("plan", "grace"),
     [
         pytest.param(KEEPS, 12.0, id="a service"),
-        pytest.param(KEEPS_NOTHING, LAST_TRIES_SECONDS, id="a run that keeps nothing"),
+        pytest.param(KEEPS_NOTHING, SHUTDOWN_RETRY_SECONDS, id="a run that keeps nothing"),
     ],
 )
 def test_how_long_a_stop_may_take(plan: RunPlan, grace: float):

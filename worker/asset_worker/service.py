@@ -1,7 +1,7 @@
 """One run of the worker: starts the parts, waits for the end, and stops them in order.
 
-Read `Service.run` and `Service._run_parts` from top to bottom: that is how the program runs. What the parts are is
-decided in `wiring`.
+`Service.run` and `Service._run_parts`, read from top to bottom, show how the program runs. `wiring` decides what the
+parts are.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from asset_worker.wiring import build, make_key, shutdown_grace, sources_of
 _log = structlog.get_logger()
 
 DONE = "done"
-"""The reason of a stop that no signal caused."""
-YOUNG_OBJECTS = 5_000
-"""New objects at which the garbage collector runs. With Python's default of 700 it would run every thirty looks, which
-leave nothing for it to find."""
+"""The reason of the stop when the plan is done."""
+GC_THRESHOLD = 5_000
+"""The garbage collector runs after this many new objects. At Python's default of 700 it would run every thirty looks,
+which leave no garbage for it to find."""
 DELIVERY_CHECK_SECONDS = 0.25
 REFUSAL_CHECK_SECONDS = 0.1
 
@@ -45,7 +45,7 @@ class Service:
         """Read the key. Nothing starts yet.
 
         Raises:
-            BadKeyError: there is no key that can be sent.
+            BadKeyError: there is no usable key.
         """
         self._settings = settings
         self._plan = plan
@@ -55,7 +55,7 @@ class Service:
         self._grace = shutdown_grace(settings, plan)
         self._stop = Stop()
         self._forced_stop = Stop()
-        """Set by a signal or a refused key: the run ends before its plan is done."""
+        """Set by a signal or a refused key: the run ends although its plan is not done."""
         self._refused_too_long = False
         self.is_built = False
         """Whether `snapshot` and `waiting_on` may be called."""
@@ -70,7 +70,7 @@ class Service:
             AdminAddressError: the admin endpoints can't be served at their address.
         """
         async with AsyncExitStack() as stack:
-            # Entered first and left last: a signal also counts while the parts are built and closed.
+            # Entered first and left last: signals are also handled while the parts are built and closed.
             stack.enter_context(stopping_on_signals(self._stop, self._forced_stop))
             self._parts = parts = await stack.enter_async_context(
                 build(
@@ -90,9 +90,9 @@ class Service:
                 await stack.enter_async_context(serving(self.snapshot, host=admin.host, port=admin.port))
             self.is_built = True
             self._log_start()
-            # The parts live as long as the process: the garbage collector need not walk through them again and again.
+            # The parts live as long as the process: the garbage collector need not check them again and again.
             gc.freeze()
-            gc.set_threshold(YOUNG_OBJECTS)
+            gc.set_threshold(GC_THRESHOLD)
             await self._stop.race(parts.queue.begin(ends_by_itself=self._plan.ends_by_itself))
             await self._run_parts()
             tally = await parts.queue.finish()
@@ -123,15 +123,15 @@ class Service:
             stop.set(DONE)
             _log.info("worker.stopping", reason=stop.reason, pending=parts.queue.pending_count())
             grace_ends = self._clock.monotonic() + self._grace
-            await self._end([*intakes, poller], by=grace_ends)
+            await self._wait_or_cancel([*intakes, poller], until=grace_ends)
             drain.set("stopping")
             await self._forced_stop.race(self._until_delivered(deliveries))
-            await self._end(deliveries, by=grace_ends)
+            await self._wait_or_cancel(deliveries, until=grace_ends)
             for task in background:
                 task.cancel()
 
     async def _until_done(self, intakes: list[asyncio.Task[None]]) -> None:
-        """Return when the plan is done: for a service, never."""
+        """Wait until the plan is done; for a service, until the stop."""
         if not self._plan.ends_by_itself:
             await self._stop.wait()
         if intakes:
@@ -139,7 +139,7 @@ class Service:
         await self._parts.queue.idle()
 
     async def _until_delivered(self, tasks: list[asyncio.Task[None]]) -> None:
-        """Return when every sink has all events, or when those that are behind have failed for as long as the grace."""
+        """Wait until every sink has all events, or all sinks that don't have been failing for the grace period."""
         while not all(task.done() for task in tasks):
             behind = [each for each, task in zip(self._parts.deliveries, tasks, strict=True) if not task.done()]
             failed_before = self._clock.now() - self._grace
@@ -147,9 +147,9 @@ class Service:
                 return
             await asyncio.wait(tasks, timeout=DELIVERY_CHECK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _end(self, tasks: list[asyncio.Task[None]], *, by: float) -> None:
-        """Wait for the tasks until `by`, in monotonic seconds, and cancel those that are not done then."""
-        _, late = await asyncio.wait(tasks, timeout=max(0.0, by - self._clock.monotonic()))
+    async def _wait_or_cancel(self, tasks: list[asyncio.Task[None]], *, until: float) -> None:
+        """Wait for the tasks until `until` (monotonic seconds), and cancel those that are not done by then."""
+        _, late = await asyncio.wait(tasks, timeout=max(0.0, until - self._clock.monotonic()))
         for task in late:
             task.cancel()
 
@@ -165,20 +165,23 @@ class Service:
             await self._stop.sleep(REFUSAL_CHECK_SECONDS)
 
     def snapshot(self) -> Snapshot:
-        """Return the worker as it is now."""
+        """Return the state of the worker now."""
         return take_snapshot(self._sources)
 
     def waiting_on(self) -> dict[str, int]:
-        """Return how many assets wait for what. It walks through all that are pending."""
+        """Return the number of pending assets by what they wait for. It visits every pending asset."""
         return self._parts.queue.waiting_on()
 
     def _exit_code(self, tally: Mapping[str, int] | None) -> Exit:
-        """Return the exit code. `tally`: the outcomes of the whole plan, those of runs that were killed included."""
+        """Return the exit code.
+
+        `tally` counts the plan's outcomes, those of interrupted runs included; None: they could not be read.
+        """
         if self._refused_too_long:
             return Exit.KEY_REFUSED
         queue = self._parts.queue
         left = queue.pending_count() or queue.outbox_depth()
-        # A --once that a signal ended has not read its inputs to their end.
+        # A `--once` run that a signal ended has not read its inputs to their end.
         is_interrupted = self._plan.once and self._stop.reason != DONE
         all_ready = not left and not is_interrupted and tally is not None and tally.keys() <= {Outcome.READY}
         return Exit.DONE if all_ready or not self._plan.ends_by_itself else Exit.NOT_READY

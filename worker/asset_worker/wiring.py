@@ -1,4 +1,4 @@
-"""From the settings and the plan of a run to its parts.
+"""Builds the parts of a run from the settings and the plan.
 
 The first half derives policies: pure functions of the settings, each rule in one place. The second half builds the
 parts, one function each. Nothing is started here; `service` runs what `build` returns.
@@ -43,30 +43,30 @@ from asset_worker.schedule.ports import Schedule
 from asset_worker.schedule.waits import exponential, fixed, from_tenacity, spread
 from asset_worker.settings import tree
 from asset_worker.settings.tree import Settings
-from asset_worker.sinks.delivery import LAST_TRIES_SECONDS, Delivery
+from asset_worker.sinks.delivery import SHUTDOWN_RETRY_SECONDS, Delivery
 from asset_worker.sinks.ports import Outbox, Sink
 from asset_worker.sinks.registry import open_sink
 from asset_worker.telemetry.snapshot import Sources
 
 LOOKS_PER_REQUEST = 2
-"""Looks in progress for each request that may be in flight: a look that waits to retry sends nothing."""
+"""Looks in progress for each request that may be in flight: a look that waits for its retry sends nothing."""
 FIRST_LOOKS_SECONDS = 0.01
-"""After a restart, first looks are this far apart, but all within the longest delay."""
+"""Seconds between the first looks after a restart. All of them are made within the longest delay."""
 LEAST_AHEAD_SECONDS = 0.1
 AHEAD_SHARE = 0.05
-"""Assets that are due within this part of the longest delay share a list request that is sent anyway. A look that early
+"""Assets that are due within this share of the longest delay join a list request that is sent anyway. A look that early
 does no harm, and two thousand assets, each due once in the longest delay, are enough to fill the lists."""
 GATHER_SHARE = 1 / 3
-"""Part of the time ahead for which new assets wait for one another, where a request has just been sent."""
+"""After a list request that was not full, new assets wait for one another for this share of the time ahead."""
 GATHER_SHARE_OF_INITIAL = 1 / 4
-MOST_GATHER_SECONDS = 0.5
-"""However long the longest delay is, the first look at a new asset must not wait noticeably."""
+MAX_GATHER_SECONDS = 0.5
+"""The longest such wait: the first look at a new asset must not be noticeably late, whatever the settings."""
 
 
 def expectations(settings: Settings, plan: RunPlan) -> Expectations:
-    """Return what is awaited of an asset whose submission says nothing else.
+    """Return what is awaited of an asset whose submission doesn't say otherwise.
 
-    A run that keeps no state has somebody waiting for its end: there, a deadline ends a wait even without an answer
+    Somebody waits for the end of a run that keeps no state. In such a run a deadline ends a wait even without an answer
     (`unanswered_factor` 1).
     """
     expected = Expectations(
@@ -79,7 +79,7 @@ def expectations(settings: Settings, plan: RunPlan) -> Expectations:
 
 
 def longest_delay(poll: tree.Poll) -> float:
-    """Return the longest delay, in seconds, that the schedule gives while there are requests enough."""
+    """Return the longest delay, in seconds, that the schedule gives when there is no backlog."""
     return poll.initial if poll.strategy == "fixed" else poll.max
 
 
@@ -88,12 +88,12 @@ def batching(poll: tree.Poll) -> Batching | None:
     if poll.batch == "off":
         return None
     ahead = max(LEAST_AHEAD_SECONDS, AHEAD_SHARE * longest_delay(poll))
-    gather = min(ahead * GATHER_SHARE, poll.initial * GATHER_SHARE_OF_INITIAL, MOST_GATHER_SECONDS)
+    gather = min(ahead * GATHER_SHARE, poll.initial * GATHER_SHARE_OF_INITIAL, MAX_GATHER_SECONDS)
     return Batching(LIST_LIMIT, ahead=ahead, gather=gather)
 
 
 def looks_at_once(limits: tree.Limits) -> int:
-    """Return how many looks may be in progress."""
+    """Return how many looks may be in progress at once."""
     return limits.concurrency * LOOKS_PER_REQUEST
 
 
@@ -104,7 +104,7 @@ def first_looks(count: int, poll: tree.Poll, uniform: Uniform) -> list[float]:
 
 
 def schedule(poll: tree.Poll, learned: LearnedState | None, uniform: Uniform) -> Schedule:
-    """Return the schedule that `poll.strategy` names. `learned`: what an adaptive schedule learned before."""
+    """Return the schedule that `poll.strategy` names. `learned`: what an adaptive schedule learned in earlier runs."""
     match poll.strategy:
         case "fixed":
             return from_tenacity(fixed(interval=poll.initial, uniform=uniform))
@@ -124,15 +124,16 @@ def schedule(poll: tree.Poll, learned: LearnedState | None, uniform: Uniform) ->
 
 
 def shutdown_grace(settings: Settings, plan: RunPlan) -> float:
-    """Return how many seconds a stop gives to what is in flight.
+    """Return how many seconds work in progress may take after a stop.
 
-    A run that keeps no state writes to a terminal or a pipe; a reader that has gone does not come back.
+    A run that keeps no state writes to a terminal or a pipe, and a reader that has gone does not come back: its time is
+    short.
     """
-    return settings.shutdown.grace if plan.keeps_state else LAST_TRIES_SECONDS
+    return settings.shutdown.grace if plan.keeps_state else SHUTDOWN_RETRY_SECONDS
 
 
 def inputs(queue: tree.Queue) -> tuple[Path | str, ...]:
-    """Return what the intakes read: a path, and `-` for stdin."""
+    """Return the inputs that intakes read: the queue file's path, and `-` for stdin."""
     files = () if queue.file is None else (queue.file,)
     return (*files, "-") if queue.stdin else files
 
@@ -143,7 +144,7 @@ def event_source(api: tree.Api) -> str:
 
 
 class Parts(msgspec.Struct, frozen=True):
-    """The parts of one run, built and not started."""
+    """The parts of one run, built but not started."""
 
     queue: QueueEngine[Outbox]
     gate: Gate
@@ -153,14 +154,14 @@ class Parts(msgspec.Struct, frozen=True):
     intakes: Sequence[Intake]
     deliveries: Sequence[Delivery]
     keep_schedule: Callable[[], Coroutine[Any, Any, None]] | None
-    """Writes what the schedule has learned, until cancelled; None: nothing is learned, or nothing is kept."""
+    """Saves what the schedule has learned, until cancelled; None: it doesn't learn, or the run keeps no state."""
 
 
 @asynccontextmanager
 async def build(
     settings: Settings, plan: RunPlan, *, key: ApiKey, secrets: Secrets, clock: Clock, stop: Stop
 ) -> AsyncIterator[Parts]:
-    """Build the parts, and close on exit what has to be closed.
+    """Build the parts; on exit, close those that hold resources.
 
     Raises:
         StateDirectoryError: the state directory is in use, or can't be used.
@@ -194,10 +195,10 @@ async def build(
 
 
 def make_key(api: tree.Api, secrets: Secrets) -> ApiKey:
-    """Return the API key, which is redacted from now on.
+    """Return the API key, and redact it from now on.
 
     Raises:
-        BadKeyError: there is no key that can be sent.
+        BadKeyError: there is no usable key.
     """
     return ApiKey(value=api.key_value, file=api.key_file, on_read=secrets.add)
 
@@ -206,7 +207,12 @@ def make_key(api: tree.Api, secrets: Secrets) -> ApiKey:
 async def make_queue(
     settings: Settings, plan: RunPlan, clock: Clock, sinks: Sequence[Sink]
 ) -> AsyncIterator[QueueEngine[Outbox]]:
-    """Open the queue in the state directory, which is held until exit; without state, in memory."""
+    """Open the queue in the state directory, which stays locked until exit; without state, in memory.
+
+    Raises:
+        StateDirectoryError: the state directory is in use, or can't be used.
+        JournalError: the journal in it can't be used.
+    """
     names = [sink.name for sink in sinks]
     window, most = settings.queue.dedupe_window, settings.queue.max_pending
     if not plan.keeps_state:
@@ -233,16 +239,16 @@ def make_gate(limits: tree.Limits, clock: Clock) -> Gate:
 
 
 def make_schedule(settings: Settings, plan: RunPlan) -> Schedule:
-    """Return the schedule, with what an earlier run has learned."""
-    recalls = settings.poll.strategy == "adaptive" and plan.keeps_state
-    learned = load_or_start(settings.state.dir / FILE_NAME) if recalls else None
+    """Return the schedule, with what earlier runs have learned."""
+    is_kept = settings.poll.strategy == "adaptive" and plan.keeps_state
+    learned = load_or_start(settings.state.dir / FILE_NAME) if is_kept else None
     return schedule(settings.poll, learned, random.random)
 
 
 def make_schedule_keeper(
     settings: Settings, plan: RunPlan, chosen: Schedule
 ) -> Callable[[], Coroutine[Any, Any, None]] | None:
-    """Return what writes the schedule's knowledge to the state directory, if there is any."""
+    """Return a function that saves what the schedule learns in the state directory; None: there is nothing to save."""
     if not isinstance(chosen, AdaptiveSchedule) or not plan.keeps_state:
         return None
     return lambda: save_periodically(chosen, settings.state.dir / FILE_NAME, DaemonThread("schedule"))
@@ -278,14 +284,14 @@ def make_poller(
 
 
 def make_feedback(chosen: Schedule, gate: Gate) -> Feedback | None:
-    """Return what reports looks to the schedule; None: it learns nothing."""
+    """Return what reports looks to the schedule; None: it doesn't learn."""
     if not isinstance(chosen, AdaptiveSchedule):
         return None
     return Feedback(chosen, breaker_is_open=lambda: gate.reason is not None)
 
 
 def sources_of(parts: Parts) -> Sources:
-    """Return what a snapshot of the worker is read from."""
+    """Return the parts that a snapshot of the worker is read from."""
     return Sources(
         queue=parts.queue,
         poller=parts.poller,

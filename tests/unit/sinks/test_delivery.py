@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from asset_worker.domain.events import Stored
 from asset_worker.runtime.stop import Stop
-from asset_worker.sinks.delivery import BATCH_BYTES, BATCH_EVENTS, LAST_TRIES_SECONDS, Delivery, backoff
+from asset_worker.sinks.delivery import BATCH_BYTES, BATCH_EVENTS, SHUTDOWN_RETRY_SECONDS, Delivery, backoff
 from asset_worker.sinks.ports import Sent, Sink, SinkRefusedError, SinkUnavailableError
 from tests.doubles.clocks import ManualClock
 from tests.doubles.outbox import InstantSleep, MemoryOutbox, stored
@@ -183,7 +183,7 @@ async def test_a_sink_that_fails_beyond_the_grace_loses_nothing():
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(25):
             await Delivery(sink, outbox, ManualClock()).run(stopped())
-    assert len(sink.batches) > 25 / LAST_TRIES_SECONDS, "it was tried until the grace was over"
+    assert len(sink.batches) > 25 / SHUTDOWN_RETRY_SECONDS, "it was tried until the grace was over"
     assert (outbox.depth("scripted"), sink.closed) == (3, True)
 
 

@@ -1,6 +1,6 @@
-"""Where completion events go.
+"""Sinks: where completion events go.
 
 The law of this layer: only `Delivery` decides what is sent when, and what a failure means. A sink sends, and reports
-what became of it; it knows neither the journal nor the other sinks. Each sink has its own `Delivery`, so that one that
-fails holds up no other. One conformance suite (`tests/unit/sinks/test_conformance.py`) holds for every sink.
+the result; it knows neither the journal nor the other sinks. Each sink has its own `Delivery`, so that a failing sink
+delays no other. Every sink passes one conformance suite (`tests/unit/sinks/test_conformance.py`).
 """

@@ -1,4 +1,4 @@
-"""From the outbox to one sink: in order, at least once, retried until it works."""
+"""Delivers events from the outbox to one sink: in order, at least once, retried until it works."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _log = structlog.get_logger()
 
 BATCH_EVENTS = 500
 BATCH_BYTES = 1 << 20
-"""The size of a batch, newlines included. An event that is larger is sent alone."""
+"""The largest batch in bytes, newlines included. A larger event is sent alone."""
 BACKOFF_SECONDS = 0.5
 BACKOFF_MAX_SECONDS = 30.0
-LAST_TRIES_SECONDS = 1.0
-"""The longest wait between two tries during shutdown: the grace period is short."""
+SHUTDOWN_RETRY_SECONDS = 1.0
+"""The longest wait between two attempts while the worker shuts down: the grace period is short."""
 
 
 def backoff(first: float = BACKOFF_SECONDS, longest: float = BACKOFF_MAX_SECONDS) -> wait_base:
-    """Waits that double from `first` to `longest` seconds. Each is drawn at random from the upper half of its value."""
+    """Return a wait that doubles from `first` to `longest` seconds, shortened at random by up to half."""
     return wait_exponential(multiplier=first / 2, max=longest / 2) + wait_random_exponential(
         multiplier=first / 2, max=longest / 2
     )
@@ -52,9 +52,9 @@ class Delivery:
         self._sleep = sleep
         self.sink = sink.name
         self.delivered = 0
-        """Events that the sink took since the start."""
+        """Events that the sink accepted since the start."""
         self.dead_letters = 0
-        """Events that the sink refused since the start."""
+        """Events that the sink refused permanently since the start."""
         self.failing_since: float | None = None
         """When the sink began to fail, in seconds since the epoch, UTC; None while it works."""
         self.last_error: str | None = None
@@ -63,8 +63,8 @@ class Delivery:
     async def run(self, stop: Stop) -> None:
         """Deliver until `stop` is set and the outbox holds no more events for this sink.
 
-        Set `stop` when nothing more will be settled. A sink that fails then is tried again until this call is
-        cancelled, at the end of the grace period; events that it did not take stay in the outbox.
+        Set `stop` when no more assets will be settled. If the sink fails then, it is retried until this call is
+        cancelled, at the end of the grace period; events that it did not accept stay in the outbox.
         """
         self._sink.resume(await self._outbox.checkpoint(self.sink))
         try:
@@ -108,10 +108,10 @@ class Delivery:
     def _retrying(self, stop: Stop) -> AsyncRetrying:
         def wait(state: RetryCallState) -> float:
             seconds = self._wait(state)
-            return min(seconds, LAST_TRIES_SECONDS) if stop.is_set() else seconds
+            return min(seconds, SHUTDOWN_RETRY_SECONDS) if stop.is_set() else seconds
 
         async def sleep(seconds: float) -> None:
-            # During shutdown a wait runs its full, short length: otherwise the tries would spin.
+            # A wait during shutdown is short, and not ended by the stop, which is set: attempts must not spin.
             if stop.is_set():
                 await self._sleep(seconds)
             else:
@@ -140,7 +140,7 @@ class Delivery:
 
 
 def _first_bytes(events: Sequence[Stored], limit: int) -> Sequence[Stored]:
-    """The first events of at most `limit` bytes together, but at least one if there are any."""
+    """Return the first events that have at most `limit` bytes together, but at least one if there are any."""
     total = 0
     for index, event in enumerate(events):
         total += len(event.body) + 1

@@ -1,4 +1,4 @@
-"""Events as lines on a stream: a pipe, a terminal, a device."""
+"""Writes events as lines to a stream: a pipe, a terminal, a device."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from asset_worker.domain.events import Stored
 
 
 def encode(events: Sequence[Stored]) -> bytes:
-    """The events' bodies, each as one line."""
+    """Return the events' bodies, each as one line."""
     return b"".join([part for event in events for part in (event.body, b"\n")])
 
 
 class LineStream:
     """Writes whole lines to a file descriptor that can't be read back.
 
-    A write that fails may leave a partial line behind, which can't be taken back. It is ended by a newline before
-    anything else is written, so that only the line that the failure cut is broken.
+    A write that fails may leave a partial line behind, which can't be removed. A newline is written after it before
+    anything else, so that no other line is broken.
     """
 
     def __init__(self, fd: int) -> None:
@@ -27,7 +27,7 @@ class LineStream:
         self._ends_in_partial_line = False
 
     def write(self, events: Sequence[Stored]) -> int:
-        """Write events; return how many of the first were written whole. Blocks for as long as the reader takes.
+        """Write events, and return how many were written whole, from the first on. Blocks until the reader has room.
 
         Raises:
             OSError: not even the first event was written whole.
@@ -53,7 +53,7 @@ class LineStream:
             try:
                 written = os.write(self._fd, data)
             except BlockingIOError:
-                # Another process that shares this descriptor has made it non-blocking.
+                # Another process that shares this file description has made it non-blocking.
                 poll = select.poll()
                 poll.register(self._fd, select.POLLOUT)
                 poll.poll()

@@ -1,4 +1,4 @@
-"""What `Delivery` needs: a sink to send events to, and an outbox to read them from."""
+"""The interfaces that `Delivery` uses: a sink to send events to, and an outbox to read them from."""
 
 from __future__ import annotations
 
@@ -11,75 +11,74 @@ from asset_worker.domain.events import Stored
 
 
 class SinkError(Exception):
-    """Events were not taken. The text is for people; it holds no part of an event, and no secret."""
+    """Events were not accepted. The message is for people; it holds no part of an event, and no secret."""
 
 
 class SinkUnavailableError(SinkError):
-    """A transient failure: the same events may be taken later."""
+    """A transient failure: the same events may be accepted later."""
 
 
 class SinkRefusedError(SinkError):
-    """The first of the events sent is refused for good. Nothing is known about the others."""
+    """The first of the events is refused permanently. Nothing is known about the others."""
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """What a `send` achieved."""
+    """The result of a `send`."""
 
     count: int
-    """How many of the first events the sink has now. 0 means: record the checkpoint, then send them again."""
+    """How many events the sink has now, from the first on. 0: record the checkpoint, then send the events again."""
     checkpoint: bytes | None
-    """What the sink wants back after a restart, recorded together with that progress."""
+    """What to pass to `resume` after a restart. It is recorded together with the sink's new position."""
 
 
 class Sink(Protocol):
     """A receiver of events.
 
-    Events come in order, and each of them at least once. Those that a `Sent` counts are as durable as the sink can make
-    them.
+    It gets events in order, each at least once. Events that a `Sent` counts are as durable as the sink can make them.
     """
 
     @property
     def name(self) -> str:
-        """The same after a restart: the outbox keeps the sink's position under it."""
+        """The sink's name, the same after a restart: the outbox keeps the sink's position under it."""
         ...
 
     def resume(self, checkpoint: bytes | None) -> None:
-        """Go on from the checkpoint that was recorded last. Called once, before the first `send`."""
+        """Continue from the checkpoint that was recorded last; None: there is none. Called once, before any `send`."""
         ...
 
     async def send(self, events: Sequence[Stored]) -> Sent:
-        """Send events, at least one of them. The result is recorded before the next `send`.
+        """Send at least the first of the events. The result is recorded before the next `send`.
 
         Raises:
-            SinkUnavailableError: no event is known to be taken; send them again later.
-            SinkRefusedError: the first event will never be taken.
+            SinkUnavailableError: no event is known to have been accepted; send them again later.
+            SinkRefusedError: the first event will never be accepted.
         """
         ...
 
     async def close(self) -> None:
-        """Close what is open, without waiting for a `send` that hangs."""
+        """Release what is open, without waiting for a `send` that hangs."""
         ...
 
 
 class Outbox(Protocol):
-    """Events to send, as a sink sees them: each sink reads on from its own position."""
+    """The events to send, as deliveries use them. Each sink has its own position."""
 
     async def read(self, sink: str, limit: int) -> list[Stored]:
-        """The first events after the sink's position, at most `limit`, in order; empty if there are none."""
+        """Return the events after the sink's position, in order, at most `limit`; empty: there are none."""
         ...
 
     async def wait(self, sink: str) -> None:
-        """Return when there may be events to read."""
+        """Wait until there may be events to read."""
         ...
 
     async def checkpoint(self, sink: str) -> bytes | None:
-        """The checkpoint that was last recorded with the sink's position."""
+        """Return the checkpoint that was last recorded with the sink's position; None: there is none."""
         ...
 
     async def advance(self, sink: str, position: int, checkpoint: bytes | None) -> None:
-        """Record that the sink has all events up to `position`; durable when it returns."""
+        """Record that the sink has all events up to `position`; durable when this returns."""
         ...
 
     async def dead_letter(self, sink: str, event: Stored, reason: str) -> None:
-        """Keep an event that the sink refused for good; durable when it returns. Repeating it changes nothing."""
+        """Keep an event that the sink refused permanently; durable when this returns. A repeat changes nothing."""
         ...

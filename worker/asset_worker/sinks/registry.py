@@ -1,4 +1,4 @@
-"""Which module a sink's target belongs to, by the target's form.
+"""The registry of sinks: which module handles a target, depending on the target's form.
 
 To add a sink, write its module and add a line to `FORMS`. A module is imported when a target of its form is first used.
 """
@@ -15,11 +15,11 @@ FORMS: Final[Mapping[str, str]] = {
     "-": "asset_worker.sinks.stdout",
     "path": "asset_worker.sinks.file.sink",
 }
-"""By the form of a target: `-`, `path`, or a URL's scheme."""
+"""The modules, by the form of their targets: `-`, `path`, or a URL's scheme."""
 
 
 class SinkModule(Protocol):
-    """What the module of a sink provides."""
+    """The functions that the module of a sink provides."""
 
     def checked_target(self, target: str, /) -> str:
         """Return a target of this module's form as the settings keep it.

@@ -12,9 +12,9 @@ from asset_worker.sinks.ports import Sent, SinkUnavailableError
 
 
 class StdoutSink:
-    """Standard output. An event may come again after a restart: what the reader had before is not known.
+    """Standard output. Events may be repeated after a restart: what the reader already has is not known.
 
-    `thread` must be this sink's own: a slow reader blocks it.
+    `thread` must be used by nothing else: a slow reader blocks it.
     """
 
     name = "stdout"
@@ -47,8 +47,8 @@ def open_sink(_target: str) -> StdoutSink:
 
 
 def standard_output() -> int:
-    """The descriptor of standard output; an invalid one if the process was started without it (`>&-`).
+    """Return the descriptor of standard output; an invalid one if the process was started without it (`>&-`).
 
-    Descriptor 1 is then that of the first file opened, which could be the journal.
+    In that case descriptor 1 belongs to the first file that is opened, which could be the journal.
     """
     return -1 if sys.__stdout__ is None else 1

@@ -1,4 +1,4 @@
-"""Opening the file, pipe or device at a path, finding the file of a checkpoint again, and locking it."""
+"""Opens the file, pipe or device at a path, finds the file of a checkpoint again, and locks a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from asset_worker.sinks.file.scan import Checkpoint
 
 MODE = 0o640
-"""The permissions of a new file: its events may be read by the group, and by nobody else."""
+"""The permissions of a new file: its group may read the events, others may not."""
 LOCK_RETRY_SECONDS = 0.02
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
@@ -22,7 +22,11 @@ _READ_AND_APPEND = os.O_RDWR | os.O_APPEND | os.O_NOCTTY | os.O_NONBLOCK
 
 
 def current_status(path: Path) -> os.stat_result | None:
-    """The status of what is at the path now, symbolic links followed; None if there is nothing."""
+    """Return the status of what is at the path now, symbolic links followed; None: nothing is there.
+
+    Raises:
+        OSError: the path can't be examined.
+    """
     try:
         return path.stat()
     except FileNotFoundError:
@@ -30,10 +34,10 @@ def current_status(path: Path) -> os.stat_result | None:
 
 
 def open_regular(path: Path) -> int:
-    """Open a file for appending, and create it if it is missing. Its name is durable when this returns.
+    """Open a file for appending, and return its descriptor. A missing file is created; its name is durable then.
 
     Raises:
-        OSError: it can't be opened. The text names the directory if that is missing.
+        OSError: it can't be opened. The message names the directory if that is missing.
     """
     try:
         fd = os.open(path, _READ_AND_APPEND | os.O_CREAT, MODE)
@@ -68,10 +72,10 @@ def _sync_directory(directory: Path) -> None:
 
 
 def open_special(path: Path, status: os.stat_result) -> int:
-    """Open a pipe or a character device for writing.
+    """Open a pipe or a character device for writing, and return its descriptor.
 
     Raises:
-        OSError: nobody reads the pipe, or it is neither.
+        OSError: nobody reads the pipe, it is neither of the two, or it can't be opened.
     """
     if not (stat.S_ISFIFO(status.st_mode) or stat.S_ISCHR(status.st_mode)):
         raise OSError(errno.EINVAL, "neither a file nor a pipe nor a character device")
@@ -87,10 +91,12 @@ def open_special(path: Path, status: os.stat_result) -> int:
 
 
 def open_checkpointed(path: Path, checkpoint: Checkpoint) -> int | None:
-    """Open the file in which a checkpoint was made: at the path, or renamed beside it. None if it is gone.
+    """Open the file in which a checkpoint was made: at the path, or renamed in its directory.
+
+    Return its descriptor; None: the file is gone.
 
     Raises:
-        OSError: it is not known whether it is gone. A directory that is missing may come back, with the file in it.
+        OSError: it is not known whether the file is gone. A missing directory may come back with the file in it.
     """
     fd = _open_existing(path)
     if fd is not None:
@@ -105,7 +111,7 @@ def open_checkpointed(path: Path, checkpoint: Checkpoint) -> int | None:
     for name in names:
         try:
             fd = _open_existing(Path(name))
-        except PermissionError:  # its permissions were removed at rotation; waiting for it would stop the sink for good
+        except PermissionError:  # rotation has removed the permission; waiting for it would stop the sink forever
             continue
         if fd is not None:
             if os.fstat(fd).st_ino == checkpoint.inode and checkpoint.matches(fd):
@@ -126,10 +132,10 @@ def _open_existing(path: Path) -> int | None:
 
 @contextmanager
 def locked(fd: int, timeout: float) -> Iterator[None]:
-    """Hold the advisory lock of an open file, which workers that share the file take in turn.
+    """Hold the advisory lock of an open file, so that workers that share the file take turns.
 
     Raises:
-        BlockingIOError: another process held it for `timeout` seconds.
+        BlockingIOError: another process held the lock for `timeout` seconds.
     """
     held = _lock(fd, time.monotonic() + timeout)
     try:

@@ -1,4 +1,4 @@
-"""What a file holds after a checkpoint: which of our events are there, and whether the last line is partial."""
+"""Finds out what a file holds after a checkpoint: which events are there, and whether the last line is partial."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import msgspec
 
 CHUNK_BYTES = 1 << 18
 LANDMARK_BYTES = 4096
-"""How much before the offset of a checkpoint is hashed."""
+"""How many bytes before the offset of a checkpoint are hashed."""
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
-    """A position in a file that can be recognised after a restart.
+    """A position in a file, by which the file can be recognised after a restart.
 
-    The inode is not enough: the file system gives it to a later file, and a file may be truncated and grow past the
-    offset again. So the bytes before the offset are hashed. The device's number is left out, as it may change with each
-    mount. The field names are those of the JSON that journals hold.
+    The inode is not enough: the file system may reuse it, and a file may be truncated and grow past the offset again.
+    So the bytes before the offset are hashed. The device number is left out, because it may change at each mount. The
+    field names are stored in journals, as JSON: don't rename them.
     """
 
     inode: int
@@ -29,7 +29,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
     @classmethod
     def at(cls, fd: int, offset: int) -> Checkpoint:
-        """A checkpoint in an open file.
+        """Return a checkpoint at `offset` in an open file.
 
         Raises:
             OSError: the file can't be read.
@@ -38,7 +38,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
     @classmethod
     def decode(cls, encoded: bytes | None) -> Checkpoint | None:
-        """A recorded checkpoint; None if there is none, or another version recorded it.
+        """Return a recorded checkpoint; None: there is none, or another version recorded it.
 
         Without a checkpoint events may be repeated, but none is lost.
         """
@@ -48,11 +48,11 @@ class Checkpoint(msgspec.Struct, frozen=True):
             return None
 
     def encode(self) -> bytes:
-        """As it is recorded."""
+        """Return the checkpoint as it is recorded; `decode` reads it."""
         return msgspec.json.encode(self)
 
     def matches(self, fd: int) -> bool:
-        """Whether an open file still has, before the offset, the bytes that it had when the checkpoint was made.
+        """Return whether an open file has the same bytes before the offset as when the checkpoint was made.
 
         Raises:
             OSError: the file can't be read.
@@ -66,20 +66,20 @@ def _landmark(fd: int, offset: int) -> str:
 
 
 class ScanResult(msgspec.Struct, frozen=True):
-    """Which events are in a file. Offsets are in bytes."""
+    """Which of the events are in a file. Offsets are in bytes."""
 
     count: int
-    """How many of the first events are there, as whole lines and in order."""
+    """How many events are there, from the first on, as whole lines and in order."""
     end: int
-    """The offset after the last of them; where the scan began if there are none."""
+    """The offset after the last of these; if there are none, where the scan began."""
     partial: tuple[int, int] | None = None
-    """The start and end of a partial line at the end of the file that is the beginning of the first missing event."""
+    """The start and end of a partial last line that is the beginning of the next event; None: there is none."""
 
 
 def scan(fd: int, start: int, bodies: Sequence[bytes]) -> ScanResult:
     """Look for events in an open file from offset `start` on, until all are found or the file ends.
 
-    Lines of other writers may be between them. Uses as much memory as a chunk and the longest event.
+    Other writers' lines may be between them. It needs memory for one chunk and the longest event.
 
     Raises:
         OSError: the file can't be read.
@@ -105,10 +105,10 @@ def scan(fd: int, start: int, bodies: Sequence[bytes]) -> ScanResult:
 
 
 def _cut(line: bytes, longest: int) -> bytes:
-    """The beginning of a line, long enough to show that the line is not one of our events."""
+    """Return the beginning of a line, long enough to show that the line is not one of the events."""
     return line if len(line) <= longest else _without_zeros(line)[: longest + 1]
 
 
 def _without_zeros(line: bytes) -> bytes:
-    """The line without zeros at its end, which a file system may leave there after a power failure."""
+    """Return the line without zero bytes at its end: a power failure may leave such bytes."""
     return line.rstrip(b"\0")

@@ -1,19 +1,19 @@
-"""The sink that appends events to a file, and repeats none of them.
+"""The sink that appends events to a file, and repeats none after a crash.
 
-Bytes are only written after a checkpoint that the outbox has recorded, in the file of that checkpoint. So events that
-were written but not recorded before a crash are after the checkpoint in that one file, and a scan from there shows
-where to go on. In a new file (the first one, the next after a rotation, a truncated one) a checkpoint is made before
-anything is written.
+Bytes are only written to the file in which the last recorded checkpoint was made, after that checkpoint. So events that
+were written but not recorded before a crash follow the checkpoint in this one file, and a scan from the checkpoint
+shows where to continue. In a new file (the first one, the next after a rotation, a truncated one) a checkpoint is made
+and recorded before anything is written.
 
-- Rotation by renaming is noticed at the next batch. After a crash the file of the checkpoint is searched for among its
-  siblings. One that was moved to another directory, or compressed, is given up; the batch in progress is sent again.
-- Truncation (`copytruncate`) is noticed by the size, or after a crash by the bytes before the checkpoint. Then the
+- Rotation by renaming is noticed at the next batch. After a crash, the file of the checkpoint is searched for in its
+  directory. If it was compressed, or moved to another directory, it is given up, and the batch in progress is repeated.
+- Truncation (`copytruncate`) is noticed by the size or, after a crash, by the bytes before the checkpoint. Then the
   whole file is scanned.
-- A partial last line is removed if it is the beginning of the next event. Another writer's is left, and ended by a
-  newline before our events follow.
+- A partial last line is removed if it is the beginning of the next event. Another writer's partial line is kept, and
+  a newline is written after it.
 - Other writers are tolerated. Workers that share a file take turns under an advisory lock (`flock`). It is held for one
-  batch only: neither a rotated file, nor a worker that hangs, nor a second one on the same file may stop the first.
-- A pipe or a device instead of a file gets lines as standard output does.
+  batch only, so that a rotated file, a worker that hangs or a second sink on the same file can't stop this one.
+- If the path is a pipe or a device instead of a file, it gets lines as standard output does.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from asset_worker.sinks.lines import LineStream, encode
 from asset_worker.sinks.ports import Sent, SinkUnavailableError
 
 CLOSE_SECONDS = 1.0
-"""How long closing waits for a write that hangs."""
+"""How long `close` waits for a write that hangs."""
 LOCK_SECONDS = 5.0
 
 
 class FileSink:
-    """A file of events, one a line. `thread` must be this sink's own: a slow disk blocks it."""
+    """A file of events, one per line. `thread` must be used by nothing else: a slow disk blocks it."""
 
     def __init__(self, path: Path, thread: WorkerThread, *, lock_timeout: float = LOCK_SECONDS) -> None:
-        """`lock_timeout` is how long, in seconds, this worker waits for another one that writes to the file."""
+        """`lock_timeout` is how long, in seconds, to wait while another worker writes to the file."""
         self._path = path.absolute()
         self._thread = thread
         self._lock_timeout = lock_timeout
@@ -78,7 +78,7 @@ class FileSink:
 
     def _send(self, events: Sequence[Stored]) -> Sent:
         if not self._is_scanned:
-            sent = self._examine(events)
+            sent = self._find_written(events)
             if sent is not None:
                 return sent
         status = current_status(self._path)
@@ -113,8 +113,8 @@ class FileSink:
         self._is_checkpoint_in_file = True
         return Sent(count, self._checkpoint.encode())
 
-    def _examine(self, events: Sequence[Stored]) -> Sent | None:
-        """Look for these events after the checkpoint; None if the file of the checkpoint is gone."""
+    def _find_written(self, events: Sequence[Stored]) -> Sent | None:
+        """Return how many of the events already follow the checkpoint; None: the file of the checkpoint is gone."""
         assert self._checkpoint is not None
         if self._fd is None:
             self._fd = open_checkpointed(self._path, self._checkpoint)
@@ -127,7 +127,7 @@ class FileSink:
             found = scan(fd, start, [event.body for event in events])
             if found.partial is not None and os.fstat(fd).st_size == found.partial[1]:
                 os.ftruncate(fd, found.partial[0])
-            # The events found may be in memory only: the process that wrote them died before it could sync them.
+            # The events found may not be on the disk yet: the process that wrote them may have died before syncing.
             os.fdatasync(fd)
             may_have_more = found.count == len(events)
             sent = self._record(fd, found.count, found.end if may_have_more else os.fstat(fd).st_size)
@@ -147,7 +147,7 @@ class FileSink:
             sent = self._record(fd, len(events), os.lseek(fd, 0, os.SEEK_CUR))
         except OSError:
             with suppress(OSError):
-                self._is_scanned = _take_back(fd, size, written)
+                self._is_scanned = _remove_last_write(fd, size, written)
             raise
         self._is_scanned = True
         return sent
@@ -160,7 +160,7 @@ def checked_target(target: str) -> str:
         ValueError: the path can't be used; the message says why and what to do.
     """
     path = path_of(target)
-    return str(path) if target.startswith("~") else target  # the text of the path `./-` would be `-`
+    return str(path) if target.startswith("~") else target  # as a Path, `./-` would turn into `-`, which is stdout
 
 
 def open_sink(target: str) -> FileSink:
@@ -171,12 +171,12 @@ def open_sink(target: str) -> FileSink:
 def _require_whole(written: int, wanted: int) -> None:
     if written < wanted:
         raise OSError(
-            errno.ENOSPC, f"only {written} of {wanted} bytes could be written: the disk is full, or a limit met"
+            errno.ENOSPC, f"only {written} of {wanted} bytes could be written: the disk is full, or a limit is reached"
         )
 
 
-def _take_back(fd: int, size: int, written: int) -> bool:
-    """Remove the bytes just written to a file that had this size; False if another writer has written since."""
+def _remove_last_write(fd: int, size: int, written: int) -> bool:
+    """Remove the bytes just written to a file that had this size; return False if another writer has written since."""
     if os.fstat(fd).st_size != size + written:
         return False
     os.ftruncate(fd, size)
