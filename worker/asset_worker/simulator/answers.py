@@ -1,4 +1,4 @@
-"""What the stand-in reads from a request and what it replies: replies as values, errors in the words of the API."""
+"""What the simulator reads from requests, and its replies: as values, with errors in the words of the API."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ ERROR_CODES: Final = {
 }
 PAGE_LIMIT: Final = 50
 URL_BYTES: Final = 5_000_000
-"""The size assumed of a file that is given by its URL; the URL is not fetched."""
+"""The assumed size of a file that is uploaded by its URL: the URL is not fetched."""
 BLOCK_BYTES: Final = 1 << 18
 
 _ASSET_ID = re.compile(r"[0-9a-f]{24}")
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """An answer of the stand-in."""
+    """A reply of the simulator."""
 
     status: int
     document: Any = None
@@ -47,7 +47,7 @@ class Reply(msgspec.Struct, frozen=True):
         return self.document.encode() if isinstance(self.document, str) else msgspec.json.encode(self.document)
 
     def corrupted(self, fault: Fault | None) -> Reply:
-        """The answer as the fault changes it. Only documents with status 200 are changed."""
+        """Return the reply as the fault changes it. Only documents with status 200 are changed."""
         if fault is None or self.status != 200 or not isinstance(self.document, dict):
             return self
         match fault.kind:
@@ -63,14 +63,14 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 def _with_fields(document: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
-    """The document with these fields replaced in its asset, or in each asset of a list."""
+    """Return the document with these fields replaced in its asset, or in each asset of a list."""
     if "data" in document:
         return document | {"data": [asset | fields for asset in document["data"]]}
     return document | fields
 
 
 class RefusedError(Exception):
-    """The request is answered with an error in the words of the API."""
+    """The request is answered with an error in the words of the API. `reply` is that answer."""
 
     def __init__(self, status: int, code: str | None, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -79,10 +79,10 @@ class RefusedError(Exception):
 
 
 def asset_id_of(text: str) -> str:
-    """The asset ID in a path or query.
+    """Return the asset ID in a path or query.
 
     Raises:
-        RefusedError: the text is no asset ID.
+        RefusedError: the text is not an asset ID.
     """
     if not _ASSET_ID.fullmatch(text):
         raise RefusedError(400, None, "The parameter asset_id is invalid: it must be 24 hexadecimal digits.")
@@ -90,7 +90,7 @@ def asset_id_of(text: str) -> str:
 
 
 def listing_of(query: MultiMapping[str]) -> dict[str, Any]:
-    """The parameters of a list request, as arguments of `Store.page`.
+    """Return the parameters of a list request as keyword arguments for `Store.page`.
 
     Raises:
         RefusedError: a parameter is invalid.
@@ -112,7 +112,7 @@ def listing_of(query: MultiMapping[str]) -> dict[str, Any]:
 
 
 async def upload_of(request: web.Request) -> dict[str, Any]:
-    """The parameters of an upload, as arguments of `Store.upload`. The file is read and dropped.
+    """Return the parameters of an upload as keyword arguments for `Store.upload`. The file is read and dropped.
 
     Raises:
         RefusedError: a parameter is invalid or missing.

@@ -1,7 +1,7 @@
-"""Faults on request: what can go wrong with an answer, how faults are written, and which of them a request meets.
+"""Faults of the simulator: what can go wrong with an answer, how faults are written, and which one a request meets.
 
-A fault is written `KIND[=ARGUMENT][:PROBABILITY][@FROM-TO]`, with times in seconds since it was set:
-`status=503:0.1` fails one answer in ten, `hang@5-10` lets all requests hang for five seconds.
+A fault is written `KIND[=ARGUMENT][:PROBABILITY][@FROM-TO]`, with times in seconds since it was set: `status=503:0.1`
+fails one answer in ten; with `hang@5-10`, all requests hang from the fifth to the tenth second.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _GRAMMAR = re.compile(
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """One kind of fault, how often it occurs, and when. Times are seconds since it was set."""
+    """A fault: its kind, how often it occurs, and when. Times are seconds since it was set."""
 
     kind: FaultKind
     argument: str = ""
@@ -80,22 +80,22 @@ class Fault(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> Fault:
-        """The fault that a text describes.
+        """Return the fault that a text describes.
 
         Raises:
-            ValueError: the text is no fault.
+            ValueError: the text is not a fault.
         """
         match = _GRAMMAR.fullmatch(text)
         if match is None:
             raise ValueError(
-                f"{text!r} is no fault: write KIND[=ARGUMENT][:PROBABILITY][@FROM-TO], as in status=503:0.1"
+                f"{text!r} is not a fault: write KIND[=ARGUMENT][:PROBABILITY][@FROM-TO], as in status=503:0.1"
             )
         if match["kind"] not in set(FaultKind):
-            raise ValueError(f"{match['kind']!r} is no kind of fault: one of {', '.join(FaultKind)}")
+            raise ValueError(f"{match['kind']!r} is not a kind of fault: use one of {', '.join(FaultKind)}")
         kind = FaultKind(match["kind"])
         probability = float(match["probability"] or 1)
         if probability > 1:
-            raise ValueError(f"{text!r}: a probability is 1 at most")
+            raise ValueError(f"{text!r}: a probability is at most 1")
         argument = match["argument"] or _DEFAULTS.get(kind, "")
         if kind is not FaultKind.REDIRECT and argument:
             _check_number(kind, argument)
@@ -106,13 +106,13 @@ def _check_number(kind: FaultKind, argument: str) -> None:
     try:
         number = float(argument)
     except ValueError:
-        raise ValueError(f"{argument!r} is no number, and {kind} takes one") from None
+        raise ValueError(f"{argument!r} is not a number, and {kind} takes one") from None
     if kind in {FaultKind.STATUS, FaultKind.HTML} and not (number.is_integer() and 400 <= number <= 599):
-        raise ValueError(f"{argument!r} is no status of an error (400 to 599)")
+        raise ValueError(f"{argument!r} is not the status of an error (400 to 599)")
 
 
 def pick_fault(faults: Sequence[Fault], random: Random, *, since: float) -> Fault | None:
-    """The first fault that a request meets, `since` seconds after the faults were set; None: no fault."""
+    """Return the first fault that a request meets `since` seconds after the faults were set; None: it meets none."""
     for fault in faults:
         if fault.start <= since < fault.end and random.random() < fault.probability:
             return fault

@@ -1,7 +1,7 @@
-"""How an asset changes with its age, as pure functions.
+"""How a simulated asset changes with its age, as pure functions.
 
-The durations are invented, within what the vendor documents ("a few seconds to a few minutes", renditions later). They
-are log-normal, as durations of jobs usually are: most are near the median, with a long tail.
+The durations are invented, within the ranges that the vendor documents ("a few seconds to a few minutes", renditions
+later). They are log-normal, as durations of jobs usually are: most are near the median, and some are far longer.
 """
 
 from __future__ import annotations
@@ -14,39 +14,39 @@ import msgspec
 
 
 class Rendition(msgspec.Struct, frozen=True):
-    """How one rendition proceeds. Times are seconds after the asset turned ready."""
+    """How one rendition changes. Times are seconds after the asset turned ready."""
 
     ends_after: float = 0.0
     """`math.inf`: never."""
     ends_in: Literal["ready", "error"] = "ready"
     starts_after: float = 0.0
-    """The change from `pending` to `processing`."""
+    """When its status changes from `pending` to `processing`."""
 
     def status(self, age: float) -> str:
-        """The status at `age` seconds after the asset turned ready."""
+        """Return the status `age` seconds after the asset turned ready."""
         if age >= self.ends_after:
             return self.ends_in
         return "processing" if age >= self.starts_after else "pending"
 
 
 class Lifecycle(msgspec.Struct, frozen=True):
-    """How one asset proceeds. Times are seconds after its creation."""
+    """How one asset changes. Times are seconds after its creation."""
 
     ends_after: float = 0.0
     """`math.inf`: never; the asset stays in `processing`."""
     ends_in: str = "ready"
     """`ready`, `failed`, or a status that the real API may add later."""
     reason: str = "The file could not be processed."
-    """The message of the error, if it ends in `failed`."""
+    """The error's message, if the asset ends in `failed`."""
     visible_after: float = 0.0
-    """The API answers 404 before: uploads race ahead of reads."""
+    """Until then the API answers 404: a new asset may not be readable at once."""
     hls: Rendition | None = None
     """None: not requested."""
     thumbnail: Rendition | None = None
 
 
 class Created(msgspec.Struct, frozen=True):
-    """The properties that an asset has from its creation on."""
+    """The properties of an asset that never change."""
 
     id: str
     created_at: str
@@ -69,7 +69,7 @@ class Kind(msgspec.Struct, frozen=True):
     hls: float | None = None
     thumbnail: float | None = None
     spread: float = 0.4
-    """The standard deviation of the logarithm of each time."""
+    """The standard deviation of the logarithm of each duration."""
     duration: float | None = None
     """The playing time in seconds, for video and audio."""
 
@@ -84,10 +84,10 @@ KINDS: Final[dict[str, Kind]] = {
     "film": Kind("video/quicktime", ".mov", ready=420, hls=900, thumbnail=8, spread=0.5, duration=6000),
 }
 MIX: Final = {"image": 25, "document": 5, "text": 5, "audio": 10, "clip": 35, "video": 15, "film": 5}
-"""The number of files of each kind in a hundred."""
+"""How many of a hundred files are of each kind."""
 
 CLIP_BYTES: Final = 50_000_000
-"""A smaller video is a clip."""
+"""A video smaller than this is a clip."""
 FILM_BYTES: Final = 1_000_000_000
 """A video of this size or more is a film."""
 
@@ -99,11 +99,11 @@ class FailureRates(msgspec.Struct, frozen=True):
     hls_error: float = 0.03
     thumbnail_error: float = 0.02
     late_visible: float = 0.05
-    """The asset is not visible for up to five seconds after its creation."""
+    """That the asset is not visible for up to five seconds after its creation."""
 
 
 def kind_of(file_type: str, size: int) -> Kind:
-    """The kind of an uploaded file, by its MIME type and its size in bytes."""
+    """Return the kind of an uploaded file, by its MIME type and its size in bytes."""
     family = file_type.partition("/")[0]
     if family == "video":
         return KINDS["clip" if size < CLIP_BYTES else "video" if size < FILM_BYTES else "film"]
@@ -120,7 +120,7 @@ def draw(
     enable_hls: bool = True,
     enable_thumbnail: bool = True,
 ) -> Lifecycle:
-    """A random lifecycle for a file of this kind."""
+    """Return a random lifecycle for a file of this kind."""
     failure_rates = failure_rates or FailureRates()
 
     def duration(median: float) -> float:
@@ -142,12 +142,12 @@ def draw(
 
 
 def draw_kind(random: Random) -> Kind:
-    """A random kind, each as often as in `MIX`."""
+    """Return a random kind, each as often as in `MIX`."""
     return KINDS[random.choices(list(MIX), weights=list(MIX.values()))[0]]
 
 
 def document(asset: Created, lifecycle: Lifecycle, age: float) -> dict[str, Any] | None:
-    """The asset as the API shows it `age` seconds after its creation; None while it is not visible."""
+    """Return the asset as the API shows it `age` seconds after its creation; None while it is not visible."""
     if age < lifecycle.visible_after:
         return None
     ended = age >= lifecycle.ends_after
@@ -183,7 +183,7 @@ def document(asset: Created, lifecycle: Lifecycle, age: float) -> dict[str, Any]
 
 
 def outcome(lifecycle: Lifecycle) -> str | None:
-    """The outcome of a wait for such an asset that no deadline ends; None: there is none."""
+    """Return the outcome of the wait for such an asset if there were no deadlines; None: it would never end."""
     if math.isinf(lifecycle.ends_after) or lifecycle.ends_in not in {"ready", "failed"}:
         return None
     if lifecycle.ends_in == "failed":

@@ -1,4 +1,4 @@
-"""The stand-in's rate limit: a fixed window, reported in one of the ways in which servers report it."""
+"""The simulator's rate limit: a fixed window, reported in one of the ways that servers use."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ class Limit(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> Limit:
-        """The limit that a text such as `60/60` or `60/60:ietf` describes.
+        """Return the limit that a text such as `60/60` or `60/60:ietf` describes.
 
         Raises:
-            ValueError: the text is no limit.
+            ValueError: the text is not a limit.
         """
         match = re.fullmatch(r"(\d+)/(\d+(?:\.\d+)?)(?::([a-z-]+))?", text)
         if match is None or not int(match[1]) or not float(match[2]):
-            raise ValueError(f"{text!r} is no limit: write REQUESTS/SECONDS[:STYLE], as in 60/60:vendor")
+            raise ValueError(f"{text!r} is not a limit: write REQUESTS/SECONDS[:STYLE], as in 60/60:vendor")
         if match[3] is not None and match[3] not in set(Style):
-            raise ValueError(f"{match[3]!r} is no style: one of {', '.join(Style)}")
+            raise ValueError(f"{match[3]!r} is not a style: use one of {', '.join(Style)}")
         return cls(int(match[1]), float(match[2]), Style(match[3] or Style.VENDOR))
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """Whether a request is within the limit, and what the response says of it."""
+    """Whether a request is within the limit, and what the response says about that."""
 
     allowed: bool
     headers: dict[str, str]
@@ -71,7 +71,7 @@ class Window:
         self._used = 0
 
     def charge(self, now: float) -> Answer:
-        """Count one request, or refuse it; refused requests are not counted."""
+        """Count one request, unless it is refused. Return whether it is allowed, with the headers to send."""
         limit = self.limit
         number = int(now // limit.window)
         if number != self._number:

@@ -1,4 +1,4 @@
-"""The stand-in's HTTP server: the API's endpoints under `/v1.3`, and controls of the stand-in under `/_simulator`."""
+"""The simulator's HTTP server: the API's endpoints under `/v1.3`, and controls under `/_simulator`."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from asset_worker.simulator.store import Store
 PREFIX: Final = "/v1.3"
 UPLOAD_BYTES_LIMIT: Final = 200 << 20
 UNKNOWN_PATHS_LIMIT: Final = 100
-"""Requests to unknown paths that are recorded."""
+"""How many requests to unknown paths are recorded."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """How the stand-in behaves from its start on."""
+    """How the simulator behaves when it starts."""
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -39,13 +39,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     """The same seed makes the same lifecycles."""
     time_scale: float = 1.0
-    """Simulated seconds in a real one: with 60, what takes an asset minutes takes seconds."""
+    """Simulated seconds in one real second: with 60, assets take seconds instead of minutes."""
     limit: Limit | None = None
     faults: tuple[Fault, ...] = ()
 
 
 class Stats:
-    """Counts of the requests so far."""
+    """Statistics of the requests so far."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -63,7 +63,7 @@ class Stats:
 
     @contextmanager
     def one_in_flight(self) -> Iterator[None]:
-        """Counts one request, which is in flight inside the block."""
+        """Count one request, which is in flight inside the block."""
         self.requests += 1
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
@@ -73,7 +73,7 @@ class Stats:
             self.in_flight -= 1
 
     def report(self) -> dict[str, Any]:
-        """The counts as JSON values, as `/_simulator/stats` returns them."""
+        """Return the counts as `/_simulator/stats` shows them, ready for JSON."""
         return {
             "requests": self.requests,
             "by_route": dict(self.by_route),
@@ -85,7 +85,7 @@ class Stats:
 
 
 class Simulator:
-    """The stand-in: `async with Simulator() as simulator:` serves at `simulator.base_url` until the block ends."""
+    """The simulator: `async with Simulator() as simulator:` serves at `simulator.base_url` until the block ends."""
 
     def __init__(self, options: Options | None = None) -> None:
         self.options = options or Options()
@@ -120,7 +120,7 @@ class Simulator:
                 web.route("*", "/{path:.*}", self._endpoint("stray", self._refuse_path)),
             ]
         )
-        # A handler that hangs on purpose must not outlive its client, nor delay the end.
+        # A handler that hangs on purpose must not outlive its client, nor delay shutting down.
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self.options.host, self.options.port, backlog=1024)
@@ -140,7 +140,7 @@ class Simulator:
         """Replace the faults; their times count from now.
 
         Raises:
-            ValueError: a text is no fault.
+            ValueError: a text is not a fault.
         """
         self._faults = tuple(fault if isinstance(fault, Fault) else Fault.parse(fault) for fault in faults)
         self._faults_set_at = time.monotonic()
@@ -176,7 +176,7 @@ class Simulator:
         return answer
 
     def _admit(self, request: web.Request) -> dict[str, str]:
-        """The headers that report the limit.
+        """Return the headers that report the limit.
 
         Raises:
             RefusedError: the key is not accepted, or the limit is exceeded.
@@ -192,7 +192,7 @@ class Simulator:
         return answer.headers
 
     async def _apply_early_fault(self, request: web.Request, fault: Fault | None) -> Reply | None:
-        """Apply a fault that comes before the answer; returns an answer in place of the right one, or None.
+        """Apply a fault that comes before the answer. Return a reply to send instead, or None.
 
         Raises:
             RefusedError: the fault is an error status.
@@ -266,7 +266,7 @@ class Simulator:
         raise RefusedError(404, "endpoint_not_exist", "There is no such endpoint.")
 
     async def _post_assets(self, request: web.Request) -> web.Response:
-        """Creates assets: `{"count": 20, "kind": "clip"}`; without a kind, of random kinds."""
+        """Create assets: `{"count": 20, "kind": "clip"}`; without a kind, of random kinds."""
         wanted = msgspec.json.decode(await request.read() or b"{}")
         kind = wanted.get("kind")
         if kind is not None and kind not in KINDS:
@@ -275,7 +275,7 @@ class Simulator:
         return _json({"assets": [{"id": each, "outcome": outcome(self.store.lifecycle(each))} for each in ids]})
 
     async def _put_faults(self, request: web.Request) -> web.Response:
-        """Replaces the faults: `["status=503:0.1"]`; `[]`: no faults."""
+        """Replace the faults: `["status=503:0.1"]`; `[]`: no faults."""
         try:
             self.set_faults(*msgspec.json.decode(await request.read(), type=list[str]))
         except ValueError as error:
@@ -283,7 +283,7 @@ class Simulator:
         return _json(self._faults)
 
     async def _put_limit(self, request: web.Request) -> web.Response:
-        """Replaces the rate limit: `"60/60:vendor"`; null: no limit."""
+        """Replace the rate limit: `"60/60:vendor"`; null: no limit."""
         try:
             text = msgspec.json.decode(await request.read(), type=str | None)
             self.set_limit(Limit.parse(text) if text else None)
@@ -292,7 +292,7 @@ class Simulator:
         return _json(text)
 
     async def _put_key(self, request: web.Request) -> web.Response:
-        """Replaces the API key that is accepted: `"tlk_…"`; null: any."""
+        """Replace the API key that is accepted: `"tlk_…"`; null: any."""
         try:
             self.key = msgspec.json.decode(await request.read(), type=str | None)
         except ValueError as error:
@@ -312,7 +312,7 @@ def _json(document: Any) -> web.Response:
 
 
 def _reset(request: web.Request) -> None:
-    """Close the connection as a server that crashes does: RST, not FIN."""
+    """Close the connection as a crashing server does: with RST instead of FIN."""
     if request.transport is None:
         return
     raw = request.transport.get_extra_info("socket")

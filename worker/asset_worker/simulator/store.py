@@ -1,4 +1,4 @@
-"""The stand-in's assets, in memory."""
+"""The simulator's assets, in memory."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class _StoredAsset(msgspec.Struct, frozen=True):
     created: Created
     lifecycle: Lifecycle
     began_at: float
-    """When the lifecycle began, by the store's clock."""
+    """When the lifecycle began, in seconds of the store's clock."""
 
 
 class Store:
-    """Assets by ID. `clock` returns (simulated) seconds since an arbitrary start."""
+    """Assets by ID. `clock` returns simulated seconds since an arbitrary start."""
 
     def __init__(self, random: Random, clock: Callable[[], float]) -> None:
         self._random = random
@@ -46,7 +46,7 @@ class Store:
         enable_thumbnail: bool = True,
         user_metadata: dict[str, Any] | None = None,
     ) -> str:
-        """Add the asset of an uploaded file, with a random lifecycle for its kind; returns the asset's ID."""
+        """Add the asset of an uploaded file, with a random lifecycle for its kind. Return the asset's ID."""
         kind = kind_of(file_type, size)
         lifecycle = draw(kind, self._random, enable_hls=enable_hls, enable_thumbnail=enable_thumbnail)
         return self._add(
@@ -60,7 +60,7 @@ class Store:
         )
 
     def add(self, lifecycle: Lifecycle | None = None, *, kind: Kind | None = None) -> str:
-        """Add an asset and return its ID. Without a kind or a lifecycle, each is drawn at random."""
+        """Add an asset and return its ID. A kind or a lifecycle that is not given is drawn at random."""
         kind = kind or draw_kind(self._random)
         lifecycle = lifecycle or draw(kind, self._random)
         return self._add(
@@ -79,7 +79,7 @@ class Store:
         return asset_id
 
     def lifecycle(self, asset_id: str) -> Lifecycle:
-        """The lifecycle of an asset.
+        """Return the lifecycle of an asset.
 
         Raises:
             KeyError: there is no such asset.
@@ -87,7 +87,7 @@ class Store:
         return self._assets[asset_id].lifecycle
 
     def seconds_since_done(self, asset_id: str) -> float:
-        """The (simulated) seconds since an asset and its renditions have ended; negative: they have not yet.
+        """Return the simulated seconds since an asset and its renditions have ended; negative: they have not yet.
 
         Raises:
             KeyError: there is no such asset.
@@ -99,13 +99,13 @@ class Store:
         return self._clock() - stored.began_at - lifecycle.ends_after - last
 
     def as_created(self, asset_id: str) -> dict[str, Any]:
-        """The asset as the answer to its creation shows it: processing, even if reads don't show it yet."""
+        """Return the asset as the answer to its creation shows it: processing, even if it is not visible yet."""
         stored = self._assets[asset_id]
         young = msgspec.structs.replace(stored.lifecycle, visible_after=0.0, ends_after=math.inf)
         return document(stored.created, young, 0.0) or {}
 
     def view(self, asset_id: str, *, ago: float = 0.0) -> dict[str, Any] | None:
-        """The asset as the API shows it, or showed it `ago` (simulated) seconds before; None: it is not visible."""
+        """Return the asset as the API showed it `ago` simulated seconds before now; None: it is not visible."""
         stored = self._assets.get(asset_id)
         if stored is None:
             return None
@@ -115,7 +115,7 @@ class Store:
         return document(stored.created, stored.lifecycle, age)
 
     def delete(self, asset_id: str) -> bool:
-        """Remove an asset; returns whether there was one."""
+        """Remove an asset. Return whether there was one."""
         return self._assets.pop(asset_id, None) is not None
 
     def page(
@@ -128,7 +128,10 @@ class Store:
         filename: str = "",
         ago: float = 0.0,
     ) -> tuple[list[dict[str, Any]], int]:
-        """A page (from 1) of the assets that pass the filters, newest first, and the number of all that pass."""
+        """Return a page of the assets that pass the filters, newest first, and the number of all that pass.
+
+        Pages are counted from 1; `ago` is as in `view`.
+        """
         wanted = set(asset_ids)
         ids: Iterable[str] = reversed(self._assets)
         if wanted:
