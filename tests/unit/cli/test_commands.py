@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
+from asset_worker.cli import asset_worker
 from asset_worker.cli.demo import demo
 from asset_worker.cli.run import run
 from asset_worker.cli.schedule import schedule
@@ -24,7 +25,7 @@ TOO_LONG = "x" * 300
 
 
 def invoked(command, *arguments: str | Path) -> Result:
-    result = CliRunner().invoke(command, [str(argument) for argument in arguments])
+    result = CliRunner().invoke(asset_worker, [command.name, *(str(argument) for argument in arguments)])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
 

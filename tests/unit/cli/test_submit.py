@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from asset_worker.cli.submit import submit
+from asset_worker.cli import asset_worker
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def queue_file(tmp_path: Path) -> Path:
 
 
 def submitted(queue_file: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(submit, [*arguments, "--queue-file", str(queue_file)])
+    return CliRunner().invoke(asset_worker, ["submit", *arguments, "--queue-file", str(queue_file)])
 
 
 class Writes:
