@@ -24,7 +24,7 @@ from asset_worker.api.key import ApiKey
 from asset_worker.api.limits.rate_limit_headers import (
     LONGEST_RESET_SECONDS,
     LONGEST_RETRY_AFTER_SECONDS,
-    MOST_QUOTAS,
+    MAX_QUOTAS,
     parse_rate_limits,
 )
 from asset_worker.api.limits.server_clock import ServerClock
@@ -280,7 +280,7 @@ def test_an_asset_that_nests_as_deeply_as_can_be_decoded_makes_an_event(frames):
 @given(headers, st.floats(0, 4e9), st.floats(0, 1e6), st.floats(0, 100))
 def test_any_headers_are_read_within_bounds(headers, server_now, now, took):
     report = parse_rate_limits(headers, server_now=server_now)
-    assert len(report.quotas) <= MOST_QUOTAS
+    assert len(report.quotas) <= MAX_QUOTAS
     assert report.requested_wait is None or 0 <= report.requested_wait <= LONGEST_RETRY_AFTER_SECONDS
     assert all(0 < quota.reset_in <= LONGEST_RESET_SECONDS for quota in report.quotas)
     assert all(quota.remaining >= 0 and quota.limit >= 1 for quota in report.quotas)

@@ -268,7 +268,7 @@ def test_what_can_be_no_key_is_refused_without_being_shown(tmp_path, text):
 def test_a_key_file_that_is_a_pipe_is_refused(tmp_path):
     """To read it would wait for whoever writes into it, and the whole worker with it."""
     os.mkfifo(tmp_path / "key")
-    with pytest.raises(BadKeyError, match="no regular file"):
+    with pytest.raises(BadKeyError, match="not a regular file"):
         ApiKey(value=None, file=tmp_path / "key", on_read=lambda _: None)
 
 

@@ -13,7 +13,7 @@ from asset_worker.api.limits.limiter import (
     RateLimiter,
 )
 from asset_worker.api.limits.quota import SPENT_AT_ONCE
-from asset_worker.api.limits.rate_limit_headers import MOST_QUOTAS, NOTHING_REPORTED, RateLimitReport, ReportedQuota
+from asset_worker.api.limits.rate_limit_headers import MAX_QUOTAS, NOTHING_REPORTED, RateLimitReport, ReportedQuota
 from asset_worker.api.limits.trickle import LONGEST_GAP_SECONDS
 from tests.doubles.limited_server import Server, run
 
@@ -279,7 +279,7 @@ def test_quotas_of_ever_new_names_are_not_all_kept() -> None:
         limiter.sent(1.0)
         report = RateLimitReport((ReportedQuota(f"{number}", 600, 600 - number, 3_600.0),))
         limiter.answered(1.0, sent_at=1.0, status=200, report=report)
-    assert len(limiter._quotas) <= MOST_QUOTAS
+    assert len(limiter._quotas) <= MAX_QUOTAS
     assert rate(limiter, 1.0) == pytest.approx(501 / 3_600)
 
 

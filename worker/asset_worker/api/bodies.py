@@ -1,4 +1,4 @@
-"""Reading the bodies of answers: bounded in size and depth, and mended where only a text in them is broken."""
+"""Reads the bodies of answers: limits their size and depth, and repairs invalid text in them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from asset_worker.domain.nesting import ANSWER_LEVELS, nests_deeper
 ASSET_BYTES_LIMIT: Final = 1 << 20
 LIST_BYTES_LIMIT: Final = 4 << 20
 ERROR_BYTES_LIMIT: Final = 64 << 10
-"""A larger answer than any that the API gives is not read to its end: it can't fill the memory."""
+"""Longer bodies are not read to their end, so that they can't fill the memory. No answer of the API is that long."""
 
 SUSPICIOUS_BRACKETS: Final = 300
-"""Only a body with more brackets than this is walked to measure its depth; few have so many."""
+"""Only a body with more opening brackets than this is checked for its depth; few have so many."""
 
 _ESCAPE: Final = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )
-"""An escape in a JSON text; the group is half of a surrogate pair without the other half."""
+"""An escape in JSON; the group matches one half of a surrogate pair without the other half."""
 
 
 class VendorError(msgspec.Struct, frozen=True):
@@ -38,14 +38,14 @@ _decode_error = msgspec.json.Decoder(VendorError).decode
 
 
 async def read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """The whole body, of at most `limit` bytes, uncompressed.
+    """Return the whole body, decompressed.
 
     Raises:
-        MalformedAnswerError: it is larger.
-        aiohttp.ClientError, TimeoutError: it did not come in whole.
+        MalformedAnswerError: it is longer than `limit` bytes.
+        aiohttp.ClientError, TimeoutError: it did not arrive completely.
     """
     if (response.content_length or limit) < limit and "Content-Encoding" not in response.headers:
-        return await response.read()  # at most as long as it says; a compressed one might be longer
+        return await response.read()  # at most as long as its header says, if it is not compressed
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
@@ -56,16 +56,16 @@ async def read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
 
 
 def decode_body(body: bytes) -> Any:
-    """The JSON document of a body. Text that is broken is mended: its place is taken by U+FFFD.
+    """Return the JSON document of a body. Invalid text in it is replaced with U+FFFD.
 
     Raises:
-        MalformedAnswerError: it is not JSON, or nests too deep.
+        MalformedAnswerError: it is not JSON, or nests too deeply.
     """
     try:
         try:
             document = _decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            document = _decode(_mended(body))
+            document = _decode(_repaired(body))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise MalformedAnswerError(f"the answer is not JSON: {error}") from error
     if body.count(b"[") + body.count(b"{") > SUSPICIOUS_BRACKETS and nests_deeper(document, ANSWER_LEVELS):
@@ -74,7 +74,7 @@ def decode_body(body: bytes) -> Any:
 
 
 def decode_error(body: bytes) -> VendorError:
-    """The code and message of an error's body; neither if it has none, as a gateway's."""
+    """Return the code and message in the body of an error; the body of a gateway's error has neither."""
     try:
         error = _decode_error(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -82,10 +82,10 @@ def decode_error(body: bytes) -> VendorError:
     return error.error or error
 
 
-def _mended(body: bytes) -> bytes:
-    """JSON with U+FFFD for what is no text: half of a surrogate pair (RFC 8259, section 8.2), or no UTF-8.
+def _repaired(body: bytes) -> bytes:
+    """Return the JSON with U+FFFD for invalid UTF-8 and for halves of surrogate pairs (RFC 8259, section 8.2).
 
-    An asset must not be waited for in vain because its name was cut within an emoji.
+    The wait for an asset must not fail because its name was cut within an emoji.
     """
     text = body.decode(errors="replace").encode()
     return _ESCAPE.sub(lambda escape: b"\\ufffd" if escape[1] else escape[0], text)

@@ -1,11 +1,11 @@
-"""The circuit breaker of the whole API: few requests are sent during an outage or with a refused key.
+"""The circuit breaker of the whole API: during an outage, or with a refused key, few requests are sent.
 
     closed ── failures in a row ─────────────────────────▶ open: unavailable ──┐
        │                                                                       ├─ a success ─▶ closed: 2, 4, 8 … at once
        └───── a refused key ──▶ suspected ── a probe too ─▶ open: key refused ─┘
 
-While it is open one request at a time goes out as a probe, at growing intervals. Nothing here waits or reads a clock:
-instants are monotonic seconds. A change that people should know of is returned as a value.
+While it is open, one request at a time goes out as a probe, at growing intervals. Nothing here waits or reads a clock:
+instants are monotonic seconds. A change that is to be logged is returned as a value.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ import msgspec
 from asset_worker.runtime.randomness import Uniform
 
 FAILURES_TO_OPEN: Final = 12
-"""In a row, over the whole process: where half of all answers fail at random, this is one run in four thousand."""
+"""Failures in a row, over the whole process. If half of all answers failed at random, one run in four thousand would be
+this long."""
 
 FIRST_PROBE_SECONDS: Final = 1.0
 LONGEST_PROBE_SECONDS: Final = 30.0
 """The interval between probes doubles from the first to the longest."""
 
 PROBE_JITTER: Final = 0.25
-"""The interval is varied by up to this part of it in both directions, so that many workers don't probe in step."""
+"""The interval varies at random by up to this share in both directions, so that many workers don't probe in step."""
 
 
 class Reason(Enum):
@@ -37,13 +38,13 @@ class Reason(Enum):
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """Requests stop, except for probes."""
+    """Requests stop, except probes."""
 
     reason: Reason
 
 
 class Closed(msgspec.Struct, frozen=True):
-    """Requests go on after the breaker was open for `seconds`."""
+    """Requests resume after the breaker was open for `seconds`."""
 
     seconds: float
 
@@ -52,14 +53,15 @@ Change = Opened | Closed
 
 
 class Breaker:
-    """Decides from what became of requests whether more may be sent.
+    """Decides, from the results of requests, whether more may be sent.
 
-    A request belongs to the period in which it was sent: `sent` returns its number, and the caller hands it in with the
-    verdict. A new period begins each time that requests stop, so that a late answer isn't taken for that of a probe.
+    A request belongs to the period in which it was sent: `sent` returns the period's number, and the caller passes it
+    back with the result. A new period begins each time requests stop, so that a late answer isn't mistaken for a
+    probe's. The methods that report a result return the change that it causes; None: there is none to log.
     """
 
     def __init__(self, *, concurrency: int, uniform: Uniform) -> None:
-        """`concurrency` is the most requests at once; `uniform` gives jitter."""
+        """`concurrency` is the largest number of requests at once; `uniform` provides the jitter of probes."""
         self._concurrency = concurrency
         self._uniform = uniform
         self._allowed = concurrency
@@ -72,39 +74,42 @@ class Breaker:
         self.reason: Reason | None = None
         """Why it is open; None: it is closed, or a refused key is only suspected."""
         self.opened_at: float | None = None
-        """Since when it has been open, in monotonic seconds; None: it is closed."""
+        """When it opened, in monotonic seconds; None: it is closed, or a refused key is only suspected."""
 
     def delay(self, now: float) -> float:
-        """Seconds until a request may be sent; 0: now; infinite: not before another has ended or the key changes."""
+        """Return the seconds until a request may be sent; 0: now.
+
+        Infinite: not before another request has ended, or the key changes.
+        """
         if self._in_flight >= self._allowed:
             return math.inf
         return max(self._probe_at - now, 0.0) if self._is_open else 0.0
 
     def sent(self) -> int:
-        """A request goes out, `delay` having been 0. Returns the number of its period."""
+        """Record that a request goes out, after `delay` returned 0. Return the number of its period."""
         self._in_flight += 1
         return self._period
 
     def succeeded(self, now: float, *, period: int) -> Change | None:
-        """The API answered as it should, even if only that there is no such asset."""
+        """Record that the API answered as it should, even if only that there is no such asset."""
         is_late = self._ended(period)
         self._failures = 0
         if not self._is_open:
-            # One more for each success: with all in flight answered, twice as many.
+            # One more for each success: when all in flight have succeeded, twice as many are allowed.
             self._allowed = min(self._allowed + 1, self._concurrency)
             return None
-        # Late or not, any answer shows that the API is there; but one to the old key says nothing about the new one.
+        # Any answer, even a late one, shows that the API is there. But a late one may have been to the old key.
         return None if is_late and self.reason is not Reason.UNAVAILABLE else self._close(now)
 
     def reached(self, now: float, *, period: int) -> Change | None:
-        """The API answered, but did not say whether it accepts the key."""
+        """Record that the API answered, but did not show whether it accepts the key."""
         if self.reason is not Reason.KEY_REFUSED:
             return self.succeeded(now, period=period)
         self.lost(period=period)
         return None
 
     def failed(self, now: float, *, period: int) -> Change | None:
-        """No answer came, or one of a failing server or gateway."""
+        """Record that no answer came, or only that of a failing server or gateway."""
         is_late = self._ended(period)
         self._failures += 1
         if not self._is_open:
@@ -112,14 +117,14 @@ class Breaker:
                 self._allowed = max(self._allowed // 2, 1)
             return self._open(now, Reason.UNAVAILABLE) if self._failures >= FAILURES_TO_OPEN else None
         if not is_late and self.reason is None:
-            # The suspicion is neither confirmed nor refuted: the next refusal raises it again.
+            # Whether the key is refused is still not known: the next refusal makes it suspected again.
             return self._close(now)
         if not is_late:
             self._probe_later(now)
         return None
 
     def refused(self, now: float, *, period: int) -> Change | None:
-        """The key was refused. One refusal stops all requests but a probe, and a refused probe confirms it."""
+        """Record that the key was refused. One refusal stops all requests but a probe, which confirms or refutes it."""
         is_late = self._ended(period)
         self._failures = 0
         if not self._is_open:
@@ -131,16 +136,16 @@ class Breaker:
         return None
 
     def lost(self, *, period: int) -> None:
-        """A request ended in a way that says nothing about the API or the key."""
+        """Record that a request ended in a way that says nothing about the API or the key."""
         self._ended(period)
 
     def key_changed(self, now: float) -> None:
-        """Another key is in use: a probe is due at once, and answers to the old key don't count."""
+        """Record that another key is in use: a probe is due at once, and answers to the old key don't count."""
         if self._is_open and self.reason is not Reason.UNAVAILABLE:
             self._hold(probe_at=now)
 
     def _ended(self, period: int) -> bool:
-        """A request has ended. Returns whether it was of an earlier period."""
+        """Record that a request has ended. Return whether it belongs to an earlier period."""
         is_late = period != self._period
         self._in_flight -= not is_late
         return is_late

@@ -1,4 +1,4 @@
-"""The assets API over aiohttp: requests out, assets or errors back."""
+"""The client of the assets API, over aiohttp: sends requests, and returns assets or raises errors."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from asset_worker.api.retry import Retries
 from asset_worker.domain.assets import Asset, AssetId, MalformedAssetError, asset_from
 
 LIST_LIMIT: Final = 50
-"""Assets that one list can hold (`page_limit`'s maximum)."""
+"""Assets in one list at most (the maximum of `page_limit`)."""
 
 LIST_ATTEMPTS: Final = 2
-"""A list that fails is followed by a retrieve, which has more attempts."""
+"""Attempts of a list request. If it fails, a retrieve follows, which has more attempts."""
 
 
 class AssetsApi:
-    """`GET /assets/{asset_id}` and `GET /assets`, within the limits and with retries."""
+    """Sends `GET /assets/{asset_id}` and `GET /assets`, within the limits and with retries."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class AssetsApi:
         *,
         redact: Callable[[str], str],
     ) -> None:
-        """`redact` removes the key from an error's text: a server may send it back."""
+        """`redact` removes the key from the message of an error: a server may echo it."""
         self._session = session
         self._assets = URL(base_url) / "assets"
         self._key = key
@@ -53,10 +53,10 @@ class AssetsApi:
         self._redact = redact
 
     async def retrieve(self, asset_id: AssetId) -> Asset:
-        """The asset as the API shows it now.
+        """Return the asset as the API shows it now.
 
         Raises:
-            ApiError: no answer about it could be had; the class says why.
+            ApiError: there is no asset to return; the class says why.
         """
         try:
             return await self._retrieve(asset_id)
@@ -69,14 +69,16 @@ class AssetsApi:
         return self._retries.latest_failure
 
     async def wait_for_capacity(self) -> None:
-        """Return when a request would not have to wait behind others at the gate."""
+        """Wait until a request would not have to queue behind others at the gate."""
         await self._gate.wait_for_capacity()
 
     async def list_assets(self, asset_ids: Sequence[AssetId]) -> dict[AssetId, Asset]:
-        """Those of the assets that the list shows, `LIST_LIMIT` IDs at most. What can't be read in it is left out.
+        """Return the assets that the list shows, by the IDs asked for, of which there are at most `LIST_LIMIT`.
+
+        Assets that the list leaves out, or that can't be read, are missing in the result.
 
         Raises:
-            ApiError: the list could not be had.
+            ApiError: there is no list; the class says why.
         """
         try:
             return await self._list(asset_ids)
@@ -85,7 +87,7 @@ class AssetsApi:
             return await self._retries.again(attempt, error, attempts=LIST_ATTEMPTS, assets=len(asset_ids))
 
     async def _retrieve(self, asset_id: AssetId) -> Asset:
-        # An asset ID holds nothing that a URL would encode.
+        # An asset ID has no characters that a URL would encode.
         url = self._assets.joinpath(asset_id, encoded=True)
         document = await self._get(url, ASSET_BYTES_LIMIT, is_list=False)
         try:
@@ -113,7 +115,11 @@ class AssetsApi:
         return found
 
     async def _get(self, url: URL, limit: int, *, is_list: bool) -> Any:
-        """One attempt, through the gate: the decoded JSON of a 200, of at most `limit` bytes."""
+        """Make one attempt, through the gate. Return the decoded JSON of a 200.
+
+        Raises:
+            ApiError: another answer, none, or one of more than `limit` bytes.
+        """
         async with self._gate.permit() as permit:
             try:
                 async with self._session.get(
@@ -128,7 +134,7 @@ class AssetsApi:
             except aiohttp.ClientResponseError as error:
                 raise TransientError(_text("no answer that can be read", error)) from None
             except (aiohttp.ClientError, OSError, ValueError, RuntimeError, AssertionError) as error:
-                # The last two are what aiohttp and uvloop make of a connection that broke at an unlucky moment.
+                # aiohttp and uvloop raise the last two if a connection breaks at an unexpected moment.
                 raise TransientError(_encodable(f"the request failed: {type(error).__name__}: {error}")) from error
             if response.status == 200:
                 return decode_body(body)
@@ -138,11 +144,11 @@ class AssetsApi:
 
 
 def _text(what: str, error: aiohttp.ClientResponseError) -> str:
-    """Not `str(error)`: that shows the URL, which may be that of a proxy, its password included."""
+    """Return the text of an error. `str(error)` would show the URL, which may be a proxy's, with its password."""
     message = " ".join(error.message.split())
     return _encodable(f"{what}: {error.status} {message}"[:300])
 
 
 def _encodable(text: str) -> str:
-    """Bytes that are no UTF-8 are lone surrogates in a text, and those can't be encoded in a log line or an event."""
+    """Return `text` with lone surrogates escaped: they stand for invalid UTF-8, and can't be encoded for a log."""
     return text.encode(errors="backslashreplace").decode()

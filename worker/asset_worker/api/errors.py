@@ -1,4 +1,4 @@
-"""What can go wrong with a request, one class for each thing that a poller does about it.
+"""The errors of a request: one class for each way in which the poller reacts.
 
     ApiError
       * TransientError            ask again later
@@ -10,15 +10,15 @@
       * KeyRefusedError           no request works until the key does
       * ListRefusedError          retrieve the assets one by one
 
-Only `NotFoundError` and `BadIdError` say something about an asset. The texts are for people: they hold no key, and at
-most the first characters of an answer.
+Only `NotFoundError` and `BadIdError` say something about an asset. The messages are for people. They hold no key, and
+of an answer at most its first characters.
 """
 
 from __future__ import annotations
 
 
 class ApiError(Exception):
-    """A request to the assets API did not return what it was sent for."""
+    """A request to the assets API did not return what was asked for."""
 
 
 class TransientError(ApiError):
@@ -31,7 +31,7 @@ class TransientError(ApiError):
 
 
 class MalformedAnswerError(TransientError):
-    """An answer came that the API doesn't give: cut off, too large, of wrong types, about another asset."""
+    """The answer is not one that the API gives: cut off, too large, of wrong types, about another asset."""
 
 
 class RateLimitedError(TransientError):
@@ -39,7 +39,7 @@ class RateLimitedError(TransientError):
 
 
 class StoppedError(TransientError):
-    """The request was not sent: the worker stopped while it waited for permission."""
+    """The request was not sent, because the worker is stopping."""
 
 
 class NotFoundError(ApiError):
@@ -47,7 +47,7 @@ class NotFoundError(ApiError):
 
 
 class BadIdError(ApiError):
-    """The server refuses this as an asset's ID, and always will."""
+    """The server refuses this asset ID, and always will."""
 
 
 class KeyRefusedError(ApiError):
@@ -55,4 +55,4 @@ class KeyRefusedError(ApiError):
 
 
 class ListRefusedError(ApiError):
-    """There is no such list, or it doesn't take such a query. Retrieves may well work."""
+    """The list request is refused. Retrieves may still work."""

@@ -1,7 +1,7 @@
 """The gate that every attempt passes: first come, first served, as the limiter and the breaker allow.
 
-It waits, logs and counts; for how long to wait is decided by `limits` and `breaker`. One timer serves all that wait,
-because the first of them is always next.
+It waits, logs and counts; `limits` and `breaker` decide how long to wait. One timer is enough for all attempts that
+wait, because the first of them is always next.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from asset_worker.runtime.stop import Stop
 _log = structlog.get_logger()
 
 SHORTEST_TIMER_SECONDS: Final = 1e-4
-"""Below the clock's grain a timer could fire before its time, again and again."""
+"""A timer shorter than the clock's resolution could fire too early, again and again."""
 
 
 class Gate:
-    """Gives permission for attempts. There is one for the process, whose requests share the limits."""
+    """Gives permission for attempts. There is one gate per process: all requests share the limits."""
 
     def __init__(
         self,
@@ -44,9 +44,14 @@ class Gate:
         share: float,
         uniform: Uniform = random.random,
     ) -> None:
-        """`requests_per_second` 0: no rate of our own; `share` (0 to 1) is how much of a reported quota is ours.
+        """Create the gate of the process.
 
-        `concurrency` is the most attempts in flight at once; `uniform` gives the jitter of the breaker's probes.
+        Args:
+            clock: the clock; waiting uses its monotonic time.
+            requests_per_second: our own rate limit; 0: none.
+            concurrency: the largest number of attempts in flight.
+            share: how much of a reported quota we may use, from 0 to 1.
+            uniform: provides the jitter of the breaker's probes.
         """
         self._limiter = RateLimiter(requests_per_second=requests_per_second, share=share)
         self._breaker = Breaker(concurrency=concurrency, uniform=uniform)
@@ -54,18 +59,18 @@ class Gate:
         self._server_clock = ServerClock()
         self._clock, self._now = clock, clock.monotonic
         self._waiters: deque[tuple[asyncio.Future[None], Permit]] = deque()
-        self._line_is_empty = asyncio.Event()
-        self._line_is_empty.set()
+        self._nobody_waits = asyncio.Event()
+        self._nobody_waits.set()
         self._timer: asyncio.TimerHandle | None = None
         self._is_stopped = False
         self._in_flight = 0
         self.requests = 0
         """Attempts sent so far."""
         self.refusals = 0
-        """429s so far."""
+        """Attempts refused with 429 so far."""
 
     def permit(self) -> Permit:
-        """The permission for one attempt: a context that is entered when the attempt may be sent.
+        """Return the permission for one attempt: a context manager. Entering it waits until the attempt may be sent.
 
         Raises (on entering):
             StoppedError: the stop came first.
@@ -73,16 +78,16 @@ class Gate:
         return Permit(self)
 
     async def wait_for_capacity(self) -> None:
-        """Return when no attempt waits for permission."""
-        await self._line_is_empty.wait()
+        """Wait until no attempt waits for permission."""
+        await self._nobody_waits.wait()
 
     def key_changed(self) -> None:
-        """Another key is in use: let an attempt try it at once."""
+        """Record that another key is in use: an attempt may try it at once."""
         self._breaker.key_changed(self._now())
         self._grant_waiting()
 
     async def watch(self, stop: Stop) -> None:
-        """Refuse permission from the stop on, to attempts that wait and to new ones. Returns then."""
+        """Wait for the stop; from then on refuse permission to attempts that wait and to new ones."""
         await stop.wait()
         self._is_stopped = True
         self._grant_waiting()
@@ -99,21 +104,21 @@ class Gate:
         return 0.0 if opened_at is None else self._now() - opened_at
 
     def grant_at_once(self, permit: Permit) -> bool:
-        """Whether the attempt may be sent at once; if so it is in flight now."""
+        """Give permission if the attempt may be sent at once. Return whether it was given."""
         if self._waiters or self._is_stopped or self._delay(now := self._now()) > 0:
             return False
         self._grant(permit, now)
         return True
 
     async def wait(self, permit: Permit) -> None:
-        """Return when the attempt may be sent; it is in flight then.
+        """Wait until the attempt may be sent, and give permission.
 
         Raises:
             StoppedError: the stop came first.
         """
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append((turn, permit))
-        self._line_is_empty.clear()
+        self._nobody_waits.clear()
         if len(self._waiters) == 1 or self._is_stopped:
             self._grant_waiting()
         try:
@@ -122,12 +127,12 @@ class Gate:
             if turn.cancelled():
                 self._grant_waiting()
             elif turn.exception() is None:
-                # Permitted and cancelled in the same turn of the loop: the next one may go in its place.
+                # It got permission and was cancelled in the same turn of the event loop: the next one may go instead.
                 self.ended(permit, error)
             raise
 
     def answered(self, permit: Permit, status: int, headers: Mapping[str, str]) -> None:
-        """The head of an answer has come: the limiter learns of it now, the breaker when the attempt has ended."""
+        """Report the head of an answer to the limiter. The breaker gets the result when the attempt has ended."""
         permit.status = status
         now, sent_at = self._now(), permit.sent_at
         server_now = self._server_clock.read(headers.get("Date"), now=now, sent_at=sent_at)
@@ -143,7 +148,7 @@ class Gate:
         self._grant_waiting()
 
     def ended(self, permit: Permit, error: BaseException | None) -> None:
-        """The attempt is over, with this error."""
+        """Report the end of an attempt, with its error; None: it succeeded."""
         self._in_flight -= 1
         if permit.status is None:
             self._limiter.lost(sent_at=permit.sent_at)
@@ -176,7 +181,7 @@ class Gate:
         permit.sent_at, permit.period = now, self._breaker.sent()
 
     def _grant_waiting(self) -> None:
-        """Give permission to those first in line that may go, and set the timer for the next."""
+        """Give permission to waiting attempts, in order, as far as they may be sent; set the timer for the next."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -194,7 +199,7 @@ class Gate:
                     loop = asyncio.get_running_loop()
                     self._timer = loop.call_later(max(delay, SHORTEST_TIMER_SECONDS), self._grant_waiting)
                 return
-        self._line_is_empty.set()
+        self._nobody_waits.set()
 
 
 class Permit:
@@ -208,10 +213,10 @@ class Permit:
         self.period = 0
         self.status: int | None = None
         self.retry_after: float | None = None
-        """The wait that its answer asks for, in seconds; None: none, or no answer yet."""
+        """The wait that the answer asks for, in seconds; None: it asks for none, or has not come."""
 
     def answered(self, status: int, headers: Mapping[str, str]) -> None:
-        """Call this when the head of an answer has come; without an answer, raise an error instead."""
+        """Report the head of an answer. If no answer comes, leave the context with an error instead."""
         self._gate.answered(self, status, headers)
 
     async def __aenter__(self) -> Self:

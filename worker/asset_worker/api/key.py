@@ -1,4 +1,4 @@
-"""The API key: given once, or kept in a file that may change."""
+"""The API key: a fixed value, or the content of a file that may change."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from asset_worker.runtime.stop import Stop
 _log = structlog.get_logger()
 
 CHECK_SECONDS = 1.0
-"""Between two checks whether the file has changed."""
+"""The interval between checks whether the file has changed."""
 
 
 class BadKeyError(Exception):
-    """The key can't be used. The text says what the operator can do, and holds no part of the key."""
+    """The key can't be used. The message says what to do, and holds no part of the key."""
 
 
 class ApiKey:
     """The key that is sent with each request."""
 
     def __init__(self, *, value: str | None, file: Path | None, on_read: Callable[[str], None]) -> None:
-        """`file` is preferred to `value`. `on_read` gets every key that is read, so that it can be redacted.
+        """Read the key. `file` takes precedence over `value`. `on_read` is called with every key, so as to redact it.
 
         Raises:
-            BadKeyError: there is no key, or it can't be one.
+            BadKeyError: there is no key, it can't be read, or it has characters that no key has.
         """
         self._file = file
         self._on_read = on_read
@@ -49,23 +49,23 @@ class ApiKey:
 
     @property
     def value(self) -> str:
-        """The key now in use."""
+        """The key in use now."""
         return self._value
 
     async def watch(self, stop: Stop, on_change: Callable[[], None]) -> None:
-        """Read the file again whenever it changes, until the stop; `on_change` is called after the key has changed."""
-        complained = False
+        """Read the file again whenever it changes, until the stop. `on_change` is called when the key has changed."""
+        is_logged = False
         while self._file is not None and not stop.is_set():
             await stop.sleep(CHECK_SECONDS)
             try:
                 changed = _identity(self._file) != self._seen and self._reread(self._file)
             except (OSError, BadKeyError) as error:
-                # The key in hand may work still: while a secret is being replaced its file is gone for a moment.
-                if not complained:
+                # The present key may still work: while a secret is being replaced, its file is gone for a moment.
+                if not is_logged:
                     _log.warning("api.key_unreadable", path=str(self._file), error=str(error))
-                complained = True
+                is_logged = True
                 continue
-            complained = False
+            is_logged = False
             if changed:
                 _log.info("api.key_changed", path=str(self._file))
                 on_change()
@@ -76,8 +76,8 @@ class ApiKey:
         return self._value != before
 
     def _read(self, file: Path) -> str:
-        if not stat.S_ISREG(file.stat().st_mode):  # reading a pipe would wait for whoever writes into it
-            raise BadKeyError(f"api.key_file{_shown(file)} is no regular file: name one that holds the key")
+        if not stat.S_ISREG(file.stat().st_mode):  # reading a pipe would wait for its writer
+            raise BadKeyError(f"api.key_file{_shown(file)} is not a regular file: name one that holds the key")
         identity = _identity(file)
         value = _checked(file.read_text("utf-8", errors="replace"), f"api.key_file{_shown(file)}")
         self._seen = identity
@@ -86,7 +86,7 @@ class ApiKey:
 
 
 def _shown(file: Path) -> str:
-    """The path for people. A single word is not shown: somebody may have put the key itself there."""
+    """Return the path for a message; empty if it is a single word, which may be the key itself, by mistake."""
     return f" {file}" if len(file.parts) > 1 else ""
 
 

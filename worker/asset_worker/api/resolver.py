@@ -1,6 +1,6 @@
 """DNS lookups that don't keep the process from ending.
 
-A name server that doesn't answer blocks a lookup for up to a minute. A process waits at its end for asyncio's executor
+A name server that doesn't answer blocks a lookup for up to a minute. At its end, a process waits for asyncio's executor
 and for uvloop's thread pool, but not for a daemon thread.
 """
 
@@ -16,7 +16,7 @@ NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
 
 class ThreadResolver(AbstractResolver):
-    """The system's own resolver (`getaddrinfo`), one lookup after the other: there is only one host."""
+    """The system's resolver (`getaddrinfo`), one lookup at a time: that is enough for one host."""
 
     def __init__(self, thread: WorkerThread) -> None:
         self._thread = thread
@@ -24,7 +24,7 @@ class ThreadResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """The addresses of a host.
+        """Return the addresses of a host.
 
         Raises:
             OSError: the host has none, or the resolver fails.
@@ -40,11 +40,11 @@ class ThreadResolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Take no more lookups. One that is under way is not waited for."""
+        """Accept no more lookups. A lookup in progress is not waited for."""
         self._thread.close()
 
 
 def _numeric(address: tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]) -> str:
-    """The host of an address as text; a link-local one of IPv6 with its link's number (RFC 4007, section 11)."""
+    """Return the host of an address as text; for a link-local IPv6 address with its zone (RFC 4007, section 11)."""
     host = str(address[0])
     return f"{host}%{address[3]}" if len(address) == 4 and address[3] and "%" not in host else host

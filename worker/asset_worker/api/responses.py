@@ -1,8 +1,8 @@
-"""What an answer means: to the client, to the breaker and to the limiter. Every rule about a status stands here.
+"""What an answer means: to the client, to the breaker and to the limiter. Every rule about a status is here.
 
-`RULES` gives the meaning of an answer by its status, the vendor's error code, and whether a list was asked for.
-`VERDICTS` gives what each error says about the API as a whole. How long a 429 pauses the process, `limits` decides.
-The codes are those of the page "Error codes" in the vendor's API reference.
+`RULES` gives the meaning of an answer, by its status, the vendor's error code, and whether a list was asked for.
+`VERDICTS` gives what each error says about the API as a whole. `limits` decides how long a 429 pauses the process. The
+codes are those of the page "Error codes" in the vendor's API reference.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from asset_worker.api.errors import (
 from asset_worker.api.limits.rate_limit_headers import RateLimitReport
 
 LONGEST_TEXT: Final = 300
-"""Characters of an answer's message that an error shows."""
+"""Characters of an answer's message that an error shows at most."""
 
 
 class Verdict(Enum):
     """What an attempt says about the API as a whole."""
 
     SUCCEEDED = "succeeded"
-    """It works, also where the request was wrong."""
+    """The API works, even if the request was wrong."""
     FAILED = "failed"
-    """It, or something on the way to it, is down."""
+    """The API, or something on the way to it, is down."""
     RATE_LIMITED = "rate_limited"
-    """It is there and the quota is used up; the key may be good or not."""
+    """The API works, and the quota is used up. Whether it accepts the key is not known."""
     KEY_REFUSED = "key_refused"
-    """It accepts nothing that is sent with this key."""
+    """The API accepts no request with this key."""
     LOST = "lost"
     """Nothing: the attempt was cancelled."""
 
@@ -55,40 +55,40 @@ VERDICTS: Final[Mapping[type, Verdict]] = {
     RateLimitedError: Verdict.RATE_LIMITED,
     KeyRefusedError: Verdict.KEY_REFUSED,
 }
-"""By the error that an attempt ends with, or its nearest base class; `NoneType`: with none."""
+"""The verdicts, by the class of the error that an attempt ended with, or its nearest base class; `NoneType`: none."""
 
 
 class Wait(Enum):
-    """Which of the waits in an answer's headers counts for its request."""
+    """Which wait in an answer's headers applies to a retry of its request."""
 
     NONE = "none"
     RETRY_AFTER = "retry_after"
     """`Retry-After`."""
     RETRY_AFTER_OR_RESET = "retry_after_or_reset"
-    """`Retry-After`, else the time until the spent quotas' reset."""
+    """`Retry-After`, else the time until the reset of the quotas that are used up."""
 
 
 class Meaning(msgspec.Struct, frozen=True):
     """What an answer means."""
 
     error: type[ApiError] | None
-    """What its request ends with; None: with the asset or the list that was asked for."""
+    """The error that its request ends with; None: it ends with the asset or the list that was asked for."""
     hint: str = ""
     """What to check, for people."""
     by_status: bool = False
-    """The verdict is known from the status: it holds even if the body is never read."""
+    """Whether the status alone gives the verdict, so that it holds even if the body is never read."""
     wait: Wait = Wait.NONE
     lists_all_quotas: bool = True
-    """A quota that is not in its headers no longer exists. A refusal, a failing server or its gateway may leave out
-    some."""
+    """Whether a quota that is not in its headers no longer exists. A refusal, a failing server or a gateway may leave
+    some out."""
 
     @property
     def verdict(self) -> Verdict:
-        """What it says about the API as a whole."""
+        """What the answer says about the API as a whole."""
         return _verdict_by_error(self.error or NoneType)
 
     def retry_after(self, report: RateLimitReport) -> float | None:
-        """Seconds that it asks to wait before its request is made again; None: it asks for no wait."""
+        """Return the seconds to wait before a retry that the answer asks for; None: it asks for no wait."""
         match self.wait:
             case Wait.NONE:
                 return None
@@ -101,21 +101,21 @@ class Meaning(msgspec.Struct, frozen=True):
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """One row of `RULES`: the meaning of some answers, as of a retrieve and as of a list."""
+    """One row of `RULES`: what some answers mean, if a retrieve or a list was asked for."""
 
     statuses: Container[int]
     code: re.Pattern[str] | None
-    """Searched in the vendor's error code; None: any code matches, and no code."""
+    """The pattern to find in the vendor's error code; None: any code matches, and no code as well."""
     for_retrieve: Meaning
     for_list: Meaning
 
     def matches(self, status: int, code: str | None) -> bool:
-        """Whether it is about answers with this status and code."""
+        """Return whether the rule applies to answers with this status and code."""
         return status in self.statuses and (self.code is None or (code is not None and bool(self.code.search(code))))
 
 
 _CHECK_URL: Final = "check api.base_url"
-_NO_WORD: Final = f"no word about the asset: {_CHECK_URL}"
+_NOT_ABOUT_ASSET: Final = f"no word about the asset: {_CHECK_URL}"
 _REDIRECT: Final = f"a redirect, which is not followed with the key: {_CHECK_URL}"
 
 _SUCCESS: Final = Meaning(None)
@@ -134,17 +134,17 @@ _ABOUT_A_RESOURCE: Final = re.compile("resource|asset", re.IGNORECASE)
 _BAD_PARAMETER: Final = re.compile(r"\Aparameter_invalid\Z")
 
 RULES: Final = (
-    # The first that matches counts.
+    # The first rule that matches applies.
     Rule((200,), None, _SUCCESS, _SUCCESS),
     Rule((401, 403), None, _KEY_REFUSED, _KEY_REFUSED),
     Rule((429,), None, _RATE_LIMITED, _RATE_LIMITED),
-    # A gateway's 400 or 404 says nothing about an asset: the API's own have a code. Nor does a 404 that is about the
-    # path, which shows a wrong api.base_url.
+    # A gateway's 400 or 404 says nothing about an asset: those of the API have a code. Nor does a 404 about the path,
+    # which means that api.base_url is wrong.
     Rule((404,), _ABOUT_A_RESOURCE, _NOT_FOUND, _NO_LIST),
-    Rule((404,), None, Meaning(TransientError, _NO_WORD), Meaning(ListRefusedError, _NO_WORD)),
+    Rule((404,), None, Meaning(TransientError, _NOT_ABOUT_ASSET), Meaning(ListRefusedError, _NOT_ABOUT_ASSET)),
     Rule((400,), _BAD_PARAMETER, _BAD_ID, _NO_LIST),
     Rule((408,), None, _TIMED_OUT, _TIMED_OUT),
-    # Whoever refuses it, the API or a gateway: lists are not available.
+    # Lists are not available, whether the API or a gateway refuses them.
     Rule(range(400, 500), None, _TRANSIENT, _NO_LIST),
     Rule((301, 302, 303, 307, 308), None, Meaning(TransientError, _REDIRECT), Meaning(TransientError, _REDIRECT)),
     Rule((503,), None, _UNAVAILABLE, _UNAVAILABLE),
@@ -153,20 +153,20 @@ RULES: Final = (
 )
 
 
-@lru_cache(maxsize=32)  # asked three times for each answer, nearly always the same
+@lru_cache(maxsize=32)  # called three times for each answer, nearly always with the same arguments
 def meaning_of(status: int, code: str | None = None, *, is_list: bool = False) -> Meaning:
-    """What an answer means. `code` is the vendor's error code, if it has one; `is_list`: a list was asked for.
+    """Return what an answer means. `code` is the vendor's error code, if it has one; `is_list`: a list was asked for.
 
-    Before the body has come, what is `by_status`, `wait` and `lists_all_quotas` are known: no code changes them.
+    `by_status`, `wait` and `lists_all_quotas` don't depend on the code, so they are known before the body has come.
     """
     rule = next(rule for rule in RULES if rule.matches(status, code))
     return rule.for_list if is_list else rule.for_retrieve
 
 
 def error_of(status: int, code: str | None, message: str, *, is_list: bool, retry_after: float | None) -> ApiError:
-    """The error that an answer other than 200 means. `message` is the server's, for people.
+    """Return the error for an answer other than 200. `message` is the server's, for people.
 
-    `retry_after` is the wait that it asks for, in seconds.
+    `retry_after` is the wait that the answer asks for, in seconds; None: it asks for none.
     """
     meaning = meaning_of(status, code, is_list=is_list)
     text = f"{status} {message or _phrase(status)}".strip()[:LONGEST_TEXT]
@@ -177,7 +177,7 @@ def error_of(status: int, code: str | None, message: str, *, is_list: bool, retr
 
 
 def verdict_of(status: int | None, error: BaseException | None) -> Verdict:
-    """What an attempt says about the API that ended with this error.
+    """Return what an attempt that ended with this error says about the API; None: it ended without an error.
 
     `status` is that of its answer; None: the head of an answer never came.
     """

@@ -1,6 +1,6 @@
-"""Retries of one request: tenacity's strategies around one attempt.
+"""Retries of one request, with tenacity's strategies.
 
-A retry is not a poll: an attempt that failed says nothing about an asset, so it is repeated soon, a few times, and then
+A retry is not a poll: an attempt that failed says nothing about an asset. So it is repeated soon, a few times, and then
 the asset goes back to the queue.
 """
 
@@ -29,12 +29,11 @@ ATTEMPTS = 4
 BACKOFF_SECONDS = 0.5
 BACKOFF_MAX_SECONDS = 8.0
 LONGEST_WAIT_SECONDS = 15.0
-"""A request doesn't wait longer than this for its next attempt, if the server asks for that: its asset goes back to the
-queue."""
+"""If the server asks for a longer wait than this, the request is not retried: its asset goes back to the queue."""
 
 
 class wait_retry_after(wait_base):  # noqa: N801 - named as tenacity names its strategies
-    """Waits as long as the server asked for with the error, and at least as long as another strategy says."""
+    """The wait that the server asked for with the error, or that of another strategy if it is longer."""
 
     def __init__(self, otherwise: wait_base) -> None:
         self._otherwise = otherwise
@@ -44,7 +43,7 @@ class wait_retry_after(wait_base):  # noqa: N801 - named as tenacity names its s
 
 
 def retry_after_of(error: BaseException | None) -> float:
-    """The wait that the server asked for with this error, in seconds; 0: it asked for none."""
+    """Return the wait that the server asked for with this error, in seconds; 0: it asked for none."""
     return (error.retry_after or 0.0) if isinstance(error, TransientError) else 0.0
 
 
@@ -61,7 +60,7 @@ class Retries:
 
     def __init__(self, stop: Stop) -> None:
         self._stop = stop
-        # Shared: strategies keep nothing. The AsyncRetrying does, and is made for each call (see `again`).
+        # Strategies have no state, so calls share them. An AsyncRetrying has: each call makes its own (see `again`).
         self._wait = wait_retry_after(wait_random_exponential(multiplier=BACKOFF_SECONDS, max=BACKOFF_MAX_SECONDS))
         self._retry = retry_if_exception(_is_worth_another_attempt)
         self.count = 0
@@ -77,15 +76,19 @@ class Retries:
         attempts: int = ATTEMPTS,
         **about: str | int,
     ) -> T:
-        """Retry `attempt`, which `failed` once: what it returns when it succeeds.
+        """Repeat an attempt that failed, and return what it returns when it succeeds.
 
-        `attempts` are made at most, the failed one included. `about` goes into the log.
+        Args:
+            attempt: makes one attempt.
+            failed: the error of the first attempt.
+            attempts: the largest number of attempts, the first included.
+            **about: fields for the log.
 
         Raises:
-            ApiError: the last attempt's.
+            ApiError: the last attempt failed with it.
         """
-        # tenacity costs tens of microseconds a call, so it is used only when an attempt has failed: it gets that
-        # failure as its first attempt. One AsyncRetrying shared by concurrent calls loses attempts.
+        # tenacity costs tens of microseconds per call, so it is used only after a failure, which is replayed to it as
+        # the first attempt. An AsyncRetrying that concurrent calls share would lose attempts.
         failure: TransientError | None = failed
         self.latest_failure = str(failed)
 

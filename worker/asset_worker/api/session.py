@@ -1,4 +1,4 @@
-"""The aiohttp session of a client: connections, their timeouts, DNS and proxy."""
+"""The aiohttp session of the client: connections, timeouts, DNS and proxy."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from asset_worker.runtime.threads import DaemonThread
 _log = structlog.get_logger()
 
 DNS_CACHE_SECONDS: Final = 30
-"""Connections are kept, so lookups are rare; an address that no longer serves must not be tried for long."""
+"""Connections are kept, so lookups are rare anyway; an address that is out of date must not be used for long."""
 KEEP_ALIVE_SECONDS: Final = 75
-"""Longer than the longest default delay between two looks, so that a connection is used again."""
+"""Longer than the longest default delay between two looks, so that connections are reused."""
 HEADER_BYTES_LIMIT: Final = 64 << 10
-"""Bytes of one line of an answer's head: gateways add long ones, and nothing here reads them."""
+"""Bytes of one line of an answer's head at most. It is generous: gateways add long headers, which are ignored."""
 HEADERS_LIMIT: Final = 1000
-"""Headers of one answer."""
+"""Headers of one answer at most."""
 
 
 class BadProxyError(Exception):
-    """The environment names a proxy that can't be used. The text says what the operator can do."""
+    """The environment names a proxy that can't be used. The message says what to do."""
 
 
 @asynccontextmanager
 async def open_session(base_url: str, *, total_timeout: float) -> AsyncIterator[aiohttp.ClientSession]:
-    """A session for one client. `total_timeout` is for a whole request, the body of its answer included, in seconds.
+    """Open a session for one client. `total_timeout` limits a whole request, including the answer's body, in seconds.
 
     Raises:
         BadProxyError: the environment names a proxy that can't be used.
@@ -53,8 +53,8 @@ async def open_session(base_url: str, *, total_timeout: float) -> AsyncIterator[
         max_line_size=HEADER_BYTES_LIMIT,
         max_field_size=HEADER_BYTES_LIMIT,
         max_headers=HEADERS_LIMIT,
-        # Not `trust_env`: with it each request asks the environment and ~/.netrc again, in threads, at several times
-        # the cost of the request itself; and what a netrc's default entry holds would go to the API.
+        # Not `trust_env`: with it, each request reads the environment and ~/.netrc again, in threads, at several times
+        # the cost of the request itself; and the credentials of netrc's default entry would be sent to the API.
         proxy=proxy,
     ) as session:
         try:
@@ -64,12 +64,12 @@ async def open_session(base_url: str, *, total_timeout: float) -> AsyncIterator[
 
 
 def proxy_of_environment(url: URL) -> URL | None:
-    """The proxy for a URL, its password included: that of `HTTPS_PROXY`, unless `NO_PROXY` excepts the host.
+    """Return the proxy for a URL, with its password: that of `HTTPS_PROXY`, unless `NO_PROXY` excludes the host.
 
-    None for plain http, which is only used to a stand-in on this machine: a proxy would see the key.
+    None: there is no proxy. Plain http, which is only used on this machine, has none: a proxy would see the key.
 
     Raises:
-        BadProxyError: `HTTPS_PROXY` is no URL, or names another kind of proxy.
+        BadProxyError: `HTTPS_PROXY` is not a URL, or names another kind of proxy.
     """
     host = url.host or ""
     named = getproxies().get("https")

@@ -1,9 +1,9 @@
-"""The rate that a server accepts, learned from refusals where it reports no quota.
+"""The rate that a server accepts, learned from refusals if it reports no quota.
 
-The rate falls once for each congestion event, which lasts from the first refusal to the next request that is accepted:
-at its end the rate is set below what was accepted on average since the event before. That average is right for a window
-of any length, as a whole number of windows has passed. The increase is CUBIC's (RFC 9438, section 4.1): slow near the
-rate that was refused, then ever faster, so that a lifted limit is soon noticed.
+The rate falls once for each congestion event, which lasts from the first refusal to the next request that is accepted.
+At the end of the event, the rate is set below the average rate accepted since the event before. That average is right
+for a window of any length, because a whole number of windows has passed. The increase is CUBIC's (RFC 9438, section
+4.1): slow near the rate that was refused, then faster and faster, so that a lifted limit is soon noticed.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ import math
 from typing import Final
 
 DECREASE: Final = 0.1
-"""After an event the rate is this much below the measured one."""
+"""After an event the rate is lower than the measured one by this share."""
 
 HEADROOM: Final = 1.04
-"""What was accepted on average is a little below what would have been: it includes pauses and slow starts."""
+"""The average is multiplied by this: it includes pauses and slow starts, so more would have been accepted."""
 
 SHORTEST_CLIMB_SECONDS: Final = 3.0
 LONGEST_CLIMB_SECONDS: Final = 1_800.0
-"""The time to climb back to the measured rate: as long as there was between two events, within these."""
+"""The time to climb back to the measured rate is the time between the two events, within these bounds."""
 
-ENOUGH: Final = 10
-"""Accepted requests that make an average. With fewer, one refusal says little: it may be transient."""
+MIN_ACCEPTED: Final = 10
+"""Accepted requests from which the average is used. With fewer, one refusal says little: it may be transient."""
 
 FIRST_GUESS: Final = 0.7
-"""Until there are enough, this part of the rate that was refused is tried (CUBIC's factor, RFC 9438, section 4.6)."""
+"""With fewer, this share of the rate that was refused is tried (CUBIC's factor, RFC 9438, section 4.6)."""
 
 LOWEST_RATE: Final = 1 / 60
 IDLE_SECONDS: Final = 2.0
@@ -39,7 +39,7 @@ class AdaptiveRate:
 
     def __init__(self) -> None:
         self.rate = math.inf
-        """The rate to keep; infinite while no limit has been met."""
+        """The rate to keep; infinite until a limit has been met."""
         self._measured = math.inf
         self._climb_seconds = SHORTEST_CLIMB_SECONDS
         self._climbed = 0.0
@@ -48,29 +48,29 @@ class AdaptiveRate:
         self._refused_rate = math.inf
 
     def sent(self, now: float, *, idle_since: float) -> None:
-        """A request goes out; none did since `idle_since` by our own choice."""
+        """Record that a request goes out. Since `idle_since` none was sent, though one was allowed."""
         if now - idle_since > IDLE_SECONDS + 2 / self.rate:
-            # A stretch without need of requests says nothing about what the server would have taken.
+            # Time without requests to send says nothing about what the server would have accepted.
             self._since = now
             self._accepted = 0
 
     def accepted(self) -> None:
-        """A request was not refused."""
+        """Record that a request was not refused."""
         self._accepted += 1
         if self.rate < math.inf:
-            # Counted in requests, not in time: a rate that is not made use of is not raised.
+            # Counted in requests, not in time: a rate that is not used is not raised.
             self._climbed += 1 / self.rate
             self.rate = self._measured * (1 + DECREASE * (self._climbed / self._climb_seconds - 1) ** 3)
 
     def refused(self, own_rate: float) -> None:
-        """A congestion event begins, `own_rate` being the most that was tried."""
+        """Record that a congestion event begins. `own_rate` is our own limit, so no higher rate was tried."""
         self._refused_rate = min(self.rate, own_rate)
 
     def recovered(self, now: float, *, learn: bool) -> None:
-        """The event is over: a request is accepted again. `learn`: no reported quota explains it."""
+        """Record that the event is over: a request is accepted again. `learn`: no reported quota explains the event."""
         lasted = max(now - self._since, 1e-3)
         if learn:
-            is_guess = self._accepted < ENOUGH and self._refused_rate < math.inf
+            is_guess = self._accepted < MIN_ACCEPTED and self._refused_rate < math.inf
             average = self._accepted / lasted * HEADROOM
             guess = self._refused_rate * FIRST_GUESS
             self._measured = max(guess if is_guess else min(average, self._refused_rate), LOWEST_RATE)
@@ -78,6 +78,6 @@ class AdaptiveRate:
             self._climbed = 0.0
             self.rate = self._measured * (1 - DECREASE)
             if is_guess:
-                return  # what was accepted so far counts on, so that guesses soon come to an end
+                return  # the count goes on, so that it soon suffices for an average
         self._since = now
         self._accepted = 0

@@ -1,17 +1,17 @@
-"""When the next request may go out: the request limits of the whole process.
+"""The rate limiter of the whole process: when the next request may go out.
 
-The pace is given by buckets of tokens, of which each request takes one from each:
+The pace is set by token buckets. Each request takes one token from every bucket:
 
-- one is filled at our own rate, `limits.requests_per_second`, or at the adaptive one, once a refusal came that no
-  reported quota explains (`adaptive_rate`);
-- one for each quota that the server reports (`quota`).
+- one bucket is filled at our own rate, `limits.requests_per_second`, or at the adaptive rate (`adaptive_rate`), once a
+  refusal came that no reported quota explains;
+- one bucket belongs to each quota that the server reports (`quota`).
 
-Beside the pace there are two gates. A request that a reported quota might not cover is never sent: what remained was
-counted before the requests in flight went out, so each of them counts as not yet subtracted. And a refusal (429) pauses
-the whole process; after the pause one request goes alone, and with each that is accepted one more may be in flight.
+Besides the pace there are two conditions. A request that a reported quota might not cover is never sent: the report may
+be older than the requests in flight, so each of these counts as not yet subtracted. And a refusal (429) pauses the
+whole process; after the pause one request goes alone, and with each accepted request one more may be in flight.
 
-Nothing here waits: a caller asks `delay`, and again after that delay or after any answer, whichever comes first, so a
-pause that begins meanwhile is always noticed.
+Nothing here waits. A caller asks for `delay`, and asks again after that delay or after any answer, whichever comes
+first, so a pause that begins in between is always noticed.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ import msgspec
 
 from asset_worker.api.limits.adaptive_rate import AdaptiveRate
 from asset_worker.api.limits.quota import WHOLE_TOKEN, Quota
-from asset_worker.api.limits.rate_limit_headers import MOST_QUOTAS, RateLimitReport
+from asset_worker.api.limits.rate_limit_headers import MAX_QUOTAS, RateLimitReport
 from asset_worker.api.responses import Verdict, meaning_of
 
 BURST_SECONDS: Final = 0.2
 LARGEST_BURST: Final = 10.0
-"""Requests that were not sent lately may be caught up on at once: a fifth of a second's worth, and ten at most. Enough
-for timers that fire late, and little beside what a second may see."""
+"""The bucket holds the requests of a fifth of a second, ten at most. They may be sent at once after a lull: enough to
+make up for timers that fire late, and few compared with the requests of a second."""
 
 FIRST_BACKOFF_SECONDS: Final = 0.25
 LONGEST_BACKOFF_SECONDS: Final = 60.0
@@ -37,7 +37,7 @@ BACKOFF_GROWTH: Final = 1.5
 """The pause after refusals in a row grows from the first to the longest, unless the server requests a longer one."""
 
 FULLY_RELEASED: Final = 100.0
-"""After a pause the requests in flight may grow to this many; beyond, they are not counted any more."""
+"""After a pause the limit of requests in flight grows to this number; above it there is no limit any more."""
 
 
 class Pause(msgspec.Struct, frozen=True):
@@ -45,14 +45,14 @@ class Pause(msgspec.Struct, frozen=True):
 
     seconds: float
     requested_by_server: bool
-    """Whether the length is what the server requested; else it is our own backoff."""
+    """Whether the server requested this length; if not, it is our own backoff."""
 
 
 class RateLimiter:
-    """The request limits of the process. Every instant is in monotonic seconds and never goes back."""
+    """The rate limiter of the process. Instants are monotonic seconds, and never go back from call to call."""
 
     def __init__(self, *, requests_per_second: float, share: float) -> None:
-        """`requests_per_second` 0: no rate of our own. `share` (0 to 1) is how much of a reported quota is ours."""
+        """`requests_per_second` 0: no rate of our own. `share` (0 to 1) is how much of a reported quota we may use."""
         self._own_rate = requests_per_second or math.inf
         self._share = share
         self._quotas: dict[str, Quota] = {}
@@ -70,9 +70,9 @@ class RateLimiter:
         self._is_explained = True
 
     def delay(self, now: float) -> float:
-        """Seconds until the next request may be sent; 0: now.
+        """Return the seconds until the next request may be sent; 0: now.
 
-        Infinite: that depends on an answer. Ask again after this time, or when a request has been answered or lost.
+        Infinite: that depends on an answer. Call this again after the delay, or when a request was answered or lost.
         """
         if now < self._paused_until:
             return self._paused_until - now
@@ -86,7 +86,7 @@ class RateLimiter:
         return delay
 
     def sent(self, now: float) -> None:
-        """A request goes out, `delay` having been 0."""
+        """Record that a request goes out, after `delay` returned 0."""
         self._adaptive_rate.sent(now, idle_since=max(self._last_sent_at, self._paused_until))
         self._tokens = max(self._tokens - 1.0, 0.0)
         for quota in self._quotas.values():
@@ -96,13 +96,13 @@ class RateLimiter:
         self._in_flight_since_pause += 1
 
     def lost(self, *, sent_at: float) -> None:
-        """A request that was sent at `sent_at` ended without an answer."""
+        """Record that a request that was sent at `sent_at` ended without an answer."""
         self._in_flight -= 1
         if sent_at > self._paused_at:
             self._in_flight_since_pause -= 1
 
     def answered(self, now: float, *, sent_at: float, status: int, report: RateLimitReport) -> Pause | None:
-        """An answer came to a request sent at `sent_at`. Returns the pause that it begins."""
+        """Record an answer to a request sent at `sent_at`. Return the pause that it starts; None: it starts none."""
         meaning = meaning_of(status)
         self.lost(sent_at=sent_at)
         self._update_quotas(now, sent_at, report, are_all=meaning.lists_all_quotas)
@@ -114,7 +114,7 @@ class RateLimiter:
         return None
 
     def _fill(self, now: float) -> float:
-        """Bring the bucket up to `now`; returns the rate that fills it, in requests per second."""
+        """Fill the bucket up to `now`. Return the rate at which it is filled, in requests per second."""
         rate = min(self._own_rate, self._adaptive_rate.rate)
         burst = max(1.0, min(rate * BURST_SECONDS, LARGEST_BURST))
         since = max(now - self._filled_at, 0.0)
@@ -131,7 +131,7 @@ class RateLimiter:
                 known.update(now, sent_at, quota)
         if are_all and len(self._quotas) > len(report.quotas):
             named = {quota.name for quota in report.quotas}
-            are_too_many = len(self._quotas) > MOST_QUOTAS
+            are_too_many = len(self._quotas) > MAX_QUOTAS
             self._quotas = {
                 name: quota
                 for name, quota in self._quotas.items()
@@ -141,7 +141,7 @@ class RateLimiter:
     def _refused(self, now: float, sent_at: float, report: RateLimitReport) -> Pause | None:
         requested = report.requested_wait or 0.0
         if sent_at <= self._paused_at:
-            # Sent before the pause began: the same event, refused again.
+            # Sent before the pause began, so this refusal belongs to the same event.
             self._paused_until = max(self._paused_until, now + requested)
             return None
         if not self._refusals_in_a_row:
@@ -160,7 +160,7 @@ class RateLimiter:
         return Pause(seconds, requested_by_server=requested >= backoff)
 
     def _release(self, now: float) -> None:
-        """A request was accepted after the pause: the next ones follow, not all at once."""
+        """Let one more request be in flight, because one that was sent after the pause was accepted."""
         if self._refusals_in_a_row:
             self._adaptive_rate.recovered(now, learn=not self._is_explained)
         self._refusals_in_a_row = 0

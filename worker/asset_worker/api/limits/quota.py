@@ -1,12 +1,12 @@
 """One quota that the server reports, and the pace at which it is spent.
 
-What remains of it, less the reserve for the organisation's other callers, is spread over the time to its reset. When
-others spend it, less remains, and the pace falls by itself. A bucket of credit holds a part of what remains: a little
-work is done at once, and much work goes on until the end of the window.
+The rest of the quota, minus the reserve for the organisation's other callers, is spread over the time to its reset.
+When others spend the quota, less remains, and the pace falls by itself. A bucket of credit holds part of the rest, so
+that a little work is done at once, and much work lasts until the end of the window.
 
-Others may leave us little more than the reserve, or less. Then a trickle of requests goes on (`trickle`), slower the
-less is left: it takes at most our share, and never uses the reserve up. The sooner of pace and trickle counts. So the
-more remains, the sooner the next request goes out, on either side of the reserve.
+Others may leave us little more than the reserve, or less. Then a trickle of requests goes on (`trickle`), the slower
+the less is left: it takes at most our share, and never uses up the reserve. The next request goes out when the pace or
+the trickle allows it, whichever is sooner. So the more remains, the sooner it goes out, above and below the reserve.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from asset_worker.api.limits.rate_limit_headers import ReportedQuota
 from asset_worker.api.limits.trickle import trickle_gap
 
 SPENT_AT_ONCE: Final = 0.25
-"""This part of what a quota has left for us may be spent at once, at the start of its window or after a lull."""
+"""This share of what the quota has left for us may be spent at once, at the start of its window or after a lull."""
 
 FIRST_SPREAD_SECONDS: Final = 3_600.0
 SPREAD_GROWTH: Final = 3.0
-"""The rest is spread over the time to the reset, or over an hour if that is less; later over three times as long as the
-window is known already. So a day's quota is there when it is needed, and enough of it is left in the evening."""
+"""The rest is spread over the time to the reset, but at most over an hour or three times the time for which the window
+has been known, whichever is longer. So much of a day's quota can be used early, and enough is left in the evening."""
 
 SHORTEST_SPREAD: Final = 0.05
-"""What remains is spread over a twentieth of the window at least: the end of a window is no reason to race."""
+"""The rest is spread over at least this share of the window, so that the pace doesn't soar just before the reset."""
 
 ROUNDING_SECONDS: Final = 1.5
-"""The same reset, reported in whole seconds by answers of different age, differs by up to this."""
+"""Two reports of the same reset, each in whole seconds, may differ by up to this."""
 
 WHOLE_TOKEN: Final = 1.0 - 1e-9
-"""A token, less what is lost in adding up its fractions."""
+"""One token, with room for rounding errors from adding up fractions."""
 
 
 class Quota:
-    """A quota as the last answers reported it, and the credit to spend of it. Instants are monotonic seconds."""
+    """A quota as the last answers reported it, and the credit to spend from it. Instants are monotonic seconds."""
 
     __slots__ = (
         "_as_of",
@@ -69,9 +69,10 @@ class Quota:
         self.update(now, now, report)
 
     def update(self, now: float, sent_at: float, report: ReportedQuota) -> None:
-        """Take over what an answer reports that arrives at `now`, to a request sent at `sent_at`.
+        """Update the quota from an answer that arrives at `now`, to a request sent at `sent_at`.
 
-        Answers overtake one another. One that was sent before our knowledge came in can only lower what remains.
+        Answers may overtake one another. An answer to a request that was sent before the last update can only lower
+        what remains.
         """
         is_cut = self._is_rounded_down and not report.is_rounded_down
         self._is_rounded_down |= report.is_rounded_down
@@ -84,13 +85,13 @@ class Quota:
             return
         known_length = self._length if report.limit == self._limit else 0.0
         if self._assumed:
-            # The first report of a new window: a part of it may be spent at once.
+            # The first report of a new window: part of it may be spent at once.
             self._credit = math.inf
         elif reset_at < self._reset_at - ROUNDING_SECONDS:
-            # An end that turns out to be nearer was never true, nor the length that was taken from it.
+            # The reset is nearer than it was reported, so that report was wrong, and the length derived from it.
             known_length = 0.0
         elif report.remaining < self._remaining and reset_at < self._reset_at + ROUNDING_SECONDS:
-            # Still the same window, whose reset was reported in whole seconds, rounded up: the earliest is the nearest.
+            # It is the same window; resets are rounded up to whole seconds, so the earliest one is the most exact.
             reset_at = min(reset_at, self._reset_at)
         self._length = max(report.window, reset_in, known_length)
         self._limit = report.limit
@@ -100,16 +101,16 @@ class Quota:
         self._assumed = False
 
     def is_gone(self, sent_at: float) -> bool:
-        """Whether an answer without this quota, to a request sent at `sent_at`, shows that the quota no longer exists.
+        """Return whether the quota no longer exists, given that an answer doesn't report it.
 
-        Only once its window has ended: until then its last report counts.
+        The answer is to a request sent at `sent_at`. Until the quota's window has ended, its last report counts.
         """
         return self._assumed and sent_at >= self._as_of
 
     def fill(self, now: float, share: float, in_flight: int) -> None:
-        """Bring the credit up to `now`. `share` (0 to 1) is ours; `in_flight` requests may not be subtracted yet."""
+        """Fill the credit up to `now`. `share` (0 to 1) is ours; `in_flight` requests may not be subtracted yet."""
         if now >= self._reset_at:
-            # A new window, assumed to be whole until an answer reports it. Credit saved up is no claim on it.
+            # A new window, assumed to be unspent until an answer reports it. Saved credit is not carried over.
             self._remaining = self._limit
             self._reset_at = now + self._length
             self._as_of = now
@@ -125,7 +126,10 @@ class Quota:
         self._filled_at = now
 
     def delay(self, now: float, share: float, in_flight: int, last_sent_at: float) -> float:
-        """Seconds until the pace or the trickle allows one more request, as far as is known now; `fill` comes first."""
+        """Return the seconds until the pace or the trickle allows one more request, as far as is known now.
+
+        Call `fill` first, with the same arguments.
+        """
         next_at = min(self._reset_at, last_sent_at + self._gap(share, in_flight))
         if self._usable(share, in_flight) >= 1:
             paced_in = 0.0 if self._credit >= WHOLE_TOKEN else (1.0 - self._credit) / self._rate
@@ -133,7 +137,7 @@ class Quota:
         return max(next_at - now, 0.0)
 
     def sent(self) -> None:
-        """A request goes out."""
+        """Record that a request goes out."""
         self._credit = max(self._credit - 1.0, 0.0)
         self._spent += 1
 

@@ -1,9 +1,9 @@
-"""What an answer's headers report about request limits: text in, a value out.
+"""Parses what an answer's headers report about rate limits into a value.
 
-Three families are understood, and all that an answer holds are read: the vendor's `X-Ratelimit-*`, the
-`RateLimit-*` fields of the IETF's early drafts, and the structured `RateLimit` and `RateLimit-Policy` fields of the
-later ones (draft-ietf-httpapi-ratelimit-headers-11; the form of draft 7 too). Headers come from servers, gateways and
-proxies of every age: what can't be read is ignored, and every value is cut to its bounds.
+Three families are understood, and an answer may have several: the vendor's `X-Ratelimit-*`, the `RateLimit-*` fields of
+the IETF's early drafts, and the structured `RateLimit` and `RateLimit-Policy` fields of the later ones
+(draft-ietf-httpapi-ratelimit-headers-11, and the form of draft 7). Headers come from servers, gateways and proxies of
+any age: what can't be read is ignored, and every value is limited to its bounds.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from asset_worker.api.limits.http_date import parse_http_date
 
 LONGEST_RESET_SECONDS: Final = 86_400.0
 LONGEST_RETRY_AFTER_SECONDS: Final = 3_600.0
-"""Longer times are cut to these; then one request asks again, so that a wrong value can't stop the worker for good."""
+"""Longer times are cut to these. One request is then sent, so that a wrong value can't stop the worker permanently."""
 
 LATE_SECONDS: Final = 10.0
-"""A reset that has passed by less than this had not yet passed when the answer was sent."""
+"""A reset that passed less than this ago is taken as one that was still ahead when the answer was sent."""
 
 SHORTEST_RESET_SECONDS: Final = 1e-3
 
 UNLIMITED: Final = -1
-"""What some gateways report as remaining, or as the limit, where there is no limit. Others count below zero once a
-quota is overdrawn. Where the two can't be distinguished it counts as no quota: a refusal corrects that mistake, and
-nothing would correct the other."""
+"""The value that some gateways report as remaining, or as the limit, if there is no limit. Others count below zero once
+a quota is overdrawn. If the two can't be distinguished, it means that there is no quota: a refusal corrects that
+mistake, and nothing would correct the opposite one."""
 
-MOST_REQUESTS: Final = 10**9
+MAX_REQUESTS: Final = 10**9
 LONGEST_FIELD: Final = 2_048
-MOST_QUOTAS: Final = 8
+MAX_QUOTAS: Final = 8
 
 EARLIEST_EPOCH_SECONDS: Final = 10**9
 EARLIEST_EPOCH_MILLISECONDS: Final = 10**12
-"""Resets are given as an instant or as a delay, in whatever field: only the magnitude says which."""
+"""A reset may be an instant or a delay, whatever its field: only its magnitude shows which."""
 
 _FAMILIES: Final = ("x-ratelimit", "ratelimit")
 _FIELDS: Final = frozenset(
@@ -47,14 +47,14 @@ _FIELDS: Final = frozenset(
 _NUMBER: Final = re.compile(r'\s*"?([+-]?[0-9]{1,15}(?:\.[0-9]{1,9})?)"?\s*(?:;.*)?', re.ASCII)
 _ITEM: Final = re.compile(r'(?:[^",]|"[^"]*")+')
 _WAIT: Final = re.compile(r"\s*((?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\s*,)?[^,]+)", re.ASCII | re.IGNORECASE)
-"""One value of `Retry-After`, of which each of its dates holds a comma."""
+"""One value in a list of `Retry-After` values. Values are separated by commas, and a date has a comma of its own."""
 
 _PARAMETER: Final = re.compile(r';\s*([a-z*][a-z0-9_.*-]*)\s*=\s*("[^"]*"|[^;\s]+)', re.IGNORECASE)
 _DRAFT_7: Final = re.compile(r"\b(limit|remaining|reset)\s*=\s*([0-9]+)", re.IGNORECASE)
 
 
 class ReportedQuota(msgspec.Struct, frozen=True):
-    """One quota: `remaining` of `limit` requests may be sent within the next `reset_in` seconds (more than 0)."""
+    """One quota: `remaining` of `limit` requests may be sent within the next `reset_in` seconds, more than 0."""
 
     name: str
     limit: int
@@ -63,8 +63,8 @@ class ReportedQuota(msgspec.Struct, frozen=True):
     window: float = 0.0
     """The length of the quota's window in seconds; 0: not reported."""
     is_rounded_down: bool = False
-    """The reset was reported as passed, but much of the quota is spent: this server cuts resets to whole seconds, and
-    `reset_in` is the latest that this one can mean."""
+    """Whether the reset was reported as passed although much of the quota is spent. Such a server rounds resets down to
+    whole seconds, and `reset_in` is the latest that the report can mean."""
 
 
 class RateLimitReport(msgspec.Struct, frozen=True):
@@ -76,7 +76,7 @@ class RateLimitReport(msgspec.Struct, frozen=True):
 
     @property
     def requested_wait(self) -> float | None:
-        """How long a refused client is to wait, in seconds: `Retry-After`, else until the spent quotas' reset."""
+        """Seconds that a refused client must wait: `Retry-After`, else until spent quotas reset; None: not reported."""
         if self.retry_after is not None:
             return self.retry_after
         resets = [quota.reset_in for quota in self.quotas if quota.remaining == 0]
@@ -87,9 +87,9 @@ NOTHING_REPORTED: Final = RateLimitReport()
 
 
 def parse_rate_limits(headers: Mapping[str, str], *, server_now: float) -> RateLimitReport:
-    """What `headers` report; their names may be of any case.
+    """Return what `headers` report; the case of their names doesn't matter.
 
-    `server_now` is the server's clock when they arrive, in seconds since the epoch.
+    `server_now` is the time by the server's clock when they arrive, in seconds since the epoch, UTC.
     """
     fields: dict[str, str] = {}
     for name, value in headers.items():
@@ -102,11 +102,14 @@ def parse_rate_limits(headers: Mapping[str, str], *, server_now: float) -> RateL
     made_at = None if date is None else parse_http_date(date)
     counted = (quota for family in _FAMILIES for quota in _counted(fields, family, made_at, server_now))
     quotas = (*_structured(fields), *counted)
-    return RateLimitReport(quotas[:MOST_QUOTAS], _retry_after(fields.get("retry-after", ""), server_now))
+    return RateLimitReport(quotas[:MAX_QUOTAS], _retry_after(fields.get("retry-after", ""), server_now))
 
 
 def _retry_after(text: str, server_now: float) -> float | None:
-    """RFC 9110, section 10.2.3: a delay in seconds or a date. The longest, where a gateway added its own."""
+    """Return the wait in seconds. It is given as a delay or a date (RFC 9110, section 10.2.3).
+
+    Of several, as when a gateway adds its own, the longest counts.
+    """
     waits = [wait for item in _WAIT.findall(text) if (wait := _wait(item, server_now)) is not None]
     return min(max(*waits, 0.0), LONGEST_RETRY_AFTER_SECONDS) if waits else None
 
@@ -121,7 +124,10 @@ def _wait(text: str, server_now: float) -> float | None:
 def _counted(
     fields: Mapping[str, str], family: str, made_at: float | None, server_now: float
 ) -> Iterator[ReportedQuota]:
-    """The fields `-Limit`, `-Remaining`, `-Used` and `-Reset`; lists in them hold several quotas in the same order."""
+    """Yield the quotas of the fields `-Limit`, `-Remaining`, `-Used` and `-Reset`.
+
+    Lists in these fields hold several quotas, in the same order.
+    """
     limits, remainings, useds, resets = (
         [_number(item) for item in _ITEM.findall(fields.get(f"{family}-{part}", ""))]
         for part in ("limit", "remaining", "used", "reset")
@@ -139,7 +145,7 @@ def _counted(
 
 
 def _structured(fields: Mapping[str, str]) -> Iterator[ReportedQuota]:
-    """`RateLimit: "name";r=50;t=30` and `RateLimit-Policy: "name";q=100;w=60`, lists of such items."""
+    """Yield the quotas of lists such as `RateLimit: "name";r=50;t=30` and `RateLimit-Policy: "name";q=100;w=60`."""
     text = fields.get("ratelimit", "")
     policies = dict(_items(fields.get("ratelimit-policy", "")))
     other_units = {name for name, policy in policies.items() if policy.get("qu", "requests") != "requests"}
@@ -151,7 +157,7 @@ def _structured(fields: Mapping[str, str]) -> Iterator[ReportedQuota]:
         if name not in other_units:
             yield from _quota(name, limit, remaining, window if reset is None else reset, window)
     for name in policies.keys() - items.keys() - other_units:
-        # A policy alone reports only a rate: its quota over its window, from now on.
+        # A policy without an item gives only a rate: its quota in its window, from now on.
         quota, window = _number(policies[name].get("q", "")), _number(policies[name].get("w", "")) or None
         yield from _quota(name, quota, quota, window, window)
     draft_7 = {name.lower(): float(value) for name, value in _DRAFT_7.findall(text)}
@@ -173,7 +179,10 @@ def _quota(
     *,
     when_made: float | None = None,
 ) -> Iterator[ReportedQuota]:
-    """The quota, if these make one. `when_made`: what `reset_in` was when the answer was sent, if that differs."""
+    """Yield the quota, if these values make one.
+
+    `when_made` is what `reset_in` was when the answer was sent; None: the same.
+    """
     if remaining is None or reset_in is None or (limit is not None and limit < 1):
         return
     if remaining < 0 and (limit is None or remaining == UNLIMITED):
@@ -181,9 +190,9 @@ def _quota(
     reported_in = reset_in if when_made is None else when_made
     if reported_in <= -1 or reset_in <= -LATE_SECONDS:
         return
-    left = int(min(max(remaining, 0), MOST_REQUESTS))
-    most = left if limit is None else int(min(limit, MOST_REQUESTS))
-    # A bucket that fills all the time may be reported as just full; a window that is half spent has some time to go.
+    left = int(min(max(remaining, 0), MAX_REQUESTS))
+    most = left if limit is None else int(min(limit, MAX_REQUESTS))
+    # A reset of 0 may be right for a bucket that fills continuously and is nearly full; not for a half-spent window.
     is_rounded_down = reported_in <= 0 and (left == 0 or left < most / 2)
     yield ReportedQuota(
         name,
