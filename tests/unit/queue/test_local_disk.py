@@ -11,7 +11,7 @@ from functools import partial
 
 import pytest
 
-from asset_worker.queue.local.engine import LAST_SECONDS, PRUNE_EVERY_SECONDS, LocalQueue
+from asset_worker.queue.local.engine import PRUNE_EVERY_SECONDS, SHUTDOWN_SECONDS, LocalQueue
 from asset_worker.queue.local.journal import Journal, JournalError, JournalUnavailableError
 from asset_worker.runtime.clock import SystemClock
 from tests.doubles.clocks import ManualClock
@@ -160,7 +160,7 @@ async def test_a_disk_that_hangs_does_not_keep_the_process_from_ending(tmp_path)
     start = asyncio.get_running_loop().time()
     assert await queue.finish() is None
     await queue.close()
-    assert asyncio.get_running_loop().time() - start == pytest.approx(LAST_SECONDS)
+    assert asyncio.get_running_loop().time() - start == pytest.approx(SHUTDOWN_SECONDS)
     putting.cancel()
     journal.close()
     with closing(sqlite3.connect(tmp_path / "j")) as connection:

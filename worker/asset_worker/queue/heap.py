@@ -1,7 +1,7 @@
-"""Assets by due time: memory and arithmetic, no clock of its own.
+"""A heap of assets by due time: memory and arithmetic, without a clock.
 
-A million assets wait in one process, so an entry is a tuple and not a task, a timer or a coroutine. Cost grows with
-what is due: log(n) for each asset that is pushed or popped, nothing for one that waits.
+A million assets may wait in one process, so an entry is a tuple, not a task, a timer or a coroutine. The cost grows
+with what is due: log(n) for each asset that is pushed or popped, nothing for one that waits.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from asset_worker.domain.assets import AssetId
 
 
 class DueHeap:
-    """Asset IDs, each with the time at which it is due, in seconds of the monotonic clock.
+    """Asset IDs, each with its due time in monotonic seconds.
 
-    The caller pushes an ID only once until it is popped.
+    The caller must not push an ID again before it is popped.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class DueHeap:
         heappush(self._entries, (due, asset_id))
 
     def push_all(self, entries: list[tuple[float, AssetId]]) -> None:
-        """Add many IDs. Where there are many beside what the heap holds, it is rebuilt, which is cheaper."""
+        """Add many IDs. If they are many compared with the heap, it is rebuilt, which is cheaper."""
         if len(entries) * 8 < len(self._entries):
             for entry in entries:
                 heappush(self._entries, entry)
@@ -42,14 +42,14 @@ class DueHeap:
             heapify(self._entries)
 
     def pop_due(self, until: float, limit: int) -> list[tuple[float, AssetId]]:
-        """Remove and return at most `limit` IDs due at `until` or before, with their due times and in their order."""
+        """Remove and return at most `limit` IDs due at `until` or before, with their due times, the earliest first."""
         due: list[tuple[float, AssetId]] = []
         while self._entries and len(due) < limit and self._entries[0][0] <= until:
             due.append(heappop(self._entries))
         return due
 
     def count_due(self, now: float, limit: int) -> int:
-        """How many IDs are due, counted up to `limit`. Only the top of the heap is walked."""
+        """Return how many IDs are due, counted up to `limit`. Only the top of the heap is visited."""
         count, places = 0, [0]
         while places and count < limit:
             place = places.pop()

@@ -1,7 +1,7 @@
-"""The queue in memory: for `wait`, which keeps nothing between runs, and for tests.
+"""The queue engine in memory: for `wait`, which keeps nothing between runs, and for tests.
 
-It keeps the promises of `ports.py` as long as the process lives. It never forgets which assets were settled, so its
-memory grows with each asset of the run.
+It keeps the promises of `ports.py` while the process lives. It never forgets which assets were settled, so its memory
+grows with each asset of the run.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from asset_worker.runtime.clock import Clock
 
 
 class MemoryOutbox:
-    """Events to send, in the order in which they came; dropped when every sink has them."""
+    """The events to send, in order. An event is dropped when every sink has it."""
 
     def __init__(self, sinks: Sequence[str]) -> None:
         self._events: list[Stored] = []
         self._last = 0
         self._sinks = SinkPositions(dict.fromkeys(sinks, (0, None)), last=0)
         self.dead_letters: dict[tuple[str, int], tuple[Stored, str]] = {}
-        """What a sink refused for good and why, by the sink and the event's position."""
+        """The events that sinks refused permanently, with the reason, by the sink and the event's position."""
 
     def add(self, events: Iterable[Event]) -> None:
         """Put events into the outbox, in this order."""
@@ -40,31 +40,31 @@ class MemoryOutbox:
         self._sinks.add(self._last)
 
     def depth(self) -> int:
-        """How many events at least one sink does not have yet."""
+        """Return how many events have not reached every sink yet."""
         return self._sinks.depth()
 
     async def wait(self, sink: str) -> None:
-        """Return when there are events to read."""
+        """Wait until there are events to read."""
         await self._sinks.wait(sink)
 
     async def read(self, sink: str, limit: int) -> list[Stored]:
-        """The first `limit` events that this sink does not have, in order."""
+        """Return the first `limit` events that this sink does not have, in order."""
         dropped = self._last - len(self._events)
         start = self._sinks.position(sink) - dropped
         return self._events[start : start + limit]
 
     async def checkpoint(self, sink: str) -> bytes | None:
-        """What the sink recorded last with its position."""
+        """Return the checkpoint that was last recorded with the sink's position; None: there is none."""
         return self._sinks.checkpoint(sink)
 
     async def advance(self, sink: str, position: int, checkpoint: bytes | None) -> None:
-        """This sink has all events up to this position."""
+        """Record that the sink has all events up to `position`."""
         self._sinks.advance(sink, position, checkpoint)
         dropped = self._last - len(self._events)
         del self._events[: self._sinks.done_by_all(sink, position) - dropped]
 
     async def dead_letter(self, sink: str, event: Stored, reason: str) -> None:
-        """Keep an event that this sink refused for good."""
+        """Keep an event that the sink refused permanently."""
         self.dead_letters[sink, event.position] = (event, reason)
 
 
@@ -72,14 +72,14 @@ class MemoryQueue(PendingAssets):
     """A `QueueEngine` that keeps nothing when it is closed."""
 
     failing = False
-    """There is nothing that could fail."""
+    """Always False: writing to memory doesn't fail."""
 
     def __init__(self, clock: Clock, *, sinks: Sequence[str], dedupe_window: float, max_pending: int) -> None:
-        """`sinks` are the names of those that read the outbox; the dedupe window is in seconds."""
+        """`sinks` are the names of the sinks that read the outbox; `dedupe_window` is in seconds."""
         super().__init__(clock, max_pending=max_pending)
         self._dedupe_window = dedupe_window
         self._settled: dict[AssetId, tuple[int, float]] = {}
-        """How often each asset was settled, and when last, in seconds since the epoch."""
+        """How often each asset was settled, and when it last was, in seconds since the epoch."""
         self._counts_outcomes = False
         self._outcomes: Counter[str] = Counter()
         self.outbox = MemoryOutbox(sinks)
@@ -88,7 +88,7 @@ class MemoryQueue(PendingAssets):
     async def put(
         self, submissions: Sequence[Submission], *, events: Sequence[Event], intake: str, position: bytes | None
     ) -> list[Submission]:
-        """Accept submissions and events. The position is dropped: no later run could go on from it."""
+        """Accept submissions and events; see `Queue.put`. The position is dropped: no later run could use it."""
         del intake, position
         now = self._clock.now()
         with self._accepting(submissions) as new:
@@ -102,11 +102,11 @@ class MemoryQueue(PendingAssets):
         return [submission for submission, _ in accepted]
 
     async def defer(self, lease: Lease, delay: float, progress: Progress) -> None:
-        """Not done: due again in `delay` seconds."""
+        """End a lease: the asset stays pending, and is due again in `delay` seconds."""
         self._postpone(lease, delay, progress)
 
     async def settle(self, lease: Lease, event: Event) -> None:
-        """Done: no longer pending, and the event is in the outbox."""
+        """End a lease: the asset is no longer pending, and its event is in the outbox."""
         self._settled[lease.submission.asset_id] = (lease.completion, self._clock.now())
         self._remove(lease)
         self._add_events([event])
@@ -117,29 +117,29 @@ class MemoryQueue(PendingAssets):
             self._outcomes.update(event.outcome.value for event in events)
 
     def outbox_depth(self) -> int:
-        """How many events at least one sink does not have yet."""
+        """Return how many events have not reached every sink yet."""
         return self.outbox.depth()
 
     async def begin(self, *, ends_by_itself: bool) -> None:
-        """From now on the outcomes of a run that ends by itself are counted."""
+        """Begin a run. If it ends by itself, its outcomes are counted."""
         self._counts_outcomes = ends_by_itself
 
     async def run_maintenance(self) -> None:
         """Return at once: there is nothing to maintain."""
 
     async def finish(self) -> Mapping[str, int]:
-        """The outcomes since `begin`."""
+        """Return the count of each outcome since `begin`; empty for a run that does not end by itself."""
         return dict(self._outcomes)
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to release."""
 
 
 @asynccontextmanager
 async def open_memory_queue(
     clock: Clock, *, sinks: Sequence[str], dedupe_window: float, max_pending: int
 ) -> AsyncIterator[MemoryQueue]:
-    """An empty queue, kept for as long as this context."""
+    """Open an empty queue for the length of the context. `dedupe_window` is in seconds."""
     queue = MemoryQueue(clock, sinks=sinks, dedupe_window=dedupe_window, max_pending=max_pending)
     try:
         yield queue

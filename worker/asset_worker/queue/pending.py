@@ -1,7 +1,7 @@
 """Pending assets and leases in memory: which asset is due, and how long it has been pending.
 
-Both engines stand on this layer. It knows nothing of journals and events: an engine adds what it has accepted, and
-removes what it has settled.
+Both engines are built on this layer. It knows nothing about journals and events: an engine adds what it has accepted,
+and removes what it has settled.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from asset_worker.runtime.clock import Clock
 
 NOT_LOOKED_AT = Progress()
 FIRST_LOOK = ("first look",)
-"""What an asset waits for that has not been looked at."""
+"""What an asset waits for until it has been looked at."""
 
 
 class Pending(msgspec.Struct, gc=False):
-    """One pending asset. `accepted_mono`, `ready_mono` and `missing_mono` are seconds of the monotonic clock."""
+    """One pending asset. `accepted_at` is in seconds since the epoch, UTC; the `…_mono` are monotonic seconds."""
 
     submission: Submission
     accepted_at: float
@@ -39,8 +39,8 @@ class Pending(msgspec.Struct, gc=False):
 class PendingAssets:
     """The pending assets of one process.
 
-    An asset that is pending is either in the heap of due times or leased. All ages are by the monotonic clock, so that
-    a wall clock that is set makes no asset older or younger.
+    A pending asset is either in the heap of due times or leased. All ages are by the monotonic clock, so setting the
+    wall clock makes no asset older or younger.
     """
 
     def __init__(self, clock: Clock, *, max_pending: int) -> None:
@@ -56,14 +56,14 @@ class PendingAssets:
         self._is_idle.set()
 
     async def room(self) -> int:
-        """How many more submissions may be put. Waits until there is room for one."""
+        """Wait until there is room for a submission. Return how many may be put."""
         while len(self._pending) >= self._max_pending:
             self._removed.clear()
             await self._removed.wait()
         return self._max_pending - len(self._pending)
 
     async def take(self, limit: int, *, ahead: float = 0.0) -> list[Lease]:
-        """Leases on at most `limit` assets, in the order of their due times. Waits until one is due."""
+        """Wait until an asset is due. Return leases on at most `limit` assets, in the order of their due times."""
         while True:
             now = self._clock.monotonic()
             next_due = self._heap.next_due
@@ -75,25 +75,25 @@ class PendingAssets:
                     await self._pushed.wait()
 
     async def idle(self) -> None:
-        """Return when nothing is pending."""
+        """Wait until nothing is pending."""
         await self._is_idle.wait()
 
     def pending_count(self) -> int:
-        """How many assets are pending, leased ones included."""
+        """Return how many assets are pending, leased ones included."""
         return len(self._pending)
 
     def due_count(self, limit: int = 1000) -> int:
-        """How many assets are due and not leased, counted up to `limit`."""
+        """Return how many assets are due and not leased, counted up to `limit`."""
         return self._heap.count_due(self._clock.monotonic(), limit)
 
     def oldest_age(self) -> float:
-        """Seconds since the acceptance of the asset that has been pending longest; 0 when nothing is pending."""
+        """Return how long, in seconds, the asset accepted first has been pending; 0: nothing is pending."""
         for pending in self._pending.values():
             return self._clock.monotonic() - pending.accepted_mono
         return 0.0
 
     def waiting_on(self) -> dict[str, int]:
-        """How many pending assets wait for what. It walks all that is pending."""
+        """Return the number of pending assets by what they wait for. It visits every pending asset."""
         counts: dict[str, int] = {}
         for pending in self._pending.values():
             for what in pending.progress.waiting_on or FIRST_LOOK:
@@ -102,10 +102,10 @@ class PendingAssets:
 
     @contextmanager
     def _accepting(self, submissions: Sequence[Submission]) -> Iterator[list[Submission]]:
-        """The first submission of each asset that is neither pending nor being accepted.
+        """Provide the first submission of each asset that is neither pending nor being accepted.
 
-        Within the context these are being accepted: another `put` at the same time takes them for repeats, and the
-        queue is not idle.
+        Within the context, these assets are being accepted: a concurrent `put` treats them as repeats, and the queue is
+        not idle.
         """
         new: dict[AssetId, Submission] = {}
         for submission in submissions:
@@ -121,7 +121,7 @@ class PendingAssets:
             self._note_idle()
 
     def _add(self, accepted: Sequence[tuple[Submission, int]], *, accepted_at: float) -> None:
-        """Make submissions pending, each with the number of the completion that it leads to, and due at once."""
+        """Make submissions pending and due at once. Each comes with the number of the completion that it leads to."""
         mono = self._clock.monotonic()
         for submission, completion in accepted:
             self._pending[submission.asset_id] = Pending(submission, accepted_at, mono, completion)
@@ -133,9 +133,11 @@ class PendingAssets:
         kept: Iterable[tuple[Submission, float, int, Progress]],
         first_looks: Callable[[int], list[float]],
     ) -> None:
-        """Make pending what was kept: submission, acceptance in seconds since the epoch, completion, progress.
+        """Make the assets pending that were kept by an earlier run.
 
-        `first_looks` gives the delays of that many first looks, in seconds.
+        Args:
+            kept: for each, the submission, its acceptance in seconds since the epoch, the completion and the progress.
+            first_looks: returns the delays, in seconds, of that many first looks.
         """
         now, mono = self._clock.now(), self._clock.monotonic()
 
@@ -145,7 +147,7 @@ class PendingAssets:
         found: dict[AssetId, Pending] = {}
         together: dict[float, tuple[float, float]] = {}
         for submission, instant, completion, progress in kept:
-            # One object for all that were accepted together spares memory.
+            # Assets that were accepted together share these objects, which saves memory.
             accepted_at, accepted_mono = together.setdefault(instant, (instant, monotonic(instant)))
             found[submission.asset_id] = Pending(
                 submission,
@@ -162,7 +164,7 @@ class PendingAssets:
         self._note_idle()
 
     def _postpone(self, lease: Lease, delay: float, progress: Progress) -> None:
-        """End a lease: due again in `delay` seconds."""
+        """End a lease: the asset is due again in `delay` seconds."""
         asset_id = lease.submission.asset_id
         pending = self._pending[asset_id]
         now = self._clock.monotonic()
@@ -177,7 +179,7 @@ class PendingAssets:
         self._pushed.set()
 
     def _remove(self, lease: Lease) -> None:
-        """End a lease: no longer pending."""
+        """End a lease: the asset is no longer pending."""
         del self._pending[lease.submission.asset_id]
         self._removed.set()
         self._note_idle()

@@ -1,7 +1,7 @@
-"""What an engine of the queue promises: three narrow protocols, and `QueueEngine` for who holds a whole one.
+"""What a queue engine promises: three narrow protocols, and `QueueEngine`, which combines them.
 
-`Queue` is for those who fill the queue and empty it, `QueueStatus` for those who report on it, `QueueLifecycle` for the
-service that starts it and shuts it down. Nobody outside this package needs to know which engine it is.
+The intakes and the poller use `Queue`, telemetry and the commands use `QueueStatus`, and the service, which starts the
+engine and shuts it down, uses `QueueLifecycle`. Nobody outside this package needs to know which engine it is.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ class Lease(msgspec.Struct, frozen=True):
     ready_age: float | None
     """Seconds since `ready` was first seen, by the monotonic clock; None: it has not been seen."""
     missing_age: float | None
-    """Seconds since the asset was first found missing, by the monotonic clock; None: it never was seen, or is back."""
+    """Seconds since the asset was first found missing after it had been seen; None: it is not, or was never seen."""
     completion: int
-    """The number of the completion that this wait leads to, from 1: how often the asset has been settled, plus one."""
+    """The number of the completion that this wait leads to: how often the asset was settled before, plus one."""
     progress: Progress
     late: float = 0.0
-    """Seconds since it was due; negative: it was taken ahead of time, with another that was due."""
+    """Seconds since it was due; negative: it was taken early, together with another that was due."""
     taken_at: float = 0.0
-    """When it was taken, in seconds of the monotonic clock. The ages above are those of that moment."""
+    """When it was taken, in monotonic seconds. The ages above are those of that moment."""
 
 
 class Queue(Protocol):
     """The hot path: accept submissions, lease what is due, end each lease.
 
-    - `put` and `settle` are all or nothing, and as durable as the engine is when they return. A local engine has them
-      on the disk; what a memory engine holds ends with the process.
+    - `put` and `settle` do all or nothing. When they return, the result is as durable as the engine makes it: on the
+      disk with a local engine, until the process ends with a memory engine.
     - An asset that is pending, or was settled within the dedupe window, is not accepted again.
     - An asset has at most one lease at a time, and is settled once.
     - After a crash of a durable engine, what was accepted and not settled is pending again, with its acceptance time
@@ -51,30 +51,30 @@ class Queue(Protocol):
     """
 
     async def room(self) -> int:
-        """How many more submissions may be put. Waits until there is room for one."""
+        """Wait until there is room for a submission. Return how many may be put."""
         ...
 
     async def put(
         self, submissions: Sequence[Submission], *, events: Sequence[Event], intake: str, position: bytes | None
     ) -> list[Submission]:
-        """Accept submissions, due at once, and put events about lines that hold none into the outbox.
+        """Accept submissions, which are due at once, and put events about rejected lines into the outbox.
 
-        The intake's new position is recorded together with them (None: it has no position). Returns the submissions
-        that were accepted; the others are repeats.
+        The position that the intake has reached is recorded with them; None: it has none. Return the submissions that
+        were accepted; the others are repeats.
         """
         ...
 
     async def take(self, limit: int, *, ahead: float = 0.0) -> list[Lease]:
-        """Leases on at most `limit` assets, in the order of their due times. Waits until one is due.
+        """Wait until an asset is due. Return leases on at most `limit` assets, in the order of their due times.
 
-        Once one is due, assets due within `ahead` seconds come with it.
+        Assets that will be due within `ahead` seconds are leased with it.
         """
         ...
 
     async def defer(self, lease: Lease, delay: float, progress: Progress) -> None:
-        """End a lease: the asset stays pending, is due again in `delay` seconds, and has come as far as `progress`.
+        """End a lease: the asset stays pending with this progress, and is due again in `delay` seconds.
 
-        Progress need not be durable when this returns.
+        The progress need not be durable when this returns.
         """
         ...
 
@@ -84,71 +84,74 @@ class Queue(Protocol):
 
 
 class QueueStatus(Protocol):
-    """What operators read. Nothing here waits or touches a disk."""
+    """What is reported to operators. Nothing here waits or reads the disk."""
 
     @property
     def failing(self) -> bool:
-        """Whether the engine can't write at present, and tries again."""
+        """Whether the engine can't write now, and retries."""
         ...
 
     def pending_count(self) -> int:
-        """How many assets are pending, leased ones included."""
+        """Return how many assets are pending, leased ones included."""
         ...
 
     def due_count(self, limit: int = 1000) -> int:
-        """How many assets are due and not leased, counted up to `limit`."""
+        """Return how many assets are due and not leased, counted up to `limit`."""
         ...
 
     def oldest_age(self) -> float:
-        """Seconds since the acceptance of the asset that has been pending longest; 0 when nothing is pending."""
+        """Return how long, in seconds, the asset accepted first has been pending; 0: nothing is pending."""
         ...
 
     def waiting_on(self) -> dict[str, int]:
-        """How many pending assets wait for what; `first look`: not looked at yet. It walks all that is pending."""
+        """Return the number of pending assets by what they wait for; `first look`: not looked at yet.
+
+        It visits every pending asset.
+        """
         ...
 
     def outbox_depth(self) -> int:
-        """How many events at least one sink does not have yet."""
+        """Return how many events have not reached every sink yet."""
         ...
 
 
 class QueueLifecycle(Protocol):
-    """How the service begins with an engine and ends with it: `begin`, all work, `finish`, `close`."""
+    """How the service starts and ends an engine: `begin`, then all work, `finish`, `close`."""
 
     async def begin(self, *, ends_by_itself: bool) -> None:
-        """Begin a run; one that ends by itself has its outcomes counted, from where an interrupted one stopped."""
+        """Begin a run. If it ends by itself, its outcomes are counted, on top of those of an interrupted run."""
         ...
 
     async def run_maintenance(self) -> None:
-        """Do what the engine needs now and then, until cancelled. Returns early when there is nothing to do, ever.
+        """Do periodic work for the engine until cancelled. Return at once if the engine needs none.
 
         Raises:
-            Exception: of the engine's own; what it would accept from now on would be lost.
+            Exception: an error of the engine. It must not be used any more: what it accepts would be lost.
         """
         ...
 
     async def idle(self) -> None:
-        """Return when nothing is pending."""
+        """Wait until nothing is pending."""
         ...
 
     async def finish(self) -> Mapping[str, int] | None:
-        """The outcomes of this run and of the interrupted ones before it, each with its count.
+        """Return the count of each outcome of this run and of interrupted runs before it.
 
-        Called once, when no more work will come. A run that leaves nothing pending and nothing to send is complete:
+        Called once, when there will be no more work. A run that leaves nothing pending and nothing to send is complete:
         the next one counts from 0. Empty for a run that does not end by itself. None: the engine can't be written.
         """
         ...
 
     async def close(self) -> None:
-        """Save what can be saved at once, and release files and threads. A disk that hangs doesn't hold this up."""
+        """Save what can be saved quickly, and release files and threads. Doesn't wait for a disk that hangs."""
         ...
 
 
 class QueueEngine(Queue, QueueStatus, QueueLifecycle, Protocol[OutboxT_co]):
-    """A whole engine, as the service holds it.
+    """A whole engine, as the service uses it.
 
-    `OutboxT_co` is the outbox as sinks see it: they define that protocol, and parts beside one another don't import
-    each other.
+    `OutboxT_co` is the outbox as sinks use it. It is a parameter because `sinks` defines that protocol, and `queue`
+    must not import `sinks`.
     """
 
     @property
@@ -161,5 +164,5 @@ class QueueEngine(Queue, QueueStatus, QueueLifecycle, Protocol[OutboxT_co]):
 
     @property
     def outbox(self) -> OutboxT_co:
-        """The events to send. Each sink has them in the order of `put` and `settle`, at its own pace."""
+        """The events to send, in the order of `put` and `settle`. Each sink reads them at its own pace."""
         ...

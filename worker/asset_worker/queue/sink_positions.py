@@ -1,4 +1,4 @@
-"""How far each sink has come in an outbox: shared by the engines, wherever they keep the events."""
+"""The positions of the sinks in an outbox, for all engines, wherever they keep the events."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 
 class SinkPositions:
-    """The position of each sink, its checkpoint, and the waiting for events that it does not have."""
+    """Each sink's position and checkpoint; also lets a sink wait for events that it does not have."""
 
     def __init__(self, sinks: Mapping[str, tuple[int, bytes | None]], *, last: int) -> None:
         """`sinks` gives each sink's position and checkpoint; `last` is the position of the outbox's last event."""
@@ -17,40 +17,40 @@ class SinkPositions:
         self._added = {name: asyncio.Event() for name in sinks}
 
     def add(self, last: int) -> None:
-        """The outbox holds events up to this position now: wake who waits for them."""
+        """Record that the outbox now holds events up to position `last`, and wake the sinks that wait for them."""
         if last > self._last:
             self._last = last
             for event in self._added.values():
                 event.set()
 
     def position(self, sink: str) -> int:
-        """The position up to which this sink has all events."""
+        """Return the position up to which this sink has all events."""
         return self._positions[sink]
 
     def checkpoint(self, sink: str) -> bytes | None:
-        """What the sink recorded last with its position."""
+        """Return the checkpoint that was last recorded with the sink's position; None: there is none."""
         return self._checkpoints[sink]
 
     def has_all(self, sink: str) -> bool:
-        """Whether this sink has all events."""
+        """Return whether this sink has all events."""
         return self._positions[sink] >= self._last
 
     def depth(self) -> int:
-        """How many events at least one sink does not have yet."""
+        """Return how many events have not reached every sink yet."""
         return self._last - min(self._positions.values(), default=self._last)
 
     async def wait(self, sink: str) -> None:
-        """Return when there are events that this sink does not have."""
+        """Wait until there are events that this sink does not have."""
         while self.has_all(sink):
             self._added[sink].clear()
             await self._added[sink].wait()
 
     def done_by_all(self, sink: str, position: int) -> int:
-        """The position up to which every sink has all events, once this one has come to `position`."""
+        """Return the position up to which every sink will have all events once this sink has reached `position`."""
         others = (held for name, held in self._positions.items() if name != sink)
         return min([position, *others])
 
     def advance(self, sink: str, position: int, checkpoint: bytes | None) -> None:
-        """This sink has all events up to this position."""
+        """Record that the sink has all events up to `position`."""
         self._positions[sink] = position
         self._checkpoints[sink] = checkpoint

@@ -1,6 +1,6 @@
-"""The engine of one machine, and the other files of its state directory.
+"""The queue engine for one machine, and the other files in its state directory.
 
-`engine.py` is the queue, `outbox.py` its events to send, `commits.py` makes transactions of what many callers write,
-`journal.py` is the database, and `migrations.py` brings an older one up to date. `lock.py` keeps a second worker out;
-`schedule_store.py` keeps what the schedule has learned; `status_report.py` reads the journal from another process.
+`engine.py` is the queue, `outbox.py` holds its events to send, `commits.py` combines the writes of many callers into
+transactions, `journal.py` is the database, and `migrations.py` upgrades an older one. `lock.py` keeps a second worker
+out; `schedule_store.py` stores what the schedule has learned; `status_report.py` reads the journal for `status`.
 """

@@ -1,7 +1,7 @@
 """Group commit: many writers share one durable transaction.
 
-While one transaction is being committed, all changes that come in wait together for the next. So no writer waits for
-longer than two commits take, and a single writer waits for nobody.
+While one transaction is being committed, all new changes wait together for the next one. So no writer waits longer than
+two commits take, and a single writer does not wait for others.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ T = TypeVar("T")
 _log = structlog.get_logger()
 
 RETRY_SECONDS = 1.0
-"""Between two tries while the disk is full or failing."""
+"""The wait between two attempts while the disk is full or failing."""
 
 
 class Commits:
-    """Transactions on a journal, from the event loop."""
+    """Runs transactions on a journal for callers in the event loop."""
 
     def __init__(self, journal: Journal, thread: WorkerThread) -> None:
         self._journal = journal
@@ -33,16 +33,16 @@ class Commits:
         self._task: asyncio.Task[None] | None = None
         self._retries = True
         self.failing = False
-        """Whether the last try failed, and is to be repeated."""
+        """Whether the last attempt failed, and will be retried."""
 
     async def write(self, change: Callable[[Journal], T]) -> T:
-        """Run `change` within a transaction. Returns what it returned, once that is durable.
+        """Run `change` within a transaction. Return what it returns, once the transaction is durable.
 
-        Changes are made in the order of the calls. A transient failure (a full disk, an I/O error) is retried until it
-        has passed.
+        Changes are made in the order of the calls. After a transient failure (a full disk, an I/O error) the
+        transaction is retried until it succeeds.
 
         Raises:
-            sqlite3.Error: the journal is damaged, or can't be written after `stop_retrying`.
+            sqlite3.Error: the journal is damaged, or it can't be written after `stop_retrying`.
         """
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append((change, done))
@@ -51,10 +51,10 @@ class Commits:
         return await done
 
     async def read(self, query: Callable[[Journal], T]) -> T:
-        """Run `query` between two transactions. A transient failure is retried until it has passed.
+        """Run `query` between two transactions, and return what it returns. Transient failures are retried.
 
         Raises:
-            sqlite3.Error: the journal is damaged, or can't be read after `stop_retrying`.
+            sqlite3.Error: the journal is damaged, or it can't be read after `stop_retrying`.
         """
         while True:
             try:
@@ -65,11 +65,11 @@ class Commits:
                 await self._wait_to_retry(error)
 
     def stop_retrying(self) -> None:
-        """From now on a transient failure is raised at once: the process is about to end."""
+        """Raise transient failures at once from now on: the process is about to end."""
         self._retries = False
 
     async def close(self) -> None:
-        """Wait for the transactions under way, and close the journal and its thread."""
+        """Wait for the transactions in progress, then close the journal and its thread."""
         if self._task is not None:
             await asyncio.wait([self._task])
         await self._thread.run(self._journal.close)

@@ -1,4 +1,4 @@
-"""The queue of one machine: pending assets in memory, and every change of them in a journal on the disk."""
+"""The queue engine of one machine: pending assets in memory, and every change to them in a journal on the disk."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from asset_worker.runtime.threads import DaemonThread, WorkerThread
 T = TypeVar("T")
 
 KEEP_COUNTS_SECONDS = 7 * 86400
-"""A settlement is kept for seven dedupe windows, and for at least this long. The count of an asset's completions is
-part of its next event's ID: if it began again at 1, consumers would drop a new completion as a repeat."""
+"""Settlements are kept for seven dedupe windows, and at least this long. The count of an asset's completions is part of
+its next event's ID: if it started again at 1, consumers would drop a new completion as a repeat."""
 PRUNE_EVERY_SECONDS = 60.0
 PRUNE_ROWS = 20_000
-"""Rows deleted in one transaction: writers wait for no longer than that takes."""
+"""Rows deleted in one transaction at most, so that writers don't wait long for it."""
 
-LAST_SECONDS = 3.0
-"""What `finish` and `close` may take together: a disk that hangs must not keep the process from ending."""
+SHUTDOWN_SECONDS = 3.0
+"""How long `finish` and `close` may take together: a disk that hangs must not keep the process from ending."""
 
 PROGRESS_EVERY_SECONDS = 1.0
-"""How often progress is saved. `status` reads it, and a crash that loses it costs a count of looks, not an asset."""
+"""The interval at which progress is saved. `status` reads it; a crash loses counts of looks, but no asset."""
 
 
 class LocalQueue(PendingAssets):
@@ -51,10 +51,16 @@ class LocalQueue(PendingAssets):
         max_pending: int,
         first_looks: Callable[[int], list[float]],
     ) -> None:
-        """Restore what the journal holds. `thread` runs all that touches it from then on.
+        """Restore what the journal holds.
 
-        `sinks` are the names of those that read the outbox; the dedupe window is in seconds; `first_looks` gives the
-        delays of that many first looks, in seconds.
+        Args:
+            journal: the journal; from now on, only `thread` uses it.
+            thread: runs all calls to the journal.
+            clock: the clock.
+            sinks: the names of the sinks that read the outbox.
+            dedupe_window: seconds after its completion in which an asset is not accepted again.
+            max_pending: the number of pending assets at which there is no more room.
+            first_looks: returns the delays, in seconds, of that many first looks.
         """
         super().__init__(clock, max_pending=max_pending)
         self._commits = Commits(journal, thread)
@@ -93,12 +99,12 @@ class LocalQueue(PendingAssets):
         return [submission for submission, _ in accepted]
 
     async def defer(self, lease: Lease, delay: float, progress: Progress) -> None:
-        """Not done: due again in `delay` seconds. Maintenance saves the progress."""
+        """End a lease: the asset is due again in `delay` seconds. Maintenance saves the progress."""
         self._postpone(lease, delay, progress)
         self._unsaved[lease.submission.asset_id] = progress
 
     async def settle(self, lease: Lease, event: Event) -> None:
-        """Done: no longer pending, and the event is in the outbox, in one transaction, durable when this returns."""
+        """End a lease: settle the asset and put its event into the outbox in one transaction; durable on return."""
         asset_id = lease.submission.asset_id
         settlement = Settlement(asset_id, lease.completion, event.outcome, lease.accepted_at, self._clock.now())
 
@@ -114,36 +120,36 @@ class LocalQueue(PendingAssets):
 
     @property
     def failing(self) -> bool:
-        """Whether the journal can't be written at present, and is tried again."""
+        """Whether the journal can't be written now, and the write is being retried."""
         return self._commits.failing
 
     def outbox_depth(self) -> int:
-        """How many events at least one sink does not have yet."""
+        """Return how many events have not reached every sink yet."""
         return self.outbox.depth()
 
     async def begin(self, *, ends_by_itself: bool) -> None:
-        """From now on the outcomes of a run that ends by itself are counted; an interrupted one goes on."""
+        """Begin a run. If it ends by itself, its outcomes are counted, on top of those of an interrupted run."""
         await self._commits.write(lambda journal: journal.begin_run(ends_by_itself=ends_by_itself))
 
     async def run_maintenance(self) -> None:
         """Save progress and delete old settlements, until cancelled.
 
         Raises:
-            JournalError: the journal's file is no longer in its place.
+            JournalError: the journal's file is no longer at its path.
         """
         loop = asyncio.get_running_loop()
         prune_at = loop.time()
         while True:
             await self._save_progress()
             if loop.time() >= prune_at:
-                with suppress(OSError):  # a transient failure of the disk says nothing about the file
-                    await self._commits.read(Journal.check_place)
+                with suppress(OSError):  # a transient failure of the disk doesn't mean that the file is gone
+                    await self._commits.read(Journal.check_path)
                 await self._prune()
                 prune_at = loop.time() + PRUNE_EVERY_SECONDS
             await asyncio.sleep(PROGRESS_EVERY_SECONDS)
 
     async def finish(self) -> Mapping[str, int] | None:
-        """The outcomes of this run and of the interrupted ones before it. None: the journal can't be written."""
+        """Return the count of each outcome, interrupted runs included. None: the journal can't be written."""
 
         def change(journal: Journal) -> dict[str, int]:
             counts = journal.tally()
@@ -151,12 +157,12 @@ class LocalQueue(PendingAssets):
                 journal.end_run()
             return counts
 
-        return await self._at_the_end(self._commits.write(change))
+        return await self._within_shutdown_time(self._commits.write(change))
 
     async def close(self) -> None:
-        """Save progress, if that is possible at once, and close the journal and its thread."""
-        await self._at_the_end(self._save_progress())
-        await self._at_the_end(self._commits.close())
+        """Save progress if that is possible quickly, then close the journal and its thread."""
+        await self._within_shutdown_time(self._save_progress())
+        await self._within_shutdown_time(self._commits.close())
 
     async def _save_progress(self) -> None:
         unsaved, self._unsaved = self._unsaved, {}
@@ -168,11 +174,11 @@ class LocalQueue(PendingAssets):
         while await self._commits.write(lambda journal: journal.prune(before=before, limit=PRUNE_ROWS)) == PRUNE_ROWS:
             pass
 
-    async def _at_the_end(self, work: Awaitable[T]) -> T | None:
-        """What `work` returns; None: the disk is full, fails or hangs, and the thread is abandoned with it."""
+    async def _within_shutdown_time(self, work: Awaitable[T]) -> T | None:
+        """Return what `work` returns; None: the disk is full, failing or hanging. The thread is then abandoned."""
         self._commits.stop_retrying()
         now = asyncio.get_running_loop().time()
-        self._ends_by = self._ends_by or now + LAST_SECONDS
+        self._ends_by = self._ends_by or now + SHUTDOWN_SECONDS
         try:
             async with asyncio.timeout_at(self._ends_by):
                 return await work
@@ -190,7 +196,9 @@ async def open_local_queue(
     max_pending: int,
     first_looks: Callable[[int], list[float]],
 ) -> AsyncIterator[LocalQueue]:
-    """The queue whose journal is in `directory`, which the caller has locked (`StateDirectory`).
+    """Open the queue whose journal is in `directory`, which the caller has locked (`StateDirectory`).
+
+    The other arguments are those of `LocalQueue`.
 
     Raises:
         JournalError: the journal there can't be used as it is.

@@ -1,7 +1,7 @@
-"""What must survive, in one SQLite database: pending assets, settlements, the outbox, positions.
+"""The journal: one SQLite database with everything that must survive: pending assets, settlements, outbox, positions.
 
-Every method blocks, and those that write are called within `transaction` (`commits` does that). One connection writes,
-in one thread: SQLite's WAL-reset bug (before 3.51.3) needs two. Other processes open the file read-only
+Every method blocks. Methods that write must be called within `transaction`, as `commits` does. Only one connection
+writes, in one thread, which avoids SQLite's WAL-reset bug (before 3.51.3). Other processes open the file read-only
 (`status_report`).
 """
 
@@ -23,11 +23,11 @@ from asset_worker.queue.local.migrations import MIGRATIONS, SCHEMA_VERSION
 
 FILE_NAME = "journal.sqlite3"
 APPLICATION_ID = 0x61737377
-"""'assw': says in the file's header which program it belongs to (`PRAGMA application_id`)."""
+"""'assw' in ASCII: shows in the file's header which program it belongs to (`PRAGMA application_id`)."""
 
 CACHE_KIB = 16_000
 CHECKPOINT_PAGES = 4_000
-"""SQLite's defaults (2 MB, 1,000 pages) halve the rate at which a million assets are accepted."""
+"""With SQLite's defaults (2 MB, 1,000 pages), a million assets are accepted at half the rate."""
 
 _TRANSIENT = {
     sqlite3.SQLITE_BUSY,
@@ -49,17 +49,17 @@ class JournalError(Exception):
 
 
 class JournalUnavailableError(JournalError):
-    """The journal can't be used at present: the disk is full or failing, or another process holds the file."""
+    """The journal can't be used now: the disk is full or failing, or another process holds the file."""
 
 
 def is_transient(error: sqlite3.Error) -> bool:
-    """Whether the same transaction may succeed later: a full disk, an I/O error, a directory made read-only."""
+    """Return whether the same transaction may succeed later: a full disk, an I/O error, a directory made read-only."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and (code & 0xFF) in _TRANSIENT
 
 
 class PendingRow(msgspec.Struct):
-    """A pending asset as the journal holds it."""
+    """A pending asset as the journal stores it."""
 
     submission: Submission
     accepted_at: float
@@ -71,7 +71,7 @@ class PendingRow(msgspec.Struct):
 
 
 class Settlement(msgspec.Struct, frozen=True):
-    """What is kept of a wait that is over. Instants are seconds since the epoch, UTC."""
+    """What is kept about a wait that is over. Instants are seconds since the epoch, UTC."""
 
     asset_id: AssetId
     completion: int
@@ -84,12 +84,12 @@ class Journal:
     """The database, opened for writing.
 
     Raises:
-        JournalError: the file is damaged, of a newer version, no journal, or there is no permission to open it.
-        JournalUnavailableError: it can't be opened at present.
+        JournalError: the file is damaged, was written by a newer version, is not a journal, or may not be opened.
+        JournalUnavailableError: the file can't be opened now.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the file at `path`; it is created where there is none, and brought up to this version's schema."""
+        """Open the file at `path`. A missing file is created, and an older one is upgraded to the present schema."""
         self.path = path
         self._counts_outcomes = False
         with _translating_errors(path):
@@ -119,7 +119,7 @@ class Journal:
         execute("PRAGMA synchronous = FULL")
         execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-        execute("PRAGMA temp_store = MEMORY")  # a container's root may be read-only, and have no place for others
+        execute("PRAGMA temp_store = MEMORY")  # a container's root may be read-only, without room for temporary files
         for number, migrate in enumerate(MIGRATIONS[version:], start=version + 1):
             with self.transaction():
                 execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -128,23 +128,23 @@ class Journal:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit what is written within it, durably, or nothing of it."""
+        """Commit everything that is written within the context, durably, or nothing."""
         self._execute("BEGIN IMMEDIATE")
         try:
             yield
             self._execute("COMMIT")
         except BaseException:
-            # SQLite has rolled back already after some errors, a full disk among them.
+            # After some errors, such as a full disk, SQLite has already rolled back.
             if self._connection.in_transaction:
                 self._execute("ROLLBACK")
             raise
 
-    def check_place(self) -> None:
-        """Check that the next start will find this file.
+    def check_path(self) -> None:
+        """Check that the file is still at its path, where the next start will look for it.
 
         Raises:
             JournalError: the file is no longer at its path.
-            OSError: the path can't be examined at present.
+            OSError: the path can't be examined now.
         """
         if _identity(self.path) != self._identity:
             raise JournalError(
@@ -157,13 +157,13 @@ class Journal:
         self._connection.close()
 
     def pending(self) -> Iterator[PendingRow]:
-        """All pending assets, one by one, because there may be a million; in no order, because a sort takes disk space.
+        """Yield all pending assets, one by one, as there may be a million. They are unsorted: sorting takes disk space.
 
         Raises:
             JournalError: the file is damaged.
-            JournalUnavailableError: it can't be read at present.
+            JournalUnavailableError: the file can't be read now.
         """
-        # Many share an origin: one object for all of them spares memory.
+        # Many assets have the same origin. They share one object, which saves memory.
         origins: dict[str, str] = {}
         with _translating_errors(self.path):
             for asset_id, origin, line, options, accepted_at, completion, progress in self._execute(
@@ -181,9 +181,10 @@ class Journal:
     def accept(
         self, submissions: Sequence[Submission], *, at: float, window_start: float
     ) -> list[tuple[Submission, int]]:
-        """Make those pending that were not settled since `window_start`, in seconds since the epoch.
+        """Make assets pending, except those that were settled since `window_start`.
 
-        Returns them, each with the number of the completion that its wait leads to.
+        `at` is the time of acceptance; both are in seconds since the epoch. Return the submissions that were accepted,
+        each with the number of the completion that its wait leads to.
         """
         if not submissions:
             return []
@@ -197,7 +198,7 @@ class Journal:
             completion, completed_at = settled.get(submission.asset_id, (0, None))
             if completed_at is None or completed_at < window_start:
                 accepted.append((submission, completion + 1))
-        # In the order of the keys: neighbours share pages, which saves a third of the time for a million.
+        # Sorted by key, so that neighbours share pages, which saves a third of the time for a million rows.
         self._connection.executemany(
             "INSERT INTO pending (asset_id, origin, line, options, accepted_at, completion) VALUES (?, ?, ?, ?, ?, ?)",
             (
@@ -217,14 +218,14 @@ class Journal:
         )
 
     def save_progress(self, progress: Mapping[AssetId, Progress]) -> None:
-        """Record how far the waits for these have come; an asset that is not pending is passed over."""
+        """Record the progress of these assets; those that are not pending are ignored."""
         self._connection.executemany(
             "UPDATE pending SET progress = ? WHERE asset_id = ?",
             ((_encode(state), asset_id) for asset_id, state in progress.items()),
         )
 
     def add_events(self, events: Iterable[Event]) -> None:
-        """Put events into the outbox, in this order, and count their outcomes where the run is to end by itself."""
+        """Put events into the outbox, in this order. Count their outcomes if the run ends by itself."""
         events = tuple(events)
         self._connection.executemany(
             "INSERT INTO outbox (id, body) VALUES (?, ?)", ((event.id, event.body) for event in events)
@@ -237,41 +238,41 @@ class Journal:
             )
 
     def begin_run(self, *, ends_by_itself: bool) -> None:
-        """From now on count outcomes, if the run ends by itself: on from those of a run that was interrupted."""
+        """Begin a run. If it ends by itself, its outcomes are counted, on top of those of an interrupted run."""
         self._counts_outcomes = ends_by_itself
         if not ends_by_itself:
             self.end_run()
 
     def tally(self) -> dict[str, int]:
-        """The events since `end_run` by outcome."""
+        """Return the number of events by outcome since the last `end_run`."""
         return dict(self._execute("SELECT outcome, count FROM tally").fetchall())
 
     def end_run(self) -> None:
-        """Count outcomes from 0 again."""
+        """Reset the count of outcomes to 0."""
         self._execute("DELETE FROM tally")
 
     def first_position(self) -> int:
-        """The position of the outbox's oldest event; if the outbox is empty, of the next one."""
+        """Return the position of the outbox's oldest event; if the outbox is empty, that of the next event."""
         [first] = self._execute("SELECT min(position) FROM outbox").fetchone()
         return self.last_position() + 1 if first is None else int(first)
 
     def last_position(self) -> int:
-        """The last position that an event was given; 0: none was."""
+        """Return the position of the event that was added last; 0: there has been none."""
         row = self._execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
         return 0 if row is None else int(row[0])
 
     def events_after(self, position: int, limit: int) -> list[tuple[int, str, bytes]]:
-        """At most `limit` events after a position, in order: position, ID, body."""
+        """Return at most `limit` events after a position, in order: position, ID and body of each."""
         return self._execute(
             "SELECT position, id, body FROM outbox WHERE position > ? ORDER BY position LIMIT ?", (position, limit)
         ).fetchall()
 
     def sinks(self) -> dict[str, tuple[int, bytes | None]]:
-        """How far each sink has come: position, checkpoint."""
+        """Return the position and the checkpoint of each sink, by its name."""
         return {name: (position, checkpoint) for name, position, checkpoint in self._execute("SELECT * FROM sinks")}
 
     def advance(self, sink: str, position: int, checkpoint: bytes | None, *, done_by_all: int) -> None:
-        """Record that this sink has all events up to `position`; drop those up to `done_by_all`."""
+        """Record that the sink has all events up to `position`; delete those up to `done_by_all`."""
         self._execute(
             "INSERT INTO sinks (name, position, mark) VALUES (?, ?, ?) "
             "ON CONFLICT (name) DO UPDATE SET position = excluded.position, mark = excluded.mark",
@@ -280,22 +281,22 @@ class Journal:
         self._execute("DELETE FROM outbox WHERE position <= ?", (done_by_all,))
 
     def dead_letter(self, sink: str, position: int, event_id: str, body: bytes, reason: str) -> None:
-        """Keep an event that this sink refused for good; once, however often it is called."""
+        """Keep an event that the sink refused permanently. A repeat changes nothing."""
         self._execute(
             "INSERT OR REPLACE INTO dead_letters (sink, position, id, body, reason) VALUES (?, ?, ?, ?, ?)",
             (sink, position, event_id, body, reason),
         )
 
     def intakes(self) -> dict[str, bytes]:
-        """The position of each intake, by its name."""
+        """Return the position of each intake, by its name."""
         return dict(self._execute("SELECT name, position FROM intakes").fetchall())
 
     def set_intake(self, name: str, position: bytes) -> None:
-        """Record how far an intake has come."""
+        """Record the position that an intake has reached."""
         self._execute("INSERT OR REPLACE INTO intakes (name, position) VALUES (?, ?)", (name, position))
 
     def prune(self, *, before: float, limit: int) -> int:
-        """Delete at most `limit` settlements older than `before`, in seconds since the epoch. Returns how many."""
+        """Delete at most `limit` settlements older than `before`, in seconds since the epoch. Return how many."""
         return self._execute(
             "DELETE FROM settled WHERE asset_id IN "
             "(SELECT asset_id FROM settled WHERE completed_at < ? ORDER BY completed_at LIMIT ?)",
@@ -315,13 +316,13 @@ def _asset_id(accepted: tuple[Submission, int]) -> str:
 
 
 def _create_private(path: Path) -> None:
-    """Create the file for this user alone: it holds events and metadata. SQLite gives its other files the same mode."""
+    """Create the file for this user only: it holds events and metadata. SQLite's other files get the same mode."""
     with suppress(OSError):  # SQLite's own error says more
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file is at this path; None: there is none."""
+    """Return the device and inode of the file at this path; None: there is none."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -331,7 +332,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 @contextmanager
 def _translating_errors(path: Path) -> Iterator[None]:
-    """Raise a `JournalError` for an error of SQLite, or of what is decoded from its rows."""
+    """Raise a `JournalError` for an error of SQLite, or for a row that can't be decoded."""
     try:
         yield
     except sqlite3.Error as error:
@@ -350,7 +351,7 @@ def _translating_errors(path: Path) -> Iterator[None]:
 
 
 def _damaged(path: Path, error: Exception) -> str:
-    why = " ".join(str(error).split())  # SQLite's own text has lines
+    why = " ".join(str(error).split())  # SQLite's own text may have several lines
     return (
         f"the journal {path} is damaged ({why}) and is left as it is. Restore it from a backup, or move it and its "
         "-wal and -shm files away: the worker then starts anew, reads the queue file again from its start, and looks "

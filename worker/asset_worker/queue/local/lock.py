@@ -19,8 +19,8 @@ class StateDirectoryError(Exception):
 class StateDirectory:
     """A directory locked for this process, as a context manager; created if it doesn't exist.
 
-    The lock is the kernel's (flock), which releases it when the process ends, however that happens. The text in the
-    file is for people: it names the process that holds the lock.
+    The lock is an flock, which the kernel releases when the process ends, however that happens. The text in the file is
+    for people: it names the process that holds the lock.
 
     Raises:
         StateDirectoryError: on entering: another process holds the lock, the directory can't be created, written or
@@ -28,7 +28,7 @@ class StateDirectory:
     """
 
     def __init__(self, path: Path) -> None:
-        """Nothing is locked or created yet."""
+        """Store the path. Nothing is locked or created before the context is entered."""
         self.path = path
         self._descriptor: int | None = None
 
@@ -37,7 +37,7 @@ class StateDirectory:
             str(self.path.absolute()).encode()
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             descriptor = os.open(self.path / FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except UnicodeEncodeError:  # of a home directory; the settings refuse such a path
+        except UnicodeEncodeError:  # the home directory's: the settings refuse such a path
             raise StateDirectoryError(
                 f"the path of the state directory {str(self.path)!r} is not UTF-8 text: name another with --state-dir"
             ) from None
@@ -70,7 +70,7 @@ class StateDirectory:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         except OSError:
-            pass  # a full disk: the lock holds without the text
+            pass  # the disk is full; the lock works without the text
         self._descriptor = descriptor
         return self
 

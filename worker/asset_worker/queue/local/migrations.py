@@ -1,6 +1,6 @@
-"""How the journal's schema has grown: one function a version, each run within a transaction.
+"""Migrations of the journal's schema: one function per version, each run within a transaction.
 
-A step never changes once it has been released, and uses no type that may change later: files of every version exist.
+Files of every version exist. So a migration never changes once it has been released, and uses no type that may change.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _add_tally(connection: sqlite3.Connection) -> None:
 
 
 def _gather_renditions(connection: sqlite3.Connection) -> None:
-    """Put the fields of single renditions into one object: `wait_for` in options, `renditions` in what was last seen.
+    """Move the fields of the renditions into one object: `wait_for` in options, `renditions` in the last seen state.
 
     The last seen state, which was called `sighting`, gets its present name.
     """
@@ -81,7 +81,7 @@ def _progress_of_version_3(progress: bytes) -> bytes:
 
 
 def _gathered(fields: _Fields, others: set[str], *, into: str) -> _Fields:
-    """Move the renditions' fields, which are all but these others, into an object of their own."""
+    """Move the renditions' fields, which are all except `others`, into an object of their own, called `into`."""
     renditions = {name: value for name, value in fields.items() if name not in others}
     if not renditions:
         return fields
@@ -90,7 +90,7 @@ def _gathered(fields: _Fields, others: set[str], *, into: str) -> _Fields:
 
 
 def _run(connection: sqlite3.Connection, script: str) -> None:
-    """Run the statements one by one: `executescript` would commit the transaction first."""
+    """Run the statements one by one, because `executescript` would commit the transaction first."""
     for statement in script.split(";"):
         connection.execute(statement)
 
@@ -100,6 +100,6 @@ MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (
     _add_tally,
     _gather_renditions,
 )
-"""The first makes an empty file a journal of version 1; each of the others leads from one version to the next."""
+"""The first migration turns an empty file into a journal of version 1; each other one upgrades it by one version."""
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 """The version that this program writes and reads."""

@@ -1,4 +1,4 @@
-"""The outbox in the journal: an event is written with its settlement, and dropped when every sink has it."""
+"""The outbox in the journal: events are written with their settlements, and deleted when every sink has them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from asset_worker.queue.sink_positions import SinkPositions
 
 
 class LocalOutbox:
-    """The journal's outbox, as sinks see it: each reads on from its own position."""
+    """The journal's outbox, as deliveries use it: each sink has its own position."""
 
     def __init__(
         self,
@@ -21,9 +21,15 @@ class LocalOutbox:
         known: Mapping[str, tuple[int, bytes | None]],
         kept: tuple[int, int],
     ) -> None:
-        """`known` gives the position and checkpoint of each sink of earlier runs; `kept`, the first and last event's.
+        """Take over the positions of an earlier run.
 
-        A sink that is new, or was not there while events were dropped, starts with the oldest event that is kept.
+        Args:
+            commits: reads and writes the journal.
+            sinks: the names of the sinks of this run.
+            known: the position and checkpoint of each sink of earlier runs.
+            kept: the positions of the first and the last event in the outbox.
+
+        A sink that is new, or was not in use while events were deleted, starts with the oldest event that is kept.
         """
         first, last = kept
         self._commits = commits
@@ -33,19 +39,19 @@ class LocalOutbox:
         )
 
     def add(self, last: int) -> None:
-        """Events up to this position are durable now."""
+        """Record that events up to position `last` are durable now."""
         self._sinks.add(last)
 
     def depth(self) -> int:
-        """How many events at least one sink does not have yet."""
+        """Return how many events have not reached every sink yet."""
         return self._sinks.depth()
 
     async def wait(self, sink: str) -> None:
-        """Return when there are events to read."""
+        """Wait until there are events to read."""
         await self._sinks.wait(sink)
 
     async def read(self, sink: str, limit: int) -> list[Stored]:
-        """The first `limit` events that this sink does not have, in order."""
+        """Return the first `limit` events that this sink does not have, in order."""
         if self._sinks.has_all(sink):
             return []
         position = self._sinks.position(sink)
@@ -53,17 +59,17 @@ class LocalOutbox:
         return [Stored(place, event_id, body) for place, event_id, body in rows]
 
     async def checkpoint(self, sink: str) -> bytes | None:
-        """What the sink recorded last with its position."""
+        """Return the checkpoint that was last recorded with the sink's position; None: there is none."""
         return self._sinks.checkpoint(sink)
 
     async def advance(self, sink: str, position: int, checkpoint: bytes | None) -> None:
-        """This sink has all events up to this position; durable when it returns."""
+        """Record that the sink has all events up to `position`; durable when this returns."""
         done_by_all = self._sinks.done_by_all(sink, position)
         await self._commits.write(lambda journal: journal.advance(sink, position, checkpoint, done_by_all=done_by_all))
         self._sinks.advance(sink, position, checkpoint)
 
     async def dead_letter(self, sink: str, event: Stored, reason: str) -> None:
-        """Keep an event that this sink refused for good; durable when it returns, once however often it is called."""
+        """Keep an event that the sink refused permanently; durable when this returns. A repeat changes nothing."""
 
         def change(journal: Journal) -> None:
             journal.dead_letter(sink, event.position, event.id, event.body, reason)

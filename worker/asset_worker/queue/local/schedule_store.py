@@ -1,6 +1,7 @@
-"""The file in the state directory that holds what the schedule has learned.
+"""Stores what the schedule has learned, in a file in the state directory.
 
-Losing it costs lag until that is learned again, and no asset, so it is not part of the journal.
+If the file is lost, ends are detected later until it is learned again, but no asset is lost. So it is not part of the
+journal.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ SAVE_EVERY_SECONDS: Final = 60.0
 
 
 def load(path: Path) -> LearnedState | UnreadableState | None:
-    """What was saved; None when there is no file."""
+    """Return what was saved, or why it can't be read; None: there is no file."""
     try:
         return from_bytes(path.read_bytes())
     except FileNotFoundError:
@@ -33,7 +34,7 @@ def load(path: Path) -> LearnedState | UnreadableState | None:
 
 
 def load_or_start(path: Path) -> LearnedState | None:
-    """What was saved; None when learning starts from nothing.
+    """Return what was saved; None: learning starts from nothing.
 
     A file that can't be read is renamed to `schedule.unreadable`, with a warning in the log.
     """
@@ -51,7 +52,7 @@ def load_or_start(path: Path) -> LearnedState | None:
 
 
 def save(path: Path, learned: LearnedState) -> None:
-    """Replace the file as a whole, synced. A disk that is full or failing is logged, and the old file stays."""
+    """Replace the whole file, synced to the disk. If the disk is full or failing, log that, and keep the old file."""
     draft = path.with_suffix(".new")
     try:
         with draft.open("wb") as file:
@@ -64,7 +65,7 @@ def save(path: Path, learned: LearnedState) -> None:
 
 
 async def save_periodically(schedule: AdaptiveSchedule, path: Path, thread: WorkerThread) -> None:
-    """Save what was learned every minute, and once more when cancelled."""
+    """Save what was learned every minute, and a last time when cancelled."""
     try:
         while True:
             await asyncio.sleep(SAVE_EVERY_SECONDS)

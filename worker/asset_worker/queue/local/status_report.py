@@ -1,4 +1,4 @@
-"""What `status` shows: a journal read by another process, while a worker writes it or after the worker has ended."""
+"""The report of the `status` command: reads a journal while a worker writes it, or after the worker has ended."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class PendingLine(msgspec.Struct, frozen=True):
     status: str | None
     """The API's last known status; None: not looked at yet."""
     waiting_on: tuple[str, ...]
-    """What it waits for; empty: the first look."""
+    """What it waits for; empty: its first look."""
     polls: int
     """Looks so far."""
 
@@ -48,25 +48,25 @@ class StatusReport(msgspec.Struct, frozen=True):
 
     pending_count: int
     oldest_age: float
-    """Seconds since the acceptance of the asset that has been pending longest; 0 when nothing is pending."""
+    """How long, in seconds, the asset accepted first has been pending; 0: nothing is pending."""
     waiting_on: dict[str, int]
-    """How many pending assets wait for what."""
+    """The number of pending assets by what they wait for."""
     pending: list[PendingLine]
-    """The longest pending first."""
+    """The one that has been pending longest first."""
     completed_lately: dict[str, int]
     """Completions of the last 24 hours by outcome."""
     completed: list[CompletedLine]
     """The latest first."""
     outbox_count: int
-    """Events that at least one sink does not have yet."""
+    """Events that have not reached every sink yet."""
     outbox_depth: dict[str, int]
-    """Events that each sink does not have yet. A sink that has never taken one is not in it."""
+    """Events that each sink does not have yet, by the sink. A sink that has never accepted one is not in it."""
     dead_letters: int
-    """Events that a sink refused for good."""
+    """Events that a sink refused permanently."""
 
 
 def read_status(directory: Path, *, now: float, limit: int) -> StatusReport:
-    """What the journal in `directory` holds; at most `limit` pending and `limit` completed assets are listed.
+    """Return what the journal in `directory` holds, with at most `limit` pending and `limit` completed assets.
 
     `now` is in seconds since the epoch.
 
