@@ -1,6 +1,6 @@
-"""Commands for people: one file each, loaded when it is called.
+"""The commands: one file each, loaded when the command is called.
 
-Events go to stdout, everything else to stderr. Errors of usage and settings end with exit code 2 and say what to do.
+Events go to stdout, everything else to stderr. Errors in usage and settings end with exit code 2 and say what to do.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ COMMANDS = {
     "wait": "Wait for these assets, once.",
     "submit": "Append assets to a queue file, the safe way.",
     "status": "Show what is pending and what completed lately.",
-    "schedule": "Show what was learned of how long assets take.",
+    "schedule": "Show what was learned about how long assets take.",
     "simulate": "Serve a stand-in for the assets API on this machine.",
-    "demo": "Simulator and worker end to end, without a key.",
+    "demo": "Run simulator and worker end to end, without a key.",
     "config": "Show, check or describe the settings.",
 }
 
@@ -68,8 +68,8 @@ def asset_worker() -> None:
 def _open_standard_streams() -> None:
     """Open /dev/null for each standard stream that the process was started without (`<&-`, `2>&-`).
 
-    Otherwise the first file that is opened would get its number: the journal, or a socket, which uvloop then refuses to
-    close.
+    Otherwise the first file that is opened would get its number. That could be the journal; or a socket, which uvloop
+    would then refuse to close.
     """
     for number in range(3):
         try:
@@ -77,27 +77,27 @@ def _open_standard_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
     if sys.stderr is None:
-        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - a descriptor, kept for good
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - it stays open until the process ends
 
 
 def _exit_with_0_on_signals_while_loading() -> None:
-    """Make a stop while a service loads an orderly one: it has accepted nothing yet."""
+    """Exit with code 0 on a signal while a service is being loaded: it has accepted nothing yet."""
     if sys.argv[1:2] == ["run"] and "--once" not in sys.argv:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: os._exit(0))
 
 
 def main() -> None:
-    """The `asset-worker` command."""
+    """Run the `asset-worker` command, and end the process with its exit code."""
     _exit_with_0_on_signals_while_loading()
     _open_standard_streams()
-    # A character that the output can't encode must not end the command. Output for programs, such as events, is bytes.
+    # A character that can't be encoded must not end the command. Output for programs, such as events, is bytes anyway.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         asset_worker(prog_name="asset-worker")
     finally:
-        # The exit code is decided: a signal in the interpreter's last milliseconds must not change it.
+        # The exit code is already decided: a signal in the interpreter's last milliseconds must not change it.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)

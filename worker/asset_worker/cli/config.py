@@ -1,4 +1,4 @@
-"""`asset-worker config`."""
+"""The command `asset-worker config`: shows, checks or describes the settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from asset_worker.settings.showing import as_toml, json_schema
 
 @click.command()
 @click.option("--config", type=PathOption(dir_okay=False), help="Settings file (TOML).")
-@click.option("--check", is_flag=True, help="Only say whether the settings are good: exit code 0 or 2.")
+@click.option("--check", is_flag=True, help="Only check whether the settings are good: exit code 0 or 2.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of the settings file.")
 def config(config: Path | None, check: bool, schema: bool) -> None:
     """Show the effective settings, from file, environment and defaults; secrets are redacted.

@@ -1,4 +1,4 @@
-"""`asset-worker demo`."""
+"""The command `asset-worker demo`: runs the simulator and the worker end to end."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ KEY = "tlk_for_the_demo"
 
 
 class _Line(msgspec.Struct, frozen=True):
-    """A line of the demo's queue file, and the outcome to expect."""
+    """A line of the demo's queue file, and its expected outcome."""
 
     text: str
     outcome: str
-    """Empty: the line is skipped."""
+    """The expected outcome; empty: the line is skipped."""
     asset_id: str | None = None
 
 
 @click.command()
 def demo() -> None:
-    """Simulator and worker end to end: a few dozen assets of every kind, no key, no network, in a few seconds.
+    """Run simulator and worker end to end: a few dozen assets of every kind, no key, no network, in a few seconds.
 
-    Completion events go to stdout, all else to stderr. Exit code 0 if every asset had the outcome to expect.
+    Completion events go to stdout, everything else to stderr. Exit code 0 if every asset had the expected outcome.
 
     \b
     Examples:
@@ -90,7 +90,7 @@ async def _run_worker(simulator: Simulator, queue: Path, events: Path) -> None:
 
 
 def _lines(simulator: Simulator) -> Iterator[_Line]:
-    """Lines with every kind of file and every outcome, and lines without an asset."""
+    """Yield lines with every kind of file and every outcome, and lines without an asset."""
     store, random = simulator.store, simulator.random
 
     def line(kind: str, lifecycle: Lifecycle, outcome: str, options: str = "") -> _Line:
@@ -124,7 +124,7 @@ def _lines(simulator: Simulator) -> Iterator[_Line]:
 
 
 def _summarize(simulator: Simulator, lines: list[_Line], events: bytes, took: float) -> int:
-    """Print the outcomes and the costs to stderr; returns the exit code."""
+    """Print the outcomes and the costs to stderr. Return the exit code."""
     completions = [msgspec.json.decode(event)["data"] for event in events.splitlines()]
     actual = Counter(event["outcome"] for event in completions)
     expected = Counter(line.outcome for line in lines if line.outcome)
@@ -145,6 +145,6 @@ def _summarize(simulator: Simulator, lines: list[_Line], events: bytes, took: fl
 
 
 def _lag(simulator: Simulator, event: dict[str, str]) -> float:
-    """Seconds from the end of the asset and its renditions to its event; negative: not all of them have ended."""
+    """Return the seconds from the end of an asset and its renditions to its event; negative: they have not ended."""
     completed = datetime.fromisoformat(event["completed_at"]).timestamp()
     return simulator.store.seconds_since_done(event["asset_id"]) / TIME_SCALE - (time.time() - completed)

@@ -1,6 +1,6 @@
-"""Progress on a terminal: how many assets are pending, what they wait for, and which outcomes there were.
+"""Shows progress on a terminal: how many assets are pending, what they wait for, and their outcomes.
 
-A live display is for terminals that nothing else writes to. When events may come to the same terminal, progress is
+A live display is for terminals that nothing else writes to. If events may go to the same terminal, progress is shown as
 plain lines: the sink writes from a thread of its own, and a live display would overwrite its events.
 """
 
@@ -26,9 +26,9 @@ REFRESH_SECONDS = 0.25
 LINE_SECONDS = 2.0
 """The shortest interval between two lines of progress."""
 QUIET_SECONDS = 30.0
-"""The interval after which a line is repeated although nothing has changed: the work goes on."""
+"""A line is repeated after this time even if nothing has changed, to show that the work goes on."""
 COUNTING_LIMIT = 20_000
-"""Pending assets up to which progress shows what they wait for; each is visited to count that."""
+"""Progress shows what assets wait for up to this many pending assets, as counting visits each of them."""
 
 COLOURS = {
     "ready": "green",
@@ -41,7 +41,7 @@ COLOURS = {
 
 
 async def run_with_live_display(service: Service, *, title: str) -> int:
-    """Run the service with a live display on stderr; returns its exit code."""
+    """Run the service with a live display on stderr. Return its exit code."""
     console = Console(file=cast("IO[str]", Terminal(sys.stderr)))
     elapsed = _stopwatch()
     with Live(console=console, auto_refresh=False, transient=False, redirect_stdout=False) as live:
@@ -57,7 +57,7 @@ async def run_with_live_display(service: Service, *, title: str) -> int:
 
 
 async def run_with_progress_lines(service: Service, *, title: str) -> int:
-    """Run the service with lines of progress on stderr; returns its exit code."""
+    """Run the service with lines of progress on stderr. Return its exit code."""
     terminal = Terminal(sys.stderr)
     elapsed = _stopwatch()
     last, last_at = "", -math.inf
@@ -80,7 +80,7 @@ async def run_with_progress_lines(service: Service, *, title: str) -> int:
 
 
 class Terminal:
-    """A terminal that may go away during the work: output that it doesn't accept is dropped."""
+    """A terminal that may go away during the run: output that it doesn't accept is dropped."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -120,7 +120,7 @@ def _stopwatch() -> Callable[[], float]:
 
 
 def _snapshot(service: Service) -> Snapshot | None:
-    """The state of the service; None: it is not built yet."""
+    """Return the state of the service; None: it is not built yet."""
     return service.snapshot() if service.is_built else None
 
 

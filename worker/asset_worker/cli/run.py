@@ -1,4 +1,4 @@
-"""`asset-worker run`."""
+"""The command `asset-worker run`: runs the worker, as a service or once."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ KEY_REFUSED_SECONDS = 60.0
 
 @click.command()
 @click.option("--config", type=PathOption(dir_okay=False), help="Settings file (TOML).")
-@click.option("--queue-file", type=PathOption(), help="Follow this file: one asset a line.")
-@click.option("--stdin", is_flag=True, help="Read assets from stdin, one a line.")
+@click.option("--queue-file", type=PathOption(), help="Follow this file: one asset per line.")
+@click.option("--stdin", is_flag=True, help="Read assets from stdin, one per line.")
 @click.option(
     "--events", metavar="TARGET", multiple=True, help="Where events go: - (stdout) or a file; may be repeated."
 )
-@click.option("--state-dir", type=PathOption(), help="What must survive is kept here.")
+@click.option("--state-dir", type=PathOption(), help="The directory for what must survive a restart.")
 @click.option("--once", is_flag=True, help="End when the inputs are read to their end and nothing is pending.")
 @click.option("--admin-port", type=click.IntRange(0, 65535), help="Serve /metrics, /healthz and /readyz on this port.")
 @click.option(
@@ -47,7 +47,7 @@ def run(
     """Watch the assets that a queue file or stdin names, and emit one event for each when it is done.
 
     The key is read from TWELVE_LABS_API_KEY, or from the file that api.key_file names. Stop with SIGTERM or Ctrl-C:
-    what is pending is kept, and taken up again by the next run.
+    what is pending is kept, and the next run continues with it.
 
     \b
     Examples:
@@ -80,10 +80,10 @@ def run(
 
 
 def _check_inputs(queue: Queue, *, once: bool, sinks: tuple[str, ...]) -> None:
-    """End the command unless the inputs can be read, and nothing that this run writes comes back as a line."""
+    """End the command if an input can't be read, or if output of this run would be read again as input."""
     if queue.file is not None:
         status = _status_of(queue.file, once=once)
-        named = any(sink != "-" and is_same_file(sink, queue.file) for sink in sinks)  # the file need not exist yet
+        named = any(sink != "-" and is_same_file(sink, queue.file) for sink in sinks)  # also if it doesn't exist yet
         _refuse_loop(f"{queue.file} is the queue file", status, sinks, named=named)
     if queue.stdin and stat.S_ISREG((status := os.fstat(0)).st_mode):
         _refuse_loop("stdin is read from a file", status, sinks)
@@ -99,7 +99,7 @@ def _status_of(path: Path, *, once: bool) -> os.stat_result | None:
     except OSError as error:
         fail(f"{path} can't be read ({error.strerror}): check --queue-file, and the rights on the directories above it")
     if not stat.S_ISREG(status.st_mode):
-        fail(f"{path} is no regular file, so it can't be followed: pipe it in with --stdin instead")
+        fail(f"{path} is not a regular file, so it can't be followed: pipe it in with --stdin instead")
     return status
 
 
@@ -107,7 +107,7 @@ def _refuse_loop(which: str, status: os.stat_result | None, sinks: tuple[str, ..
     if named or (status is not None and any(_goes_to(sink, status) for sink in sinks)):
         fail(f"{which}, and events go there as well: each event would be read as a line; send them to another file")
     if status is not None and os.path.samestat(os.fstat(2), status):
-        # As a comment of the queue file: the message is written into it.
+        # The message is a comment, because it is written into the queue file.
         click.echo(f"# {which}, and the log goes there as well: redirect stderr to another file", err=True)
         sys.exit(Exit.USAGE)
 

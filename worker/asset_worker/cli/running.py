@@ -1,4 +1,4 @@
-"""Runs the service from a command: event loop, logs, live display, errors."""
+"""Runs the service for a command: event loop, logs, progress, errors."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _log = structlog.get_logger()
 def run_service(settings: Settings, plan: RunPlan, *, title: str, level: str | None = None) -> int:
     """Run a plan to its end and return the exit code. Progress is shown if stderr is a terminal.
 
-    What keeps the service from starting ends the process; see `run_to_the_end`. `level` replaces the level of the
-    settings.
+    An error that keeps the service from starting ends the process; see `run_to_the_end`. `level` replaces the log level
+    of the settings.
     """
     secrets = Secrets()
     configure(log_format(settings), level or settings.log.level, secrets)
@@ -45,17 +45,17 @@ def run_service(settings: Settings, plan: RunPlan, *, title: str, level: str | N
 def run_to_the_end(work: Coroutine[Any, Any, int]) -> int:
     """Run `work` on the event loop and return its exit code.
 
-    An error that keeps the service from starting ends the process, with a sentence on stderr and exit code 2, or 1 when
-    the disk is full or failing. Any other error is logged, and gives exit code 1.
+    An error that keeps the service from starting ends the process, with a sentence on stderr and exit code 2, or 1 if
+    the disk is full or failing. Any other error is logged, and the exit code is 1.
     """
     try:
         return run_loop(work)
-    except JournalUnavailableError as error:  # not an error of usage: a supervisor may start it again
+    except JournalUnavailableError as error:  # not an error in usage: a supervisor may start it again
         fail(str(error), code=Exit.NOT_READY)
     except (AdminAddressError, BadKeyError, BadProxyError, StateDirectoryError, JournalError) as error:
         fail(str(error))
     except Exception:  # noqa: BLE001 - every other error must reach the log
-        # The traceback goes to the log, where the key is redacted, instead of to the interpreter's own handler.
+        # The traceback goes to the log, where the key is redacted, and not to the interpreter's own handler.
         _log.exception("worker.stopped", exit_code=int(Exit.NOT_READY))
         return Exit.NOT_READY
 
@@ -74,7 +74,7 @@ async def watched(service: Service, *, title: str, sinks: tuple[str, ...]) -> in
 def _may_reach_a_terminal(target: str) -> bool:
     """Return whether events may appear on the terminal, where a live display would overwrite them.
 
-    A pipe counts: its reader may write there, as in `| jq`.
+    A pipe counts as well: its reader may write to the terminal, as in `| jq`.
     """
     try:
         status = os.fstat(1) if target == "-" else Path(target).stat()
@@ -91,7 +91,7 @@ def run_loop(work: Coroutine[Any, Any, int]) -> int:
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
-        import uvloop  # noqa: PLC0415 - an extra
+        import uvloop  # noqa: PLC0415 - an optional dependency
     except ImportError:
         return None
     return uvloop.new_event_loop

@@ -1,4 +1,4 @@
-"""`asset-worker schedule`."""
+"""The command `asset-worker schedule`: shows what the adaptive schedule has learned."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def schedule(state_dir: Path | None, config: Path | None, as_json: bool) -> None
     """Show what the adaptive schedule has learned: when assets finish, by class, and when a new one is looked at.
 
     A class is a step (the asset itself, from acceptance; a rendition, from `ready`), a file type and an upload method.
-    `looks` is the number of looks that one more asset of the class is expected to cost, `lag` how late its end is then
-    known. A running worker writes what it has learned once a minute.
+    `looks` is the expected number of looks at one more asset of the class, `lag` the expected time from its end to the
+    look that finds it. A running worker writes what it has learned once a minute.
 
     \b
     Examples:
@@ -37,7 +37,7 @@ def schedule(state_dir: Path | None, config: Path | None, as_json: bool) -> None
     poll, path = settings.poll, settings.state.dir / FILE_NAME
     learned = load(path)
     if isinstance(learned, UnreadableState):
-        fail(f"{path} can't be read ({learned.why}): the next start of the worker sets it aside and learns anew")
+        fail(f"{path} can't be read ({learned.why}): the next start of the worker renames it and learns from scratch")
     found = rows(
         AdaptiveSchedule(
             learned,

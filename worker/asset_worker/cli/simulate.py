@@ -1,4 +1,4 @@
-"""`asset-worker simulate`."""
+"""The command `asset-worker simulate`: serves the simulator."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from asset_worker.simulator.server import Options, Simulator
 
 
 class _Text(click.ParamType[Any]):
-    """An option with a parser of its own, whose errors say what is wrong."""
+    """The type of an option that has its own parser, whose errors say what is wrong."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
         self.name = name
@@ -39,7 +39,7 @@ class _Text(click.ParamType[Any]):
     type=click.FloatRange(min=0, min_open=True),
     default=1.0,
     show_default=True,
-    help="60 makes an asset's minutes seconds.",
+    help="Simulated seconds per second: with 60, minutes become seconds.",
 )
 @click.option("--key", help="The API key that is accepted. Default: any.")
 @click.option(

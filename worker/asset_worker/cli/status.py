@@ -1,4 +1,4 @@
-"""`asset-worker status`: what a worker's state directory holds."""
+"""The command `asset-worker status`: shows what a worker's state directory holds."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from asset_worker.cli.usage import PathOption, fail, settings_from
 from asset_worker.queue.local.journal import JournalError
 from asset_worker.queue.local.status_report import StatusReport, read_status
 
-LIMIT_MOST = 1_000_000
-"""The default of `queue.max_pending`."""
+MAX_LIMIT = 1_000_000
+"""The largest `--limit`: the default of `queue.max_pending`."""
 
 
 @click.command()
 @click.option("--state-dir", type=PathOption(), help="The state directory of the worker.")
 @click.option("--config", type=PathOption(dir_okay=False), help="Settings file (TOML).")
 @click.option(
-    "--limit", type=click.IntRange(1, LIMIT_MOST), default=20, show_default=True, help="Assets shown of each kind."
+    "--limit", type=click.IntRange(1, MAX_LIMIT), default=20, show_default=True, help="Assets shown of each kind."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
 def status(state_dir: Path | None, config: Path | None, limit: int, as_json: bool) -> None:
     """Show what is pending, for how long, waiting for what, and what completed lately.
 
-    Reads a worker's state directory; the worker may be running or not.
+    It reads the state directory of a worker, which need not be running.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`asset-worker submit`."""
+"""The command `asset-worker submit`: appends assets to a queue file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from asset_worker.intake.splitter import LINE_BYTES_LIMIT
 @click.command()
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @click.option("--queue-file", required=True, type=PathOption(dir_okay=False), help="The file that `run` follows.")
-@click.option("--metadata", metavar="K=V", multiple=True, help="Goes into the event of each asset; may be repeated.")
+@click.option("--metadata", metavar="K=V", multiple=True, help="Added to the event of each asset; may be repeated.")
 def submit(ids: tuple[str, ...], queue_file: Path, metadata: tuple[str, ...]) -> None:
     """Append assets to a queue file, the safe way: one write, on disk when the command returns.
 
@@ -52,14 +52,14 @@ def _line(text: str, metadata: dict[str, str]) -> str:
     try:
         found = asset_id(text)
     except ValueError as error:
-        fail(f"{text!r} is no asset ID: {error}")
+        fail(f"{text!r} is not an asset ID: {error}")
     line: dict[str, Any] = {"asset_id": found, "metadata": metadata}
     try:
         rendered = msgspec.json.encode(line).decode() if metadata else found
     except UnicodeEncodeError:
         fail("--metadata: a name or value is not UTF-8 text")
     if len(rendered.encode()) > LINE_BYTES_LIMIT:
-        fail("--metadata: a line of the queue file holds 64 KiB at most")
+        fail("--metadata: a line of the queue file may have 64 KiB at most")
     return rendered + "\n"
 
 
@@ -67,18 +67,18 @@ def _append(path: Path, lines: bytes) -> None:
     """Append all lines or none, in one write with O_APPEND: no other writer's bytes come between (POSIX, `write`).
 
     Raises:
-        OSError: nothing was appended, or it is not known to be on disk.
+        OSError: nothing was appended, or it is not known whether the lines are on the disk.
     """
     new = not path.exists()
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         with suppress(OSError):  # some network file systems have no locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # held by submitters, so that one can take back a partial write
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # submitters hold it, so that one can remove its partial write
         before = os.fstat(descriptor).st_size
         if before and os.pread(descriptor, 1, before - 1) != b"\n":
-            lines = b"\n" + lines  # another writer's partial line must not swallow the first of these
+            lines = b"\n" + lines  # the first line must not become part of another writer's partial line
         if (written := os.write(descriptor, lines)) != len(lines):
-            _take_back(descriptor, written)
+            _remove_partial_write(descriptor, written)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(descriptor)
     finally:
@@ -91,8 +91,8 @@ def _append(path: Path, lines: bytes) -> None:
             os.close(directory)
 
 
-def _take_back(descriptor: int, written: int) -> None:
-    """Remove a partial write, for half an ID may look like a whole one. If others have appended since, it stays."""
+def _remove_partial_write(descriptor: int, written: int) -> None:
+    """Remove a partial write, because half an ID may look like a whole one. If others have appended since, it stays."""
     end = os.lseek(descriptor, 0, os.SEEK_CUR)
     if os.fstat(descriptor).st_size == end:
         os.ftruncate(descriptor, end - written)

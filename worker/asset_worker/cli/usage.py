@@ -1,4 +1,4 @@
-"""What all commands share: errors of usage, settings, log format."""
+"""Helpers that all commands share: errors in usage, settings, log format."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from asset_worker.settings.tree import Settings
 
 
 class PathOption(click.Path):
-    """A path, checked as in the settings: `~` is expanded; an empty text (an unset shell variable) is refused."""
+    """A path, checked as in the settings: `~` is expanded, and an empty text (an unset shell variable) is refused."""
 
     def __init__(self, *, dir_okay: bool = True) -> None:
         super().__init__(path_type=Path, dir_okay=dir_okay)
@@ -40,7 +40,7 @@ def fail(*problems: str, code: Exit = Exit.USAGE) -> NoReturn:
 
 
 def settings_from(config: Path | None, overrides: Mapping[str, Any]) -> Settings:
-    """Return the settings from file, environment and flags, or end the process with a list of what is wrong."""
+    """Return the settings from file, environment and flags. If they are invalid, list why and end the process."""
     try:
         return load(config=config, environ=os.environ, overrides=overrides)
     except SettingsError as error:

@@ -1,4 +1,4 @@
-"""`asset-worker wait`."""
+"""The command `asset-worker wait`: waits for given assets, once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from asset_worker.settings.tree import Admin
 def wait(ids: tuple[str, ...], timeout: float | None, config: Path | None, log_level: str | None) -> None:
     """Wait for these assets, once: progress on a terminal, events on stdout, nothing kept.
 
-    The settings of inputs (queue.file, queue.stdin), sinks and admin endpoints are for `run`; they are ignored here.
+    The settings of inputs (queue.file, queue.stdin), sinks and admin endpoints are for `run` and are ignored here.
 
     \b
     Examples:
@@ -39,14 +39,14 @@ def wait(ids: tuple[str, ...], timeout: float | None, config: Path | None, log_l
         try:
             found.append(asset_id(text))
         except ValueError as error:
-            fail(f"{text!r} is no asset ID: {error}")
+            fail(f"{text!r} is not an asset ID: {error}")
     settings = settings_from(
         config, {"poll": {"deadline": timeout}, "events": {"sinks": ["-"]}, "log": {"level": log_level}}
     )
-    # The settings file may be that of a service, whose inputs and admin endpoints are not for this command.
+    # The settings file may be a service's. Its inputs and admin endpoints are not for this command.
     inputs = settings.queue.model_copy(update={"file": None, "stdin": False})
     settings = settings.model_copy(update={"queue": inputs, "admin": Admin()})
     plan = RunPlan(asset_ids=tuple(found), keeps_state=False, key_refused_limit=0.0, ends_by_itself=True)
-    # A person or a script waits for the events: the log is for problems, unless it is asked for.
+    # A person or a script waits for the events: unless a level was chosen, the log is only for problems.
     level = settings.log.level if "level" in settings.log.model_fields_set else "warning"
     sys.exit(run_service(settings, plan, title="waiting", level=level))

@@ -13,7 +13,7 @@ class Exit(IntEnum):
     """Exit codes: a contract with scripts."""
 
     DONE = 0
-    """Done, and every asset is `ready`. A service: stopped by SIGTERM or SIGINT."""
+    """Done, and every asset is `ready`. For a service: it was stopped by SIGTERM or SIGINT."""
     NOT_READY = 1
     """Done, and at least one asset is not `ready`. Or a signal ended `--once`, the disk was full or failing at the
     start, or there was an unexpected error, which is in the log."""

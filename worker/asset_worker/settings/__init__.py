@@ -1,5 +1,5 @@
-"""The settings: from a TOML file, the environment and flags to one typed tree; the later source wins.
+"""The settings: reads a TOML file, the environment and flags into one typed tree; the later source wins.
 
-The law of this layer: it says what a user may write and what is wrong with it. What follows from a setting is derived
-in `wiring`.
+The law of this layer: it defines what users may write, and reports what is wrong with it. `wiring` derives policies
+from the settings.
 """

@@ -1,4 +1,4 @@
-"""Loads the settings from a TOML file, the environment and flags, and reports everything that is wrong with them."""
+"""Loads the settings from a TOML file, the environment and flags, and reports every problem in them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from asset_worker.settings.tree import Settings, Text, known_keys
 
 ENV_PREFIX = "ASSET_WORKER_"
 VENDOR_VARIABLES = {"TWELVE_LABS_API_KEY": "api.key", "TWELVELABS_BASE_URL": "api.base_url"}
-"""The names that the vendor's SDK uses. Our own variables win over them."""
+"""The names that the vendor's SDK uses. Our own variables take precedence over them."""
 _SERVICE_LINK = re.compile(
     r"(?!\w*__)ASSET_WORKER_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_[A-Z]+(_PROTO|_PORT|_ADDR)?)"
 )
 _SERVICE_URL = re.compile(r"(?!\w*__)ASSET_WORKER_(\w+_)?PORT")
 """Kubernetes sets these variables in all pods of a namespace for each Service named asset-worker or asset-worker-…
-Settings have two underscores. A `…_PORT` of Kubernetes holds a URL, a misspelt `admin.port` does not."""
+They are ignored. Variables for settings have two underscores in a row. A `…_PORT` of Kubernetes holds a URL, which a
+misspelt `admin.port` does not."""
 
 
 def _is_service_link(name: str, text: str) -> bool:
@@ -30,7 +31,7 @@ def _is_service_link(name: str, text: str) -> bool:
 
 
 class SettingsError(Exception):
-    """The settings can't be used. Each problem is one line: where it is, what is wrong and what to do."""
+    """The settings can't be used. `problems` has one line each: where it is, what is wrong and what to do."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -40,7 +41,7 @@ class SettingsError(Exception):
 def load(*, config: Path | None, environ: Mapping[str, str], overrides: Mapping[str, Any]) -> Settings:
     """Return the settings from a file, the environment and flags.
 
-    `overrides` is a tree of the flags' values; None in it means that a flag was not given.
+    `overrides` is a tree of the flags' values; a value of None means that the flag was not given.
 
     Raises:
         SettingsError: with all problems, not only the first.
@@ -70,7 +71,7 @@ def load(*, config: Path | None, environ: Mapping[str, str], overrides: Mapping[
 
 
 class _Layer:
-    """The settings from one source: each by its key, with its value and where it was found, for people."""
+    """The settings from one source, by key: each with its value, and with its place for messages."""
 
     def __init__(self, values: dict[str, tuple[Any, str]]) -> None:
         self.values = values
@@ -97,7 +98,7 @@ class _Layer:
         vendors: dict[str, tuple[Any, str]] = {}
         for name, text in environ.items():
             if not text.strip():
-                continue  # an empty variable is not set: templates of containers leave variables out this way
+                continue  # an empty variable counts as not set: container templates leave variables out this way
             if _is_service_link(name, text):
                 continue
             if name in VENDOR_VARIABLES:
@@ -109,7 +110,7 @@ class _Layer:
 
 
 def _from_text(text: str, name: str, problems: list[str]) -> Any:
-    """Return the list in a variable: JSON, or values separated by commas."""
+    """Return the list in a variable: JSON, or values separated by commas. If it is invalid, add to `problems`."""
     if not text.lstrip().startswith("["):
         return [part.strip() for part in text.split(",")]
     try:

@@ -1,4 +1,4 @@
-"""Shows the settings to people and describes them to editors."""
+"""Shows the settings to people, as TOML, and describes them to editors, as a JSON Schema."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from asset_worker.settings.tree import Settings
 
 
 def as_toml(settings: Settings) -> str:
-    """Return the settings as a TOML file. The key is redacted; a setting without a value is a comment."""
+    """Return the settings as a TOML file. The key is redacted; a setting without a value becomes a comment."""
     lines = []
     for section in Settings.model_fields:
         lines.append(f"[{section}]")

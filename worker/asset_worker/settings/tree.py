@@ -72,7 +72,7 @@ def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class Text(str):
-    """A value from the environment. It may stand for a number or a boolean, which in a file have types of their own."""
+    """A value from the environment. It may be a number or a boolean as text, which a TOML file may not have."""
 
     __slots__ = ()
 
@@ -84,9 +84,9 @@ class Unit(NamedTuple):
 
 
 def _typed(*types: type, words: str) -> BeforeValidator:
-    """Refuse a text that is not from the environment, and a boolean where a number is wanted.
+    """Return a validator that refuses values of other types, but accepts `Text` from the environment.
 
-    For Python, a bool is an int.
+    It refuses a boolean in place of a number, although for Python a bool is an int.
     """
 
     def check(value: Any) -> Any:
@@ -97,7 +97,7 @@ def _typed(*types: type, words: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-# The limits stand before the validator: only then does pydantic write them to the JSON Schema under its keywords.
+# The limits come before the validator: only then does pydantic write them to the JSON Schema as its keywords.
 _NUMBER = _typed(int, float, words="a number")
 _INTEGER = _typed(int, words="a whole number")
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False), _NUMBER, Unit("seconds")]
@@ -118,11 +118,11 @@ class Api(Section):
     base_url: Annotated[str, AfterValidator(_base_url)] = "https://api.twelvelabs.io/v1.3"
     """The URL of the API. It must be https, unless the host is this machine: plain http would show the key."""
     key: SecretStr | None = None
-    """The API key. Safer in the environment (TWELVE_LABS_API_KEY) or in a file (api.key_file) than here."""
+    """The API key. It is safer in the environment (TWELVE_LABS_API_KEY) or in a file (api.key_file) than here."""
     key_file: File | None = None
-    """A file that holds the API key. It is read again when it changes, and replaces api.key."""
+    """A file that holds the API key. It is read again when it changes, and takes precedence over api.key."""
     timeout: PositiveSeconds = 10
-    """Seconds for one request, including the answer. The API usually answers in less than one."""
+    """Seconds for one request, including the answer. The API usually answers within one second."""
 
     @property
     def key_value(self) -> str | None:
@@ -142,17 +142,17 @@ class Poll(Section):
     """How many times longer each delay is than the one before. Assets take seconds to minutes, and 1.5 keeps the delay
     at about a third of the asset's age. Not used by `fixed`."""
     max: PositiveSeconds = 30
-    """Seconds: the longest delay, so that even the end of a long video is noticed soon. When the rate limit allows
-    fewer looks than are due, `adaptive` makes delays longer than this, up to an hour. Not used by `fixed`."""
+    """The longest delay in seconds. Even the end of a long video is then noticed soon. When the rate limit allows fewer
+    looks than are due, `adaptive` makes delays longer than this, up to an hour. Not used by `fixed`."""
     deadline: PositiveSeconds = 14400
-    """Seconds from acceptance to the outcome `timed_out`. Four hours: far longer than any asset takes that succeeds."""
+    """Seconds from acceptance to the outcome `timed_out`. Four hours are far longer than any successful asset takes."""
     rendition_deadline: PositiveSeconds = 3600
     """Seconds from the status `ready` to the outcome `degraded`, for renditions that don't finish."""
     not_found_grace: Seconds = 60
-    """Seconds from acceptance in which a 404 is not an outcome: an upload may be visible only after a while."""
+    """Seconds from acceptance in which a 404 doesn't end the wait: an upload may become visible only after a while."""
     looks: Annotated[float, Field(gt=1, allow_inf_nan=False), _NUMBER, Unit("looks")] | None = None
-    """How many looks an asset may take on average with `adaptive`. More looks find the end sooner. Not set: as many as
-    `exponential` would take, made when an end is most likely."""
+    """How many looks an asset may take on average with `adaptive`. More looks notice the end sooner. Not set: as many
+    as `exponential` would take, made when the end is most likely."""
     batch: Literal["auto", "off"] = "auto"
     """`auto`: assets that are due together share a list request, up to 50 in one. `off`: one request for each look."""
 
@@ -167,9 +167,9 @@ class Limits(Section):
     """How many requests may be sent. Rate limits that the server reports are obeyed as well."""
 
     requests_per_second: Annotated[float, Field(ge=0, allow_inf_nan=False), _NUMBER, Unit("requests per second")] = 10
-    """Requests per second at most. 0: only the server's limits apply."""
+    """The largest number of requests per second. 0: only the server's limits apply."""
     concurrency: Annotated[int, Field(ge=1, le=1000), _INTEGER, Unit("requests")] = 20
-    """Requests in flight at once."""
+    """The largest number of requests in flight at once."""
     share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), _NUMBER] = 0.8
     """The share of a quota reported by the server that this worker may use. The rest is left to other callers of the
     organisation."""
@@ -192,9 +192,9 @@ class Queue(Section):
     stdin: Boolean = False
     """Whether to read assets from stdin, one on each line."""
     dedupe_window: Seconds = 86400
-    """Seconds after its completion in which an asset that is submitted again is ignored as a repeat."""
+    """For this many seconds after an asset's completion, submitting it again is ignored as a repeat."""
     max_pending: Annotated[int, Field(ge=1), _INTEGER, Unit("assets")] = 1_000_000
-    """Pending assets at which reading pauses. A million take about half a gigabyte of memory."""
+    """The number of pending assets at which reading pauses. A million take about half a gigabyte of memory."""
 
 
 class Events(Section):
@@ -206,7 +206,7 @@ class Events(Section):
         AfterValidator(_distinct),
         Field(json_schema_extra={"minItems": 1}),
     ] = ("-",)
-    """The targets; each gets every event. A target is a file, or - for stdout."""
+    """The targets, each of which gets every event. A target is a file, or - for stdout."""
 
 
 def _state_dir() -> Path:
@@ -243,7 +243,7 @@ class Shutdown(Section):
     """How the worker stops."""
 
     grace: Seconds = 25
-    """Seconds for what is in flight when the worker is asked to stop. Kubernetes kills a process after 30."""
+    """Seconds that work in flight may take when the worker is asked to stop. Kubernetes kills a process after 30."""
 
 
 class Settings(Section):
