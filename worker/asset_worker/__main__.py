@@ -1,4 +1,4 @@
-"""`python -m asset_worker` is `asset-worker`."""
+"""Lets `python -m asset_worker` run the command `asset-worker`."""
 
 from asset_worker.cli import main
 

@@ -1,4 +1,4 @@
-"""From lines read to submissions accepted: the only way into the queue."""
+"""Puts what intakes have read into the queue: the only way into it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from asset_worker.runtime.redaction import REDACTED, Secrets
 _log = structlog.get_logger()
 
 LOGGED_ONE_BY_ONE = 1000
-"""A batch with more submissions is a backlog being read, and is logged in one line instead of thousands."""
+"""A batch with more submissions comes from a backlog, and is logged in one line instead of thousands."""
 
 
 class QueueWriter(Protocol):
-    """The queue, as an intake sees it."""
+    """The queue, as `Ingest` uses it."""
 
     async def room(self) -> int:
-        """How many submissions may be put now. Waits until there is room for one."""
+        """Wait until there is room for a submission. Return how many may be put."""
         ...
 
     async def put(
@@ -32,7 +32,7 @@ class QueueWriter(Protocol):
     ) -> list[Submission]:
         """Store submissions, events and the intake's position in one transaction.
 
-        Returns the submissions that are no repeats.
+        Return the submissions that were accepted; the others are repeats.
         """
         ...
 
@@ -41,22 +41,22 @@ class Ingest:
     """Puts batches into the queue. A rejected line becomes a `rejected` event in the same transaction."""
 
     def __init__(self, queue: QueueWriter, clock: Clock, *, source: str, secrets: Secrets) -> None:
-        """`source` is the CloudEvents source of the events."""
+        """`source` is the CloudEvents source of the events; `secrets` are redacted in what is accepted."""
         self._queue = queue
         self._clock = clock
         self._source = source
         self._secrets = secrets
         self.accepted = 0
-        """Submissions accepted since the start, without repeats."""
+        """Submissions accepted since the start; repeats are not counted."""
         self.rejected = 0
         """Lines rejected since the start."""
 
     async def room(self) -> int:
-        """How many submissions may be handed over now. Waits until there is room for one."""
+        """Wait until there is room for a submission. Return how many may be handed over."""
         return await self._queue.room()
 
     async def accept(self, batch: Batch) -> None:
-        """Put a batch into the queue, without the API key if it is in there; durable when this returns."""
+        """Put a batch into the queue, with the API key redacted in it; durable when this returns."""
         batch = self._redacted(batch)
         now = self._clock.now()
         events = [rejected(rejection, at=now, source=self._source) for rejection in batch.rejections]
@@ -78,7 +78,7 @@ class Ingest:
             _log.warning("intake.rejected", source=f"{rejection.origin}:{rejection.line}", reason=rejection.reason)
 
     def _redacted(self, batch: Batch) -> Batch:
-        """The batch without the API key, which somebody may have put into the queue file by mistake."""
+        """Return the batch with the API key redacted: somebody may have put it into the queue file by mistake."""
         submissions: list[Submission] = []
         rejections = [
             msgspec.structs.replace(rejection, raw=self._secrets.redact(rejection.raw))
@@ -87,8 +87,8 @@ class Ingest:
         for submission in batch.submissions:
             if submission.asset_id in self._secrets:
                 reason = "this is the API key, and no asset ID: it does not belong here"
-                # Nothing of the line may be hashed for its key, and its number is not unique. So the key is random: an
-                # event of this line that is repeated has another ID, but no two lines have the same.
+                # A rejection's key is a hash of its line, which here is the secret, and the line's number is not
+                # unique. So the key is random: a repeated event of this line has another ID, but no two lines share it.
                 rejections.append(Rejection(submission.origin, submission.line, reason, REDACTED.encode(), uuid4().hex))
             elif submission.options is None:
                 submissions.append(submission)

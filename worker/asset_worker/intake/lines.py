@@ -1,6 +1,6 @@
-"""A line to a submission, or to a rejection with the reason: pure.
+"""Parses a line into a submission, or into a rejection with the reason: pure functions.
 
-Anybody may write lines. The worst that one can do is to be rejected.
+Lines are not trusted: anybody may write them, and a bad one is only rejected.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from asset_worker.domain.submissions import RAW_BYTES_KEPT, RAW_BYTES_LIMIT, Opt
 from asset_worker.intake.splitter import LINE_BYTES_LIMIT, Line
 
 DEADLINE_LIMIT: Final = 10 * 365 * 86400.0
-"""The longest deadline that a line may ask for: ten years, in seconds."""
+"""The longest deadline that a line may set: ten years, in seconds."""
 
 _TOO_LONG: Final = f"a line holds {LINE_BYTES_LIMIT} bytes at most"
 _BOM: Final = b"\xef\xbb\xbf"
@@ -28,19 +28,19 @@ _BLANKS: Final = b" \t\r\n\v\f"
 _BARE: Final = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 _TRACE: Final = r"(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 _TRACEPARENT: Final = re.compile(rf"00-{_TRACE}|(?!00|ff)[0-9a-f]{{2}}-{_TRACE}(-[!-~]*)?")
-"""W3C Trace Context, section 3.2. An invalid one is ignored; it is no reason to reject the line."""
+"""W3C Trace Context, section 3.2. An invalid value is ignored, and the line is not rejected for it."""
 
 _decode = msgspec.json.Decoder().decode
 
 
 class _Unusable(Exception):  # noqa: N818 - it never leaves this module
-    """Why a line holds no usable submission."""
+    """A line holds no usable submission. The message is the reason."""
 
 
 def parse_lines(
     lines: Sequence[Line], *, first: int, origin: str, stream: str
 ) -> tuple[list[Submission], list[Rejection]]:
-    """What consecutive lines hold, the first of them being line number `first`. See `parse`."""
+    """Return the submissions and the rejections of consecutive lines; the first has the number `first`. See `parse`."""
     submissions: list[Submission] = []
     rejections: list[Rejection] = []
     for number, line in enumerate(lines, start=first):
@@ -53,15 +53,19 @@ def parse_lines(
 
 
 def parse(line: Line, *, number: int, origin: str, stream: str) -> Submission | Rejection | None:
-    """The submission in a line, or why the line is rejected; None for a blank line or a comment.
+    """Return the submission in a line, or its rejection; None for a blank line or a comment.
 
-    `number` counts the lines of `origin` from 1. `stream` names what is read, so that it and the line's offset together
-    identify the line: the device and inode of a file, or one run that reads stdin.
+    Args:
+        line: the line.
+        number: its number in `origin`, from 1.
+        origin: where it came from, for people (`Submission.origin`).
+        stream: identifies what is read, such as the device and inode of a file, or a run that reads stdin. Together
+            with the line's offset it identifies the line.
     """
     if line.too_long:
         return reject(line, _TOO_LONG, number=number, origin=origin, stream=stream)
     text = line.raw.strip(_BLANKS)
-    if _BARE.fullmatch(text):  # nearly every line, so first
+    if _BARE.fullmatch(text):  # nearly every line is a bare ID, so this is tried first
         return Submission(AssetId(text.decode("ascii")), origin, number)
     text = text.removeprefix(_BOM).lstrip(_BLANKS)
     if not text or text.startswith(b"#"):
@@ -74,7 +78,7 @@ def parse(line: Line, *, number: int, origin: str, stream: str) -> Submission | 
 
 
 def reject(line: Line, reason: str, *, number: int, origin: str, stream: str) -> Rejection:
-    """The rejection of a line, with a key that is the same whenever this line is read. See `parse`."""
+    """Return the rejection of a line, with a key that is the same whenever the line is read. See `parse`."""
     identity = b"%s\n%d\n%s" % (stream.encode(errors="replace"), line.offset, line.raw[:RAW_BYTES_LIMIT])
     key = blake2b(identity, digest_size=12).hexdigest()
     return Rejection(origin, number, reason, line.raw[:RAW_BYTES_KEPT], key)

@@ -1,4 +1,4 @@
-"""What an intake needs: a receiver for the batches that it reads."""
+"""The interfaces of an intake: what it provides, and the receiver of the batches that it reads."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class BatchReceiver(Protocol):
     """Accepts what intakes read."""
 
     async def room(self) -> int:
-        """How many submissions may be handed over now. Waits until there is room for one."""
+        """Wait until there is room for a submission. Return how many may be handed over."""
         ...
 
     async def accept(self, batch: Batch) -> None:
-        """Take a batch; it is durable when this returns."""
+        """Accept a batch; it is durable when this returns."""
         ...
 
 
@@ -29,7 +29,7 @@ class Intake(Protocol):
 
     @property
     def name(self) -> str:
-        """The name for people: `queue file`."""
+        """The name that messages use, such as `queue file`."""
         ...
 
     @property
@@ -48,6 +48,6 @@ class IntakeContext(msgspec.Struct, frozen=True):
     receiver: BatchReceiver
     clock: Clock
     positions: Mapping[str, bytes]
-    """How far each intake had come before this start, by the name under which it keeps its position."""
+    """The position that each intake had reached before this start, by the name under which it is stored."""
     once: bool
-    """Read to the end and no further."""
+    """Read to the end of the input once, and don't follow it."""

@@ -1,4 +1,4 @@
-"""Which module an input belongs to, by the input's form.
+"""The registry of intakes: which module handles an input, depending on the input's form.
 
 To add an intake, write its module and add a line to `FORMS`. A module is imported when an input of its form is first
 used.
@@ -17,11 +17,11 @@ FORMS: Final[Mapping[str, str]] = {
     "-": "asset_worker.intake.stdin",
     "path": "asset_worker.intake.file.intake",
 }
-"""By the form of an input: `-` (stdin), `path`, or a URL's scheme."""
+"""The modules, by the form of their inputs: `-` (stdin), `path`, or a URL's scheme."""
 
 
 class IntakeModule(Protocol):
-    """What the module of an intake provides."""
+    """The function that the module of an intake provides."""
 
     def open_intake(self, source: Path | str, context: IntakeContext, /) -> Intake:
         """Return an intake that reads `source`."""

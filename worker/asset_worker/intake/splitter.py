@@ -1,4 +1,4 @@
-"""Bytes to lines, however the bytes are cut into chunks: pure."""
+"""Splits bytes into lines, whatever the size of the chunks in which they come: pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 from asset_worker.domain.submissions import RAW_BYTES_KEPT
 
 LINE_BYTES_LIMIT: Final = 64 * 1024
-"""The longest line, in bytes. Its newline, carriage return and byte-order mark are not counted."""
+"""The longest line, in bytes. The newline, carriage return and byte-order mark are not counted."""
 _UNCOUNTED_BYTES: Final = 4
 """A carriage return and a byte-order mark."""
 
@@ -24,19 +24,19 @@ class Line(msgspec.Struct, frozen=True, gc=False):
     end: int
     """Where the next line begins, in bytes."""
     too_long: bool = False
-    """Then `raw` is its first `RAW_BYTES_KEPT` bytes."""
+    """Whether the line is over the limit. If it is, `raw` has only its first `RAW_BYTES_KEPT` bytes."""
 
 
 class LineSplitter:
     """Splits a stream of bytes into lines.
 
-    Of a line over the limit only the beginning is kept, so that no line can fill the memory.
+    Only the beginning of a line over the limit is kept, so that no line can fill the memory.
     """
 
     def __init__(self, offset: int) -> None:
-        """`offset` is the position of the first byte that is fed."""
+        """`offset` is the position, in bytes, of the first byte that will be fed."""
         self.end = offset
-        """Where the bytes fed so far end."""
+        """The position at which the bytes fed so far end."""
         self._start = offset
         self._partial = b""
         self._too_long = False
@@ -48,7 +48,7 @@ class LineSplitter:
 
     @property
     def is_too_long(self) -> bool:
-        """Whether the partial line is over the limit already: then `partial` is its beginning only."""
+        """Whether the partial line is already over the limit. If it is, `partial` has only its beginning."""
         return self._too_long
 
     @property
@@ -57,7 +57,7 @@ class LineSplitter:
         return self._start
 
     def feed(self, data: bytes) -> list[Line]:
-        """The lines that end in `data`."""
+        """Add `data`, and return the lines that end in it."""
         lines: list[Line] = []
         pieces = data.split(b"\n")
         for piece in pieces[:-1]:
@@ -68,7 +68,7 @@ class LineSplitter:
         return lines
 
     def finish(self) -> Line | None:
-        """The partial line taken as a whole one, for when the input has ended; None if there is none."""
+        """Return the partial line as a complete one, because the input has ended; None: there is none."""
         if not self._partial:
             return None
         return self._close(b"")

@@ -1,7 +1,7 @@
-"""stdin: any pipe, terminal or file, read in a thread of its own.
+"""The intake of stdin, which may be a pipe, a terminal or a file; it is read in a thread of its own.
 
-An event loop can't read every stdin: it refuses a regular file, and hangs on /dev/null. A blocking read in a thread
-works on all of them.
+An event loop can't read every kind of stdin: it refuses a regular file, and hangs on /dev/null. A blocking read in a
+thread works for all kinds.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import DaemonThread, WorkerThread
 
 CHUNK_BYTES: Final = 64 * 1024
-"""Bytes read at once: what a pipe holds. The next chunk is read when this one is accepted."""
+"""Bytes read at once at most: the size of a pipe. The next chunk is read when this one has been accepted."""
 ORIGIN: Final = "stdin"
 
 
 class StdinIntake:
-    """Reads a file descriptor to its end. It keeps no position: a pipe can't be read again."""
+    """Reads a file descriptor to its end. It keeps no position, because a pipe can't be read again."""
 
     name: Final = "stdin"
     unreadable: Final = None
-    """Always None: an input that can't be read has ended."""
+    """Always None: a descriptor that can't be read counts as ended."""
 
     def __init__(self, descriptor: int, receiver: BatchReceiver, thread: WorkerThread) -> None:
         self._descriptor = descriptor
         self._receiver = receiver
         self._thread = thread
-        self._run_id = uuid.uuid4().hex  # a line of another run is another line, even if it reads the same
+        self._run_id = uuid.uuid4().hex  # a line of another run is another line, even with the same text
         self._next_line = 1
 
     async def run(self, stop: Stop) -> None:
@@ -57,7 +57,7 @@ class StdinIntake:
         while True:
             try:
                 return os.read(self._descriptor, CHUNK_BYTES)
-            except BlockingIOError:  # another process that shares the pipe made it non-blocking
+            except BlockingIOError:  # another process that shares the pipe has made it non-blocking
                 select.select([self._descriptor], [], [])
             except OSError:
                 return b""  # closed, or the terminal is gone: the input has ended

@@ -1,10 +1,10 @@
-"""Which files were being read, and how far: what is kept across restarts.
+"""Checkpoints: which files were being read, and how far; kept across restarts.
 
-Names don't identify a file: files are renamed, copied and truncated, and replaced. Nor does the inode alone, which the
-file system gives to another file later. So a file is recognised by its device and inode together with hashes of its
+A name doesn't identify a file: files are renamed, copied and truncated, and replaced. An inode alone doesn't identify
+it either: the file system may reuse it. So a file is recognised by its device and inode, together with hashes of its
 first bytes and of the bytes before the position.
 
-The field names are those of the JSON that journals hold.
+The field names are stored in journals, as JSON: don't rename them.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Final
 import msgspec
 
 HEAD_BYTES: Final = 1024
-"""At most this much of a file's beginning is hashed."""
+"""At most this many bytes at the beginning of a file are hashed."""
 TAIL_BYTES: Final = 256
-"""At most this much before the position is hashed."""
+"""At most this many bytes before the position are hashed."""
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -30,13 +30,13 @@ class Checkpoint(msgspec.Struct, frozen=True):
     line: int
     """The number of those lines."""
     head_bytes: int
-    """How many of the first bytes are hashed in `head`."""
+    """How many bytes from the beginning on are hashed in `head`."""
     head: str
     tail_bytes: int
     """How many of the bytes before the position are hashed in `tail`."""
     tail: str
     rejected: int = 0
-    """The file's size in bytes when the partial line at its end was rejected; 0 if none was."""
+    """The size of the file in bytes when the partial line at its end was rejected; 0: none was."""
 
     @property
     def identity(self) -> tuple[int, int]:
@@ -44,34 +44,34 @@ class Checkpoint(msgspec.Struct, frozen=True):
         return (self.device, self.inode)
 
     def matches(self, head: bytes, tail: bytes) -> bool:
-        """Whether a file that begins with `head`, and has `tail` before the position, has what was read."""
+        """Return whether the bytes at a file's beginning and before the position are those that were read."""
         return digest(head[: self.head_bytes]) == self.head and digest(tail[len(tail) - self.tail_bytes :]) == self.tail
 
 
 class FollowerState(msgspec.Struct, frozen=True):
-    """How far all files under one path have been read."""
+    """The checkpoints of all files under one path."""
 
     files: tuple[Checkpoint, ...]
-    """Those still being read, from the oldest to the current one."""
+    """Of the files that are still being read, the oldest first, the current one last."""
     retired: tuple[Checkpoint, ...]
-    """The latest of those that were read and closed for good, from the oldest."""
+    """Of the files that were closed last, because they had been read to their end; the oldest first."""
     since: int
-    """A modification time, in nanoseconds. A file created after the last look was modified then or later."""
+    """A modification time, in nanoseconds: files created after the last look were modified at this time or later."""
     version: int = 1
 
 
 def digest(data: bytes) -> str:
-    """The hash that checkpoints hold of a part of a file."""
+    """Return the hash of a part of a file, as checkpoints hold it."""
     return blake2b(data, digest_size=16).hexdigest()
 
 
 def encode(state: FollowerState) -> bytes:
-    """The state as the position that a batch carries."""
+    """Return the state as bytes, for `Batch.position`."""
     return msgspec.json.encode(state)
 
 
 def decode(position: bytes | None) -> FollowerState | None:
-    """The state in a stored position; None if there is none, or another version wrote it."""
+    """Return the state in a stored position; None: there is none, or it can't be read by this version."""
     if position is None:
         return None
     try:

@@ -1,7 +1,7 @@
-"""The directories in which a followed file is rotated.
+"""The directories in which a followed file may be rotated.
 
-They are that of the path and, where the path is a symbolic link, that of the file it leads to: rotation happens beside
-the file itself.
+These are the directory of the path and, if the path is a symbolic link, the directory of the file that it leads to:
+rotation happens beside the file itself.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from asset_worker.intake.file.tail_reader import describe
 
 
 class Directories:
-    """Lists the files beside a path, and notices when a directory has changed."""
+    """Lists the files beside a path, and shows when a directory has changed."""
 
     def __init__(self, path: Path, record: Callable[[str, str | None], None]) -> None:
-        """`record` takes the name and the detail of what happens, for the log."""
+        """`record` is called with the name and the detail of what happens, for the log."""
         self._path = path
         self._record = record
         self._places = [path]
@@ -27,29 +27,31 @@ class Directories:
 
     @property
     def are_listable(self) -> bool:
-        """Whether permissions let the directories be listed, as far as that was tried."""
+        """Whether all directories may be listed, as far as that was tried."""
         return not self._unlistable
 
     def follow_links(self) -> None:
-        """Find out where the path leads now."""
+        """Find out where the path leads now, if it is a symbolic link."""
         self._places = _places(self._path)
         self._unlistable &= {place.parent for place in self._places}
 
     def modification_times(self) -> dict[Path, int]:
-        """The modification time of each directory, in nanoseconds, by the path in it; 0 if there is no directory.
+        """Return the modification time of each directory, in nanoseconds, by the path in it.
 
-        The directory of the file itself comes last.
+        0: there is no such directory. The directory of the file itself comes last.
 
         Raises:
-            OSError: a directory can't be looked at.
+            OSError: a directory can't be examined.
         """
         return {place: modification_time(current_status(place.parent)) for place in self._places}
 
     def siblings(self) -> dict[Path, bool]:
-        """Files beside the path, and whether their names are those of a rotation. Unlistable directories are left out.
+        """Return the files beside the path, and for each whether its name is one that rotation gives.
+
+        Directories that may not be listed are left out.
 
         Raises:
-            OSError: a directory can't be listed, and not for lack of permission.
+            OSError: a directory can't be listed, for a reason other than permissions.
         """
         found: dict[Path, bool] = {}
         for place in self._places:
@@ -68,10 +70,10 @@ class Directories:
 
 
 def current_status(path: Path) -> os.stat_result | None:
-    """The status of what is at a path; None if there is nothing.
+    """Return the status of what is at a path; None: nothing is there.
 
     Raises:
-        OSError: the path can't be looked at.
+        OSError: the path can't be examined.
     """
     try:
         return path.stat()
@@ -80,7 +82,7 @@ def current_status(path: Path) -> os.stat_result | None:
 
 
 def modification_time(status: os.stat_result | None) -> int:
-    """In nanoseconds; 0 without a status."""
+    """Return the modification time in nanoseconds; 0 without a status."""
     return 0 if status is None else status.st_mtime_ns
 
 

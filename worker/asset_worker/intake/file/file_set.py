@@ -1,7 +1,7 @@
-"""The files that are read under one path.
+"""The set of files that are read under one path.
 
-They are the current one, at the path itself, and old ones that were rotated away from it. A file that is open can't be
-lost to a renaming. All others are searched for, whenever a directory or a file has changed.
+These are the current file, at the path itself, and old files that were rotated away from it. An open file can't be lost
+by a renaming. Other files are searched for whenever a directory or a file has changed.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class FileSet:
         self._search = FileSearch(path, self._directories, state, record)
         self._current: TailReader | None = None
         self.old: list[TailReader] = []
-        """Files that are no longer at the path, read on because their writers may still have them open."""
+        """Files that are no longer at the path. Reading them goes on: their writers may still have them open."""
         self._directory_times: dict[Path, int] | None = None
         self._current_time: int | None = None
         self._settles_at = 0.0
         self._is_settled = False
-        """Whether no search is due before the next change."""
+        """Whether no search is needed before the next change."""
 
     @property
     def files(self) -> list[TailReader]:
@@ -42,7 +42,7 @@ class FileSet:
 
     @property
     def latest_old(self) -> TailReader | None:
-        """The file that was rotated away last and still has a name: its writer may keep it open for long."""
+        """The latest file that was rotated away and still has a name; its writer may keep it open for long."""
         return next((file for file in reversed(self.old) if file.has_name()), None)
 
     @property
@@ -51,7 +51,7 @@ class FileSet:
         return self._search.is_complete
 
     def state(self) -> FollowerState:
-        """How far all files have been read."""
+        """Return the checkpoints of all files, to be stored."""
         return self._search.state([file.checkpoint() for file in self.files])
 
     def close(self) -> None:
@@ -61,17 +61,17 @@ class FileSet:
         self.old, self._current = [], None
 
     def retire(self, file: TailReader) -> None:
-        """Close an old file for good."""
+        """Close an old file that has been read to its end; its checkpoint is kept."""
         self._record("retired", f"{file.offset} bytes read")
         self._search.retire(file.checkpoint())
         self.old.remove(file)
         file.close()
 
     def look(self, now: float) -> None:
-        """Open and close files according to what is at the path and beside it. `now` is in the follower's seconds.
+        """Open and close files according to what is at the path and beside it. `now` is in monotonic seconds.
 
         Raises:
-            OSError: something there can't be read. Then the files are as before.
+            OSError: something there can't be read. The set is then unchanged.
         """
         search = self._search
         search.begin()
@@ -79,14 +79,14 @@ class FileSet:
         self._reopen(now)
         here = current_status(self._path)
         directory_times, current_time = self._directories.modification_times(), modification_time(here)
-        # Read before all else: whatever is created after this is not older. The directory of a link is left out: it may
-        # be on another file system, with another clock.
+        # These times are read first: whatever is created later is not older. The directory of a link is left out, as it
+        # may be on another file system, with another clock.
         latest = max([*directory_times.values()][-1], current_time, *map(last_written, self.files))
         current = self._current
         stays = current is not None and _is_at(current, here)
         moved = not stays and not (current is None and here is None)
         rewritten = self._restart_rewritten()
-        # A truncation is seen by what was read. If nothing was read, or nothing follows, only the time shows it.
+        # The bytes that were read show a truncation. If nothing was read, or nothing follows, only the time shows it.
         grown = current is not None and here is not None and here.st_size > current.end > 0
         touched = directory_times != self._directory_times or (current_time != self._current_time and not grown)
         changed = moved or touched or bool(search.missing)
@@ -107,12 +107,12 @@ class FileSet:
         search.end(latest, now)
 
     def _reopen(self, now: float) -> None:
-        """Open the files again that were being read when the state was stored, and those that may be opened now."""
+        """Reopen files that were being read when the state was stored, and unreadable files that may be opened now."""
         for file in self._search.reopen_unreadable():
             file.quiet_since = now
             self.old.insert(0, file)
         for checkpoint in tuple(self._search.missing):
-            if checkpoint.identity in {file.identity for file in self.files}:  # it was rewritten
+            if checkpoint.identity in {file.identity for file in self.files}:  # the file was rewritten
                 continue
             reopened = self._search.reopen(checkpoint)
             if reopened is None:
@@ -124,7 +124,7 @@ class FileSet:
                 self.old.append(reopened)
 
     def _restart_rewritten(self) -> list[TailReader]:
-        """Files that were truncated are read from the start; what had been read of them is searched for in copies."""
+        """Read truncated files from the start, and return them. Their former content is searched for in copies."""
         rewritten = [file for file in self.files if _is_rewritten(file)]
         for file in rewritten:
             self._search.missing.append(file.checkpoint())
@@ -137,7 +137,7 @@ class FileSet:
         except FileNotFoundError:
             return None
         for old in self.old:
-            if old.identity == file.identity:  # it was moved back
+            if old.identity == file.identity:  # the file was moved back to the path
                 file.close()
                 return old
         opened.callback(file.close)
@@ -150,14 +150,14 @@ class FileSet:
         if newest is not None:
             known.append(newest)
         for file in self.old:
-            if not file.end and file not in rewritten:  # the copy may have been written into it
+            if not file.end and file not in rewritten:  # a copy may have been written into it
                 self._search.resume_missing(file)
         return self._search.find(known, rewritten, opened)
 
     def _move_on(
         self, newest: TailReader | None, beside: list[TailReader], rewritten: list[TailReader], now: float
     ) -> None:
-        """Make `newest` the current file and those `beside` old ones; close rewritten ones that are neither."""
+        """Make `newest` the current file and the files `beside` old ones; close rewritten files that are neither."""
         current, old = self._current, self.old
         if current is not None and newest is not current:
             self._record("deleted" if newest is None else "rotated", None)
@@ -178,11 +178,11 @@ class FileSet:
 
 
 def _is_at(file: TailReader, status: os.stat_result | None) -> bool:
-    """Whether the file is the one that has this status."""
+    """Return whether `status` is the status of this file."""
     return status is not None and file.identity == (status.st_dev, status.st_ino)
 
 
 def _is_rewritten(file: TailReader) -> bool:
-    with suppress(OSError):  # not known to be rewritten; if it still can't be read, reading it reports that
+    with suppress(OSError):  # it is not known whether it was rewritten; a later read reports the error
         return not file.is_intact()
     return False

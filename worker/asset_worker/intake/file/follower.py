@@ -1,9 +1,9 @@
-"""Following a file through everything that writers and rotation do to it: a state machine, driven step by step.
+"""Follows a file through everything that writers and rotation do to it: a state machine, driven step by step.
 
-Between two steps lines may be appended, the last one perhaps partial. The file may be renamed and a new one created,
-while a late writer goes on with the old one. It may be copied and truncated, replaced, or deleted and created again,
-perhaps on the same inode. All of this may happen several times. Every line that is still in a file under the path, or
-under the name of a sibling, is read.
+Between two steps, lines may be appended; the last one may be partial. The file may be renamed and a new one created,
+while a late writer continues with the old one. It may be copied and truncated, replaced, or deleted and created again,
+perhaps on the same inode. All of this may happen several times. Every line is read that is still in a file at the path
+or beside it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from asset_worker.intake.lines import parse, parse_lines, reject
 from asset_worker.intake.splitter import Line
 
 DRAIN_SECONDS: Final = 5.0
-"""How long a rotated file is read on after its last growth, once it is deleted or another file has been rotated:
-writers keep it open for a while. Until then it is read on without a limit, at the cost of one descriptor. Its partial
-last line is rejected after this time in any case; if the line's end is written later, the whole line is read."""
+"""How long reading a rotated file goes on after its last growth, once it is deleted or another file was rotated after
+it: writers keep it open for a while. Until then reading goes on without a limit, at the cost of one descriptor. A
+partial last line is rejected after this time in any case; if its end is written later, the whole line is read."""
 UNTERMINATED_SECONDS: Final = 1.0
-"""Where no more is to come, a last line without a newline is taken as whole once it has not grown for this long."""
+"""If no more input is expected, a last line without a newline is complete when it has not grown for this long."""
 
 
 class FileEvent(msgspec.Struct, frozen=True):
@@ -36,34 +36,34 @@ class FileEvent(msgspec.Struct, frozen=True):
     (closed for good), `gone` (a file that was being read before a restart), `unreadable`, `readable`,
     `position_unreadable`."""
     detail: str | None = None
-    """With `unreadable`: which file or directory, and why."""
+    """More about it, for people. With `unreadable`: which file or directory, and why."""
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What one step brought."""
+    """The result of one step."""
 
     batch: Batch | None
-    """None if the position is the same as before."""
+    """What was read; None: the position is the same as before."""
     file_events: tuple[FileEvent, ...]
     at_end: bool
-    """Everything has been read, except perhaps a partial last line. False while anything can't be read."""
+    """Whether everything has been read, except perhaps a partial last line. False while anything can't be read."""
     has_more: bool
-    """Something was read and more is there: the next step is due at once."""
+    """Whether something was read and there is more, so that the next step is due at once."""
     problem: str | None
-    """What keeps the file from being read, and why. A file beside it that can't be read is not counted."""
+    """What keeps the file from being read, and why; None: nothing. Unreadable files beside it don't count."""
 
 
 class Follower:
     """Reads the lines of one path, and of the files that were rotated away from it."""
 
     def __init__(self, path: Path, position: bytes | None, *, drain: float = DRAIN_SECONDS) -> None:
-        """`position` is that of the last batch accepted; None means from the start. `drain` is in seconds."""
+        """`position` is that of the last accepted batch; None: read from the start. `drain` is in seconds."""
         self._origin = f"file:{path}"
         self._drain = drain
         self._file_events: list[FileEvent] = []
         self._has_problem = False
         self._partial_since: tuple[int, float] | None = None
-        """How much had been read when the partial lines grew last, and when that was."""
+        """How many bytes had been read when the partial lines last grew, and when that was, in monotonic seconds."""
         state = decode(position)
         if position is not None and state is None:
             self._record("position_unreadable")
@@ -80,10 +80,7 @@ class Follower:
         self._files.close()
 
     def step(self, now: float, max_lines: int) -> Step:
-        """Look at the path and read the next lines, about `max_lines` at most.
-
-        `now` is in seconds of a clock that never goes back.
-        """
+        """Look at the path and read the next lines, about `max_lines` at most. `now` is in monotonic seconds."""
         problem = None
         try:
             self._files.look(now)
@@ -109,7 +106,7 @@ class Follower:
                 break
         progressed |= self._retire_quiet_files(now, rejections)
         if problem is None and not self._has_position:
-            # From the first look on, a file that comes beside the path is not history: that look's time must be kept.
+            # A file that appears beside the path after the first look is new: the time of that look must be stored.
             progressed = self._has_position = True
         self._record_change_of(problem)
         file_events, self._file_events = tuple(self._file_events), []
@@ -120,9 +117,10 @@ class Follower:
         return Step(batch, file_events, at_end, has_more, problem)
 
     def finish(self, now: float) -> tuple[Batch | None, bool]:
-        """Take unterminated last lines once they have been quiet, for when no more is to come.
+        """Read last lines without a newline as complete ones, because no more input is expected.
 
-        Returns the batch, and whether nothing is left.
+        They count as complete when they have not grown for `UNTERMINATED_SECONDS`; `now` is in monotonic seconds.
+        Return the batch, and whether nothing is left to read.
         """
         partial = [file for file in self._files.files if file.has_partial]
         if not partial:
@@ -155,16 +153,16 @@ class Follower:
     def _parse(
         self, file: TailReader, lines: list[Line], submissions: list[Submission], rejections: list[Rejection]
     ) -> None:
-        """Add what the lines hold that a file has just given."""
+        """Parse lines just read from a file, and add the results to `submissions` and `rejections`."""
         first = file.line - len(lines) + 1
         parsed = parse_lines(lines, first=first, origin=self._origin, stream=file.stream)
         submissions += parsed[0]
         rejections += parsed[1]
 
     def _retire_quiet_files(self, now: float, rejections: list[Rejection]) -> bool:
-        """Reject the partial lines of rotated files that are quiet, and close those files; whether there were any.
+        """Reject the partial lines of rotated files that are quiet, and close these files.
 
-        The file that was rotated last stays open.
+        The file that was rotated last stays open. Return whether a line was rejected or a file closed.
         """
         progressed = False
         for file in tuple(self._files.old):

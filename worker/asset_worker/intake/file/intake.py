@@ -1,4 +1,4 @@
-"""The queue file: looked at every quarter of a second, in a thread of its own."""
+"""The intake of the queue file, which is looked at every quarter of a second, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from asset_worker.runtime.threads import DaemonThread, WorkerThread
 _log = structlog.get_logger()
 
 INTERVAL_SECONDS: Final = 0.25
-"""Between two looks. A look costs next to nothing and, unlike file system notifications, works on network and overlay
-file systems."""
+"""The interval between two looks. A look costs almost nothing and, unlike file system notifications, works on network
+and overlay file systems."""
 BATCH_LINES: Final = 10_000
 """Lines that one step reads at most."""
 CLOSE_SECONDS: Final = 1.0
-"""How long closing waits for a file system that hangs. The thread is then left behind, which keeps the process from
-nothing; lines that it reads and nobody accepts are read again the next time."""
+"""How long closing waits for a file system that hangs. The thread is then abandoned; it doesn't keep the process from
+ending. Lines that it has read but that were not accepted are read again by the next run."""
 ROTATIONS: Final = frozenset({"rotated", "truncated", "deleted", "found"})
 """File events that are logged as `intake.rotated`; all others are logged under their own names."""
 
 
 class FileIntake:
-    """Follows a file until it is stopped or, with `once`, to the file's end."""
+    """Follows a file until the stop or, with `once`, reads it to its end."""
 
     name: Final = "queue file"
 
@@ -46,7 +46,7 @@ class FileIntake:
         once: bool = False,
         interval: float = INTERVAL_SECONDS,
     ) -> None:
-        """`positions` are those stored by the queue, by intake; `interval` is in seconds."""
+        """`positions` are those that the queue has stored, by intake; `interval` is in seconds."""
         path = path.absolute()
         self._follower = Follower(path, positions.get(f"file:{path}"))
         self._path = path
@@ -59,7 +59,7 @@ class FileIntake:
 
     @property
     def unreadable(self) -> str | None:
-        """What keeps the file from being read at present, and why; None if nothing does."""
+        """What keeps the file from being read now, and why; None: nothing."""
         return self._unreadable
 
     async def run(self, stop: Stop) -> None:

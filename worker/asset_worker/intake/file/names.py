@@ -1,4 +1,4 @@
-"""What names a followed file may have been renamed or copied to."""
+"""The names to which a followed file may have been renamed or copied."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ _STAMP: Final = r"[.-](\d[\d.T_-]*|old)"
 
 
 def siblings(path: Path) -> list[Path]:
-    """Files beside `path` whose names begin with its name, or are those that rotation gives to it.
+    """Return the files beside `path` whose names begin with its name, or are names that rotation gives to it.
+
+    A directory that does not exist has no files.
 
     Raises:
-        OSError: the directory can't be listed. One that does not exist has no files.
+        OSError: the directory can't be listed.
     """
     with suppress(FileNotFoundError), os.scandir(path.parent) as entries:
         return [
@@ -27,10 +29,10 @@ def siblings(path: Path) -> list[Path]:
 
 
 def is_rotated_name(name: str, path: Path) -> bool:
-    """Whether log rotation gives this name to the file at `path`.
+    """Return whether log rotation may give this name to the file at `path`.
 
-    To `queue`: `queue.1`, `queue-20261123`, `queue.2026-11-23.2`, `queue.old`; to `queue.txt` those and
-    `queue-20261123.txt`.
+    Names for `queue` are `queue.1`, `queue-20261123`, `queue.2026-11-23.2` and `queue.old`. Names for `queue.txt` are
+    `queue.txt.1` and so on, and `queue-20261123.txt`.
     """
     stem, suffix = re.escape(path.stem), re.escape(path.suffix)
     return re.fullmatch(rf"{stem}({suffix}{_STAMP}|{_STAMP}{suffix})", name) is not None

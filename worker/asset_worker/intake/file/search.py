@@ -1,9 +1,9 @@
-"""Finding files that are not open and have lines left to read.
+"""Searches for files that are not open and have lines left to read.
 
-Such a file was being read before a restart, or was copied before the followed file was truncated; it is found by its
-checkpoint. Or it is new: it came to the path and was rotated away between two looks. A new file, whatever its name is
-by then, was modified no earlier than anything that the last look saw. So modification times distinguish it from
-history, which is not read; and the only clock used is that of the file system.
+Such a file was being read before a restart, or is a copy that was made before the followed file was truncated; it is
+found by its checkpoint. Or it is new: it appeared at the path and was rotated away between two looks. Whatever the name
+of a new file, it was not modified before anything that the last look saw. So modification times distinguish it from
+older files, which are not read; and only the clock of the file system is used.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from asset_worker.intake.file.directories import Directories
 from asset_worker.intake.file.tail_reader import TailReader, describe
 
 SETTLE_SECONDS: Final = 1.0
-"""How long the search is repeated after a change: a directory that is listed during a renaming may miss a file, and
-modification times have a limited resolution."""
+"""How long the search is repeated after a change: a list of a directory that is made during a renaming may lack a file,
+and modification times have a limited resolution."""
 RETIRED_KEPT: Final = 8
-"""How many checkpoints are kept of files that were closed for good."""
+"""How many checkpoints are kept of files that were read to their end and closed."""
 
 _TRANSIENT: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 class UnreadableFile(msgspec.Struct, frozen=True):
-    """A file beside the path that has to be read, and may not be opened: it is read as soon as it may."""
+    """A file beside the path that is to be read but may not be opened. It is read as soon as it may be."""
 
     checkpoint: Checkpoint
     path: Path
@@ -40,12 +40,12 @@ class UnreadableFile(msgspec.Struct, frozen=True):
 
     @property
     def has_unread(self) -> bool:
-        """Whether it is longer than it was when it was read and its partial line rejected."""
+        """Whether it has grown since it was read and its partial line was rejected."""
         return self.size > max(self.checkpoint.offset, self.checkpoint.rejected)
 
 
 class FileSearch:
-    """The checkpoints of files that are not open, and the search for the files of those and for new ones."""
+    """The checkpoints of files that are not open, and the search for these files and for new ones."""
 
     def __init__(
         self,
@@ -59,15 +59,15 @@ class FileSearch:
         self._directories = directories
         self._record = record
         self.missing = list(state.files) if state else []
-        """Files that were being read, and are to be found."""
+        """Checkpoints of files that were being read and have not been found yet."""
         self._unreadable: list[UnreadableFile] = []
         self.retired = list(state.retired) if state else []
-        """Files that were closed for good, the latest last."""
+        """Checkpoints of files that were read to their end and closed, the latest last."""
         self._since = state.since if state else None
-        """As in the state. None before the first look: everything beside the path is history then."""
+        """As `FollowerState.since`. None before the first look: what is beside the path then is older, and not read."""
         self._next_since: tuple[float, int] | None = None
         self.is_stale = False
-        """Files were renamed while the search went through them: the next one finds what it missed."""
+        """Whether files were renamed during the search, so that it may have missed some. The next one finds them."""
 
     @property
     def is_complete(self) -> bool:
@@ -75,7 +75,7 @@ class FileSearch:
         return not self.missing and not self.is_stale and not any(file.has_unread for file in self._unreadable)
 
     def state(self, open_files: list[Checkpoint]) -> FollowerState:
-        """The state to be stored, with the checkpoints of the files that are open."""
+        """Return the state to be stored, with the checkpoints of the files that are open."""
         files = (*(file.checkpoint for file in self._unreadable), *self.missing, *open_files)
         return FollowerState(files, tuple(self.retired), self._since or 0)
 
@@ -84,9 +84,10 @@ class FileSearch:
         self.is_stale = False
 
     def end(self, latest: int, now: float) -> None:
-        """End a look that was complete. `latest` is the latest modification time that it saw, in nanoseconds.
+        """End a complete look. `latest` is the latest modification time that it saw, in nanoseconds.
 
-        It counts for new files only once it is `SETTLE_SECONDS` old: a file may be found a little late.
+        This time is used to recognise new files only after `SETTLE_SECONDS`, because a file may be found a little late.
+        `now` is in monotonic seconds.
         """
         if self._since is None:
             self._since = latest
@@ -96,7 +97,7 @@ class FileSearch:
             self._since, self._next_since = self._next_since[1], (now, latest)
 
     def retire(self, checkpoint: Checkpoint) -> None:
-        """Keep the checkpoint of a file that is closed for good, should there be more in it later."""
+        """Keep the checkpoint of a file that is closed, in case it grows later."""
         self.retired = [*self.retired, checkpoint][-RETIRED_KEPT:]
 
     def give_up_missing(self) -> None:
@@ -106,10 +107,10 @@ class FileSearch:
                 self._record("gone", f"{checkpoint.offset} bytes read")
             self.missing = []
 
-    # By checkpoint
+    # Search by checkpoint
 
     def reopen_unreadable(self) -> Iterator[TailReader]:
-        """Open the unreadable files that may be opened now.
+        """Open the unreadable files that may be opened now, and yield them.
 
         Raises:
             OSError: the file at the path itself can't be read.
@@ -119,14 +120,14 @@ class FileSearch:
             self._unreadable.remove(unreadable)
             if isinstance(found, UnreadableFile):
                 self._unreadable.append(found)
-            elif found is None:  # it has been renamed since, or is gone
+            elif found is None:  # it was renamed since, or is gone
                 self.missing.append(unreadable.checkpoint)
             else:
                 self._record("readable", str(unreadable.path))
                 yield found
 
     def reopen(self, checkpoint: Checkpoint) -> TailReader | None:
-        """Open the file of a missing checkpoint, whatever its name is now; None if it was not found, or is unreadable.
+        """Open the file of a missing checkpoint, whatever its name is now; None: it is not found, or unreadable.
 
         Raises:
             OSError: the file at the path itself can't be read.
@@ -141,7 +142,7 @@ class FileSearch:
         return found
 
     def resume_missing(self, file: TailReader) -> bool:
-        """Whether a file has the content of a missing one, as a copy has. Then it is moved to the checkpoint."""
+        """Return whether a file has the content of a missing one, as a copy has. If so, move it to the checkpoint."""
         for checkpoint in self.missing:
             if checkpoint.offset and file.resume(checkpoint):
                 self.missing.remove(checkpoint)
@@ -149,7 +150,7 @@ class FileSearch:
         return False
 
     def _resumed(self, checkpoint: Checkpoint, paths: list[Path]) -> TailReader | UnreadableFile | None:
-        """The file in which a checkpoint was made, if it is at one of the paths."""
+        """Open the file in which a checkpoint was made, if it is at one of the paths; None: it is not."""
         for path in paths:
             status = _status_beside(path)
             if status is None or checkpoint.identity != (status.st_dev, status.st_ino):
@@ -170,16 +171,16 @@ class FileSearch:
                     return file
         return None
 
-    # Beside the path
+    # Search beside the path
 
     def find(self, known: list[TailReader], rewritten: list[TailReader], opened: ExitStack) -> list[TailReader]:
-        """The files beside the path that have unread lines, the oldest first.
+        """Return the files beside the path that have unread lines, the oldest first.
 
-        Those among `rewritten` that have such lines are included; those in `known` are not. Files that are opened here
-        are closed by `opened`.
+        Files in `rewritten` are included if they have such lines; files in `known` are not. `opened` closes the files
+        that are opened here.
 
         Raises:
-            OSError: a file can't be opened at present.
+            OSError: a file can't be opened now.
         """
         known = list(known)
         found: list[tuple[int, TailReader]] = []
@@ -206,7 +207,7 @@ class FileSearch:
         return [file for _, file in sorted(found, key=lambda pair: pair[0])]
 
     def _candidates(self) -> list[tuple[Path, os.stat_result, bool]]:
-        """Files beside the path, and whether each is a rotated file that is new; new and long files first."""
+        """Return the files beside the path, and whether each is a new, rotated file; new and long files come first."""
         candidates = [
             (path, status, self._is_new(status) and is_rotated)
             for path, is_rotated in self._directories.siblings().items()
@@ -218,12 +219,12 @@ class FileSearch:
         return self._since is not None and status.st_mtime_ns >= self._since
 
     def _opened(self, path: Path, status: os.stat_result, *, recent: bool) -> TailReader | None:
-        """Open a file that was seen beside the path.
+        """Open a file that was found beside the path.
 
-        None if it is no longer there, can't be followed, or may not be opened.
+        None: it is no longer there, can't be followed, or may not be opened.
 
         Raises:
-            OSError: it can't be opened at present.
+            OSError: it can't be opened now.
         """
         try:
             file = TailReader.open(path)
@@ -245,7 +246,7 @@ class FileSearch:
         return None
 
     def _checkpoint_of(self, status: os.stat_result) -> Checkpoint:
-        """How far a file has been read: up to where it was closed, or not at all."""
+        """Return the checkpoint at which a file was closed; if there is none, the start of the file."""
         identity = (status.st_dev, status.st_ino)
         nothing = digest(b"")
         start = Checkpoint(*identity, 0, 0, 0, nothing, 0, nothing)
@@ -256,13 +257,13 @@ class FileSearch:
         self._unreadable.append(unreadable)
 
     def _has_unread(self, file: TailReader, known: list[TailReader], *, recent: bool) -> bool:
-        """Whether a file has lines that were not read. Then it is moved to where they begin."""
-        with suppress(OSError):  # a file beside the path that can't be read must not keep the others from being read
+        """Return whether a file has lines that were not read. If so, move it to where they begin."""
+        with suppress(OSError):  # a file that can't be read must not keep the others from being read
             if self.resume_missing(file):
                 return True
             if not recent:
                 return False
-            for checkpoint in reversed(self.retired):  # the latest first: any file begins with an empty one
+            for checkpoint in reversed(self.retired):  # the latest first; a checkpoint at offset 0 would fit any file
                 if (checkpoint.offset or checkpoint.identity == file.identity) and file.resume(checkpoint):
                     return file.has_line()
             return not any(file.begins(other) for other in known)
@@ -270,14 +271,14 @@ class FileSearch:
 
 
 def last_written(file: TailReader) -> int:
-    """The modification time of an open file, in nanoseconds; 0 if it can't be read."""
+    """Return the modification time of an open file, in nanoseconds; 0 if it can't be read."""
     with suppress(OSError):
         return os.fstat(file.descriptor).st_mtime_ns
     return 0
 
 
 def _status_beside(path: Path) -> os.stat_result | None:
-    """The status of what is beside the path; None if there is nothing, or nothing that can be looked at."""
+    """Return the status of what is at a path beside the followed one; None: nothing that can be examined."""
     try:
         return path.stat()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Reading one file line by line while others write to it."""
+"""Reads one file line by line while others write to it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from asset_worker.intake.splitter import LINE_BYTES_LIMIT, Line, LineSplitter
 CHUNK_BYTES: Final = 256 * 1024
 SMALLEST_CHUNK_BYTES: Final = 4096
 READ_BYTES: Final = 4 * 1024 * 1024
-"""Bytes that one `read` goes through in search of a line's end: a line may go on for gigabytes, and a stop must not
-wait for that."""
+"""Bytes that one `read` searches for the end of a line at most: a line may have gigabytes, and a stop must not wait for
+all of them."""
 
 
 class NotAFileError(OSError):
-    """There is something at the path that can't be followed: a directory, a pipe, a device."""
+    """What is at the path can't be followed: a directory, a pipe, a device."""
 
 
 def describe(error: OSError, name: str) -> str:
-    """What can't be read, and why. `name` stands for the file if the error names none."""
+    """Return what can't be read, and why. `name` is used if the error names no file."""
     return f"{error.filename or name}: {error.strerror or error}"
 
 
@@ -35,25 +35,24 @@ class TailReader:
         status = os.fstat(descriptor)
         self.descriptor = descriptor
         self.name = name
-        """The name by which it was opened, without its directory."""
+        """The name under which it was opened, without its directory."""
         self.identity = (status.st_dev, status.st_ino)
         """Device and inode."""
         self.quiet_since = 0.0
-        """When it was last seen to grow or to be rotated, in seconds of the follower's clock."""
+        """When it was last seen to grow, or to have been rotated, in monotonic seconds."""
         self.rejected = 0
-        """The file's size in bytes when its partial line was rejected; 0 if none was."""
+        """The size of the file in bytes when its partial line was rejected; 0: none was."""
         self.restart()
 
     def restart(self) -> None:
-        """Read from the start of the file."""
+        """Continue reading at the start of the file."""
         self.rejected = 0
         self._move_to(0, 0, head=b"", recent=b"")
 
     def resume(self, checkpoint: Checkpoint) -> bool:
-        """Move to a checkpoint if it was made in this content. Otherwise return False, and change nothing.
+        """Move to a checkpoint if it was made in this content. Return whether it was; if not, nothing changes.
 
-        The bytes compared with the checkpoint are also those that `is_intact` compares later, so that a file rewritten
-        in between is noticed.
+        `is_intact` later compares the same bytes as this method, so that a rewrite in between is noticed.
 
         Raises:
             OSError: the file can't be read.
@@ -68,7 +67,7 @@ class TailReader:
         return True
 
     def _move_to(self, offset: int, line: int, *, head: bytes, recent: bytes) -> None:
-        """Go on reading at `offset`, after `line` lines. `head` is the file's beginning, `recent` ends at `offset`."""
+        """Continue reading at `offset`, after `line` lines. `head` begins the file, and `recent` ends at `offset`."""
         self.line = line
         self._splitter = LineSplitter(offset)
         self._head = head[:HEAD_BYTES]
@@ -83,7 +82,7 @@ class TailReader:
             OSError: it can't be opened.
             NotAFileError: it is not a regular file.
         """
-        # Not opened to find out: the writer of a pipe would take even a short open for a reader.
+        # The file is not opened for this check: to the writer of a pipe, even a short open would look like a reader.
         if not stat.S_ISREG(path.stat().st_mode):
             raise NotAFileError(errno.EINVAL, "is not a regular file", str(path))
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -102,7 +101,7 @@ class TailReader:
 
     @property
     def stream(self) -> str:
-        """What identifies the file, whatever its name is, in the keys of rejected lines."""
+        """Identifies the file in the keys of rejected lines, whatever its name."""
         device, inode = self.identity
         return f"{device}:{inode}"
 
@@ -118,7 +117,7 @@ class TailReader:
 
     @property
     def is_too_long(self) -> bool:
-        """Whether the partial line is over the limit already: then `partial` is its beginning only."""
+        """Whether the partial line is already over the limit. If it is, `partial` has only its beginning."""
         return self._splitter.is_too_long
 
     @property
@@ -128,11 +127,11 @@ class TailReader:
 
     @property
     def end(self) -> int:
-        """Where reading goes on, in bytes: `offset`, and after it the partial line."""
+        """Where reading continues, in bytes: after `offset` and the partial line."""
         return self._splitter.end
 
     def checkpoint(self) -> Checkpoint:
-        """The position, and what identifies the file that it is in."""
+        """Return the position, with what identifies the file."""
         partial = self.end - self.offset
         tail = self._recent[: len(self._recent) - partial][-TAIL_BYTES:] if partial <= len(self._recent) else b""
         head = self._head[: self.offset]
@@ -141,7 +140,7 @@ class TailReader:
         )
 
     def is_intact(self) -> bool:
-        """Whether what was read is still there: the file was not truncated, nor truncated and written again.
+        """Return whether what was read is still there: the file was neither truncated nor rewritten.
 
         Raises:
             OSError: the file can't be read.
@@ -153,7 +152,7 @@ class TailReader:
         )
 
     def read(self, max_lines: int) -> list[Line]:
-        """The next lines, at most `max_lines`. Empty if no line ends within the next `READ_BYTES`.
+        """Read and return the next lines, at most `max_lines`; empty: no line ends within the next `READ_BYTES`.
 
         Raises:
             OSError: the file can't be read.
@@ -163,7 +162,7 @@ class TailReader:
         lines: list[Line] = []
         limit = self.end + READ_BYTES
         while not lines and self.end < limit and (data := os.pread(self.descriptor, size, self.end)):
-            if not self.is_intact():  # checked after the read, whose data may come from the middle of a new content
+            if not self.is_intact():  # checked after the read, whose data may come from new content
                 break
             start = self.end
             lines = self._splitter.feed(data)
@@ -178,10 +177,10 @@ class TailReader:
         return lines
 
     def _move_off_unterminated_line(self) -> None:
-        """If an earlier run took an unterminated last line that has grown since, go back to the line's start.
+        """If an earlier run read an unterminated last line that has grown since, go back to the start of the line.
 
-        That run took half a line for the whole. If only its newline has come, the line was whole, and reading goes on
-        after the newline.
+        That run took a part of the line for the whole. If only the newline has come since, the line was complete, and
+        reading continues after the newline.
         """
         if not self._within_line or not (more := os.pread(self.descriptor, 1, self.end)):
             return
@@ -190,31 +189,31 @@ class TailReader:
             return
         start = max(0, self.end - LINE_BYTES_LIMIT)
         before = os.pread(self.descriptor, self.end - start, start)
-        if before.endswith(self._recent):  # otherwise it was rewritten, which the check after a read finds
+        if before.endswith(self._recent):  # if not, the file was rewritten, which the check after a read notices
             length = before.rfind(b"\n") + 1
             self._move_to(start + length, self.line - 1, head=self._head[: start + length], recent=before[:length])
             self._within_line = False
 
     def finish(self) -> Line | None:
-        """The partial line taken as a whole one, for when no more is to come; None if there is none."""
+        """Return the partial line as a complete one, because no more input is expected; None: there is none."""
         line = self._splitter.finish()
         self.line += line is not None
         return line
 
     def is_read_to_the_end(self) -> bool:
-        """Whether all of the file has been read, a partial line included."""
+        """Return whether the whole file has been read, a partial last line included."""
         with suppress(OSError):  # a file that is gone has nothing more to read
             return os.fstat(self.descriptor).st_size <= self.end
         return True
 
     def has_name(self) -> bool:
-        """Whether the file is in any directory. If not, its disk space is freed when it is closed."""
-        with suppress(OSError):  # a network file system fails like this for a file that is gone
+        """Return whether the file still has a name in a directory. If not, closing it frees its disk space."""
+        with suppress(OSError):  # a network file system raises this for a file that is gone
             return os.fstat(self.descriptor).st_nlink > 0
         return False
 
     def has_line(self) -> bool:
-        """Whether a complete line follows.
+        """Return whether a complete line follows the position.
 
         Raises:
             OSError: the file can't be read.
@@ -222,7 +221,7 @@ class TailReader:
         return b"\n" in os.pread(self.descriptor, CHUNK_BYTES, self.end)
 
     def begins(self, other: TailReader) -> bool:
-        """Whether `other` begins with all of this file, as it does with a copy of it that is still being made.
+        """Return whether `other` begins with all of this file, as when this file is a copy that is still being made.
 
         Raises:
             OSError: one of them can't be read.
