@@ -6,6 +6,7 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import ParamSpec, Protocol, TypeVar
 
 P = ParamSpec("P")
@@ -41,22 +42,17 @@ class DaemonThread:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
 
-        def finish(result: T | None, error: BaseException | None) -> None:
-            if done.cancelled():
-                return
-            if error is not None:
-                done.set_exception(error)
-            else:
-                done.set_result(result)  # type: ignore[arg-type]
+        def finish(settle: Callable[[], None]) -> None:
+            if not done.cancelled():
+                settle()
 
         def work() -> None:
-            result, error = None, None
             try:
-                result = call(*args, **kwargs)
-            except BaseException as raised:  # noqa: BLE001 - every error goes to the caller
-                error = raised
+                settle = partial(done.set_result, call(*args, **kwargs))
+            except BaseException as error:  # noqa: BLE001 - every error goes to the caller
+                settle = partial(done.set_exception, error)
             try:
-                loop.call_soon_threadsafe(finish, result, error)
+                loop.call_soon_threadsafe(finish, settle)
             except RuntimeError:  # the loop is closed, so no caller waits
                 return
 
