@@ -39,6 +39,7 @@ class wait_retry_after(wait_base):  # noqa: N801 - named as tenacity names its s
         self._otherwise = otherwise
 
     def __call__(self, retry_state: RetryCallState) -> float:
+        """Return the wait in seconds."""
         return max(retry_after_of(_error(retry_state)), self._otherwise(retry_state))
 
 

@@ -86,11 +86,13 @@ class Terminal:
         self._file = file
 
     def write(self, text: str) -> int:
+        """Write what the terminal takes, and report all of it as written."""
         with suppress(OSError, ValueError):
             self._file.write(text)
         return len(text)
 
     def flush(self) -> None:
+        """Flush what the terminal takes."""
         with suppress(OSError, ValueError):
             self._file.flush()
 

@@ -25,6 +25,7 @@ class PathOption(click.Path):
     def convert(
         self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
     ) -> str | bytes | os.PathLike[str]:
+        """Return the path; end the command with what is wrong with it."""
         try:
             path = path_of(value)
         except ValueError as error:

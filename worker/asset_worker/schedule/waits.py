@@ -29,6 +29,7 @@ class wait_jittered(wait_base):  # noqa: N801 - named as tenacity names its stra
         self._share = share
 
     def __call__(self, retry_state: RetryCallState) -> float:
+        """Return the delay in seconds."""
         return self._wait(retry_state) * (1 - self._share * self._uniform())
 
 

@@ -24,15 +24,21 @@ class StdoutSink:
         self._stream = LineStream(standard_output() if fd is None else fd)
 
     def resume(self, checkpoint: bytes | None) -> None:
-        pass
+        """Do nothing: there is no checkpoint in a stream."""
 
     async def send(self, events: Sequence[Stored]) -> Sent:
+        """Write the events, one a line.
+
+        Raises:
+            SinkUnavailableError: standard output could not be written.
+        """
         try:
             return Sent(await self._thread.run(self._stream.write, events), None)
         except OSError as error:
             raise SinkUnavailableError(f"standard output: {error.strerror}") from error
 
     async def close(self) -> None:
+        """End the thread. Standard output stays open."""
         self._thread.close()
 
 

@@ -29,6 +29,7 @@ class RedactSecrets:
         self._redact = secrets.redact_text
 
     def __call__(self, _logger: Any, _method: str, event: EventDict) -> EventDict:
+        """Return the event without secrets."""
         for name, value in event.items():
             is_ours = name in {"level", "timestamp"} or (name == "event" and EVENT_NAME.fullmatch(str(value)))
             event[name] = value if is_ours else self._redacted(value)

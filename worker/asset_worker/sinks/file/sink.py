@@ -57,20 +57,28 @@ class FileSink:
 
     @property
     def name(self) -> str:
+        """`file:` and the absolute path."""
         return f"file:{self._path}"
 
     def resume(self, checkpoint: bytes | None) -> None:
+        """Continue after the checkpoint, in the file that it names."""
         self._checkpoint = Checkpoint.decode(checkpoint)
         self._is_checkpoint_in_file = False
         self._is_scanned = self._checkpoint is None
 
     async def send(self, events: Sequence[Stored]) -> Sent:
+        """Append the events that the file does not hold yet; they are on the disk when this returns.
+
+        Raises:
+            SinkUnavailableError: the file could not be written.
+        """
         try:
             return await self._thread.run(self._send, events)
         except OSError as error:
             raise SinkUnavailableError(f"{self._path}: {error.strerror or error}") from error
 
     async def close(self) -> None:
+        """Close the file, unless a call to a hanging file system is still running after a second."""
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._thread.run(self._close_file)
