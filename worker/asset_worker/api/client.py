@@ -73,9 +73,9 @@ class AssetsApi:
         await self._gate.wait_for_capacity()
 
     async def list_assets(self, asset_ids: Sequence[AssetId]) -> dict[AssetId, Asset]:
-        """Return the assets that the list shows, by the IDs asked for, of which there are at most `LIST_LIMIT`.
+        """Return the assets that the list shows, by the IDs asked for, at most `LIST_LIMIT` of them.
 
-        Assets that the list leaves out, or that can't be read, are missing in the result.
+        Assets that the list leaves out, or that can't be read, are missing from the result.
 
         Raises:
             ApiError: there is no list; the class says why.

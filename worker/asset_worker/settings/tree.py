@@ -65,7 +65,7 @@ def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
         raise ValueError("it must not be empty")
     for one, other in combinations(value, 2):
         if one == other:
-            raise ValueError("the same target stands there twice")
+            raise ValueError("the same target is listed twice")
         if "-" not in {one, other} and is_same_file(one, other):
             raise ValueError(f"{one!r} and {other!r} are one file, which would get each event twice: leave one out")
     return value

@@ -33,7 +33,7 @@ class FileEvent(msgspec.Struct, frozen=True):
 
     what: str
     """`appeared`, `rotated`, `truncated`, `deleted`, `found` (a file that was rotated before it was seen), `retired`
-    (closed for good), `gone` (a file that was being read before a restart), `unreadable`, `readable`,
+    (read to its end and closed), `gone` (a file that was being read before a restart), `unreadable`, `readable`,
     `position_unreadable`."""
     detail: str | None = None
     """More about it, for people. With `unreadable`: which file or directory, and why."""

@@ -149,7 +149,7 @@ class Journal:
         if _identity(self.path) != self._identity:
             raise JournalError(
                 f"the journal {self.path} was moved, deleted or replaced while the worker ran, so nothing would be "
-                "kept: move it back, or let the next start begin anew and read the queue file again"
+                "kept: move it back, or let the next start begin again and read the queue file from its start"
             )
 
     def close(self) -> None:
@@ -354,6 +354,6 @@ def _damaged(path: Path, error: Exception) -> str:
     why = " ".join(str(error).split())  # SQLite's own text may have several lines
     return (
         f"the journal {path} is damaged ({why}) and is left as it is. Restore it from a backup, or move it and its "
-        "-wal and -shm files away: the worker then starts anew, reads the queue file again from its start, and looks "
+        "-wal and -shm files away: the worker then starts again, reads the queue file from its start, and looks "
         "at every asset in it once more (events may repeat)"
     )

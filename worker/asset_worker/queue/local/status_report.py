@@ -94,7 +94,7 @@ def read_status(directory: Path, *, now: float, limit: int) -> StatusReport:
             return _read(connection, now, limit)
     except sqlite3.Error as error:
         raise JournalError(
-            f"{path} can't be read ({error}): check the rights on it; where it is damaged, the next start of the "
+            f"{path} can't be read ({error}): check the rights on it; if it is damaged, the next start of the "
             "worker says what to do"
         ) from error
 
