@@ -46,12 +46,16 @@ EVENTS: Final = (
         ("lag",),
     ),
     LogEvent(
-        "worker.stopping", "info", "The worker begins to stop. `reason`: `done`, or the signal.", ("reason", "pending")
+        "worker.stopping",
+        "info",
+        "The worker begins to stop. `reason`: `done`, the signal, or that the key is refused.",
+        ("reason", "pending"),
     ),
     LogEvent(
         "worker.stopped",
         "info, error",
-        "The worker has stopped. At level error, an unexpected error ended it: `exception` is the traceback.",
+        "The worker has stopped. At level error, an unexpected error ended it: there are only `exit_code` and "
+        "`exception`, the traceback.",
         ("exit_code", "pending", "completions", "outbox_depth", "exception"),
     ),
     LogEvent(
@@ -140,7 +144,10 @@ EVENTS: Final = (
         ("path", "error"),
     ),
     LogEvent(
-        "api.proxy", "info", "At the start: the proxy that the environment names, without its password.", ("proxy",)
+        "api.proxy",
+        "info",
+        "At the start: the proxy that the environment names, without user and password.",
+        ("proxy",),
     ),
     LogEvent(
         "api.list_doubted",
