@@ -84,10 +84,13 @@ class Assets:
 
 
 class VirtualClock(SystemClock):
-    """Both times are the loop's: the schedule learns from the wall clock's, too."""
+    """All times are the loop's: the schedule learns from the ages of assets."""
 
     def now(self) -> float:
         return 1_800_000_000.0 + self.monotonic()
+
+    def steady(self) -> float:
+        return self.now()
 
 
 class LagRecorder:

@@ -38,6 +38,7 @@ def decided(found, observation, *, held=0.0, expectations=None):
         expectations=expectations or Expectations(),
         schedule=SCHEDULE,
         now=NOW,
+        wall_offset=0.0,
         source="https://x/assets",
         redact=Secrets().redact,
     )

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from asyncio import create_task, to_thread
@@ -18,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from asset_worker.cli.run import KEY_REFUSED_SECONDS
 from asset_worker.queue.local.status_report import read_status
+from asset_worker.runtime.clock import SystemClock
 from asset_worker.simulator.lifecycles import Lifecycle, Rendition
 from tests.integration.holding import change
 from tests.integration.processes import KEY, eventually
@@ -205,7 +205,7 @@ async def test_status_shows_within_three_seconds_what_an_asset_waits_for(serve, 
 
     def ages(new):
         """The ages of new assets that are shown as waiting for the right steps; read without the start of `status`."""
-        pending = read_status(worker.state, now=time.time(), limit=100).pending
+        pending = read_status(worker.state, clock=SystemClock(), limit=100).pending
         return [line.age for line in pending if new.get(line.asset_id) == list(line.waiting_on)]
 
     while not took or (took[-1] >= 3 and len(took) < 10):

@@ -142,7 +142,7 @@ class Service:
         """Wait until every sink has all events, or all sinks that don't have been failing for the grace period."""
         while not all(task.done() for task in tasks):
             behind = [each for each, task in zip(self._parts.deliveries, tasks, strict=True) if not task.done()]
-            failed_before = self._clock.now() - self._grace
+            failed_before = self._clock.steady() - self._grace
             if all(each.failing_since is not None and each.failing_since <= failed_before for each in behind):
                 return
             await asyncio.wait(tasks, timeout=DELIVERY_CHECK_SECONDS, return_when=asyncio.FIRST_COMPLETED)

@@ -21,6 +21,7 @@ def step_after(taken, observation, *, held):
         expectations=Expectations(rendition_deadline=3600, not_found_grace=60),
         schedule=SCHEDULE,
         now=NOW,
+        wall_offset=0.0,
         source="s",
         redact=lambda text: text,
     )

@@ -18,6 +18,7 @@ from asset_worker.poller.policy import Batching
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.stop import Stop
 from asset_worker.schedule.adaptive import AdaptiveSchedule
+from tests.doubles.clocks import LoopClock
 from tests.doubles.optimal_schedule import log_normal, teach
 from tests.doubles.polling import events_in, policy, put, queue_in_memory
 
@@ -91,7 +92,7 @@ class GatedApi(Gate):
 
 @asynccontextmanager
 async def polling(api, schedule, *, batching=None, deadline=10**6, strict=False):
-    clock, stop = SystemClock(), Stop()
+    clock, stop = LoopClock(asyncio.get_running_loop()), Stop()
     queue = queue_in_memory(clock)
     poller = Poller(
         queue,

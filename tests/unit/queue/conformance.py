@@ -12,6 +12,7 @@ from abc import abstractmethod
 from collections import Counter
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -42,11 +43,10 @@ TURNS = st.integers(0, 7)
 
 @dataclass
 class Waiting:
-    """What the model knows of one pending asset. `_mono` is the monotonic clock's."""
+    """What the model knows of one pending asset. `accepted_at` is in steady time."""
 
     submission: Submission
     accepted_at: float
-    accepted_mono: float
     completion: int
     due: float | None
     """None: leased."""
@@ -54,8 +54,6 @@ class Waiting:
     """What was deferred, from the last that the queue has surely kept: a crash may lose the others."""
     restored: bool = False
     """Whether the queue was restarted since the last lease, so that its progress may be any of these."""
-    ready_mono: float | None = None
-    missing_mono: float | None = None
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -65,7 +63,6 @@ class QueueMachine(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner(loop_factory=VirtualTimeLoop)
         self.clock = LoopClock(self.runner.get_loop())
-        self.opened_at = self.clock.now(), self.clock.monotonic()
         self.pending: dict[AssetId, Waiting] = {}
         self.leases: dict[AssetId, Lease] = {}
         self.settled_at: dict[AssetId, float] = {}
@@ -113,7 +110,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def is_new(self, asset_id) -> bool:
         settled_at = self.settled_at.get(asset_id)
-        return asset_id not in self.pending and (settled_at is None or settled_at < self.clock.now() - DEDUPE_WINDOW)
+        return asset_id not in self.pending and (settled_at is None or settled_at < self.clock.steady() - DEDUPE_WINDOW)
 
     def new_ids(self) -> list[AssetId]:
         return [asset_id for asset_id in IDS if self.is_new(asset_id)]
@@ -147,9 +144,7 @@ class QueueMachine(RuleBasedStateMachine):
     def accepted(self, submissions) -> None:
         for submission in submissions:
             completion = self.completions.get(submission.asset_id, 0) + 1
-            self.pending[submission.asset_id] = Waiting(
-                submission, self.clock.now(), self.now(), completion, due=self.now()
-            )
+            self.pending[submission.asset_id] = Waiting(submission, self.clock.steady(), completion, due=self.now())
 
     def put_is_kept(self, submissions, events, intake, position) -> None:
         self.accepted(submissions)
@@ -217,24 +212,19 @@ class QueueMachine(RuleBasedStateMachine):
             w.due = None
 
     def check_lease(self, lease, w) -> None:
-        now = self.now()
+        now = self.clock.steady()
         assert lease.submission == w.submission
         assert lease.accepted_at == w.accepted_at
         assert lease.completion == w.completion
-        assert lease.age == now - w.accepted_mono
-        assert lease.late == now - w.due
+        assert lease.age == now - w.accepted_at >= 0
+        assert lease.late == self.now() - w.due
         assert lease.progress in (w.progress if w.restored else w.progress[-1:])
         if w.restored:
             w.restored = False
             w.progress = [lease.progress]
-            w.ready_mono = self.mono_when_opened(lease.progress.ready_at)
-            w.missing_mono = self.mono_when_opened(lease.progress.missing_at)
-        assert lease.ready_age == (None if w.ready_mono is None else now - w.ready_mono)
-        assert lease.missing_age == (None if w.missing_mono is None else now - w.missing_mono)
-
-    def mono_when_opened(self, instant):
-        wall, mono = self.opened_at
-        return None if instant is None else mono - max(0.0, wall - instant)
+        ready_at, missing_at = lease.progress.ready_at, lease.progress.missing_at
+        assert lease.ready_age == (None if ready_at is None else now - ready_at)
+        assert lease.missing_age == (None if missing_at is None else now - missing_at)
 
     @precondition(lambda self: sum(w.due is not None and w.due <= self.now() for w in self.pending.values()) > 1)
     @rule()
@@ -278,7 +268,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     async def deferred(self, asset_id, delay, seen) -> None:
         lease, w = self.leases.pop(asset_id), self.pending[asset_id]
-        now, before = self.clock.now(), lease.progress
+        now, before = self.clock.steady(), lease.progress
         ready_at = now if seen == "ready" and before.ready_at is None else before.ready_at
         missing_at = None if seen != "missing" else now if before.missing_at is None else before.missing_at
         progress = Progress(
@@ -287,12 +277,6 @@ class QueueMachine(RuleBasedStateMachine):
         await self.queue.defer(lease, delay, progress)
         w.due = self.now() + delay
         w.progress.append(progress)
-        if ready_at is not None and w.ready_mono is None:
-            w.ready_mono = self.now()
-        if missing_at is None:
-            w.missing_mono = None
-        elif w.missing_mono is None:
-            w.missing_mono = self.now()
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), delay=DELAYS, seen=SEEN)
@@ -319,7 +303,7 @@ class QueueMachine(RuleBasedStateMachine):
         lease = self.leases.pop(asset_id)
         self.events.append(self.event_for(lease).id)
         self.completions[asset_id] = lease.completion
-        self.settled_at[asset_id] = self.clock.now()
+        self.settled_at[asset_id] = self.clock.steady()
         del self.pending[asset_id]
 
     @precondition(lambda self: self.leases)
@@ -413,7 +397,7 @@ class QueueMachine(RuleBasedStateMachine):
         due = sum(w.due is not None and w.due <= now for w in waiting)
         assert queue.pending_count() == len(waiting)
         assert (queue.due_count(), queue.due_count(2)) == (due, min(due, 2))
-        assert queue.oldest_age() == max((now - w.accepted_mono for w in waiting), default=0.0)
+        assert queue.oldest_age() == max((self.clock.steady() - w.accepted_at for w in waiting), default=0.0)
         assert queue.outbox_depth() == len(self.events)
         assert not queue.failing
 
@@ -467,14 +451,14 @@ class DurableQueueMachine(QueueMachine):
         """Each intake's position, as the engine has kept it."""
 
     @precondition(runs_for_a_while)
-    @rule(crash=st.booleans())
-    def start_again(self, crash):
+    @rule(crash=st.booleans(), booted=st.booleans())
+    def start_again(self, crash, booted):
         if crash:
             self.run(self.crash())
         else:
             self.run(self.close())
             self.progress_is_kept()
-        self.started_again()
+        self.started_again(booted=booted)
 
     @precondition(runs_for_a_while)
     @rule(ids=IDS_OF_ONE_PUT, rejected=st.integers(0, 1), intake=st.sampled_from(INTAKES), turns=TURNS)
@@ -508,15 +492,22 @@ class DurableQueueMachine(QueueMachine):
         await asyncio.wait([working])
         return returned
 
-    def started_again(self) -> None:
+    def started_again(self, *, booted: bool = False) -> None:
+        """The process is another. Within one boot, steady time goes on; after another one, it is the wall clock's."""
         self.steps = 0
         self.leases.clear()
-        self.clock.start += 1_000.0
+        before = self.clock.steady()
+        if booted:
+            self.clock.boot += "+"
+            self.clock.start += 1_000.0
         self.queue = self.run(self.open())
-        self.opened_at = wall, mono = self.clock.now(), self.now()
+        now = self.clock.steady()
+        assert booted or now == pytest.approx(before, abs=1e-6)
         for w in self.pending.values():
-            w.due, w.restored = mono, True
-            w.accepted_mono = mono - max(0.0, wall - w.accepted_at)
+            w.due, w.restored = self.now(), True
+            w.accepted_at = min(w.accepted_at, now)
+            w.progress = [each.not_after(now) for each in w.progress]
+        self.settled_at = {asset_id: min(at, now) for asset_id, at in self.settled_at.items()}
 
     @invariant()
     def the_positions_are_those_of_what_was_kept(self):

@@ -44,7 +44,9 @@ class LocalQueueMachine(DurableQueueMachine):
         return Path(self.directory.name) / f"{self.crashes}.sqlite3"
 
     async def open(self):
-        return open_local(self.path, self.clock, thread=SuspendingThread(), max_pending=MAX_PENDING)
+        queue = open_local(self.path, self.clock, thread=SuspendingThread(), max_pending=MAX_PENDING)
+        await queue.begin(ends_by_itself=False)
+        return queue
 
     async def run_maintenance(self):
         await maintain(self.queue)
@@ -100,12 +102,11 @@ async def test_a_restart_keeps_options_progress_and_age(tmp_path):
     await put(queue, 0, options=options)
     [lease] = await queue.take(1)
     progress = Progress(
-        polls=3, phase_polls=1, last_seen=LastSeen("ready", {"hls": "processing"}), ready_at=clock.now()
+        polls=3, phase_polls=1, last_seen=LastSeen("ready", {"hls": "processing"}), ready_at=clock.steady()
     )
     await queue.defer(lease, 0.0, progress)
     await queue.close()
-    clock.wall += 40.0  # the process was away; its monotonic clock starts anywhere
-    clock.mono = 7.0
+    clock.move(40.0)
     [lease] = await open_local(tmp_path / "j", clock).take(1)
     assert lease.submission.options == options
     assert lease.progress == progress
@@ -139,7 +140,7 @@ async def test_the_age_of_what_was_seen_is_not_by_the_wall_clock(tmp_path):
     await put(queue, 0)
     [lease] = await queue.take(1)
     assert (lease.ready_age, lease.missing_age) == (None, None)
-    seen = Progress(polls=1, ready_at=clock.now(), missing_at=clock.now())
+    seen = Progress(polls=1, ready_at=clock.steady(), missing_at=clock.steady())
     await queue.defer(lease, 0.0, seen)
     clock.wall += 1e6
     clock.mono += 3.0
@@ -160,7 +161,8 @@ async def test_an_asset_that_is_back_is_missing_anew_the_next_time(tmp_path):
     for missing in (True, True, False, True, True):
         [lease] = await queue.take(1)
         ages.append(lease.missing_age)
-        await queue.defer(lease, 0.0, Progress(missing_at=clock.now() if missing else None))
+        missed_at = (lease.progress.missing_at or clock.steady()) if missing else None
+        await queue.defer(lease, 0.0, Progress(missing_at=missed_at))
         clock.move(10.0)
     assert ages == [None, 10.0, 20.0, None, 10.0]
 
@@ -272,7 +274,7 @@ async def test_old_settlements_are_pruned_at_the_start_and_every_minute_in_as_ma
 
 
 def settled_ids(directory, clock):
-    return [line.asset_id for line in read_status(directory, now=clock.now(), limit=10).completed]
+    return [line.asset_id for line in read_status(directory, clock=clock, limit=10).completed]
 
 
 @pytest.mark.virtual_time

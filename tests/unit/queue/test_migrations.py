@@ -164,9 +164,7 @@ def path(tmp_path):
 
 
 def clock():
-    found = ManualClock()
-    found.wall = NOW
-    return found
+    return ManualClock(wall=NOW)
 
 
 def rows(path, *columns, table="pending"):
@@ -188,7 +186,7 @@ def test_all_that_version_0_1_0_had_pending_is_found(path):
     assert {asset_id: row.accepted_at for asset_id, row in found.items()} == {
         asset_id: FIRST if submission.line < 27 else SECOND for asset_id, (submission, _) in PENDING.items()
     }
-    assert pragma(path, "user_version") == SCHEMA_VERSION == 3
+    assert pragma(path, "user_version") == SCHEMA_VERSION == 4
 
 
 def test_its_other_tables_are_left_as_they_are(path):
@@ -250,7 +248,7 @@ async def test_the_queue_goes_on_where_version_0_1_0_was_killed(path):
 
 def test_status_reads_it_once_it_is_up_to_date(path):
     Journal(path).close()
-    report = read_status(path.parent, now=NOW, limit=99)
+    report = read_status(path.parent, clock=clock(), limit=99)
     assert (report.pending_count, report.outbox_count, report.dead_letters) == (13, 5, 1)
     assert report.completed_lately == {"ready": 13, "failed": 1, "degraded": 1}
     lines = {line.asset_id: line for line in report.pending}

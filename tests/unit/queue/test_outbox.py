@@ -303,7 +303,7 @@ TestLocalOutbox = pytest.mark.timeout(3600)(LocalOutboxMachine.TestCase)
 
 
 def dead_letters(path):
-    return read_status(path.parent, now=0.0, limit=0).dead_letters
+    return read_status(path.parent, clock=ManualClock(), limit=0).dead_letters
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import click
@@ -11,6 +10,7 @@ import msgspec
 from asset_worker.cli.usage import PathOption, fail, settings_from
 from asset_worker.queue.local.journal import JournalError
 from asset_worker.queue.local.status_report import StatusReport, read_status
+from asset_worker.runtime.clock import SystemClock
 
 MAX_LIMIT = 1_000_000
 """The largest `--limit`: the default of `queue.max_pending`."""
@@ -35,7 +35,7 @@ def status(state_dir: Path | None, config: Path | None, limit: int, as_json: boo
     """
     settings = settings_from(config, {"state": {"dir": state_dir}})
     try:
-        report = read_status(settings.state.dir, now=time.time(), limit=limit)
+        report = read_status(settings.state.dir, clock=SystemClock(), limit=limit)
     except JournalError as error:
         fail(str(error))
     click.echo(msgspec.json.encode(report) if as_json else _text(report))

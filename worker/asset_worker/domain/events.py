@@ -49,7 +49,7 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 class Times(msgspec.Struct, frozen=True):
-    """The instants of one wait, in seconds since the epoch, UTC."""
+    """The instants of one wait, in seconds of one clock. Events have those of the wall clock, since the epoch, UTC."""
 
     submitted: float
     completed: float
@@ -57,6 +57,15 @@ class Times(msgspec.Struct, frozen=True):
     """When `ready` was first seen; None: never."""
     last_seen_waiting: float | None = None
     """When a look last found the asset not done; None: never."""
+
+    def shifted(self, seconds: float) -> Times:
+        """Return the same instants by another clock, which shows `seconds` more. Their order stays the same."""
+        return Times(
+            self.submitted + seconds,
+            self.completed + seconds,
+            None if self.ready is None else self.ready + seconds,
+            None if self.last_seen_waiting is None else self.last_seen_waiting + seconds,
+        )
 
 
 def completed(
@@ -77,7 +86,7 @@ def completed(
         verdict: how the wait ended.
         asset: the asset as the API last described it; None: it never did.
         completion: the number of this completion of the asset, from 1.
-        times: the instants of the wait.
+        times: the instants of the wait, by the wall clock.
         polls: the number of looks.
         source: the CloudEvents source.
         redact: removes the API key, which an answer may echo.

@@ -35,7 +35,7 @@ def _shared(
 
 
 class Progress(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """How far the wait for one asset has come. Instants are seconds since the epoch, UTC."""
+    """How far the wait for one asset has come. Instants are in steady time (`runtime.steady_time`)."""
 
     polls: int = 0
     """Looks so far."""
@@ -51,3 +51,16 @@ class Progress(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """When the asset was first found missing after it had been seen; None again once it is back."""
     waiting_at: float | None = None
     """When a look last found it not done; None: never."""
+
+    def not_after(self, now: float) -> Progress:
+        """Return the same progress, with `now` in place of every instant that is later."""
+        late = {
+            name: now
+            for name, instant in (
+                ("ready_at", self.ready_at),
+                ("missing_at", self.missing_at),
+                ("waiting_at", self.waiting_at),
+            )
+            if instant is not None and instant > now
+        }
+        return msgspec.structs.replace(self, **late) if late else self

@@ -61,13 +61,15 @@ class Actions:
 
     def decide(self, lease: Lease, observation: Observation) -> Settle | Defer:
         """Return what follows from a look that ends now; nothing is done yet."""
+        now = self._clock.steady()
         return decide(
             lease,
             observation,
-            held=self._held(lease),
+            held=now - lease.taken_at,
             expectations=self._expectations,
             schedule=self._schedule,
-            now=self._clock.now(),
+            now=now,
+            wall_offset=self._clock.now() - now,
             source=self._source,
             redact=self._redact,
         )
@@ -116,4 +118,4 @@ class Actions:
 
     def _held(self, lease: Lease) -> float:
         """Return the seconds since the lease was taken."""
-        return self._clock.monotonic() - lease.taken_at
+        return self._clock.steady() - lease.taken_at

@@ -117,7 +117,7 @@ class ListLooker:
         """Return the seconds that a list request may take; None: there is no limit."""
         if not self._policy.strict_deadlines:
             return None
-        now = self._clock.monotonic()
+        now = self._clock.steady()
         return min(seconds_left(lease, self._policy.expectations, now=now) for lease in leases)
 
 

@@ -14,7 +14,7 @@ TOO_LATE: Final = "the deadline came before the answer"
 
 
 def seconds_left(lease: Lease, expectations: Expectations, *, now: float) -> float:
-    """Return the seconds from `now` (monotonic) to the asset's deadline, at least `LAST_LOOK_SECONDS`.
+    """Return the seconds from `now` (steady time) to the asset's deadline, at least `LAST_LOOK_SECONDS`.
 
     `expectations` applies to a submission without a deadline of its own.
     """

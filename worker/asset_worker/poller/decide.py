@@ -113,6 +113,7 @@ def decide(
     expectations: Expectations,
     schedule: Schedule,
     now: float,
+    wall_offset: float,
     source: str,
     redact: Redact,
 ) -> Settle | Defer:
@@ -124,7 +125,8 @@ def decide(
         held: seconds since the lease was taken.
         expectations: what is awaited of an asset whose submission doesn't say otherwise.
         schedule: decides when to look again.
-        now: the wall-clock time, in seconds since the epoch, UTC.
+        now: steady time, in seconds.
+        wall_offset: what the wall clock shows now minus steady time, in seconds; an event has the wall clock's times.
         source: the event's CloudEvents source.
         redact: removes the API key from the event.
     """
@@ -148,7 +150,7 @@ def decide(
             verdict,
             asset=observation if isinstance(observation, Asset) else last_known(lease),
             completion=lease.completion,
-            times=Times(lease.accepted_at, now, progress.ready_at, before.waiting_at),
+            times=Times(lease.accepted_at, now, progress.ready_at, before.waiting_at).shifted(wall_offset),
             polls=progress.polls,
             source=source,
             redact=redact,

@@ -58,7 +58,7 @@ class Retriever:
         try:
             if not self._policy.strict_deadlines:
                 return await self._api.retrieve(lease.submission.asset_id)
-            async with asyncio.timeout(seconds_left(lease, self._policy.expectations, now=self._clock.monotonic())):
+            async with asyncio.timeout(seconds_left(lease, self._policy.expectations, now=self._clock.steady())):
                 return await self._api.retrieve(lease.submission.asset_id)
         except NotFoundError:
             return Missing()

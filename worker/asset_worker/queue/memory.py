@@ -79,7 +79,7 @@ class MemoryQueue(PendingAssets):
         super().__init__(clock, max_pending=max_pending)
         self._dedupe_window = dedupe_window
         self._settled: dict[AssetId, tuple[int, float]] = {}
-        """How often each asset was settled, and when it last was, in seconds since the epoch."""
+        """How often each asset was settled, and when it last was, in steady time."""
         self._counts_outcomes = False
         self._outcomes: Counter[str] = Counter()
         self.outbox = MemoryOutbox(sinks)
@@ -90,7 +90,7 @@ class MemoryQueue(PendingAssets):
     ) -> list[Submission]:
         """Accept submissions and events; see `Queue.put`. The position is dropped: no later run could use it."""
         del intake, position
-        now = self._clock.now()
+        now = self._clock.steady()
         with self._accepting(submissions) as new:
             accepted = []
             for submission in new:
@@ -107,7 +107,7 @@ class MemoryQueue(PendingAssets):
 
     async def settle(self, lease: Lease, event: Event) -> None:
         """End a lease: the asset is no longer pending, and its event is in the outbox."""
-        self._settled[lease.submission.asset_id] = (lease.completion, self._clock.now())
+        self._settled[lease.submission.asset_id] = (lease.completion, self._clock.steady())
         self._remove(lease)
         self._add_events([event])
 

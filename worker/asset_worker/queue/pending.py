@@ -25,22 +25,19 @@ FIRST_LOOK = ("first look",)
 
 
 class Pending(msgspec.Struct, gc=False):
-    """One pending asset. `accepted_at` is in seconds since the epoch, UTC; the `…_mono` are monotonic seconds."""
+    """One pending asset. `accepted_at` is in seconds of steady time."""
 
     submission: Submission
     accepted_at: float
-    accepted_mono: float
     completion: int
     progress: Progress = NOT_LOOKED_AT
-    ready_mono: float | None = None
-    missing_mono: float | None = None
 
 
 class PendingAssets:
     """The pending assets of one process.
 
-    A pending asset is either in the heap of due times or leased. All ages are by the monotonic clock, so setting the
-    wall clock makes no asset older or younger.
+    A pending asset is either in the heap of due times or leased. Due times are monotonic seconds, as they are waited
+    for; all ages are by steady time, so setting the wall clock makes no asset older or younger.
     """
 
     def __init__(self, clock: Clock, *, max_pending: int) -> None:
@@ -68,7 +65,11 @@ class PendingAssets:
             now = self._clock.monotonic()
             next_due = self._heap.next_due
             if next_due is not None and next_due <= now:
-                return [self._lease(asset_id, now, due) for due, asset_id in self._heap.pop_due(now + ahead, limit)]
+                steady = self._clock.steady()
+                return [
+                    self._lease(asset_id, steady, late=now - due)
+                    for due, asset_id in self._heap.pop_due(now + ahead, limit)
+                ]
             self._pushed.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if next_due is None else next_due - now):
@@ -89,7 +90,7 @@ class PendingAssets:
     def oldest_age(self) -> float:
         """Return how long, in seconds, the asset accepted first has been pending; 0: nothing is pending."""
         for pending in self._pending.values():
-            return self._clock.monotonic() - pending.accepted_mono
+            return self._clock.steady() - pending.accepted_at
         return 0.0
 
     def waiting_on(self) -> dict[str, int]:
@@ -124,7 +125,7 @@ class PendingAssets:
         """Make submissions pending and due at once. Each comes with the number of the completion that it leads to."""
         mono = self._clock.monotonic()
         for submission, completion in accepted:
-            self._pending[submission.asset_id] = Pending(submission, accepted_at, mono, completion)
+            self._pending[submission.asset_id] = Pending(submission, accepted_at, completion)
         self._heap.push_all([(mono, submission.asset_id) for submission, _ in accepted])
         self._pushed.set()
 
@@ -136,46 +137,26 @@ class PendingAssets:
         """Make the assets pending that were kept by an earlier run.
 
         Args:
-            kept: for each, the submission, its acceptance in seconds since the epoch, the completion and the progress.
+            kept: for each, the submission, its acceptance in steady time, the completion and the progress.
             first_looks: returns the delays, in seconds, of that many first looks.
         """
-        now, mono = self._clock.now(), self._clock.monotonic()
-
-        def monotonic(instant: float) -> float:
-            return mono - max(0.0, now - instant)
-
         found: dict[AssetId, Pending] = {}
-        together: dict[float, tuple[float, float]] = {}
+        together: dict[float, float] = {}
         for submission, instant, completion, progress in kept:
-            # Assets that were accepted together share these objects, which saves memory.
-            accepted_at, accepted_mono = together.setdefault(instant, (instant, monotonic(instant)))
-            found[submission.asset_id] = Pending(
-                submission,
-                accepted_at,
-                accepted_mono,
-                completion,
-                progress,
-                None if progress.ready_at is None else monotonic(progress.ready_at),
-                None if progress.missing_at is None else monotonic(progress.missing_at),
-            )
+            # Assets that were accepted together share this object, which saves memory.
+            accepted_at = together.setdefault(instant, instant)
+            found[submission.asset_id] = Pending(submission, accepted_at, completion, progress)
         self._pending = {each: found[each] for each in sorted(found, key=lambda each: found[each].accepted_at)}
         delays = first_looks(len(self._pending)) if self._pending else []
+        mono = self._clock.monotonic()
         self._heap.push_all([(mono + delay, asset_id) for asset_id, delay in zip(self._pending, delays, strict=True)])
         self._note_idle()
 
     def _postpone(self, lease: Lease, delay: float, progress: Progress) -> None:
         """End a lease: the asset is due again in `delay` seconds."""
         asset_id = lease.submission.asset_id
-        pending = self._pending[asset_id]
-        now = self._clock.monotonic()
-        if progress.ready_at is not None and pending.ready_mono is None:
-            pending.ready_mono = now
-        if progress.missing_at is None:
-            pending.missing_mono = None
-        elif pending.missing_mono is None:
-            pending.missing_mono = now
-        pending.progress = progress
-        self._heap.push(asset_id, now + delay)
+        self._pending[asset_id].progress = progress
+        self._heap.push(asset_id, self._clock.monotonic() + delay)
         self._pushed.set()
 
     def _remove(self, lease: Lease) -> None:
@@ -184,17 +165,19 @@ class PendingAssets:
         self._removed.set()
         self._note_idle()
 
-    def _lease(self, asset_id: AssetId, now: float, due: float) -> Lease:
+    def _lease(self, asset_id: AssetId, now: float, *, late: float) -> Lease:
+        """Return the lease of an asset. `now` is in steady time."""
         pending = self._pending[asset_id]
+        progress = pending.progress
         return Lease(
             pending.submission,
             pending.accepted_at,
-            now - pending.accepted_mono,
-            None if pending.ready_mono is None else now - pending.ready_mono,
-            None if pending.missing_mono is None else now - pending.missing_mono,
+            now - pending.accepted_at,
+            None if progress.ready_at is None else now - progress.ready_at,
+            None if progress.missing_at is None else now - progress.missing_at,
             pending.completion,
-            pending.progress,
-            now - due,
+            progress,
+            late,
             now,
         )
 

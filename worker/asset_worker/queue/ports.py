@@ -23,11 +23,11 @@ class Lease(msgspec.Struct, frozen=True):
 
     submission: Submission
     accepted_at: float
-    """Seconds since the epoch, UTC."""
+    """When it was accepted, in steady time (`runtime.steady_time`)."""
     age: float
-    """Seconds since acceptance, by the monotonic clock."""
+    """Seconds since acceptance."""
     ready_age: float | None
-    """Seconds since `ready` was first seen, by the monotonic clock; None: it has not been seen."""
+    """Seconds since `ready` was first seen; None: it has not been seen."""
     missing_age: float | None
     """Seconds since the asset was first found missing after it had been seen; None: it is not, or was never seen."""
     completion: int
@@ -36,12 +36,13 @@ class Lease(msgspec.Struct, frozen=True):
     late: float = 0.0
     """Seconds since it was due; negative: it was taken early, together with another that was due."""
     taken_at: float = 0.0
-    """When it was taken, in monotonic seconds. The ages above are those of that moment."""
+    """When it was taken, in steady time. The ages above are those of that moment."""
 
 
 class Queue(Protocol):
     """The hot path: accept submissions, lease what is due, end each lease.
 
+    - All instants that are kept, and all ages, are by steady time: setting the wall clock changes none of them.
     - `put` and `settle` do all or nothing. When they return, the result is as durable as the engine makes it: on the
       disk with a local engine, until the process ends with a memory engine.
     - An asset that is pending, or was settled within the dedupe window, is not accepted again.

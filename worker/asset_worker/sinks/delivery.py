@@ -56,7 +56,7 @@ class Delivery:
         self.dead_letters = 0
         """Events that the sink refused permanently since the start."""
         self.failing_since: float | None = None
-        """When the sink began to fail, in seconds since the epoch, UTC; None while it works."""
+        """When the sink began to fail, in steady time; None while it works."""
         self.last_error: str | None = None
         """The text of the latest failure, kept after recovery."""
 
@@ -128,13 +128,13 @@ class Delivery:
     def _failed(self, state: RetryCallState) -> None:
         self.last_error = str(state.outcome.exception()) if state.outcome else None
         if self.failing_since is None:
-            self.failing_since = self._clock.now()
+            self.failing_since = self._clock.steady()
             wait = state.next_action.sleep if state.next_action else 0.0
             _log.error("sink.failed", sink=self.sink, error=self.last_error, retry_in=round(wait, 3))
 
     def _recovered(self) -> None:
         if self.failing_since is not None:
-            failed_for = max(0.0, self._clock.now() - self.failing_since)
+            failed_for = self._clock.steady() - self.failing_since
             self.failing_since = None
             _log.info("sink.recovered", sink=self.sink, failed_for=round(failed_for, 3))
 

@@ -193,6 +193,12 @@ EVENTS: Final = (
     ),
     LogEvent("journal.recovered", "info", "The journal can be written again.", ("path",)),
     LogEvent(
+        "clock.stepped",
+        "info",
+        "The wall clock was set: forward by `seconds`, or back if it is negative. No age or deadline changes.",
+        ("seconds",),
+    ),
+    LogEvent(
         "log.dropped",
         "warning",
         "The reader of the log had stopped reading, so `lines` lines were lost.",

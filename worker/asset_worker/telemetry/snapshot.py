@@ -120,7 +120,7 @@ class Delivery(Protocol):
 
     @property
     def failing_since(self) -> float | None:
-        """When the sink began to fail, in seconds since the epoch, UTC; None: it works."""
+        """When the sink began to fail, in steady time; None: it works."""
         ...
 
 

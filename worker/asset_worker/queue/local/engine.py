@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
+
+import structlog
 
 from asset_worker.domain.assets import AssetId
 from asset_worker.domain.events import Event
@@ -19,9 +21,11 @@ from asset_worker.queue.local.outbox import LocalOutbox
 from asset_worker.queue.pending import NOT_LOOKED_AT, PendingAssets
 from asset_worker.queue.ports import Lease
 from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.steady_time import Mark, step_between
 from asset_worker.runtime.threads import DaemonThread, WorkerThread
 
 T = TypeVar("T")
+_log = structlog.get_logger()
 
 KEEP_COUNTS_SECONDS = 7 * 86400
 """Settlements are kept for seven dedupe windows, and at least this long. The count of an asset's completions is part of
@@ -35,6 +39,10 @@ SHUTDOWN_SECONDS = 3.0
 
 PROGRESS_EVERY_SECONDS = 1.0
 """The interval at which progress is saved. `status` reads it; a crash loses counts of looks, but no asset."""
+
+MARK_EVERY_SECONDS = 60.0
+"""A mark of the clock is stored with each progress, and this often when there is none to save: steady time can't go
+back further than to the last mark, even if the wall clock is behind it after the next boot."""
 
 
 class LocalQueue(PendingAssets):
@@ -56,7 +64,7 @@ class LocalQueue(PendingAssets):
         Args:
             journal: the journal; from now on, only `thread` uses it.
             thread: runs all calls to the journal.
-            clock: the clock.
+            clock: the clock; its steady time is resumed from the journal.
             sinks: the names of the sinks that read the outbox.
             dedupe_window: seconds after its completion in which an asset is not accepted again.
             max_pending: the number of pending assets at which there is no more room.
@@ -67,34 +75,45 @@ class LocalQueue(PendingAssets):
         self._dedupe_window = dedupe_window
         self._unsaved: dict[AssetId, Progress] = {}
         self._ends_by: float | None = None
+        clock.resume(journal.clock_mark())
+        self._mark: Mark | None = None
+        """The mark that was stored last by this process."""
+        self._has_future_rows = False
         kept = (journal.first_position(), journal.last_position())
         self.outbox = LocalOutbox(self._commits, sinks=sinks, known=journal.sinks(), kept=kept)
         self.intakes: Mapping[str, bytes] = journal.intakes()
-        self._restore(
-            (
-                (row.submission, row.accepted_at, row.completion, row.progress or NOT_LOOKED_AT)
-                for row in journal.pending()
-            ),
-            first_looks,
-        )
+        self._restore(self._kept(journal, now=clock.steady()), first_looks)
+
+    def _kept(self, journal: Journal, *, now: float) -> Iterator[tuple[Submission, float, int, Progress]]:
+        """Yield what is pending in the journal, with `now` in place of instants in the future.
+
+        These are in damaged rows, or in those that an earlier version wrote by a wall clock that was wrong.
+        """
+        for row in journal.pending():
+            progress = row.progress or NOT_LOOKED_AT
+            if (possible := progress.not_after(now)) is not progress:
+                progress = self._unsaved[row.submission.asset_id] = possible
+            self._has_future_rows |= row.accepted_at > now
+            yield row.submission, min(row.accepted_at, now), row.completion, progress
 
     async def put(
         self, submissions: Sequence[Submission], *, events: Sequence[Event], intake: str, position: bytes | None
     ) -> list[Submission]:
         """Accept submissions, events and the intake's position in one transaction, durable when this returns."""
-        now = self._clock.now()
         with self._accepting(submissions) as new:
 
-            def change(journal: Journal) -> tuple[list[tuple[Submission, int]], int]:
+            def change(journal: Journal) -> tuple[list[tuple[Submission, int]], float, int]:
+                # Read at each attempt: while the disk is full, nothing is accepted, and no deadline has begun.
+                now = self._clock.steady()
                 accepted = journal.accept(new, at=now, window_start=now - self._dedupe_window)
                 if events:
                     journal.add_events(events)
                 if position is not None:
                     journal.set_intake(intake, position)
-                return accepted, journal.last_position() if events else 0
+                return accepted, now, journal.last_position() if events else 0
 
-            accepted, last = await self._commits.write(change)
-            self._add(accepted, accepted_at=now)
+            accepted, accepted_at, last = await self._commits.write(change)
+            self._add(accepted, accepted_at=accepted_at)
         self.outbox.add(last)
         return [submission for submission, _ in accepted]
 
@@ -106,7 +125,7 @@ class LocalQueue(PendingAssets):
     async def settle(self, lease: Lease, event: Event) -> None:
         """End a lease: settle the asset and put its event into the outbox in one transaction; durable on return."""
         asset_id = lease.submission.asset_id
-        settlement = Settlement(asset_id, lease.completion, event.outcome, lease.accepted_at, self._clock.now())
+        settlement = Settlement(asset_id, lease.completion, event.outcome, lease.accepted_at, self._clock.steady())
 
         def change(journal: Journal) -> int:
             journal.settle(settlement)
@@ -129,7 +148,14 @@ class LocalQueue(PendingAssets):
 
     async def begin(self, *, ends_by_itself: bool) -> None:
         """Begin a run. If it ends by itself, its outcomes are counted, on top of those of an interrupted run."""
-        await self._commits.write(lambda journal: journal.begin_run(ends_by_itself=ends_by_itself))
+        now = self._clock.steady()
+
+        def change(journal: Journal) -> None:
+            journal.begin_run(ends_by_itself=ends_by_itself)
+            journal.end_future(now, among_pending=self._has_future_rows)
+
+        await self._commits.write(change)
+        await self._save_progress()
 
     async def run_maintenance(self) -> None:
         """Save progress and delete old settlements, until cancelled.
@@ -165,12 +191,24 @@ class LocalQueue(PendingAssets):
         await self._within_shutdown_time(self._commits.close())
 
     async def _save_progress(self) -> None:
+        """Save the progress that is not saved yet, and a mark of the clock with it; without progress, if it is time."""
         unsaved, self._unsaved = self._unsaved, {}
-        if unsaved:
-            await self._commits.write(lambda journal: journal.save_progress(unsaved))
+        before, mark = self._mark, self._clock.mark()
+        step = 0.0 if before is None else step_between(before, mark)
+        if step:
+            _log.info("clock.stepped", seconds=round(step, 3))
+        if not unsaved and not step and before is not None and mark.steady - before.steady < MARK_EVERY_SECONDS:
+            return
+
+        def change(journal: Journal) -> None:
+            journal.save_progress(unsaved)
+            journal.set_clock_mark(mark)
+
+        await self._commits.write(change)
+        self._mark = mark
 
     async def _prune(self) -> None:
-        before = self._clock.now() - max(7 * self._dedupe_window, KEEP_COUNTS_SECONDS)
+        before = self._clock.steady() - max(7 * self._dedupe_window, KEEP_COUNTS_SECONDS)
         while await self._commits.write(lambda journal: journal.prune(before=before, limit=PRUNE_ROWS)) == PRUNE_ROWS:
             pass
 

@@ -3,6 +3,8 @@
 Every method blocks. Methods that write must be called within `transaction`, as `commits` does. Only one connection
 writes, in one thread, which avoids SQLite's WAL-reset bug (before 3.51.3). Other processes open the file read-only
 (`status_report`).
+
+All instants in it are in steady time (`runtime.steady_time`), which the stored mark of the clock continues.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from asset_worker.domain.events import Event
 from asset_worker.domain.progress import Progress
 from asset_worker.domain.submissions import Options, Submission
 from asset_worker.queue.local.migrations import MIGRATIONS, SCHEMA_VERSION
+from asset_worker.runtime.steady_time import Mark, Reading
 
 FILE_NAME = "journal.sqlite3"
 APPLICATION_ID = 0x61737377
@@ -63,7 +66,7 @@ class PendingRow(msgspec.Struct):
 
     submission: Submission
     accepted_at: float
-    """Seconds since the epoch, UTC."""
+    """In steady time."""
     completion: int
     """The number of the completion that its wait leads to, from 1."""
     progress: Progress | None
@@ -71,7 +74,7 @@ class PendingRow(msgspec.Struct):
 
 
 class Settlement(msgspec.Struct, frozen=True):
-    """What is kept about a wait that is over. Instants are seconds since the epoch, UTC."""
+    """What is kept about a wait that is over. Instants are in steady time."""
 
     asset_id: AssetId
     completion: int
@@ -183,8 +186,8 @@ class Journal:
     ) -> list[tuple[Submission, int]]:
         """Make assets pending, except those that were settled since `window_start`.
 
-        `at` is the time of acceptance; both are in seconds since the epoch. Return the submissions that were accepted,
-        each with the number of the completion that its wait leads to.
+        `at` is the time of acceptance; both are in steady time. Return the submissions that were accepted, each with
+        the number of the completion that its wait leads to.
         """
         if not submissions:
             return []
@@ -295,13 +298,47 @@ class Journal:
         """Record the position that an intake has reached."""
         self._execute("INSERT OR REPLACE INTO intakes (name, position) VALUES (?, ?)", (name, position))
 
+    def clock_mark(self) -> Mark | None:
+        """Return the mark of the clock that was stored last; None: there has been none."""
+        return read_clock_mark(self._connection)
+
+    def set_clock_mark(self, mark: Mark) -> None:
+        """Store a mark of the clock, in place of the one before."""
+        reading = mark.reading
+        self._execute(
+            "INSERT OR REPLACE INTO clock (only, steady, boot, elapsed, wall) VALUES (0, ?, ?, ?, ?)",
+            (mark.steady, reading.boot, reading.elapsed, reading.wall),
+        )
+
+    def end_future(self, now: float, *, among_pending: bool) -> None:
+        """Set instants that are later than `now`, in steady time, to `now`. `among_pending`: some acceptances are.
+
+        Settlements keep the time that they took.
+        """
+        if among_pending:
+            self._execute("UPDATE pending SET accepted_at = ?1 WHERE accepted_at > ?1", (now,))
+        self._execute(
+            "UPDATE settled SET accepted_at = accepted_at - (completed_at - ?1), completed_at = ?1 "
+            "WHERE completed_at > ?1",
+            (now,),
+        )
+
     def prune(self, *, before: float, limit: int) -> int:
-        """Delete at most `limit` settlements older than `before`, in seconds since the epoch. Return how many."""
+        """Delete at most `limit` settlements older than `before`, in steady time. Return how many."""
         return self._execute(
             "DELETE FROM settled WHERE asset_id IN "
             "(SELECT asset_id FROM settled WHERE completed_at < ? ORDER BY completed_at LIMIT ?)",
             (before, limit),
         ).rowcount
+
+
+def read_clock_mark(connection: sqlite3.Connection) -> Mark | None:
+    """Return the mark of the clock in a journal that is open; None: there has been none."""
+    row = connection.execute("SELECT steady, boot, elapsed, wall FROM clock").fetchone()
+    if row is None:
+        return None
+    steady, boot, elapsed, wall = row
+    return Mark(steady, Reading(boot, elapsed, wall))
 
 
 def _progress_from(row: bytes) -> Progress:

@@ -89,6 +89,15 @@ def _gathered(fields: _Fields, others: set[str], *, into: str) -> _Fields:
     return kept | {into: msgspec.Raw(_encode(renditions))}
 
 
+def _add_clock(connection: sqlite3.Connection) -> None:
+    """Add the mark of the clock. The instants so far are by the wall clock: steady time will start with it."""
+    _run(
+        connection,
+        "CREATE TABLE clock (only INTEGER PRIMARY KEY, steady REAL NOT NULL, boot TEXT, elapsed REAL NOT NULL, "
+        "wall REAL NOT NULL)",
+    )
+
+
 def _run(connection: sqlite3.Connection, script: str) -> None:
     """Run the statements one by one, because `executescript` would commit the transaction first."""
     for statement in script.split(";"):
@@ -99,6 +108,7 @@ MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (
     _create_tables,
     _add_tally,
     _gather_renditions,
+    _add_clock,
 )
 """The first migration turns an empty file into a journal of version 1; each other one upgrades it by one version."""
 SCHEMA_VERSION: Final = len(MIGRATIONS)

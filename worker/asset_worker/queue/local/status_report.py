@@ -9,8 +9,9 @@ from pathlib import Path
 import msgspec
 
 from asset_worker.domain.progress import Progress
-from asset_worker.queue.local.journal import FILE_NAME, JournalError
+from asset_worker.queue.local.journal import FILE_NAME, JournalError, read_clock_mark
 from asset_worker.queue.local.migrations import SCHEMA_VERSION
+from asset_worker.runtime.clock import Clock
 
 RECENT_SECONDS = 86400.0
 """How far back completions are counted."""
@@ -65,10 +66,11 @@ class StatusReport(msgspec.Struct, frozen=True):
     """Events that a sink refused permanently."""
 
 
-def read_status(directory: Path, *, now: float, limit: int) -> StatusReport:
+def read_status(directory: Path, *, clock: Clock, limit: int) -> StatusReport:
     """Return what the journal in `directory` holds, with at most `limit` pending and `limit` completed assets.
 
-    `now` is in seconds since the epoch.
+    The steady time of `clock` is resumed from the journal: ages are those that the worker knows, or would know if it
+    were started now.
 
     Raises:
         JournalError: there is no journal, or it can't be read by this version.
@@ -91,7 +93,8 @@ def read_status(directory: Path, *, now: float, limit: int) -> StatusReport:
                     "the worker has"
                 )
             connection.execute("BEGIN")  # all queries see the same state
-            return _read(connection, now, limit)
+            clock.resume(read_clock_mark(connection))
+            return _read(connection, clock.steady(), limit)
     except sqlite3.Error as error:
         raise JournalError(
             f"{path} can't be read ({error}): check the rights on it; if it is damaged, the next start of the "
