@@ -9,8 +9,7 @@ from email.utils import formatdate
 from random import Random
 
 from asset_worker.api.limits.limiter import RateLimiter
-from asset_worker.api.limits.rate_limit_headers import parse_rate_limits
-from asset_worker.api.limits.server_clock import ServerClock
+from asset_worker.api.limits.server_clock import ServerClock, parse_by_clocks
 
 EPOCH = 1_800_000_000.0
 
@@ -163,8 +162,8 @@ def run(
             case "answer":
                 sent_at, status, headers = facts
                 in_flight -= 1
-                server_now = clock.read(headers.get("Date"), now=now, sent_at=sent_at) or EPOCH + now
-                report = parse_rate_limits(headers, server_now=server_now)
+                clocks = clock.read(headers.get("Date"), now=now, own=EPOCH + now, took=now - sent_at)
+                report = parse_by_clocks(headers, clocks)
                 limiter.answered(now, sent_at=sent_at, status=status, report=report)
                 if status == 200:
                     outcome.accepted_at.append(now - started)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Mapping
@@ -27,7 +28,7 @@ from asset_worker.api.limits.rate_limit_headers import (
     MAX_QUOTAS,
     parse_rate_limits,
 )
-from asset_worker.api.limits.server_clock import ServerClock
+from asset_worker.api.limits.server_clock import ServerClock, parse_by_clocks
 from asset_worker.api.retry import Retries
 from asset_worker.api.session import open_session
 from asset_worker.domain.assets import (
@@ -286,8 +287,11 @@ def test_any_headers_are_read_within_bounds(headers, server_now, now, took):
     assert all(quota.remaining >= 0 and quota.limit >= 1 for quota in report.quotas)
     clock = ServerClock()
     for date in headers.values():
-        read = clock.read(date, now=now + took, sent_at=now)
-        assert read is None or read == read  # noqa: PLR0124 - it is a number
+        clocks = clock.read(date, now=now + took, own=server_now, took=took)
+        assert all(map(math.isfinite, clocks))
+        assert parse_by_clocks(headers, clocks).requested_wait in {
+            parse_rate_limits(headers, server_now=each).requested_wait for each in clocks
+        }
 
 
 # What stands in a queue file

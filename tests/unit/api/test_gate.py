@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from email.utils import formatdate
 
 import pytest
 from structlog.testing import capture_logs
@@ -148,6 +149,33 @@ async def test_resets_are_counted_by_the_servers_clock() -> None:
     }
     await asyncio.gather(request(it, 429, headers=refusal), return_exceptions=True)
     assert await request(it) == pytest.approx(42, abs=0.1)
+
+
+@pytest.mark.parametrize("wrong", [-7200, 7200])
+async def test_an_edge_with_a_wrong_clock_makes_no_pause_of_hours_and_lifts_none(wrong: int) -> None:
+    clock = LoopClock(asyncio.get_running_loop())
+    clock.stepped = 1_800_000_000.0
+    it = Gate(clock=clock, requests_per_second=0, concurrency=20, share=1.0)
+    refusal = {
+        "Date": formatdate(clock.now() + wrong, usegmt=True),
+        "X-Ratelimit-Limit": "60",
+        "X-Ratelimit-Remaining": "0",
+        "X-Ratelimit-Reset": str(int(clock.now()) + 42),
+    }
+    await asyncio.gather(request(it, 429, headers=refusal), return_exceptions=True)
+    assert await request(it) == pytest.approx(42, abs=1.1)
+
+
+async def test_a_wall_clock_that_differs_from_the_servers_is_reported_once() -> None:
+    clock = LoopClock(asyncio.get_running_loop())
+    it = await warmed_up(Gate(clock=clock, requests_per_second=0, concurrency=20, share=1.0))
+    with capture_logs() as logs:
+        for _ in range(20):
+            await request(it, headers={"Date": formatdate(clock.now() + 18_000, usegmt=True)})
+        clock.stepped = 18_000.0
+        for _ in range(20):
+            await request(it, headers={"Date": formatdate(clock.now(), usegmt=True)})
+    assert logs == [{"event": "clock.skewed", "log_level": "warning", "seconds": -18_000}]
 
 
 async def test_resets_are_counted_by_our_own_clock_where_the_server_sends_no_date() -> None:

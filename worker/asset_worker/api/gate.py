@@ -19,8 +19,7 @@ import structlog
 from asset_worker.api.breaker import Breaker, Change, Closed, Opened, Reason
 from asset_worker.api.errors import StoppedError
 from asset_worker.api.limits.limiter import RateLimiter
-from asset_worker.api.limits.rate_limit_headers import parse_rate_limits
-from asset_worker.api.limits.server_clock import ServerClock
+from asset_worker.api.limits.server_clock import ServerClock, parse_by_clocks
 from asset_worker.api.responses import Verdict, meaning_of, verdict_of
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.randomness import Uniform
@@ -135,8 +134,7 @@ class Gate:
         """Report the head of an answer to the limiter. The breaker gets the result when the attempt has ended."""
         permit.status = status
         now, sent_at = self._now(), permit.sent_at
-        server_now = self._server_clock.read(headers.get("Date"), now=now, sent_at=sent_at)
-        report = parse_rate_limits(headers, server_now=self._clock.now() if server_now is None else server_now)
+        report = parse_by_clocks(headers, self._read_clocks(headers.get("Date"), took=now - sent_at))
         pause = self._limiter.answered(now, sent_at=sent_at, status=status, report=report)
         if pause is not None:
             _log.warning(
@@ -168,6 +166,14 @@ class Gate:
         if change is not None:
             _log_change(change, error)
         self._grant_waiting()
+
+    def _read_clocks(self, date: str | None, *, took: float) -> tuple[float, ...]:
+        """Return what the clocks show that may have made an answer with this `Date`; see `ServerClock.read`."""
+        steady, own = self._clock.steady(), self._clock.now()
+        clocks = self._server_clock.read(date, now=steady, own=own, took=took)
+        if (skew := self._server_clock.newly_skewed(now=steady, own=own)) is not None:
+            _log.warning("clock.skewed", seconds=round(skew))
+        return clocks
 
     def _delay(self, now: float) -> float:
         if self._in_flight >= self._concurrency:

@@ -193,6 +193,14 @@ EVENTS: Final = (
     ),
     LogEvent("journal.recovered", "info", "The journal can be written again.", ("path",)),
     LogEvent(
+        "clock.skewed",
+        "warning",
+        "The wall clock is `seconds` ahead of what the API's answers show in `Date`; behind it, if that is negative. "
+        "If ours is wrong, so are the times in events and in the log; no age or deadline is. Logged once, until the "
+        "two agree.",
+        ("seconds",),
+    ),
+    LogEvent(
         "clock.stepped",
         "info",
         "The wall clock was set: forward by `seconds`, or back if it is negative. No age or deadline changes.",

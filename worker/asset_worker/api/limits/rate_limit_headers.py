@@ -24,6 +24,9 @@ LONGEST_RETRY_AFTER_SECONDS: Final = 3_600.0
 LATE_SECONDS: Final = 10.0
 """A reset that passed less than this ago is taken as one that was still ahead when the answer was sent."""
 
+LONGEST_WAY_SECONDS: Final = 120.0
+"""No answer arrives so long after its `Date`."""
+
 SHORTEST_RESET_SECONDS: Final = 1e-3
 
 UNLIMITED: Final = -1
@@ -100,6 +103,8 @@ def parse_rate_limits(headers: Mapping[str, str], *, server_now: float) -> RateL
     if not fields:
         return NOTHING_REPORTED
     made_at = None if date is None else parse_http_date(date)
+    if made_at is not None and abs(made_at - server_now) > LONGEST_WAY_SECONDS:
+        made_at = None  # by another clock than that of the instants
     counted = (quota for family in _FAMILIES for quota in _counted(fields, family, made_at, server_now))
     quotas = (*_structured(fields), *counted)
     return RateLimitReport(quotas[:MAX_QUOTAS], _retry_after(fields.get("retry-after", ""), server_now))
