@@ -3,8 +3,9 @@
 The steps are replaced from outside, so that the program itself holds no code for tests. WHEN is `before`, `after` or,
 for a write, `half`; the crash comes at the HIT-th pass. It is a SIGKILL: nothing is flushed, no handler runs.
 
-Instead of a point: `clock:BY:FILE` sets the clock BY seconds forward once FILE exists, or from the start (`clock:BY:`);
-`forget` prunes early.
+Instead of a point: `clock:BY:FILE` sets the wall clock BY seconds forward once FILE exists, or from the start
+(`clock:BY:`); `suspend:BY:FILE` is a suspend of BY seconds, in which only the event loop's clock stands still; `forget`
+prunes early.
 """
 
 from __future__ import annotations
@@ -116,10 +117,16 @@ def kill_at(point: str, when: str, hit: int) -> None:
         setattr(owner, attribute, around(getattr(owner, attribute)))
 
 
-def step_the_clock(seconds: float, file: str) -> None:
-    """Set the clock forward once the file exists; without a file, from the start."""
-    real = time.time
-    time.time = lambda: real() + (seconds if not file or os.path.exists(file) else 0.0)  # noqa: PTH110 - asked often
+def step_the_clock(seconds: float, file: str, *, since_boot: bool) -> None:
+    """Set the wall clock forward once the file exists, or from the start; `since_boot`: that clock as well."""
+    wall, other = time.time, time.clock_gettime
+
+    def step() -> float:
+        return seconds if not file or os.path.exists(file) else 0.0  # noqa: PTH110 - asked often
+
+    time.time = lambda: wall() + step()
+    if since_boot:
+        time.clock_gettime = lambda clock: other(clock) + step()
 
 
 def forget_soon() -> None:
@@ -132,9 +139,9 @@ if __name__ == "__main__":
     spec = sys.argv.pop(1)
     if spec == "forget":
         forget_soon()
-    elif spec.startswith("clock:"):
-        _, by, file = spec.split(":", 2)
-        step_the_clock(float(by), file)
+    elif spec.startswith(("clock:", "suspend:")):
+        kind, by, file = spec.split(":", 2)
+        step_the_clock(float(by), file, since_boot=kind == "suspend")
     else:
         name, moment, count = spec.split(":")
         kill_at(name, moment, int(count))
