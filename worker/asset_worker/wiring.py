@@ -18,7 +18,7 @@ from asset_worker.api.client import LIST_LIMIT, AssetsApi
 from asset_worker.api.gate import Gate
 from asset_worker.api.key import ApiKey
 from asset_worker.api.retry import Retries
-from asset_worker.api.session import open_session
+from asset_worker.api.session import Session, open_session
 from asset_worker.domain.assets import Expectations
 from asset_worker.domain.run_plan import RunPlan
 from asset_worker.intake.ingest import Ingest
@@ -147,6 +147,7 @@ class Parts(msgspec.Struct, frozen=True):
     """The parts of one run, built but not started."""
 
     queue: QueueEngine[Outbox]
+    session: Session
     gate: Gate
     retries: Retries
     poller: Poller
@@ -184,6 +185,7 @@ async def build(
         context = IntakeContext(ingest, clock, queue.intakes, once=plan.once)
         yield Parts(
             queue=queue,
+            session=session,
             gate=gate,
             retries=retries,
             poller=poller,

@@ -55,6 +55,7 @@ def test_a_name_server_that_does_not_answer_does_not_keep_the_process_from_endin
     script = textwrap.dedent(
         f"""
         import asyncio, socket, threading, {loop}
+        from yarl import URL
         from asset_worker.api.session import open_session
 
         asked = threading.Event()
@@ -65,9 +66,13 @@ def test_a_name_server_that_does_not_answer_does_not_keep_the_process_from_endin
 
         socket.getaddrinfo = getaddrinfo
 
+        async def get(session):
+            async with session.get(URL("https://api.example/v1.3/assets"), headers={{}}):
+                pass
+
         async def main():
             async with open_session("https://api.example/v1.3", total_timeout=60) as session:
-                getting = asyncio.create_task(session.get("https://api.example/v1.3/assets"))
+                getting = asyncio.create_task(get(session))
                 while not asked.is_set():
                     await asyncio.sleep(0.01)
                 getting.cancel()

@@ -22,6 +22,7 @@ from asset_worker.api.gate import Gate
 from asset_worker.api.key import ApiKey
 from asset_worker.api.responses import error_of
 from asset_worker.api.retry import Retries
+from asset_worker.api.session import Session
 from asset_worker.domain.assets import Asset, AssetId, MalformedAssetError, asset_from
 
 LIST_LIMIT: Final = 50
@@ -36,7 +37,7 @@ class AssetsApi:
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
+        session: Session,
         base_url: str,
         key: ApiKey,
         gate: Gate,
@@ -122,9 +123,7 @@ class AssetsApi:
         """
         async with self._gate.permit() as permit:
             try:
-                async with self._session.get(
-                    url, headers={"x-api-key": self._key.value}, allow_redirects=False
-                ) as response:
+                async with self._session.get(url, headers={"x-api-key": self._key.value}) as response:
                     permit.answered(response.status, response.headers)
                     body = await read_body(response, limit if response.status == 200 else ERROR_BYTES_LIMIT)
             except TimeoutError as error:

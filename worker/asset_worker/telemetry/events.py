@@ -150,6 +150,13 @@ EVENTS: Final = (
         ("proxy",),
     ),
     LogEvent(
+        "api.connections_replaced",
+        "info",
+        "New requests use new connections. `why`: a kept connection is dead, as all are after a change of the network "
+        "path; or the TLS roots were reloaded.",
+        ("why",),
+    ),
+    LogEvent(
         "api.list_doubted",
         "warning",
         "List requests are refused, leave assets out or lag behind: single requests replace them for `seconds`.",
