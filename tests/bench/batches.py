@@ -76,7 +76,7 @@ class Assets:
         await asyncio.sleep(LATENCY)
         return self._asset(asset_id)
 
-    async def list_assets(self, asset_ids: Sequence[AssetId]) -> dict[AssetId, Asset]:
+    async def list_assets(self, asset_ids: Sequence[AssetId]) -> dict[AssetId, Asset | None]:
         self.lists += 1
         self.listed += len(asset_ids)
         await asyncio.sleep(LATENCY)

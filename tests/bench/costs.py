@@ -29,7 +29,7 @@ from aiohttp import web
 from click import echo
 from tenacity import AsyncRetrying, RetryError, retry_if_result, stop_after_attempt, wait_exponential, wait_none
 
-from asset_worker.api.bodies import decode_body
+from asset_worker.api.bodies import decode_body, decode_list
 from asset_worker.api.client import AssetsApi
 from asset_worker.api.gate import Gate
 from asset_worker.api.key import ApiKey
@@ -108,7 +108,7 @@ async def bare(base_url: str) -> dict[str, float]:
             for number in range(count):
                 url = f"{base_url}/assets/{IDS[number % ASSETS]}"
                 async with session.get(url, headers={"x-api-key": "k"}) as response:
-                    asset_from(decode_body(await response.read()))
+                    asset_from(decode_body(await response.read()).document)
 
         async def all_of_them() -> int:
             await asyncio.gather(*(loop(REQUESTS // CONCURRENCY) for _ in range(CONCURRENCY)))
@@ -127,8 +127,8 @@ async def bare_lists(base_url: str) -> dict[str, float]:
             for number in range(count):
                 query = [("asset_ids", each) for each in fifty[number % len(fifty)]]
                 async with session.get(f"{base_url}/assets", params=query, headers={"x-api-key": "k"}) as response:
-                    for document in decode_body(await response.read())["data"]:
-                        asset_from(document)
+                    for decoded in decode_list(await response.read()):
+                        asset_from(decoded.document)
 
         async def all_of_them() -> int:
             await asyncio.gather(*(loop(REQUESTS // 50) for _ in range(CONCURRENCY)))

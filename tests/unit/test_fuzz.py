@@ -209,7 +209,7 @@ def test_any_answer_to_a_list_is_one_or_an_error_of_ours(status, headers, body):
 @given(asset_bodies | broken_bodies | cut_bodies)
 def test_any_bytes_are_an_asset_or_malformed(body):
     with suppress(ApiError, MalformedAssetError):
-        assert isinstance(asset_from(decode_body(body)), Asset)
+        assert isinstance(asset_from(decode_body(body).document), Asset)
 
 
 @given(error_bodies | broken_bodies)
@@ -242,7 +242,7 @@ def completion_event(asset: Asset, outcome: Outcome = Outcome.READY, reason: str
 @given(asset_bodies, st.sampled_from(Outcome), st.text() | st.none())
 def test_any_asset_makes_an_event_of_one_line(body, outcome, reason):
     try:
-        asset = asset_from(decode_body(body))
+        asset = asset_from(decode_body(body).document)
     except (MalformedAnswerError, MalformedAssetError):
         return
     event = completion_event(asset, outcome, reason)
@@ -271,11 +271,11 @@ def test_an_asset_that_nests_as_deeply_as_can_be_decoded_makes_an_event(frames):
     deepest = bisect_left(range(100_000), True, key=lambda levels: not decodes(body(levels)))
     for levels in {*range(max(0, deepest - 300), deepest + 10, 7), *range(0, min(deepest, 1_000), 50)}:
         try:
-            asset = asset_from(decode_body(body(levels)))
+            asset = asset_from(decode_body(body(levels)).document)
         except (MalformedAnswerError, MalformedAssetError):
             continue
         assert at_depth(frames, partial(completion_event, asset)).body
-    assert asset_from(decode_body(body(50))).status == "ready"
+    assert asset_from(decode_body(body(50)).document).status == "ready"
 
 
 @given(headers, st.floats(0, 4e9), st.floats(0, 1e6), st.floats(0, 100))

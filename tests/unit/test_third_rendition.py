@@ -12,7 +12,6 @@ from asset_worker.domain.assets import (
     Ages,
     Done,
     Expectations,
-    MalformedAssetError,
     Outcome,
     Unanswered,
     WaitFor,
@@ -72,10 +71,20 @@ def test_it_is_awaited_by_default():
     assert Expectations().wait_for["subtitles"] is WaitFor.IF_REQUESTED
 
 
-@pytest.mark.parametrize("value", ["done", {}, {"status": 1}, []], ids=json.dumps)
-def test_one_of_another_type_is_malformed(value):
-    with pytest.raises(MalformedAssetError, match="subtitles"):
-        seen("ready", subtitles=value)
+@pytest.mark.parametrize(
+    ("value", "status", "oddity"),
+    [
+        ("done", "done", "subtitles is a text"),
+        ("https://x.example/subtitles", None, "subtitles is a text"),
+        ({}, None, "subtitles.status is null"),
+        ({"status": 1}, None, "subtitles.status is a number"),
+        ([], None, "subtitles is a list"),
+    ],
+    ids=str,
+)
+def test_one_of_another_type_is_odd(value, status, oddity):
+    asset = seen("ready", subtitles=value)
+    assert (asset.renditions.get("subtitles"), asset.oddities) == (status, (oddity,))
 
 
 def line(**document):

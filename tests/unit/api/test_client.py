@@ -12,10 +12,11 @@ import msgspec
 import pytest
 from aioresponses import CallbackResult, aioresponses
 from multidict import CIMultiDict, CIMultiDictProxy
+from structlog.testing import capture_logs
 from yarl import URL
 
-from asset_worker.api.bodies import ASSET_BYTES_LIMIT
-from asset_worker.api.client import LIST_LIMIT, AssetsApi
+from asset_worker.api.bodies import ASSET_BYTES_LIMIT, LIST_BYTES_LIMIT
+from asset_worker.api.client import LIST_LIMIT, SHORTEST_LIST, AssetsApi
 from asset_worker.api.errors import (
     BadIdError,
     KeyRefusedError,
@@ -36,8 +37,6 @@ BASE = "https://api.example.com/v1.3"
 ID = AssetId("6298d673f1090f1100476d4c")
 URL_OF_IT = f"{BASE}/assets/{ID}"
 KEY = "tlk_4F2SECRET"
-DEEP = msgspec.json.decode(b"[" * 495 + b"]" * 495)
-NESTED = msgspec.json.decode(b"[" * 600 + b"]" * 600)
 SECRETS = Secrets()
 SECRETS.add(KEY)
 ASSET = {"_id": ID, "status": "processing", "novelty": {"x": 1}}
@@ -113,7 +112,6 @@ async def test_a_final_answer_is_asked_for_once(client, server, status, code, er
         pytest.param({"status": 200, "body": b""}, id="empty"),
         pytest.param({"status": 200, "body": b'{"_id": "62'}, id="cut"),
         pytest.param({"status": 200, "body": b"[" * 100_000}, id="nested too deep"),
-        pytest.param({"status": 200, "payload": ASSET | {"deep": NESTED}}, id="nested too deep for an event"),
         pytest.param({"status": 200, "body": b'{"_id": "\xff", "status": "ready"}'}, id="not UTF-8"),
         pytest.param({"status": 200, "payload": [ASSET]}, id="a list"),
         pytest.param({"status": 200, "payload": ASSET | {"status": 7}}, id="wrong types"),
@@ -124,7 +122,6 @@ async def test_a_final_answer_is_asked_for_once(client, server, status, code, er
         pytest.param({"exception": TimeoutError()}, id="timeout"),
         pytest.param({"exception": OSError("no route")}, id="no route"),
         pytest.param({"exception": RuntimeError("the handler is closed")}, id="uvloop's transport closed"),
-        pytest.param({"status": 200, "payload": ASSET | {"deep": DEEP}}, id="nested too deep to be walked"),
     ],
 )
 async def test_a_transient_failure_is_retried(client, server, answer):
@@ -228,9 +225,105 @@ async def test_a_list_shows_those_that_were_asked_for(client, server):
 
     server.get(re.compile(re.escape(f"{BASE}/assets?") + ".*"), callback=answer)
     found = await client.list_assets(ids)
-    assert {asset_id: asset.status for asset_id, asset in found.items()} == {ids[0]: "ready", ids[2]: "processing"}
+    statuses = {asset_id: asset and asset.status for asset_id, asset in found.items()}
+    assert statuses == {ids[0]: "ready", ids[1]: None, ids[2]: "processing"}
     assert asked[0].query.getall("asset_ids") == ids
     assert asked[0].query["page_limit"] == str(LIST_LIMIT)
+
+
+FIFTY = [AssetId(f"{number:024x}") for number in range(1, 51)]
+LISTS = re.compile(".*asset_ids.*")
+
+
+def listing(server, body_of, *, reject=lambda asset_ids: False):
+    """Answer each list with the bodies of its assets; return the lengths of the lists that were asked for."""
+    lengths = []
+
+    def answer(url, **_):
+        asked = url.query.getall("asset_ids")
+        lengths.append(len(asked))
+        if reject(asked):
+            return CallbackResult(body=b" " * (LIST_BYTES_LIMIT + 1))
+        return CallbackResult(body=b'{"data": [' + b", ".join(map(body_of, asked)) + b"]}")
+
+    server.get(LISTS, callback=answer, repeat=True)
+    return lengths
+
+
+def ready(asset_id, *, more=b""):
+    return b'{"_id": "%s", "status": "ready"%s}' % (asset_id.encode(), more)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        pytest.param(b'{"_id": "%s", "status": 7}', id="no status"),
+        pytest.param(b'{"_id": "%s", "status": "ready", "duration": 1.2.3}', id="no JSON"),
+        pytest.param(b'{"id": "%s", "status": "ready"}', id="no ID"),
+        pytest.param(b'"%s"', id="no object"),
+    ],
+)
+async def test_one_odd_asset_in_a_list_leaves_the_others_readable(client, server, odd):
+    strange = FIFTY[7]
+    listing(server, lambda each: odd % each.encode() if each == strange else ready(each))
+    found = await client.list_assets(FIFTY)
+    assert set(found) == set(FIFTY)
+    assert [asset_id for asset_id, asset in found.items() if asset is None] == [strange]
+
+
+async def test_what_was_odd_is_logged_once_for_each_kind(client, server):
+    listing(server, lambda each: ready(each, more=b', "duration": NaN, "hls": "ready"'))
+    server.get(URL_OF_IT, body=ready(ID, more=b', "duration": NaN, "method": 7'), repeat=True)
+    with capture_logs() as logs:
+        for _ in range(2):
+            assert all(asset.document["duration"] is None for asset in (await client.list_assets(FIFTY)).values())
+            assert (await client.retrieve(ID)).document == {
+                "_id": ID,
+                "status": "ready",
+                "duration": None,
+                "method": 7,
+            }
+    assert [(line["what"], line["asset_id"]) for line in logs if line["event"] == "api.odd_answer"] == [
+        ("NaN or Infinity", FIFTY[0]),
+        ("hls is a text", FIFTY[0]),
+        ("method is a number", ID),
+    ]
+
+
+async def test_a_list_that_is_too_large_as_a_whole_is_asked_again_in_halves(client, server):
+    lengths = listing(server, ready, reject=lambda asked: len(asked) > 20)
+    with capture_logs() as logs:
+        found = await client.list_assets(FIFTY)
+    assert set(found) == set(FIFTY)
+    assert None not in found.values()
+    assert lengths == [50, 25, 13, 12, 25, 13, 12]
+    assert {line["event"] for line in logs} == {"api.odd_answer"}
+    lengths.clear()
+    assert len(await client.list_assets(FIFTY)) == 50
+    assert lengths == [14, 14, 14, 8]  # those that were too large are not asked for again
+
+
+async def test_lists_grow_again_step_by_step_after_one_that_was_too_large(client, server):
+    largest = 30
+    lengths = listing(server, ready, reject=lambda asked: len(asked) > largest)
+    await client.list_assets(FIFTY)
+    largest = 50
+    for _ in range(50):
+        await client.list_assets(FIFTY)
+    assert max(lengths[3:]) == 50
+
+
+async def test_an_asset_that_alone_makes_every_list_too_large_is_left_to_a_retrieve(client, server):
+    huge = FIFTY[0]
+    lengths = listing(server, ready, reject=lambda asked: huge in asked)
+    found = await client.list_assets(FIFTY)
+    assert set(found) == set(FIFTY)
+    assert [asset_id for asset_id, asset in found.items() if asset is None] == FIFTY[:2]
+    assert sorted(lengths, reverse=True) == [50, 25, 25, 13, 12, 7, 6, 4, 3, 2, 2]
+    lengths.clear()
+    await client.list_assets(FIFTY)
+    assert max(lengths) == SHORTEST_LIST
+    assert len(lengths) <= 11
 
 
 async def test_a_key_that_comes_back_in_an_error_is_redacted(client, server):

@@ -22,7 +22,7 @@ from asset_worker.domain.assets import AssetId
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.stop import Stop
 
-ID = AssetId("6298d673f1090f1100476d4c")
+ID, OTHER_ID = AssetId("6298d673f1090f1100476d4c"), AssetId("7" * 24)
 BOMB_BYTES = 64 << 20
 BOMB = gzip.compress(bytes(BOMB_BYTES), compresslevel=9)
 
@@ -46,7 +46,6 @@ async def client_of(answer: Callable[[web.Request], Awaitable[web.Response]]) ->
     ("ask", "status", "limit"),
     [
         pytest.param(lambda api: api.retrieve(ID), 200, ASSET_BYTES_LIMIT, id="an asset"),
-        pytest.param(lambda api: api.list_assets([ID]), 200, LIST_BYTES_LIMIT, id="a list"),
         pytest.param(lambda api: api.retrieve(ID), 500, 64 << 10, id="an error"),
     ],
 )
@@ -67,6 +66,21 @@ async def test_a_small_answer_that_unpacks_to_a_huge_one_is_cut_off(
             _, most = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
+    assert most < BOMB_BYTES / 4
+
+
+async def test_a_list_that_is_too_large_is_left_to_retrieves_in_little_memory():
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=BOMB, headers={"Content-Encoding": "gzip"})
+
+    async with client_of(answer) as api:
+        tracemalloc.start()
+        try:
+            assert await api.list_assets([ID, OTHER_ID]) == {ID: None, OTHER_ID: None}
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert LIST_BYTES_LIMIT < BOMB_BYTES / 8
     assert most < BOMB_BYTES / 4
 
 

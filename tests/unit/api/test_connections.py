@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -14,6 +15,7 @@ from structlog.testing import capture_logs
 from yarl import URL
 
 from asset_worker.api.session import Session, TlsRootsError, open_session
+from asset_worker.api.sockets import AddressInfo, socket_maker
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 TIMEOUT = 1.0
@@ -126,6 +128,23 @@ async def test_requests_that_time_out_on_new_connections_replace_nothing():
             assert not await get(session, server)
             assert not await get(session, server)
         assert logs == []
+
+
+async def test_sockets_have_the_options_of_the_timeout(monkeypatch: pytest.MonkeyPatch):
+    """So the system finds out that a connection is dead, where it can."""
+    made: list[float] = []
+
+    def recording(total: float) -> Callable[[AddressInfo], socket.socket]:
+        def make(address: AddressInfo) -> socket.socket:
+            made.append(total)
+            return socket_maker(total)(address)
+
+        return make
+
+    monkeypatch.setattr("asset_worker.api.session.socket_maker", recording)
+    async with serving(total=9) as (server, session):
+        assert await get(session, server)
+    assert made == [9]
 
 
 async def test_an_answer_that_has_begun_says_that_the_connection_is_alive():

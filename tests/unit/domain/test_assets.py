@@ -230,14 +230,76 @@ def test_unknown_fields_are_kept_and_unknown_statuses_wait():
         pytest.param({"_id": 7, "status": "ready"}, id="id is a number"),
         pytest.param({"_id": "a/../b", "status": "ready"}, id="id is a path"),
         pytest.param({"_id": "a", "status": None}, id="status is null"),
-        pytest.param({"_id": "a", "status": "ready", "hls": "ready"}, id="hls is text"),
-        pytest.param({"_id": "a", "status": "ready", "hls": {"status": 1}}, id="hls status is a number"),
-        pytest.param({"_id": "a", "status": "failed", "error": "x"}, id="error is text"),
+        pytest.param({"_id": "a", "status": ["ready"], "error": "x"}, id="status is a list"),
+        pytest.param({"id": "a", "status": "ready"}, id="id under another name"),
     ],
 )
-def test_an_answer_of_other_types_is_malformed(document):
+def test_an_answer_without_id_or_status_is_malformed(document):
     with pytest.raises(MalformedAssetError):
         asset_from(document)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "oddities"),
+    [
+        pytest.param({"message": "bad codec", "code": 7}, "bad codec", [], id="as documented"),
+        pytest.param(None, None, [], id="null"),
+        pytest.param("bad codec", "bad codec", ["error is a text"], id="text"),
+        pytest.param("", None, ["error is a text"], id="empty text"),
+        pytest.param(["bad codec", None, "bad frame"], "bad codec; bad frame", ["error is a list"], id="list of texts"),
+        pytest.param([{"message": "a"}, {"code": 1}], 'a; {"code":1}', ["error is a list"], id="list of objects"),
+        pytest.param({"message": ["a", "b"]}, "a; b", ["error.message is a list"], id="message is a list"),
+        pytest.param({"message": 7}, '{"message":7}', ["error.message is a number"], id="message is a number"),
+        pytest.param(7, "7", ["error is a number"], id="number"),
+        pytest.param(False, None, ["error is a boolean"], id="false"),
+    ],
+)
+def test_the_reason_of_a_failure_comes_from_an_error_of_any_type(error, reason, oddities):
+    found = asset_from({"_id": "a", "status": "failed", "error": error})
+    assert assess(found, EXPECTATIONS, Ages(1.0)) == Done(Outcome.FAILED, reason)
+    assert found.oddities == tuple(oddities)
+
+
+@pytest.mark.parametrize(
+    ("field", "oddity"),
+    [
+        ({"file_type": 7}, "file_type is a number"),
+        ({"file_type": None}, None),
+        ({"method": {"via": "url"}}, "method is an object"),
+        ({"method": ["url"]}, "method is a list"),
+        ({"error": "x", "method": True}, "method is a boolean"),
+        ({"hls": "ready"}, "hls is a text"),
+        ({"hls": "https://x.example/a.m3u8"}, "hls is a text"),
+        ({"hls": []}, "hls is a list"),
+        ({"hls": {}}, "hls.status is null"),
+        ({"thumbnail": {"status": 1}}, "thumbnail.status is a number"),
+        ({"thumbnail": True}, "thumbnail is a boolean"),
+    ],
+    ids=str,
+)
+def test_the_status_decides_whatever_the_other_fields_are(field, oddity):
+    document = {"_id": "a", "status": "ready", **field}
+    found = asset_from(document)
+    assert found.document == {"_id": "a", "status": "ready", **field}
+    assert (oddity in found.oddities) if oddity else not found.oddities
+    assert assess(found, EXPECTATIONS, Ages(1.0, 0.0)) == Done(Outcome.READY)
+
+
+@pytest.mark.parametrize(
+    ("shown", "verdict"),
+    [
+        ("processing", Waiting(("hls",), 3600.0)),
+        ("error", Done(Outcome.DEGRADED, "hls ended in error")),
+    ],
+)
+def test_a_rendition_that_is_only_its_status_is_read(shown, verdict):
+    found = asset_from({"_id": "a", "status": "ready", "hls": shown})
+    assert assess(found, EXPECTATIONS, Ages(1.0, 0.0)) == verdict
+
+
+def test_the_other_fields_of_an_odd_asset_are_read():
+    found = asset_from({"_id": "a", "status": "ready", "error": 1, "file_type": "video/mp4", "method": "url"})
+    assert (found.file_type, found.method) == ("video/mp4", "url")
 
 
 @given(

@@ -57,6 +57,19 @@ async def test_an_asset_that_a_list_leaves_out_is_confirmed_before_it_is_acted_o
     assert outcomes(events) == dict.fromkeys(IDS, "ready")
 
 
+async def test_an_asset_that_a_list_shows_but_not_readably_is_retrieved_and_lists_stay_trusted():
+    class Odd(ListingApi):
+        async def list_assets(self, asset_ids):
+            return {**await super().list_assets(asset_ids), IDS[0]: None}
+
+    api = Odd({IDS[0]: [PROCESSING] * 9 + [READY], IDS[1]: [PROCESSING] * 9 + [READY], IDS[2]: [PROCESSING]})
+    with capture_logs() as logs:
+        events, _, _ = await poll(api, ids=IDS, batching=Batching(), uniform=lambda: 1.0, seconds=300.0)
+    assert outcomes(events) == dict.fromkeys(IDS[:2], "ready")
+    assert about_lists(logs) == []
+    assert api.lists
+
+
 async def test_an_asset_that_is_not_there_is_not_found_by_a_retrieve():
     api = ListingApi({IDS[0]: [None], IDS[1]: [None]})
     events, _, _ = await poll(api, ids=IDS[:2], batching=Batching(), schedule=SCHEDULE)

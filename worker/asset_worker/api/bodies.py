@@ -1,14 +1,14 @@
-"""Reads the bodies of answers: limits their size and depth, and repairs invalid text in them."""
+"""Reads the bodies of answers, limits their size, and decodes them."""
 
 from __future__ import annotations
 
-import re
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 import msgspec
 
-from asset_worker.api.errors import MalformedAnswerError
+from asset_worker.api.errors import AnswerTooLargeError, MalformedAnswerError
+from asset_worker.api.lenient_json import Decoded, read_document, read_list
 from asset_worker.domain.nesting import ANSWER_LEVELS, nests_deeper
 
 ASSET_BYTES_LIMIT: Final = 1 << 20
@@ -18,11 +18,8 @@ ERROR_BYTES_LIMIT: Final = 64 << 10
 
 SUSPICIOUS_BRACKETS: Final = 300
 """Only a body with more opening brackets than this is checked for its depth; few have so many."""
-
-_ESCAPE: Final = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
-)
-"""An escape in JSON; the group matches one half of a surrogate pair without the other half."""
+LIST_LEVELS: Final = 2
+"""Levels of a list around each asset."""
 
 
 class VendorError(msgspec.Struct, frozen=True):
@@ -41,7 +38,7 @@ async def read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
     """Return the whole body, decompressed.
 
     Raises:
-        MalformedAnswerError: it is longer than `limit` bytes.
+        AnswerTooLargeError: it is longer than `limit` bytes.
         aiohttp.ClientError, TimeoutError: it did not arrive completely.
     """
     if (response.content_length or limit) < limit and "Content-Encoding" not in response.headers:
@@ -51,26 +48,48 @@ async def read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
         body += chunk
         if len(body) > limit:
             response.close()
-            raise MalformedAnswerError(f"the answer is larger than {limit} bytes")
+            raise AnswerTooLargeError(f"the answer is larger than {limit} bytes")
     return bytes(body)
 
 
-def decode_body(body: bytes) -> Any:
-    """Return the JSON document of a body. Invalid text in it is replaced with U+FFFD.
+def decode_body(body: bytes) -> Decoded:
+    """Return the JSON document of a body, repaired where it is not quite JSON.
 
     Raises:
-        MalformedAnswerError: it is not JSON, or nests too deeply.
+        MalformedAnswerError: it is not JSON.
     """
     try:
-        try:
-            document = _decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            document = _decode(_repaired(body))
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        document = _decode(body)
+        if not _nests_deeper(body, document, ANSWER_LEVELS):
+            return Decoded(document)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        pass  # the lenient reader tells what is wrong
+    try:
+        return read_document(body)
+    except (ValueError, RecursionError) as error:
         raise MalformedAnswerError(f"the answer is not JSON: {error}") from error
-    if body.count(b"[") + body.count(b"{") > SUSPICIOUS_BRACKETS and nests_deeper(document, ANSWER_LEVELS):
-        raise MalformedAnswerError(f"the answer nests deeper than {ANSWER_LEVELS} levels")
-    return document
+
+
+def decode_list(body: bytes) -> list[Decoded]:
+    """Return the documents of the assets in a list. If it is not quite JSON, each is read on its own.
+
+    Of an asset that can't be read, only the `_id` is in its document; None: it is not known.
+
+    Raises:
+        MalformedAnswerError: it is not a list of assets.
+    """
+    try:
+        answer = _decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        answer = None  # the lenient reader tells what is wrong
+    try:
+        if answer is None or _nests_deeper(body, answer, ANSWER_LEVELS + LIST_LEVELS):
+            return read_list(body)
+    except (ValueError, RecursionError) as error:
+        raise MalformedAnswerError(f"the answer is not JSON: {error}") from error
+    if not isinstance(answer, dict) or not isinstance(documents := answer.get("data"), list):
+        raise MalformedAnswerError("the answer is not a list of assets")
+    return [Decoded(document) for document in documents]
 
 
 def decode_error(body: bytes) -> VendorError:
@@ -78,14 +97,22 @@ def decode_error(body: bytes) -> VendorError:
     try:
         error = _decode_error(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return VendorError()
+        try:
+            return _vendor_error_in(decode_body(body).document)
+        except MalformedAnswerError:
+            return VendorError()
     return error.error or error
 
 
-def _repaired(body: bytes) -> bytes:
-    """Return the JSON with U+FFFD for invalid UTF-8 and for halves of surrogate pairs (RFC 8259, section 8.2).
+def _vendor_error_in(document: object) -> VendorError:
+    """Return what is of the right type in the document of an error."""
+    if not isinstance(document, dict):
+        return VendorError()
+    inner = document.get("error")
+    fields = inner if isinstance(inner, dict) else document
+    code, message = fields.get("code"), fields.get("message", inner)
+    return VendorError(code if isinstance(code, str) else None, message if isinstance(message, str) else None)
 
-    The wait for an asset must not fail because its name was cut within an emoji.
-    """
-    text = body.decode(errors="replace").encode()
-    return _ESCAPE.sub(lambda escape: b"\\ufffd" if escape[1] else escape[0], text)
+
+def _nests_deeper(body: bytes, document: object, levels: int) -> bool:
+    return body.count(b"[") + body.count(b"{") > SUSPICIOUS_BRACKETS and nests_deeper(document, levels)

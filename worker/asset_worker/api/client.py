@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final, TypeVar
 
 import aiohttp
 from yarl import URL
@@ -15,18 +15,25 @@ from asset_worker.api.bodies import (
     LIST_BYTES_LIMIT,
     decode_body,
     decode_error,
+    decode_list,
     read_body,
 )
-from asset_worker.api.errors import MalformedAnswerError, TransientError
+from asset_worker.api.errors import AnswerTooLargeError, MalformedAnswerError, TransientError
 from asset_worker.api.gate import Gate
 from asset_worker.api.key import ApiKey
+from asset_worker.api.odd_answers import OddAnswers
 from asset_worker.api.responses import error_of
 from asset_worker.api.retry import Retries
 from asset_worker.api.session import Session
 from asset_worker.domain.assets import Asset, AssetId, MalformedAssetError, asset_from
 
+T = TypeVar("T")
+
 LIST_LIMIT: Final = 50
 """Assets in one list at most (the maximum of `page_limit`)."""
+
+SHORTEST_LIST: Final = 10
+"""After a list that was too large, lists are shorter, but not shorter than this: it may be due to one of its assets."""
 
 LIST_ATTEMPTS: Final = 2
 """Attempts of a list request. If it fails, a retrieve follows, which has more attempts."""
@@ -52,6 +59,9 @@ class AssetsApi:
         self._gate = gate
         self._retries = retries
         self._redact = redact
+        self._odd = OddAnswers()
+        self._list_length = LIST_LIMIT
+        """Assets in one list at most, so that it is not too large."""
 
     async def retrieve(self, asset_id: AssetId) -> Asset:
         """Return the asset as the API shows it now.
@@ -73,16 +83,46 @@ class AssetsApi:
         """Wait until a request would not have to queue behind others at the gate."""
         await self._gate.wait_for_capacity()
 
-    async def list_assets(self, asset_ids: Sequence[AssetId]) -> dict[AssetId, Asset]:
+    async def list_assets(self, asset_ids: Sequence[AssetId]) -> dict[AssetId, Asset | None]:
         """Return the assets that the list shows, by the IDs asked for, at most `LIST_LIMIT` of them.
 
-        Assets that the list leaves out, or that can't be read, are missing from the result.
+        None: the list shows the asset, but not so that it can be read; a retrieve may show it. Assets that the list
+        leaves out are missing from the result. Assets that make too large a list are asked for in shorter ones.
 
         Raises:
             ApiError: there is no list; the class says why.
         """
+        found: dict[AssetId, Asset | None] = {}
+        length = self._list_length
+        for start in range(0, len(asset_ids), length):
+            part = asset_ids[start : start + length]
+            found |= await self._list_or_halves(part)
+        return found
+
+    async def _list_or_halves(self, asset_ids: Sequence[AssetId]) -> dict[AssetId, Asset | None]:
+        """Return what a list shows; if it is too large, what lists of its halves show. None: left to a retrieve."""
+        try:
+            found = await self._list_with_retries(asset_ids)
+        except AnswerTooLargeError as error:
+            self._odd.report([f"a list is too large: {error}"])
+        else:
+            # After shorter ones, longer again step by step, so that few are requested in vain.
+            if len(asset_ids) == self._list_length < LIST_LIMIT:
+                self._list_length += 1
+            return found
+        half = (len(asset_ids) + 1) // 2
+        self._list_length = min(self._list_length, max(half, SHORTEST_LIST))
+        found = dict.fromkeys(asset_ids)
+        for part in (asset_ids[:half], asset_ids[half:]):
+            if len(part) > 1:
+                found |= await self._list_or_halves(part)
+        return found
+
+    async def _list_with_retries(self, asset_ids: Sequence[AssetId]) -> dict[AssetId, Asset | None]:
         try:
             return await self._list(asset_ids)
+        except AnswerTooLargeError:
+            raise
         except TransientError as error:
             attempt = partial(self._list, asset_ids)
             return await self._retries.again(attempt, error, attempts=LIST_ATTEMPTS, assets=len(asset_ids))
@@ -90,33 +130,38 @@ class AssetsApi:
     async def _retrieve(self, asset_id: AssetId) -> Asset:
         # An asset ID has no characters that a URL would encode.
         url = self._assets.joinpath(asset_id, encoded=True)
-        document = await self._get(url, ASSET_BYTES_LIMIT, is_list=False)
+        decoded = await self._get(url, ASSET_BYTES_LIMIT, decode_body, is_list=False)
         try:
-            asset = asset_from(document)
+            asset = asset_from(decoded.document)
         except MalformedAssetError as error:
             raise MalformedAnswerError(str(error)) from error
         if asset.id != asset_id and asset.id.lower() != asset_id.lower():
             raise MalformedAnswerError("the answer is about another asset")
+        self._odd.report((*decoded.repairs, *asset.oddities), asset_id)
         return asset
 
-    async def _list(self, asset_ids: Sequence[AssetId]) -> dict[AssetId, Asset]:
+    async def _list(self, asset_ids: Sequence[AssetId]) -> dict[AssetId, Asset | None]:
         query = [("page", "1"), ("page_limit", str(LIST_LIMIT)), *(("asset_ids", asset_id) for asset_id in asset_ids)]
         wanted = {asset_id.lower(): asset_id for asset_id in asset_ids} | {asset_id: asset_id for asset_id in asset_ids}
-        answer = await self._get(self._assets.with_query(query), LIST_BYTES_LIMIT, is_list=True)
-        if not isinstance(answer, dict) or not isinstance(answer.get("data"), list):
-            raise MalformedAnswerError("the answer is not a list of assets")
-        found = {}
-        for document in answer["data"]:
+        found: dict[AssetId, Asset | None] = {}
+        unreadable: list[AssetId] = []
+        for decoded in await self._get(self._assets.with_query(query), LIST_BYTES_LIMIT, decode_list, is_list=True):
             try:
-                asset = asset_from(document)
+                asset = asset_from(decoded.document)
             except MalformedAssetError:
+                shown = decoded.document.get("_id") if isinstance(decoded.document, dict) else None
+                # Without a known ID, it may be any of those that the list seems to leave out.
+                known = wanted.get(shown) or wanted.get(shown.lower()) if isinstance(shown, str) else None
+                unreadable += asset_ids if known is None else [known]
                 continue
             if (asset_id := wanted.get(asset.id) or wanted.get(asset.id.lower())) is not None:
                 found[asset_id] = asset
-        return found
+                if decoded.repairs or asset.oddities:
+                    self._odd.report((*decoded.repairs, *asset.oddities), asset_id)
+        return dict.fromkeys(unreadable) | found
 
-    async def _get(self, url: URL, limit: int, *, is_list: bool) -> Any:
-        """Make one attempt, through the gate. Return the decoded JSON of a 200.
+    async def _get(self, url: URL, limit: int, decode: Callable[[bytes], T], *, is_list: bool) -> T:
+        """Make one attempt, through the gate. Return the body of a 200, decoded.
 
         Raises:
             ApiError: another answer, none, or one of more than `limit` bytes.
@@ -136,7 +181,7 @@ class AssetsApi:
                 # aiohttp and uvloop raise the last two if a connection breaks at an unexpected moment.
                 raise TransientError(_encodable(f"the request failed: {type(error).__name__}: {error}")) from error
             if response.status == 200:
-                return decode_body(body)
+                return decode(body)
             failure = decode_error(body)
             message = self._redact(failure.message or failure.code or "")
             raise error_of(response.status, failure.code, message, is_list=is_list, retry_after=permit.retry_after)

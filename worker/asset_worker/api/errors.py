@@ -3,6 +3,7 @@
     ApiError
       * TransientError            ask again later
         - MalformedAnswerError
+          + AnswerTooLargeError
         - RateLimitedError
         - StoppedError
       * NotFoundError             the asset is not there, or not yet
@@ -32,6 +33,10 @@ class TransientError(ApiError):
 
 class MalformedAnswerError(TransientError):
     """The answer is not one that the API gives: cut off, too large, of wrong types, about another asset."""
+
+
+class AnswerTooLargeError(MalformedAnswerError):
+    """The answer is longer than any of the API should be. A shorter list may do."""
 
 
 class RateLimitedError(TransientError):

@@ -56,6 +56,11 @@ class _Fields(msgspec.Struct, frozen=True, gc=False):
     method: str | None = None
 
 
+class _RequiredFields(msgspec.Struct, frozen=True, gc=False):
+    id: str = msgspec.field(name="_id")
+    status: str
+
+
 class Asset(msgspec.Struct, frozen=True):
     """An asset as the API described it in one answer."""
 
@@ -71,41 +76,109 @@ class Asset(msgspec.Struct, frozen=True):
     """How it was created: `direct`, `url` and others."""
     document: dict[str, Any]
     """The whole answer, unknown fields included."""
+    oddities: tuple[str, ...] = ()
+    """What is not of its documented type, for people. It is kept in `document` as it came."""
 
 
 def asset_from(document: object) -> Asset:
-    """Return the asset in a decoded JSON answer.
+    """Return the asset in a decoded JSON answer. Its ID and status must be as documented; other fields may be odd.
 
     Raises:
-        MalformedAssetError: a field that decisions depend on is missing, or is not of its documented type.
+        MalformedAssetError: there is no ID or no status in it.
     """
+    oddities: list[str] = []
     try:
-        fields = msgspec.convert(document, _Fields)
+        try:
+            fields = msgspec.convert(document, _Fields)
+        except msgspec.ValidationError:
+            fields = _odd_fields_in(document, oddities)
         assert isinstance(document, dict)
-        found, renditions = asset_id(fields.id), _renditions_in(document)
+        found = asset_id(fields.id)
     except ValueError as error:  # msgspec.ValidationError is one
         raise MalformedAssetError(f"the answer is not an asset: {error}") from error
     return Asset(
         id=found,
         status=fields.status,
-        renditions=renditions,
+        renditions=_renditions_in(document, oddities),
         error=None if fields.error is None else fields.error.message,
         file_type=fields.file_type,
         method=fields.method,
         document=document,
+        oddities=tuple(oddities),
     )
 
 
-def _renditions_in(document: dict[str, Any]) -> dict[str, str]:
+def _odd_fields_in(document: object, oddities: list[str]) -> _Fields:
+    """Return the fields, those of another type as far as they can be read. Add what is odd.
+
+    Raises:
+        msgspec.ValidationError: the ID or the status is missing, or of another type.
+    """
+    required = msgspec.convert(document, _RequiredFields)
+    assert isinstance(document, dict)
+    texts: dict[str, str | None] = {}
+    for name in ("file_type", "method"):
+        value = document.get(name)
+        texts[name] = value if isinstance(value, str) else None
+        if value is not None and not isinstance(value, str):
+            oddities.append(f"{name} is {_kind_of(value)}")
+    error = document.get("error")
+    message = error.get("message") if isinstance(error, dict) else None
+    if not isinstance(error, dict | None):
+        oddities.append(f"error is {_kind_of(error)}")
+    elif not isinstance(message, str | None):
+        oddities.append(f"error.message is {_kind_of(message)}")
+    return _Fields(required.id, required.status, _ErrorFields(_reason_in(error)), **texts)
+
+
+def _reason_in(error: object) -> str | None:
+    """Return the text in an error of any type; None: there is none."""
+    match error:
+        case str():
+            return error or None
+        case list():
+            return "; ".join(text for each in error if (text := _reason_in(each)) is not None) or None
+        case {"message": str() | None as message}:
+            return message or None
+        case {"message": list() | dict() as message} if (text := _reason_in(message)) is not None:
+            return text
+        case _:
+            return msgspec.json.encode(error).decode() if error else None
+
+
+def _renditions_in(document: dict[str, Any], oddities: list[str]) -> dict[str, str]:
+    """Return the statuses of the renditions that can be read. Add what is odd: such a rendition counts as not shown."""
     statuses: dict[str, str] = {}
-    for name in RENDITIONS:
+    for name, rendition in RENDITIONS.items():
         shown = document.get(name)
         if shown is None:
             continue
-        if not isinstance(shown, dict) or not isinstance(status := shown.get("status"), str):
-            raise ValueError(f"Expected an object with a status - at `$.{name}`")  # noqa: TRY004 - wrong JSON, not a bug
-        statuses[name] = status
+        if isinstance(shown, dict) and isinstance(status := shown.get("status"), str):
+            statuses[name] = status
+        elif isinstance(shown, dict):
+            oddities.append(f"{name}.status is {_kind_of(shown.get('status'))}")
+        else:
+            oddities.append(f"{name} is {_kind_of(shown)}")
+            # Another text than a documented status, an address for example, says nothing about the end.
+            if isinstance(shown, str) and rendition.is_known(shown):
+                statuses[name] = shown
     return statuses
+
+
+def _kind_of(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a text"
+        case list():
+            return "a list"
+        case _:
+            return "an object"
 
 
 class Outcome(StrEnum):

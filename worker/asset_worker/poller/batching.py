@@ -87,7 +87,10 @@ class ListLooker:
             return
         is_audited = self._uniform() < AUDIT_SHARE
         for lease in leases:
-            listed = shown.get(lease.submission.asset_id) or Missing()
+            listed = shown.get(lease.submission.asset_id, Missing())
+            if listed is None:
+                yield Check(lease, None)
+                continue
             if not is_audited:
                 step = self._actions.decide(lease, listed)
                 if can_act_on_list(lease, listed, step):

@@ -28,8 +28,10 @@ class Api(Protocol):
         """
         ...
 
-    async def list_assets(self, asset_ids: Sequence[AssetId]) -> dict[AssetId, Asset]:
+    async def list_assets(self, asset_ids: Sequence[AssetId]) -> dict[AssetId, Asset | None]:
         """Return the assets that a list shows, by the IDs asked for; one that it leaves out is missing.
+
+        None: the list shows the asset, but not so that it can be read; a retrieve may.
 
         Raises:
             ApiError: the request failed.

@@ -157,6 +157,13 @@ EVENTS: Final = (
         ("why",),
     ),
     LogEvent(
+        "api.odd_answer",
+        "warning",
+        "An answer is not as documented, but can be read: `what` is odd in it. The status decides, and the event holds "
+        "the field as it came. Logged once for each value of `what`, with the first asset.",
+        ("asset_id", "what"),
+    ),
+    LogEvent(
         "api.list_doubted",
         "warning",
         "List requests are refused, leave assets out or lag behind: single requests replace them for `seconds`.",
