@@ -5,9 +5,11 @@ import os
 import shutil
 from pathlib import Path
 
-from asset_worker.domain.submissions import RAW_BYTES_LIMIT, Batch
+from asset_worker.domain.submissions import Batch
 from asset_worker.intake.file.follower import FileEvent, Follower
 
+PARTIAL_WAIT = 5.0
+"""How long `Following` waits for the rest of a last line, in seconds."""
 TICK = 4_000_000
 """The resolution of a file system's times, in nanoseconds."""
 
@@ -94,7 +96,7 @@ class Following:
 
     def finish(self, seconds: float = 0.25) -> tuple[list[str], bool]:
         self.now += seconds
-        batch, finished = self.follower.finish(self.now)
+        batch, finished = self.follower.finish(self.now, PARTIAL_WAIT)
         return self.take(batch), finished
 
     def event_names(self) -> list[str]:
@@ -109,7 +111,12 @@ class Following:
     @property
     def rejections(self) -> list[tuple[int, bytes]]:
         """Line numbers, and the part of each line that is shown."""
-        return [(found.line, found.raw[:RAW_BYTES_LIMIT]) for batch in self.batches for found in batch.rejections]
+        return [(found.line, found.raw[:1024]) for batch in self.batches for found in batch.rejections]
+
+    @property
+    def zeros(self) -> list[int]:
+        """The lengths of the runs of zeros that were reported."""
+        return [run.count for batch in self.batches for run in batch.zeros]
 
 
 class BatchReceiver:
@@ -150,7 +157,7 @@ class BatchReceiver:
     @property
     def rejections(self) -> list[tuple[int, bytes]]:
         """Line numbers, and the part of each line that is shown."""
-        return [(found.line, found.raw[:RAW_BYTES_LIMIT]) for batch in self.batches for found in batch.rejections]
+        return [(found.line, found.raw[:1024]) for batch in self.batches for found in batch.rejections]
 
     @property
     def positions(self) -> dict[str, bytes]:

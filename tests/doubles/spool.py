@@ -46,8 +46,10 @@ class File:
     def hold(self, content: bytes) -> None:
         self.content = content
         pieces = content.split(b"\n")
-        self.lines = [(number, text) for number, text in enumerate(pieces[:-1], start=1) if _is_owed(text)]
-        self.tail = pieces[-1]
+        texts = [piece.rpartition(b"\0")[2] for piece in pieces]  # what stands before zeros is cut
+        self.lines = [(number, text) for number, text in enumerate(texts[:-1], start=1) if _is_owed(text)]
+        self.tail = texts[-1]
+        self.cut = {text for piece in pieces for text in piece.split(b"\0")[:-1]}
 
 
 def _is_owed(text: bytes) -> bool:
@@ -80,6 +82,8 @@ class Spool:
         self.written: dict[bytes, set[int]] = {}
         """Every whole line that was ever in a file, and its line numbers there."""
         self.tails: set[bytes] = set()
+        self.taken_tails: set[bytes] = set()
+        """Ends of files without a newline that were taken for whole lines; their newline brings nothing new."""
         self.owed: set[bytes] = set()
         self.delivered: Counter[bytes] = Counter()
         self.lately: list[tuple[File, set[bytes]]] = []
@@ -95,10 +99,12 @@ class Spool:
             data += {
                 "line": b"L%d\n",
                 "partial": b"t%d-",
+                "cut": b"a%d",
                 "rest": b"r%d\n",
                 "bad": b"!%d\n",
                 "comment": b"# %d\n",
                 "end": b"\n",
+                "zeros": bytes(5),
             }[piece].replace(b"%d", b"%d" % self.count)
         return data
 
@@ -240,14 +246,14 @@ class Spool:
     def _wrote(self, file: File, content: bytes) -> None:
         before = {text for _, text in file.lines}
         file.hold(content)
-        self.tails.add(file.tail)
+        self.tails |= {file.tail, *file.cut}
         new = set()
         for number, text in file.lines:
             self.written.setdefault(text, set()).add(number)
             if text not in before:
                 new.add(text)
         if file not in self.retired and not file.was_passed_by:
-            self.owed |= new
+            self.owed |= new - self.taken_tails
         self.lately.append((file, new))
         self.excuse_unreadable_lines()
 
@@ -284,9 +290,14 @@ class Spool:
     def deliver(self, batch: Batch) -> None:
         """A batch is accepted: each of its lines must have been written as it is, and at its number."""
         for submission in batch.submissions:
-            self._deliver(submission.asset_id.encode(), submission.line)
+            text = submission.asset_id.encode()
+            if text in self.tails:
+                self.taken_tails.add(text)
+                self.owed.discard(text)
+            else:
+                self._deliver(text, submission.line)
         for found in batch.rejections:
-            if "no newline" in found.reason:
+            if "incomplete" in found.reason:
                 assert found.raw in self.tails, f"{found.raw!r} was never the end of a file"
             else:
                 self._deliver(found.raw, found.line)

@@ -182,7 +182,7 @@ async def build(
         poller = make_poller(
             settings, plan, queue=queue, api=api, gate=gate, chosen=chosen, clock=clock, secrets=secrets
         )
-        context = IntakeContext(ingest, clock, queue.intakes, once=plan.once)
+        context = IntakeContext(ingest, clock, queue.intakes, once=plan.once, partial_wait=settings.queue.partial_wait)
         yield Parts(
             queue=queue,
             session=session,

@@ -114,7 +114,8 @@ def test_a_rejected_event_has_the_line_and_no_subject():
     ("raw", "shown"),
     [
         pytest.param(b"x" * 1024, "x" * 1024, id="ascii"),
-        pytest.param(b"x" * 1022 + "€".encode()[:2], "x" * 1022, id="cut within a character"),
+        pytest.param(b"x" * 768 + b"-" * 9000 + b"y" * 256, "x" * 768 + "y" * 256, id="both ends of a long one"),
+        pytest.param(b"x" * 1022 + "€".encode()[:2], "x" * 1021 + "\ufffd", id="long because a character is cut"),
         pytest.param(b"\xff" * 1024, "\ufffd" * 341, id="no text, which takes more room when it is shown"),
         pytest.param(b"x\xe2\x82", "x\ufffd", id="a whole line that ends within a character"),
     ],

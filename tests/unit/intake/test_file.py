@@ -3,7 +3,6 @@
 # ruff: noqa: ASYNC240 - nothing else runs in these loops while a test writes its files
 
 import asyncio
-import os
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -13,13 +12,12 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from asset_worker.intake.file.follower import UNTERMINATED_SECONDS
+from asset_worker.intake.file import tail_reader
 from asset_worker.intake.file.intake import BATCH_LINES, CLOSE_SECONDS, INTERVAL_SECONDS, FileIntake
-from asset_worker.intake.file.tail_reader import READ_BYTES
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import DaemonThread
-from tests.doubles.intake import BatchReceiver
+from tests.doubles.intake import PARTIAL_WAIT, BatchReceiver
 from tests.doubles.threads import ClosingThread, CountingThread, HangingThread, InlineThread
 
 pytestmark = pytest.mark.virtual_time
@@ -176,26 +174,26 @@ async def test_a_backlog_is_accepted_in_batches_without_waiting_between(path: Pa
         pytest.param(lambda path: None, [], id="no file"),
         pytest.param(lambda path: path.touch(), [], id="an empty file"),
         pytest.param(lambda path: append(path, b"a1\na2\n"), ["a1", "a2"], id="lines"),
-        pytest.param(lambda path: append(path, b"a1\na2"), ["a1", "a2"], id="a last line without newline"),
+        pytest.param(lambda path: append(path, b"a1\nx2"), ["a1", "x2"], id="a last line without newline"),
         pytest.param(lambda path: append(path, b"\n# nothing"), [], id="a comment without newline"),
     ],
 )
 async def test_once_ends_when_the_file_is_read_to_its_end(path: Path, make: Callable[[Path], None], ids: list[str]):
     make(path)
     receiver = BatchReceiver()
-    async with asyncio.timeout(UNTERMINATED_SECONDS + 2 * INTERVAL_SECONDS):
-        await intake(path, receiver, once=True).run(Stop())
+    async with asyncio.timeout(PARTIAL_WAIT + 2 * INTERVAL_SECONDS):
+        await intake(path, receiver, once=True, partial_wait=PARTIAL_WAIT).run(Stop())
     assert receiver.ids == ids
 
 
 async def test_once_waits_for_the_rest_of_a_line_that_is_being_written(path: Path):
     receiver = BatchReceiver()
     append(path, b"a1\na")
-    task = asyncio.create_task(intake(path, receiver, once=True).run(Stop()))
+    task = asyncio.create_task(intake(path, receiver, once=True, partial_wait=PARTIAL_WAIT).run(Stop()))
     for piece in (b"b", b"c", b"d"):
-        await asyncio.sleep(UNTERMINATED_SECONDS * 0.7)
+        await asyncio.sleep(PARTIAL_WAIT * 0.7)
         append(path, piece)
-    await asyncio.sleep(UNTERMINATED_SECONDS * 0.7)
+    await asyncio.sleep(PARTIAL_WAIT * 0.7)
     append(path, b"\n")
     await task
     assert receiver.ids == ["a1", "abcd"]
@@ -238,9 +236,11 @@ async def test_once_ends_though_a_rotated_file_is_kept_open(path: Path):
     assert (first.ids, second.ids) == (["a1", "b1"], ["a2"])
 
 
-async def test_a_line_of_gigabytes_is_read_without_a_pause_and_holds_up_no_stop(path: Path):
-    append(path, b"a1\n")
-    os.truncate(path, 100 * READ_BYTES)
+async def test_a_line_of_gigabytes_is_read_without_a_pause_and_holds_up_no_stop(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tail_reader, "READ_BYTES", 2**16)
+    append(path, b"a1\n" + b"x" * (100 * 2**16))
     receiver, thread = BatchReceiver(), CountingThread()
     async with running(FileIntake(path, receiver, thread, SystemClock(), {})) as stop:
         await thread.has_run(10)

@@ -9,7 +9,6 @@ import pytest
 from asset_worker.intake.file import tail_reader
 from asset_worker.intake.file.checkpoint import decode
 from asset_worker.intake.file.follower import DRAIN_SECONDS
-from asset_worker.intake.file.tail_reader import READ_BYTES
 from asset_worker.intake.splitter import LINE_BYTES_LIMIT
 from tests.doubles.intake import Disk, Following
 
@@ -88,17 +87,18 @@ def test_a_line_without_an_end_is_read_in_bounded_steps(
     disk: Disk, following: Following, monkeypatch: pytest.MonkeyPatch
 ):
     """A stop waits for a step; and nothing has been read to its end meanwhile."""
+    limit = 2**18
+    monkeypatch.setattr(tail_reader, "READ_BYTES", limit)
     disk.append(b"a1\n")
     assert following.step() == ["a1"]
-    os.truncate(disk.path(), 100 * READ_BYTES)
+    disk.append(b"x" * (10 * limit))
     read: list[int] = []
     monkeypatch.setattr(tail_reader, "os", Counting(read))
     for _ in range(3):
         read.clear()
         step = following.follower.step(following.now, 1000)
         assert (step.batch, step.at_end, step.has_more) == (None, False, True)
-        assert READ_BYTES <= sum(read) < 2 * READ_BYTES
-    os.truncate(disk.path(), 4 * READ_BYTES)
+        assert limit <= sum(read) < 2 * limit
     disk.append(b"\na2\n")
     ids = following.step()
     while not following.at_end:
@@ -297,6 +297,26 @@ def test_a_partial_line_at_the_end_of_a_renamed_file_is_rejected_once_the_file_h
     assert following.rejections == []
     following.step(0.1)
     assert following.rejections == rejected
+
+
+def test_a_partial_line_at_the_end_of_a_renamed_file_that_looks_whole_is_taken_once_the_file_has_been_quiet(
+    disk: Disk, following: Following
+):
+    """If its end comes later, the whole line is read as well, and later lines keep their numbers."""
+    disk.append(b"a1\n6298d673f1090f1100476d4c")
+    following.step()
+    disk.rename("queue", "queue.1")
+    following.step()
+    assert following.step(DRAIN_SECONDS) == ["6298d673f1090f1100476d4c"]
+    assert following.step(60) == []
+    disk.append(b"\na3\nx", "queue.1")
+    assert following.step() == ["a3"]
+    assert following.step(DRAIN_SECONDS) == ["x"]
+    disk.append(b"4\na5\n", "queue.1")
+    assert following.step() == ["x4", "a5"]
+    lines = [submission.line for batch in following.batches for submission in batch.submissions]
+    assert lines == [1, 2, 3, 4, 4, 5]
+    assert following.rejections == []
 
 
 def test_a_partial_line_is_rejected_once_though_its_file_is_read_on(disk: Disk, following: Following):

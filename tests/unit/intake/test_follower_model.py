@@ -23,7 +23,8 @@ from asset_worker.intake.file import checkpoint, tail_reader
 from asset_worker.intake.file.follower import Follower
 from tests.doubles.spool import Spool
 
-PIECES = st.lists(st.sampled_from(["line", "line", "partial", "rest", "bad", "comment", "end"]), min_size=1, max_size=4)
+KINDS = ["line", "line", "partial", "cut", "rest", "bad", "comment", "end", "zeros"]
+PIECES = st.lists(st.sampled_from(KINDS), min_size=1, max_size=4)
 
 
 def then(*actions: Callable[[Spool], object]) -> Callable[[Spool], None]:

@@ -8,9 +8,9 @@ import pytest
 
 from asset_worker.intake.file import tail_reader
 from asset_worker.intake.file.checkpoint import decode, encode
-from asset_worker.intake.file.follower import DRAIN_SECONDS, UNTERMINATED_SECONDS
+from asset_worker.intake.file.follower import DRAIN_SECONDS
 from asset_worker.intake.splitter import LINE_BYTES_LIMIT
-from tests.doubles.intake import Disk, Following
+from tests.doubles.intake import PARTIAL_WAIT, Disk, Following
 
 # Restarts
 
@@ -180,15 +180,44 @@ def test_a_position_stored_by_an_earlier_version_is_read_on(disk: Disk, followin
 
 
 def test_a_last_line_without_a_newline_is_taken_at_the_finish_once_it_is_quiet(disk: Disk, following: Following):
-    disk.append(b"a1\nab")
+    disk.append(b"a1\nxy")
     following.step()
     assert following.finish() == ([], False)
     disk.append(b"c")
     following.step()
-    assert following.finish(UNTERMINATED_SECONDS) == ([], False)
-    assert following.finish(UNTERMINATED_SECONDS - 0.1) == ([], False)
-    assert following.finish(0.1) == (["abc"], True)
+    assert following.finish(PARTIAL_WAIT) == ([], False)
+    assert following.finish(PARTIAL_WAIT - 0.1) == ([], False)
+    assert following.finish(0.1) == (["xyc"], True)
     assert following.batches[-1].submissions[0].line == 2
+
+
+def test_a_last_line_that_looks_like_a_part_of_an_id_is_rejected_and_comes_whole_if_it_grows(
+    disk: Disk, following: Following
+):
+    disk.append(b"a1\n6298d673f109")
+    following.step()
+    following.finish()
+    assert following.finish(PARTIAL_WAIT) == ([], True)
+    assert following.rejections == [(2, b"6298d673f109")]
+    assert "incomplete" in following.batches[-1].rejections[0].reason
+    following.restart()
+    assert following.step() == []
+    assert following.finish(PARTIAL_WAIT) == ([], True)
+    disk.append(b"0f1100476d4c\n")
+    assert following.step() == ["6298d673f1090f1100476d4c"]
+    assert following.rejections == [(2, b"6298d673f109")]
+
+
+def test_a_last_line_that_looked_like_a_part_of_an_id_and_was_whole_comes_with_its_newline(
+    disk: Disk, following: Following
+):
+    disk.append(b"abc")
+    following.step()
+    following.finish()
+    following.finish(PARTIAL_WAIT)
+    following.restart()
+    disk.append(b"\na2\n")
+    assert following.step() == ["abc", "a2"]
 
 
 def test_nothing_is_left_when_all_lines_have_ended(disk: Disk, following: Following):
@@ -198,13 +227,13 @@ def test_nothing_is_left_when_all_lines_have_ended(disk: Disk, following: Follow
 
 
 def test_a_line_taken_at_the_finish_is_not_taken_again(disk: Disk, following: Following):
-    disk.append(b"a1\nab")
+    disk.append(b"a1\nxy")
     following.step()
     following.finish()
-    assert following.finish(UNTERMINATED_SECONDS) == (["ab"], True)
+    assert following.finish(PARTIAL_WAIT) == (["xy"], True)
     following.restart()
     assert following.step() == []
-    assert following.finish(UNTERMINATED_SECONDS) == ([], True)
+    assert following.finish(PARTIAL_WAIT) == ([], True)
     disk.append(b"\na2\n")
     assert following.step() == ["a2"]
     assert following.batches[-1].submissions[0].line == 3
@@ -214,13 +243,13 @@ def test_a_line_taken_at_the_finish_is_not_taken_again(disk: Disk, following: Fo
 
 
 def test_half_a_line_taken_at_the_finish_comes_whole_the_next_time(disk: Disk, following: Following):
-    disk.append(b"a1\nab")
+    disk.append(b"a1\nxy")
     following.step()
     following.finish()
-    following.finish(UNTERMINATED_SECONDS)
+    following.finish(PARTIAL_WAIT)
     following.restart()
     disk.append(b"cd\na3\n")
-    assert following.step() == ["abcd", "a3"]
+    assert following.step() == ["xycd", "a3"]
     assert [submission.line for submission in following.batches[-1].submissions] == [2, 3]
 
 
@@ -230,14 +259,14 @@ def take_unterminated(disk: Disk, following: Following, content: bytes) -> None:
     while not following.at_end:
         following.step()
     following.finish()
-    following.finish(UNTERMINATED_SECONDS)
+    following.finish(PARTIAL_WAIT)
     following.restart()
 
 
 def test_half_a_line_of_a_single_byte_taken_at_the_finish_comes_whole_the_next_time(disk: Disk, following: Following):
-    take_unterminated(disk, following, b"a")
+    take_unterminated(disk, following, b"x")
     disk.append(b"b\na2\n")
-    assert following.step() == ["ab", "a2"]
+    assert following.step() == ["xb", "a2"]
     assert [submission.line for submission in following.batches[-1].submissions] == [1, 2]
 
 
@@ -245,9 +274,9 @@ def test_half_a_line_taken_at_the_finish_of_a_long_file_comes_whole_the_next_tim
     """Only the end of such a file is read again, to find where the line begins."""
     comments = b"# comment\n" * 10_000
     assert len(comments) > LINE_BYTES_LIMIT
-    take_unterminated(disk, following, comments + b"ab")
+    take_unterminated(disk, following, comments + b"xy")
     disk.append(b"cd\na3\n")
-    assert following.step() == ["abcd", "a3"]
+    assert following.step() == ["xycd", "a3"]
     assert [submission.line for submission in following.batches[-1].submissions] == [10_001, 10_002]
     assert following.event_names() == ["appeared"]
 
@@ -255,8 +284,8 @@ def test_half_a_line_taken_at_the_finish_of_a_long_file_comes_whole_the_next_tim
 def test_half_a_line_taken_at_the_finish_that_grows_slowly_comes_once_and_later_lines_keep_their_numbers(
     disk: Disk, following: Following
 ):
-    take_unterminated(disk, following, b"a1\nab")
-    for piece, ids in ((b"cd", []), (b"ef\na3\n", ["abcdef", "a3"]), (b"\na5\n", ["a5"])):
+    take_unterminated(disk, following, b"a1\nxy")
+    for piece, ids in ((b"cd", []), (b"ef\na3\n", ["xycdef", "a3"]), (b"\na5\n", ["a5"])):
         disk.append(piece)
         assert following.step() == ids
     assert [submission.line for batch in following.batches for submission in batch.submissions] == [1, 2, 2, 3, 5]
@@ -268,7 +297,7 @@ def test_a_file_that_is_rewritten_while_the_start_of_half_a_line_is_looked_for_i
 ):
     """The file is read from its start instead, by the next step."""
     comments = b"# x\n" * 400
-    take_unterminated(disk, following, comments + b"a1\nab")
+    take_unterminated(disk, following, comments + b"a1\nxy")
     disk.append(b"cd\n")
 
     class Interrupting:

@@ -8,10 +8,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from asset_worker.domain.events import Event
-from asset_worker.domain.submissions import RAW_BYTES_LIMIT, Batch, Options, Submission
+from asset_worker.domain.submissions import Batch, Options, Rejection, Submission, Zeros
 from asset_worker.intake.ingest import LOGGED_ONE_BY_ONE, Ingest
-from asset_worker.intake.lines import reject
-from asset_worker.intake.splitter import Line
+from asset_worker.intake.lines import parse, reject
+from asset_worker.intake.splitter import Line, LineSplitter
 from asset_worker.runtime.redaction import REDACTED, Secrets
 
 SOURCE = "https://api.twelvelabs.io/v1.3/assets"
@@ -161,10 +161,45 @@ async def test_a_key_in_the_queue_file_gets_no_further(ingest: Ingest, queue: Fa
     assert KEY not in repr((logs, queue.events))
 
 
-@pytest.mark.parametrize("before", [RAW_BYTES_LIMIT - len(KEY), RAW_BYTES_LIMIT - 1, RAW_BYTES_LIMIT + 1])
+@pytest.mark.parametrize("before", [*range(768 - len(KEY) - 1, 770)])
 async def test_a_key_at_the_place_where_a_line_is_cut_is_redacted_whole(ingest: Ingest, queue: FakeQueue, before: int):
-    """Its beginning is not shown either."""
-    await ingest.accept(batch(bad=[b"!" * before + KEY.encode() + b"!" * 9000]))
-    [event] = queue.events
-    line = msgspec.json.decode(event.body)["data"]["line"]
-    assert line == ("!" * before + REDACTED + "!" * 9000)[:RAW_BYTES_LIMIT]
+    """No part of it is shown, at neither side of what is left out."""
+    await ingest.accept(
+        batch(bad=[b"!" * before + KEY.encode() + b"!" * 9000, b"!" * 9000 + KEY.encode() + b"!" * (before - 512)])
+    )
+    first, second = [msgspec.json.decode(event.body)["data"]["line"] for event in queue.events]
+    assert first == ("!" * before + REDACTED)[:768].ljust(1024, "!")
+    assert second == "!" * 768 + ("!" * 256 + REDACTED + "!" * (before - 512))[-256:]
+
+
+async def test_a_key_in_a_line_over_the_limit_is_redacted_at_both_ends(ingest: Ingest, queue: FakeQueue):
+    [line] = LineSplitter(0).feed(KEY.encode() * 5000 + b"\n")
+    rejection = reject(line, "too long", number=1, origin="stdin", stream="1")
+    await ingest.accept(Batch([], [rejection], "stdin", None))
+    assert msgspec.json.decode(queue.events[0].body)["data"]["line"] == "*" * 1024
+
+
+async def test_a_key_in_a_reason_is_redacted(ingest: Ingest, queue: FakeQueue):
+    raw = b'{"asset_id":"a1","%b":1,"%b":2}' % (KEY.encode(), KEY.encode())
+    rejection = parse(Line(raw, 0, 99), number=1, origin="stdin", stream="1")
+    assert isinstance(rejection, Rejection)
+    with capture_logs() as logs:
+        await ingest.accept(Batch([], [rejection], "stdin", None))
+    assert KEY not in repr((logs, queue.events))
+
+
+async def test_a_key_in_utf_16_is_redacted(ingest: Ingest, queue: FakeQueue):
+    [line] = LineSplitter(0).feed(f"{KEY}\n".encode("utf-16-be"))
+    rejection = parse(line, number=1, origin="stdin", stream="1")
+    assert isinstance(rejection, Rejection)
+    await ingest.accept(Batch([], [rejection], "stdin", None))
+    assert msgspec.json.decode(queue.events[0].body)["data"]["line"] == REDACTED
+
+
+async def test_a_run_of_zeros_is_logged_once_and_makes_no_event(ingest: Ingest, queue: FakeQueue):
+    with capture_logs() as logs:
+        await ingest.accept(Batch([], [], "stdin", None, [Zeros("file:/queue", 3, 3000, 3050)]))
+    assert logs == [
+        {"event": "intake.zeros", "log_level": "warning", "source": "file:/queue:3", "bytes": 3000, "end": 3050}
+    ]
+    assert (queue.events, ingest.rejected) == ([], 0)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from asset_worker.domain.assets import ASSET_ID, WaitFor
 from asset_worker.domain.events import rejected
-from asset_worker.domain.submissions import RAW_BYTES_KEPT, RAW_BYTES_LIMIT, Options, Rejection, Submission
+from asset_worker.domain.submissions import Options, Rejection, Submission, Zeros
 from asset_worker.intake.lines import DEADLINE_LIMIT, parse, parse_lines, reject
-from asset_worker.intake.splitter import LINE_BYTES_LIMIT, Line
+from asset_worker.intake.splitter import LINE_BYTES_LIMIT, Line, LineSplitter
 
 BOM = b"\xef\xbb\xbf"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -66,7 +66,7 @@ def nested(levels: int) -> bytes:
         pytest.param(BOM + b'{"asset_id":"a1"}', "a1", id="an object after a byte-order mark"),
         pytest.param(rb'{"asset_id":"\u0061\u0031"}', "a1", id="an escaped ID"),
         pytest.param(b'{"asset_id":"a1","colour":"red"}', "a1", id="an unknown member"),
-        pytest.param(b'{"asset_id":"b","asset_id":"a1"}', "a1", id="of duplicate members the last"),
+        pytest.param(b'{"asset_id":"a1","m":[{"a":1},{"a":1}]}', "a1", id="a key in two objects"),
         pytest.param(b'{"asset_id":"a1","wait_for":{},"metadata":null,"deadline":null}', "a1", id="nothing asked"),
     ],
 )
@@ -115,8 +115,7 @@ def test_blank_lines_and_comments_are_skipped(raw: bytes):
         pytest.param("a\u0661".encode(), "1 to 64", id="an Arabic digit"),
         pytest.param("\uff21".encode(), "1 to 64", id="a full-width letter"),
         pytest.param(BOM + BOM + b"a1", "1 to 64", id="two byte-order marks"),
-        pytest.param("a1".encode("utf-16"), "UTF-8", id="UTF-16"),
-        pytest.param(b"\xff\xfe\x00\x01\x80", "UTF-8", id="binary"),
+        pytest.param(b"\xff\xfb\x00\x01\x80", "UTF-8", id="binary"),
         pytest.param(b"\xc0\xaf", "UTF-8", id="an overlong encoding"),
         pytest.param(b"\xed\xa0\x80", "UTF-8", id="a surrogate"),
         pytest.param(b'{"asset_id":"a\xff"}', "UTF-8", id="binary in an object"),
@@ -151,7 +150,7 @@ def test_blank_lines_and_comments_are_skipped(raw: bytes):
 def test_any_other_line_is_rejected_with_a_reason(raw: bytes, says: str):
     found = refused(raw)
     assert says in found.reason
-    assert (found.origin, found.line, found.raw) == ("stdin", 7, raw[:RAW_BYTES_KEPT])
+    assert (found.origin, found.line, found.raw) == ("stdin", 7, raw)
     assert msgspec.json.decode(rejected(found, at=0.0, source="test").body)["type"].endswith(".rejected")
 
 
@@ -168,18 +167,32 @@ def test_a_line_holds_64_kib_at_most():
     assert "65536 bytes" in refused(longest.replace(b"xx", b"xxx", 1)).reason
 
 
-@pytest.mark.parametrize("size", [RAW_BYTES_LIMIT - 1, RAW_BYTES_LIMIT + 1, 60_000])
-def test_a_rejected_line_is_shown_up_to_1_kib(size: int):
-    event = msgspec.json.decode(rejected(refused(b"!" * size), at=0.0, source="test").body)
-    assert event["data"]["line"] == "!" * min(size, 1024)
+def shown(found: Rejection) -> str:
+    line = msgspec.json.decode(rejected(found, at=0.0, source="test").body)["data"]["line"]
+    assert isinstance(line, str)
+    return line
 
 
-def test_a_rejected_line_cut_within_a_character_still_makes_an_event():
-    found = refused("é".encode() * 600 + b"!")
-    data = msgspec.json.decode(rejected(found, at=0.0, source="test").body)["data"]
-    assert data["line"] == "é" * 512
-    cut = refused(b"!" + "é".encode() * 600)
-    assert msgspec.json.decode(rejected(cut, at=0.0, source="test").body)["data"]["line"] == "!" + "é" * 511
+@pytest.mark.parametrize("size", [1023, 1024, 1025, 60_000])
+def test_of_a_rejected_line_over_1_kib_the_first_768_and_the_last_256_bytes_are_shown(size: int):
+    line = bytes(33 + number % 90 for number in range(size)).decode()
+    assert shown(refused(line.encode())) == (line if size <= 1024 else line[:768] + line[-256:])
+
+
+def test_of_a_line_over_the_limit_both_ends_are_shown():
+    [line] = LineSplitter(0).feed(b"begin" + b"-" * 10**6 + b"end\n")
+    found = parse(line, number=7, origin="stdin", stream="run")
+    assert isinstance(found, Rejection)
+    assert shown(found) == "begin" + "-" * 763 + "-" * 253 + "end"
+
+
+def test_a_rejected_line_is_cut_between_characters():
+    """Nor do two halves of characters at the cut make another one."""
+    assert shown(refused("é".encode() * 600)) == "é" * 512
+    assert shown(refused(b"!" + "é".encode() * 600)) == "!" + "é" * 383 + "é" * 128
+    assert shown(refused("é".encode() * 600 + b"!")) == "é" * 384 + "é" * 127 + "!"
+    assert shown(refused(b"!" + "é".encode() * 600 + b"!")) == "!" + "é" * 383 + "é" * 127 + "!"
+    assert shown(refused(b"!" + "中".encode() * 600)) == "!" + "中" * 255 + "中" * 85
 
 
 def test_a_rejections_key_is_the_same_when_read_again_and_unlike_all_others():
@@ -193,16 +206,117 @@ def test_a_rejections_key_is_the_same_when_read_again_and_unlike_all_others():
 
 @pytest.mark.parametrize("raw", [b"a1", b"# comment", b"", b"{"], ids=["an ID", "a comment", "blank", "an object"])
 def test_a_line_that_is_too_long_is_rejected_whatever_it_begins_with(raw: bytes):
-    found = parse(Line(raw, 100, 70_000, too_long=True), number=7, origin="stdin", stream="run")
+    found = parse(Line(raw, 100, 70_000, tail=b"end"), number=7, origin="stdin", stream="run")
     assert isinstance(found, Rejection)
-    assert (found.reason, found.line, found.raw) == ("a line holds 65536 bytes at most", 7, raw)
+    assert (found.reason, found.line, found.raw, found.tail) == ("a line holds 65536 bytes at most", 7, raw, b"end")
 
 
 def test_lines_are_numbered_from_the_first_and_those_that_hold_nothing_count():
     lines = [Line(raw, 0, 1) for raw in (b"a1", b"", b"../bad", b"# comment", b"a2")]
-    submissions, rejections = parse_lines(lines, first=10, origin="stdin", stream="run")
-    assert [(each.asset_id, each.line) for each in submissions] == [("a1", 10), ("a2", 14)]
-    assert [(each.raw, each.line) for each in rejections] == [(b"../bad", 12)]
+    found = parse_lines(lines, first=10, origin="stdin", stream="run")
+    assert [(each.asset_id, each.line) for each in found.submissions] == [("a1", 10), ("a2", 14)]
+    assert [(each.raw, each.line) for each in found.rejections] == [(b"../bad", 12)]
+
+
+# Duplicate keys, UTF-16, and lines that have no newline
+
+
+@pytest.mark.parametrize(
+    ("raw", "key"),
+    [
+        pytest.param(b'{"asset_id":"b","asset_id":"a1"}', '"asset_id"', id="the ID"),
+        pytest.param(b'{"asset_id":"a1","asset_id":"a1"}', '"asset_id"', id="twice the same value"),
+        pytest.param(rb'{"asset_id":"b","\u0061sset_id":"a1"}', '"asset_id"', id="one of them escaped"),
+        pytest.param(b'{"asset_id":"a1","deadline":1,"deadline":2}', '"deadline"', id="the deadline"),
+        pytest.param(b'{"asset_id":"a1","x":1,"y":2,"x":3}', '"x"', id="a key that is ignored"),
+        pytest.param(b'{"asset_id":"a1","wait_for":{"hls":"ignore","hls":"required"}}', '"hls"', id="in wait_for"),
+        pytest.param(b'{"asset_id":"a1","metadata":{"a":[{"b":1,"b":2}]}}', '"b"', id="within metadata"),
+        pytest.param('{"asset_id":"a1","é":1,"é":2}'.encode(), '"é"', id="not ASCII"),
+        pytest.param(b'{"asset_id":"a1","%b":1,"%b":2}' % (b"k" * 99, b"k" * 99), "a long one", id="a long key"),
+    ],
+)
+def test_an_object_with_a_repeated_key_is_rejected_and_the_reason_names_it(raw: bytes, key: str):
+    reason = refused(raw).reason
+    assert "more than once" in reason
+    assert key in reason
+
+
+@pytest.mark.parametrize("number", [b"1e999999", b"-0", b"1.5", b"1" * 4000])
+def test_numbers_are_no_matter_to_the_search_for_repeated_keys(number: bytes):
+    refused(b'{"asset_id":"a1","n":' + number + b',"n":1}')
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("text", ["a1b2\r\n# c\r\n\r\nb2\r\n", '{"asset_id":"a1"}\nb2'])
+def test_a_line_of_utf_16_is_rejected_with_a_reason_that_names_it(encoding: str, text: str):
+    """PowerShell's `>` writes it. Blank lines and comments are skipped as ever."""
+    splitter = LineSplitter(0)
+    lines = [*splitter.feed(text.encode(encoding)), *splitter.finish()]
+    found = parse_lines(lines, first=1, origin="stdin", stream="run")
+    assert (found.submissions, found.zeros) == ([], [])
+    assert ["UTF-16" in each.reason and "UTF-8" in each.reason for each in found.rejections] == [True, True]
+    assert [each.raw.decode() for each in found.rejections] == [each for each in text.split() if each not in {"#", "c"}]
+
+
+def test_a_byte_order_mark_of_utf_16_is_enough():
+    assert "UTF-16" in refused("\ufeff\u4e2d\u6587".encode("utf-16-le")).reason
+
+
+ID = b"6298d673f1090f1100476d4c"
+
+
+@pytest.mark.parametrize(
+    ("text", "is_taken"),
+    [
+        pytest.param(ID, True, id="24 hexadecimal digits"),
+        pytest.param(ID[:23], False, id="23 hexadecimal digits"),
+        pytest.param(ID[:23] + b" \r", False, id="23 digits and blanks"),
+        pytest.param(BOM + ID[:5], False, id="a mark and 5 digits"),
+        pytest.param(b"A", False, id="one digit"),
+        pytest.param(ID + b"0", True, id="25 hexadecimal digits"),
+        pytest.param(b"asset-1", True, id="an ID of another form"),
+        pytest.param(b'{"asset_id":"a1"}', True, id="a whole object"),
+        pytest.param(b'{"asset_id":"a1"', False, id="half an object"),
+        pytest.param(b"../bad", False, id="no ID at all"),
+    ],
+)
+def test_the_end_of_the_input_ends_a_line_unless_it_looks_like_a_part_of_an_id(text: bytes, is_taken: bool):
+    found = parse(Line(text, 0, 99, unterminated=True), number=1, origin="stdin", stream="run")
+    assert isinstance(found, Submission) is is_taken
+    if isinstance(found, Rejection) and b"{" not in text and b"." not in text:
+        assert "incomplete" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "is_taken"),
+    [
+        pytest.param(ID, True, id="a whole ID, whose newline alone is lost"),
+        pytest.param(b'{"asset_id":"a1"}', True, id="a whole object"),
+        pytest.param(ID[:20], False, id="a part of an ID"),
+        pytest.param(ID + b"0", False, id="too many digits"),
+        pytest.param(b"asset-1", False, id="an ID that may go on"),
+        pytest.param(b'{"asset_id":"a1","met', False, id="a part of an object"),
+    ],
+)
+def test_zeros_end_a_line_that_is_whole_for_certain_and_others_are_incomplete(text: bytes, is_taken: bool):
+    found = parse(Line(text, 0, 99, zeros=9), number=1, origin="stdin", stream="run")
+    assert isinstance(found, Submission) is is_taken
+    if isinstance(found, Rejection):
+        assert "incomplete" in found.reason
+
+
+@pytest.mark.parametrize("text", [b"", b" ", b"# comment"])
+@pytest.mark.parametrize("line", [Line(b"", 0, 9, zeros=9), Line(b"", 0, 9, unterminated=True)])
+def test_blanks_and_comments_may_end_anyhow(text: bytes, line: Line):
+    assert parse(msgspec.structs.replace(line, raw=text), number=1, origin="stdin", stream="run") is None
+
+
+def test_zeros_are_reported_with_the_line_behind_them():
+    lines = [Line(b"a1", 0, 3), Line(b"", 3, 12, zeros=9), Line(b"x" + ID[:9], 12, 30, zeros=8), Line(b"a3", 30, 33)]
+    found = parse_lines(lines, first=4, origin="stdin", stream="run")
+    assert [(each.asset_id, each.line) for each in found.submissions] == [("a1", 4), ("a3", 5)]
+    assert [(each.raw, each.line) for each in found.rejections] == [(b"x" + ID[:9], 5)]
+    assert found.zeros == [Zeros("stdin", 5, 9, 12), Zeros("stdin", 5, 8, 30)]
 
 
 def test_a_rejections_key_is_that_of_earlier_versions():
@@ -300,7 +414,8 @@ def is_harmless(raw: bytes) -> None:
     """Whatever comes out has a proper ID and can be kept and sent, or is a rejection that can."""
     match parsed(raw):
         case None:
-            assert not raw.strip(b" \t\r\n\v\f").removeprefix(BOM).strip() or b"#" in raw
+            text = raw.replace(b"\0", b"").strip(b" \t\r\n\v\f")
+            assert b"#" in raw or not text.strip(b"\xef\xbb\xbf\xff\xfe \t\r\n\v\f")
         case Submission() as submission:
             assert ASSET_ID.fullmatch(submission.asset_id)
             assert submission.asset_id.isascii()
@@ -309,7 +424,6 @@ def is_harmless(raw: bytes) -> None:
                 assert msgspec.json.decode(kept, type=Options) == submission.options
         case Rejection() as found:
             assert found.reason
-            assert len(found.raw) <= RAW_BYTES_KEPT
             msgspec.json.decode(rejected(found, at=0.0, source="test").body)
 
 

@@ -41,6 +41,7 @@ DEFAULTS = {
     "queue.file": None,
     "queue.stdin": False,
     "queue.dedupe_window": 86400,
+    "queue.partial_wait": 5,
     "queue.max_pending": 1_000_000,
     "events.sinks": ("-",),
     "log.format": None,

@@ -6,20 +6,22 @@ extension.
 
 from __future__ import annotations
 
-from codecs import getincrementaldecoder
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from asset_worker.domain.assets import Asset, Outcome
 from asset_worker.domain.renditions import RENDITIONS
-from asset_worker.domain.submissions import RAW_BYTES_LIMIT
 
 if TYPE_CHECKING:
     from asset_worker.domain.assets import Done
     from asset_worker.domain.submissions import Rejection, Submission
+
+SHOWN_HEAD_BYTES: Final = 768
+SHOWN_TAIL_BYTES: Final = 256
+"""Bytes that the event of a rejected line shows of the beginning and of the end of a line that is longer than both."""
 
 TYPE_PREFIX = "dev.asset-worker.asset."
 """The CloudEvents type without the outcome that ends it."""
@@ -129,7 +131,7 @@ def rejected(rejection: Rejection, *, at: float, source: str) -> Event:
         "asset_id": None,
         "outcome": Outcome.REJECTED.value,
         "reason": rejection.reason,
-        "line": _shown(rejection.raw),
+        "line": _shown(rejection),
         "renditions": dict.fromkeys(RENDITIONS),
         "asset": None,
         "submitted_at": timestamp(at),
@@ -142,11 +144,17 @@ def rejected(rejection: Rejection, *, at: float, source: str) -> Event:
     return _event(f"rejected.{rejection.key}", Outcome.REJECTED, data, subject=None, time=at, source=source)
 
 
-def _shown(raw: bytes) -> str:
-    """Return the line as text of at most `RAW_BYTES_LIMIT` bytes in UTF-8, cut between characters."""
-    is_whole = len(raw) < RAW_BYTES_LIMIT
-    text = getincrementaldecoder("utf-8")("replace").decode(raw, final=is_whole)
-    return text.encode()[:RAW_BYTES_LIMIT].decode(errors="ignore")
+def _shown(rejection: Rejection) -> str:
+    """Return the line as text. Of a long one: its first and its last bytes in UTF-8, without parts of characters."""
+    head = _utf8(rejection.raw)
+    tail = head if rejection.tail is None else _utf8(rejection.tail)
+    if rejection.tail is None and len(head) <= SHOWN_HEAD_BYTES + SHOWN_TAIL_BYTES:
+        return head.decode()
+    return head[:SHOWN_HEAD_BYTES].decode(errors="ignore") + tail[-SHOWN_TAIL_BYTES:].decode(errors="ignore")
+
+
+def _utf8(raw: bytes) -> bytes:
+    return raw.decode(errors="replace").encode()
 
 
 def timestamp(seconds: float) -> str:

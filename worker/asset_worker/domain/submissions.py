@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from asset_worker.domain.assets import AssetId, Expectations, WaitFor
-
-RAW_BYTES_LIMIT: Final = 1024
-"""Bytes of a rejected line that its event shows at most."""
-RAW_BYTES_KEPT: Final = 1536
-"""Bytes of a rejected line kept until secrets are redacted, so that a secret crossing the cut is redacted whole."""
 
 
 class Options(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -54,9 +49,23 @@ class Rejection(msgspec.Struct, frozen=True):
     line: int
     reason: str
     raw: bytes
-    """The line itself, cut at `RAW_BYTES_KEPT`."""
+    """The line itself."""
     key: str
     """Identifies this line: no other has it, and it is the same whenever the line is read again."""
+    tail: bytes | None = None
+    """The end of a line that was not kept whole: `raw` is then its beginning, and what was between them is unknown."""
+
+
+class Zeros(msgspec.Struct, frozen=True):
+    """A run of NUL bytes in an input: data that was lost in a power failure, or a gap that a writer left."""
+
+    origin: str
+    line: int
+    """The line in which it is, from 1."""
+    count: int
+    """In bytes."""
+    end: int
+    """Where it ends in the input, in bytes."""
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -68,6 +77,8 @@ class Batch(msgspec.Struct, frozen=True):
     """The name of the intake that the position belongs to: unique, and the same after a restart."""
     position: bytes | None
     """Only the intake knows what it means; None: this intake can't be read again."""
+    zeros: Sequence[Zeros] = ()
+    """The runs of zeros between the lines, to be reported."""
 
 
 def expectations_for(options: Options | None, defaults: Expectations) -> Expectations:

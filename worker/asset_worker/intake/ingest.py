@@ -74,15 +74,18 @@ class Ingest:
                 last=accepted[-1].source,
                 repeats=len(batch.submissions) - len(accepted),
             )
+        for run in batch.zeros:
+            _log.warning("intake.zeros", source=f"{run.origin}:{run.line}", bytes=run.count, end=run.end)
         for rejection in batch.rejections:
             _log.warning("intake.rejected", source=f"{rejection.origin}:{rejection.line}", reason=rejection.reason)
 
     def _redacted(self, batch: Batch) -> Batch:
         """Return the batch with the API key redacted: somebody may have put it into the queue file by mistake."""
         submissions: list[Submission] = []
+        redact = self._secrets.redact
         rejections = [
-            msgspec.structs.replace(rejection, raw=self._secrets.redact(rejection.raw))
-            for rejection in batch.rejections
+            msgspec.structs.replace(each, reason=redact(each.reason), raw=redact(each.raw), tail=redact(each.tail))
+            for each in batch.rejections
         ]
         for submission in batch.submissions:
             if submission.asset_id in self._secrets:
@@ -93,7 +96,7 @@ class Ingest:
             elif submission.options is None:
                 submissions.append(submission)
             else:
-                metadata = self._secrets.redact(submission.options.metadata)
+                metadata = redact(submission.options.metadata)
                 options = msgspec.structs.replace(submission.options, metadata=metadata)
                 submissions.append(msgspec.structs.replace(submission, options=options))
         return msgspec.structs.replace(batch, submissions=submissions, rejections=rejections)

@@ -5,7 +5,9 @@ Lines are not trusted: anybody may write them, and a bad one is only rejected.
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from hashlib import blake2b
 from math import isfinite
@@ -16,40 +18,78 @@ import msgspec
 from asset_worker.domain.assets import ASSET_ID, AssetId, WaitFor
 from asset_worker.domain.nesting import METADATA_LEVELS, nests_deeper
 from asset_worker.domain.renditions import RENDITIONS
-from asset_worker.domain.submissions import RAW_BYTES_KEPT, RAW_BYTES_LIMIT, Options, Rejection, Submission
-from asset_worker.intake.splitter import LINE_BYTES_LIMIT, Line
+from asset_worker.domain.submissions import Options, Rejection, Submission, Zeros
+from asset_worker.intake.splitter import LINE_BYTES_LIMIT, Line, is_utf16, utf16_as_utf8
 
 DEADLINE_LIMIT: Final = 10 * 365 * 86400.0
 """The longest deadline that a line may set: ten years, in seconds."""
 
+_HASHED_BYTES: Final = 1024
+"""Bytes of a rejected line that its key is made from."""
+_KEY_SHOWN: Final = 64
+"""Characters of a repeated key that a reason shows at most."""
 _TOO_LONG: Final = f"a line holds {LINE_BYTES_LIMIT} bytes at most"
+_UTF16: Final = "the line is UTF-16 text, perhaps written by PowerShell: write the input as UTF-8"
+_CUT_BY_ZEROS: Final = "incomplete: NUL bytes follow the text, so the rest of the line was lost"
+_CUT_AT_END: Final = "incomplete: the line has no newline and fewer digits than an asset ID: submit the asset again"
 _BOM: Final = b"\xef\xbb\xbf"
 _BLANKS: Final = b" \t\r\n\v\f"
 _BARE: Final = re.compile(rb"[A-Za-z0-9_-]{1,64}")
+_USUAL_ID: Final = re.compile(rb"[0-9A-Fa-f]{24}")
+_CUT_ID: Final = re.compile(rb"[0-9A-Fa-f]{1,23}")
+"""What the beginning of an ID of the usual form looks like."""
 _TRACE: Final = r"(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 _TRACEPARENT: Final = re.compile(rf"00-{_TRACE}|(?!00|ff)[0-9a-f]{{2}}-{_TRACE}(-[!-~]*)?")
 """W3C Trace Context, section 3.2. An invalid value is ignored, and the line is not rejected for it."""
-
-_decode = msgspec.json.Decoder().decode
 
 
 class _Unusable(Exception):  # noqa: N818 - it never leaves this module
     """A line holds no usable submission. The message is the reason."""
 
 
-def parse_lines(
-    lines: Sequence[Line], *, first: int, origin: str, stream: str
-) -> tuple[list[Submission], list[Rejection]]:
-    """Return the submissions and the rejections of consecutive lines; the first has the number `first`. See `parse`."""
-    submissions: list[Submission] = []
-    rejections: list[Rejection] = []
-    for number, line in enumerate(lines, start=first):
-        parsed = parse(line, number=number, origin=origin, stream=stream)
-        if isinstance(parsed, Submission):
-            submissions.append(parsed)
-        elif parsed is not None:
-            rejections.append(parsed)
-    return submissions, rejections
+def _refuse_repeated_keys(members: list[tuple[str, Any]]) -> None:
+    """Refuse an object with a key that it has twice: which value is meant is not known (RFC 8259, section 4)."""
+    if len(dict(members)) < len(members):
+        [(key, _)] = Counter(key for key, _ in members).most_common(1)
+        name = json.dumps(key, ensure_ascii=False) if len(key) <= _KEY_SHOWN else "(a long one)"
+        raise _Unusable(f"the object has the key {name} more than once")
+
+
+_decode = msgspec.json.Decoder().decode
+# msgspec keeps the last of two values without a word, so the objects that it accepts are read a second time.
+_check_keys = json.JSONDecoder(object_pairs_hook=_refuse_repeated_keys, parse_int=str, parse_float=str).decode
+
+
+class ParsedLines(msgspec.Struct, frozen=True):
+    """What consecutive lines hold."""
+
+    submissions: list[Submission]
+    rejections: list[Rejection]
+    zeros: list[Zeros]
+    """The zeros between the lines."""
+
+    def add(self, others: ParsedLines) -> None:
+        """Add what other lines hold."""
+        self.submissions.extend(others.submissions)
+        self.rejections.extend(others.rejections)
+        self.zeros.extend(others.zeros)
+
+
+def parse_lines(lines: Sequence[Line], *, first: int, origin: str, stream: str) -> ParsedLines:
+    """Return what consecutive lines hold; the first has the number `first`. See `parse`."""
+    parsed = ParsedLines([], [], [])
+    number = first
+    for line in lines:
+        found = parse(line, number=number, origin=origin, stream=stream)
+        if isinstance(found, Submission):
+            parsed.submissions.append(found)
+        elif found is not None:
+            parsed.rejections.append(found)
+        if line.zeros:
+            parsed.zeros.append(Zeros(origin, number, line.zeros, line.end))
+        else:
+            number += 1
+    return parsed
 
 
 def parse(line: Line, *, number: int, origin: str, stream: str) -> Submission | Rejection | None:
@@ -65,23 +105,47 @@ def parse(line: Line, *, number: int, origin: str, stream: str) -> Submission | 
     if line.too_long:
         return reject(line, _TOO_LONG, number=number, origin=origin, stream=stream)
     text = line.raw.strip(_BLANKS)
-    if _BARE.fullmatch(text):  # nearly every line is a bare ID, so this is tried first
+    ends_well = not line.zeros and not line.unterminated
+    if ends_well and _BARE.fullmatch(text):  # nearly every line is a bare ID, so this is tried first
         return Submission(AssetId(text.decode("ascii")), origin, number)
-    text = text.removeprefix(_BOM).lstrip(_BLANKS)
+    is_foreign = is_utf16(line.raw)
+    text = _without_marks(utf16_as_utf8(line.raw) if is_foreign else text)
     if not text or text.startswith(b"#"):
         return None
+    if is_foreign:
+        found = reject(line, _UTF16, number=number, origin=origin, stream=stream)
+        return msgspec.structs.replace(found, raw=text)  # in which secrets can be recognised
     try:
+        if not ends_well:
+            _check_end(text, line)
         asset_id, options = _submission(text)
     except _Unusable as why:
         return reject(line, str(why), number=number, origin=origin, stream=stream)
     return Submission(asset_id, origin, number, options)
 
 
+def _check_end(text: bytes, line: Line) -> None:
+    """Refuse a line without a newline that looks like a part of one. Half an object is refused because it is not JSON.
+
+    At the end of an input, that is what the beginning of an ID of the usual form looks like. Zeros are where data was
+    lost, so an ID before them must have the usual form.
+    """
+    if line.unterminated and _CUT_ID.fullmatch(text):
+        raise _Unusable(_CUT_AT_END)
+    if line.zeros and not (_USUAL_ID.fullmatch(text) or text.endswith(b"}")):
+        raise _Unusable(_CUT_BY_ZEROS)
+
+
 def reject(line: Line, reason: str, *, number: int, origin: str, stream: str) -> Rejection:
     """Return the rejection of a line, with a key that is the same whenever the line is read. See `parse`."""
-    identity = b"%s\n%d\n%s" % (stream.encode(errors="replace"), line.offset, line.raw[:RAW_BYTES_LIMIT])
+    identity = b"%s\n%d\n%s" % (stream.encode(errors="replace"), line.offset, line.raw[:_HASHED_BYTES])
     key = blake2b(identity, digest_size=12).hexdigest()
-    return Rejection(origin, number, reason, line.raw[:RAW_BYTES_KEPT], key)
+    return Rejection(origin, number, reason, line.raw, key, line.tail)
+
+
+def _without_marks(raw: bytes) -> bytes:
+    """Return a line without blanks around it and without a byte-order mark."""
+    return raw.strip(_BLANKS).removeprefix(_BOM).lstrip(_BLANKS)
 
 
 def _submission(text: bytes) -> tuple[AssetId, Options | None]:
@@ -90,13 +154,14 @@ def _submission(text: bytes) -> tuple[AssetId, Options | None]:
     if len(text) > LINE_BYTES_LIMIT:
         raise _Unusable(_TOO_LONG)
     try:
-        text.decode()
+        characters = text.decode()
     except UnicodeDecodeError:
         raise _Unusable("the line is not UTF-8 text") from None
     if not text.startswith(b"{"):
         raise _Unusable("an asset ID has 1 to 64 letters, digits, '-' or '_'")
     try:
         document = _decode(text)
+        _check_keys(characters)
     except RecursionError:
         raise _Unusable("the object is nested too deeply") from None
     except msgspec.DecodeError as error:

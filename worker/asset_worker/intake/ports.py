@@ -51,3 +51,5 @@ class IntakeContext(msgspec.Struct, frozen=True):
     """The position that each intake had reached before this start, by the name under which it is stored."""
     once: bool
     """Read to the end of the input once, and don't follow it."""
+    partial_wait: float = 0.0
+    """With `once`, how long a last line without a newline may still grow, in seconds."""

@@ -15,7 +15,7 @@ from typing import Final
 from asset_worker.domain.submissions import Batch
 from asset_worker.intake.lines import parse_lines
 from asset_worker.intake.ports import BatchReceiver, IntakeContext
-from asset_worker.intake.splitter import Line, LineSplitter
+from asset_worker.intake.splitter import Line, LineSplitter, count_newlines
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import DaemonThread, WorkerThread
 
@@ -46,7 +46,7 @@ class StdinIntake:
                 data = await stop.race(self._thread.run(self._read))
                 if data is None:
                     return
-                lines = splitter.feed(data) if data else [last for last in [splitter.finish()] if last]
+                lines = splitter.feed(data) if data else splitter.finish()
                 await self._accept(lines, stop)
                 if not data:
                     return
@@ -68,10 +68,10 @@ class StdinIntake:
             if room is None:
                 return
             now, lines = lines[:room], lines[room:]
-            submissions, rejections = parse_lines(now, first=self._next_line, origin=ORIGIN, stream=self._run_id)
-            self._next_line += len(now)
-            if submissions or rejections:
-                await self._receiver.accept(Batch(submissions, rejections, ORIGIN, None))
+            parsed = parse_lines(now, first=self._next_line, origin=ORIGIN, stream=self._run_id)
+            self._next_line += count_newlines(now)
+            if parsed.submissions or parsed.rejections or parsed.zeros:
+                await self._receiver.accept(Batch(parsed.submissions, parsed.rejections, ORIGIN, None, parsed.zeros))
 
 
 def open_intake(_source: Path | str, context: IntakeContext) -> StdinIntake:

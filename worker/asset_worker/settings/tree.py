@@ -193,6 +193,9 @@ class Queue(Section):
     """Whether to read assets from stdin, one on each line."""
     dedupe_window: Seconds = 86400
     """For this many seconds after an asset's completion, submitting it again is ignored as a repeat."""
+    partial_wait: Seconds = 5
+    """With --once, a last line without a newline is taken for a whole one when it has not grown for this many seconds,
+    unless it looks like a part of an asset ID. Slow writers need more."""
     max_pending: Annotated[int, Field(ge=1), _INTEGER, Unit("assets")] = 1_000_000
     """The number of pending assets at which reading pauses. A million take about half a gigabyte of memory."""
 

@@ -72,6 +72,13 @@ EVENTS: Final = (
         ("source", "reason"),
     ),
     LogEvent(
+        "intake.zeros",
+        "warning",
+        "An input holds a run of NUL bytes, as after a power failure: what was there is lost. The line that follows "
+        "them is read. `source`: the input and the line's number; `end`: where they end, in bytes.",
+        ("source", "bytes", "end"),
+    ),
+    LogEvent(
         "intake.rotated",
         "info",
         "The queue file was rotated. `what`: `rotated`, `truncated` or `deleted`; or `found`: a file was rotated away "

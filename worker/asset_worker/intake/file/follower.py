@@ -13,19 +13,17 @@ from typing import Final
 
 import msgspec
 
-from asset_worker.domain.submissions import Batch, Rejection, Submission
+from asset_worker.domain.submissions import Batch
 from asset_worker.intake.file.checkpoint import decode, encode
 from asset_worker.intake.file.file_set import FileSet
 from asset_worker.intake.file.tail_reader import TailReader, describe
-from asset_worker.intake.lines import parse, parse_lines, reject
-from asset_worker.intake.splitter import Line
+from asset_worker.intake.lines import ParsedLines, parse_lines
+from asset_worker.intake.splitter import Line, count_newlines
 
 DRAIN_SECONDS: Final = 5.0
 """How long reading a rotated file goes on after its last growth, once it is deleted or another file was rotated after
 it: writers keep it open for a while. Until then reading goes on without a limit, at the cost of one descriptor. A
-partial last line is rejected after this time in any case; if its end is written later, the whole line is read."""
-UNTERMINATED_SECONDS: Final = 1.0
-"""If no more input is expected, a last line without a newline is complete when it has not grown for this long."""
+partial last line is taken for a whole one after this time; if its end is written later, the whole line is read."""
 
 
 class FileEvent(msgspec.Struct, frozen=True):
@@ -86,25 +84,24 @@ class Follower:
             self._files.look(now)
         except OSError as error:
             problem = describe(error, self._origin)
-        submissions: list[Submission] = []
-        rejections: list[Rejection] = []
+        parsed = ParsedLines([], [], [])
         progressed = has_more = False
         for file in self._files.files:
             end = file.end
             try:
-                lines = file.read(max_lines - len(submissions))
+                lines = file.read(max_lines - len(parsed.submissions))
             except OSError as error:
                 problem = describe(error, file.name)
                 continue
             if lines:
-                self._parse(file, lines, submissions, rejections)
+                parsed.add(self._parse(file, lines, first=file.line - count_newlines(lines) + 1))
                 progressed = True
             if file.end != end:
                 file.quiet_since = now
                 has_more |= not file.is_read_to_the_end()
-            if len(submissions) >= max_lines:
+            if len(parsed.submissions) >= max_lines:
                 break
-        progressed |= self._retire_quiet_files(now, rejections)
+        progressed |= self._retire_quiet_files(now, parsed)
         if problem is None and not self._has_position:
             # A file that appears beside the path after the first look is new: the time of that look must be stored.
             progressed = self._has_position = True
@@ -113,14 +110,14 @@ class Follower:
         at_end = (
             problem is None and self._files.is_complete and all(file.is_read_to_the_end() for file in self._files.files)
         )
-        batch = self._batch(submissions, rejections) if progressed else None
+        batch = self._batch(parsed) if progressed else None
         return Step(batch, file_events, at_end, has_more, problem)
 
-    def finish(self, now: float) -> tuple[Batch | None, bool]:
-        """Read last lines without a newline as complete ones, because no more input is expected.
+    def finish(self, now: float, wait: float) -> tuple[Batch | None, bool]:
+        """Take last lines without a newline for whole ones, because no more input is expected.
 
-        They count as complete when they have not grown for `UNTERMINATED_SECONDS`; `now` is in monotonic seconds.
-        Return the batch, and whether nothing is left to read.
+        That is done when none of them has grown for `wait` seconds; `now` is in monotonic seconds. Return the batch,
+        and whether nothing is left to read.
         """
         partial = [file for file in self._files.files if file.has_partial]
         if not partial:
@@ -128,14 +125,12 @@ class Follower:
         read = sum(file.end for file in self._files.files)
         if self._partial_since is None or self._partial_since[0] != read:
             self._partial_since = (read, now)
-        if now - self._partial_since[1] < UNTERMINATED_SECONDS:
+        if now - self._partial_since[1] < wait:
             return None, False
-        submissions: list[Submission] = []
-        rejections: list[Rejection] = []
+        parsed = ParsedLines([], [], [])
         for file in partial:
-            if (line := file.finish()) is not None:
-                self._parse(file, [line], submissions, rejections)
-        return self._batch(submissions, rejections), True
+            parsed.add(self._take_partial(file))
+        return self._batch(parsed), True
 
     def _record(self, what: str, detail: str | None = None) -> None:
         self._file_events.append(FileEvent(what, detail))
@@ -147,39 +142,38 @@ class Follower:
             self._record("readable")
         self._has_problem = problem is not None
 
-    def _batch(self, submissions: list[Submission], rejections: list[Rejection]) -> Batch:
-        return Batch(submissions, rejections, self._origin, encode(self._files.state()))
+    def _batch(self, parsed: ParsedLines) -> Batch:
+        position = encode(self._files.state())
+        return Batch(parsed.submissions, parsed.rejections, self._origin, position, parsed.zeros)
 
-    def _parse(
-        self, file: TailReader, lines: list[Line], submissions: list[Submission], rejections: list[Rejection]
-    ) -> None:
-        """Parse lines just read from a file, and add the results to `submissions` and `rejections`."""
-        first = file.line - len(lines) + 1
-        parsed = parse_lines(lines, first=first, origin=self._origin, stream=file.stream)
-        submissions += parsed[0]
-        rejections += parsed[1]
+    def _parse(self, file: TailReader, lines: list[Line], *, first: int) -> ParsedLines:
+        return parse_lines(lines, first=first, origin=self._origin, stream=file.stream)
 
-    def _retire_quiet_files(self, now: float, rejections: list[Rejection]) -> bool:
-        """Reject the partial lines of rotated files that are quiet, and close these files.
+    def _take_partial(self, file: TailReader) -> ParsedLines:
+        """Parse the partial line of a file. If it holds no submission, the position stays before it.
 
-        The file that was rotated last stays open. Return whether a line was rejected or a file closed.
+        A line that is rejected now and completed later is then read as a whole.
+        """
+        parsed = self._parse(file, file.partial, first=file.line + 1)
+        if parsed.submissions:
+            file.finish()
+        else:
+            file.rejected = file.end
+        return parsed
+
+    def _retire_quiet_files(self, now: float, parsed: ParsedLines) -> bool:
+        """Take the partial lines of rotated files that are quiet for whole ones, and close these files.
+
+        The file that was rotated last stays open. Return whether a partial line was taken or a file closed.
         """
         progressed = False
         for file in tuple(self._files.old):
             if now - file.quiet_since < self._drain or not file.is_read_to_the_end():
                 continue
             if file.has_partial:
-                self._reject_partial(file, rejections)
+                parsed.add(self._take_partial(file))
                 progressed = True
             if file is not self._files.latest_old:
                 self._files.retire(file)
                 progressed = True
         return progressed
-
-    def _reject_partial(self, file: TailReader, rejections: list[Rejection]) -> None:
-        partial = Line(file.partial, file.offset, file.end, file.is_too_long)
-        number = file.line + 1
-        file.rejected = file.end
-        if parse(partial, number=number, origin=self._origin, stream=file.stream) is not None:
-            why = "the file was rotated away, and its last line has no newline"
-            rejections.append(reject(partial, why, number=number, origin=self._origin, stream=file.stream))

@@ -44,9 +44,21 @@ class FileIntake:
         positions: Mapping[str, bytes],
         *,
         once: bool = False,
+        partial_wait: float = 0.0,
         interval: float = INTERVAL_SECONDS,
     ) -> None:
-        """`positions` are those that the queue has stored, by intake; `interval` is in seconds."""
+        """Read nothing yet.
+
+        Args:
+            path: the file's path.
+            receiver: gets what is read.
+            thread: reads.
+            clock: the clock.
+            positions: those that the queue has stored, by intake.
+            once: read to the file's end once.
+            partial_wait: with `once`, how long a last line without newline may still grow, in seconds.
+            interval: between two looks, in seconds.
+        """
         path = path.absolute()
         self._follower = Follower(path, positions.get(f"file:{path}"))
         self._path = path
@@ -54,6 +66,7 @@ class FileIntake:
         self._thread = thread
         self._clock = clock
         self._once = once
+        self._partial_wait = partial_wait
         self._interval = interval
         self._unreadable: str | None = None
 
@@ -91,7 +104,7 @@ class FileIntake:
             self._thread.close()
 
     async def _finish(self, stop: Stop) -> bool:
-        result = await stop.race(self._thread.run(self._follower.finish, self._clock.monotonic()))
+        result = await stop.race(self._thread.run(self._follower.finish, self._clock.monotonic(), self._partial_wait))
         if result is None:
             return False
         batch, finished = result
@@ -115,4 +128,5 @@ def open_intake(source: Path | str, context: IntakeContext) -> FileIntake:
         context.clock,
         context.positions,
         once=context.once,
+        partial_wait=context.partial_wait,
     )

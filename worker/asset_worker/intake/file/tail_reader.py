@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from asset_worker.intake.file.checkpoint import HEAD_BYTES, TAIL_BYTES, Checkpoint, digest
-from asset_worker.intake.splitter import LINE_BYTES_LIMIT, Line, LineSplitter
+from asset_worker.intake.splitter import LINE_BYTES_LIMIT, Line, LineSplitter, count_newlines
 
 CHUNK_BYTES: Final = 256 * 1024
 SMALLEST_CHUNK_BYTES: Final = 4096
@@ -72,7 +72,7 @@ class TailReader:
         self._splitter = LineSplitter(offset)
         self._head = head[:HEAD_BYTES]
         self._recent = recent[-TAIL_BYTES:]
-        self._within_line = offset > 0 and not recent.endswith(b"\n")
+        self._within_line = offset > 0 and not recent.endswith((b"\n", b"\0"))
 
     @classmethod
     def open(cls, path: Path) -> TailReader:
@@ -106,19 +106,14 @@ class TailReader:
         return f"{device}:{inode}"
 
     @property
-    def partial(self) -> bytes:
-        """The bytes of the last line so far: its newline has not come yet."""
+    def partial(self) -> list[Line]:
+        """The last line so far, whose newline has not come yet; see `LineSplitter.partial`."""
         return self._splitter.partial
 
     @property
     def has_partial(self) -> bool:
         """Whether there is a partial line that was not rejected at its present length."""
         return bool(self.partial) and self.end != self.rejected
-
-    @property
-    def is_too_long(self) -> bool:
-        """Whether the partial line is already over the limit. If it is, `partial` has only its beginning."""
-        return self._splitter.is_too_long
 
     @property
     def offset(self) -> int:
@@ -173,8 +168,23 @@ class TailReader:
             if len(self._head) < HEAD_BYTES:
                 self._head = (self._head + data)[:HEAD_BYTES]
             self._recent = (self._recent + data)[-(SMALLEST_CHUNK_BYTES + TAIL_BYTES) :]
-        self.line += len(lines)
+            if self._splitter.zeros >= READ_BYTES:
+                self._skip_hole()
+        self.line += count_newlines(lines)
         return lines
+
+    def _skip_hole(self) -> None:
+        """Skip zeros that take no space on the disk: after a `copytruncate` there may be gigabytes of them."""
+        size = os.fstat(self.descriptor).st_size
+        try:
+            data_begins = os.lseek(self.descriptor, self.end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # the file system can't tell
+                return
+            data_begins = size  # the rest of the file is a hole
+        if data_begins > self.end:
+            self._splitter.skip_zeros(data_begins - self.end)
+            self._recent = bytes(len(self._recent))
 
     def _move_off_unterminated_line(self) -> None:
         """If an earlier run read an unterminated last line that has grown since, go back to the start of the line.
@@ -194,11 +204,11 @@ class TailReader:
             self._move_to(start + length, self.line - 1, head=self._head[: start + length], recent=before[:length])
             self._within_line = False
 
-    def finish(self) -> Line | None:
-        """Return the partial line as a complete one, because no more input is expected; None: there is none."""
-        line = self._splitter.finish()
-        self.line += line is not None
-        return line
+    def finish(self) -> None:
+        """Move past the partial line, which was read as a complete one. If it grows, it is read again as a whole."""
+        lines = self._splitter.finish()
+        self.line += count_newlines(lines)
+        self._within_line = bool(lines) and lines[-1].unterminated
 
     def is_read_to_the_end(self) -> bool:
         """Return whether the whole file has been read, a partial last line included."""
