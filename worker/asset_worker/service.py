@@ -71,7 +71,7 @@ class Service:
         """
         async with AsyncExitStack() as stack:
             # Entered first and left last: signals are also handled while the parts are built and closed.
-            stack.enter_context(stopping_on_signals(self._stop, self._forced_stop))
+            stack.enter_context(stopping_on_signals(self._stop, self._forced_stop, before_end=self._abandon_inputs))
             self._parts = parts = await stack.enter_async_context(
                 build(
                     self._settings,
@@ -164,6 +164,11 @@ class Service:
                 self._forced_stop.set("the key is refused")
             await self._stop.sleep(REFUSAL_CHECK_SECONDS)
 
+    def _abandon_inputs(self) -> None:
+        """Log what was read and can't be read again, because the process ends at once."""
+        for each in self._parts.intakes if self.is_built else ():
+            each.abandon()
+
     def snapshot(self) -> Snapshot:
         """Return the state of the worker now."""
         return take_snapshot(self._sources)
@@ -179,6 +184,8 @@ class Service:
         """
         if self._refused_too_long:
             return Exit.KEY_REFUSED
+        if any(each.has_lost_input for each in self._parts.intakes):
+            return Exit.NOT_READY
         queue = self._parts.queue
         left = queue.pending_count() or queue.outbox_depth()
         # A `--once` run that a signal ended has not read its inputs to their end.

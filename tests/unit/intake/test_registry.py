@@ -31,7 +31,7 @@ CONTEXT = IntakeContext(Nowhere(), SystemClock(), {}, once=True)
 def test_the_form_of_an_input_decides_its_intake(tmp_path: Path):
     """A path is a path whatever its name; `-` is standard input."""
     for source, kind, name in [
-        ("-", StdinIntake, "stdin"),
+        ("-", StdinIntake, "standard input"),
         (tmp_path / "q", FileIntake, "queue file"),
         (Path("-"), FileIntake, "queue file"),
         (Path("a://b"), FileIntake, "queue file"),

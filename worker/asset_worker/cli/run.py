@@ -85,6 +85,8 @@ def _check_inputs(queue: Queue, *, once: bool, sinks: tuple[str, ...]) -> None:
         status = _status_of(queue.file, once=once)
         named = any(sink != "-" and is_same_file(sink, queue.file) for sink in sinks)  # also if it doesn't exist yet
         _refuse_loop(f"{queue.file} is the queue file", status, sinks, named=named)
+    if queue.stdin and sys.stdin is None:  # so the interpreter found it at its start; it is /dev/null by now
+        fail("stdin is closed, so there is nothing to read from it: leave --stdin out, or start without `<&-`")
     if queue.stdin and stat.S_ISREG((status := os.fstat(0)).st_mode):
         _refuse_loop("stdin is read from a file", status, sinks)
 

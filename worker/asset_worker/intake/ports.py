@@ -37,8 +37,17 @@ class Intake(Protocol):
         """What can't be read now, and why; None: everything can be read."""
         ...
 
+    @property
+    def has_lost_input(self) -> bool:
+        """Whether a part of the input could not be read, or not be accepted, and no later run can read it."""
+        ...
+
     async def run(self, stop: Stop) -> None:
         """Read, and hand over what was read, until the stop or the end of the input."""
+        ...
+
+    def abandon(self) -> None:
+        """Log what was read, has not been accepted and can't be read again: the process ends now."""
         ...
 
 

@@ -79,6 +79,19 @@ EVENTS: Final = (
         ("source", "bytes", "end"),
     ),
     LogEvent(
+        "intake.failed",
+        "error",
+        "An input can't be read any more (`error`): the lines before that are accepted, and the exit code will be 1.",
+        ("source", "error"),
+    ),
+    LogEvent(
+        "intake.not_accepted",
+        "error",
+        "A line that was read from stdin could not be accepted before the end of the run, and can't be read again: "
+        "submit it again. `line` is its text, and `reason` says why. The last such line of the log has only `count`.",
+        ("source", "line", "reason", "count"),
+    ),
+    LogEvent(
         "intake.rotated",
         "info",
         "The queue file was rotated. `what`: `rotated`, `truncated` or `deleted`; or `found`: a file was rotated away "

@@ -34,6 +34,8 @@ class FileIntake:
     """Follows a file until the stop or, with `once`, reads it to its end."""
 
     name: Final = "queue file"
+    has_lost_input: Final = False
+    """Always False: the next run reads from the position on."""
 
     def __init__(
         self,
@@ -102,6 +104,9 @@ class FileIntake:
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await self._thread.run(self._follower.close)
             self._thread.close()
+
+    def abandon(self) -> None:
+        """Do nothing: what has not been accepted is read again by the next run."""
 
     async def _finish(self, stop: Stop) -> bool:
         result = await stop.race(self._thread.run(self._follower.finish, self._clock.monotonic(), self._partial_wait))
