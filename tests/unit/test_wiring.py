@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,17 @@ def test_when_a_wait_ends_that_was_never_answered(plan: RunPlan, unanswered_fact
 )
 def test_how_long_a_stop_may_take(plan: RunPlan, grace: float):
     assert wiring.shutdown_grace(settings(shutdown={"grace": 12}), plan) == grace
+
+
+@pytest.mark.parametrize(
+    ("plan", "patience"),
+    [
+        pytest.param(RunPlan(once=True, ends_by_itself=True), math.inf, id="a reader may be slow, as of any program"),
+        pytest.param(RunPlan(keeps_state=False), 12, id="somebody waits for the end of a one-off"),
+    ],
+)
+def test_how_long_a_run_that_is_done_waits_for_a_reader_that_takes_nothing(plan: RunPlan, patience: float):
+    assert wiring.reader_patience(settings(shutdown={"grace": 12}), plan) == patience
 
 
 @pytest.mark.parametrize(("concurrency", "looks"), [(1, 2), (20, 40), (1000, 2000)])

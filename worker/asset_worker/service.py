@@ -25,7 +25,7 @@ from asset_worker.runtime.stop import Stop
 from asset_worker.settings.tree import Settings
 from asset_worker.telemetry.heartbeat import log_heartbeat, watch_lag
 from asset_worker.telemetry.snapshot import Snapshot, take_snapshot
-from asset_worker.wiring import build, make_key, shutdown_grace, sources_of
+from asset_worker.wiring import build, make_key, reader_patience, shutdown_grace, sources_of
 
 _log = structlog.get_logger()
 
@@ -53,6 +53,7 @@ class Service:
         self._clock = SystemClock()
         self._key = make_key(settings.api, secrets)
         self._grace = shutdown_grace(settings, plan)
+        self._reader_patience = reader_patience(settings, plan)
         self._stop = Stop()
         self._forced_stop = Stop()
         """Set by a signal or a refused key: the run ends although its plan is not done."""
@@ -139,11 +140,20 @@ class Service:
         await self._parts.queue.idle()
 
     async def _until_delivered(self, tasks: list[asyncio.Task[None]]) -> None:
-        """Wait until every sink has all events, or all sinks that don't have been failing for the grace period."""
+        """Wait until every sink has all events, or all sinks that don't are given up.
+
+        That is when they have been failing for the grace period, or have taken nothing for as long as a reader may.
+        """
+        delivered, progress_at = 0, self._clock.monotonic()
         while not all(task.done() for task in tasks):
             behind = [each for each, task in zip(self._parts.deliveries, tasks, strict=True) if not task.done()]
             failed_before = self._clock.steady() - self._grace
             if all(each.failing_since is not None and each.failing_since <= failed_before for each in behind):
+                return
+            now, before = self._clock.monotonic(), delivered
+            if (delivered := sum(each.delivered for each in self._parts.deliveries)) > before:
+                progress_at = now
+            elif now - progress_at >= self._reader_patience:
                 return
             await asyncio.wait(tasks, timeout=DELIVERY_CHECK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
 

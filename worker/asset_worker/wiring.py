@@ -6,6 +6,7 @@ parts, one function each. Nothing is started here; `service` runs what `build` r
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -130,6 +131,15 @@ def shutdown_grace(settings: Settings, plan: RunPlan) -> float:
     short.
     """
     return settings.shutdown.grace if plan.keeps_state else SHUTDOWN_RETRY_SECONDS
+
+
+def reader_patience(settings: Settings, plan: RunPlan) -> float:
+    """Return how many seconds a run that is done waits for a reader that takes no events.
+
+    A reader of a pipe may be slow, and is waited for as by any other program. But the end of a run that keeps no state
+    must not depend on it.
+    """
+    return math.inf if plan.keeps_state else settings.shutdown.grace
 
 
 def inputs(queue: tree.Queue) -> tuple[Path | str, ...]:

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asset_worker.runtime import line_stream
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import DaemonThread
-from asset_worker.sinks import lines
 from asset_worker.sinks.delivery import Delivery
 from asset_worker.sinks.lines import encode
 from asset_worker.sinks.ports import SinkUnavailableError
@@ -81,7 +81,7 @@ async def test_a_slow_reader_blocks_its_own_thread_only():
     """The loop goes on, other sinks too; when the reader goes on, so do the events, in order."""
     reader, writer = os.pipe()
     outbox, stop = MemoryOutbox(), Stop()
-    outbox.add(100, size=10_000)
+    outbox.add(10, size=100_000)
     delivery = Delivery(StdoutSink(DaemonThread("stdout"), fd=writer), outbox, ManualClock(), sleep=InstantSleep())
     running = asyncio.create_task(delivery.run(stop))
     await until_readable(reader)
@@ -132,7 +132,7 @@ def test_a_stop_while_a_write_is_blocked_does_not_hold_the_process(after_stop: b
         import sys
         async def main():
             outbox, stop = MemoryOutbox(), Stop()
-            outbox.add(100, size=10_000)
+            outbox.add(10, size=100_000)
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set, "SIGTERM")
             delivery = Delivery(StdoutSink(DaemonThread("stdout")), outbox, ManualClock())
             task = asyncio.create_task(delivery.run(stop))
@@ -140,7 +140,7 @@ def test_a_stop_while_a_write_is_blocked_does_not_hold_the_process(after_stop: b
             await asyncio.wait([task], timeout={0.1 if after_stop else 0})
             task.cancel()
             await asyncio.wait([task])
-            sys.exit(7 if outbox.depth("stdout") == 100 else 8)
+            sys.exit(7 if outbox.depth("stdout") == 10 else 8)
         asyncio.run(main())
         """
     )
@@ -169,8 +169,9 @@ async def test_a_write_that_fails_after_any_byte_leaves_no_joined_line(tmp_path:
 
     outbox = MemoryOutbox()
     outbox.add(3)
-    with patch.object(lines, "os", FaultyOs(before)):
-        await Delivery(StdoutSink(InlineThread(), fd=fd), outbox, ManualClock(), sleep=InstantSleep()).run(stopped())
+    sink = StdoutSink(InlineThread(), fd=fd)
+    with patch.object(line_stream, "os", FaultyOs(before)):
+        await Delivery(sink, outbox, ManualClock(), sleep=InstantSleep()).run(stopped())
     os.close(fd)
     bodies = [event.body for event in outbox.events]
     found = (tmp_path / "out").read_bytes().splitlines()
@@ -210,10 +211,9 @@ def test_any_sequence_of_short_and_failed_writes(sizes: list[int], steps: list[i
 
     events = [stored(position, size=size) for position, size in enumerate(sizes, 1)]
     outbox = MemoryOutbox(events)
-    with patch.object(lines, "os", Output):
-        asyncio.run(
-            Delivery(StdoutSink(InlineThread(), fd=9), outbox, ManualClock(), sleep=InstantSleep()).run(stopped())
-        )
+    sink = StdoutSink(InlineThread(), fd=-1)
+    with patch.object(line_stream, "os", Output):
+        asyncio.run(Delivery(sink, outbox, ManualClock(), sleep=InstantSleep()).run(stopped()))
     bodies = [event.body for event in events]
     assert output.endswith(b"\n")
     found = bytes(output).split(b"\n")[:-1]

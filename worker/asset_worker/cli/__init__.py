@@ -14,6 +14,8 @@ import sys
 import click
 
 from asset_worker import __version__
+from asset_worker.runtime.ending import SERVICE, SIGNAL_BASE, STOPPING, die_of_signal, hold_service_signals
+from asset_worker.runtime.stderr import write_stderr_in_background
 
 COMMANDS = {
     "run": "Watch the assets that a queue file or stdin names.",
@@ -76,28 +78,32 @@ def _open_standard_streams() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
-    if sys.stderr is None:
-        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - it stays open until the process ends
 
 
-def _exit_with_0_on_signals_while_loading() -> None:
-    """Exit with code 0 on a signal while a service is being loaded: it has accepted nothing yet."""
-    if sys.argv[1:2] == ["run"] and "--once" not in sys.argv:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: os._exit(0))
+def _handle_signals_while_loading() -> None:
+    """Let SIGTERM and SIGINT end the command as they will when it is loaded.
+
+    A service has accepted nothing yet and exits with code 0; what is for it later (SIGHUP) is kept. Every other command
+    dies of the signal.
+    """
+    is_service = sys.argv[1:2] == ["run"] and "--once" not in sys.argv
+    if is_service:
+        hold_service_signals()
+    for number in STOPPING:
+        signal.signal(number, lambda number, _: os._exit(0) if is_service else die_of_signal(SIGNAL_BASE + number))
 
 
 def main() -> None:
     """Run the `asset-worker` command, and end the process with its exit code."""
-    _exit_with_0_on_signals_while_loading()
+    _handle_signals_while_loading()
     _open_standard_streams()
+    write_stderr_in_background()
     # A character that can't be encoded must not end the command. Output for programs, such as events, is bytes anyway.
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         asset_worker(prog_name="asset-worker")
     finally:
         # The exit code is already decided: a signal in the interpreter's last milliseconds must not change it.
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (*STOPPING, *SERVICE):
             signal.signal(number, signal.SIG_IGN)

@@ -10,8 +10,7 @@ import asyncio
 import math
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
-from typing import IO, Any, TextIO, cast
+from contextlib import asynccontextmanager
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -19,6 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from asset_worker.runtime.stderr import is_stderr_behind
 from asset_worker.service import Service
 from asset_worker.telemetry.snapshot import Snapshot
 
@@ -42,7 +42,7 @@ COLOURS = {
 
 async def run_with_live_display(service: Service, *, title: str) -> int:
     """Run the service with a live display on stderr. Return its exit code."""
-    console = Console(file=cast("IO[str]", Terminal(sys.stderr)))
+    console = Console(file=sys.stderr)
     elapsed = _stopwatch()
     with Live(console=console, auto_refresh=False, transient=False, redirect_stdout=False) as live:
 
@@ -52,13 +52,12 @@ async def run_with_live_display(service: Service, *, title: str) -> int:
 
         async with _every(REFRESH_SECONDS, refresh):
             code = await service.run()
-        refresh()
+        refresh()  # also to a terminal that is behind: this is what stays on it
         return code
 
 
 async def run_with_progress_lines(service: Service, *, title: str) -> int:
     """Run the service with lines of progress on stderr. Return its exit code."""
-    terminal = Terminal(sys.stderr)
     elapsed = _stopwatch()
     last, last_at = "", -math.inf
 
@@ -69,8 +68,7 @@ async def run_with_progress_lines(service: Service, *, title: str) -> int:
             return
         line = "; ".join(_parts(now, _waiting_on(service, now)))
         if elapsed() - last_at >= (again_after if line == last else changed_after):
-            terminal.write(f"{title}: {line}; {now.requests} requests; {elapsed():.0f} s\n")
-            terminal.flush()
+            sys.stderr.write(f"{title}: {line}; {now.requests} requests; {elapsed():.0f} s\n")
             last, last_at = line, elapsed()
 
     async with _every(REFRESH_SECONDS, lambda: write_line(again_after=QUIET_SECONDS, changed_after=LINE_SECONDS)):
@@ -79,33 +77,13 @@ async def run_with_progress_lines(service: Service, *, title: str) -> int:
     return code
 
 
-class Terminal:
-    """A terminal that may go away during the run: output that it doesn't accept is dropped."""
-
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
-
-    def write(self, text: str) -> int:
-        """Write what the terminal takes, and report all of it as written."""
-        with suppress(OSError, ValueError):
-            self._file.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        """Flush what the terminal takes."""
-        with suppress(OSError, ValueError):
-            self._file.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-
 @asynccontextmanager
 async def _every(seconds: float, call: Callable[[], None]) -> AsyncIterator[None]:
     async def repeat() -> None:
         while True:
             await asyncio.sleep(seconds)
-            call()
+            if not is_stderr_behind():  # a terminal that is stopped shows the newest state when it goes on
+                call()
 
     repeating = asyncio.create_task(repeat(), name="progress")
     try:

@@ -1,4 +1,4 @@
-"""Services that every part may use: clock, stop, signals, threads, random numbers, hosts, paths, redaction.
+"""Services that every part may use: clock, stop, signals, threads, stderr, random numbers, hosts, paths, redaction.
 
 The law of this layer: it knows nothing of assets, and imports no other package of the program. Time, randomness and
 threads are parameters, so that tests can replace them.

@@ -1,41 +1,67 @@
-"""Turns SIGTERM and SIGINT into stops."""
+"""What signals do while a run lasts: SIGTERM and SIGINT stop it, SIGHUP reloads the settings of a service."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Final
+from contextlib import ExitStack, contextmanager
 
+from asset_worker.runtime.ending import SERVICE, SIGNAL_BASE, STOPPING, exit_at_once, hold_service_signals
 from asset_worker.runtime.stop import Stop
-
-SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
 def stopping_on_signals(
-    stop: Stop, forced_stop: Stop, *, before_end: Callable[[], None] = lambda: None
+    stop: Stop,
+    forced_stop: Stop,
+    *,
+    before_end: Callable[[], None] = lambda: None,
+    end: Callable[[int], object] = exit_at_once,
 ) -> Iterator[None]:
-    """Set both stops at the first signal, with its name as the reason, while the context lasts.
+    """Set both stops at the first SIGTERM or SIGINT, with its name as the reason, while the context lasts.
 
-    A signal that comes after `forced_stop` is set ends the process at once, with exit code 128 + its number; only
-    `before_end` is called first.
+    One that comes after `forced_stop` is set calls `before_end`, and then `end` with 128 + its number; `end` must end
+    the process at once.
     """
-    loop = asyncio.get_running_loop()
 
     def on_signal(number: signal.Signals) -> None:
         if forced_stop.is_set():
             before_end()
-            os._exit(128 + number)
+            end(SIGNAL_BASE + number)
         forced_stop.set(number.name)
         stop.set(number.name)
 
-    for number in SIGNALS:
-        loop.add_signal_handler(number, on_signal, number)
-    try:
+    with _handling(dict.fromkeys(STOPPING, on_signal)):
         yield
-    finally:
-        for number in SIGNALS:
-            loop.remove_signal_handler(number)
+
+
+@contextmanager
+def reloading_on_signals(reload: Callable[[], None], ignored: Callable[[str], None]) -> Iterator[None]:
+    """Call `reload` at SIGHUP, and `ignored` with the signal's name at SIGUSR1 and SIGUSR2, while the context lasts.
+
+    A SIGHUP that was ignored when the process started, as by nohup, stays ignored. Signals that came since
+    `hold_service_signals` are handled now.
+    """
+    handlers: dict[signal.Signals, Callable[[signal.Signals], None]] = {
+        signal.SIGUSR1: lambda number: ignored(number.name),
+        signal.SIGUSR2: lambda number: ignored(number.name),
+    }
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        handlers[signal.SIGHUP] = lambda _number: reload()
+    with _handling(handlers):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SERVICE)
+        try:
+            yield
+        finally:
+            hold_service_signals()
+
+
+@contextmanager
+def _handling(handlers: dict[signal.Signals, Callable[[signal.Signals], None]]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    with ExitStack() as stack:
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler, number)
+            stack.callback(loop.remove_signal_handler, number)
+        yield

@@ -13,6 +13,7 @@ from tenacity.wait import wait_base
 from asset_worker.domain.events import Stored
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.stop import Stop
+from asset_worker.sinks.lines import first_bytes
 from asset_worker.sinks.ports import Outbox, Sent, Sink, SinkRefusedError, SinkUnavailableError
 
 _log = structlog.get_logger()
@@ -78,7 +79,7 @@ class Delivery:
             last = stop.is_set()
             events = await self._outbox.read(self.sink, BATCH_EVENTS)
             if events or last:
-                return _first_bytes(events, BATCH_BYTES)
+                return first_bytes(events, BATCH_BYTES)
             await stop.race(self._outbox.wait(self.sink))
 
     async def _deliver(self, events: Sequence[Stored], stop: Stop) -> None:
@@ -137,13 +138,3 @@ class Delivery:
             failed_for = self._clock.steady() - self.failing_since
             self.failing_since = None
             _log.info("sink.recovered", sink=self.sink, failed_for=round(failed_for, 3))
-
-
-def _first_bytes(events: Sequence[Stored], limit: int) -> Sequence[Stored]:
-    """Return the first events that have at most `limit` bytes together, but at least one if there are any."""
-    total = 0
-    for index, event in enumerate(events):
-        total += len(event.body) + 1
-        if total > limit and index:
-            return events[:index]
-    return events

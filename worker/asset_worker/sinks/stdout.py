@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 from asset_worker.domain.events import Stored
+from asset_worker.runtime.line_stream import LineStream
 from asset_worker.runtime.threads import DaemonThread, WorkerThread
-from asset_worker.sinks.lines import LineStream
+from asset_worker.sinks.lines import first_bytes, lines_of
 from asset_worker.sinks.ports import Sent, SinkUnavailableError
+
+SEND_BYTES: Final = 1 << 16
+"""The most bytes sent at once, as much as a pipe holds: so a slow reader is seen to take events."""
 
 
 class StdoutSink:
@@ -27,13 +32,14 @@ class StdoutSink:
         """Do nothing: there is no checkpoint in a stream."""
 
     async def send(self, events: Sequence[Stored]) -> Sent:
-        """Write the events, one a line.
+        """Write the first events, one a line.
 
         Raises:
             SinkUnavailableError: standard output could not be written.
         """
+        lines = lines_of(first_bytes(events, SEND_BYTES))
         try:
-            return Sent(await self._thread.run(self._stream.write, events), None)
+            return Sent(await self._thread.run(self._stream.write, lines), None)
         except OSError as error:
             raise SinkUnavailableError(f"standard output: {error.strerror}") from error
 

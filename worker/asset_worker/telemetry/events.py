@@ -243,7 +243,7 @@ EVENTS: Final = (
     LogEvent(
         "log.dropped",
         "warning",
-        "The reader of the log had stopped reading, so `lines` lines were lost.",
+        "Standard error was not read for a while, or could not be written, so `lines` lines of it were lost.",
         ("lines",),
     ),
 )

@@ -8,15 +8,14 @@ import re
 import sys
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
-from functools import cache
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 import msgspec
 import structlog
 from structlog.typing import EventDict, Processor
 
 from asset_worker.runtime.redaction import Secrets
-from asset_worker.telemetry.pipe_writer import PipeWriter, is_pipe
+from asset_worker.runtime.stderr import report_dropped_lines
 
 EVENT_NAME = re.compile(r"[a-z]+\.[a-z_]+")
 """The form of our own events' names. They are constants, so they hold no key. Other libraries log sentences."""
@@ -56,29 +55,20 @@ class _StderrLogger:
     """
 
     def msg(self, line: str) -> None:
-        """Write a line. If it is the first after a stall, also log how many lines were dropped."""
+        """Write a line."""
         with suppress(OSError, ValueError):
-            stream: TextIO = sys.stderr
-            writer = _pipe_writer(stream.fileno()) if stream is sys.__stderr__ else None
-            if writer is None:
-                stream.write(line + "\n")
-                stream.flush()
-                return
-            writer.write(line)
-            if writer.dropped and not writer.is_stalled:
-                dropped, writer.dropped = writer.dropped, 0
-                structlog.get_logger().warning("log.dropped", lines=dropped)
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
 
     log = debug = info = warning = error = critical = msg
 
 
-@cache
-def _pipe_writer(descriptor: int) -> PipeWriter | None:
-    return PipeWriter(descriptor) if is_pipe(descriptor) else None
-
-
 def _logger_factory(*_args: Any) -> _StderrLogger:
     return _StderrLogger()
+
+
+def _log_dropped(lines: int) -> None:
+    structlog.get_logger().warning("log.dropped", lines=lines)
 
 
 def _to_json(event: MutableMapping[str, Any], **_options: Any) -> str:
@@ -91,7 +81,8 @@ def _to_json(event: MutableMapping[str, Any], **_options: Any) -> str:
 def configure(format_: Literal["json", "console"], level: str, secrets: Secrets) -> None:
     """Set up structlog and the standard library's logging (which aiohttp and asyncio use) for this process.
 
-    `level` is the lowest one that is logged; from other libraries, warnings and errors only.
+    `level` is the lowest one that is logged; from other libraries, warnings and errors only. It may be called again,
+    to change format or level.
     """
     number = logging.getLevelNamesMapping()[level.upper()]
     redact_secrets = RedactSecrets(secrets)
@@ -119,7 +110,6 @@ def configure(format_: Literal["json", "console"], level: str, secrets: Secrets)
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=_logger_factory,
-        cache_logger_on_first_use=True,
     )
     handler = _StderrHandler()
     handler.setFormatter(
@@ -129,6 +119,7 @@ def configure(format_: Literal["json", "console"], level: str, secrets: Secrets)
         )
     )
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+    report_dropped_lines(_log_dropped)
 
 
 class _StderrHandler(logging.Handler):

@@ -27,11 +27,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from asset_worker.domain.events import Stored
+from asset_worker.runtime.line_stream import LineStream
 from asset_worker.runtime.paths import path_of
 from asset_worker.runtime.threads import DaemonThread, WorkerThread
 from asset_worker.sinks.file.opening import current_status, locked, open_checkpointed, open_regular, open_special
 from asset_worker.sinks.file.scan import Checkpoint, scan
-from asset_worker.sinks.lines import LineStream, encode
+from asset_worker.sinks.lines import encode, lines_of
 from asset_worker.sinks.ports import Sent, SinkUnavailableError
 
 CLOSE_SECONDS = 1.0
@@ -94,7 +95,7 @@ class FileSink:
             self._open(status)
         assert self._fd is not None
         if self._special is not None:
-            return Sent(self._special.write(events), None)
+            return Sent(self._special.write(lines_of(events)), None)
         with locked(self._fd, self._lock_timeout):
             size = os.fstat(self._fd).st_size
             if not self._is_checkpoint_in_file or self._checkpoint is None or size < self._checkpoint.offset:

@@ -1,0 +1,73 @@
+"""Standard error of the process: everything that is written to `sys.stderr` goes through one background writer.
+
+That is the log, progress, the errors of commands and the interpreter's own tracebacks. So none of them can block the
+event loop, or the end of the process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import io
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from asset_worker.runtime.background import DRAIN_SECONDS, BackgroundWriter
+from asset_worker.runtime.line_stream import LineStream
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+_writer: BackgroundWriter | None = None
+
+
+def write_stderr_in_background() -> None:
+    """Replace `sys.stderr` for the rest of the process. At a normal end, what was written is drained."""
+    global _writer  # noqa: PLW0603 - there is one standard error in a process, as `sys.stderr` is
+    _writer = BackgroundWriter(LineStream(2))
+    encoding = getattr(sys.stderr, "encoding", None)
+    # A character that can't be encoded must not end the command.
+    sys.stderr = io.TextIOWrapper(
+        _Buffer(2, _writer), encoding=encoding, errors="backslashreplace", newline="\n", write_through=True
+    )
+    atexit.register(drain_stderr)
+
+
+def drain_stderr(*, longest: float = DRAIN_SECONDS) -> None:
+    """Wait until standard error has taken everything, for `longest` seconds at most, and only while it is read."""
+    if _writer is not None:
+        _writer.drain(longest=longest)
+
+
+def is_stderr_behind() -> bool:
+    """Return whether standard error has not taken everything yet that was written to it."""
+    return _writer is not None and _writer.is_behind
+
+
+def report_dropped_lines(report: Callable[[int], None]) -> None:
+    """Call `report`, in a thread, with the number of lines that were dropped, once standard error is read again."""
+    if _writer is not None:
+        _writer.report_dropped = report
+
+
+class _Buffer(io.BufferedIOBase):
+    """The binary layer below `sys.stderr`: passes everything to the writer at once."""
+
+    def __init__(self, descriptor: int, writer: BackgroundWriter) -> None:
+        self._descriptor = descriptor
+        self._writer = writer
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        chunk = bytes(data)
+        self._writer.write(chunk)
+        return len(chunk)
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
