@@ -241,7 +241,7 @@ async def test_a_redirect_is_not_followed_with_the_key(worker, aiohttp_server_of
     run = worker.start("wait", "6298d673f1090f1100476d4c", base_url=base_url, LOG__LEVEL="info")
     assert "redirect" in (await run.until("api.retry"))["error"]
     run.send(signal.SIGTERM)
-    assert await run.end() == 1
+    assert await run.end() == -signal.SIGTERM
     assert seen == []
     assert KEY not in run.stderr
 

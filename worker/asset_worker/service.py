@@ -19,6 +19,7 @@ from asset_worker.domain.assets import AssetId, Outcome
 from asset_worker.domain.run_plan import Exit, RunPlan
 from asset_worker.domain.submissions import Batch, Submission
 from asset_worker.runtime.clock import SystemClock
+from asset_worker.runtime.ending import die_of_signal, exit_at_once, exit_code_of
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.signals import stopping_on_signals
 from asset_worker.runtime.stop import Stop
@@ -58,11 +59,15 @@ class Service:
         self._forced_stop = Stop()
         """Set by a signal or a refused key: the run ends although its plan is not done."""
         self._refused_too_long = False
+        self._was_reading = False
+        """Whether there was input left to read when the stop came."""
         self.is_built = False
         """Whether `snapshot` and `waiting_on` may be called."""
 
-    async def run(self) -> Exit:
+    async def run(self) -> int:
         """Run until the plan is done or a signal comes; return the exit code.
+
+        128 + the number of a signal: the process should die of that signal (`die_of_signal`), which ended a one-off.
 
         Raises:
             StateDirectoryError: the state directory is in use, or can't be used.
@@ -72,7 +77,10 @@ class Service:
         """
         async with AsyncExitStack() as stack:
             # Entered first and left last: signals are also handled while the parts are built and closed.
-            stack.enter_context(stopping_on_signals(self._stop, self._forced_stop, before_end=self._abandon_inputs))
+            end = die_of_signal if self._plan.is_one_off else exit_at_once
+            stack.enter_context(
+                stopping_on_signals(self._stop, self._forced_stop, before_end=self._abandon_inputs, end=end)
+            )
             self._parts = parts = await stack.enter_async_context(
                 build(
                     self._settings,
@@ -121,6 +129,7 @@ class Service:
                 await parts.ingest.accept(_batch(self._plan.asset_ids))
 
             await stop.race(self._until_done(intakes))
+            self._was_reading = not all(task.done() for task in intakes)
             stop.set(DONE)
             _log.info("worker.stopping", reason=stop.reason, pending=parts.queue.pending_count())
             grace_ends = self._clock.monotonic() + self._grace
@@ -187,8 +196,8 @@ class Service:
         """Return the number of pending assets by what they wait for. It visits every pending asset."""
         return self._parts.queue.waiting_on()
 
-    def _exit_code(self, tally: Mapping[str, int] | None) -> Exit:
-        """Return the exit code.
+    def _exit_code(self, tally: Mapping[str, int] | None) -> int:
+        """Return the exit code; 128 + the number of the signal that ended a one-off.
 
         `tally` counts the plan's outcomes, those of interrupted runs included; None: they could not be read.
         """
@@ -198,10 +207,13 @@ class Service:
             return Exit.NOT_READY
         queue = self._parts.queue
         left = queue.pending_count() or queue.outbox_depth()
-        # A `--once` run that a signal ended has not read its inputs to their end.
-        is_interrupted = self._plan.once and self._stop.reason != DONE
-        all_ready = not left and not is_interrupted and tally is not None and tally.keys() <= {Outcome.READY}
-        return Exit.DONE if all_ready or not self._plan.ends_by_itself else Exit.NOT_READY
+        signalled = exit_code_of(self._forced_stop.reason)
+        if signalled is not None and self._plan.is_one_off and (self._stop.reason != DONE or left):
+            return signalled
+        # Until its input has ended, a run that reads stdin is a service.
+        is_service = not self._plan.ends_by_itself or (signalled is not None and self._was_reading)
+        all_ready = not left and tally is not None and tally.keys() <= {Outcome.READY}
+        return Exit.DONE if all_ready or is_service else Exit.NOT_READY
 
     def _log_start(self) -> None:
         settings = self._settings
@@ -217,11 +229,11 @@ class Service:
             pending=self._parts.queue.pending_count(),
         )
 
-    def _log_end(self, code: Exit) -> None:
+    def _log_end(self, code: int) -> None:
         now = self.snapshot()
         _log.info(
             "worker.stopped",
-            exit_code=int(code),
+            exit_code=code,
             pending=now.pending,
             completions=now.completions,
             outbox_depth=now.outbox_depth,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -15,8 +14,9 @@ import click
 import msgspec
 
 from asset_worker.cli.running import run_to_the_end, watched
-from asset_worker.cli.usage import fail, log_format
+from asset_worker.cli.usage import end_with, fail, log_format
 from asset_worker.domain.run_plan import RunPlan
+from asset_worker.runtime.ending import SIGNAL_BASE
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.service import Service
 from asset_worker.settings.loading import load
@@ -54,7 +54,8 @@ def demo() -> None:
     except OSError as error:
         fail(f"the demo needs a temporary directory ({error.strerror}): set TMPDIR to one that can be written")
     with folder as path:
-        sys.exit(run_to_the_end(_demo(Path(path))))
+        code = run_to_the_end(_demo(Path(path)))
+    end_with(code)
 
 
 async def _demo(folder: Path) -> int:
@@ -64,12 +65,14 @@ async def _demo(folder: Path) -> int:
         queue.write_text("".join(f"{line.text}\n" for line in lines))
         click.echo(f"simulator at {simulator.base_url}; {len(lines)} lines in {queue}", err=True)
         started = time.time()
-        await _run_worker(simulator, queue, events)
+        code = await _run_worker(simulator, queue, events)
+        if code > SIGNAL_BASE:
+            return code
         took = time.time() - started
         return _summarize(simulator, lines, events.read_bytes(), took)
 
 
-async def _run_worker(simulator: Simulator, queue: Path, events: Path) -> None:
+async def _run_worker(simulator: Simulator, queue: Path, events: Path) -> int:
     settings = load(
         config=None,
         environ={},
@@ -86,7 +89,7 @@ async def _run_worker(simulator: Simulator, queue: Path, events: Path) -> None:
     secrets = Secrets()
     configure(log_format(settings), settings.log.level, secrets)
     service = Service(settings, RunPlan(once=True, ends_by_itself=True), secrets=secrets)
-    await watched(service, title="demo", sinks=settings.events.sinks)
+    return await watched(service, title="demo", sinks=settings.events.sinks)
 
 
 def _lines(simulator: Simulator) -> Iterator[_Line]:

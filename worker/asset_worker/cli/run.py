@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from asset_worker.cli.running import run_service
-from asset_worker.cli.usage import PathOption, fail, settings_from
+from asset_worker.cli.usage import PathOption, end_with, fail, settings_from
 from asset_worker.domain.run_plan import Exit, RunPlan
 from asset_worker.runtime.paths import is_same_file
 from asset_worker.settings.tree import Queue
@@ -47,7 +47,8 @@ def run(
     """Watch the assets that a queue file or stdin names, and emit one event for each when it is done.
 
     The key is read from TWELVE_LABS_API_KEY, or from the file that api.key_file names. Stop with SIGTERM or Ctrl-C:
-    what is pending is kept, and the next run continues with it.
+    what is pending is kept, and the next run continues with it. SIGHUP reads the key file, the log level and the
+    certificate authorities again.
 
     \b
     Examples:
@@ -57,9 +58,9 @@ def run(
       asset-worker run --config /etc/asset-worker/worker.toml --admin-port 9090
 
     \b
-    Exit codes: 0 done, every asset ready (a service: stopped by a signal); 1 at least one was not ready, a signal
-    ended --once, or the disk is full or failing; 2 bad usage or settings, or the state directory is in use; 3 the key
-    is refused (--once).
+    Exit codes: 0 done, every asset ready (a service: stopped by a signal); 1 at least one was not ready, or the disk
+    is full or failing; 2 bad usage or settings, or the state directory is in use; 3 the key is refused (--once). With
+    --once, a signal that ends it ends it as any other command: a shell loop around it ends, too.
     """
     settings = settings_from(
         config,
@@ -76,7 +77,7 @@ def run(
     _check_inputs(settings.queue, once=once, sinks=settings.events.sinks)
     ends_by_itself = once or settings.queue.file is None
     plan = RunPlan(once=once, key_refused_limit=KEY_REFUSED_SECONDS if once else None, ends_by_itself=ends_by_itself)
-    sys.exit(run_service(settings, plan, title="asset-worker"))
+    end_with(run_service(settings, plan, title="asset-worker"))
 
 
 def _check_inputs(queue: Queue, *, once: bool, sinks: tuple[str, ...]) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal, NoReturn
 import click
 
 from asset_worker.domain.run_plan import Exit
+from asset_worker.runtime.ending import SIGNAL_BASE, die_of_signal
 from asset_worker.runtime.paths import path_of
 from asset_worker.settings.loading import SettingsError, load
 from asset_worker.settings.tree import Settings
@@ -37,6 +38,13 @@ def fail(*problems: str, code: Exit = Exit.USAGE) -> NoReturn:
     """Write the problems to stderr, one line each, and end the process with `code`."""
     for problem in problems:
         click.echo(f"asset-worker: {problem}", err=True)
+    sys.exit(code)
+
+
+def end_with(code: int) -> NoReturn:
+    """End the process with this exit code; if it is 128 + the number of a signal, by that signal."""
+    if code > SIGNAL_BASE:
+        die_of_signal(code)
     sys.exit(code)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
 from asset_worker.cli.running import run_service
-from asset_worker.cli.usage import PathOption, fail, settings_from
+from asset_worker.cli.usage import PathOption, end_with, fail, settings_from
 from asset_worker.domain.assets import AssetId, asset_id
 from asset_worker.domain.run_plan import RunPlan
 from asset_worker.settings.tree import Admin
@@ -33,6 +32,7 @@ def wait(ids: tuple[str, ...], timeout: float | None, config: Path | None, log_l
 
     \b
     Exit codes: 0 every asset is ready; 1 at least one is not; 2 bad usage or settings; 3 the key is refused.
+    A signal that ends it ends it as any other command: a shell loop around it ends, too.
     """
     found: list[AssetId] = []
     for text in dict.fromkeys(ids):
@@ -49,4 +49,4 @@ def wait(ids: tuple[str, ...], timeout: float | None, config: Path | None, log_l
     plan = RunPlan(asset_ids=tuple(found), keeps_state=False, key_refused_limit=0.0, ends_by_itself=True)
     # A person or a script waits for the events: unless a level was chosen, the log is only for problems.
     level = settings.log.level if "level" in settings.log.model_fields_set else "warning"
-    sys.exit(run_service(settings, plan, title="waiting", level=level))
+    end_with(run_service(settings, plan, title="waiting", level=level))

@@ -10,13 +10,16 @@ from asset_worker.domain.assets import AssetId
 
 
 class Exit(IntEnum):
-    """Exit codes: a contract with scripts."""
+    """Exit codes: a contract with scripts.
+
+    A one-off that a signal ended has none: it dies of that signal, which a shell shows as 128 + the signal's number.
+    """
 
     DONE = 0
     """Done, and every asset is `ready`. For a service: it was stopped by SIGTERM or SIGINT."""
     NOT_READY = 1
-    """Done, and at least one asset is not `ready`. Or a signal ended `--once`, the disk was full or failing at the
-    start, or there was an unexpected error, which is in the log."""
+    """Done, and at least one asset is not `ready`. Or the disk was full or failing at the start, or there was an
+    unexpected error, which is in the log."""
     USAGE = 2
     """Bad usage or settings; or the state directory, the admin address or the proxy can't be used."""
     KEY_REFUSED = 3
@@ -36,3 +39,8 @@ class RunPlan(msgspec.Struct, frozen=True):
     """End when all inputs have ended and nothing is pending. False, for a service: go on until a signal comes."""
     key_refused_limit: float | None = None
     """End when the key has been refused for this many seconds; None: never."""
+
+    @property
+    def is_one_off(self) -> bool:
+        """Whether it is a step of somebody's script, as `wait` and `--once` are, and not a service."""
+        return self.once or not self.keeps_state
