@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import signal
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
@@ -14,7 +15,7 @@ import trustme
 from aiohttp import web
 
 from asset_worker.simulator.lifecycles import Lifecycle
-from tests.integration.processes import KEY
+from tests.integration.processes import KEY, eventually
 
 HOST = "api.example"
 PASSWORD = "pr0xy-s3cret"
@@ -125,6 +126,25 @@ async def test_the_certificate_is_verified_before_anything_is_sent(
     if outcome != "ready":
         assert simulator.stats.by_route == {}
         assert "CertificateError" in event["data"]["reason"]
+
+
+async def test_a_new_authority_is_trusted_after_a_hangup(serve, worker, listen, authority, tmp_path):
+    """Without a restart."""
+    simulator = await serve()
+    port = await listen(
+        lambda reader, writer: join(reader, writer, port_of(simulator.base_url)), ssl=authority.context("localhost")
+    )
+    roots = tmp_path / "roots.pem"
+    trustme.CA().cert_pem.write_to_path(roots)
+    worker.submit(simulator.store.add(Lifecycle()))
+    run = worker.run(base_url=f"https://localhost:{port}/v1.3", before=f"export SSL_CERT_FILE={roots};")
+    assert "Certificate" in (await run.until("api.retry"))["error"]
+    roots.write_bytes(authority.file.read_bytes())
+    run.send(signal.SIGHUP)
+    await run.until("worker.reloaded")
+    await eventually(worker.events, otherwise=lambda: run.stderr)
+    run.send(signal.SIGTERM)
+    assert await run.end() == 0
 
 
 class Proxy:

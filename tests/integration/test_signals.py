@@ -104,3 +104,62 @@ async def test_a_run_that_reads_stdin_is_a_service_until_its_input_ends(serve, w
         run.send(signal.SIGTERM)
         codes.append(await run.end())
     assert codes == [0, 1]
+
+
+async def test_a_hangup_reloads_the_log_level_and_the_key_and_says_what_needs_a_restart(serve, worker):
+    simulator = await serve(key=KEY)
+    key_file, config = worker.folder / "secrets" / "key", worker.folder / "worker.toml"
+    key_file.parent.mkdir()
+    key_file.write_text(KEY)
+    config.write_text(f'[log]\nlevel = "info"\n[api]\nkey_file = "{key_file}"\n')
+    run = worker.run("--config", config, base_url=simulator.base_url)
+    await run.until("worker.started")
+    config.write_text(f'[log]\nlevel = "debug"\n[api]\nkey_file = "{key_file}"\n[limits]\nshare = 0.5\n')
+    run.send(signal.SIGHUP)
+    reloaded = await run.until("worker.reloaded")
+    assert (reloaded["changed"], reloaded["needs_restart"]) == (["log.level"], ["limits.share"])
+    config.write_text("[log\n")
+    run.send(signal.SIGHUP)
+    failed = await run.until("worker.reload_failed")
+    assert str(config) in failed["error"]
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        run.send(number)
+    await eventually(lambda: len(run.logs("worker.signal_ignored")) == 2)
+    asset_id = simulator.store.add(Lifecycle())
+    worker.submit(asset_id)
+    await eventually(worker.events)
+    run.send(signal.SIGTERM)
+    assert await run.end() == 0
+    assert KEY not in run.stderr
+
+
+async def test_a_hangup_at_any_moment_of_the_start_ends_no_service(serve, worker):
+    simulator = await serve()
+    for delay in (0.2, 0.4, 0.6, 2.0):
+        run = worker.run(base_url=simulator.base_url)
+        await asyncio.sleep(delay)
+        run.send(signal.SIGHUP)
+        await eventually(
+            lambda run=run: run.logs("worker.reloaded") or run.process.poll() is not None,
+            otherwise=lambda run=run: run.stderr,
+        )
+        if run.process.returncode == -signal.SIGHUP and delay < 2:  # our code did not run yet
+            assert run.stderr == ""
+            continue
+        run.send(signal.SIGTERM)
+        assert await run.end() == 0
+
+
+async def test_a_hangup_that_is_ignored_at_the_start_stays_ignored(serve, worker):
+    """As by nohup."""
+    simulator = await serve()
+    for arguments in (("--once",), ()):
+        worker.submit(simulator.store.add(NEVER))
+        run = worker.run(*arguments, base_url=simulator.base_url, before="trap '' HUP;")
+        await run.until("worker.started")
+        run.send(signal.SIGHUP)
+        await asyncio.sleep(0.5)
+        run.send(signal.SIGTERM)
+        assert await run.end() == (-signal.SIGTERM if arguments else 0)
+        assert not run.logs("worker.reloaded")
+        assert run.logs("worker.stopped")

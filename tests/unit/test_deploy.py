@@ -100,6 +100,10 @@ def test_the_unit_does_not_start_again_what_cannot_start():
     assert int(service["TimeoutStopSec"]) > 25
 
 
+def test_the_unit_reloads_by_the_signal_that_reloads():
+    assert systemd_unit()["Service"]["ExecReload"] == "/bin/kill -HUP $MAINPID"
+
+
 def test_the_unit_runs_a_command_that_the_program_has():
     program, *arguments = systemd_unit()["Service"]["ExecStart"].split()
     assert Path(program).name == "asset-worker"

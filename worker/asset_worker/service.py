@@ -18,10 +18,11 @@ from asset_worker.api.breaker import Reason
 from asset_worker.domain.assets import AssetId, Outcome
 from asset_worker.domain.run_plan import Exit, RunPlan
 from asset_worker.domain.submissions import Batch, Submission
+from asset_worker.reloading import Reloading
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.ending import die_of_signal, exit_at_once, exit_code_of
 from asset_worker.runtime.redaction import Secrets
-from asset_worker.runtime.signals import stopping_on_signals
+from asset_worker.runtime.signals import reloading_on_signals, stopping_on_signals
 from asset_worker.runtime.stop import Stop
 from asset_worker.settings.tree import Settings
 from asset_worker.telemetry.heartbeat import log_heartbeat, watch_lag
@@ -42,8 +43,10 @@ REFUSAL_CHECK_SECONDS = 0.1
 class Service:
     """One run of the worker."""
 
-    def __init__(self, settings: Settings, plan: RunPlan, *, secrets: Secrets) -> None:
-        """Read the key. Nothing starts yet.
+    def __init__(
+        self, settings: Settings, plan: RunPlan, *, secrets: Secrets, reloading: Reloading | None = None
+    ) -> None:
+        """Read the key. Nothing starts yet. `reloading`: what SIGHUP does; None: SIGHUP ends the process.
 
         Raises:
             BadKeyError: there is no usable key.
@@ -51,6 +54,7 @@ class Service:
         self._settings = settings
         self._plan = plan
         self._secrets = secrets
+        self._reloading = reloading
         self._clock = SystemClock()
         self._key = make_key(settings.api, secrets)
         self._grace = shutdown_grace(settings, plan)
@@ -81,6 +85,8 @@ class Service:
             stack.enter_context(
                 stopping_on_signals(self._stop, self._forced_stop, before_end=self._abandon_inputs, end=end)
             )
+            if self._reloading is not None:
+                stack.enter_context(reloading_on_signals(self._reloading.request, _log_ignored_signal))
             self._parts = parts = await stack.enter_async_context(
                 build(
                     self._settings,
@@ -120,6 +126,11 @@ class Service:
                 group.create_task(parts.gate.watch(stop), name="gate"),
                 group.create_task(self._watch_refusals(), name="refusals"),
             ]
+            if self._reloading is not None:
+                reload = self._reloading.run(
+                    self._key, key_changed=parts.gate.key_changed, reload_tls=parts.session.reload_tls
+                )
+                background.append(group.create_task(reload, name="reload"))
             if parts.keep_schedule is not None:
                 background.append(group.create_task(parts.keep_schedule(), name="schedule"))
             deliveries = [group.create_task(each.run(drain), name=each.sink) for each in parts.deliveries]
@@ -238,6 +249,10 @@ class Service:
             completions=now.completions,
             outbox_depth=now.outbox_depth,
         )
+
+
+def _log_ignored_signal(name: str) -> None:
+    _log.warning("worker.signal_ignored", signal=name, detail="SIGHUP reloads, SIGTERM stops")
 
 
 def _batch(asset_ids: Iterable[AssetId]) -> Batch:

@@ -1,14 +1,16 @@
-"""SIGTERM and SIGINT as stops."""
+"""Signals as stops and reloads."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
-from asset_worker.runtime.signals import stopping_on_signals
+from asset_worker.runtime.ending import SERVICE
+from asset_worker.runtime.signals import reloading_on_signals, stopping_on_signals
 from asset_worker.runtime.stop import Stop
 
 
@@ -28,8 +30,53 @@ async def test_the_first_signal_sets_both_stops_and_the_second_ends_the_process(
     assert ended == [128 + number]
 
 
+async def test_how_the_second_signal_ends_the_process_can_be_chosen():
+    ended: list[int] = []
+    stop = Stop()
+    with stopping_on_signals(stop, stop, end=ended.append):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(0.05)
+    assert ended == [128 + signal.SIGTERM]
+
+
 async def test_the_end_of_the_context_gives_the_signals_back():
     before = signal.getsignal(signal.SIGTERM)
     with stopping_on_signals(Stop(), Stop()):
         assert signal.getsignal(signal.SIGTERM) is not before
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.fixture
+def _signals_are_restored() -> Iterator[None]:
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    handlers = {number: signal.getsignal(number) for number in SERVICE}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, signal.SIG_IGN)  # forgets one that is pending
+        signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@pytest.mark.usefixtures("_signals_are_restored")
+async def test_a_hangup_reloads_and_user_signals_are_ignored():
+    reloads: list[str] = []
+    ignored: list[str] = []
+    with reloading_on_signals(lambda: reloads.append("SIGHUP"), ignored.append):
+        for number in SERVICE:
+            os.kill(os.getpid(), number)
+            await asyncio.sleep(0.05)
+    assert (reloads, ignored) == (["SIGHUP"], ["SIGUSR1", "SIGUSR2"])
+    os.kill(os.getpid(), signal.SIGHUP)  # the run is over: nothing happens
+
+
+@pytest.mark.usefixtures("_signals_are_restored")
+async def test_a_hangup_that_was_ignored_at_the_start_stays_ignored():
+    """`nohup`, or a shell's `trap '' HUP`."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    reloads: list[str] = []
+    with reloading_on_signals(lambda: reloads.append("SIGHUP"), print):
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.sleep(0.05)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    assert reloads == []

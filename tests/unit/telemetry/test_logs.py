@@ -126,3 +126,14 @@ def test_a_short_key_is_redacted_as_a_whole_word_only(lines):
     structlog.get_logger().info("worker.started", path="/var/worker", header="x-api-key: work")
     [line] = lines()
     assert (line["event"], line["path"], line["header"]) == ("worker.started", "/var/worker", f"x-api-key: {REDACTED}")
+
+
+def test_the_level_can_be_changed_while_the_process_runs(lines):
+    """For loggers that are in use already, too."""
+    log = configured("warning")
+    log.info("x")
+    configure("json", "debug", Secrets())
+    log.debug("y")
+    configure("json", "error", Secrets())
+    log.warning("z")
+    assert [line["event"] for line in lines()] == ["y"]

@@ -32,6 +32,7 @@ class ApiKey:
         self._file = file
         self._on_read = on_read
         self._seen: tuple[int, int, int] | None = None
+        self._is_unreadable = False
         if file is None:
             if not value:
                 raise BadKeyError(
@@ -54,26 +55,35 @@ class ApiKey:
 
     async def watch(self, stop: Stop, on_change: Callable[[], None]) -> None:
         """Read the file again whenever it changes, until the stop. `on_change` is called when the key has changed."""
-        is_logged = False
         while self._file is not None and not stop.is_set():
             await stop.sleep(CHECK_SECONDS)
-            try:
-                changed = _identity(self._file) != self._seen and self._reread(self._file)
-            except (OSError, BadKeyError) as error:
-                # The present key may still work: while a secret is being replaced, its file is gone for a moment.
-                if not is_logged:
-                    _log.warning("api.key_unreadable", path=str(self._file), error=str(error))
-                is_logged = True
-                continue
-            is_logged = False
-            if changed:
-                _log.info("api.key_changed", path=str(self._file))
-                on_change()
+            self._reread(self._file, on_change, always=False)
 
-    def _reread(self, file: Path) -> bool:
+    def reload(self, on_change: Callable[[], None]) -> bool:
+        """Read the file again now, even if it looks unchanged. Return whether the key has changed.
+
+        `on_change` is called if it has. A file that can't be used is logged, and the present key stays in use.
+        """
+        self._is_unreadable = False  # whoever asks for it should see why it did not work
+        return self._file is not None and self._reread(self._file, on_change, always=True)
+
+    def _reread(self, file: Path, on_change: Callable[[], None], *, always: bool) -> bool:
         before = self._value
-        self._value = self._read(file)
-        return self._value != before
+        try:
+            if always or _identity(file) != self._seen:
+                self._value = self._read(file)
+        except (OSError, BadKeyError) as error:
+            # The present key may still work: while a secret is being replaced, its file is gone for a moment.
+            if not self._is_unreadable:
+                _log.warning("api.key_unreadable", path=str(file), error=str(error))
+            self._is_unreadable = True
+            return False
+        self._is_unreadable = False
+        if self._value == before:
+            return False
+        _log.info("api.key_changed", path=str(file))
+        on_change()
+        return True
 
     def _read(self, file: Path) -> str:
         if not stat.S_ISREG(file.stat().st_mode):  # reading a pipe would wait for its writer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from asset_worker.cli.running import run_service
 from asset_worker.cli.usage import PathOption, end_with, fail, settings_from
 from asset_worker.domain.run_plan import Exit, RunPlan
 from asset_worker.runtime.paths import is_same_file
+from asset_worker.settings.loading import load
 from asset_worker.settings.tree import Queue
 
 KEY_REFUSED_SECONDS = 60.0
@@ -62,22 +64,21 @@ def run(
     is full or failing; 2 bad usage or settings, or the state directory is in use; 3 the key is refused (--once). With
     --once, a signal that ends it ends it as any other command: a shell loop around it ends, too.
     """
-    settings = settings_from(
-        config,
-        {
-            "queue": {"file": queue_file, "stdin": stdin or None},
-            "events": {"sinks": list(events) or None},
-            "state": {"dir": state_dir},
-            "admin": {"port": admin_port},
-            "log": {"format": log_format, "level": log_level},
-        },
-    )
+    flags = {
+        "queue": {"file": queue_file, "stdin": stdin or None},
+        "events": {"sinks": list(events) or None},
+        "state": {"dir": state_dir},
+        "admin": {"port": admin_port},
+        "log": {"format": log_format, "level": log_level},
+    }
+    settings = settings_from(config, flags)
     if settings.queue.file is None and not settings.queue.stdin:
         fail("there is nothing to watch: give --queue-file or --stdin (or queue.file or queue.stdin in the settings)")
     _check_inputs(settings.queue, once=once, sinks=settings.events.sinks)
     ends_by_itself = once or settings.queue.file is None
     plan = RunPlan(once=once, key_refused_limit=KEY_REFUSED_SECONDS if once else None, ends_by_itself=ends_by_itself)
-    end_with(run_service(settings, plan, title="asset-worker"))
+    read_again = partial(load, config=config, environ=os.environ, overrides=flags)
+    end_with(run_service(settings, plan, title="asset-worker", read_again=read_again))
 
 
 def _check_inputs(queue: Queue, *, once: bool, sinks: tuple[str, ...]) -> None:

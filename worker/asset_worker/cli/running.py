@@ -18,6 +18,7 @@ from asset_worker.cli.usage import fail, log_format
 from asset_worker.domain.run_plan import Exit, RunPlan
 from asset_worker.queue.local.journal import JournalError, JournalUnavailableError
 from asset_worker.queue.local.lock import StateDirectoryError
+from asset_worker.reloading import Reloading
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.service import Service
 from asset_worker.settings.tree import Settings
@@ -27,17 +28,32 @@ from asset_worker.telemetry.logs import configure
 _log = structlog.get_logger()
 
 
-def run_service(settings: Settings, plan: RunPlan, *, title: str, level: str | None = None) -> int:
+def run_service(
+    settings: Settings,
+    plan: RunPlan,
+    *,
+    title: str,
+    level: str | None = None,
+    read_again: Callable[[], Settings] | None = None,
+) -> int:
     """Run a plan to its end and return the exit code. Progress is shown if stderr is a terminal.
 
     An error that keeps the service from starting ends the process; see `run_to_the_end`. `level` replaces the log level
-    of the settings.
+    of the settings. `read_again` returns the settings as they are at a SIGHUP; it is called in a thread.
     """
     secrets = Secrets()
-    configure(log_format(settings), level or settings.log.level, secrets)
+
+    def apply_log(settings: Settings) -> None:
+        configure(log_format(settings), level or settings.log.level, secrets)
+
+    apply_log(settings)
 
     async def work() -> int:
-        return await watched(Service(settings, plan, secrets=secrets), title=title, sinks=settings.events.sinks)
+        reloading = None
+        if read_again is not None and not plan.is_one_off:
+            reloading = Reloading(settings, read=read_again, apply_log=apply_log)
+        service = Service(settings, plan, secrets=secrets, reloading=reloading)
+        return await watched(service, title=title, sinks=settings.events.sinks)
 
     return run_to_the_end(work())
 

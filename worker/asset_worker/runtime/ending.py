@@ -17,7 +17,10 @@ SIGNAL_BASE: Final = 128
 
 
 def hold_service_signals() -> None:
-    """Keep the signals that a service handles pending, so that none of them ends the process."""
+    """Keep the signals that a service handles pending, so that none of them ends the process.
+
+    Call it before any thread starts: a signal goes to any thread that does not hold it.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, SERVICE)
 
 

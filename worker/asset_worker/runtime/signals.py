@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from asset_worker.runtime.ending import SERVICE, SIGNAL_BASE, STOPPING, exit_at_once, hold_service_signals
+from asset_worker.runtime.ending import SERVICE, SIGNAL_BASE, STOPPING, exit_at_once
 from asset_worker.runtime.stop import Stop
 
 
@@ -41,7 +41,7 @@ def reloading_on_signals(reload: Callable[[], None], ignored: Callable[[str], No
     """Call `reload` at SIGHUP, and `ignored` with the signal's name at SIGUSR1 and SIGUSR2, while the context lasts.
 
     A SIGHUP that was ignored when the process started, as by nohup, stays ignored. Signals that came since
-    `hold_service_signals` are handled now.
+    `hold_service_signals` are handled now. After the context all three are ignored: the run is over.
     """
     handlers: dict[signal.Signals, Callable[[signal.Signals], None]] = {
         signal.SIGUSR1: lambda number: ignored(number.name),
@@ -49,12 +49,13 @@ def reloading_on_signals(reload: Callable[[], None], ignored: Callable[[str], No
     }
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         handlers[signal.SIGHUP] = lambda _number: reload()
-    with _handling(handlers):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SERVICE)
-        try:
+    try:
+        with _handling(handlers):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SERVICE)
             yield
-        finally:
-            hold_service_signals()
+    finally:
+        for number in handlers:
+            signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

@@ -46,6 +46,25 @@ EVENTS: Final = (
         ("lag",),
     ),
     LogEvent(
+        "worker.reloaded",
+        "info",
+        "At SIGHUP, settings, key file and TLS roots were read again. `changed`: the settings that have changed and "
+        "are in force now; `needs_restart`: those that have changed and are not in force until a restart.",
+        ("changed", "needs_restart"),
+    ),
+    LogEvent(
+        "worker.reload_failed",
+        "warning",
+        "At SIGHUP, the settings or the TLS roots could not be read. What was in force stays in force.",
+        ("error",),
+    ),
+    LogEvent(
+        "worker.signal_ignored",
+        "warning",
+        "SIGUSR1 or SIGUSR2 has no effect. `detail`: which signals have one.",
+        ("signal", "detail"),
+    ),
+    LogEvent(
         "worker.stopping",
         "info",
         "The worker begins to stop. `reason`: `done`, the signal, or that the key is refused.",
