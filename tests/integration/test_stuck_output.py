@@ -168,3 +168,10 @@ async def test_a_terminal_that_is_gone_does_not_end_the_work(serve, worker):
     await eventually(lambda: len(worker.events()) == 2)
     run.send(signal.SIGTERM)
     assert await run.end() == 0
+
+
+async def test_a_simulator_whose_ids_are_not_read_stops(worker, terminal):
+    run = worker.start("simulate", "--port", "0", "--assets", "5000", redirect=f">{terminal.path}")
+    await asyncio.sleep(3)
+    run.send(signal.SIGTERM)
+    assert await run.end(within=20) in {0, -signal.SIGTERM}  # the latter: a busy machine was still loading it

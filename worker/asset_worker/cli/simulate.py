@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +10,10 @@ from typing import Any
 import click
 
 from asset_worker.cli.usage import fail
+from asset_worker.runtime.ending import STOPPING
+from asset_worker.runtime.line_stream import LineStream
+from asset_worker.runtime.stop import Stop
+from asset_worker.runtime.threads import DaemonThread
 from asset_worker.simulator.faults import Fault, FaultKind
 from asset_worker.simulator.limits import Limit, Style
 from asset_worker.simulator.server import Options, Simulator
@@ -86,13 +89,15 @@ def simulate(
 
 
 async def _serve(options: Options, assets: int) -> None:
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    stop = Stop()
+    for number in STOPPING:
+        asyncio.get_running_loop().add_signal_handler(number, stop.set, number.name)
     async with Simulator(options) as simulator:
-        for _ in range(assets):
-            click.echo(simulator.store.add())
+        ids = [f"{simulator.store.add()}\n".encode() for _ in range(assets)]
+        written = await stop.race(DaemonThread("stdout").run(LineStream(1).write, ids))  # its reader may stop reading
+        if written is not None and written < assets:
+            raise BrokenPipeError
         click.echo(f"the stand-in serves at {simulator.base_url}; in another terminal:", err=True)
         click.echo(f"  export TWELVELABS_BASE_URL={simulator.base_url}", err=True)
         click.echo(f"  export TWELVE_LABS_API_KEY={options.key or 'any'}", err=True)
-        await stopped.wait()
+        await stop.wait()
