@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from asset_worker.domain.run_plan import Exit
 from tests.unit import command_lines
 
 ROOT = Path(__file__).parents[2]
@@ -94,9 +95,14 @@ def test_the_unit_passes_systemds_check(tmp_path):
     assert checked("systemd-analyze", "verify", tmp_path / "asset-worker.service") == ""
 
 
-def test_the_unit_does_not_start_again_what_cannot_start():
+def test_the_unit_starts_again_after_whatever_may_pass_and_after_nothing_that_is_final():
+    """After a crash and a signal, too: what is pending must not wait for an operator."""
     service = systemd_unit()["Service"]
-    assert service["RestartPreventExitStatus"] == "2"
+    assert service["Restart"] == "always"
+    assert set(service["RestartPreventExitStatus"].split()) == {
+        str(int(code)) for code in (Exit.USAGE, Exit.KEY_REFUSED)
+    }
+    assert "SuccessExitStatus" not in service
     assert int(service["TimeoutStopSec"]) > 25
 
 

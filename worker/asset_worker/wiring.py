@@ -239,6 +239,7 @@ async def make_queue(
             dedupe_window=window,
             max_pending=most,
             first_looks=lambda count: first_looks(count, settings.poll, random.random),
+            check_directory=directory.check,
         ) as durable:
             yield durable
 

@@ -6,11 +6,11 @@ import os
 
 import pytest
 
-from asset_worker.api.key import BadKeyError
+from asset_worker.api.key import BadKeyError, KeyNotThereError
 from asset_worker.cli.running import _may_reach_a_terminal, run_to_the_end
-from asset_worker.queue.local.journal import JournalError
-from asset_worker.queue.local.lock import StateDirectoryError
-from asset_worker.telemetry.errors import AdminAddressError
+from asset_worker.queue.local.journal import JournalError, JournalUnavailableError
+from asset_worker.queue.local.lock import StateDirectoryError, StateDirectoryUnavailableError
+from asset_worker.telemetry.errors import AdminAddressError, AdminAddressInUseError
 
 
 async def ends_with(error):
@@ -23,6 +23,24 @@ def test_an_error_that_prevents_the_start_is_printed_as_it_is(kind, capsys):
         run_to_the_end(ends_with(kind("give another")))
     assert ended.value.code == 2
     assert capsys.readouterr().err == "asset-worker: give another\n"
+
+
+@pytest.mark.parametrize(
+    "kind", [AdminAddressInUseError, KeyNotThereError, JournalUnavailableError, StateDirectoryUnavailableError]
+)
+def test_an_error_that_may_pass_ends_with_the_exit_code_that_asks_for_another_start(kind, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run_to_the_end(ends_with(kind("try again")))
+    assert ended.value.code == 75
+    assert capsys.readouterr().err == "asset-worker: try again\n"
+
+
+def test_state_that_is_lost_while_the_worker_runs_is_reported_in_a_sentence(capfd):
+    error = ExceptionGroup("tasks", [ExceptionGroup("more", [StateDirectoryError("it was moved")])])
+    assert run_to_the_end(ends_with(error)) == 1
+    out, err = capfd.readouterr()
+    assert "it was moved" in out + err
+    assert "Traceback" not in out + err
 
 
 def test_no_other_error_is_attributed_to_the_admin_endpoints(capfd):

@@ -15,7 +15,6 @@ from asset_worker.domain.submissions import Options
 from asset_worker.queue.local.commits import RETRY_SECONDS
 from asset_worker.queue.local.engine import PROGRESS_EVERY_SECONDS, PRUNE_EVERY_SECONDS
 from asset_worker.queue.local.journal import APPLICATION_ID, FILE_NAME, Journal, JournalError
-from asset_worker.queue.local.lock import StateDirectory, StateDirectoryError
 from asset_worker.queue.local.status_report import read_status
 from asset_worker.runtime.threads import DaemonThread
 from tests.doubles.clocks import ManualClock
@@ -343,20 +342,6 @@ class NotingThread(InlineThread):
     async def run(self, call, /, *args, **kwargs):
         self.calls += 1
         return call(*args, **kwargs)
-
-
-def test_a_second_worker_is_refused_with_the_name_of_the_process_that_holds_the_directory(tmp_path):
-    second = StateDirectory(tmp_path / "state")
-    with StateDirectory(tmp_path / "state"), pytest.raises(StateDirectoryError, match=r"in use by process \d+ on"):
-        second.__enter__()
-    with StateDirectory(tmp_path / "state"):
-        pass
-
-
-def test_a_directory_that_cannot_be_written_is_a_clear_error(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StateDirectoryError, match="--state-dir"), StateDirectory(tmp_path / "file" / "state"):
-        pass
 
 
 def test_a_corrupt_journal_is_a_clear_error_and_left_as_it_is(tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import structlog
 
+from asset_worker.runtime.os_errors import may_pass
 from asset_worker.runtime.stop import Stop
 
 _log = structlog.get_logger()
@@ -20,6 +21,10 @@ class BadKeyError(Exception):
     """The key can't be used. The message says what to do, and holds no part of the key."""
 
 
+class KeyNotThereError(BadKeyError):
+    """The key file does not exist yet, or is still empty, or can't be read now."""
+
+
 class ApiKey:
     """The key that is sent with each request."""
 
@@ -27,6 +32,7 @@ class ApiKey:
         """Read the key. `file` takes precedence over `value`. `on_read` is called with every key, so as to redact it.
 
         Raises:
+            KeyNotThereError: the file is missing or empty, or can't be read now.
             BadKeyError: there is no key, it can't be read, or it has characters that no key has.
         """
         self._file = file
@@ -44,7 +50,8 @@ class ApiKey:
             try:
                 self._value = self._read(file)
             except OSError as error:
-                raise BadKeyError(
+                kind = KeyNotThereError if isinstance(error, FileNotFoundError) or may_pass(error) else BadKeyError
+                raise kind(
                     f"api.key_file{_shown(file)} can't be read ({error.strerror}): check its path and rights"
                 ) from error
 
@@ -89,7 +96,10 @@ class ApiKey:
         if not stat.S_ISREG(file.stat().st_mode):  # reading a pipe would wait for its writer
             raise BadKeyError(f"api.key_file{_shown(file)} is not a regular file: name one that holds the key")
         identity = _identity(file)
-        value = _checked(file.read_text("utf-8", errors="replace"), f"api.key_file{_shown(file)}")
+        text = file.read_text("utf-8", errors="replace")
+        if not text.strip():
+            raise KeyNotThereError(f"api.key_file{_shown(file)} is empty: put the API key there")
+        value = _checked(text, f"api.key_file{_shown(file)}")
         self._seen = identity
         self._on_read(value)
         return value

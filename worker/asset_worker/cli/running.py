@@ -12,20 +12,23 @@ from typing import Any
 
 import structlog
 
-from asset_worker.api.key import BadKeyError
+from asset_worker.api.key import BadKeyError, KeyNotThereError
 from asset_worker.api.session import BadProxyError
 from asset_worker.cli.usage import fail, log_format
 from asset_worker.domain.run_plan import Exit, RunPlan
 from asset_worker.queue.local.journal import JournalError, JournalUnavailableError
-from asset_worker.queue.local.lock import StateDirectoryError
+from asset_worker.queue.local.lock import StateDirectoryError, StateDirectoryUnavailableError
 from asset_worker.reloading import Reloading
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.service import Service
 from asset_worker.settings.tree import Settings
-from asset_worker.telemetry.errors import AdminAddressError
+from asset_worker.telemetry.errors import AdminAddressError, AdminAddressInUseError
 from asset_worker.telemetry.logs import configure
 
 _log = structlog.get_logger()
+
+_MAY_PASS = (AdminAddressInUseError, JournalUnavailableError, KeyNotThereError, StateDirectoryUnavailableError)
+"""The errors that keep the service from starting now, but perhaps not later."""
 
 
 def run_service(
@@ -61,19 +64,29 @@ def run_service(
 def run_to_the_end(work: Coroutine[Any, Any, int]) -> int:
     """Run `work` on the event loop and return its exit code.
 
-    An error that keeps the service from starting ends the process, with a sentence on stderr and exit code 2, or 1 if
-    the disk is full or failing. Any other error is logged, and the exit code is 1.
+    An error that keeps the service from starting ends the process, with a sentence on stderr and exit code 2, or 75 if
+    it may pass. Any other error is logged, and the exit code is 1.
     """
     try:
         return run_loop(work)
-    except JournalUnavailableError as error:  # not an error in usage: a supervisor may start it again
-        fail(str(error), code=Exit.NOT_READY)
+    except _MAY_PASS as error:
+        fail(str(error), code=Exit.TEMPORARY)
     except (AdminAddressError, BadKeyError, BadProxyError, StateDirectoryError, JournalError) as error:
         fail(str(error))
-    except Exception:  # noqa: BLE001 - every other error must reach the log
+    except Exception as error:  # noqa: BLE001 - every other error must reach the log
         # The traceback goes to the log, where the key is redacted, and not to the interpreter's own handler.
-        _log.exception("worker.stopped", exit_code=int(Exit.NOT_READY))
+        if (lost := _lost_state(error)) is not None:
+            _log.error("worker.stopped", exit_code=int(Exit.NOT_READY), error=str(lost))
+        else:
+            _log.exception("worker.stopped", exit_code=int(Exit.NOT_READY))
         return Exit.NOT_READY
+
+
+def _lost_state(error: Exception) -> Exception | None:
+    """Return the error, in a group, that says that the state was moved away or taken; None: it is another error."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error if isinstance(error, StateDirectoryError | JournalError) else None
 
 
 async def watched(service: Service, *, title: str, sinks: tuple[str, ...]) -> int:

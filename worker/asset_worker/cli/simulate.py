@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import click
 
 from asset_worker.cli.usage import fail
+from asset_worker.domain.run_plan import Exit
 from asset_worker.runtime.ending import STOPPING
 from asset_worker.runtime.line_stream import LineStream
 from asset_worker.runtime.stop import Stop
@@ -85,7 +87,10 @@ def simulate(
     except BrokenPipeError:
         sys.exit(1)  # nobody reads the IDs any more
     except OSError as error:
-        fail(f"port {port} can't be served ({error.strerror}): give another --port, or 0 for any that is free")
+        code = Exit.TEMPORARY if error.errno == errno.EADDRINUSE else Exit.USAGE
+        fail(
+            f"port {port} can't be served ({error.strerror}): give another --port, or 0 for any that is free", code=code
+        )
 
 
 async def _serve(options: Options, assets: int) -> None:

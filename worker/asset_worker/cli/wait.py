@@ -31,8 +31,8 @@ def wait(ids: tuple[str, ...], timeout: float | None, config: Path | None, log_l
       asset-worker wait ID1 ID2 --timeout 600 > events.jsonl && echo "all playable"
 
     \b
-    Exit codes: 0 every asset is ready; 1 at least one is not; 2 bad usage or settings; 3 the key is refused.
-    A signal that ends it ends it as any other command: a shell loop around it ends, too.
+    Exit codes: 0 every asset is ready; 1 at least one is not; 2 bad usage or settings; 3 the key is refused; 75 the
+    key file is not there yet. A signal that ends it ends it as any other command: a shell loop around it ends, too.
     """
     found: list[AssetId] = []
     for text in dict.fromkeys(ids):

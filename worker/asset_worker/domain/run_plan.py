@@ -18,12 +18,17 @@ class Exit(IntEnum):
     DONE = 0
     """Done, and every asset is `ready`. For a service: it was stopped by SIGTERM or SIGINT."""
     NOT_READY = 1
-    """Done, and at least one asset is not `ready`. Or the disk was full or failing at the start, or there was an
-    unexpected error, which is in the log."""
+    """Done, and at least one asset is not `ready`. Or the state directory was moved, deleted or replaced while the
+    worker ran, or there was an unexpected error, which is in the log."""
     USAGE = 2
-    """Bad usage or settings; or the state directory, the admin address or the proxy can't be used."""
+    """Bad usage or settings; or the state directory, the admin address, a sink or the proxy can't be used. Starting
+    again does not help."""
     KEY_REFUSED = 3
     """The key is refused: `wait` ends at once, `run --once` after a minute. A service keeps trying."""
+    TEMPORARY = 75
+    """It could not start for a reason that may pass, so start it again: the state directory or the admin port is in
+    use, the disk is full or failing, the key file is not there yet or is empty, or another process has locked the
+    journal (`EX_TEMPFAIL` of sysexits.h)."""
 
 
 class RunPlan(msgspec.Struct, frozen=True):

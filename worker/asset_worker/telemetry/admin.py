@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -10,7 +11,8 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.aiohttp import make_aiohttp_handler
 
-from asset_worker.telemetry.errors import AdminAddressError
+from asset_worker.runtime.os_errors import may_pass
+from asset_worker.telemetry.errors import AdminAddressError, AdminAddressInUseError
 from asset_worker.telemetry.metrics import SnapshotCollector
 from asset_worker.telemetry.snapshot import Snapshot
 
@@ -25,6 +27,7 @@ async def serving(read: Callable[[], Snapshot], *, host: str, port: int) -> Asyn
     """Serve the admin endpoints while the context lasts. `read` returns the worker as it is now.
 
     Raises:
+        AdminAddressInUseError: another process listens at the address.
         AdminAddressError: the address can't be bound.
     """
 
@@ -53,7 +56,9 @@ async def serving(read: Callable[[], Snapshot], *, host: str, port: int) -> Asyn
             await web.TCPSite(runner, host, port).start()
         except (OSError, UnicodeError) as error:  # UnicodeError: the text can't be a host name
             why = getattr(error, "strerror", None) or error
-            raise AdminAddressError(
+            is_temporary = isinstance(error, OSError) and (error.errno == errno.EADDRINUSE or may_pass(error))
+            kind = AdminAddressInUseError if is_temporary else AdminAddressError
+            raise kind(
                 f"the admin endpoints can't be served at {host}:{port} ({why}): give another admin.host or admin.port"
             ) from error
         _log.info("admin.serving", addresses=[f"{each[0]}:{each[1]}" for each in runner.addresses])

@@ -73,9 +73,9 @@ EVENTS: Final = (
     LogEvent(
         "worker.stopped",
         "info, error",
-        "The worker has stopped. At level error, an unexpected error ended it: there are only `exit_code` and "
-        "`exception`, the traceback.",
-        ("exit_code", "pending", "completions", "outbox_depth", "exception"),
+        "The worker has stopped. At level error, an error ended it: there are only `exit_code`, and `exception`, the "
+        "traceback; or `error`, if the state directory was moved, deleted, replaced or taken.",
+        ("exit_code", "pending", "completions", "outbox_depth", "exception", "error"),
     ),
     LogEvent(
         "intake.accepted",

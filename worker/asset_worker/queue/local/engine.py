@@ -31,6 +31,9 @@ KEEP_COUNTS_SECONDS = 7 * 86400
 """Settlements are kept for seven dedupe windows, and at least this long. The count of an asset's completions is part of
 its next event's ID: if it started again at 1, consumers would drop a new completion as a repeat."""
 PRUNE_EVERY_SECONDS = 60.0
+CHECK_FILES_SECONDS = 1.0
+"""The interval at which the place of the files is checked: what is written to files that were moved away is not found
+by the next start."""
 PRUNE_ROWS = 20_000
 """Rows deleted in one transaction at most, so that writers don't wait long for it."""
 
@@ -58,6 +61,7 @@ class LocalQueue(PendingAssets):
         dedupe_window: float,
         max_pending: int,
         first_looks: Callable[[int], list[float]],
+        check_directory: Callable[[], None] = lambda: None,
     ) -> None:
         """Restore what the journal holds.
 
@@ -69,6 +73,7 @@ class LocalQueue(PendingAssets):
             dedupe_window: seconds after its completion in which an asset is not accepted again.
             max_pending: the number of pending assets at which there is no more room.
             first_looks: returns the delays, in seconds, of that many first looks.
+            check_directory: raises an error if the journal's directory is no longer this process's.
         """
         super().__init__(clock, max_pending=max_pending)
         self._commits = Commits(journal, thread)
@@ -79,6 +84,7 @@ class LocalQueue(PendingAssets):
         self._mark: Mark | None = None
         """The mark that was stored last by this process."""
         self._has_future_rows = False
+        self._check_directory = check_directory
         kept = (journal.first_position(), journal.last_position())
         self.outbox = LocalOutbox(self._commits, sinks=sinks, known=journal.sinks(), kept=kept)
         self.intakes: Mapping[str, bytes] = journal.intakes()
@@ -158,18 +164,36 @@ class LocalQueue(PendingAssets):
         await self._save_progress()
 
     async def run_maintenance(self) -> None:
-        """Save progress and delete old settlements, until cancelled.
+        """Save progress, delete old settlements, and check that the files are still in place, until cancelled.
 
         Raises:
             JournalError: the journal's file is no longer at its path.
+            StateDirectoryError: the directory is no longer at its path, or another process has taken it.
         """
+        # The files are watched while a write waits for the disk, too: it may wait for a disk that was replaced.
+        tasks = [asyncio.create_task(work) for work in (self._watch_files(), self._save_and_prune())]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _watch_files(self) -> None:
+        while True:
+            with suppress(OSError):  # a transient failure of the disk doesn't mean that the files are gone
+                await self._commits.read(self._check_files)
+            await asyncio.sleep(CHECK_FILES_SECONDS)
+
+    def _check_files(self, journal: Journal) -> None:
+        self._check_directory()
+        journal.check_path()
+
+    async def _save_and_prune(self) -> None:
         loop = asyncio.get_running_loop()
         prune_at = loop.time()
         while True:
             await self._save_progress()
             if loop.time() >= prune_at:
-                with suppress(OSError):  # a transient failure of the disk doesn't mean that the file is gone
-                    await self._commits.read(Journal.check_path)
                 await self._prune()
                 prune_at = loop.time() + PRUNE_EVERY_SECONDS
             await asyncio.sleep(PROGRESS_EVERY_SECONDS)
@@ -233,6 +257,7 @@ async def open_local_queue(
     dedupe_window: float,
     max_pending: int,
     first_looks: Callable[[int], list[float]],
+    check_directory: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[LocalQueue]:
     """Open the queue whose journal is in `directory`, which the caller has locked (`StateDirectory`).
 
@@ -251,6 +276,7 @@ async def open_local_queue(
         dedupe_window=dedupe_window,
         max_pending=max_pending,
         first_looks=first_looks,
+        check_directory=check_directory,
     )
     try:
         yield queue

@@ -2,7 +2,8 @@
 
 Every method blocks. Methods that write must be called within `transaction`, as `commits` does. Only one connection
 writes, in one thread, which avoids SQLite's WAL-reset bug (before 3.51.3). Other processes open the file read-only
-(`status_report`).
+(`status_report`). Nothing else in this process may open the file, not even to read it: whenever any descriptor of it is
+closed, the process loses its POSIX locks on it (sqlite.org/howtocorrupt.html, section 2.2).
 
 All instants in it are in steady time (`runtime.steady_time`), which the stored mark of the clock continues.
 """
@@ -128,6 +129,8 @@ class Journal:
                 execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 migrate(self._connection)
                 execute(f"PRAGMA user_version = {number}")
+        with self.transaction():
+            pass  # fails now, and not at the first write, if another process holds the lock of the database
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -353,9 +356,13 @@ def _asset_id(accepted: tuple[Submission, int]) -> str:
 
 
 def _create_private(path: Path) -> None:
-    """Create the file for this user only: it holds events and metadata. SQLite's other files get the same mode."""
+    """Create the file for this user only: it holds events and metadata. SQLite's other files get the same mode.
+
+    A file that exists is not opened: closing it would drop the locks of every connection to it in this process.
+    """
     with suppress(OSError):  # SQLite's own error says more
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        if not path.exists():
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -1,82 +1,170 @@
-"""The lock that keeps a second worker out of a state directory."""
+"""The lock that keeps a second worker out of a state directory.
+
+The directory itself is locked, so that nobody can let a second worker in by deleting a "stale" lock file. The file
+`lock` is locked as well: it says who holds the directory, it keeps out an earlier version, which locks nothing else,
+and it is the only lock where the file system can't lock directories (NFS).
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import socket
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from asset_worker.runtime.os_errors import may_pass
+
 FILE_NAME = "lock"
+HOLDER_BYTES = 200
 
 
 class StateDirectoryError(Exception):
     """The state directory can't be used. The message says what to do."""
 
 
+class StateDirectoryUnavailableError(StateDirectoryError):
+    """The state directory can't be used now: another process holds it, or its disk is full or failing."""
+
+
 class StateDirectory:
     """A directory locked for this process, as a context manager; created if it doesn't exist.
 
-    The lock is an flock, which the kernel releases when the process ends, however that happens. The text in the file is
-    for people: it names the process that holds the lock.
+    The locks are flocks, which the kernel releases when the process ends, however that happens.
 
     Raises:
-        StateDirectoryError: on entering: another process holds the lock, the directory can't be created, written or
-            locked, or its path is not UTF-8.
+        StateDirectoryUnavailableError: on entering: another process holds the lock, or the disk is full or failing.
+        StateDirectoryError: on entering: the directory can't be created, written or locked, or its path is not UTF-8.
     """
 
     def __init__(self, path: Path) -> None:
         """Store the path. Nothing is locked or created before the context is entered."""
         self.path = path
-        self._descriptor: int | None = None
+        self._closing = ExitStack()
+        self._directory = -1
+        self._is_directory_locked = False
+        self._file: int | None = None
 
     def __enter__(self) -> Self:
-        try:
-            str(self.path.absolute()).encode()
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor = os.open(self.path / FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except UnicodeEncodeError:  # the home directory's: the settings refuse such a path
-            raise StateDirectoryError(
-                f"the path of the state directory {str(self.path)!r} is not UTF-8 text: name another with --state-dir"
-            ) from None
-        except (FileExistsError, NotADirectoryError) as error:
-            raise StateDirectoryError(
-                f"the state directory {self.path} can't be used: there is a file in its place; name another with "
-                "--state-dir"
-            ) from error
-        except OSError as error:
-            raise StateDirectoryError(
-                f"the state directory {self.path} can't be used ({error.strerror}): make it writable for this user, or "
-                "name another with --state-dir"
-            ) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
-            os.close(descriptor)
-            raise StateDirectoryError(
-                f"the state directory {self.path} is in use by {holder}: stop that worker, or name another directory "
-                "with --state-dir"
-            ) from None
-        except OSError as error:
-            os.close(descriptor)
-            raise StateDirectoryError(
-                f"the state directory {self.path} can't be locked ({error.strerror}): its file system has no locks; "
-                "name a directory on another with --state-dir"
-            ) from error
-        try:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-        except OSError:
-            pass  # the disk is full; the lock works without the text
-        self._descriptor = descriptor
+        with ExitStack() as closing:
+            closing.callback(self._close_file)
+            try:
+                self._directory = self._create()
+                closing.callback(os.close, self._directory)
+                self._is_directory_locked = self._lock_directory()
+                self._file = self._lock_file()
+            except OSError as error:
+                raise self._unusable(error) from error
+            self._closing = closing.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._closing.close()
+
+    def check(self) -> None:
+        """Check that the directory is still at its path, and create the lock file again if it was deleted.
+
+        Raises:
+            StateDirectoryError: the directory was moved, deleted or replaced, or another process has taken it.
+            OSError: that can't be examined now, or the disk is full.
+        """
+        if not _is_at(self.path, self._directory):
+            raise StateDirectoryError(
+                f"the state directory {self.path} was moved, deleted or replaced while the worker ran, so nothing "
+                "would be kept: move it back, or let the next start begin again and read the queue file from its start"
+            )
+        if self._file is None or not _is_at(self.path / FILE_NAME, self._file):
+            self._close_file()
+            self._file = self._lock_file()
+
+    def _create(self) -> int:
+        """Create the directory if it is missing. Return a descriptor of it."""
+        try:
+            str(self.path.absolute()).encode()
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except UnicodeEncodeError:  # the home directory's: the settings refuse such a path
+            raise StateDirectoryError(
+                f"the path of the state directory {str(self.path)!r} is not UTF-8 text: name another with --state-dir"
+            ) from None
+
+    def _lock_directory(self) -> bool:
+        """Lock the directory. Return whether its file system can do that."""
+        try:
+            fcntl.flock(self._directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise self._in_use() from None
+        except OSError:
+            return False  # NFS locks only what is open for writing, which no directory can be
+        return True
+
+    def _lock_file(self) -> int:
+        """Lock the file, write into it who holds the directory, and return its descriptor."""
+        descriptor = os.open(FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self._directory)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise self._in_use() from None
+        except OSError as error:
+            if not self._is_directory_locked:
+                os.close(descriptor)
+                raise StateDirectoryError(
+                    f"the state directory {self.path} can't be locked ({error.strerror}): its file system has no "
+                    "locks; name a directory on another with --state-dir"
+                ) from error
+        with suppress(OSError):  # the disk is full; the lock works without the text
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        return descriptor
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _in_use(self) -> StateDirectoryUnavailableError:
+        return StateDirectoryUnavailableError(
+            f"the state directory {self.path} is in use by {self._holder()}: stop that worker, or name another "
+            "directory with --state-dir"
+        )
+
+    def _holder(self) -> str:
+        try:
+            descriptor = os.open(FILE_NAME, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._directory)
+        except OSError:
+            return "another process"
+        try:
+            return os.pread(descriptor, HOLDER_BYTES, 0).decode(errors="replace").strip() or "another process"
+        except OSError:
+            return "another process"
+        finally:
+            os.close(descriptor)
+
+    def _unusable(self, error: OSError) -> StateDirectoryError:
+        if may_pass(error):
+            return StateDirectoryUnavailableError(
+                f"the state directory {self.path} can't be used just now ({error.strerror}): check the disk, or name "
+                "another with --state-dir"
+            )
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            return StateDirectoryError(
+                f"the state directory {self.path} can't be used: there is a file in its place; name another with "
+                "--state-dir"
+            )
+        return StateDirectoryError(
+            f"the state directory {self.path} can't be used ({error.strerror}): make it writable for this user, or "
+            "name another with --state-dir"
+        )
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Return whether the open file or directory is the one at this path."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
