@@ -74,6 +74,7 @@ class Service:
         128 + the number of a signal: the process should die of that signal (`die_of_signal`), which ended a one-off.
 
         Raises:
+            NoStateDirectoryError: there is no state directory.
             StateDirectoryError: the state directory is in use, or can't be used.
             JournalError: the journal in it can't be used.
             BadProxyError: the environment names a proxy that can't be used.

@@ -175,6 +175,7 @@ async def build(
     """Build the parts; on exit, close those that hold resources.
 
     Raises:
+        NoStateDirectoryError: there is no state directory.
         StateDirectoryError: the state directory is in use, or can't be used.
         JournalError: the journal in it can't be used.
         BadProxyError: the environment names a proxy that can't be used.
@@ -222,6 +223,7 @@ async def make_queue(
     """Open the queue in the state directory, which stays locked until exit; without state, in memory.
 
     Raises:
+        NoStateDirectoryError: there is no state directory.
         StateDirectoryError: the state directory is in use, or can't be used.
         JournalError: the journal in it can't be used.
     """
@@ -231,7 +233,7 @@ async def make_queue(
         async with open_memory_queue(clock, sinks=names, dedupe_window=window, max_pending=most) as in_memory:
             yield in_memory
         return
-    with StateDirectory(settings.state.dir) as directory:
+    with StateDirectory(settings.state.directory) as directory:
         async with open_local_queue(
             directory.path,
             clock,
@@ -254,7 +256,7 @@ def make_gate(limits: tree.Limits, clock: Clock) -> Gate:
 def make_schedule(settings: Settings, plan: RunPlan) -> Schedule:
     """Return the schedule, with what earlier runs have learned."""
     is_kept = settings.poll.strategy == "adaptive" and plan.keeps_state
-    learned = load_or_start(settings.state.dir / FILE_NAME) if is_kept else None
+    learned = load_or_start(settings.state.directory / FILE_NAME) if is_kept else None
     return schedule(settings.poll, learned, random.random)
 
 
@@ -264,7 +266,7 @@ def make_schedule_keeper(
     """Return a function that saves what the schedule learns in the state directory; None: there is nothing to save."""
     if not isinstance(chosen, AdaptiveSchedule) or not plan.keeps_state:
         return None
-    return lambda: save_periodically(chosen, settings.state.dir / FILE_NAME, DaemonThread("schedule"))
+    return lambda: save_periodically(chosen, settings.state.directory / FILE_NAME, DaemonThread("schedule"))
 
 
 def make_poller(

@@ -21,7 +21,7 @@ from asset_worker.queue.local.lock import StateDirectoryError, StateDirectoryUna
 from asset_worker.reloading import Reloading
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.service import Service
-from asset_worker.settings.tree import Settings
+from asset_worker.settings.tree import NoStateDirectoryError, Settings
 from asset_worker.telemetry.errors import AdminAddressError, AdminAddressInUseError
 from asset_worker.telemetry.logs import configure
 
@@ -29,6 +29,15 @@ _log = structlog.get_logger()
 
 _MAY_PASS = (AdminAddressInUseError, JournalUnavailableError, KeyNotThereError, StateDirectoryUnavailableError)
 """The errors that keep the service from starting now, but perhaps not later."""
+_MUST_BE_CORRECTED = (
+    AdminAddressError,
+    BadKeyError,
+    BadProxyError,
+    JournalError,
+    NoStateDirectoryError,
+    StateDirectoryError,
+)
+"""Those that keep it from starting until somebody corrects what they name."""
 
 
 def run_service(
@@ -71,7 +80,7 @@ def run_to_the_end(work: Coroutine[Any, Any, int]) -> int:
         return run_loop(work)
     except _MAY_PASS as error:
         fail(str(error), code=Exit.TEMPORARY)
-    except (AdminAddressError, BadKeyError, BadProxyError, StateDirectoryError, JournalError) as error:
+    except _MUST_BE_CORRECTED as error:
         fail(str(error))
     except Exception as error:  # noqa: BLE001 - every other error must reach the log
         # The traceback goes to the log, where the key is redacted, and not to the interpreter's own handler.

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from asset_worker.cli.usage import PathOption, fail, settings_from
+from asset_worker.cli.usage import PathOption, fail, settings_from, state_directory
 from asset_worker.queue.local.schedule_store import FILE_NAME, load
 from asset_worker.schedule.adaptive import AdaptiveSchedule
 from asset_worker.schedule.learned import UnreadableState
@@ -34,7 +34,7 @@ def schedule(state_dir: Path | None, config: Path | None, as_json: bool) -> None
       asset-worker schedule --state-dir /var/lib/asset-worker --json | jq '.[] | [.name, .p50, .lag]'
     """
     settings = settings_from(config, {"state": {"dir": state_dir}})
-    poll, path = settings.poll, settings.state.dir / FILE_NAME
+    poll, path = settings.poll, state_directory(settings) / FILE_NAME
     learned = load(path)
     if isinstance(learned, UnreadableState):
         fail(f"{path} can't be read ({learned.why}): the next start of the worker renames it and learns from scratch")

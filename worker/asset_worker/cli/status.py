@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from asset_worker.cli.usage import PathOption, fail, settings_from
+from asset_worker.cli.usage import PathOption, fail, settings_from, state_directory
 from asset_worker.queue.local.journal import JournalError
 from asset_worker.queue.local.status_report import StatusReport, read_status
 from asset_worker.runtime.clock import SystemClock
@@ -35,7 +35,7 @@ def status(state_dir: Path | None, config: Path | None, limit: int, as_json: boo
     """
     settings = settings_from(config, {"state": {"dir": state_dir}})
     try:
-        report = read_status(settings.state.dir, clock=SystemClock(), limit=limit)
+        report = read_status(state_directory(settings), clock=SystemClock(), limit=limit)
     except JournalError as error:
         fail(str(error))
     click.echo(msgspec.json.encode(report) if as_json else _text(report))

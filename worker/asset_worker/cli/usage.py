@@ -14,7 +14,7 @@ from asset_worker.domain.run_plan import Exit
 from asset_worker.runtime.ending import SIGNAL_BASE, die_of_signal
 from asset_worker.runtime.paths import path_of
 from asset_worker.settings.loading import SettingsError, load
-from asset_worker.settings.tree import Settings
+from asset_worker.settings.tree import NoStateDirectoryError, Settings
 
 
 class PathOption(click.Path):
@@ -54,6 +54,14 @@ def settings_from(config: Path | None, overrides: Mapping[str, Any]) -> Settings
         return load(config=config, environ=os.environ, overrides=overrides)
     except SettingsError as error:
         fail(*error.problems)
+
+
+def state_directory(settings: Settings) -> Path:
+    """Return the state directory. If there is none, say so and end the process."""
+    try:
+        return settings.state.directory
+    except NoStateDirectoryError as error:
+        fail(str(error))
 
 
 def log_format(settings: Settings) -> Literal["json", "console"]:

@@ -212,16 +212,38 @@ class Events(Section):
     """The targets, each of which gets every event. A target is a file, or - for stdout."""
 
 
-def _state_dir() -> Path:
-    return Path(platformdirs.user_state_dir("asset-worker", appauthor=False))
+class NoStateDirectoryError(Exception):
+    """No state directory is named, and the user has no home directory to keep one in. The message says what to do."""
+
+
+def _state_dir() -> Path | None:
+    try:
+        path = Path(platformdirs.user_state_dir("asset-worker", appauthor=False))
+    except RuntimeError:  # HOME is not set, and nobody knows the user's number
+        return None
+    return path if path.is_absolute() else None
 
 
 class State(Section):
     """Where the worker keeps its state."""
 
-    dir: File = Field(default_factory=_state_dir, json_schema_extra={"default": "$STATE_DIRECTORY"})
+    dir: File | None = Field(default_factory=_state_dir, json_schema_extra={"default": "$STATE_DIRECTORY"})
     """The state directory; each worker needs its own. Default: $STATE_DIRECTORY (set by systemd), else the state
-    directory of the user."""
+    directory of the user. Not set: the user has no home directory; only commands that keep no state then work."""
+
+    @property
+    def directory(self) -> Path:
+        """The state directory.
+
+        Raises:
+            NoStateDirectoryError: there is none.
+        """
+        if self.dir is None:
+            raise NoStateDirectoryError(
+                "there is no state directory: HOME is not set, and this user has no home directory; name one with "
+                "--state-dir or STATE_DIRECTORY"
+            )
+        return self.dir
 
 
 class Log(Section):
