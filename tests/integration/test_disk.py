@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -217,3 +219,37 @@ async def test_it_is_not_ready_while_a_sink_fails(serve, worker):
     await eventually(lambda: missing.read_bytes() == worker.events_file.read_bytes(), otherwise=lambda: run.stderr)
     run.send(signal.SIGTERM)
     assert await run.end() == 0
+
+
+@pytest.mark.parametrize("left", ["running", "stopped", "killed", "copied"])
+async def test_status_and_schedule_read_a_directory_that_is_read_only(serve, worker, mount, read_only, left):
+    """With a worker that writes to it by another path; after it; as kill -9 leaves it; and a copy of the log alone."""
+    simulator = await serve()
+    done, *others = waiting(simulator, 3)
+    worker.submit(done, *others)
+    run = worker.run(base_url=simulator.base_url)
+    change(simulator, done)
+    await eventually(lambda: len(worker.events()) == 1, otherwise=lambda: run.stderr)
+    seen = worker.folder / "seen"
+    seen.mkdir()
+    if left == "running":
+        mount("--bind", worker.state, seen)
+        subprocess.run(["mount", "-o", "remount,ro,bind", seen], check=True)  # noqa: ASYNC221 - it takes no time
+    else:
+        run.send(signal.SIGTERM if left == "stopped" else signal.SIGKILL)
+        await run.end()
+        for file in worker.state.iterdir():
+            if left != "copied" or not file.name.endswith("-shm"):
+                shutil.copy(file, seen)
+        read_only(seen)
+    before = sorted(seen.iterdir())
+    status = worker.start("status", "--state-dir", seen, "--json")
+    schedule = worker.start("schedule", "--state-dir", seen)
+    assert (await status.end(), await schedule.end()) == (0, 0), status.stderr + schedule.stderr
+    report = json.loads(status.stdout)
+    assert sorted(each["asset_id"] for each in report["pending"]) == sorted(others)
+    assert report["completed_lately"] == {"ready": 1}
+    assert sorted(seen.iterdir()) == before
+    if left == "running":
+        change(simulator, *others)
+        await eventually(lambda: len(worker.events()) == 3, otherwise=lambda: run.stderr)

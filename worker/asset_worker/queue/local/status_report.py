@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -11,6 +10,7 @@ import msgspec
 from asset_worker.domain.progress import Progress
 from asset_worker.queue.local.journal import FILE_NAME, JournalError, read_clock_mark
 from asset_worker.queue.local.migrations import SCHEMA_VERSION
+from asset_worker.queue.local.reading import opened_to_read
 from asset_worker.runtime.clock import Clock
 
 RECENT_SECONDS = 86400.0
@@ -85,21 +85,35 @@ def read_status(directory: Path, *, clock: Clock, limit: int) -> StatusReport:
     except OSError as error:
         raise JournalError(f"{path} can't be read ({error.strerror}): check the path and the rights on it") from error
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            [version] = connection.execute("PRAGMA user_version").fetchone()
-            if version != SCHEMA_VERSION:
-                raise JournalError(
-                    f"{path} has schema {version}, and this asset-worker reads {SCHEMA_VERSION}: run the version that "
-                    "the worker has"
-                )
-            connection.execute("BEGIN")  # all queries see the same state
+        with opened_to_read(path) as connection:
+            _check_version(connection, path)
             clock.resume(read_clock_mark(connection))
             return _read(connection, clock.steady(), limit)
+    except OSError as error:
+        raise JournalError(
+            f"{path} can't be read, because its directory can't be written, and there is no room for a temporary copy "
+            f"({error.strerror}): set TMPDIR to a directory that can be written"
+        ) from error
     except sqlite3.Error as error:
         raise JournalError(
             f"{path} can't be read ({error}): check the rights on it; if it is damaged, the next start of the "
             "worker says what to do"
         ) from error
+
+
+def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+    [version] = connection.execute("PRAGMA user_version").fetchone()
+    if version < SCHEMA_VERSION:
+        raise JournalError(
+            f"{path} is of an earlier version (schema {version}, this asset-worker reads {SCHEMA_VERSION}): start the "
+            "worker once with this version, which upgrades it, or ask for the status with the version that the worker "
+            "has"
+        )
+    if version > SCHEMA_VERSION:
+        raise JournalError(
+            f"{path} is of a newer version (schema {version}, this asset-worker reads {SCHEMA_VERSION}): ask for the "
+            "status with the version that the worker has"
+        )
 
 
 def _read(connection: sqlite3.Connection, now: float, limit: int) -> StatusReport:
