@@ -11,6 +11,7 @@ from asset_worker.domain.assets import AssetId, Outcome
 from asset_worker.domain.events import Event
 from asset_worker.domain.progress import LastSeen, Progress
 from asset_worker.domain.submissions import Options, Submission
+from asset_worker.queue.absent_sinks import SinkState
 from asset_worker.queue.local.journal import APPLICATION_ID, Journal, JournalError, Settlement
 from asset_worker.queue.local.migrations import MIGRATIONS, SCHEMA_VERSION
 from tests.doubles.clocks import ManualClock
@@ -83,7 +84,7 @@ def test_a_journal_of_the_first_version_is_brought_up_to_date_and_loses_nothing(
         assert (second.accepted_at, second.completion) == (2.0, 3)
         assert second.progress == Progress(polls=4, last_seen=LastSeen("s"))
         assert journal.events_after(0, 9) == [(1, "asset-2.1", b"{}")]
-        assert journal.sinks() == {"stdout": (0, b"\x01")}
+        assert journal.sinks() == {"stdout": SinkState(0, b"\x01")}
         assert journal.intakes() == {"file:/q": b"3"}
         assert journal.tally() == {}
         repeat = Submission(AssetId("asset-2"), "file:/q", 9)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sqlite3
 from abc import abstractmethod
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from structlog.testing import capture_logs
 
 from asset_worker.domain.events import Stored
+from asset_worker.queue.absent_sinks import SinkState
 from asset_worker.queue.local.journal import FILE_NAME
+from asset_worker.queue.local.sink_rows import read_sinks
 from asset_worker.queue.local.status_report import read_status
 from asset_worker.queue.memory import MemoryQueue
 from tests.doubles.clocks import ManualClock
@@ -26,7 +31,7 @@ from tests.doubles.local_queue import (
 )
 from tests.doubles.threads import SuspendingThread
 from tests.doubles.virtual_time import VirtualTimeLoop
-from tests.unit.queue.conformance import gathered, turns
+from tests.unit.queue.conformance import DEDUPE_WINDOW, gathered, turns
 
 ALWAYS = "file"
 """The sink that is there at every start."""
@@ -53,6 +58,8 @@ class OutboxMachine(RuleBasedStateMachine):
         """What each sink has read, and has not advanced over since."""
         self.taken: list[int] = []
         """The positions that the sink that is always there was given, in that order."""
+        self.held: dict[str, float] = {}
+        """Since when each sink is absent for which events are kept."""
         self.dead: set[tuple[str, int]] = set()
         """The sink and the position of each dead letter."""
 
@@ -133,7 +140,10 @@ class OutboxMachine(RuleBasedStateMachine):
     def advanced(self, sink, position, checkpoint):
         assert position >= self.position(sink)
         self.positions[sink], self.checkpoints[sink] = position, checkpoint
-        self.dropped = max(self.dropped, min(map(self.position, self.sinks)))
+        self.drop()
+
+    def drop(self):
+        self.dropped = max(self.dropped, min(map(self.position, [*self.sinks, *self.held])))
 
     @precondition(readers)
     @rule(data=st.data())
@@ -205,10 +215,13 @@ class MemoryOutboxMachine(OutboxMachine):
 
 
 class LocalOutboxMachine(OutboxMachine):
-    """Sinks come and go, and the worker is closed or crashes."""
+    """Sinks come and go, time passes, and the worker is closed or crashes."""
 
     def __init__(self):
         super().__init__()
+        self.clock = ManualClock()
+        self.released: set[str] = set()
+        """The absent sinks for which nothing is kept."""
         self.directory = directory_in_memory()
         self.crashes = 0
         self.steps = 0
@@ -220,7 +233,37 @@ class LocalOutboxMachine(OutboxMachine):
 
     async def opened(self):
         self.steps = 0
-        return open_local(self.path, ManualClock(), thread=SuspendingThread(), sinks=self.sinks)
+        queue = open_local(self.path, self.clock, thread=SuspendingThread(), sinks=self.sinks)
+        await queue.begin(ends_by_itself=False)
+        self.begun()
+        return queue
+
+    def begun(self):
+        for sink in self.sinks:
+            self.positions[sink] = max(self.position(sink), self.dropped)
+            self.checkpoints.setdefault(sink, None)
+            self.held.pop(sink, None)
+            self.released.discard(sink)
+        for sink in self.positions.keys() - self.sinks - self.held.keys() - self.released:
+            if self.position(sink) < len(self.events):
+                self.held[sink] = self.clock.steady()
+            else:
+                self.released.add(sink)
+        self.expired()
+
+    def expired(self):
+        for sink, since in list(self.held.items()):
+            if self.clock.steady() - since >= DEDUPE_WINDOW:
+                del self.held[sink]
+                self.released.add(sink)
+                self.drop()
+
+    @rule(share=st.sampled_from([0.4, 1.0]), looks=st.booleans())
+    def time_passes(self, share, looks):
+        self.clock.move(share * DEDUPE_WINDOW)
+        if looks:
+            self.run(self.queue.outbox.drop_expired(self.clock.steady()))
+            self.expired()
 
     def dead_letters(self):
         return dead_letters(self.path)
@@ -245,16 +288,14 @@ class LocalOutboxMachine(OutboxMachine):
     def crash_while_one_advances(self, data, turns, sinks):
         sink = data.draw(st.sampled_from(self.readers()))
         position, checkpoint = self.advance_of(sink, data)
-        before = self.positions.get(sink), self.checkpoints.get(sink)
+        before = SinkState(self.positions[sink], self.checkpoints[sink])
         returned = self.run(self.cut_short(self.outbox.advance(sink, position, checkpoint), turns))
-        configured = self.sinks
-        self.start(sinks)
-        kept = self.queue.journal.sinks().get(sink, (None, None))
+        with closing(sqlite3.connect(self.path)) as connection:
+            kept = read_sinks(connection)[sink]
         if returned or kept != before:
-            assert kept == (position, checkpoint)
-            new, self.sinks = self.sinks, configured
+            assert kept == SinkState(position, checkpoint)
             self.advanced(sink, position, checkpoint)
-            self.sinks = new
+        self.start(sinks)
 
     async def cut_short(self, work, count):
         working = asyncio.ensure_future(work)
@@ -286,8 +327,12 @@ class LocalOutboxMachine(OutboxMachine):
     @invariant()
     @precondition(lambda self: self.starts)
     def positions_and_checkpoints_are_kept_with_one_another(self):
-        expected = {sink: (self.positions[sink], self.checkpoints[sink]) for sink in self.positions}
-        assert self.queue.journal.sinks() == expected
+        states = self.queue.journal.sinks()
+        assert {name: (state.position, state.checkpoint) for name, state in states.items()} == {
+            sink: (self.positions[sink], self.checkpoints[sink]) for sink in self.positions
+        }
+        assert {name: state.absent_since for name, state in states.items() if state.is_held} == self.held
+        assert {name for name, state in states.items() if state.is_released} == self.released
 
     @invariant()
     def a_step_is_over(self):
@@ -357,17 +402,99 @@ async def test_a_sink_that_was_not_there_for_a_run_goes_on_where_it_was(path):
     assert [stored.position for stored in await queue.outbox.read("b", 9)] == [2, 3]
 
 
-async def test_a_sink_that_is_no_longer_named_does_not_keep_events(path):
+async def test_a_sink_that_is_no_longer_named_keeps_events_for_the_dedupe_window_and_holds_up_no_run(path):
     await open_with_three_events(path, ["a", "b"], advance={"a": 2})
-    queue = open_local(path, ManualClock(), sinks=["a"])
+    clock = ManualClock()
+    queue = open_local(path, clock, sinks=["a"])
+    assert await logged(queue.begin(ends_by_itself=True)) == [("sink.absent", "b", 3, DEDUPE_WINDOW)]
     assert queue.outbox.depth() == 1
     await queue.outbox.advance("a", 3, None)
     assert queue.outbox.depth() == 0
-    assert queue.journal.events_after(0, 9) == []
+    assert kept(queue) == [1, 2, 3]
+    report = read_status(path.parent, clock=clock, limit=9)
+    assert (report.outbox_depth, report.outbox_kept, report.outbox_count) == ({"a": 0}, {"b": 3}, 3)
+    clock.move(DEDUPE_WINDOW - 1)
+    assert await logged(queue.outbox.drop_expired(clock.steady())) == []
+    clock.move(1)
+    assert await logged(queue.outbox.drop_expired(clock.steady())) == [("sink.dropped", "b", 3, None)]
+    assert kept(queue) == []
+    report = read_status(path.parent, clock=clock, limit=9)
+    assert (report.outbox_depth, report.outbox_kept, report.outbox_count) == ({"a": 0}, {}, 0)
+
+
+async def test_the_window_of_an_absent_sink_begins_with_the_first_start_without_it(path):
+    await open_with_three_events(path, ["a", "b"], advance={"a": 3})
+    clock = ManualClock()
+    for left in (DEDUPE_WINDOW, DEDUPE_WINDOW / 4):
+        queue = open_local(path, clock, sinks=["a"])
+        assert await logged(queue.begin(ends_by_itself=False)) == [("sink.absent", "b", 3, left)]
+        await queue.close()
+        clock.move(0.75 * DEDUPE_WINDOW)
+    queue = open_local(path, clock, sinks=["a"])
+    assert await logged(queue.begin(ends_by_itself=False)) == [("sink.dropped", "b", 3, None)]
+    assert kept(queue) == []
+    await queue.close()
+    queue = open_local(path, clock, sinks=["a"])
+    assert await logged(queue.begin(ends_by_itself=False)) == []
+
+
+async def test_a_sink_that_is_put_back_gets_what_it_missed_with_its_checkpoint(path):
+    queue = open_local(path, ManualClock(), sinks=["a", "b"])
+    await queue.begin(ends_by_itself=False)
+    await put(queue, events=[rejection(key) for key in "abc"])
+    await queue.outbox.advance("a", 3, b"in a")
+    await queue.outbox.advance("b", 1, b"in b")
+    await queue.close()
+    queue = open_local(path, ManualClock(), sinks=["a"])
+    await queue.begin(ends_by_itself=False)
+    await put(queue, events=[rejection("d")])
+    await queue.outbox.advance("a", 4, b"in a")
+    await queue.close()
+    queue = open_local(path, ManualClock(), sinks=["a", "b"])
+    assert await logged(queue.begin(ends_by_itself=False)) == []
+    assert [stored.position for stored in await queue.outbox.read("b", 9)] == [2, 3, 4]
+    assert await queue.outbox.checkpoint("b") == b"in b"
+    await queue.outbox.advance("b", 4, b"in b")
+    assert kept(queue) == []
+
+
+async def test_a_sink_that_never_worked_is_owed_its_events_as_well(path):
+    queue = open_local(path, ManualClock(), sinks=["a", "b"])
+    await queue.begin(ends_by_itself=False)
+    await put(queue, events=[rejection(key) for key in "abc"])
+    await queue.outbox.advance("a", 3, None)
+    await queue.close()
+    queue = open_local(path, ManualClock(), sinks=["a"])
+    assert await logged(queue.begin(ends_by_itself=False)) == [("sink.absent", "b", 3, DEDUPE_WINDOW)]
+
+
+async def test_nothing_is_kept_for_a_sink_that_had_everything_when_it_was_removed(path):
+    await open_with_three_events(path, ["a", "b"], advance={"a": 3, "b": 3})
+    for key in "de":
+        queue = open_local(path, ManualClock(), sinks=["a"])
+        assert await logged(queue.begin(ends_by_itself=False)) == []
+        await put(queue, events=[rejection(key)])
+        await queue.close()
+    queue = open_local(path, ManualClock(), sinks=["a"])
+    await queue.begin(ends_by_itself=False)
+    await queue.outbox.advance("a", 5, None)
+    assert kept(queue) == []
+
+
+def kept(queue):
+    return [position for position, _, _ in queue.journal.events_after(0, 9)]
+
+
+async def logged(work):
+    """What is logged about absent sinks meanwhile."""
+    with capture_logs() as lines:
+        await work
+    return [(line["event"], line["sink"], line["events"], line.get("kept_for")) for line in lines]
 
 
 async def open_with_three_events(path, sinks, *, advance):
     queue = open_local(path, ManualClock(), sinks=sinks)
+    await queue.begin(ends_by_itself=False)
     await put(queue, events=[rejection(key) for key in "abc"])
     for sink, position in advance.items():
         await queue.outbox.advance(sink, position, None)

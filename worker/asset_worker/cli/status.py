@@ -59,7 +59,11 @@ def _text(report: StatusReport) -> str:
         for line in report.completed
     ]
     lines += [f"outbox     {depth} to send to {sink}" for sink, depth in sorted(report.outbox_depth.items())]
-    if report.outbox_count > max(report.outbox_depth.values(), default=0):
+    lines += [
+        f"outbox     {count} kept for {sink}, which is not in the settings any more"
+        for sink, count in sorted(report.outbox_kept.items())
+    ]
+    if report.outbox_count > max([0, *report.outbox_depth.values(), *report.outbox_kept.values()]):
         lines.append(f"outbox     {report.outbox_count} to send to a sink that has had none yet")
     if report.dead_letters:
         lines.append(f"dead letters  {report.dead_letters}")

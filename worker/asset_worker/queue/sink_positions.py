@@ -9,10 +9,19 @@ from collections.abc import Mapping
 class SinkPositions:
     """Each sink's position and checkpoint; also lets a sink wait for events that it does not have."""
 
-    def __init__(self, sinks: Mapping[str, tuple[int, bytes | None]], *, last: int) -> None:
-        """`sinks` gives each sink's position and checkpoint; `last` is the position of the outbox's last event."""
+    def __init__(
+        self, sinks: Mapping[str, tuple[int, bytes | None]], *, last: int, held: Mapping[str, int] | None = None
+    ) -> None:
+        """Begin with these positions.
+
+        Args:
+            sinks: each sink's position and checkpoint.
+            last: the position of the outbox's last event.
+            held: the positions of sinks that are absent, and for which events are kept.
+        """
         self._positions = {name: position for name, (position, _) in sinks.items()}
         self._checkpoints = {name: checkpoint for name, (_, checkpoint) in sinks.items()}
+        self._held = dict(held or {})
         self._last = last
         self._added = {name: asyncio.Event() for name in sinks}
 
@@ -36,7 +45,7 @@ class SinkPositions:
         return self._positions[sink] >= self._last
 
     def depth(self) -> int:
-        """Return how many events have not reached every sink yet."""
+        """Return how many events have not reached every sink yet. Absent sinks don't count."""
         return self._last - min(self._positions.values(), default=self._last)
 
     async def wait(self, sink: str) -> None:
@@ -46,9 +55,14 @@ class SinkPositions:
             await self._added[sink].wait()
 
     def done_by_all(self, sink: str, position: int) -> int:
-        """Return the position up to which every sink will have all events once this sink has reached `position`."""
-        others = (held for name, held in self._positions.items() if name != sink)
-        return min([position, *others])
+        """Return up to which position no event is needed any more once this sink has reached `position`."""
+        others = (reached for name, reached in self._positions.items() if name != sink)
+        return min([position, *others, *self._held.values()])
+
+    def release(self, absent: str) -> int:
+        """Keep no more events for an absent sink. Return up to which position no event is needed any more."""
+        del self._held[absent]
+        return min([*self._positions.values(), *self._held.values()])
 
     def advance(self, sink: str, position: int, checkpoint: bytes | None) -> None:
         """Record that the sink has all events up to `position`."""

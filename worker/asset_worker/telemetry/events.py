@@ -235,6 +235,19 @@ EVENTS: Final = (
         ("sink", "id", "reason"),
     ),
     LogEvent(
+        "sink.absent",
+        "warning",
+        "At the start: a sink that was owed events is not in the settings any more. `events`: how many are kept for "
+        "it; `kept_for`: for how many seconds; `advice`: what to do.",
+        ("sink", "events", "kept_for", "advice"),
+    ),
+    LogEvent(
+        "sink.dropped",
+        "warning",
+        "A sink has been absent from the settings for `queue.dedupe_window`: the `events` kept for it are dropped.",
+        ("sink", "events"),
+    ),
+    LogEvent(
         "admin.serving", "info", "The admin endpoints are served at these addresses, with their ports.", ("addresses",)
     ),
     LogEvent(

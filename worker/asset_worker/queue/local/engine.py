@@ -86,7 +86,9 @@ class LocalQueue(PendingAssets):
         self._has_future_rows = False
         self._check_directory = check_directory
         kept = (journal.first_position(), journal.last_position())
-        self.outbox = LocalOutbox(self._commits, sinks=sinks, known=journal.sinks(), kept=kept)
+        self.outbox = LocalOutbox(
+            self._commits, sinks=sinks, known=journal.sinks(), kept=kept, now=clock.steady(), window=dedupe_window
+        )
         self.intakes: Mapping[str, bytes] = journal.intakes()
         self._restore(self._kept(journal, now=clock.steady()), first_looks)
 
@@ -162,6 +164,7 @@ class LocalQueue(PendingAssets):
 
         await self._commits.write(change)
         await self._save_progress()
+        await self.outbox.begin(now)
 
     async def run_maintenance(self) -> None:
         """Save progress, delete old settlements, and check that the files are still in place, until cancelled.
@@ -195,6 +198,7 @@ class LocalQueue(PendingAssets):
             await self._save_progress()
             if loop.time() >= prune_at:
                 await self._prune()
+                await self.outbox.drop_expired(self._clock.steady())
                 prune_at = loop.time() + PRUNE_EVERY_SECONDS
             await asyncio.sleep(PROGRESS_EVERY_SECONDS)
 

@@ -22,7 +22,9 @@ from asset_worker.domain.assets import AssetId
 from asset_worker.domain.events import Event
 from asset_worker.domain.progress import Progress
 from asset_worker.domain.submissions import Options, Submission
+from asset_worker.queue.absent_sinks import SinkState
 from asset_worker.queue.local.migrations import MIGRATIONS, SCHEMA_VERSION
+from asset_worker.queue.local.sink_rows import count_events_after, read_sinks, write_sink
 from asset_worker.runtime.steady_time import Mark, Reading
 
 FILE_NAME = "journal.sqlite3"
@@ -273,18 +275,26 @@ class Journal:
             "SELECT position, id, body FROM outbox WHERE position > ? ORDER BY position LIMIT ?", (position, limit)
         ).fetchall()
 
-    def sinks(self) -> dict[str, tuple[int, bytes | None]]:
-        """Return the position and the checkpoint of each sink, by its name."""
-        return {name: (position, checkpoint) for name, position, checkpoint in self._execute("SELECT * FROM sinks")}
+    def count_events_after(self, position: int) -> int:
+        """Return how many events the outbox holds after a position."""
+        return count_events_after(self._connection, position)
+
+    def sinks(self) -> dict[str, SinkState]:
+        """Return the state of each sink, by its name, those included that are absent from the settings."""
+        return read_sinks(self._connection)
+
+    def set_sink(self, name: str, state: SinkState) -> None:
+        """Record the state of a sink."""
+        write_sink(self._connection, name, state)
 
     def advance(self, sink: str, position: int, checkpoint: bytes | None, *, done_by_all: int) -> None:
         """Record that the sink has all events up to `position`; delete those up to `done_by_all`."""
-        self._execute(
-            "INSERT INTO sinks (name, position, mark) VALUES (?, ?, ?) "
-            "ON CONFLICT (name) DO UPDATE SET position = excluded.position, mark = excluded.mark",
-            (sink, position, checkpoint),
-        )
-        self._execute("DELETE FROM outbox WHERE position <= ?", (done_by_all,))
+        self.set_sink(sink, SinkState(position, checkpoint))
+        self.delete_events(done_by_all)
+
+    def delete_events(self, through: int) -> None:
+        """Delete the events in the outbox up to a position."""
+        self._execute("DELETE FROM outbox WHERE position <= ?", (through,))
 
     def dead_letter(self, sink: str, position: int, event_id: str, body: bytes, reason: str) -> None:
         """Keep an event that the sink refused permanently. A repeat changes nothing."""

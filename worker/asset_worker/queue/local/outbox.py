@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
+import structlog
+
 from asset_worker.domain.events import Stored
+from asset_worker.queue.absent_sinks import SinkState, seconds_left, states_at_start
 from asset_worker.queue.local.commits import Commits
 from asset_worker.queue.local.journal import Journal
 from asset_worker.queue.sink_positions import SinkPositions
+
+_log = structlog.get_logger()
+
+PUT_IT_BACK = "put it back into events.sinks within that time, and it gets them; or else they are dropped"
 
 
 class LocalOutbox:
@@ -18,25 +26,67 @@ class LocalOutbox:
         commits: Commits,
         *,
         sinks: Sequence[str],
-        known: Mapping[str, tuple[int, bytes | None]],
+        known: Mapping[str, SinkState],
         kept: tuple[int, int],
+        now: float,
+        window: float,
     ) -> None:
         """Take over the positions of an earlier run.
 
         Args:
             commits: reads and writes the journal.
             sinks: the names of the sinks of this run.
-            known: the position and checkpoint of each sink of earlier runs.
+            known: the state of each sink of earlier runs.
             kept: the positions of the first and the last event in the outbox.
-
-        A sink that is new, or was not in use while events were deleted, starts with the oldest event that is kept.
+            now: the steady time.
+            window: for how many seconds events are kept for a sink that is absent from the settings.
         """
         first, last = kept
         self._commits = commits
-        found = {name: known.get(name, (0, None)) for name in sinks}
+        self._window = window
+        states = states_at_start(known, sinks, first=first, last=last, now=now)
+        self._changed = {name: state for name, state in states.items() if known.get(name) != state}
+        self._held = {name: state for name, state in states.items() if state.is_held}
         self._sinks = SinkPositions(
-            {name: (max(position, first - 1), checkpoint) for name, (position, checkpoint) in found.items()}, last=last
+            {name: (states[name].position, states[name].checkpoint) for name in sinks},
+            last=last,
+            held={name: state.position for name, state in self._held.items()},
         )
+
+    async def begin(self, now: float) -> None:
+        """Record which sinks there are; log what is kept for absent ones, or drop it if its time is over."""
+        held = self._held
+
+        def change(journal: Journal) -> dict[str, int]:
+            for name, state in self._changed.items():
+                journal.set_sink(name, state)
+            return {name: journal.count_events_after(state.position) for name, state in held.items()}
+
+        counts = await self._commits.write(change)
+        for name, count in counts.items():
+            left = seconds_left(held[name], now=now, window=self._window)
+            if left > 0:
+                _log.warning("sink.absent", sink=name, events=count, kept_for=round(left), advice=PUT_IT_BACK)
+        await self.drop_expired(now)
+
+    async def drop_expired(self, now: float) -> None:
+        """Drop the events of absent sinks for which they have been kept long enough."""
+        for name, state in list(self._held.items()):
+            if seconds_left(state, now=now, window=self._window) <= 0:
+                del self._held[name]
+                await self._drop(name, state)
+
+    async def _drop(self, name: str, state: SinkState) -> None:
+        unneeded = self._sinks.release(name)
+
+        def change(journal: Journal) -> int:
+            count = journal.count_events_after(state.position)
+            journal.set_sink(name, msgspec.structs.replace(state, is_released=True))
+            journal.delete_events(unneeded)
+            return count
+
+        count = await self._commits.write(change)
+        _log.warning("sink.dropped", sink=name, events=count)
 
     def add(self, last: int) -> None:
         """Record that events up to position `last` are durable now."""

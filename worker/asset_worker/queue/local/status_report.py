@@ -11,6 +11,7 @@ from asset_worker.domain.progress import Progress
 from asset_worker.queue.local.journal import FILE_NAME, JournalError, read_clock_mark
 from asset_worker.queue.local.migrations import SCHEMA_VERSION
 from asset_worker.queue.local.reading import opened_to_read
+from asset_worker.queue.local.sink_rows import count_events_after, read_sinks
 from asset_worker.runtime.clock import Clock
 
 RECENT_SECONDS = 86400.0
@@ -61,7 +62,9 @@ class StatusReport(msgspec.Struct, frozen=True):
     outbox_count: int
     """Events that have not reached every sink yet."""
     outbox_depth: dict[str, int]
-    """Events that each sink does not have yet, by the sink. A sink that has never accepted one is not in it."""
+    """Events that each sink does not have yet, by the sink."""
+    outbox_kept: dict[str, int]
+    """Events that are kept for each sink that was removed from the settings, by the sink."""
     dead_letters: int
     """Events that a sink refused permanently."""
 
@@ -146,9 +149,8 @@ def _read(connection: sqlite3.Connection, now: float, limit: int) -> StatusRepor
     lately = execute(
         "SELECT outcome, count(*) FROM settled WHERE completed_at > ? GROUP BY outcome", (now - RECENT_SECONDS,)
     ).fetchall()
-    depths = execute(
-        "SELECT name, (SELECT count(*) FROM outbox WHERE outbox.position > sinks.position) FROM sinks"
-    ).fetchall()
+    sinks = read_sinks(connection)
+    depths = {name: count_events_after(connection, state.position) for name, state in sinks.items()}
     [outbox_count] = execute("SELECT count(*) FROM outbox").fetchone()
     [dead_letters] = execute("SELECT count(*) FROM dead_letters").fetchone()
     return StatusReport(
@@ -159,6 +161,7 @@ def _read(connection: sqlite3.Connection, now: float, limit: int) -> StatusRepor
         completed_lately=dict(lately),
         completed=completed,
         outbox_count=outbox_count,
-        outbox_depth=dict(depths),
+        outbox_depth={name: depth for name, depth in depths.items() if sinks[name].absent_since is None},
+        outbox_kept={name: depth for name, depth in depths.items() if sinks[name].is_held},
         dead_letters=dead_letters,
     )

@@ -1,0 +1,50 @@
+"""Event targets that can't be used, or are taken out of the settings, in a real process."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+from asset_worker.simulator.lifecycles import Lifecycle
+from tests.integration.processes import eventually
+
+
+async def test_a_sink_that_was_removed_and_put_back_has_every_event_once(serve, worker):
+    """It fails, so that events wait for it; then it is out of the settings for a run, which completes another."""
+    simulator = await serve()
+    failing = worker.folder / "a"
+    expected = []
+
+    async def a_run(*sinks, completes=1):
+        ids = [simulator.store.add(Lifecycle()) for _ in range(completes)]
+        worker.submit(*ids)
+        expected.extend(f"{asset_id}.1" for asset_id in ids)
+        run = worker.run(*(each for sink in sinks for each in ("--events", sink)), base_url=simulator.base_url)
+        await eventually(lambda: len(worker.events()) == len(expected), otherwise=lambda: run.stderr)
+        if failing in sinks and failing.is_file():
+            await eventually(lambda: len(lines(failing)) == len(expected), otherwise=lambda: run.stderr)
+        run.send(signal.SIGTERM)
+        assert await run.end() == 0
+        return run
+
+    def lines(path):
+        return [json.loads(line)["id"] for line in path.read_text().splitlines()] if path.exists() else []
+
+    failing.touch()
+    await a_run(failing)
+    failing.rename(worker.folder / "aside")
+    failing.symlink_to("missing/a")
+    await a_run(failing, completes=2)
+    without = await a_run()
+    [warning] = without.logs("sink.absent")
+    assert (warning["level"], warning["sink"], warning["events"]) == ("warning", f"file:{failing}", 2)
+    assert 86_000 < warning["kept_for"] <= 86_400
+    status = worker.start("status", "--state-dir", worker.state, "--json")
+    assert await status.end() == 0
+    assert json.loads(status.stdout)["outbox_kept"] == {f"file:{failing}": 3}
+    failing.unlink()
+    (worker.folder / "aside").rename(failing)
+    back = await a_run(failing)
+    assert back.logs("sink.absent") == []
+    assert sorted(lines(failing)) == sorted(expected)
+    assert [line["id"] for line in worker.events()] == lines(failing)

@@ -1,0 +1,57 @@
+"""What is kept for a sink that was removed from the settings while it was owed events: pure.
+
+Somebody may have removed it by mistake, or for a while. Its events, and those that come after them, are kept for the
+dedupe window, counted from the first start without it. If it is put back within that time, it misses none; after it,
+the events are dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+
+class SinkState(msgspec.Struct, frozen=True):
+    """What an engine keeps about a sink."""
+
+    position: int
+    """The position in the outbox up to which it has all events."""
+    checkpoint: bytes | None = None
+    """Its own checkpoint, recorded with the position."""
+    absent_since: float | None = None
+    """The time of the first start without it, in steady time; None: it was there at the last start."""
+    is_released: bool = False
+    """Whether nothing is kept for it any more: it is absent, and was owed nothing, or the time is over."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether events are kept for it although it is absent."""
+        return self.absent_since is not None and not self.is_released
+
+
+def states_at_start(
+    known: Mapping[str, SinkState], sinks: Iterable[str], *, first: int, last: int, now: float
+) -> dict[str, SinkState]:
+    """Return the states of the sinks of this start, and of those of earlier starts that are absent.
+
+    `known` are the states that were kept; `sinks` are those in the settings; `first` and `last` are the positions of
+    the first and the last event in the outbox; `now` is in steady time. A sink that is new, or was not in
+    use while events were deleted, starts with the oldest event that is kept.
+    """
+    states = {}
+    for name in sinks:
+        kept = known.get(name, SinkState(0))
+        states[name] = SinkState(max(kept.position, first - 1), kept.checkpoint)
+    for name in known.keys() - states.keys():
+        state = known[name]
+        if state.absent_since is None:
+            is_owed = first - 1 <= state.position < last  # before that, an earlier version has dropped its events
+            state = msgspec.structs.replace(state, absent_since=now, is_released=not is_owed)
+        states[name] = state
+    return states
+
+
+def seconds_left(state: SinkState, *, now: float, window: float) -> float:
+    """Return for how many more seconds events are kept for an absent sink; 0 or less: the time is over."""
+    return 0.0 if state.absent_since is None else state.absent_since + window - now

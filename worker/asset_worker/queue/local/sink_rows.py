@@ -1,0 +1,58 @@
+"""The sinks in the journal's database: the table `sinks`, whose column `mark` holds a checkpoint, or more.
+
+Before the checkpoint of a sink that is absent from the settings, `mark` says since when. No checkpoint begins with
+these bytes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+import msgspec
+
+from asset_worker.queue.absent_sinks import SinkState
+
+_ABSENT: Final = b"absent "
+_END: Final = b"\n"
+
+
+class _Absence(msgspec.Struct):
+    since: float
+    is_released: bool = False
+
+
+def read_sinks(connection: sqlite3.Connection) -> dict[str, SinkState]:
+    """Return the state of each sink, by its name."""
+    rows = connection.execute("SELECT name, position, mark FROM sinks")
+    return {name: _state_of(position, mark) for name, position, mark in rows}
+
+
+def write_sink(connection: sqlite3.Connection, name: str, state: SinkState) -> None:
+    """Write the state of a sink."""
+    connection.execute(
+        "INSERT INTO sinks (name, position, mark) VALUES (?, ?, ?) "
+        "ON CONFLICT (name) DO UPDATE SET position = excluded.position, mark = excluded.mark",
+        (name, state.position, _mark_of(state)),
+    )
+
+
+def count_events_after(connection: sqlite3.Connection, position: int) -> int:
+    """Return how many events the outbox holds after a position."""
+    [count] = connection.execute("SELECT count(*) FROM outbox WHERE position > ?", (position,)).fetchone()
+    return int(count)
+
+
+def _mark_of(state: SinkState) -> bytes | None:
+    if state.absent_since is None:
+        return state.checkpoint
+    absence = msgspec.json.encode(_Absence(state.absent_since, state.is_released))
+    return _ABSENT + absence + _END + (state.checkpoint or b"")
+
+
+def _state_of(position: int, mark: bytes | None) -> SinkState:
+    if mark is None or not mark.startswith(_ABSENT):
+        return SinkState(position, mark)
+    encoded, _, checkpoint = mark.removeprefix(_ABSENT).partition(_END)
+    absence = msgspec.json.decode(encoded, type=_Absence)
+    return SinkState(position, checkpoint or None, absence.since, absence.is_released)
