@@ -98,10 +98,18 @@ async def test_it_works_without_the_standard_streams_that_it_was_started_without
     worker.submit(asset_id)
     once = worker.run("--once", base_url=simulator.base_url, redirect=f"{redirect} >&-")
     wait = worker.start("wait", asset_id, base_url=simulator.base_url, redirect=redirect)
-    stdin = worker.start("run", "--stdin", "--state-dir", "other", base_url=simulator.base_url, redirect=redirect)
-    assert [await run.end() for run in (once, wait, stdin)] == [0, 0, 0]
+    assert [await run.end() for run in (once, wait)] == [0, 0]
     assert [event["subject"] for event in worker.events()] == [asset_id]
     assert [event["subject"] for event in wait.events()] == [asset_id]
+
+
+@pytest.mark.parametrize(
+    ("redirect", "says"), [("<&-", "stdin"), (">&-", "standard output is closed"), ("1</dev/null", "for reading only")]
+)
+async def test_a_stream_that_is_needed_and_can_not_be_used_is_an_error_of_usage(worker, redirect, says):
+    run = worker.start("run", "--stdin", base_url="http://127.0.0.1:1", redirect=redirect)
+    assert await run.end() == 2
+    assert says in run.stderr
 
 
 async def test_wait_says_at_once_that_the_key_is_refused(serve, worker):

@@ -6,6 +6,7 @@ import json
 import signal
 
 from asset_worker.simulator.lifecycles import Lifecycle
+from tests.integration.admin import admin_of, status_of, until_ready
 from tests.integration.processes import eventually
 
 
@@ -48,3 +49,35 @@ async def test_a_sink_that_was_removed_and_put_back_has_every_event_once(serve, 
     assert back.logs("sink.absent") == []
     assert sorted(lines(failing)) == sorted(expected)
     assert [line["id"] for line in worker.events()] == lines(failing)
+
+
+async def test_a_target_and_a_queue_file_in_missing_directories_are_reported_at_the_start_and_recover(serve, worker):
+    simulator = await serve()
+    missing, spool = worker.folder / "missing", worker.folder / "spool"
+    run = worker.start(
+        *("run", "--queue-file", spool / "queue", "--events", missing / "events", "--state-dir", worker.state),
+        *("--admin-port", "0"),
+        base_url=simulator.base_url,
+    )
+    where = f"the directory {spool} does not exist: create it, or correct queue.file"
+    await until_ready(run, f"the queue file can't be read ({where})", f"the sink file:{missing / 'events'} fails")
+    [sink] = run.logs("sink.failed")
+    assert sink["level"] == "error"
+    assert f"the directory {missing} does not exist: create it" in sink["error"]
+    [intake] = run.logs("intake.unreadable")
+    assert (intake["level"], intake["detail"]) == ("warning", where)
+    missing.mkdir()
+    spool.mkdir()
+    await until_ready(run)
+    asset_id = simulator.store.add(Lifecycle())
+    (spool / "queue").write_text(f"{asset_id}\n")
+    await eventually(lambda: (missing / "events").exists() and (missing / "events").read_text().endswith("\n"))
+    run.send(signal.SIGTERM)
+    assert await run.end() == 0
+
+
+async def test_a_worker_is_not_ready_from_the_first_answer_on_if_a_target_cannot_be_used(serve, worker):
+    simulator = await serve()
+    run = worker.run("--events", worker.folder / "missing" / "e", "--admin-port", "0", base_url=simulator.base_url)
+    status, problems = await status_of(await admin_of(run))
+    assert (status, len(problems)) == (503, 1)

@@ -193,6 +193,9 @@ async def build(
         poller = make_poller(
             settings, plan, queue=queue, api=api, gate=gate, chosen=chosen, clock=clock, secrets=secrets
         )
+        deliveries = [Delivery(sink, queue.outbox, clock) for sink in sinks]
+        for delivery in deliveries:
+            await delivery.check()  # a target that can't be used is known before `/readyz` is served
         context = IntakeContext(ingest, clock, queue.intakes, once=plan.once, partial_wait=settings.queue.partial_wait)
         yield Parts(
             queue=queue,
@@ -202,7 +205,7 @@ async def build(
             poller=poller,
             ingest=ingest,
             intakes=[open_intake(source, context) for source in inputs(settings.queue)],
-            deliveries=[Delivery(sink, queue.outbox, clock) for sink in sinks],
+            deliveries=deliveries,
             keep_schedule=make_schedule_keeper(settings, plan, chosen),
         )
 

@@ -30,6 +30,9 @@ class ScriptedSink:
     def resume(self, checkpoint: bytes | None) -> None:
         self.resumed.append(checkpoint)
 
+    async def check(self) -> None:
+        """Nothing is wrong."""
+
     async def send(self, events: Sequence[Stored]) -> Sent:
         self.batches.append(len(events))
         step = next(self.script, None)
@@ -279,3 +282,56 @@ async def test_an_unexpected_error_is_not_hidden():
     with pytest.raises(ZeroDivisionError):
         await delivery_to(sink, outbox).run(Stop())
     assert (outbox.depth("scripted"), sink.closed) == (1, True)
+
+
+class Unusable(ScriptedSink):
+    """A sink whose target is missing until a test makes it."""
+
+    problem: str | None = "/x/events can't be created: the directory /x does not exist: create it"
+
+    async def check(self) -> None:
+        if self.problem is not None:
+            raise SinkUnavailableError(self.problem)
+
+
+@pytest.mark.virtual_time
+async def test_a_sink_that_cannot_be_used_is_reported_before_there_is_an_event_and_recovers_by_itself():
+    sink, stop = Unusable(), Stop()
+    delivery = delivery_to(sink, MemoryOutbox())
+    with capture_logs() as logs:
+        running = asyncio.ensure_future(delivery.run(stop))
+        await asyncio.sleep(10)
+        began = delivery.failing_since
+        assert began is not None
+        sink.problem = None
+        await asyncio.sleep(2)
+        assert delivery.failing_since is None
+        stop.set("test")
+        await running
+    assert [(log["event"], log["log_level"], log.get("error")) for log in logs] == [
+        ("sink.failed", "error", Unusable.problem),
+        ("sink.recovered", "info", None),
+    ]
+
+
+@pytest.mark.virtual_time
+async def test_an_event_is_sent_although_the_check_says_that_the_sink_cannot_be_used():
+    """The check may be wrong about rights; only sending shows it."""
+    outbox, sink, stop = MemoryOutbox(), Unusable(), Stop()
+    running = asyncio.ensure_future(delivery_to(sink, outbox).run(stop))
+    await asyncio.sleep(3)
+    events = outbox.add(2)
+    await asyncio.sleep(1)
+    assert sink.taken == events
+    stop.set("test")
+    await running
+
+
+@pytest.mark.virtual_time
+async def test_a_sink_that_cannot_be_used_and_is_owed_nothing_holds_up_no_stop():
+    stop = Stop()
+    running = asyncio.ensure_future(delivery_to(Unusable(), MemoryOutbox()).run(stop))
+    await asyncio.sleep(3)
+    stop.set("test")
+    async with asyncio.timeout(0.1):
+        await running

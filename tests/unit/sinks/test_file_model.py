@@ -114,6 +114,9 @@ class Lasting:
             self.sink.resume(checkpoint)
             self.resumed = True
 
+    async def check(self) -> None:
+        await self.sink.check()
+
     async def send(self, events: Sequence[Stored]) -> Sent:
         return await self.sink.send(events)
 

@@ -211,7 +211,7 @@ def test_any_sequence_of_short_and_failed_writes(sizes: list[int], steps: list[i
 
     events = [stored(position, size=size) for position, size in enumerate(sizes, 1)]
     outbox = MemoryOutbox(events)
-    sink = StdoutSink(InlineThread(), fd=-1)
+    sink = StdoutSink(InlineThread(), fd=1)
     with patch.object(line_stream, "os", Output):
         asyncio.run(Delivery(sink, outbox, ManualClock(), sleep=InstantSleep()).run(stopped()))
     bodies = [event.body for event in events]

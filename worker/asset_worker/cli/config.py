@@ -7,13 +7,18 @@ from pathlib import Path
 
 import click
 
-from asset_worker.cli.usage import PathOption, settings_from
+from asset_worker.cli.checks import find_problems
+from asset_worker.cli.usage import PathOption, fail, settings_from
 from asset_worker.settings.showing import as_toml, json_schema
 
 
 @click.command()
 @click.option("--config", type=PathOption(dir_okay=False), help="Settings file (TOML).")
-@click.option("--check", is_flag=True, help="Only check whether the settings are good: exit code 0 or 2.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Only check whether the settings are good, and what they name can be used: exit code 0 or 2.",
+)
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of the settings file.")
 def config(config: Path | None, check: bool, schema: bool) -> None:
     """Show the effective settings, from file, environment and defaults; secrets are redacted.
@@ -29,6 +34,8 @@ def config(config: Path | None, check: bool, schema: bool) -> None:
         return
     settings = settings_from(config, {})
     if check:
+        if problems := [problem.text for problem in find_problems(settings)]:
+            fail(*problems)
         click.echo("the settings are good", err=True)
     else:
         click.echo(as_toml(settings).encode("utf-8", "surrogateescape"), nl=False)

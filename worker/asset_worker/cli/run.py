@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from asset_worker.cli.checks import queue_file_problem, sink_problems
 from asset_worker.cli.running import run_service
 from asset_worker.cli.usage import PathOption, end_with, fail, settings_from
 from asset_worker.domain.run_plan import Exit, RunPlan
@@ -75,6 +76,8 @@ def run(
     settings = settings_from(config, flags)
     if settings.queue.file is None and not settings.queue.stdin:
         fail("there is nothing to watch: give --queue-file or --stdin (or queue.file or queue.stdin in the settings)")
+    if final := [problem.text for problem in sink_problems(settings.events.sinks) if problem.is_final]:
+        fail(*final)
     _check_inputs(settings.queue, once=once, sinks=settings.events.sinks)
     ends_by_itself = once or settings.queue.file is None
     plan = RunPlan(once=once, key_refused_limit=KEY_REFUSED_SECONDS if once else None, ends_by_itself=ends_by_itself)
@@ -95,17 +98,14 @@ def _check_inputs(queue: Queue, *, once: bool, sinks: tuple[str, ...]) -> None:
 
 
 def _status_of(path: Path, *, once: bool) -> os.stat_result | None:
+    if (problem := queue_file_problem(path)) is not None and problem.is_final:
+        fail(problem.text)
     try:
-        status = path.stat()
+        return path.stat()
     except FileNotFoundError:
         if once:
             fail(f"{path} does not exist, so there is nothing to read once: check --queue-file")
         return None
-    except OSError as error:
-        fail(f"{path} can't be read ({error.strerror}): check --queue-file, and the rights on the directories above it")
-    if not stat.S_ISREG(status.st_mode):
-        fail(f"{path} is not a regular file, so it can't be followed: pipe it in with --stdin instead")
-    return status
 
 
 def _refuse_loop(which: str, status: os.stat_result | None, sinks: tuple[str, ...], *, named: bool = False) -> None:

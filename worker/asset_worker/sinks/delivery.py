@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -23,6 +24,8 @@ BATCH_BYTES = 1 << 20
 """The largest batch in bytes, newlines included. A larger event is sent alone."""
 BACKOFF_SECONDS = 0.5
 BACKOFF_MAX_SECONDS = 30.0
+CHECK_SECONDS = 1.0
+"""The interval between two checks of a sink that can't be used, and for which there is no event yet."""
 SHUTDOWN_RETRY_SECONDS = 1.0
 """The longest wait between two attempts while the worker shuts down: the grace period is short."""
 
@@ -69,10 +72,32 @@ class Delivery:
         """
         self._sink.resume(await self._outbox.checkpoint(self.sink))
         try:
+            await self._wait_until_usable(stop)
             while events := await self._next(stop):
                 await self._deliver(events, stop)
         finally:
             await self._sink.close()
+
+    async def check(self) -> bool:
+        """Report a sink that can't be used before there is an event for it. Return whether it can be used."""
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                await self._sink.check()
+        except SinkUnavailableError as error:
+            self._failed(str(error), retry_in=CHECK_SECONDS)
+            return False
+        except TimeoutError:
+            return True  # a file system hangs: the first event will show for how long
+        self._recovered()
+        return True
+
+    async def _wait_until_usable(self, stop: Stop) -> None:
+        """Wait until the sink can be used, there is an event for it, or the stop."""
+        while not await self.check():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CHECK_SECONDS):
+                    await stop.race(self._outbox.wait(self.sink))
+                return
 
     async def _next(self, stop: Stop) -> Sequence[Stored]:
         while True:
@@ -122,16 +147,19 @@ class Delivery:
             wait=wait,
             retry=retry_if_exception_type(SinkUnavailableError),
             sleep=sleep,
-            before_sleep=self._failed,
+            before_sleep=self._attempt_failed,
             reraise=True,
         )
 
-    def _failed(self, state: RetryCallState) -> None:
-        self.last_error = str(state.outcome.exception()) if state.outcome else None
+    def _attempt_failed(self, state: RetryCallState) -> None:
+        error = str(state.outcome.exception()) if state.outcome else None
+        self._failed(error, retry_in=state.next_action.sleep if state.next_action else 0.0)
+
+    def _failed(self, error: str | None, *, retry_in: float) -> None:
+        self.last_error = error
         if self.failing_since is None:
             self.failing_since = self._clock.steady()
-            wait = state.next_action.sleep if state.next_action else 0.0
-            _log.error("sink.failed", sink=self.sink, error=self.last_error, retry_in=round(wait, 3))
+            _log.error("sink.failed", sink=self.sink, error=error, retry_in=round(retry_in, 3))
 
     def _recovered(self) -> None:
         if self.failing_since is not None:

@@ -22,6 +22,15 @@ class SinkRefusedError(SinkError):
     """The first of the events is refused permanently. Nothing is known about the others."""
 
 
+class TargetProblem(msgspec.Struct, frozen=True):
+    """Why a target can't be used now."""
+
+    text: str
+    """What is wrong, and what to do."""
+    is_final: bool = False
+    """Whether it can't become usable as it is written: a file is expected, and it is a directory."""
+
+
 class Sent(msgspec.Struct, frozen=True):
     """The result of a `send`."""
 
@@ -44,6 +53,14 @@ class Sink(Protocol):
 
     def resume(self, checkpoint: bytes | None) -> None:
         """Continue from the checkpoint that was recorded last; None: there is none. Called once, before any `send`."""
+        ...
+
+    async def check(self) -> None:
+        """Check that events can be sent, as far as that can be seen without one, and leave no trace.
+
+        Raises:
+            SinkUnavailableError: they can't be sent now.
+        """
         ...
 
     async def send(self, events: Sequence[Stored]) -> Sent:

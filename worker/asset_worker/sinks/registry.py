@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Final, Protocol, cast
 
-from asset_worker.sinks.ports import Sink
+from asset_worker.sinks.ports import Sink, TargetProblem
 
 FORMS: Final[Mapping[str, str]] = {
     "-": "asset_worker.sinks.stdout",
@@ -29,6 +29,13 @@ class SinkModule(Protocol):
         """
         ...
 
+    def find_problem(self, target: str, /) -> TargetProblem | None:
+        """Return what keeps events from being sent to the target now; None: nothing that can be seen.
+
+        It leaves no trace.
+        """
+        ...
+
     def open_sink(self, target: str, /) -> Sink:
         """Return a sink for a target that `checked_target` returned."""
         ...
@@ -43,6 +50,14 @@ def checked_target(target: str) -> str:
     if not target.strip():
         raise ValueError("name a file, or - for stdout")
     return _module_of(target).checked_target(target)
+
+
+def find_problem(target: str) -> TargetProblem | None:
+    """Return what keeps events from being sent to the target now; None: nothing that can be seen.
+
+    It leaves no trace.
+    """
+    return _module_of(target).find_problem(target)
 
 
 def open_sink(target: str) -> Sink:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -10,7 +12,7 @@ from asset_worker.domain.events import Stored
 from asset_worker.runtime.line_stream import LineStream
 from asset_worker.runtime.threads import DaemonThread, WorkerThread
 from asset_worker.sinks.lines import first_bytes, lines_of
-from asset_worker.sinks.ports import Sent, SinkUnavailableError
+from asset_worker.sinks.ports import Sent, SinkUnavailableError, TargetProblem
 
 SEND_BYTES: Final = 1 << 16
 """The most bytes sent at once, as much as a pipe holds: so a slow reader is seen to take events."""
@@ -26,10 +28,20 @@ class StdoutSink:
 
     def __init__(self, thread: WorkerThread, *, fd: int | None = None) -> None:
         self._thread = thread
-        self._stream = LineStream(standard_output() if fd is None else fd)
+        self._fd = standard_output() if fd is None else fd
+        self._stream = LineStream(self._fd)
 
     def resume(self, checkpoint: bytes | None) -> None:
         """Do nothing: there is no checkpoint in a stream."""
+
+    async def check(self) -> None:
+        """Check that standard output was opened for writing.
+
+        Raises:
+            SinkUnavailableError: it was not.
+        """
+        if (problem := _problem_of(self._fd)) is not None:
+            raise SinkUnavailableError(problem.text)
 
     async def send(self, events: Sequence[Stored]) -> Sent:
         """Write the first events, one a line.
@@ -51,6 +63,19 @@ class StdoutSink:
 def checked_target(target: str) -> str:
     """Return the target, which is always `-`."""
     return target
+
+
+def find_problem(_target: str) -> TargetProblem | None:
+    """Return what keeps standard output from being written in this process; None: nothing that can be seen."""
+    return _problem_of(standard_output())
+
+
+def _problem_of(fd: int) -> TargetProblem | None:
+    if fd < 0:
+        return TargetProblem("standard output is closed: redirect it with > or >>, or name a file", is_final=True)
+    if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+        return TargetProblem("standard output is open for reading only: redirect it with > or >>", is_final=True)
+    return None
 
 
 def open_sink(_target: str) -> StdoutSink:

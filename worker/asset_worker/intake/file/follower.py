@@ -16,6 +16,7 @@ import msgspec
 from asset_worker.domain.submissions import Batch
 from asset_worker.intake.file.checkpoint import decode, encode
 from asset_worker.intake.file.file_set import FileSet
+from asset_worker.intake.file.missing import missing_directory
 from asset_worker.intake.file.tail_reader import TailReader, describe
 from asset_worker.intake.lines import ParsedLines, parse_lines
 from asset_worker.intake.splitter import Line, count_newlines
@@ -57,6 +58,7 @@ class Follower:
     def __init__(self, path: Path, position: bytes | None, *, drain: float = DRAIN_SECONDS) -> None:
         """`position` is that of the last accepted batch; None: read from the start. `drain` is in seconds."""
         self._origin = f"file:{path}"
+        self._path = path
         self._drain = drain
         self._file_events: list[FileEvent] = []
         self._has_problem = False
@@ -105,6 +107,7 @@ class Follower:
         if problem is None and not self._has_position:
             # A file that appears beside the path after the first look is new: the time of that look must be stored.
             progressed = self._has_position = True
+        problem = problem or missing_directory(self._path)
         self._record_change_of(problem)
         file_events, self._file_events = tuple(self._file_events), []
         at_end = (

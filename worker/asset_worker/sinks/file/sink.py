@@ -30,10 +30,11 @@ from asset_worker.domain.events import Stored
 from asset_worker.runtime.line_stream import LineStream
 from asset_worker.runtime.paths import path_of
 from asset_worker.runtime.threads import DaemonThread, WorkerThread
+from asset_worker.sinks.file import usable
 from asset_worker.sinks.file.opening import current_status, locked, open_checkpointed, open_regular, open_special
 from asset_worker.sinks.file.scan import Checkpoint, scan
 from asset_worker.sinks.lines import encode, lines_of
-from asset_worker.sinks.ports import Sent, SinkUnavailableError
+from asset_worker.sinks.ports import Sent, SinkUnavailableError, TargetProblem
 
 CLOSE_SECONDS = 1.0
 """How long `close` waits for a write that hangs."""
@@ -66,6 +67,15 @@ class FileSink:
         self._checkpoint = Checkpoint.decode(checkpoint)
         self._is_checkpoint_in_file = False
         self._is_scanned = self._checkpoint is None
+
+    async def check(self) -> None:
+        """Check that the file can be written, or created.
+
+        Raises:
+            SinkUnavailableError: it can't be.
+        """
+        if (problem := await self._thread.run(usable.find_problem, self._path)) is not None:
+            raise SinkUnavailableError(problem.text)
 
     async def send(self, events: Sequence[Stored]) -> Sent:
         """Append the events that the file does not hold yet; they are on the disk when this returns.
@@ -170,6 +180,11 @@ def checked_target(target: str) -> str:
     """
     path = path_of(target)
     return str(path) if target.startswith("~") else target  # as a Path, `./-` would turn into `-`, which is stdout
+
+
+def find_problem(target: str) -> TargetProblem | None:
+    """Return what keeps the file from being written or created now; None: nothing that can be seen."""
+    return usable.find_problem(Path(target))
 
 
 def open_sink(target: str) -> FileSink:

@@ -1,0 +1,71 @@
+"""`config --check` finds what can't be used, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+from asset_worker.cli.config import config
+from asset_worker.cli.run import run
+
+
+@pytest.fixture
+def checked(tmp_path, monkeypatch):
+    """Checks settings in an empty directory; returns the exit code and what it says."""
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "file").write_text("a1\n")
+    monkeypatch.chdir(tmp_path)
+
+    def check(**settings):
+        before = sorted(tmp_path.rglob("*"))
+        environ = {"STATE_DIRECTORY": "state"} | {f"ASSET_WORKER_{name}": value for name, value in settings.items()}
+        result = CliRunner().invoke(config, ["--check"], env=environ)
+        assert sorted(tmp_path.rglob("*")) == before
+        return result.exit_code, result.stderr
+
+    return check
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"EVENTS__SINKS": "directory"}, "directory is a directory"),
+        ({"EVENTS__SINKS": "-,none/events"}, "none does not exist: create it"),
+        ({"EVENTS__SINKS": "file/events"}, "Not a directory"),
+        ({"QUEUE__FILE": "none/queue"}, "none does not exist: create it"),
+        ({"QUEUE__FILE": "file/queue"}, "Not a directory"),
+        ({"QUEUE__FILE": "directory"}, "not a regular file"),
+        ({"STATE__DIR": "file"}, "file is a file"),
+        ({"STATE__DIR": "file/state/of/it"}, "file is a file"),
+    ],
+    ids=lambda value: " ".join(value.values()) if isinstance(value, dict) else "",
+)
+def test_what_cannot_be_used_is_found(checked, settings, says):
+    code, text = checked(**settings)
+    assert (code, says in text) == (2, True), text
+    assert text.startswith("asset-worker: ")
+
+
+def test_all_problems_are_listed_at_once(checked):
+    _, text = checked(EVENTS__SINKS="directory,none/events", QUEUE__FILE="none/queue", STATE__DIR="file")
+    assert len(text.splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"EVENTS__SINKS": "-,file,new,/dev/null", "QUEUE__FILE": "queue", "STATE__DIR": "several/levels/down"},
+        {"QUEUE__FILE": "file", "STATE__DIR": "directory"},
+    ],
+)
+def test_what_exists_or_can_be_created_is_good(checked, settings):
+    assert checked(**settings) == (0, "the settings are good\n")
+
+
+def test_a_run_into_a_directory_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("TWELVE_LABS_API_KEY", "tlk_0123456789")
+    result = CliRunner().invoke(run, ["--stdin", "--events", str(tmp_path), "--state-dir", str(tmp_path / "state")])
+    assert result.exit_code == 2
+    assert f"{tmp_path} is a directory: name a file in it" in result.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,90 @@
+"""Checks whether what the settings name can be used: sinks, queue file, state directory. They leave no trace."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from asset_worker.queue.local.journal import FILE_NAME
+from asset_worker.settings.tree import NoStateDirectoryError, Settings, State
+from asset_worker.sinks.registry import find_problem
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Something that can't be used now."""
+
+    text: str
+    """What is wrong, and what to do."""
+    is_final: bool = False
+    """Whether a worker would never come to use it."""
+
+
+def find_problems(settings: Settings) -> Iterator[Problem]:
+    """Yield what a worker with these settings could not use now."""
+    yield from sink_problems(settings.events.sinks)
+    if settings.queue.file is not None and (found := queue_file_problem(settings.queue.file)):
+        yield found
+    if (text := _state_problem(settings.state)) is not None:
+        yield Problem(text, is_final=True)
+
+
+def sink_problems(targets: tuple[str, ...]) -> Iterator[Problem]:
+    """Yield what keeps events from being sent to these targets now."""
+    for target in targets:
+        if (found := find_problem(target)) is not None:
+            yield Problem(f"events can't be sent: {found.text}", found.is_final)
+
+
+def queue_file_problem(path: Path) -> Problem | None:
+    """Return what keeps the queue file from being followed now.
+
+    A file that is missing is no problem: it is followed from its creation.
+    """
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return _queue_directory_problem(path, Path(os.path.realpath(path)).parent)
+    except OSError as error:
+        return Problem(
+            f"{path} can't be read ({error.strerror}): check --queue-file, and the rights on the directories above it",
+            is_final=True,
+        )
+    if not stat.S_ISREG(status.st_mode):
+        return Problem(
+            f"{path} is not a regular file, so it can't be followed: pipe it in with --stdin instead", is_final=True
+        )
+    if not os.access(path, os.R_OK):
+        return Problem(f"{path} can't be read: give this user the right to read it")
+    return None
+
+
+def _queue_directory_problem(path: Path, directory: Path) -> Problem | None:
+    if not directory.is_dir():
+        return Problem(f"{path} can't be followed: the directory {directory} does not exist: create it")
+    if not os.access(directory, os.R_OK | os.X_OK):
+        return Problem(
+            f"{path} can't be followed: the directory {directory} can't be listed: give this user the rights"
+        )
+    return None
+
+
+def _state_problem(state: State) -> str | None:
+    try:
+        path = state.directory.absolute()
+        place = next(each for each in (path, *path.parents) if each.exists())
+        if not place.is_dir():
+            return f"the state directory {path} can't be used: {place} is a file; name another with --state-dir"
+        files = [each for each in (place / FILE_NAME,) if place == path and each.exists()]
+    except NoStateDirectoryError as error:
+        return str(error)
+    except OSError as error:
+        return f"the state directory {path} can't be used ({error.strerror}): name another with --state-dir"
+    if not os.access(place, os.R_OK | os.W_OK | os.X_OK):
+        return f"the state directory {path} can't be used: {place} can't be written; give this user the rights"
+    if not all(os.access(each, os.R_OK | os.W_OK) for each in files):
+        return f"the journal in the state directory {path} can't be written: give this user the rights"
+    return None
