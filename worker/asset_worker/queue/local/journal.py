@@ -131,8 +131,9 @@ class Journal:
                 execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 migrate(self._connection)
                 execute(f"PRAGMA user_version = {number}")
+        # A write that changes nothing fails now, and not later, if the disk is full or another process holds the lock.
         with self.transaction():
-            pass  # fails now, and not at the first write, if another process holds the lock of the database
+            execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
