@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -23,6 +23,7 @@ from asset_worker.domain.events import Event
 from asset_worker.domain.progress import Progress
 from asset_worker.domain.submissions import Options, Submission
 from asset_worker.queue.absent_sinks import SinkState
+from asset_worker.queue.local.files import create_private, identity_of
 from asset_worker.queue.local.migrations import MIGRATIONS, SCHEMA_VERSION
 from asset_worker.queue.local.sink_rows import count_events_after, read_sinks, write_sink
 from asset_worker.runtime.steady_time import Mark, Reading
@@ -99,13 +100,13 @@ class Journal:
         self.path = path
         self._counts_outcomes = False
         with _translating_errors(path):
-            _create_private(path)
+            create_private(path)
             self._connection = sqlite3.connect(
                 path, isolation_level=None, check_same_thread=False, cached_statements=64
             )
             self._execute = self._connection.execute
             self._prepare()
-        self._identity = _identity(path)
+        self._identity = identity_of(path)
 
     def _prepare(self) -> None:
         execute = self._execute
@@ -155,7 +156,7 @@ class Journal:
             JournalError: the file is no longer at its path.
             OSError: the path can't be examined now.
         """
-        if _identity(self.path) != self._identity:
+        if identity_of(self.path) != self._identity:
             raise JournalError(
                 f"the journal {self.path} was moved, deleted or replaced while the worker ran, so nothing would be "
                 "kept: move it back, or let the next start begin again and read the queue file from its start"
@@ -364,25 +365,6 @@ def _progress_from(row: bytes) -> Progress:
 
 def _asset_id(accepted: tuple[Submission, int]) -> str:
     return accepted[0].asset_id
-
-
-def _create_private(path: Path) -> None:
-    """Create the file for this user only: it holds events and metadata. SQLite's other files get the same mode.
-
-    A file that exists is not opened: closing it would drop the locks of every connection to it in this process.
-    """
-    with suppress(OSError):  # SQLite's own error says more
-        if not path.exists():
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Return the device and inode of the file at this path; None: there is none."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 @contextmanager
