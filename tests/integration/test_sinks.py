@@ -81,3 +81,29 @@ async def test_a_worker_is_not_ready_from_the_first_answer_on_if_a_target_cannot
     run = worker.run("--events", worker.folder / "missing" / "e", "--admin-port", "0", base_url=simulator.base_url)
     status, problems = await status_of(await admin_of(run))
     assert (status, len(problems)) == (503, 1)
+
+
+async def test_a_directory_is_refused_as_a_target_unless_it_was_a_file_before(serve, worker):
+    """Then somebody has put it there: its events wait for the file, and the other targets go on."""
+    simulator = await serve()
+    target = worker.folder / "a"
+    target.mkdir()
+    refused = worker.run("--events", target, base_url=simulator.base_url)
+    assert await refused.end() == 2
+    assert f"{target} is a directory: name a file in it" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    target.rmdir()
+    for expected in (1, 2, 3):
+        worker.submit(simulator.store.add(Lifecycle()))
+        if expected == 2:
+            target.rename(worker.folder / "aside")
+            target.mkdir()
+        if expected == 3:
+            target.rmdir()
+            (worker.folder / "aside").rename(target)
+        run = worker.run("--events", target, base_url=simulator.base_url)
+        await eventually(lambda count=expected: len(worker.events()) == count, otherwise=lambda run=run: run.stderr)
+        if expected != 2:
+            await eventually(lambda: target.read_bytes() == worker.events_file.read_bytes())
+        run.send(signal.SIGTERM)
+        assert await run.end() == 0

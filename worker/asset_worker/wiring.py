@@ -45,8 +45,8 @@ from asset_worker.schedule.waits import exponential, fixed, from_tenacity, sprea
 from asset_worker.settings import tree
 from asset_worker.settings.tree import Settings
 from asset_worker.sinks.delivery import SHUTDOWN_RETRY_SECONDS, Delivery
-from asset_worker.sinks.ports import Outbox, Sink
-from asset_worker.sinks.registry import open_sink
+from asset_worker.sinks.ports import Outbox, Sink, UnusableTargetError
+from asset_worker.sinks.registry import find_problem, open_sink
 from asset_worker.telemetry.snapshot import Sources
 
 LOOKS_PER_REQUEST = 2
@@ -194,7 +194,8 @@ async def build(
             settings, plan, queue=queue, api=api, gate=gate, chosen=chosen, clock=clock, secrets=secrets
         )
         deliveries = [Delivery(sink, queue.outbox, clock) for sink in sinks]
-        for delivery in deliveries:
+        for target, delivery in zip(settings.events.sinks, deliveries, strict=True):
+            await refuse_unusable(target, queue.outbox, delivery.sink)
             await delivery.check()  # a target that can't be used is known before `/readyz` is served
         context = IntakeContext(ingest, clock, queue.intakes, once=plan.once, partial_wait=settings.queue.partial_wait)
         yield Parts(
@@ -208,6 +209,19 @@ async def build(
             deliveries=deliveries,
             keep_schedule=make_schedule_keeper(settings, plan, chosen),
         )
+
+
+async def refuse_unusable(target: str, outbox: Outbox, sink: str) -> None:
+    """Refuse a target that can't be used as it is written, unless it could be in an earlier run.
+
+    If it could, somebody has put a directory in its place: its events wait, and the other sinks go on.
+
+    Raises:
+        UnusableTargetError: it can't be used.
+    """
+    problem = find_problem(target)
+    if problem is not None and problem.is_final and await outbox.checkpoint(sink) is None:
+        raise UnusableTargetError(f"events can't be sent: {problem.text}")
 
 
 def make_key(api: tree.Api, secrets: Secrets) -> ApiKey:

@@ -68,4 +68,3 @@ def test_a_run_into_a_directory_is_refused(tmp_path, monkeypatch):
     result = CliRunner().invoke(run, ["--stdin", "--events", str(tmp_path), "--state-dir", str(tmp_path / "state")])
     assert result.exit_code == 2
     assert f"{tmp_path} is a directory: name a file in it" in result.stderr
-    assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from asset_worker.cli.checks import queue_file_problem, sink_problems
+from asset_worker.cli.checks import queue_file_problem
 from asset_worker.cli.running import run_service
 from asset_worker.cli.usage import PathOption, end_with, fail, settings_from
 from asset_worker.domain.run_plan import Exit, RunPlan
@@ -76,8 +76,6 @@ def run(
     settings = settings_from(config, flags)
     if settings.queue.file is None and not settings.queue.stdin:
         fail("there is nothing to watch: give --queue-file or --stdin (or queue.file or queue.stdin in the settings)")
-    if final := [problem.text for problem in sink_problems(settings.events.sinks) if problem.is_final]:
-        fail(*final)
     _check_inputs(settings.queue, once=once, sinks=settings.events.sinks)
     ends_by_itself = once or settings.queue.file is None
     plan = RunPlan(once=once, key_refused_limit=KEY_REFUSED_SECONDS if once else None, ends_by_itself=ends_by_itself)

@@ -22,6 +22,7 @@ from asset_worker.reloading import Reloading
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.service import Service
 from asset_worker.settings.tree import NoStateDirectoryError, Settings
+from asset_worker.sinks.ports import UnusableTargetError
 from asset_worker.telemetry.errors import AdminAddressError, AdminAddressInUseError
 from asset_worker.telemetry.logs import configure
 
@@ -36,6 +37,7 @@ _MUST_BE_CORRECTED = (
     JournalError,
     NoStateDirectoryError,
     StateDirectoryError,
+    UnusableTargetError,
 )
 """Those that keep it from starting until somebody corrects what they name."""
 

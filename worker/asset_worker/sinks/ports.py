@@ -22,6 +22,10 @@ class SinkRefusedError(SinkError):
     """The first of the events is refused permanently. Nothing is known about the others."""
 
 
+class UnusableTargetError(Exception):
+    """A target can't be used as it is written. The message says what to do."""
+
+
 class TargetProblem(msgspec.Struct, frozen=True):
     """Why a target can't be used now."""
 
