@@ -13,6 +13,7 @@ class ScriptedApi:
     """Answers each retrieve with the next step of a script, a document or an error; the last step repeats."""
 
     latest_failure = None
+    stalled_for = 0.0
 
     def __init__(self, *script):
         self.script = list(script)
@@ -37,6 +38,7 @@ class ListingApi:
     """
 
     latest_failure = None
+    stalled_for = 0.0
 
     def __init__(self, documents, *, listed=None, list_errors=()):
         """`listed(asset_id, document)` is what a list shows of an asset, if not the same as a retrieve."""

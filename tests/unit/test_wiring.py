@@ -27,6 +27,10 @@ def settings(**sections: dict[str, Any]) -> Settings:
     return Settings.model_validate(sections)
 
 
+def test_only_a_run_that_keeps_state_gives_assets_past_their_age_limit_a_long_look() -> None:
+    assert (wiring.last_look(KEEPS), wiring.last_look(KEEPS_NOTHING)) == (60.0, 0.0)
+
+
 @pytest.mark.parametrize(
     ("poll", "ahead", "gather"),
     [

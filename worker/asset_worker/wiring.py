@@ -60,6 +60,7 @@ does no harm, and two thousand assets, each due once in the longest delay, are e
 GATHER_SHARE = 1 / 3
 """After a list request that was not full, new assets wait for one another for this share of the time ahead."""
 GATHER_SHARE_OF_INITIAL = 1 / 4
+LAST_LOOK_SECONDS = 60.0
 MAX_GATHER_SECONDS = 0.5
 """The longest such wait: the first look at a new asset must not be noticeably late, whatever the settings."""
 
@@ -77,6 +78,14 @@ def expectations(settings: Settings, plan: RunPlan) -> Expectations:
         not_found_grace=settings.poll.not_found_grace,
     )
     return expected if plan.keeps_state else msgspec.structs.replace(expected, unanswered_factor=1.0)
+
+
+def last_look(plan: RunPlan) -> float:
+    """Return how many seconds a look may take at an asset that is past its age limit.
+
+    In a run that keeps no state, every asset is new, and somebody waits for the end.
+    """
+    return LAST_LOOK_SECONDS if plan.keeps_state else 0.0
 
 
 def longest_delay(poll: tree.Poll) -> float:
@@ -308,7 +317,7 @@ def make_poller(
             redact=secrets.redact,
             looks_at_once=looks_at_once(settings.limits),
             batching=batching(settings.poll),
-            strict_deadlines=not plan.keeps_state,
+            last_look=last_look(plan),
         ),
         clock=clock,
         feedback=make_feedback(chosen, gate),

@@ -317,3 +317,29 @@ async def test_a_429_shows_that_the_api_is_there_but_not_that_the_key_works() ->
     await fail(it, 401, 2)
     await fail(it, 429)
     assert it.reason is Reason.KEY_REFUSED
+
+
+async def test_a_stall_lasts_while_nothing_may_be_sent_or_all_fails() -> None:
+    it = await warmed_up(gate())
+    assert it.stalled_for == 0
+    await asyncio.gather(request(it, 429, headers={"Retry-After": "30"}), return_exceptions=True)
+    await asyncio.sleep(20)
+    assert it.stalled_for == 20
+    await asyncio.sleep(10)
+    assert it.stalled_for == 0, "a request may be sent"
+    await request(it)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(5):
+            await request(it, seconds=100)
+    assert it.stalled_for == 5, "it was given up"
+    await fail(it, 503)
+    assert it.stalled_for == 5
+    await request(it)
+    assert it.stalled_for == 0
+
+
+async def test_a_refused_key_is_no_stall() -> None:
+    it = await warmed_up(gate())
+    await fail(it, 401, 5)
+    await asyncio.sleep(3)
+    assert it.stalled_for == 0

@@ -191,7 +191,7 @@ async def test_a_list_ends_at_the_first_strict_deadline_of_its_assets():
 
     api, clock, stop = Hanging({each: [READY] for each in IDS}), LoopClock(asyncio.get_running_loop()), Stop()
     queue = queue_in_memory(clock)
-    strict = policy(expectations=Expectations(unanswered_factor=1.0), batching=Batching(), strict_deadlines=True)
+    strict = policy(expectations=Expectations(unanswered_factor=1.0), batching=Batching(), last_look=0.0)
     poller = Poller(queue, api, schedule=SCHEDULE, policy=strict, clock=clock)
     for asset_id, deadline in zip(IDS, [90.0, 5.0, 60.0], strict=True):
         await put(queue, [asset_id], Options(deadline=deadline))

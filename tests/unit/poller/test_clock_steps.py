@@ -22,6 +22,9 @@ class Growing:
     """An API with one asset, which is ready `ready_after` seconds after the start, and its HLS rendition later."""
 
     latest_failure = None
+    stalled_for = 0.0
+    may_list = True
+    lists_are_limited = False
 
     def __init__(self, *, ready_after, hls_after):
         self.ready_after, self.hls_after = ready_after, hls_after

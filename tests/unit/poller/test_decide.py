@@ -98,6 +98,19 @@ def test_the_wait_that_the_server_asks_for_is_kept():
     assert decided(lease(), Unanswered("429", 77.0)).delay == 77.0
 
 
+@pytest.mark.parametrize(
+    ("age", "factor", "delay"),
+    [
+        pytest.param(1.0, 1.0, 4.0, id="to a strict deadline"),
+        pytest.param(1.0, 2.0, 4.0, id="to a deadline"),
+        pytest.param(7.0, 2.0, 3.0, id="to the age limit"),
+    ],
+)
+def test_the_wait_that_the_server_asks_for_ends_at_the_next_deadline(age: float, factor: float, delay: float) -> None:
+    expectations = Expectations(deadline=5.0, unanswered_factor=factor)
+    assert decided(lease(age=age), Unanswered("429", 3600.0), expectations=expectations).delay == delay
+
+
 def test_the_event_describes_the_whole_wait():
     before = Progress(polls=6, phase_polls=2, ready_at=NOW - 20, waiting_at=NOW - 3)
     options = Options(metadata={"user": "ada"})

@@ -102,7 +102,7 @@ async def polling(api, schedule, *, batching=None, deadline=10**6, strict=False)
             expectations=Expectations(deadline=deadline, unanswered_factor=1.0),
             looks_at_once=40,
             batching=batching,
-            strict_deadlines=strict,
+            last_look=0.0 if strict else 60.0,
         ),
         clock=clock,
         feedback=Feedback(schedule, breaker_is_open=lambda: api.reason is not None),

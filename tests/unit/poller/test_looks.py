@@ -117,7 +117,7 @@ async def test_a_strict_deadline_ends_a_request_that_hangs(ids):
         schedule=SCHEDULE,
         looks_at_once=2,
         batching=Batching(),
-        strict_deadlines=True,
+        last_look=0.0,
     )
     assert outcomes(events) == dict.fromkeys(ids, "timed_out")
     assert asyncio.get_running_loop().time() - start == pytest.approx(5.0)

@@ -79,6 +79,11 @@ class AssetsApi:
         """The text of the latest transient failure, for people; None: there was none."""
         return self._retries.latest_failure
 
+    @property
+    def stalled_for(self) -> float:
+        """Seconds for which no request could be sent, or each one failed; 0: neither."""
+        return self._gate.stalled_for
+
     async def wait_for_capacity(self) -> None:
         """Wait until a request would not have to queue behind others at the gate."""
         await self._gate.wait_for_capacity()

@@ -63,6 +63,9 @@ class Gate:
         self._timer: asyncio.TimerHandle | None = None
         self._is_stopped = False
         self._in_flight = 0
+        self._granted_at = 0.0
+        self._failing_since: float | None = None
+        """When the first of the latest attempts was sent that all failed or were given up; None: the latest did not."""
         self.requests = 0
         """Attempts sent so far."""
         self.refusals = 0
@@ -101,6 +104,18 @@ class Gate:
         """Seconds for which the breaker has been open; 0: it is closed."""
         opened_at = self._breaker.opened_at
         return 0.0 if opened_at is None else self._now() - opened_at
+
+    @property
+    def stalled_for(self) -> float:
+        """Seconds for which no attempt could be sent, or each one that ended has failed; 0: neither.
+
+        A refused key is no stall: it says nothing about an asset, for however long it lasts.
+        """
+        now = self._now()
+        if self._breaker.reason is Reason.KEY_REFUSED:
+            return 0.0
+        held_since = self._granted_at if self._delay(now) > 0 else now
+        return now - min(held_since, now if self._failing_since is None else self._failing_since)
 
     def grant_at_once(self, permit: Permit) -> bool:
         """Give permission if the attempt may be sent at once. Return whether it was given."""
@@ -151,7 +166,12 @@ class Gate:
         if permit.status is None:
             self._limiter.lost(sent_at=permit.sent_at)
         now, breaker, period = self._now(), self._breaker, permit.period
-        match verdict_of(permit.status, error):
+        verdict = verdict_of(permit.status, error)
+        if verdict not in {Verdict.FAILED, Verdict.LOST}:
+            self._failing_since = None
+        elif self._failing_since is None:
+            self._failing_since = permit.sent_at
+        match verdict:
             case Verdict.SUCCEEDED:
                 change = breaker.succeeded(now, period=period)
             case Verdict.RATE_LIMITED:
@@ -181,6 +201,7 @@ class Gate:
         return max(self._breaker.delay(now), self._limiter.delay(now))
 
     def _grant(self, permit: Permit, now: float) -> None:
+        self._granted_at = now
         self._in_flight += 1
         self.requests += 1
         self._limiter.sent(now)

@@ -116,12 +116,10 @@ class ListLooker:
             case _:
                 assert_never(against)
 
-    def _seconds_left(self, leases: Sequence[Lease]) -> float | None:
-        """Return the seconds that a list request may take; None: there is no limit."""
-        if not self._policy.strict_deadlines:
-            return None
-        now = self._clock.steady()
-        return min(seconds_left(lease, self._policy.expectations, now=now) for lease in leases)
+    def _seconds_left(self, leases: Sequence[Lease]) -> float:
+        """Return the seconds that a list request may take."""
+        policy, now = self._policy, self._clock.steady()
+        return min(seconds_left(each, policy.expectations, last_look=policy.last_look, now=now) for each in leases)
 
 
 def by_request(leases: list[Lease]) -> list[list[Lease]]:

@@ -1,25 +1,53 @@
-"""How long a look may take if deadlines are strict, and what a look shows that took longer: pure functions."""
+"""What bounds a look, and when an asset is given up without one: pure functions.
+
+Whatever a server asks for, an asset without an answer is settled at its age limit (`Expectations.unanswered_deadline`).
+A look that is in progress then ends. An asset that is waiting for a look is given up if requests can't be sent; if they
+can, it gets its look, for even then an answer gives a better outcome than the clock.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from asset_worker.domain.assets import Expectations, Unanswered
-from asset_worker.domain.submissions import expectations_for
+from asset_worker.domain.submissions import Submission, expectations_for
 from asset_worker.queue.ports import Lease
 
-LAST_LOOK_SECONDS: Final = 1.0
-"""The least time for a look: even at a strict deadline, an answer gives a better outcome than the clock."""
+LEAST_SECONDS: Final = 1.0
+"""A look that begins before the age limit gets at least this time. And from this time on, requests that can't be sent
+count as held up."""
 TOO_LATE: Final = "the deadline came before the answer"
 
 
-def seconds_left(lease: Lease, expectations: Expectations, *, now: float) -> float:
-    """Return the seconds from `now` (steady time) to the asset's deadline, at least `LAST_LOOK_SECONDS`.
+def age_limit(submission: Submission, expectations: Expectations) -> float:
+    """Return the seconds from acceptance after which an asset without an answer is settled.
 
     `expectations` applies to a submission without a deadline of its own.
     """
-    deadline = expectations_for(lease.submission.options, expectations).deadline
-    return max(deadline - lease.age - (now - lease.taken_at), LAST_LOOK_SECONDS)
+    return expectations_for(submission.options, expectations).unanswered_deadline
+
+
+def seconds_left(lease: Lease, expectations: Expectations, *, last_look: float, now: float) -> float:
+    """Return the seconds that a look may take from `now` (steady time): until the asset's age limit.
+
+    If the limit has passed, for example while the worker was down, the look may take `last_look` seconds.
+    """
+    left = age_limit(lease.submission, expectations) - lease.age - (now - lease.taken_at)
+    return max(left, LEAST_SECONDS) if left > 0 else max(last_look, LEAST_SECONDS)
+
+
+def given_up_at(limit: float, *, running_for: float, last_look: float) -> float:
+    """Return the age, in seconds, at which an asset that waits for a look is settled while no request can be sent.
+
+    Infinite: not yet. An asset that an earlier run left past its limit gets a chance in this one.
+
+    Args:
+        limit: the asset's age limit.
+        running_for: the seconds since this worker started.
+        last_look: the seconds that a look past the age limit may take.
+    """
+    return limit if running_for >= min(last_look, limit) else math.inf
 
 
 def too_late(latest_failure: str | None) -> Unanswered:

@@ -161,8 +161,9 @@ def decide(
         waiting_on=verdict.on,
         waiting_at=before.waiting_at if isinstance(observation, Unanswered) else now,
     )
-    delay = min(schedule(_wait_state(progress, ages, verdict)), verdict.decides_in)
-    return Defer(max(delay, observation.retry_after) if isinstance(observation, Unanswered) else delay, progress)
+    requested = observation.retry_after if isinstance(observation, Unanswered) else 0.0
+    # What a server asks for may postpone a look, but not a deadline: somebody waits for the outcome.
+    return Defer(min(max(schedule(_wait_state(progress, ages, verdict)), requested), verdict.decides_in), progress)
 
 
 def _wait_state(progress: Progress, ages: Ages, verdict: Waiting) -> WaitState:

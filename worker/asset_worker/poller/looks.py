@@ -56,9 +56,7 @@ class Retriever:
             KeyRefusedError: the key is refused, or only this asset is.
         """
         try:
-            if not self._policy.strict_deadlines:
-                return await self._api.retrieve(lease.submission.asset_id)
-            async with asyncio.timeout(seconds_left(lease, self._policy.expectations, now=self._clock.steady())):
+            async with asyncio.timeout(self._seconds_left(lease)):
                 return await self._api.retrieve(lease.submission.asset_id)
         except NotFoundError:
             return Missing()
@@ -70,3 +68,7 @@ class Retriever:
             raise
         except ApiError as error:
             return Unanswered(str(error), retry_after_of(error))
+
+    def _seconds_left(self, lease: Lease) -> float:
+        policy = self._policy
+        return seconds_left(lease, policy.expectations, last_look=policy.last_look, now=self._clock.steady())

@@ -10,8 +10,10 @@ import random
 from collections import Counter
 from typing import Final
 
+from asset_worker.domain.submissions import Submission
 from asset_worker.poller.actions import Actions
 from asset_worker.poller.batching import Check, ListLooker, by_request
+from asset_worker.poller.deadlines import LEAST_SECONDS, age_limit, given_up_at, too_late
 from asset_worker.poller.feedback import Feedback
 from asset_worker.poller.looks import Retriever
 from asset_worker.poller.per_asset_refusals import PerAssetRefusals
@@ -26,6 +28,12 @@ from asset_worker.schedule.ports import Schedule
 BACKLOG_SECONDS: Final = 0.5
 """When looks are later than this, each request gets a turn of the event loop to queue at the gate before more is taken.
 Otherwise all slots would be filled at once, with what is most due now rather than when a request can go out."""
+
+
+GIVE_UP_EVERY_SECONDS: Final = 0.25
+EXAMINED_AT_ONCE: Final = 2_000
+"""While no requests can be sent, so many pending assets are examined in each interval for those past their age limit:
+a millisecond of work."""
 
 
 class Poller:
@@ -48,6 +56,8 @@ class Poller:
         self._api = api
         self._clock = clock
         self._feedback = feedback
+        self._policy = policy
+        self._started_at = clock.monotonic()
         self._slots = asyncio.Semaphore(policy.looks_at_once)
         self._actions = Actions(
             queue, schedule=schedule, policy=policy, clock=clock, feedback=feedback, refusals=refusals
@@ -68,10 +78,11 @@ class Poller:
     async def run(self, stop: Stop) -> None:
         """Look at what is due until the stop, then finish the looks in progress."""
         async with asyncio.TaskGroup() as looks:
-            taking = looks.create_task(self._take(looks, stop))
+            endless = [looks.create_task(self._take(looks, stop)), looks.create_task(self._give_up_overdue())]
             await stop.wait()
             # Assets that are leased but not yet looked at stay pending, for the next start.
-            taking.cancel()
+            for task in endless:
+                task.cancel()
 
     async def _take(self, looks: asyncio.TaskGroup, stop: Stop) -> None:
         gathered_at = 0.0
@@ -92,13 +103,46 @@ class Poller:
                 self._feedback.taken(leases[0], now=taken_at, idle=taken_at - free_at, gathered_at=gathered_at)
             if batching is not None and len(leases) < batching.limit:
                 gathered_at = taken_at + batching.gather
+            late = leases[0].late
+            leases = await self._give_up_if_stalled(leases)
+            if not leases:
+                self._slots.release()
+                continue
             for number, group in enumerate(by_request(leases)):
                 if number:  # the first group has the slot acquired above
                     await self._slots.acquire()
                 is_alone = len(group) == 1
                 looks.create_task(self._look_at(group[0], stop) if is_alone else self._list(group, looks, stop))
-            if leases[0].late > BACKLOG_SECONDS:
+            if late > BACKLOG_SECONDS:
                 await asyncio.sleep(0)
+
+    async def _give_up_overdue(self) -> None:
+        """Settle the assets past their age limit that can't be looked at. They may be behind others in the queue."""
+        while True:
+            await asyncio.sleep(GIVE_UP_EVERY_SECONDS)
+            if self._api.stalled_for >= LEAST_SECONDS:
+                await self._give_up(self._queue.take_overdue(EXAMINED_AT_ONCE, age_limit=self._given_up_at))
+
+    async def _give_up_if_stalled(self, leases: list[Lease]) -> list[Lease]:
+        """While no requests can be sent, settle the assets past their age limit. Return the leases on the others."""
+        if self._api.stalled_for < LEAST_SECONDS:
+            return leases
+        overdue = [lease for lease in leases if lease.age >= self._given_up_at(lease.submission)]
+        await self._give_up(overdue)
+        return [lease for lease in leases if lease not in overdue] if overdue else leases
+
+    async def _give_up(self, leases: list[Lease]) -> None:
+        observation = too_late(self._api.latest_failure)
+        async with asyncio.TaskGroup() as settling:
+            for lease in leases:
+                settling.create_task(self._actions.act(lease, observation))
+
+    def _given_up_at(self, submission: Submission) -> float:
+        return given_up_at(
+            age_limit(submission, self._policy.expectations),
+            running_for=self._clock.monotonic() - self._started_at,
+            last_look=self._policy.last_look,
+        )
 
     async def _look_at(self, lease: Lease, stop: Stop) -> None:
         """Retrieve one asset. The caller has acquired the slot, which is released here."""

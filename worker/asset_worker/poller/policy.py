@@ -33,6 +33,6 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """Looks in progress at the same time, at most: retrieves and lists together."""
     batching: Batching | None = None
     """None: every look is a retrieve."""
-    strict_deadlines: bool = False
-    """Whether a look ends at its asset's deadline, answered or not. If not, it waits for its turn and for its answer,
-    so that an asset past its deadline is settled by what the API says."""
+    last_look: float = 0.0
+    """Seconds that a look may take at an asset that was past its age limit before (`Expectations.unanswered_deadline`).
+    Such an asset may come from a run that ended long ago, and gets the chance of one more answer."""

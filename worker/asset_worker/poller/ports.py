@@ -16,6 +16,11 @@ class Api(Protocol):
         """The text of the latest transient failure of a request, for people; None: there was none."""
         ...
 
+    @property
+    def stalled_for(self) -> float:
+        """Seconds for which no request could be sent, or each one failed; 0: neither."""
+        ...
+
     async def wait_for_capacity(self) -> None:
         """Wait until a request would not have to queue behind others."""
         ...

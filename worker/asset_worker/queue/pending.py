@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 
 import msgspec
 
@@ -31,6 +32,8 @@ class Pending(msgspec.Struct, gc=False):
     accepted_at: float
     completion: int
     progress: Progress = NOT_LOOKED_AT
+    due: float | None = None
+    """When it is due, in monotonic seconds; None: it is leased. Another due time of it in the heap no longer counts."""
 
 
 class PendingAssets:
@@ -47,6 +50,8 @@ class PendingAssets:
         """In the order of acceptance."""
         self._being_accepted: set[AssetId] = set()
         self._heap = DueHeap()
+        self._examined = 0
+        """How many of the pending assets `take_overdue` has examined since it last began with the first."""
         self._pushed = asyncio.Event()
         self._removed = asyncio.Event()
         self._is_idle = asyncio.Event()
@@ -66,14 +71,30 @@ class PendingAssets:
             next_due = self._heap.next_due
             if next_due is not None and next_due <= now:
                 steady = self._clock.steady()
-                return [
-                    self._lease(asset_id, steady, late=now - due)
-                    for due, asset_id in self._heap.pop_due(now + ahead, limit)
-                ]
+                due_now = self._heap.pop_due(now + ahead, limit)
+                leases = [self._lease(each, steady, late=now - due) for due, each in due_now if self._is_due_at(each, due)]
+                if leases:
+                    return leases
+                continue
             self._pushed.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if next_due is None else next_due - now):
                     await self._pushed.wait()
+
+    def take_overdue(self, limit: int, *, age_limit: Callable[[Submission], float]) -> list[Lease]:
+        """Examine the next `limit` pending assets. Return leases on those that are due and past their age limit."""
+        if self._examined >= len(self._pending):
+            self._examined = 0
+        examined = list(islice(self._pending.items(), self._examined, self._examined + limit))
+        self._examined += len(examined)
+        now, steady = self._clock.monotonic(), self._clock.steady()
+        return [
+            self._lease(asset_id, steady, late=now - pending.due)
+            for asset_id, pending in examined
+            if pending.due is not None
+            and pending.due <= now
+            and steady - pending.accepted_at >= age_limit(pending.submission)
+        ]
 
     async def idle(self) -> None:
         """Wait until nothing is pending."""
@@ -125,7 +146,7 @@ class PendingAssets:
         """Make submissions pending and due at once. Each comes with the number of the completion that it leads to."""
         mono = self._clock.monotonic()
         for submission, completion in accepted:
-            self._pending[submission.asset_id] = Pending(submission, accepted_at, completion)
+            self._pending[submission.asset_id] = Pending(submission, accepted_at, completion, due=mono)
         self._heap.push_all([(mono, submission.asset_id) for submission, _ in accepted])
         self._pushed.set()
 
@@ -149,14 +170,18 @@ class PendingAssets:
         self._pending = {each: found[each] for each in sorted(found, key=lambda each: found[each].accepted_at)}
         delays = first_looks(len(self._pending)) if self._pending else []
         mono = self._clock.monotonic()
+        for pending, delay in zip(self._pending.values(), delays, strict=True):
+            pending.due = mono + delay
         self._heap.push_all([(mono + delay, asset_id) for asset_id, delay in zip(self._pending, delays, strict=True)])
         self._note_idle()
 
     def _postpone(self, lease: Lease, delay: float, progress: Progress) -> None:
         """End a lease: the asset is due again in `delay` seconds."""
         asset_id = lease.submission.asset_id
-        self._pending[asset_id].progress = progress
-        self._heap.push(asset_id, self._clock.monotonic() + delay)
+        pending = self._pending[asset_id]
+        pending.progress = progress
+        pending.due = self._clock.monotonic() + delay
+        self._heap.push(asset_id, pending.due)
         self._pushed.set()
 
     def _remove(self, lease: Lease) -> None:
@@ -165,9 +190,15 @@ class PendingAssets:
         self._removed.set()
         self._note_idle()
 
+    def _is_due_at(self, asset_id: AssetId, due: float) -> bool:
+        """Return whether an entry of the heap counts. It doesn't if `take_overdue` has leased the asset since."""
+        pending = self._pending.get(asset_id)
+        return pending is not None and pending.due == due
+
     def _lease(self, asset_id: AssetId, now: float, *, late: float) -> Lease:
         """Return the lease of an asset. `now` is in steady time."""
         pending = self._pending[asset_id]
+        pending.due = None
         progress = pending.progress
         return Lease(
             pending.submission,

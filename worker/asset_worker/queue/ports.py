@@ -6,7 +6,7 @@ engine and shuts it down, uses `QueueLifecycle`. Nobody outside this package nee
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -69,6 +69,13 @@ class Queue(Protocol):
         """Wait until an asset is due. Return leases on at most `limit` assets, in the order of their due times.
 
         Assets that will be due within `ahead` seconds are leased with it.
+        """
+        ...
+
+    def take_overdue(self, limit: int, *, age_limit: Callable[[Submission], float]) -> list[Lease]:
+        """Examine the next `limit` pending assets, in the order of acceptance, and after the last the first again.
+
+        Return leases on those that are due and were accepted at least `age_limit` seconds ago.
         """
         ...
 
