@@ -14,6 +14,8 @@ class ScriptedApi:
 
     latest_failure = None
     stalled_for = 0.0
+    may_list = True
+    lists_are_limited = False
 
     def __init__(self, *script):
         self.script = list(script)
@@ -39,6 +41,8 @@ class ListingApi:
 
     latest_failure = None
     stalled_for = 0.0
+    may_list = True
+    lists_are_limited = False
 
     def __init__(self, documents, *, listed=None, list_errors=()):
         """`listed(asset_id, document)` is what a list shows of an asset, if not the same as a retrieve."""

@@ -10,10 +10,12 @@ from structlog.testing import capture_logs
 from asset_worker.api.breaker import FAILURES_TO_OPEN, Reason
 from asset_worker.api.errors import KeyRefusedError, NotFoundError, RateLimitedError, StoppedError, TransientError
 from asset_worker.api.gate import Gate
+from asset_worker.api.subjects import Endpoint, Subject
 from asset_worker.runtime.stop import Stop
 from tests.doubles.clocks import LoopClock
 
 pytestmark = pytest.mark.virtual_time
+A = Subject(Endpoint.RETRIEVE, "a")
 NO_HEADERS: Mapping[str, str] = {}
 
 
@@ -35,7 +37,7 @@ async def request(
     gate: Gate, status: int | None = 200, *, seconds: float = 0.0, headers: Mapping[str, str] = NO_HEADERS
 ) -> float:
     """One attempt, as the client makes it. Returns when it went out."""
-    async with gate.permit() as permit:
+    async with gate.permit(A) as permit:
         sent_at = now()
         await asyncio.sleep(seconds)
         if status is None:
@@ -93,7 +95,7 @@ async def test_our_own_rate_is_kept_by_one_timer() -> None:
 async def test_where_nothing_is_limited_no_task_and_no_timer_is_made() -> None:
     it, loop = await warmed_up(gate()), asyncio.get_running_loop()
     before = len(asyncio.all_tasks())
-    async with it.permit() as permit:
+    async with it.permit(A) as permit:
         permit.answered(200, NO_HEADERS)
         assert len(asyncio.all_tasks()) == before
         assert not loop._scheduled  # type: ignore[attr-defined]
@@ -108,7 +110,8 @@ async def test_a_requested_wait_pauses_all_and_is_logged_once() -> None:
         sent = await asyncio.gather(*(request(it, seconds=1) for _ in range(4)))
     assert sent[:2] == pytest.approx([30.1, 31.1])
     assert max(sent) == pytest.approx(32.1)
-    assert logs == [{"event": "api.rate_limited", "log_level": "warning", "seconds": 30.0, "requested_by_server": True}]
+    paused = {"seconds": 30.0, "requested_by_server": True, "only": None}
+    assert logs == [{"event": "api.rate_limited", "log_level": "warning", **paused}]
     errors = await asyncio.gather(*refused, return_exceptions=True)
     assert [error.retry_after for error in errors if isinstance(error, RateLimitedError)] == [30.0] * 5
     assert it.refusals == 5
@@ -209,7 +212,7 @@ async def test_a_place_given_to_a_waiter_in_the_turn_it_is_cancelled_is_not_lost
     release = asyncio.Event()
 
     async def hold() -> None:
-        async with it.permit() as permit:
+        async with it.permit(A) as permit:
             await release.wait()
             permit.answered(200, NO_HEADERS)
 
@@ -295,7 +298,7 @@ async def test_an_answer_that_there_is_no_such_asset_is_no_failure() -> None:
 
 
 async def cut_off(gate: Gate) -> None:
-    async with gate.permit() as permit:
+    async with gate.permit(A) as permit:
         permit.answered(200, NO_HEADERS)
         raise TransientError("cut off")
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 
 import pytest
@@ -14,7 +15,9 @@ from structlog.testing import capture_logs
 from asset_worker.api.breaker import Reason
 from asset_worker.api.errors import ApiError, KeyRefusedError, RateLimitedError, StoppedError, TransientError
 from asset_worker.api.gate import Gate, Permit
+from asset_worker.api.probes import FRESH_SECONDS
 from asset_worker.api.retry import Retries
+from asset_worker.api.subjects import Endpoint, Subject
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.stop import Stop
 from tests.doubles.limited_server import Server
@@ -41,8 +44,8 @@ class Api:
     """How many were in flight as each went out, itself included."""
     in_flight_now: int = 0
 
-    async def attempt(self) -> None:
-        async with self.gate.permit() as permit:
+    async def attempt(self, asset: int = 0) -> None:
+        async with self.gate.permit(Subject(Endpoint.RETRIEVE, str(asset))) as permit:
             self.in_flight_now += 1
             try:
                 await self._ask(permit)
@@ -77,9 +80,12 @@ async def watch(assets: int, api: Api, stop: Stop) -> Counter[int]:
         while not stop.is_set():
             try:
                 try:
-                    await api.attempt()
+                    await api.attempt(asset)
                 except TransientError as error:
-                    await retries.again(api.attempt, error)
+                    subject = Subject(Endpoint.RETRIEVE, str(asset))
+                    await retries.again(
+                        partial(api.attempt, asset), error, may_repeat=partial(api.gate.may_repeat, subject)
+                    )
                 looks[asset] += 1
             except KeyRefusedError:
                 await stop.sleep(1.0)
@@ -121,7 +127,7 @@ async def test_few_requests_go_into_an_outage_and_all_goes_on_after_it(fault: fl
         looks = await run_for(900, 200, api)
     events = [line for line in logs if line["event"] != "api.retry"]
     assert [line["event"] for line in events] == ["api.unavailable", "api.recovered"]
-    assert api.sent_between(began, ended) <= 32 + 600 / 20
+    assert api.sent_between(began, ended) <= 32 + 600 / 20 + 600 / FRESH_SECONDS
     opened = max(index for index, instant in enumerate(api.sent_at) if instant < ended)
     assert set(api.in_flight[opened - 15 : opened + 1]) == {1}
     recovered_at = next(instant for instant in api.sent_at if instant >= ended)
@@ -183,7 +189,7 @@ async def test_no_asset_starves_when_requests_are_short(limit: int) -> None:
     async def look(asset: int) -> None:
         with suppress(StoppedError):
             while True:
-                async with gate.permit() as permit:
+                async with gate.permit(Subject(Endpoint.RETRIEVE, str(asset))) as permit:
                     await asyncio.sleep(LATENCY)
                     status, headers = server.request(now(), is_ours=True)
                     permit.answered(status, headers)

@@ -35,8 +35,8 @@ def test_past_the_age_limit_a_look_gets_a_second_at_least():
 
 
 def test_the_age_limit_follows_from_the_deadline():
-    assert age_limit(lease().submission, EXPECTATIONS) == 60.0
-    assert age_limit(lease(options=Options(deadline=3)).submission, EXPECTATIONS) == 6.0
+    assert age_limit(None, EXPECTATIONS) == 60.0
+    assert age_limit(Options(deadline=3), EXPECTATIONS) == 6.0
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from asset_worker.api.errors import ApiError, KeyRefusedError, NotFoundError, TransientError
 from asset_worker.api.gate import Gate
+from asset_worker.api.subjects import Endpoint, Subject
 from asset_worker.domain.assets import Expectations, asset_from
 from asset_worker.poller.feedback import Feedback
 from asset_worker.poller.lateness import Late, Lateness
@@ -66,8 +67,8 @@ class GatedApi(Gate):
         self.status, self.error = 200, None
 
     @asynccontextmanager
-    async def _request(self):
-        async with self.permit() as permit:
+    async def _request(self, subject):
+        async with self.permit(subject) as permit:
             permit.answered(self.status, {})
             if self.error is not None:
                 raise self.error
@@ -82,11 +83,11 @@ class GatedApi(Gate):
         return asset_from({"_id": asset_id, "status": "ready" if is_done else "processing", "file_type": file_type})
 
     async def retrieve(self, asset_id):
-        async with self._request():
+        async with self._request(Subject(Endpoint.RETRIEVE, asset_id)):
             return self._asset(asset_id)
 
     async def list_assets(self, asset_ids):
-        async with self._request():
+        async with self._request(Subject(Endpoint.LIST, asset_ids[0])):
             return {asset_id: self._asset(asset_id) for asset_id in asset_ids}
 
 

@@ -18,13 +18,20 @@ from asset_worker.api.bodies import (
     decode_list,
     read_body,
 )
-from asset_worker.api.errors import AnswerTooLargeError, MalformedAnswerError, TransientError
+from asset_worker.api.errors import (
+    AnswerTooLargeError,
+    HeldError,
+    MalformedAnswerError,
+    RateLimitedError,
+    TransientError,
+)
 from asset_worker.api.gate import Gate
 from asset_worker.api.key import ApiKey
 from asset_worker.api.odd_answers import OddAnswers
 from asset_worker.api.responses import error_of
 from asset_worker.api.retry import Retries
 from asset_worker.api.session import Session
+from asset_worker.api.subjects import Endpoint, Subject
 from asset_worker.domain.assets import Asset, AssetId, MalformedAssetError, asset_from
 
 T = TypeVar("T")
@@ -69,10 +76,15 @@ class AssetsApi:
         Raises:
             ApiError: there is no asset to return; the class says why.
         """
+        subject = Subject(Endpoint.RETRIEVE, asset_id)
+        attempt = partial(self._retrieve, asset_id, subject)
         try:
-            return await self._retrieve(asset_id)
+            return await attempt()
+        except HeldError:
+            raise
         except TransientError as error:
-            return await self._retries.again(partial(self._retrieve, asset_id), error, asset_id=asset_id)
+            may_repeat = partial(self._gate.may_repeat, subject)
+            return await self._retries.again(attempt, error, may_repeat=may_repeat, asset_id=asset_id)
 
     @property
     def latest_failure(self) -> str | None:
@@ -87,6 +99,16 @@ class AssetsApi:
     async def wait_for_capacity(self) -> None:
         """Wait until a request would not have to queue behind others at the gate."""
         await self._gate.wait_for_capacity()
+
+    @property
+    def may_list(self) -> bool:
+        """Whether lists are sent now; if not, retrieves are."""
+        return self._gate.may_list
+
+    @property
+    def lists_are_limited(self) -> bool:
+        """Whether lists alone are limited, so that retrieves can be sent instead."""
+        return self._gate.lists_are_limited
 
     async def list_assets(self, asset_ids: Sequence[AssetId]) -> dict[AssetId, Asset | None]:
         """Return the assets that the list shows, by the IDs asked for, at most `LIST_LIMIT` of them.
@@ -124,18 +146,23 @@ class AssetsApi:
         return found
 
     async def _list_with_retries(self, asset_ids: Sequence[AssetId]) -> dict[AssetId, Asset | None]:
+        subject = Subject(Endpoint.LIST, asset_ids[0])
+        attempt = partial(self._list, asset_ids, subject)
         try:
-            return await self._list(asset_ids)
-        except AnswerTooLargeError:
+            return await attempt()
+        except (AnswerTooLargeError, HeldError, RateLimitedError):
+            # After a pause, a retrieve goes first: it shows whether lists alone are limited.
             raise
         except TransientError as error:
-            attempt = partial(self._list, asset_ids)
-            return await self._retries.again(attempt, error, attempts=LIST_ATTEMPTS, assets=len(asset_ids))
+            may_repeat = partial(self._gate.may_repeat, subject)
+            return await self._retries.again(
+                attempt, error, attempts=LIST_ATTEMPTS, may_repeat=may_repeat, assets=len(asset_ids)
+            )
 
-    async def _retrieve(self, asset_id: AssetId) -> Asset:
+    async def _retrieve(self, asset_id: AssetId, subject: Subject) -> Asset:
         # An asset ID has no characters that a URL would encode.
         url = self._assets.joinpath(asset_id, encoded=True)
-        decoded = await self._get(url, ASSET_BYTES_LIMIT, decode_body, is_list=False)
+        decoded = await self._get(url, ASSET_BYTES_LIMIT, decode_body, subject)
         try:
             asset = asset_from(decoded.document)
         except MalformedAssetError as error:
@@ -145,12 +172,12 @@ class AssetsApi:
         self._odd.report((*decoded.repairs, *asset.oddities), asset_id)
         return asset
 
-    async def _list(self, asset_ids: Sequence[AssetId]) -> dict[AssetId, Asset | None]:
+    async def _list(self, asset_ids: Sequence[AssetId], subject: Subject) -> dict[AssetId, Asset | None]:
         query = [("page", "1"), ("page_limit", str(LIST_LIMIT)), *(("asset_ids", asset_id) for asset_id in asset_ids)]
         wanted = {asset_id.lower(): asset_id for asset_id in asset_ids} | {asset_id: asset_id for asset_id in asset_ids}
         found: dict[AssetId, Asset | None] = {}
         unreadable: list[AssetId] = []
-        for decoded in await self._get(self._assets.with_query(query), LIST_BYTES_LIMIT, decode_list, is_list=True):
+        for decoded in await self._get(self._assets.with_query(query), LIST_BYTES_LIMIT, decode_list, subject):
             try:
                 asset = asset_from(decoded.document)
             except MalformedAssetError:
@@ -165,13 +192,13 @@ class AssetsApi:
                     self._odd.report((*decoded.repairs, *asset.oddities), asset_id)
         return dict.fromkeys(unreadable) | found
 
-    async def _get(self, url: URL, limit: int, decode: Callable[[bytes], T], *, is_list: bool) -> T:
+    async def _get(self, url: URL, limit: int, decode: Callable[[bytes], T], subject: Subject) -> T:
         """Make one attempt, through the gate. Return the body of a 200, decoded.
 
         Raises:
             ApiError: another answer, none, or one of more than `limit` bytes.
         """
-        async with self._gate.permit() as permit:
+        async with self._gate.permit(subject) as permit:
             try:
                 async with self._session.get(url, headers={"x-api-key": self._key.value}) as response:
                     permit.answered(response.status, response.headers)
@@ -189,6 +216,7 @@ class AssetsApi:
                 return decode(body)
             failure = decode_error(body)
             message = self._redact(failure.message or failure.code or "")
+            is_list = subject.endpoint is Endpoint.LIST
             raise error_of(response.status, failure.code, message, is_list=is_list, retry_after=permit.retry_after)
 
 

@@ -6,6 +6,7 @@
           + AnswerTooLargeError
         - RateLimitedError
         - StoppedError
+        - HeldError
       * NotFoundError             the asset is not there, or not yet
       * BadIdError                there can be no such asset
       * KeyRefusedError           no request works until the key does
@@ -45,6 +46,10 @@ class RateLimitedError(TransientError):
 
 class StoppedError(TransientError):
     """The request was not sent, because the worker is stopping."""
+
+
+class HeldError(TransientError):
+    """The request was not sent, because the API is unavailable, and other requests find out when it is back."""
 
 
 class NotFoundError(ApiError):

@@ -1,7 +1,9 @@
 """The gate that every attempt passes: first come, first served, as the limiter and the breaker allow.
 
 It waits, logs and counts; `limits` and `breaker` decide how long to wait. One timer is enough for all attempts that
-wait, because the first of them is always next.
+wait, because it is known which of them is next: the first; while the breaker is open, the one that is the best probe;
+after a pause, the first of the endpoint that goes first. An attempt that would wait in vain is turned away: it must not
+hold up others, nor occupy a slot of the poller.
 """
 
 from __future__ import annotations
@@ -10,17 +12,18 @@ import asyncio
 import math
 import random
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self, assert_never
 
 import structlog
 
 from asset_worker.api.breaker import Breaker, Change, Closed, Opened, Reason
-from asset_worker.api.errors import StoppedError
+from asset_worker.api.errors import HeldError, RateLimitedError, StoppedError, TransientError
 from asset_worker.api.limits.limiter import RateLimiter
 from asset_worker.api.limits.server_clock import ServerClock, parse_by_clocks
 from asset_worker.api.responses import Verdict, meaning_of, verdict_of
+from asset_worker.api.subjects import Endpoint, Subject
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.randomness import Uniform
 from asset_worker.runtime.stop import Stop
@@ -29,6 +32,10 @@ _log = structlog.get_logger()
 
 SHORTEST_TIMER_SECONDS: Final = 1e-4
 """A timer shorter than the clock's resolution could fire too early, again and again."""
+
+SHORTEST_HELD_SECONDS: Final = 5.0
+LONGEST_HELD_SECONDS: Final = 30.0
+"""An attempt that need not wait for a probe comes back after this time: the longer the outage lasts, the later."""
 
 
 class Gate:
@@ -58,8 +65,8 @@ class Gate:
         self._server_clock = ServerClock()
         self._clock, self._now = clock, clock.monotonic
         self._waiters: deque[tuple[asyncio.Future[None], Permit]] = deque()
-        self._nobody_waits = asyncio.Event()
-        self._nobody_waits.set()
+        self._has_capacity = asyncio.Event()
+        self._has_capacity.set()
         self._timer: asyncio.TimerHandle | None = None
         self._is_stopped = False
         self._in_flight = 0
@@ -71,17 +78,34 @@ class Gate:
         self.refusals = 0
         """Attempts refused with 429 so far."""
 
-    def permit(self) -> Permit:
+    def permit(self, subject: Subject) -> Permit:
         """Return the permission for one attempt: a context manager. Entering it waits until the attempt may be sent.
 
         Raises (on entering):
             StoppedError: the stop came first.
+            HeldError: the breaker is open, and other attempts wait to be probes.
+            RateLimitedError: the attempt's endpoint alone is limited, and pauses.
         """
-        return Permit(self)
+        return Permit(self, subject)
 
     async def wait_for_capacity(self) -> None:
-        """Wait until no attempt waits for permission."""
-        await self._nobody_waits.wait()
+        """Wait until one more attempt may come: it would be next, as far as is known."""
+        await self._has_capacity.wait()
+
+    @property
+    def may_list(self) -> bool:
+        """Whether lists are sent now. A probe is about one asset, and retrieves may be first after a pause of lists."""
+        is_held = self._limiter.paused_alone_for(self._now(), Endpoint.LIST) is not None
+        return not self._breaker.is_open and not is_held and self._limiter.first is not Endpoint.RETRIEVE
+
+    @property
+    def lists_are_limited(self) -> bool:
+        """Whether lists alone are limited, so that retrieves can be sent instead."""
+        return self._limiter.is_limited_alone(Endpoint.LIST)
+
+    def may_repeat(self, subject: Subject) -> bool:
+        """Return whether an attempt that failed is worth another one soon."""
+        return self._breaker.may_repeat(subject, self._now())
 
     def key_changed(self) -> None:
         """Record that another key is in use: an attempt may try it at once."""
@@ -119,21 +143,19 @@ class Gate:
 
     def grant_at_once(self, permit: Permit) -> bool:
         """Give permission if the attempt may be sent at once. Return whether it was given."""
-        if self._waiters or self._is_stopped or self._delay(now := self._now()) > 0:
+        now = self._now()
+        if self._waiters or self._is_stopped or self._breaker.is_open or self._delay(now) > 0:
+            return False
+        if self._limiter.paused_alone_for(now, permit.subject.endpoint) is not None:
             return False
         self._grant(permit, now)
         return True
 
     async def wait(self, permit: Permit) -> None:
-        """Wait until the attempt may be sent, and give permission.
-
-        Raises:
-            StoppedError: the stop came first.
-        """
+        """Wait until the attempt may be sent, and give permission; see `permit` for the errors."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append((turn, permit))
-        self._nobody_waits.clear()
-        if len(self._waiters) == 1 or self._is_stopped:
+        if len(self._waiters) == 1 or self._is_stopped or not self._is_first_come():
             self._grant_waiting()
         try:
             await turn
@@ -150,10 +172,14 @@ class Gate:
         permit.status = status
         now, sent_at = self._now(), permit.sent_at
         report = parse_by_clocks(headers, self._read_clocks(headers.get("Date"), took=now - sent_at))
-        pause = self._limiter.answered(now, sent_at=sent_at, status=status, report=report)
+        endpoint = permit.subject.endpoint
+        pause = self._limiter.answered(now, sent_at=sent_at, status=status, report=report, endpoint=endpoint)
         if pause is not None:
             _log.warning(
-                "api.rate_limited", seconds=round(pause.seconds, 3), requested_by_server=pause.requested_by_server
+                "api.rate_limited",
+                seconds=round(pause.seconds, 3),
+                requested_by_server=pause.requested_by_server,
+                only=None if pause.endpoint is None else pause.endpoint.value,
             )
         meaning = meaning_of(status)
         permit.retry_after = meaning.retry_after(report)
@@ -164,8 +190,8 @@ class Gate:
         """Report the end of an attempt, with its error; None: it succeeded."""
         self._in_flight -= 1
         if permit.status is None:
-            self._limiter.lost(sent_at=permit.sent_at)
-        now, breaker, period = self._now(), self._breaker, permit.period
+            self._limiter.lost(sent_at=permit.sent_at, endpoint=permit.subject.endpoint)
+        now, breaker, period, subject = self._now(), self._breaker, permit.period, permit.subject
         verdict = verdict_of(permit.status, error)
         if verdict not in {Verdict.FAILED, Verdict.LOST}:
             self._failing_since = None
@@ -173,13 +199,13 @@ class Gate:
             self._failing_since = permit.sent_at
         match verdict:
             case Verdict.SUCCEEDED:
-                change = breaker.succeeded(now, period=period)
+                change = breaker.succeeded(now, period=period, subject=subject)
             case Verdict.RATE_LIMITED:
                 change = breaker.reached(now, period=period)
             case Verdict.FAILED:
-                change = breaker.failed(now, period=period)
+                change = breaker.failed(now, period=period, subject=subject)
             case Verdict.KEY_REFUSED:
-                change = breaker.refused(now, period=period)
+                change = breaker.refused(now, period=period, subject=subject)
             case Verdict.LOST:
                 breaker.lost(period=period)
                 change = None
@@ -200,42 +226,97 @@ class Gate:
             return math.inf
         return max(self._breaker.delay(now), self._limiter.delay(now))
 
+    def _is_first_come(self) -> bool:
+        """Return whether attempts go out in the order in which they came."""
+        return not self._breaker.is_open and self._limiter.first is None and not self._limiter.is_any_alone
+
     def _grant(self, permit: Permit, now: float) -> None:
         self._granted_at = now
         self._in_flight += 1
         self.requests += 1
-        self._limiter.sent(now)
-        permit.sent_at, permit.period = now, self._breaker.sent()
+        self._limiter.sent(now, permit.subject.endpoint)
+        permit.sent_at, permit.period = now, self._breaker.sent(permit.subject, now)
+
+    def _next(self, now: float) -> tuple[int, float]:
+        """Return the place of the waiting attempt that goes out next, and in how many seconds, as far as is known."""
+        if not self._breaker.is_open:
+            first = self._limiter.first
+            waiting = enumerate(permit.subject.endpoint for _, permit in self._waiters)
+            place = 0 if first is None else next((place for place, each in waiting if each is first), 0)
+            return place, self._delay(now)
+        choice = self._breaker.next_probe([permit.subject for _, permit in self._waiters], now)
+        is_full = self._in_flight >= self._concurrency
+        return choice.place, math.inf if is_full else max(choice.at - now, self._limiter.delay(now))
 
     def _grant_waiting(self) -> None:
-        """Give permission to waiting attempts, in order, as far as they may be sent; set the timer for the next."""
+        """Give permission to waiting attempts, as far as they may be sent; set the timer for the next."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        now = self._now()
+        if self._waiters:
+            self._turn_away(now)
         while self._waiters:
-            turn, permit = self._waiters[0]
-            if turn.done():
-                self._waiters.popleft()
-            elif self._is_stopped:
-                turn.set_exception(StoppedError("the worker is stopping"))
-            elif (delay := self._delay(now := self._now())) <= 0:
-                self._grant(permit, now)
-                turn.set_result(None)
-            else:
+            place, delay = self._next(now)
+            if delay > 0:
                 if delay < math.inf:
                     loop = asyncio.get_running_loop()
                     self._timer = loop.call_later(max(delay, SHORTEST_TIMER_SECONDS), self._grant_waiting)
-                return
-        self._nobody_waits.set()
+                break
+            turn, permit = self._waiters[place]
+            del self._waiters[place]
+            self._grant(permit, now)
+            turn.set_result(None)
+        self._note_capacity()
+
+    def _turn_away(self, now: float) -> None:
+        """Let waiting attempts go that need not wait any longer, each with its error."""
+        self._waiters = deque(each for each in self._waiters if not each[0].done())
+        for place, error in self._pointless(now).items():
+            self._waiters[place][0].set_exception(error)
+        self._waiters = deque(each for each in self._waiters if not each[0].done())
+
+    def _pointless(self, now: float) -> dict[int, TransientError]:
+        """Return the errors of the attempts that need not wait, by their places."""
+        places = range(len(self._waiters))
+        if self._is_stopped:
+            return {place: StoppedError("the worker is stopping") for place in places}
+        if self._is_first_come():
+            return {}
+        subjects = [permit.subject for _, permit in self._waiters]
+        found: dict[int, TransientError] = {}
+        if self._breaker.is_open:
+            for place in self._breaker.too_many(subjects, now):
+                back_in = min(max(self.open_for / 4, SHORTEST_HELD_SECONDS), LONGEST_HELD_SECONDS)
+                found[place] = HeldError("the API is unavailable, and other requests probe it", back_in)
+        for place, subject in enumerate(subjects):
+            if (seconds := self._limiter.paused_alone_for(now, subject.endpoint)) is not None:
+                found[place] = RateLimitedError(f"the limit of {subject.endpoint.value} requests is used up", seconds)
+        return found
+
+    def _note_capacity(self) -> None:
+        """Note whether one more attempt may come."""
+        if self._is_full_of([permit.subject for _, permit in self._waiters]):
+            self._has_capacity.clear()
+        else:
+            self._has_capacity.set()
+
+    def _is_full_of(self, waiting: Sequence[Subject]) -> bool:
+        if self._breaker.is_open:
+            return any(self._breaker.is_fresh(each) for each in waiting)
+        if (first := self._limiter.first) is not None:
+            return any(each.endpoint is first for each in waiting)
+        return bool(waiting)
 
 
 class Permit:
     """The permission for one attempt, held until the attempt has ended."""
 
-    __slots__ = ("_gate", "period", "retry_after", "sent_at", "status")
+    __slots__ = ("_gate", "period", "retry_after", "sent_at", "status", "subject")
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, subject: Subject) -> None:
         self._gate = gate
+        self.subject = subject
         self.sent_at = 0.0
         self.period = 0
         self.status: int | None = None

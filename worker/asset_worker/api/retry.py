@@ -19,7 +19,7 @@ from tenacity import (
 )
 from tenacity.wait import wait_base
 
-from asset_worker.api.errors import TransientError
+from asset_worker.api.errors import HeldError, TransientError
 from asset_worker.runtime.stop import Stop
 
 T = TypeVar("T")
@@ -53,7 +53,8 @@ def _error(retry_state: RetryCallState) -> BaseException | None:
 
 
 def _is_worth_another_attempt(error: BaseException) -> bool:
-    return isinstance(error, TransientError) and retry_after_of(error) <= LONGEST_WAIT_SECONDS
+    is_transient = isinstance(error, TransientError) and not isinstance(error, HeldError)
+    return is_transient and retry_after_of(error) <= LONGEST_WAIT_SECONDS
 
 
 class Retries:
@@ -75,6 +76,7 @@ class Retries:
         failed: TransientError,
         *,
         attempts: int = ATTEMPTS,
+        may_repeat: Callable[[], bool] = lambda: True,
         **about: str | int,
     ) -> T:
         """Repeat an attempt that failed, and return what it returns when it succeeds.
@@ -83,6 +85,7 @@ class Retries:
             attempt: makes one attempt.
             failed: the error of the first attempt.
             attempts: the largest number of attempts, the first included.
+            may_repeat: returns whether one more attempt may be made soon. If not, the error is raised at once.
             **about: fields for the log.
 
         Raises:
@@ -109,7 +112,7 @@ class Retries:
         retrying = AsyncRetrying(
             wait=self._wait,
             stop=lambda state: self._stop.is_set() or out_of_attempts(state),
-            retry=self._retry,
+            retry=self._retry & retry_if_exception(lambda _: may_repeat()),
             sleep=self._stop.sleep,
             before_sleep=log_retry,
             reraise=True,

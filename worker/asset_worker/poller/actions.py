@@ -13,6 +13,7 @@ from asset_worker.api.errors import TransientError
 from asset_worker.api.retry import retry_after_of
 from asset_worker.domain.assets import Observation, Unanswered
 from asset_worker.poller.changes import Changes
+from asset_worker.poller.deadlines import age_limit
 from asset_worker.poller.decide import Defer, Settle, decide
 from asset_worker.poller.feedback import Feedback
 from asset_worker.poller.per_asset_refusals import PerAssetRefusals
@@ -25,6 +26,9 @@ _log = structlog.get_logger()
 
 KEY_REFUSED_DELAY_SECONDS: Final = 1.0
 """When a refused key prevented a look at an asset, the asset is due again after this time."""
+
+
+LEAST_DELAY_SECONDS: Final = 0.25
 
 
 class Actions:
@@ -105,10 +109,11 @@ class Actions:
         for lease in leases:
             await self.act(lease, observation)
 
-    async def put_back(self, leases: Sequence[Lease]) -> None:
-        """Defer assets that were not looked at because the key is refused. The gate holds requests until it works."""
+    async def put_back(self, leases: Sequence[Lease], delay: float) -> None:
+        """Defer assets that were not looked at by `delay` seconds, but hardly beyond their age limits."""
         for lease in leases:
-            await self._queue.defer(lease, KEY_REFUSED_DELAY_SECONDS, lease.progress)
+            left = age_limit(lease.submission.options, self._expectations) - lease.age - self._held(lease)
+            await self._queue.defer(lease, max(min(delay, left), LEAST_DELAY_SECONDS), lease.progress)
 
     def count_look(self, lease: Lease) -> Lease:
         """Count a look that has no consequence yet. Return the lease with the look counted in its progress."""

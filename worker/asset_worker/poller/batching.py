@@ -13,9 +13,17 @@ from typing import Final, assert_never
 import msgspec
 import structlog
 
-from asset_worker.api.errors import ApiError, KeyRefusedError, MalformedAnswerError, RateLimitedError, TransientError
+from asset_worker.api.errors import (
+    ApiError,
+    HeldError,
+    KeyRefusedError,
+    MalformedAnswerError,
+    RateLimitedError,
+    TransientError,
+)
+from asset_worker.api.retry import retry_after_of
 from asset_worker.domain.assets import Asset, Missing, Observation, has_usual_form
-from asset_worker.poller.actions import Actions
+from asset_worker.poller.actions import KEY_REFUSED_DELAY_SECONDS, Actions
 from asset_worker.poller.deadlines import seconds_left, too_late
 from asset_worker.poller.decide import can_act_on_list, is_older, last_seen_of
 from asset_worker.poller.list_health import ListHealth, Restored, Suspended
@@ -55,7 +63,7 @@ class ListLooker:
 
     def batching_at(self, now: float) -> Batching | None:
         """Return how looks share lists at `now` (monotonic seconds); None: each look is a retrieve."""
-        return self._policy.batching if self._health.is_usable(now) else None
+        return self._policy.batching if self._health.is_usable(now) and self._api.may_list else None
 
     async def look_at(self, leases: Sequence[Lease], stop: Stop) -> AsyncIterator[Check]:
         """List the assets, and act on what the list shows. Yield a check for each asset that must be retrieved."""
@@ -68,12 +76,19 @@ class ListLooker:
                 await self._actions.act(lease, observation)
             return
         except RateLimitedError as error:
-            await self._actions.act_on_failure(leases, error)
+            if self._api.lists_are_limited:
+                for lease in leases:
+                    yield Check(lease, None)
+            else:
+                await self._actions.act_on_failure(leases, error)
+            return
+        except HeldError as error:
+            await self._actions.put_back(leases, retry_after_of(error))
             return
         # If the retrieve succeeds although the list failed, lists are at fault, not the API or the key.
         except KeyRefusedError as error:
             yield Check(leases[0], error)
-            await self._actions.put_back(leases[1:])
+            await self._actions.put_back(leases[1:], KEY_REFUSED_DELAY_SECONDS)
             return
         except TransientError as error:
             yield Check(leases[0], error)

@@ -11,7 +11,7 @@ import math
 from typing import Final
 
 from asset_worker.domain.assets import Expectations, Unanswered
-from asset_worker.domain.submissions import Submission, expectations_for
+from asset_worker.domain.submissions import Options, expectations_for
 from asset_worker.queue.ports import Lease
 
 LEAST_SECONDS: Final = 1.0
@@ -20,12 +20,12 @@ count as held up."""
 TOO_LATE: Final = "the deadline came before the answer"
 
 
-def age_limit(submission: Submission, expectations: Expectations) -> float:
+def age_limit(options: Options | None, expectations: Expectations) -> float:
     """Return the seconds from acceptance after which an asset without an answer is settled.
 
-    `expectations` applies to a submission without a deadline of its own.
+    `options` are those of its submission; `expectations` applies if they have no deadline.
     """
-    return expectations_for(submission.options, expectations).unanswered_deadline
+    return expectations_for(options, expectations).unanswered_deadline
 
 
 def seconds_left(lease: Lease, expectations: Expectations, *, last_look: float, now: float) -> float:
@@ -33,7 +33,7 @@ def seconds_left(lease: Lease, expectations: Expectations, *, last_look: float, 
 
     If the limit has passed, for example while the worker was down, the look may take `last_look` seconds.
     """
-    left = age_limit(lease.submission, expectations) - lease.age - (now - lease.taken_at)
+    left = age_limit(lease.submission.options, expectations) - lease.age - (now - lease.taken_at)
     return max(left, LEAST_SECONDS) if left > 0 else max(last_look, LEAST_SECONDS)
 
 

@@ -10,7 +10,7 @@ import random
 from collections import Counter
 from typing import Final
 
-from asset_worker.domain.submissions import Submission
+from asset_worker.domain.submissions import Options
 from asset_worker.poller.actions import Actions
 from asset_worker.poller.batching import Check, ListLooker, by_request
 from asset_worker.poller.deadlines import LEAST_SECONDS, age_limit, given_up_at, too_late
@@ -127,7 +127,7 @@ class Poller:
         """While no requests can be sent, settle the assets past their age limit. Return the leases on the others."""
         if self._api.stalled_for < LEAST_SECONDS:
             return leases
-        overdue = [lease for lease in leases if lease.age >= self._given_up_at(lease.submission)]
+        overdue = [lease for lease in leases if lease.age >= self._given_up_at(lease.submission.options)]
         await self._give_up(overdue)
         return [lease for lease in leases if lease not in overdue] if overdue else leases
 
@@ -137,9 +137,9 @@ class Poller:
             for lease in leases:
                 settling.create_task(self._actions.act(lease, observation))
 
-    def _given_up_at(self, submission: Submission) -> float:
+    def _given_up_at(self, options: Options | None) -> float:
         return given_up_at(
-            age_limit(submission, self._policy.expectations),
+            age_limit(options, self._policy.expectations),
             running_for=self._clock.monotonic() - self._started_at,
             last_look=self._policy.last_look,
         )

@@ -21,6 +21,16 @@ class Api(Protocol):
         """Seconds for which no request could be sent, or each one failed; 0: neither."""
         ...
 
+    @property
+    def may_list(self) -> bool:
+        """Whether lists are sent now; if not, retrieves are."""
+        ...
+
+    @property
+    def lists_are_limited(self) -> bool:
+        """Whether lists alone are limited, so that retrieves can be sent instead."""
+        ...
+
     async def wait_for_capacity(self) -> None:
         """Wait until a request would not have to queue behind others."""
         ...

@@ -15,7 +15,7 @@ import msgspec
 
 from asset_worker.domain.assets import AssetId
 from asset_worker.domain.progress import Progress
-from asset_worker.domain.submissions import Submission
+from asset_worker.domain.submissions import Options, Submission
 from asset_worker.queue.heap import DueHeap
 from asset_worker.queue.ports import Lease
 from asset_worker.runtime.clock import Clock
@@ -72,7 +72,9 @@ class PendingAssets:
             if next_due is not None and next_due <= now:
                 steady = self._clock.steady()
                 due_now = self._heap.pop_due(now + ahead, limit)
-                leases = [self._lease(each, steady, late=now - due) for due, each in due_now if self._is_due_at(each, due)]
+                leases = [
+                    self._lease(each, steady, late=now - due) for due, each in due_now if self._is_due_at(each, due)
+                ]
                 if leases:
                     return leases
                 continue
@@ -81,19 +83,20 @@ class PendingAssets:
                 async with asyncio.timeout(None if next_due is None else next_due - now):
                     await self._pushed.wait()
 
-    def take_overdue(self, limit: int, *, age_limit: Callable[[Submission], float]) -> list[Lease]:
+    def take_overdue(self, limit: int, *, age_limit: Callable[[Options | None], float]) -> list[Lease]:
         """Examine the next `limit` pending assets. Return leases on those that are due and past their age limit."""
         if self._examined >= len(self._pending):
             self._examined = 0
         examined = list(islice(self._pending.items(), self._examined, self._examined + limit))
         self._examined += len(examined)
-        now, steady = self._clock.monotonic(), self._clock.steady()
+        now, steady, usual = self._clock.monotonic(), self._clock.steady(), age_limit(None)
         return [
             self._lease(asset_id, steady, late=now - pending.due)
             for asset_id, pending in examined
             if pending.due is not None
             and pending.due <= now
-            and steady - pending.accepted_at >= age_limit(pending.submission)
+            and steady - pending.accepted_at
+            >= (usual if (options := pending.submission.options) is None else age_limit(options))
         ]
 
     async def idle(self) -> None:

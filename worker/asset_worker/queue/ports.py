@@ -13,7 +13,7 @@ import msgspec
 
 from asset_worker.domain.events import Event
 from asset_worker.domain.progress import Progress
-from asset_worker.domain.submissions import Submission
+from asset_worker.domain.submissions import Options, Submission
 
 OutboxT_co = TypeVar("OutboxT_co", covariant=True)
 
@@ -72,10 +72,11 @@ class Queue(Protocol):
         """
         ...
 
-    def take_overdue(self, limit: int, *, age_limit: Callable[[Submission], float]) -> list[Lease]:
+    def take_overdue(self, limit: int, *, age_limit: Callable[[Options | None], float]) -> list[Lease]:
         """Examine the next `limit` pending assets, in the order of acceptance, and after the last the first again.
 
-        Return leases on those that are due and were accepted at least `age_limit` seconds ago.
+        Return leases on those that are due and were accepted at least `age_limit` seconds ago, which depends on the
+        options of the submission.
         """
         ...
 

@@ -151,8 +151,8 @@ EVENTS: Final = (
         "api.rate_limited",
         "warning",
         "The API refused a request with 429: no request is sent for `seconds`. `requested_by_server`: whether the API "
-        "asked for that wait.",
-        ("seconds", "requested_by_server"),
+        "asked for that wait. `only`: `list` or `retrieve` if these requests alone are limited, and the others go on.",
+        ("seconds", "requested_by_server", "only"),
     ),
     LogEvent(
         "api.unavailable",

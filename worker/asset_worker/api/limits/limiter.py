@@ -8,7 +8,8 @@ The pace is set by token buckets. Each request takes one token from every bucket
 
 Besides the pace there are two conditions. A request that a reported quota might not cover is never sent: the report may
 be older than the requests in flight, so each of these counts as not yet subtracted. And a refusal (429) pauses the
-whole process; after the pause one request goes alone, and with each accepted request one more may be in flight.
+whole process; after the pause one request goes alone, and with each accepted request one more may be in flight. If one
+endpoint turns out to be limited alone (`pauses`), its refusals pause only it.
 
 Nothing here waits. A caller asks for `delay`, and asks again after that delay or after any answer, whichever comes
 first, so a pause that begins in between is always noticed.
@@ -22,9 +23,11 @@ from typing import Final
 import msgspec
 
 from asset_worker.api.limits.adaptive_rate import AdaptiveRate
+from asset_worker.api.limits.pauses import Pauses
 from asset_worker.api.limits.quota import WHOLE_TOKEN, Quota
 from asset_worker.api.limits.rate_limit_headers import MAX_QUOTAS, RateLimitReport
 from asset_worker.api.responses import Verdict, meaning_of
+from asset_worker.api.subjects import Endpoint
 
 BURST_SECONDS: Final = 0.2
 LARGEST_BURST: Final = 10.0
@@ -46,6 +49,8 @@ class Pause(msgspec.Struct, frozen=True):
     seconds: float
     requested_by_server: bool
     """Whether the server requested this length; if not, it is our own backoff."""
+    endpoint: Endpoint | None = None
+    """The endpoint that pauses alone; None: all requests pause."""
 
 
 class RateLimiter:
@@ -68,6 +73,12 @@ class RateLimiter:
         self._paused_until = -math.inf
         self._refusals_in_a_row = 0
         self._is_explained = True
+        self._pauses = Pauses()
+        # Those of the endpoint that is limited alone:
+        self._alone_paused_at = -math.inf
+        self._alone_paused_until = -math.inf
+        self._alone_refusals_in_a_row = 0
+        self._alone_is_tried = False
 
     def delay(self, now: float) -> float:
         """Return the seconds until the next request may be sent; 0: now.
@@ -85,8 +96,32 @@ class RateLimiter:
             delay = max(delay, quota.delay(now, self._share, self._in_flight, self._last_sent_at))
         return delay
 
-    def sent(self, now: float) -> None:
+    @property
+    def first(self) -> Endpoint | None:
+        """The endpoint that goes first after a pause, if a request for it waits; None: either may."""
+        return self._pauses.first
+
+    def paused_alone_for(self, now: float, endpoint: Endpoint) -> float | None:
+        """Return for how many seconds this endpoint alone may send nothing; None: it is as free as the other."""
+        if self._pauses.alone is not endpoint:
+            return None
+        if self._alone_is_tried:
+            return FIRST_BACKOFF_SECONDS  # one request goes alone, and its answer decides
+        return self._alone_paused_until - now if now < self._alone_paused_until else None
+
+    @property
+    def is_any_alone(self) -> bool:
+        """Whether refusals of one endpoint pause only it."""
+        return self._pauses.alone is not None
+
+    def is_limited_alone(self, endpoint: Endpoint) -> bool:
+        """Return whether refusals of this endpoint pause only it."""
+        return self._pauses.alone is endpoint
+
+    def sent(self, now: float, endpoint: Endpoint = Endpoint.RETRIEVE) -> None:
         """Record that a request goes out, after `delay` returned 0."""
+        self._pauses.sent(endpoint)
+        self._alone_is_tried = self._alone_is_tried or self._pauses.alone is endpoint
         self._adaptive_rate.sent(now, idle_since=max(self._last_sent_at, self._paused_until))
         self._tokens = max(self._tokens - 1.0, 0.0)
         for quota in self._quotas.values():
@@ -95,19 +130,35 @@ class RateLimiter:
         self._in_flight += 1
         self._in_flight_since_pause += 1
 
-    def lost(self, *, sent_at: float) -> None:
+    def lost(self, *, sent_at: float, endpoint: Endpoint = Endpoint.RETRIEVE) -> None:
         """Record that a request that was sent at `sent_at` ended without an answer."""
         self._in_flight -= 1
+        if self._pauses.alone is endpoint and sent_at > self._alone_paused_at:
+            self._alone_is_tried = False
         if sent_at > self._paused_at:
             self._in_flight_since_pause -= 1
 
-    def answered(self, now: float, *, sent_at: float, status: int, report: RateLimitReport) -> Pause | None:
+    def answered(
+        self,
+        now: float,
+        *,
+        sent_at: float,
+        status: int,
+        report: RateLimitReport,
+        endpoint: Endpoint = Endpoint.RETRIEVE,
+    ) -> Pause | None:
         """Record an answer to a request sent at `sent_at`. Return the pause that it starts; None: it starts none."""
         meaning = meaning_of(status)
-        self.lost(sent_at=sent_at)
+        self.lost(sent_at=sent_at, endpoint=endpoint)
+        is_refused, is_late = meaning.verdict is Verdict.RATE_LIMITED, sent_at <= self._paused_at
+        if is_refused and not is_late and not self._pauses.refused(endpoint):
+            # Its quotas are not those of other requests.
+            return self._refused_alone(now, sent_at, report, endpoint)
         self._update_quotas(now, sent_at, report, are_all=meaning.lists_all_quotas)
-        if meaning.verdict is Verdict.RATE_LIMITED:
+        if is_refused:
             return self._refused(now, sent_at, report)
+        if not is_late:
+            self._pauses.answered(endpoint)
         self._adaptive_rate.accepted()
         if self._allowed_in_flight < math.inf and sent_at > self._paused_at:
             self._release(now)
@@ -147,8 +198,7 @@ class RateLimiter:
         if not self._refusals_in_a_row:
             self._is_explained = any(quota.remaining == 0 for quota in report.quotas)
             self._adaptive_rate.refused(self._own_rate)
-        growth = BACKOFF_GROWTH ** min(self._refusals_in_a_row, 30)
-        backoff = min(FIRST_BACKOFF_SECONDS * growth, LONGEST_BACKOFF_SECONDS)
+        backoff = _backoff(self._refusals_in_a_row)
         seconds = max(requested, backoff)
         self._refusals_in_a_row += 1
         self._allowed_in_flight = 1.0
@@ -159,6 +209,22 @@ class RateLimiter:
         self._filled_at = self._paused_until
         return Pause(seconds, requested_by_server=requested >= backoff)
 
+    def _refused_alone(self, now: float, sent_at: float, report: RateLimitReport, endpoint: Endpoint) -> Pause | None:
+        """Pause one endpoint. What is known about the common limit stays as it is."""
+        requested = report.requested_wait or 0.0
+        if sent_at <= self._alone_paused_at:
+            self._alone_paused_until = max(self._alone_paused_until, now + requested)
+            return None
+        if self._alone_paused_at < self._paused_at:
+            self._alone_refusals_in_a_row = 0  # the endpoint was not limited alone until now
+        backoff = _backoff(self._alone_refusals_in_a_row)
+        seconds = max(requested, backoff)
+        self._alone_refusals_in_a_row += 1
+        self._alone_paused_at = now
+        self._alone_paused_until = now + seconds
+        self._alone_is_tried = False
+        return Pause(seconds, requested_by_server=requested >= backoff, endpoint=endpoint)
+
     def _release(self, now: float) -> None:
         """Let one more request be in flight, because one that was sent after the pause was accepted."""
         if self._refusals_in_a_row:
@@ -167,3 +233,8 @@ class RateLimiter:
         self._allowed_in_flight += 1.0
         if self._allowed_in_flight > FULLY_RELEASED:
             self._allowed_in_flight = math.inf
+
+
+def _backoff(refusals_in_a_row: int) -> float:
+    growth = BACKOFF_GROWTH ** min(refusals_in_a_row, 30)
+    return min(FIRST_BACKOFF_SECONDS * growth, LONGEST_BACKOFF_SECONDS)
