@@ -7,9 +7,17 @@ from email.utils import formatdate
 import pytest
 from structlog.testing import capture_logs
 
-from asset_worker.api.breaker import FAILURES_TO_OPEN, Reason
-from asset_worker.api.errors import KeyRefusedError, NotFoundError, RateLimitedError, StoppedError, TransientError
+from asset_worker.api.breaker import FAILURES_TO_OPEN, KEPT, Reason
+from asset_worker.api.errors import (
+    HeldError,
+    KeyRefusedError,
+    NotFoundError,
+    RateLimitedError,
+    StoppedError,
+    TransientError,
+)
 from asset_worker.api.gate import Gate
+from asset_worker.api.probes import FRESH_SECONDS
 from asset_worker.api.subjects import Endpoint, Subject
 from asset_worker.runtime.stop import Stop
 from tests.doubles.clocks import LoopClock
@@ -34,10 +42,15 @@ def now() -> float:
 
 
 async def request(
-    gate: Gate, status: int | None = 200, *, seconds: float = 0.0, headers: Mapping[str, str] = NO_HEADERS
+    gate: Gate,
+    status: int | None = 200,
+    *,
+    seconds: float = 0.0,
+    headers: Mapping[str, str] = NO_HEADERS,
+    subject: Subject = A,
 ) -> float:
     """One attempt, as the client makes it. Returns when it went out."""
-    async with gate.permit(A) as permit:
+    async with gate.permit(subject) as permit:
         sent_at = now()
         await asyncio.sleep(seconds)
         if status is None:
@@ -346,3 +359,71 @@ async def test_a_refused_key_is_no_stall() -> None:
     await fail(it, 401, 5)
     await asyncio.sleep(3)
     assert it.stalled_for == 0
+
+
+def about(number: int) -> Subject:
+    return Subject(Endpoint.RETRIEVE, f"asset {number}")
+
+
+async def opened(gate: Gate) -> Gate:
+    """The breaker is open, and the next probe in turn is due in half a minute."""
+    await fail(gate, 500, FAILURES_TO_OPEN)
+    for _ in range(5):
+        await fail(gate, 500)
+    return gate
+
+
+async def test_a_new_asset_is_probed_within_seconds_beside_one_that_failed() -> None:
+    it = await opened(gate())
+    began = now()
+    stale = asyncio.create_task(request(it, 500))
+    await settle()
+    await asyncio.wait_for(it.wait_for_capacity(), 1)
+    assert await request(it, subject=about(1)) - began <= FRESH_SECONDS
+    assert it.reason is None
+    await asyncio.gather(stale, return_exceptions=True)
+
+
+async def test_while_the_breaker_is_open_only_few_wait_that_failed_before_and_the_others_come_back_later() -> None:
+    it = gate()
+    for number in range(FAILURES_TO_OPEN):
+        await asyncio.gather(request(it, 500, subject=about(number)), return_exceptions=True)
+    waiting = [asyncio.create_task(request(it, 500, subject=about(number))) for number in range(FAILURES_TO_OPEN)]
+    await settle()
+    turned_away = [each.exception() for each in waiting if each.done()]
+    assert [type(error) for error in turned_away] == [HeldError] * (FAILURES_TO_OPEN - KEPT)
+    assert {error.retry_after for error in turned_away if isinstance(error, HeldError)} == {5.0}
+    await asyncio.wait_for(it.wait_for_capacity(), 1)
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_an_endpoint_that_alone_is_limited_is_turned_away_and_the_other_goes_on() -> None:
+    it = await warmed_up(gate())
+    listing = Subject(Endpoint.LIST, "a")
+    for pause in range(3):
+        with capture_logs() as logs, pytest.raises(RateLimitedError):
+            await request(it, 429, headers={"Retry-After": "30"}, subject=listing)
+        assert logs[0]["only"] == (None if pause < 2 else "list")
+        assert not it.may_list
+        sent_at = await request(it)
+    assert 60 <= sent_at < 65, "the third pause is not for retrieves"
+    assert it.lists_are_limited
+    with pytest.raises(RateLimitedError, match="list") as raised:
+        await request(it, subject=listing)
+    assert raised.value.retry_after == pytest.approx(30, abs=2)
+    await asyncio.sleep(30)
+    assert it.may_list
+    await request(it, subject=listing)
+    assert not it.lists_are_limited
+
+
+async def test_after_a_pause_the_endpoint_goes_first_that_was_not_refused() -> None:
+    it = await warmed_up(gate())
+    listing = Subject(Endpoint.LIST, "a")
+    with pytest.raises(RateLimitedError):
+        await request(it, 429, headers={"Retry-After": "30"}, subject=listing)
+    lists = asyncio.create_task(request(it, seconds=1, subject=listing))
+    await settle()
+    await asyncio.wait_for(it.wait_for_capacity(), 1)
+    retrieves = asyncio.create_task(request(it, seconds=1))
+    assert [await retrieves, await lists] == [30, 31]
