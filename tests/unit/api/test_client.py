@@ -72,6 +72,14 @@ async def test_an_asset_is_retrieved_with_the_key_and_unknown_fields_are_kept(cl
     assert client.retries.count == 0
 
 
+@pytest.mark.parametrize("status", [200, 203])
+async def test_an_answer_that_a_proxy_has_changed_is_read_as_any_other(client, server, status):
+    server.get(URL_OF_IT, status=status, payload=ASSET)
+    assert (await client.retrieve(ID)).document == ASSET
+    server.get(re.compile(rf"{BASE}/assets\?.*"), status=status, payload={"data": [ASSET]})
+    assert (await client.list_assets([ID]))[ID].document == ASSET
+
+
 GATEWAY = "<html><body>Bad Gateway</body></html>"
 
 

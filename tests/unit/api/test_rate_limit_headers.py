@@ -88,6 +88,21 @@ DATE = "Mon, 23 Nov 2026 19:00:00 GMT"
         pytest.param(
             {"Retry-After": "Mon, 23 Nov 2026 18:00:00 GMT"}, RateLimitReport((), 0.0), id="a date that has passed"
         ),
+        pytest.param({"Retry-After": f"{NOW + 42:.0f}"}, RateLimitReport((), 42.0), id="retry after an epoch"),
+        pytest.param(
+            {"Retry-After": f"{(NOW + 42) * 1000:.0f}"}, RateLimitReport((), 42.0), id="an epoch in milliseconds"
+        ),
+        pytest.param({"Retry-After": "1790000000"}, RateLimitReport((), 0.0), id="an epoch that has passed"),
+        pytest.param(
+            {"RateLimit": f'"d";r=5;t={NOW + 42:.0f}', "RateLimit-Policy": '"d";q=9'},
+            RateLimitReport((ReportedQuota("d", 9, 5, 42.0),)),
+            id="structured, reset as an epoch",
+        ),
+        pytest.param(
+            {"RateLimit": f"limit=9, remaining=5, reset={NOW + 42:.0f}"},
+            RateLimitReport((ReportedQuota("", 9, 5, 42.0),)),
+            id="draft 7, reset as an epoch",
+        ),
         pytest.param({"Retry-After": "-5"}, RateLimitReport((), 0.0), id="negative wait"),
         pytest.param({"Retry-After": "99999999"}, RateLimitReport((), LONGEST_RETRY_AFTER_SECONDS), id="wait of years"),
         pytest.param(

@@ -36,6 +36,7 @@ SPENT = RateLimitReport((ReportedQuota("q", 10, 0, 30.0),))
     ("status", "code", "to_a_retrieve", "to_a_list", "hint"),
     [
         pytest.param(200, None, (None, SUCCEEDED), (None, SUCCEEDED), "", id="200"),
+        pytest.param(203, None, (None, SUCCEEDED), (None, SUCCEEDED), "", id="203"),
         pytest.param(
             401, "api_key_invalid", (KeyRefusedError, KEY_REFUSED), (KeyRefusedError, KEY_REFUSED), "", id="401"
         ),

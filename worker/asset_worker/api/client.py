@@ -28,7 +28,7 @@ from asset_worker.api.errors import (
 from asset_worker.api.gate import Gate
 from asset_worker.api.key import ApiKey
 from asset_worker.api.odd_answers import OddAnswers
-from asset_worker.api.responses import error_of
+from asset_worker.api.responses import error_of, is_success
 from asset_worker.api.retry import Retries
 from asset_worker.api.session import Session
 from asset_worker.api.subjects import Endpoint, Subject
@@ -193,7 +193,7 @@ class AssetsApi:
         return dict.fromkeys(unreadable) | found
 
     async def _get(self, url: URL, limit: int, decode: Callable[[bytes], T], subject: Subject) -> T:
-        """Make one attempt, through the gate. Return the body of a 200, decoded.
+        """Make one attempt, through the gate. Return the body of a success, decoded.
 
         Raises:
             ApiError: another answer, none, or one of more than `limit` bytes.
@@ -202,7 +202,7 @@ class AssetsApi:
             try:
                 async with self._session.get(url, headers={"x-api-key": self._key.value}) as response:
                     permit.answered(response.status, response.headers)
-                    body = await read_body(response, limit if response.status == 200 else ERROR_BYTES_LIMIT)
+                    body = await read_body(response, limit if is_success(response.status) else ERROR_BYTES_LIMIT)
             except TimeoutError as error:
                 raise TransientError("no answer in time") from error
             except aiohttp.ClientHttpProxyError as error:
@@ -212,7 +212,7 @@ class AssetsApi:
             except (aiohttp.ClientError, OSError, ValueError, RuntimeError, AssertionError) as error:
                 # aiohttp and uvloop raise the last two if a connection breaks at an unexpected moment.
                 raise TransientError(_encodable(f"the request failed: {type(error).__name__}: {error}")) from error
-            if response.status == 200:
+            if is_success(response.status):
                 return decode(body)
             failure = decode_error(body)
             message = self._redact(failure.message or failure.code or "")

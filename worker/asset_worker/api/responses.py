@@ -135,7 +135,8 @@ _BAD_PARAMETER: Final = re.compile(r"\Aparameter_invalid\Z")
 
 RULES: Final = (
     # The first rule that matches applies.
-    Rule((200,), None, _SUCCESS, _SUCCESS),
+    # 203: a proxy has changed the answer on its way (RFC 9110, section 15.3.4), by compression for example.
+    Rule((200, 203), None, _SUCCESS, _SUCCESS),
     Rule((401, 403), None, _KEY_REFUSED, _KEY_REFUSED),
     Rule((429,), None, _RATE_LIMITED, _RATE_LIMITED),
     # A gateway's 400 or 404 says nothing about an asset: those of the API have a code. Nor does a 404 about the path,
@@ -163,8 +164,13 @@ def meaning_of(status: int, code: str | None = None, *, is_list: bool = False) -
     return rule.for_list if is_list else rule.for_retrieve
 
 
+def is_success(status: int) -> bool:
+    """Return whether an answer with this status holds the asset or the list that was asked for."""
+    return meaning_of(status).error is None
+
+
 def error_of(status: int, code: str | None, message: str, *, is_list: bool, retry_after: float | None) -> ApiError:
-    """Return the error for an answer other than 200. `message` is the server's, for people.
+    """Return the error for an answer that is no success. `message` is the server's, for people.
 
     `retry_after` is the wait that the answer asks for, in seconds; None: it asks for none.
     """

@@ -219,13 +219,14 @@ def _now() -> float:
 def proxy_of_environment(url: URL) -> URL | None:
     """Return the proxy for a URL, with its password: that of `HTTPS_PROXY`, unless `NO_PROXY` excludes the host.
 
-    None: there is no proxy. Plain http, which is only used on this machine, has none: a proxy would see the key.
+    None: there is no proxy; a blank variable names none. Plain http, which is only used on this machine, has none: a
+    proxy would see the key.
 
     Raises:
         BadProxyError: `HTTPS_PROXY` is not a URL, or names another kind of proxy.
     """
     host = url.host or ""
-    named = getproxies().get("https")
+    named = getproxies().get("https", "").strip()
     if not named or url.scheme != "https" or is_loopback(host) or proxy_bypass(host):
         return None
     try:

@@ -40,7 +40,7 @@ MAX_QUOTAS: Final = 8
 
 EARLIEST_EPOCH_SECONDS: Final = 10**9
 EARLIEST_EPOCH_MILLISECONDS: Final = 10**12
-"""A reset may be an instant or a delay, whatever its field: only its magnitude shows which."""
+"""A reset or a wait may be an instant or a delay, whatever its field: only its magnitude shows which."""
 
 _FAMILIES: Final = ("x-ratelimit", "ratelimit")
 _FIELDS: Final = frozenset(
@@ -106,13 +106,14 @@ def parse_rate_limits(headers: Mapping[str, str], *, server_now: float) -> RateL
     if made_at is not None and abs(made_at - server_now) > LONGEST_WAY_SECONDS:
         made_at = None  # by another clock than that of the instants
     counted = (quota for family in _FAMILIES for quota in _counted(fields, family, made_at, server_now))
-    quotas = (*_structured(fields), *counted)
+    quotas = (*_structured(fields, server_now), *counted)
     return RateLimitReport(quotas[:MAX_QUOTAS], _retry_after(fields.get("retry-after", ""), server_now))
 
 
 def _retry_after(text: str, server_now: float) -> float | None:
-    """Return the wait in seconds. It is given as a delay or a date (RFC 9110, section 10.2.3).
+    """Return the wait in seconds.
 
+    It is given as a delay or a date (RFC 9110, section 10.2.3), by some servers as seconds since the epoch.
     Of several, as when a gateway adds its own, the longest counts.
     """
     waits = [wait for item in _WAIT.findall(text) if (wait := _wait(item, server_now)) is not None]
@@ -120,8 +121,8 @@ def _retry_after(text: str, server_now: float) -> float | None:
 
 
 def _wait(text: str, server_now: float) -> float | None:
-    if (seconds := _number(text)) is not None:
-        return seconds
+    if (number := _number(text)) is not None:
+        return _delay(number, server_now)
     instant = parse_http_date(text)
     return None if instant is None else instant - server_now
 
@@ -141,15 +142,15 @@ def _counted(
         limit, remaining, used = (_at(values, index) for values in (limits, remainings, useds))
         if limit is not None and used is not None and (remaining is None or remaining < 0 < used - limit):
             remaining = max(limit - used, 0.0)
-        if reset is None or reset < EARLIEST_EPOCH_SECONDS:
+        instant = None if reset is None else _instant(reset)
+        if instant is None:
             yield from _quota(f"{family}.{index}", limit, remaining, reset)
         else:
-            instant = reset / 1000 if reset >= EARLIEST_EPOCH_MILLISECONDS else reset
             when_made = math.inf if made_at is None else instant - made_at
             yield from _quota(f"{family}.{index}", limit, remaining, instant - server_now, when_made=when_made)
 
 
-def _structured(fields: Mapping[str, str]) -> Iterator[ReportedQuota]:
+def _structured(fields: Mapping[str, str], server_now: float) -> Iterator[ReportedQuota]:
     """Yield the quotas of lists such as `RateLimit: "name";r=50;t=30` and `RateLimit-Policy: "name";q=100;w=60`."""
     text = fields.get("ratelimit", "")
     policies = dict(_items(fields.get("ratelimit-policy", "")))
@@ -159,6 +160,7 @@ def _structured(fields: Mapping[str, str]) -> Iterator[ReportedQuota]:
         policy = policies.get(name, {})
         window = _number(policy.get("w", "")) or None
         limit, remaining, reset = _number(policy.get("q", "")), _number(item.get("r", "")), _number(item.get("t", ""))
+        reset = None if reset is None else _delay(reset, server_now)
         if name not in other_units:
             yield from _quota(name, limit, remaining, window if reset is None else reset, window)
     for name in policies.keys() - items.keys() - other_units:
@@ -166,7 +168,8 @@ def _structured(fields: Mapping[str, str]) -> Iterator[ReportedQuota]:
         quota, window = _number(policies[name].get("q", "")), _number(policies[name].get("w", "")) or None
         yield from _quota(name, quota, quota, window, window)
     draft_7 = {name.lower(): float(value) for name, value in _DRAFT_7.findall(text)}
-    yield from _quota("", draft_7.get("limit"), draft_7.get("remaining"), draft_7.get("reset"))
+    reset = _delay(draft_7["reset"], server_now) if "reset" in draft_7 else None
+    yield from _quota("", draft_7.get("limit"), draft_7.get("remaining"), reset)
 
 
 def _items(text: str) -> Iterator[tuple[str, dict[str, str]]]:
@@ -212,6 +215,19 @@ def _quota(
 def _number(text: str) -> float | None:
     match = _NUMBER.fullmatch(text)
     return None if match is None else float(match[1])
+
+
+def _instant(number: float) -> float | None:
+    """Return the instant that a number gives, in seconds since the epoch; None: it is too small for one."""
+    if number < EARLIEST_EPOCH_SECONDS:
+        return None
+    return number / 1000 if number >= EARLIEST_EPOCH_MILLISECONDS else number
+
+
+def _delay(number: float, server_now: float) -> float:
+    """Return the seconds until the instant that a number gives; the number itself if it is a delay."""
+    instant = _instant(number)
+    return number if instant is None else instant - server_now
 
 
 def _at(values: list[float | None], index: int) -> float | None:
