@@ -19,6 +19,7 @@ from asset_worker.api.bodies import ASSET_BYTES_LIMIT, LIST_BYTES_LIMIT
 from asset_worker.api.client import LIST_LIMIT, SHORTEST_LIST, AssetsApi
 from asset_worker.api.errors import (
     BadIdError,
+    EdgeRefusedError,
     KeyRefusedError,
     NotFoundError,
     RateLimitedError,
@@ -95,7 +96,9 @@ def vendor_error(code, *, nested=False):
         (400, "parameter_invalid", BadIdError),
         (401, "api_key_invalid", KeyRefusedError),
         (403, "api_not_allowed", KeyRefusedError),
+        (403, "a_code_to_come", KeyRefusedError),
         (404, "resource_not_exist", NotFoundError),
+        (410, "resource_not_exist", NotFoundError),
     ],
 )
 async def test_a_final_answer_is_asked_for_once(client, server, status, code, error, nested):
@@ -137,6 +140,25 @@ async def test_a_transient_failure_is_retried(client, server, answer):
     server.get(URL_OF_IT, payload=ASSET)
     assert (await client.retrieve(ID)).status == "processing"
     assert client.retries.count == 1
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param({"body": b"<html>Just a moment...</html>", "content_type": "text/html"}, id="a page"),
+        pytest.param({"body": b"<html>" + b" " * 70_000, "content_type": "text/html"}, id="a long page"),
+        pytest.param({"body": b""}, id="nothing"),
+        pytest.param({"payload": {"message": "Forbidden"}}, id="JSON without a code"),
+        pytest.param({"payload": {"code": 1020, "message": "Forbidden"}}, id="a number as code"),
+        pytest.param({"payload": {"success": False, "errors": [{"code": "x"}]}}, id="JSON of another form"),
+    ],
+)
+async def test_a_refusal_that_is_not_the_apis_is_an_outage(client, server, status, page):
+    server.get(URL_OF_IT, status=status, repeat=True, **page)
+    with pytest.raises(EdgeRefusedError, match=rf"^{status} .*proxy, a login page, or the key"):
+        await client.retrieve(ID)
+    assert client.gate.requests == ATTEMPTS
 
 
 @pytest.mark.parametrize(

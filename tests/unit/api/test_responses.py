@@ -9,12 +9,14 @@ import pytest
 from asset_worker.api.errors import (
     ApiError,
     BadIdError,
+    EdgeRefusedError,
     KeyRefusedError,
     ListRefusedError,
     MalformedAnswerError,
     NotFoundError,
     RateLimitedError,
     TransientError,
+    UncertainNotFoundError,
 )
 from asset_worker.api.limits.rate_limit_headers import RateLimitReport, ReportedQuota
 from asset_worker.api.responses import LONGEST_TEXT, Verdict, error_of, meaning_of, verdict_of
@@ -26,6 +28,7 @@ SUCCEEDED, FAILED, RATE_LIMITED, KEY_REFUSED, LOST = (
     Verdict.KEY_REFUSED,
     Verdict.LOST,
 )
+EDGE = "without the API's code: is it a proxy, a login page, or the key?"
 NO_WORD = "no word about the asset: check api.base_url"
 REDIRECT = "a redirect, which is not followed with the key: check api.base_url"
 RETRY_AFTER = RateLimitReport((), 7.0)
@@ -40,26 +43,46 @@ SPENT = RateLimitReport((ReportedQuota("q", 10, 0, 30.0),))
         pytest.param(
             401, "api_key_invalid", (KeyRefusedError, KEY_REFUSED), (KeyRefusedError, KEY_REFUSED), "", id="401"
         ),
-        pytest.param(403, None, (KeyRefusedError, KEY_REFUSED), (KeyRefusedError, KEY_REFUSED), "", id="403"),
+        pytest.param(
+            403, "a_code_to_come", (KeyRefusedError, KEY_REFUSED), (KeyRefusedError, KEY_REFUSED), "", id="403"
+        ),
+        pytest.param(403, None, (EdgeRefusedError, FAILED), (EdgeRefusedError, FAILED), EDGE, id="403 edge"),
+        pytest.param(401, "", (EdgeRefusedError, FAILED), (EdgeRefusedError, FAILED), EDGE, id="401 empty code"),
+        pytest.param(403, "1020", (EdgeRefusedError, FAILED), (EdgeRefusedError, FAILED), EDGE, id="403 a number"),
+        pytest.param(
+            403, "Access denied", (EdgeRefusedError, FAILED), (EdgeRefusedError, FAILED), EDGE, id="403 a sentence"
+        ),
         pytest.param(429, None, (RateLimitedError, RATE_LIMITED), (RateLimitedError, RATE_LIMITED), "", id="429"),
         pytest.param(
             404, "resource_not_exist", (NotFoundError, SUCCEEDED), (ListRefusedError, SUCCEEDED), "", id="404 resource"
         ),
         pytest.param(404, "Asset_gone", (NotFoundError, SUCCEEDED), (ListRefusedError, SUCCEEDED), "", id="404 asset"),
         pytest.param(
-            404, "endpoint_not_exist", (TransientError, FAILED), (ListRefusedError, SUCCEEDED), NO_WORD, id="404 path"
+            404,
+            "endpoint_not_exist",
+            (UncertainNotFoundError, FAILED),
+            (ListRefusedError, SUCCEEDED),
+            NO_WORD,
+            id="404 path",
         ),
-        pytest.param(404, None, (TransientError, FAILED), (ListRefusedError, SUCCEEDED), NO_WORD, id="404 gateway"),
-        pytest.param(404, "", (TransientError, FAILED), (ListRefusedError, SUCCEEDED), NO_WORD, id="404 empty code"),
+        pytest.param(404, None, (UncertainNotFoundError, FAILED), (TransientError, FAILED), NO_WORD, id="404 gateway"),
+        pytest.param(404, "", (UncertainNotFoundError, FAILED), (TransientError, FAILED), NO_WORD, id="404 empty code"),
+        pytest.param(
+            410, "resource_not_exist", (NotFoundError, SUCCEEDED), (ListRefusedError, SUCCEEDED), "", id="410 resource"
+        ),
+        pytest.param(410, None, (UncertainNotFoundError, FAILED), (TransientError, FAILED), NO_WORD, id="410 gateway"),
         pytest.param(
             400, "parameter_invalid", (BadIdError, SUCCEEDED), (ListRefusedError, SUCCEEDED), "", id="400 parameter"
         ),
         pytest.param(
             400, "parameter_invalid_2", (TransientError, FAILED), (ListRefusedError, SUCCEEDED), "", id="400 other code"
         ),
-        pytest.param(400, None, (TransientError, FAILED), (ListRefusedError, SUCCEEDED), "", id="400 gateway"),
+        pytest.param(400, None, (TransientError, FAILED), (TransientError, FAILED), "", id="400 gateway"),
         pytest.param(408, None, (TransientError, FAILED), (TransientError, FAILED), "", id="408"),
-        pytest.param(405, None, (TransientError, FAILED), (ListRefusedError, SUCCEEDED), "", id="another 4xx"),
+        pytest.param(
+            405, "method_not_allowed", (TransientError, FAILED), (ListRefusedError, SUCCEEDED), "", id="another 4xx"
+        ),
+        pytest.param(405, None, (TransientError, FAILED), (TransientError, FAILED), "", id="another 4xx of a gateway"),
         pytest.param(302, None, (TransientError, FAILED), (TransientError, FAILED), REDIRECT, id="redirect"),
         pytest.param(503, None, (TransientError, FAILED), (TransientError, FAILED), "", id="503"),
         pytest.param(500, "internal", (TransientError, FAILED), (TransientError, FAILED), "", id="another 5xx"),
@@ -94,7 +117,8 @@ def test_an_answer_means_an_error_and_a_verdict(
         (500, None, None, False),
         (504, None, None, False),
         (200, None, None, True),
-        (401, None, None, True),
+        (401, None, None, False),
+        (403, None, None, False),
         (404, None, None, True),
         (408, None, None, True),
         (302, None, None, True),
@@ -103,7 +127,7 @@ def test_an_answer_means_an_error_and_a_verdict(
 def test_the_waits_and_quotas_in_its_headers_count_by_its_status(
     status: int, retry_after: float | None, until_the_reset: float | None, lists_all_quotas: bool
 ) -> None:
-    for code in (None, "resource_not_exist", "parameter_invalid"):
+    for code in (None, "resource_not_exist", "parameter_invalid", "api_key_invalid"):
         for is_list in (False, True):
             meaning = meaning_of(status, code, is_list=is_list)
             assert meaning.retry_after(RETRY_AFTER) == retry_after
@@ -118,8 +142,8 @@ def test_the_waits_and_quotas_in_its_headers_count_by_its_status(
         pytest.param(200, LOST, FAILED, id="200"),
         pytest.param(404, LOST, FAILED, id="404"),
         pytest.param(302, LOST, FAILED, id="302"),
-        pytest.param(401, KEY_REFUSED, KEY_REFUSED, id="401"),
-        pytest.param(403, KEY_REFUSED, KEY_REFUSED, id="403"),
+        pytest.param(401, LOST, FAILED, id="401"),
+        pytest.param(403, LOST, FAILED, id="403"),
         pytest.param(429, RATE_LIMITED, RATE_LIMITED, id="429"),
         pytest.param(408, FAILED, FAILED, id="408"),
         pytest.param(500, FAILED, FAILED, id="500"),

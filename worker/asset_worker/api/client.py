@@ -202,7 +202,10 @@ class AssetsApi:
             try:
                 async with self._session.get(url, headers={"x-api-key": self._key.value}) as response:
                     permit.answered(response.status, response.headers)
-                    body = await read_body(response, limit if is_success(response.status) else ERROR_BYTES_LIMIT)
+                    if is_success(response.status):
+                        body = await read_body(response, limit)
+                    else:
+                        body = await _error_body(response)
             except TimeoutError as error:
                 raise TransientError("no answer in time") from error
             except aiohttp.ClientHttpProxyError as error:
@@ -218,6 +221,14 @@ class AssetsApi:
             message = self._redact(failure.message or failure.code or "")
             is_list = subject.endpoint is Endpoint.LIST
             raise error_of(response.status, failure.code, message, is_list=is_list, retry_after=permit.retry_after)
+
+
+async def _error_body(response: aiohttp.ClientResponse) -> bytes:
+    """Return the body of an error; empty if it is too long for one of the API's: what matters then is the status."""
+    try:
+        return await read_body(response, ERROR_BYTES_LIMIT)
+    except MalformedAnswerError:
+        return b""
 
 
 def _text(what: str, error: aiohttp.ClientResponseError) -> str:

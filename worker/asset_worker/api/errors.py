@@ -4,6 +4,8 @@
       * TransientError            ask again later
         - MalformedAnswerError
           + AnswerTooLargeError
+        - EdgeRefusedError
+        - UncertainNotFoundError
         - RateLimitedError
         - StoppedError
         - HeldError
@@ -12,8 +14,9 @@
       * KeyRefusedError           no request works until the key does
       * ListRefusedError          retrieve the assets one by one
 
-Only `NotFoundError` and `BadIdError` say something about an asset. The messages are for people. They hold no key, and
-of an answer at most its first characters.
+Only `NotFoundError` and `BadIdError` say something about an asset. `KeyRefusedError` and `UncertainNotFoundError` may
+be about one asset alone; the poller finds out (`poller.per_asset_refusals`). The messages are for people. They hold no
+key, and of an answer at most its first characters.
 """
 
 from __future__ import annotations
@@ -40,6 +43,14 @@ class AnswerTooLargeError(MalformedAnswerError):
     """The answer is longer than any of the API should be. A shorter list may do."""
 
 
+class EdgeRefusedError(TransientError):
+    """A 401 or 403 without the API's code: the page of a proxy, a filter or a login portal, as far as one can tell."""
+
+
+class UncertainNotFoundError(TransientError):
+    """A 404 or 410 without the API's word about the asset: the default page of a gateway, as far as one can tell."""
+
+
 class RateLimitedError(TransientError):
     """The organisation's quota of requests is used up."""
 
@@ -61,7 +72,7 @@ class BadIdError(ApiError):
 
 
 class KeyRefusedError(ApiError):
-    """The key is wrong, expired or not entitled. No asset is at fault."""
+    """The API itself refuses the request (401 or 403 with its code): the key is wrong, expired or not entitled."""
 
 
 class ListRefusedError(ApiError):

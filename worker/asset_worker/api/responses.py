@@ -21,11 +21,13 @@ import msgspec
 from asset_worker.api.errors import (
     ApiError,
     BadIdError,
+    EdgeRefusedError,
     KeyRefusedError,
     ListRefusedError,
     NotFoundError,
     RateLimitedError,
     TransientError,
+    UncertainNotFoundError,
 )
 from asset_worker.api.limits.rate_limit_headers import RateLimitReport
 
@@ -43,7 +45,7 @@ class Verdict(Enum):
     RATE_LIMITED = "rate_limited"
     """The API works, and the quota is used up. Whether it accepts the key is not known."""
     KEY_REFUSED = "key_refused"
-    """The API accepts no request with this key."""
+    """The API itself refuses the request: it accepts none with this key, or the asset is another account's."""
     LOST = "lost"
     """Nothing: the attempt was cancelled."""
 
@@ -115,13 +117,17 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 _CHECK_URL: Final = "check api.base_url"
+_WHO_REFUSES: Final = "without the API's code: is it a proxy, a login page, or the key?"
 _NOT_ABOUT_ASSET: Final = f"no word about the asset: {_CHECK_URL}"
 _REDIRECT: Final = f"a redirect, which is not followed with the key: {_CHECK_URL}"
 
 _SUCCESS: Final = Meaning(None)
-_KEY_REFUSED: Final = Meaning(KeyRefusedError, by_status=True)
+# Neither of the two depends on the status alone, so that what counts of their headers must be the same.
+_KEY_REFUSED: Final = Meaning(KeyRefusedError, lists_all_quotas=False)
+_EDGE_REFUSED: Final = Meaning(EdgeRefusedError, _WHO_REFUSES, lists_all_quotas=False)
 _RATE_LIMITED: Final = Meaning(RateLimitedError, by_status=True, wait=Wait.RETRY_AFTER_OR_RESET, lists_all_quotas=False)
 _NOT_FOUND: Final = Meaning(NotFoundError)
+_UNCERTAIN: Final = Meaning(UncertainNotFoundError, _NOT_ABOUT_ASSET)
 _BAD_ID: Final = Meaning(BadIdError)
 _NO_LIST: Final = Meaning(ListRefusedError)
 _TRANSIENT: Final = Meaning(TransientError)
@@ -129,24 +135,30 @@ _TIMED_OUT: Final = Meaning(TransientError, by_status=True)
 _UNAVAILABLE: Final = Meaning(TransientError, by_status=True, wait=Wait.RETRY_AFTER, lists_all_quotas=False)
 _SERVER_ERROR: Final = Meaning(TransientError, by_status=True, lists_all_quotas=False)
 
+_VENDORS_CODE: Final = re.compile(r"\A[a-z][a-z0-9_.-]*\Z", re.IGNORECASE)
+"""The form of the API's own codes, also of those to come: a word such as `api_key_invalid`, and never a number."""
 _ABOUT_A_RESOURCE: Final = re.compile("resource|asset", re.IGNORECASE)
-"""The code of a 404 when there is no such asset: `resource_not_exist` today."""
+"""The code of a 404 or 410 when there is no such asset: `resource_not_exist` today."""
 _BAD_PARAMETER: Final = re.compile(r"\Aparameter_invalid\Z")
 
 RULES: Final = (
     # The first rule that matches applies.
     # 203: a proxy has changed the answer on its way (RFC 9110, section 15.3.4), by compression for example.
     Rule((200, 203), None, _SUCCESS, _SUCCESS),
-    Rule((401, 403), None, _KEY_REFUSED, _KEY_REFUSED),
+    # The API's own refusals have a code. Without it, a 401 or 403 is the page of something on the way.
+    Rule((401, 403), _VENDORS_CODE, _KEY_REFUSED, _KEY_REFUSED),
+    Rule((401, 403), None, _EDGE_REFUSED, _EDGE_REFUSED),
     Rule((429,), None, _RATE_LIMITED, _RATE_LIMITED),
     # A gateway's 400 or 404 says nothing about an asset: those of the API have a code. Nor does a 404 about the path,
     # which means that api.base_url is wrong.
-    Rule((404,), _ABOUT_A_RESOURCE, _NOT_FOUND, _NO_LIST),
-    Rule((404,), None, Meaning(TransientError, _NOT_ABOUT_ASSET), Meaning(ListRefusedError, _NOT_ABOUT_ASSET)),
+    Rule((404, 410), _ABOUT_A_RESOURCE, _NOT_FOUND, _NO_LIST),
+    Rule((404, 410), _VENDORS_CODE, _UNCERTAIN, Meaning(ListRefusedError, _NOT_ABOUT_ASSET)),
+    Rule((404, 410), None, _UNCERTAIN, Meaning(TransientError, _NOT_ABOUT_ASSET)),
     Rule((400,), _BAD_PARAMETER, _BAD_ID, _NO_LIST),
     Rule((408,), None, _TIMED_OUT, _TIMED_OUT),
-    # Lists are not available, whether the API or a gateway refuses them.
-    Rule(range(400, 500), None, _TRANSIENT, _NO_LIST),
+    # The API refuses lists. A gateway that refuses one may refuse everything: that says nothing about lists.
+    Rule(range(400, 500), _VENDORS_CODE, _TRANSIENT, _NO_LIST),
+    Rule(range(400, 500), None, _TRANSIENT, _TRANSIENT),
     Rule((301, 302, 303, 307, 308), None, Meaning(TransientError, _REDIRECT), Meaning(TransientError, _REDIRECT)),
     Rule((503,), None, _UNAVAILABLE, _UNAVAILABLE),
     Rule(range(500, sys.maxsize), None, _SERVER_ERROR, _SERVER_ERROR),
