@@ -168,8 +168,7 @@ class Service:
         delivered, progress_at = 0, self._clock.monotonic()
         while not all(task.done() for task in tasks):
             behind = [each for each, task in zip(self._parts.deliveries, tasks, strict=True) if not task.done()]
-            failed_before = self._clock.steady() - self._grace
-            if all(each.failing_since is not None and each.failing_since <= failed_before for each in behind):
+            if all(each.failing_for is not None and each.failing_for >= self._grace for each in behind):
                 return
             now, before = self._clock.monotonic(), delivered
             if (delivered := sum(each.delivered for each in self._parts.deliveries)) > before:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 
 import aiohttp
@@ -11,6 +12,7 @@ from structlog.testing import capture_logs
 
 from asset_worker.telemetry.admin import SHUTDOWN_SECONDS, serving
 from asset_worker.telemetry.errors import AdminAddressError
+from asset_worker.telemetry.snapshot import Problem
 from tests.doubles.snapshots import NOTHING, snapshot
 
 
@@ -54,7 +56,13 @@ async def test_a_text_that_can_not_be_a_host_is_named():
 
 
 async def test_health_readiness_and_metrics_are_served():
-    now = snapshot(pending=3, completions={"ready": 2}, problems=("the API refuses the key",), is_ready=False)
+    now = snapshot(
+        pending=3,
+        completions={"ready": 2},
+        problems=("the API refuses the key",),
+        problem_details=(Problem("the API refuses the key", 100.0, "401"),),
+        is_ready=False,
+    )
     answers = {}
     with capture_logs() as logs:
         async with serving(lambda: now, host="127.0.0.1", port=0), aiohttp.ClientSession() as client:
@@ -62,6 +70,16 @@ async def test_health_readiness_and_metrics_are_served():
                 async with client.get(f"http://{logs[0]['addresses'][0]}/{path}") as response:
                     answers[path] = (response.status, await response.text())
     assert answers["healthz"] == (200, '{"status": "ok"}')
-    assert answers["readyz"] == (503, '{"status": "not ready", "problems": ["the API refuses the key"]}')
+    status, body = answers["readyz"]
+    assert (status, json.loads(body)) == (
+        503,
+        {
+            "status": "not ready",
+            "problems": ["the API refuses the key"],
+            "problem_details": [
+                {"problem": "the API refuses the key", "since": "1970-01-01T00:01:40.000Z", "last_error": "401"}
+            ],
+        },
+    )
     assert answers["metrics"][0] == 200
     assert "asset_worker_pending_assets 3.0" in answers["metrics"][1].splitlines()

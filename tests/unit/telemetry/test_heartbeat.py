@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from asset_worker.telemetry.heartbeat import LAG_CHECK_SECONDS, LAG_LIMIT_SECONDS, log_heartbeat, watch_lag
-from asset_worker.telemetry.snapshot import Snapshot
+from asset_worker.telemetry.snapshot import Problem, Snapshot
 from tests.doubles.snapshots import snapshot
 from tests.doubles.virtual_time import VirtualTimeLoop
 
@@ -27,6 +27,7 @@ def busy(pending: int) -> Snapshot:
         completions={"ready": 8, "rejected": 9},
         outbox_depth=10,
         problems=("the API refuses the key",),
+        problem_details=(Problem("the API refuses the key", 100.0, "401"),),
     )
 
 
@@ -40,7 +41,7 @@ async def test_the_state_of_the_worker_is_logged_every_minute():
         assert logs == [
             {
                 "event": "worker.heartbeat",
-                "log_level": "info",
+                "log_level": "warning",
                 "pending": 11,
                 "due": 2,
                 "oldest_pending_age": 3.1,
@@ -51,11 +52,22 @@ async def test_the_state_of_the_worker_is_logged_every_minute():
                 "completions": {"ready": 8, "rejected": 9},
                 "outbox_depth": 10,
                 "problems": ["the API refuses the key"],
+                "problem_details": [
+                    {"problem": "the API refuses the key", "since": "1970-01-01T00:01:40.000Z", "last_error": "401"}
+                ],
             }
         ]
         await asyncio.sleep(120)
     heartbeat.cancel()
     assert [log["pending"] for log in logs] == [11, 12, 13]
+
+
+async def test_without_a_problem_it_is_no_warning():
+    with capture_logs() as logs:
+        heartbeat = asyncio.ensure_future(log_heartbeat(snapshot))
+        await asyncio.sleep(61)
+    heartbeat.cancel()
+    assert [(log["log_level"], log["problems"], log["problem_details"]) for log in logs] == [("info", [], [])]
 
 
 @pytest.mark.parametrize(

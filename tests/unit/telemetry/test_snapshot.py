@@ -9,8 +9,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from asset_worker.api.breaker import Reason
-from asset_worker.telemetry.snapshot import API_PROBLEMS, DECLARATIONS, Snapshot, Sources, problems, take_snapshot
+from asset_worker.api.trouble import ApiProblem, Cause
+from asset_worker.telemetry.snapshot import (
+    API_PROBLEMS,
+    DECLARATIONS,
+    Problem,
+    Snapshot,
+    Sources,
+    problems_of,
+    shown_problem,
+    take_snapshot,
+)
 
 QUEUE = SimpleNamespace(
     failing=False, pending_count=lambda: 1, due_count=lambda: 2, oldest_age=lambda: 3.5, outbox_depth=lambda: 4
@@ -18,7 +27,7 @@ QUEUE = SimpleNamespace(
 SOURCES = Sources(
     queue=QUEUE,
     poller=SimpleNamespace(looks=5, completions=Counter(ready=6)),
-    gate=SimpleNamespace(requests=7, refusals=8, reason=None),
+    gate=SimpleNamespace(requests=7, refusals=8, problem=None),
     retries=SimpleNamespace(count=9),
     lines=SimpleNamespace(rejected=0),
     inputs=[SimpleNamespace(name="queue file", unreadable=None), SimpleNamespace(name="stdin", unreadable=None)],
@@ -42,6 +51,7 @@ def test_every_value_is_read_from_its_part():
         completions={"ready": 6},
         outbox_depth=4,
         problems=(),
+        problem_details=(),
         is_ready=True,
     )
 
@@ -51,16 +61,21 @@ def test_rejected_lines_are_completions():
     assert found.completions == {"ready": 6, "rejected": 2}
 
 
-def gate(reason: Reason | None) -> SimpleNamespace:
-    return SimpleNamespace(requests=7, refusals=8, reason=reason)
+def gate(cause: Cause) -> SimpleNamespace:
+    return SimpleNamespace(requests=7, refusals=8, problem=ApiProblem(cause, 100.0, "401 wrong", 130.5))
+
+
+def sink(name: str) -> SimpleNamespace:
+    return SimpleNamespace(sink=name, failing_since=1.0, last_error="no space", next_try=2.0)
 
 
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
         pytest.param({}, [], id="none"),
-        pytest.param({"gate": gate(Reason.KEY_REFUSED)}, ["the API refuses the key"], id="key"),
-        pytest.param({"gate": gate(Reason.UNAVAILABLE)}, ["the API is unavailable"], id="outage"),
+        pytest.param({"gate": gate(Cause.KEY_REFUSED)}, ["the API refuses the key"], id="key"),
+        pytest.param({"gate": gate(Cause.UNAVAILABLE)}, ["the API is unavailable"], id="outage"),
+        pytest.param({"gate": gate(Cause.RATE_LIMITED)}, ["the API's rate limit is used up"], id="rate limit"),
         pytest.param(
             {"inputs": [SimpleNamespace(name="queue file", unreadable="/q: Permission denied")]},
             ["the queue file can't be read (/q: Permission denied)"],
@@ -70,14 +85,14 @@ def gate(reason: Reason | None) -> SimpleNamespace:
             {"queue": SimpleNamespace(**(vars(QUEUE) | {"failing": True}))}, ["the journal can't be written"], id="disk"
         ),
         pytest.param(
-            {"deliveries": [SimpleNamespace(sink="file:/e", failing_since=1.0), *SOURCES.deliveries]},
+            {"deliveries": [sink("file:/e"), *SOURCES.deliveries]},
             ["the sink file:/e fails"],
             id="one of two sinks",
         ),
         pytest.param(
             {
-                "gate": gate(Reason.KEY_REFUSED),
-                "deliveries": [SimpleNamespace(sink="stdout", failing_since=1.0)],
+                "gate": gate(Cause.KEY_REFUSED),
+                "deliveries": [sink("stdout")],
             },
             ["the API refuses the key", "the sink stdout fails"],
             id="several",
@@ -85,13 +100,29 @@ def gate(reason: Reason | None) -> SimpleNamespace:
     ],
 )
 def test_each_problem_is_one_sentence(changed: dict[str, Any], expected: list[str]):
-    assert list(problems(sources(**changed))) == expected
+    assert [each.text for each in problems_of(sources(**changed))] == expected
     found = take_snapshot(sources(**changed))
     assert (list(found.problems), found.is_ready) == (expected, not expected)
+    assert [each.text for each in found.problem_details] == expected
 
 
-def test_every_reason_of_the_breaker_is_a_problem():
-    assert set(API_PROBLEMS) == {reason.value for reason in Reason}
+def test_a_problem_has_its_beginning_its_latest_error_and_the_next_try():
+    found = problems_of(sources(gate=gate(Cause.UNAVAILABLE), deliveries=[sink("stdout")]))
+    assert found == (
+        Problem("the API is unavailable", 100.0, "401 wrong", 130.5),
+        Problem("the sink stdout fails", 1.0, "no space", 2.0),
+    )
+    assert shown_problem(found[0]) == {
+        "problem": "the API is unavailable",
+        "since": "1970-01-01T00:01:40.000Z",
+        "next_try": "1970-01-01T00:02:10.500Z",
+        "last_error": "401 wrong",
+    }
+    assert shown_problem(Problem("the journal can't be written")) == {"problem": "the journal can't be written"}
+
+
+def test_every_cause_of_trouble_with_the_api_is_a_problem():
+    assert set(API_PROBLEMS) == {cause.value for cause in Cause}
 
 
 def test_every_field_is_declared_with_its_meaning_and_unit():

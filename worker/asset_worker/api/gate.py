@@ -24,6 +24,7 @@ from asset_worker.api.limits.limiter import RateLimiter
 from asset_worker.api.limits.server_clock import ServerClock, parse_by_clocks
 from asset_worker.api.responses import Verdict, meaning_of, verdict_of
 from asset_worker.api.subjects import Endpoint, Subject
+from asset_worker.api.trouble import REASONS, ApiProblem, Cause, Trouble, trouble_after
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.randomness import Uniform
 from asset_worker.runtime.stop import Stop
@@ -73,6 +74,8 @@ class Gate:
         self._granted_at = 0.0
         self._failing_since: float | None = None
         """When the first of the latest attempts was sent that all failed or were given up; None: the latest did not."""
+        self._trouble: Trouble | None = None
+        self._lasting_edge_is_logged = False
         self.requests = 0
         """Attempts sent so far."""
         self.refusals = 0
@@ -128,6 +131,26 @@ class Gate:
         """Seconds for which the breaker has been open; 0: it is closed."""
         opened_at = self._breaker.opened_at
         return 0.0 if opened_at is None else self._now() - opened_at
+
+    @property
+    def key_refused_for(self) -> float | None:
+        """Seconds for which nothing but refusals of the key have come; None: the key is not refused now."""
+        trouble = self._trouble
+        if self.reason is not Reason.KEY_REFUSED or trouble is None or trouble.cause is not Cause.KEY_REFUSED:
+            return None
+        return self._now() - trouble.since
+
+    @property
+    def problem(self) -> ApiProblem | None:
+        """What keeps requests from working now, by its present cause; None: nothing."""
+        trouble = self._trouble
+        if trouble is None or (self.reason is None and not trouble.is_lasting_edge):
+            return None
+        is_short_edge = trouble.cause is Cause.PROXY_OR_KEY and not trouble.is_lasting_edge
+        cause = Cause.UNAVAILABLE if is_short_edge else trouble.cause
+        now, wall = self._now(), self._clock.now()
+        next_try = wall + delay if (delay := self._delay(now)) < math.inf else None
+        return ApiProblem(cause, wall - (now - trouble.since), trouble.error, next_try)
 
     @property
     def stalled_for(self) -> float:
@@ -209,9 +232,28 @@ class Gate:
             case Verdict.LOST:
                 breaker.lost(period=period)
                 change = None
+        if verdict is not Verdict.SUCCEEDED or breaker.reason is None:  # not a late answer to the old key
+            before, self._trouble = self._trouble, trouble_after(self._trouble, verdict, error, now=now)
+            change = change or self._change_of_cause(before, now)
+            self._log_lasting_edge()
         if change is not None:
-            _log_change(change, error)
+            _log_change(change, None if error is None else str(error))
         self._grant_waiting()
+
+    def _change_of_cause(self, before: Trouble | None, now: float) -> Change | None:
+        """Return the change to log if the breaker's state is the same, but not what people should know of it."""
+        trouble = self._trouble
+        if trouble is None:
+            return Closed(now - before.since) if before is not None and self._lasting_edge_is_logged else None
+        reason, was = REASONS.get(trouble.cause), None if before is None else REASONS.get(before.cause)
+        is_news = self.reason is not None and reason is not was
+        return Opened(reason) if reason is not None and is_news else None
+
+    def _log_lasting_edge(self) -> None:
+        trouble, was_logged = self._trouble, self._lasting_edge_is_logged
+        self._lasting_edge_is_logged = trouble is not None and trouble.is_lasting_edge
+        if trouble is not None and trouble.is_lasting_edge and not was_logged:
+            _log.error("api.proxy_or_key", error=trouble.error)
 
     def _read_clocks(self, date: str | None, *, took: float) -> tuple[float, ...]:
         """Return what the clocks show that may have made an answer with this `Date`; see `ServerClock.read`."""
@@ -338,8 +380,7 @@ class Permit:
         self._gate.ended(self, error)
 
 
-def _log_change(change: Change, because: BaseException | None) -> None:
-    error = None if because is None else str(because)
+def _log_change(change: Change, error: str | None) -> None:
     match change:
         case Closed(seconds):
             _log.info("api.recovered", seconds=round(seconds, 3))

@@ -59,10 +59,22 @@ class Delivery:
         """Events that the sink accepted since the start."""
         self.dead_letters = 0
         """Events that the sink refused permanently since the start."""
-        self.failing_since: float | None = None
+        self._failing_since: float | None = None
         """When the sink began to fail, in steady time; None while it works."""
         self.last_error: str | None = None
         """The text of the latest failure, kept after recovery."""
+        self.next_try: float | None = None
+        """When the sink that fails is tried again, in seconds since the epoch, UTC; None while it works."""
+
+    @property
+    def failing_for(self) -> float | None:
+        """Seconds for which the sink has been failing; None: it works."""
+        return None if self._failing_since is None else self._clock.steady() - self._failing_since
+
+    @property
+    def failing_since(self) -> float | None:
+        """When the sink began to fail, in seconds since the epoch, UTC; None: it works."""
+        return None if self.failing_for is None else self._clock.now() - self.failing_for
 
     async def run(self, stop: Stop) -> None:
         """Deliver until `stop` is set and the outbox holds no more events for this sink.
@@ -157,12 +169,13 @@ class Delivery:
 
     def _failed(self, error: str | None, *, retry_in: float) -> None:
         self.last_error = error
-        if self.failing_since is None:
-            self.failing_since = self._clock.steady()
+        self.next_try = self._clock.now() + retry_in
+        if self._failing_since is None:
+            self._failing_since = self._clock.steady()
             _log.error("sink.failed", sink=self.sink, error=error, retry_in=round(retry_in, 3))
 
     def _recovered(self) -> None:
-        if self.failing_since is not None:
-            failed_for = self._clock.steady() - self.failing_since
-            self.failing_since = None
+        if self._failing_since is not None:
+            failed_for = self._clock.steady() - self._failing_since
+            self._failing_since = self.next_try = None
             _log.info("sink.recovered", sink=self.sink, failed_for=round(failed_for, 3))

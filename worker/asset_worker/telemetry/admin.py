@@ -14,7 +14,7 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 from asset_worker.runtime.os_errors import may_pass
 from asset_worker.telemetry.errors import AdminAddressError, AdminAddressInUseError
 from asset_worker.telemetry.metrics import SnapshotCollector
-from asset_worker.telemetry.snapshot import Snapshot
+from asset_worker.telemetry.snapshot import Snapshot, shown_problem
 
 _log = structlog.get_logger()
 
@@ -35,10 +35,13 @@ async def serving(read: Callable[[], Snapshot], *, host: str, port: int) -> Asyn
         return web.json_response({"status": "ok"})
 
     async def readyz(_request: web.Request) -> web.Response:
-        problems = list(read().problems)
-        return web.json_response(
-            {"status": "not ready" if problems else "ready", "problems": problems}, status=503 if problems else 200
-        )
+        now = read()
+        document = {
+            "status": "not ready" if now.problems else "ready",
+            "problems": list(now.problems),
+            "problem_details": [shown_problem(each) for each in now.problem_details],
+        }
+        return web.json_response(document, status=503 if now.problems else 200)
 
     registry = CollectorRegistry()
     registry.register(SnapshotCollector(read))

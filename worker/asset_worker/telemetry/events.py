@@ -35,8 +35,8 @@ EVENTS: Final = (
     ),
     LogEvent(
         "worker.heartbeat",
-        "info",
-        "Every minute. The fields are listed above.",
+        "info, warning",
+        "Every minute; a warning while there is a problem. The fields are listed above.",
         tuple(name for name, declared in DECLARATIONS.items() if declared.in_heartbeat),
     ),
     LogEvent(
@@ -157,13 +157,22 @@ EVENTS: Final = (
     LogEvent(
         "api.unavailable",
         "error",
-        "Many requests in a row have failed: only single probes are sent until one succeeds. Logged once in an outage.",
+        "Many requests in a row have failed: only single probes are sent until one succeeds. Logged once in an outage, "
+        "and when another problem of the API turns into one.",
+        ("error",),
+    ),
+    LogEvent(
+        "api.proxy_or_key",
+        "error",
+        "For a minute, every answer was a 401 or 403 without the API's code: a proxy, a filter or a login page refuses "
+        "the requests, or the key is refused in a form that this version doesn't know. Logged once, until it is over.",
         ("error",),
     ),
     LogEvent(
         "api.key_refused",
         "error",
-        "The API refuses the key: only single probes are sent until one succeeds. Logged once, until it recovers.",
+        "The API refuses the key: only single probes are sent until one succeeds. Logged once, until it recovers or "
+        "turns into another problem.",
         ("error",),
     ),
     LogEvent(

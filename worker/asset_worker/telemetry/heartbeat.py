@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from asset_worker.telemetry.snapshot import DECLARATIONS, Snapshot
+from asset_worker.telemetry.snapshot import DECLARATIONS, Problem, Snapshot, shown_problem
 
 _log = structlog.get_logger()
 
@@ -19,10 +19,14 @@ LAG_LIMIT_SECONDS = 0.25
 
 
 async def log_heartbeat(read: Callable[[], Snapshot]) -> None:
-    """Log the heartbeat every minute, forever."""
+    """Log the heartbeat every minute, forever. It is a warning while there is a problem."""
     while True:
         await asyncio.sleep(HEARTBEAT_SECONDS)
-        _log.info("worker.heartbeat", **heartbeat_fields(read()))
+        now = read()
+        if now.problems:
+            _log.warning("worker.heartbeat", **heartbeat_fields(now))
+        else:
+            _log.info("worker.heartbeat", **heartbeat_fields(now))
 
 
 def heartbeat_fields(now: Snapshot) -> dict[str, Any]:
@@ -35,7 +39,9 @@ def _for_log(value: Any) -> Any:
         case float():
             return round(value, 1)
         case tuple():
-            return list(value)
+            return [_for_log(each) for each in value]
+        case Problem():
+            return shown_problem(value)
         case _:
             return value
 

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, Protocol, TypeVar
 import msgspec
 
 from asset_worker.domain.assets import Outcome
+from asset_worker.domain.events import timestamp
 
 T = TypeVar("T")
 
@@ -59,6 +60,30 @@ class LookCounts(Protocol):
         ...
 
 
+class ApiProblem(Protocol):
+    """What keeps requests from working now. Instants are seconds since the epoch, UTC."""
+
+    @property
+    def cause(self) -> Enum:
+        """Its present cause: a member whose value is a key of `API_PROBLEMS`."""
+        ...
+
+    @property
+    def since(self) -> float:
+        """Since when attempts have failed for this cause."""
+        ...
+
+    @property
+    def last_error(self) -> str:
+        """The text of the latest failure."""
+        ...
+
+    @property
+    def next_try(self) -> float | None:
+        """When the next request may go out; None: that depends on one that is in flight."""
+        ...
+
+
 class RequestCounts(Protocol):
     """The gate, as telemetry reads it."""
 
@@ -73,8 +98,8 @@ class RequestCounts(Protocol):
         ...
 
     @property
-    def reason(self) -> Enum | None:
-        """Why no requests go out: a member whose value is a key of `API_PROBLEMS`. None: they do go out."""
+    def problem(self) -> ApiProblem | None:
+        """What keeps requests from working now; None: nothing."""
         ...
 
 
@@ -120,7 +145,17 @@ class Delivery(Protocol):
 
     @property
     def failing_since(self) -> float | None:
-        """When the sink began to fail, in steady time; None: it works."""
+        """When the sink began to fail, in seconds since the epoch, UTC; None: it works."""
+        ...
+
+    @property
+    def last_error(self) -> str | None:
+        """The text of the latest failure; None: there was none."""
+        ...
+
+    @property
+    def next_try(self) -> float | None:
+        """When a sink that fails is tried again, in seconds since the epoch, UTC; None: it works."""
         ...
 
 
@@ -139,26 +174,40 @@ class Sources(msgspec.Struct, frozen=True):
 API_PROBLEMS: Final[Mapping[str, str]] = {
     "key_refused": "the API refuses the key",
     "unavailable": "the API is unavailable",
+    "proxy_or_key": "only 401 or 403 without the API's code: is it a proxy, a login page, or the key?",
+    "rate_limited": "the API's rate limit is used up",
 }
-"""What to report while the circuit breaker is open, by the value of its reason."""
+"""What to report by the present cause."""
 
 
-def problems(sources: Sources) -> tuple[str, ...]:
-    """Return what keeps the worker from working now, one sentence per problem; empty: the worker is ready."""
+class Problem(msgspec.Struct, frozen=True):
+    """Something that keeps the worker from working now. Instants are seconds since the epoch, UTC; None: not known."""
+
+    text: str
+    """One sentence."""
+    since: float | None = None
+    last_error: str | None = None
+    next_try: float | None = None
+    """When it is tried again."""
+
+
+def problems_of(sources: Sources) -> tuple[Problem, ...]:
+    """Return what keeps the worker from working now; empty: the worker is ready."""
     return tuple(_problems(sources))
 
 
-def _problems(sources: Sources) -> Iterator[str]:
-    if sources.gate.reason is not None:
-        yield API_PROBLEMS[sources.gate.reason.value]
+def _problems(sources: Sources) -> Iterator[Problem]:
+    if (found := sources.gate.problem) is not None:
+        yield Problem(API_PROBLEMS[found.cause.value], found.since, found.last_error, found.next_try)
     for each in sources.inputs:
         if each.unreadable is not None:
-            yield f"the {each.name} can't be read ({each.unreadable})"
+            yield Problem(f"the {each.name} can't be read ({each.unreadable})", last_error=each.unreadable)
     if sources.queue.failing:
-        yield "the journal can't be written"
+        yield Problem("the journal can't be written")
     for delivery in sources.deliveries:
         if delivery.failing_since is not None:
-            yield f"the sink {delivery.sink} fails"
+            text = f"the sink {delivery.sink} fails"
+            yield Problem(text, delivery.failing_since, delivery.last_error, delivery.next_try)
 
 
 def _completions(sources: Sources) -> Mapping[str, int]:
@@ -284,14 +333,21 @@ class Snapshot:
     problems: tuple[str, ...] = gauge(
         None,
         "What keeps the worker from working now; empty: it is ready.",
-        problems,
+        lambda sources: tuple(each.text for each in problems_of(sources)),
         unit="sentences",
+        empty=tuple,
+    )
+    problem_details: tuple[Problem, ...] = gauge(
+        None,
+        "The same as objects: `problem`, and where known `since`, `last_error` and `next_try`; times are UTC.",
+        problems_of,
+        unit="objects",
         empty=tuple,
     )
     is_ready: bool = gauge(
         "ready",
         "1 while nothing keeps the worker from working, else 0.",
-        lambda sources: not problems(sources),
+        lambda sources: not problems_of(sources),
         unit="0 or 1",
         empty=lambda: True,
         in_heartbeat=False,
@@ -300,6 +356,14 @@ class Snapshot:
 
 DECLARATIONS: Final[Mapping[str, Declaration]] = {each.name: each.metadata["declaration"] for each in fields(Snapshot)}
 """The declarations, by the name of the snapshot's field."""
+
+
+def shown_problem(problem: Problem) -> dict[str, str]:
+    """Return the problem for JSON, as the heartbeat and `/readyz` show it: what is not known is left out."""
+    instants = {"since": problem.since, "next_try": problem.next_try}
+    times = {name: timestamp(instant) for name, instant in instants.items() if instant is not None}
+    error = {} if problem.last_error is None else {"last_error": problem.last_error}
+    return {"problem": problem.text, **times, **error}
 
 
 def take_snapshot(sources: Sources) -> Snapshot:

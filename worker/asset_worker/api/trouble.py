@@ -1,0 +1,84 @@
+"""What is wrong with the API now, for people: the present cause, as the latest attempts show it. Pure functions.
+
+The breaker keeps the reason for which it opened: that decides what goes out. But a refused key may turn into an outage
+and that into a rate limit, while no request succeeds, and people need the cause of now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final
+
+import msgspec
+
+from asset_worker.api.breaker import Reason
+from asset_worker.api.errors import EdgeRefusedError
+from asset_worker.api.responses import Verdict
+
+EDGE_SECONDS: Final = 60.0
+"""After so many seconds of nothing but 401 and 403 without the API's code, people are asked to look: the API may have
+changed the form of its refusals, so it may be the key after all."""
+
+
+class Cause(Enum):
+    """Why attempts fail."""
+
+    KEY_REFUSED = "key_refused"
+    UNAVAILABLE = "unavailable"
+    PROXY_OR_KEY = "proxy_or_key"
+    """Only 401 or 403 without the API's code are answered."""
+    RATE_LIMITED = "rate_limited"
+
+
+REASONS: Final[Mapping[Cause, Reason]] = {
+    Cause.KEY_REFUSED: Reason.KEY_REFUSED,
+    Cause.UNAVAILABLE: Reason.UNAVAILABLE,
+    Cause.PROXY_OR_KEY: Reason.UNAVAILABLE,
+}
+"""As what a cause is logged. A rate limit is logged when its pause begins."""
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """The cause of the attempts that failed in a row with the same one."""
+
+    cause: Cause
+    since: float
+    """When the first of them failed, in monotonic seconds."""
+    latest_at: float
+    error: str
+    """The text of the latest."""
+
+    @property
+    def is_lasting_edge(self) -> bool:
+        """Whether nothing but 401 and 403 without the API's code was answered for `EDGE_SECONDS`."""
+        return self.cause is Cause.PROXY_OR_KEY and self.latest_at - self.since >= EDGE_SECONDS
+
+
+class ApiProblem(msgspec.Struct, frozen=True):
+    """What keeps requests from working now. Instants are seconds since the epoch, UTC."""
+
+    cause: Cause
+    since: float
+    last_error: str
+    next_try: float | None
+    """When the next request may go out; None: that depends on one that is in flight."""
+
+
+def trouble_after(
+    before: Trouble | None, verdict: Verdict, error: BaseException | None, *, now: float
+) -> Trouble | None:
+    """Return the trouble after an attempt that ended with `error`; None: it succeeded, or there was none before."""
+    match verdict:
+        case Verdict.SUCCEEDED:
+            return None
+        case Verdict.LOST:
+            return before
+        case Verdict.KEY_REFUSED:
+            cause = Cause.KEY_REFUSED
+        case Verdict.RATE_LIMITED:
+            cause = Cause.RATE_LIMITED
+        case Verdict.FAILED:
+            cause = Cause.PROXY_OR_KEY if isinstance(error, EdgeRefusedError) else Cause.UNAVAILABLE
+    since = before.since if before is not None and before.cause is cause else now
+    return Trouble(cause, since, now, str(error))
