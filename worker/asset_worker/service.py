@@ -14,7 +14,6 @@ from contextlib import AsyncExitStack
 import structlog
 
 from asset_worker import __version__
-from asset_worker.api.breaker import Reason
 from asset_worker.domain.assets import AssetId, Outcome
 from asset_worker.domain.run_plan import Exit, RunPlan
 from asset_worker.domain.submissions import Batch, Submission
@@ -187,8 +186,10 @@ class Service:
         """Stop the run when the key has been refused for longer than the plan allows."""
         limit = self._plan.key_refused_limit
         while limit is not None and not self._stop.is_set():
-            gate = self._parts.gate
-            if gate.reason is Reason.KEY_REFUSED and gate.open_for >= limit:
+            parts = self._parts
+            # Perhaps only the assets that are left are refused, and the key works for others.
+            refused_for = parts.gate.key_refused_for
+            if refused_for is not None and refused_for >= limit and parts.poller.key_is_refused:
                 self._refused_too_long = True
                 self._stop.set("the key is refused")
                 self._forced_stop.set("the key is refused")

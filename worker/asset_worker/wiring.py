@@ -318,6 +318,7 @@ def make_poller(
             looks_at_once=looks_at_once(settings.limits),
             batching=batching(settings.poll),
             last_look=last_look(plan),
+            refusal_is_final=plan.key_refused_limit is not None,
         ),
         clock=clock,
         feedback=make_feedback(chosen, gate),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from asset_worker.poller.list_health import (
     CHECKS_TO_TRUST,
+    FAILURES_TO_DOUBT,
     FIRST_PAUSE_SECONDS,
     LONGEST_PAUSE_SECONDS,
     ListHealth,
@@ -116,3 +117,25 @@ def test_suspensions_and_restorations_are_reported_in_turn_and_no_pause_is_endle
         reported += [type(change)] if change else []
     assert reported == [Suspended, Restored] * (len(reported) // 2) + [Suspended] * (len(reported) % 2)
     assert health.is_usable(now + LONGEST_PAUSE_SECONDS)
+
+
+def test_lists_that_fail_again_and_again_while_retrieves_work_are_suspended():
+    health = ListHealth()
+    found = [health.failed_alone(number + 0.5, "500", asked_at=float(number)) for number in range(FAILURES_TO_DOUBT)]
+    assert found == [None] * (FAILURES_TO_DOUBT - 1) + [Suspended("500", FIRST_PAUSE_SECONDS)]
+
+
+def test_lists_that_were_requested_before_the_same_success_count_once():
+    """An outage has ended, or the key was replaced: that says nothing about lists."""
+    health = ListHealth()
+    assert not any(health.failed_alone(10.0 + number, "401", asked_at=9.0) for number in range(40))
+    assert not any(health.failed_alone(60.0 + number, "401", asked_at=50.0) for number in range(40))
+    assert health.is_usable(100.0)
+
+
+def test_a_list_in_between_shows_that_lists_work():
+    health = ListHealth()
+    for number in range(100):
+        assert health.failed_alone(number + 0.5, "500", asked_at=float(number)) is None
+        if number % (FAILURES_TO_DOUBT - 1):
+            health.answered()

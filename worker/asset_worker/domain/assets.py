@@ -252,6 +252,9 @@ class Unanswered(msgspec.Struct, frozen=True):
     """The reason, for people."""
     retry_after: float = 0.0
     """Seconds that the server asked to wait."""
+    denied_for: float | None = None
+    """Seconds for which this asset alone was denied while others were answered: the API refuses it to this key, or
+    answers 404 without its code. None: nothing shows that the asset is at fault."""
 
 
 Observation = Asset | Missing | Unanswered
@@ -317,7 +320,16 @@ def assess(observation: Observation, expectations: Expectations, ages: Ages) -> 
                 limit = _seconds(expectations.unanswered_deadline)
                 return Done(Outcome.TIMED_OUT, f"no answer about it {limit} after acceptance: {observation.why}")
             due = expectations.deadline - ages.accepted
-            return Waiting(("answer",), due if due > 0 else left)
+            decides_in = due if due > 0 else left
+            if observation.denied_for is not None:
+                grace_left = expectations.not_found_grace - observation.denied_for
+                if grace_left <= 0:
+                    grace = _seconds(expectations.not_found_grace)
+                    return Done(
+                        Outcome.NOT_FOUND, f"denied for {grace} or more while others were answered: {observation.why}"
+                    )
+                decides_in = min(decides_in, grace_left)
+            return Waiting(("answer",), decides_in)
         case _:
             assert_never(observation)
 

@@ -13,20 +13,14 @@ from typing import Final, assert_never
 import msgspec
 import structlog
 
-from asset_worker.api.errors import (
-    ApiError,
-    HeldError,
-    KeyRefusedError,
-    MalformedAnswerError,
-    RateLimitedError,
-    TransientError,
-)
+from asset_worker.api.errors import ApiError, HeldError, KeyRefusedError, RateLimitedError, TransientError
 from asset_worker.api.retry import retry_after_of
 from asset_worker.domain.assets import Asset, Missing, Observation, has_usual_form
 from asset_worker.poller.actions import KEY_REFUSED_DELAY_SECONDS, Actions
 from asset_worker.poller.deadlines import seconds_left, too_late
 from asset_worker.poller.decide import can_act_on_list, is_older, last_seen_of
 from asset_worker.poller.list_health import ListHealth, Restored, Suspended
+from asset_worker.poller.per_asset_refusals import PerAssetRefusals
 from asset_worker.poller.policy import Batching, Policy
 from asset_worker.poller.ports import Api
 from asset_worker.queue.ports import Lease
@@ -41,24 +35,35 @@ AUDIT_SHARE: Final = 0.05
 lag."""
 
 
+class ListFailure(msgspec.Struct, frozen=True):
+    """A list that failed in a way that may concern everything: the network, a gateway, the key."""
+
+    why: str
+    asked_at: float
+    """When the list was requested, in monotonic seconds."""
+
+
 class Check(msgspec.Struct, frozen=True):
     """An asset that must be retrieved after a list request, and what to compare the retrieve with."""
 
     lease: Lease
-    against: Asset | Missing | KeyRefusedError | TransientError | None
+    against: Asset | Missing | ListFailure | None
     """What the list showed about the asset, or how the list failed. None: the retrieve says nothing about lists."""
 
 
 class ListLooker:
     """Looks at many assets with one request, while lists are usable."""
 
-    def __init__(self, api: Api, actions: Actions, *, policy: Policy, clock: Clock, uniform: Uniform) -> None:
-        """`uniform` decides which lists are audited."""
+    def __init__(
+        self, api: Api, actions: Actions, *, policy: Policy, clock: Clock, uniform: Uniform, refusals: PerAssetRefusals
+    ) -> None:
+        """`uniform` decides which lists are audited. `refusals` learns which assets lists show."""
         self._api = api
         self._actions = actions
         self._policy = policy
         self._clock = clock
         self._uniform = uniform
+        self._refusals = refusals
         self._health = ListHealth()
 
     def batching_at(self, now: float) -> Batching | None:
@@ -67,6 +72,7 @@ class ListLooker:
 
     async def look_at(self, leases: Sequence[Lease], stop: Stop) -> AsyncIterator[Check]:
         """List the assets, and act on what the list shows. Yield a check for each asset that must be retrieved."""
+        asked_at = self._clock.monotonic()
         try:
             async with asyncio.timeout(self._seconds_left(leases)):
                 shown = await self._api.list_assets([lease.submission.asset_id for lease in leases])
@@ -85,13 +91,13 @@ class ListLooker:
         except HeldError as error:
             await self._actions.put_back(leases, retry_after_of(error))
             return
-        # If the retrieve succeeds although the list failed, lists are at fault, not the API or the key.
+        # If retrieves succeed again and again although lists fail, lists are at fault, not the API or the key.
         except KeyRefusedError as error:
-            yield Check(leases[0], error)
+            yield Check(leases[0], ListFailure(str(error), asked_at))
             await self._actions.put_back(leases[1:], KEY_REFUSED_DELAY_SECONDS)
             return
         except TransientError as error:
-            yield Check(leases[0], error)
+            yield Check(leases[0], ListFailure(str(error), asked_at))
             if not stop.is_set():
                 await self._actions.act_on_failure(leases[1:], error)
             return
@@ -100,6 +106,9 @@ class ListLooker:
             for lease in leases:
                 yield Check(lease, None)
             return
+        self._health.answered()
+        for asset_id in shown:
+            self._refusals.shown(asset_id)
         is_audited = self._uniform() < AUDIT_SHARE
         for lease in leases:
             listed = shown.get(lease.submission.asset_id, Missing())
@@ -124,10 +133,8 @@ class ListLooker:
                 pass
             case Asset() | Missing():
                 _log_change(self._health.checked(now, agreed=_agree(against, observation)))
-            case KeyRefusedError() | MalformedAnswerError():
-                _log_change(self._health.refused(now, str(against)))
-            case TransientError():
-                _log_change(self._health.checked(now, agreed=False))
+            case ListFailure(why, asked_at):
+                _log_change(self._health.failed_alone(now, why, asked_at=asked_at))
             case _:
                 assert_never(against)
 

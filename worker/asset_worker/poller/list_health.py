@@ -1,14 +1,16 @@
 """Whether lists are usable: a value that is updated with each retrieve that checks a list.
 
 A list shows many assets for the price of one request, but it may be wrong. A retrieve confirms whatever a list shows
-that matters, and sometimes, as an audit, what doesn't. Lists that are contradicted too often, or refused, are suspended
-for a while.
+that matters, and sometimes, as an audit, what doesn't. Lists that are contradicted too often, or refused, or that fail
+again and again while retrieves work, are suspended for a while. A single failure says nothing about lists, even if a
+retrieve succeeds after it: an outage or a refused key may have ended in between, or the key may have been replaced.
 
 Nothing here waits or reads a clock; instants are monotonic seconds.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Final
 
@@ -20,6 +22,9 @@ CONTRADICTIONS_TO_DOUBT: Final = 4
 SHARE_TO_DOUBT: Final = 0.25
 """Lists are suspended after this many contradictions, if these are also at least this share of the recent checks. Some
 contradictions are expected: an asset may turn ready between the list and the retrieve."""
+FAILURES_TO_DOUBT: Final = 3
+"""Lists are suspended after so many failures in a row, each with a retrieve that worked after it and before the next
+list was requested. The end of an outage gives one such failure, however many lists it has hit."""
 CHECKS_TO_TRUST: Final = 20
 """Suspended lists count as good again after this many checks in a row that agree."""
 FIRST_PAUSE_SECONDS: Final = 60.0
@@ -51,6 +56,8 @@ class ListHealth:
         self._pause = FIRST_PAUSE_SECONDS
         self._is_reported = False
         self._agreed_in_a_row = 0
+        self._failures = 0
+        self._failure_known_at = -math.inf
 
     def is_usable(self, now: float) -> bool:
         """Return whether a list may be requested."""
@@ -72,8 +79,23 @@ class ListHealth:
         )
 
     def refused(self, now: float, why: str) -> Suspended | None:
-        """Record that a list request was refused, or not answered with a list. Return the change, if it is new."""
+        """Record that the API refused a list request. Return the change, if it is new."""
         return self._suspend(now, why)
+
+    def answered(self) -> None:
+        """Record that a list request was answered with a list."""
+        self._failures = 0
+
+    def failed_alone(self, now: float, why: str, *, asked_at: float) -> Suspended | None:
+        """Record that a list request failed, and the retrieve after it worked. Return the change, if it is new.
+
+        `asked_at` is when the list was requested, and `now` when the retrieve was answered.
+        """
+        if asked_at < self._failure_known_at:
+            return None  # it may have failed together with the one before
+        self._failure_known_at = now
+        self._failures += 1
+        return self._suspend(now, why) if self._failures >= FAILURES_TO_DOUBT else None
 
     def _agreed(self) -> Restored | None:
         self._agreed_in_a_row += 1
@@ -87,7 +109,7 @@ class ListHealth:
         if not self.is_usable(now):
             return None
         self._checks.clear()
-        self._agreed_in_a_row = 0
+        self._agreed_in_a_row = self._failures = 0
         self._suspended_until, seconds = now + self._pause, self._pause
         self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
         was_reported, self._is_reported = self._is_reported, True

@@ -51,7 +51,7 @@ class Poller:
         uniform: Uniform = random.random,
     ) -> None:
         """`feedback` is for a schedule that learns; `uniform` decides which lists are audited."""
-        refusals = PerAssetRefusals()
+        self._refusals = refusals = PerAssetRefusals()
         self._queue = queue
         self._api = api
         self._clock = clock
@@ -63,7 +63,7 @@ class Poller:
             queue, schedule=schedule, policy=policy, clock=clock, feedback=feedback, refusals=refusals
         )
         self._retriever = Retriever(api, self._actions, policy=policy, clock=clock, refusals=refusals)
-        self._lists = ListLooker(api, self._actions, policy=policy, clock=clock, uniform=uniform)
+        self._lists = ListLooker(api, self._actions, policy=policy, clock=clock, uniform=uniform, refusals=refusals)
 
     @property
     def looks(self) -> int:
@@ -74,6 +74,11 @@ class Poller:
     def completions(self) -> Counter[str]:
         """Assets settled so far, by outcome."""
         return self._actions.completions
+
+    @property
+    def key_is_refused(self) -> bool:
+        """Whether refusals are the key's, as far as is known: no asset is answered that could show the opposite."""
+        return self._refusals.key_is_refused
 
     async def run(self, stop: Stop) -> None:
         """Look at what is due until the stop, then finish the looks in progress."""

@@ -36,3 +36,6 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     last_look: float = 0.0
     """Seconds that a look may take at an asset that was past its age limit before (`Expectations.unanswered_deadline`).
     Such an asset may come from a run that ended long ago, and gets the chance of one more answer."""
+    refusal_is_final: bool = False
+    """Whether an asset that alone is refused is `not_found` after its grace; if not, the wait goes on to its deadline.
+    Somebody waits for the end of `wait` and of `--once`; a service is there when the access is granted."""
