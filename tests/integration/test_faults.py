@@ -46,7 +46,9 @@ FAULTS: dict[str, str | None] = {
     "status=500": r"500 Ordered",
     "status=408": r"408 Ordered",
     "html=502": r"502 ",
+    "html=403": r"403 .*without the API's code",
     "html=404": r"404 ",
+    "html=410": r"410 ",
     "html=400": r"400 ",
     "redirect": r"307 .*not followed",
     "slow=0.3": None,
@@ -180,7 +182,7 @@ class OneFaultRun(msgspec.Struct):
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "kinds",
-    [list(FAULTS)[0:6], list(FAULTS)[6:11], list(FAULTS)[11:]],
+    [list(FAULTS)[0:8], list(FAULTS)[8:13], list(FAULTS)[13:]],
     ids=["errors", "transport", "nonsense"],
 )
 async def test_when_half_of_the_answers_are_faulty_in_one_way_every_outcome_is_right(
