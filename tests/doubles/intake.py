@@ -7,6 +7,7 @@ from pathlib import Path
 
 from asset_worker.domain.submissions import Batch
 from asset_worker.intake.file.follower import FileEvent, Follower
+from asset_worker.intake.file.names import ROTATED
 
 PARTIAL_WAIT = 5.0
 """How long `Following` waits for the rest of a last line, in seconds."""
@@ -65,19 +66,30 @@ class Disk:
 class Following:
     """A follower of one path, stepped by hand. Its batches are durable at once."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, rotated: tuple[str, ...] = ROTATED) -> None:
         self.path = path
+        self._rotated = rotated
         self.now = 0.0
-        self.position: bytes | None = None
+        self.positions: dict[str, bytes] = {}
         self.batches: list[Batch] = []
         self._events: list[FileEvent] = []
         self.at_end = False
-        self.follower = Follower(path, None)
+        self.follower = Follower(path, {}, rotated=rotated)
 
-    def restart(self) -> None:
-        """Crash, and start again with the last durable position."""
+    @property
+    def position(self) -> bytes | None:
+        """The last durable position."""
+        return next(reversed(self.positions.values()), None)
+
+    @position.setter
+    def position(self, position: bytes) -> None:
+        self.positions = {f"file:{os.path.realpath(self.path)}": position}
+
+    def restart(self, path: Path | None = None) -> None:
+        """Crash, and start again with the last durable position, perhaps on another path."""
         self.follower.close()
-        self.follower = Follower(self.path, self.position)
+        self.path = path or self.path
+        self.follower = Follower(self.path, self.positions, rotated=self._rotated)
 
     def step(self, seconds: float = 0.25, limit: int = 1000) -> list[str]:
         """Wait, take one step, and return the IDs that it brought."""
@@ -91,7 +103,8 @@ class Following:
         if batch is None:
             return []
         self.batches.append(batch)
-        self.position = batch.position
+        assert batch.position is not None
+        self.positions = {**self.positions, batch.intake: batch.position}
         return [submission.asset_id for submission in batch.submissions]
 
     def finish(self, seconds: float = 0.25) -> tuple[list[str], bool]:

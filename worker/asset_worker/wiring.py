@@ -206,7 +206,14 @@ async def build(
         for target, delivery in zip(settings.events.sinks, deliveries, strict=True):
             await refuse_unusable(target, queue.outbox, delivery.sink)
             await delivery.check()  # a target that can't be used is known before `/readyz` is served
-        context = IntakeContext(ingest, clock, queue.intakes, once=plan.once, partial_wait=settings.queue.partial_wait)
+        context = IntakeContext(
+            ingest,
+            clock,
+            queue.intakes,
+            rotated=settings.queue.rotated,
+            once=plan.once,
+            partial_wait=settings.queue.partial_wait,
+        )
         yield Parts(
             queue=queue,
             session=session,

@@ -164,7 +164,7 @@ def test_a_rotation_while_copies_are_looked_through_makes_no_line_come_twice(
     disk.copy("queue", "queue.1")
     disk.truncate()
     disk.append(b"a2\n")
-    disk.copy("queue", "queue-1")
+    disk.copy("queue", "queue-20261123")
     disk.truncate()
 
     class Interrupting:

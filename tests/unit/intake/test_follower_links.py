@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from asset_worker.intake.file import names
+from asset_worker.intake.file import directories
 from asset_worker.intake.file.follower import DRAIN_SECONDS
 from tests.doubles.intake import Disk, Following
 
@@ -154,7 +154,7 @@ def test_a_directory_that_may_not_be_listed_is_forgotten_when_the_link_leads_els
         (disk.directory / name).mkdir()
         (disk.directory / name / "queue").write_bytes(b"a%s\n" % name.encode())
     counting = CountingOs(closed=disk.directory / "1")
-    monkeypatch.setattr(names, "os", counting)
+    monkeypatch.setattr(directories, "os", counting)
     disk.path().symlink_to(Path("1", "queue"))
     assert following.step() == ["a1"]
     assert following.event_names() == ["unreadable", "appeared"]

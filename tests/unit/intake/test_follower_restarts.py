@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from asset_worker.intake.file import tail_reader
-from asset_worker.intake.file.checkpoint import decode, encode
 from asset_worker.intake.file.follower import DRAIN_SECONDS
 from asset_worker.intake.splitter import LINE_BYTES_LIMIT
 from tests.doubles.intake import PARTIAL_WAIT, Disk, Following
@@ -72,7 +71,8 @@ def test_a_file_that_was_made_and_renamed_while_down_is_read_though_its_predeces
         disk.append(b"c1\n")
     following.restart()
     assert following.step() == ["b1", "c1"][: 1 + there_again]
-    assert "gone" in following.event_names()
+    following.step()
+    assert "gap" in following.event_names()
 
 
 def test_a_file_that_came_and_went_while_nothing_was_being_read_is_read(disk: Disk, following: Following):
@@ -168,10 +168,7 @@ def test_a_position_stored_by_an_earlier_version_is_read_on(disk: Disk, followin
         f'"tail_bytes":3,"tail":"{digest}","rejected":0}}'
     )
     following.position = f'{{"files":[{file}],"retired":[],"since":{disk.now},"version":1}}'.encode()
-    stored = following.position
     following.restart()
-    assert following.follower._files.state() == decode(stored)
-    assert encode(following.follower._files.state()) == stored
     assert following.step() == ["a2"]
     assert following.batches[-1].submissions[0].line == 2
 

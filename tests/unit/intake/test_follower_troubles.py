@@ -9,7 +9,6 @@ import pytest
 
 from asset_worker.intake.file import tail_reader
 from asset_worker.intake.file.follower import DRAIN_SECONDS, Follower
-from asset_worker.intake.file.names import is_rotated_name, siblings
 from tests.doubles.intake import Disk, Following
 
 # What can't be followed
@@ -138,35 +137,8 @@ def test_descriptors_are_closed(disk: Disk, following: Following):
     assert count() == 0
 
 
-# Names
-
-
-@pytest.mark.parametrize(
-    "name", ["queue.1", "queue-20261123", "queue.2026-11-23.2", "queue.old", "queue-20261123T1200"]
-)
-def test_a_rotated_files_name_is_known(name: str):
-    assert is_rotated_name(name, Path("/spool/queue"))
-
-
-@pytest.mark.parametrize("name", ["ids.txt.1", "ids.txt-20261123", "ids-20261123.txt", "ids.1.txt", "ids.old.txt"])
-def test_a_rotated_files_name_with_a_suffix_is_known(name: str):
-    assert is_rotated_name(name, Path("/spool/ids.txt"))
-
-
-@pytest.mark.parametrize(
-    "name", ["queue", "queue.1.gz", "queue.lock", "queue.tmp", "queue2", "queuex.1", "other.1", "queue.1.txt", "queue."]
-)
-def test_other_names_are_not_those_of_a_rotation(name: str):
-    assert not is_rotated_name(name, Path("/spool/queue"))
-
-
-def test_siblings_are_those_that_may_have_been_this_file(tmp_path: Path):
-    for name in ("ids.txt", "ids.txt.1", "ids-1.txt", "ids.txt~", "idsx.txt", "other"):
-        (tmp_path / name).touch()
-    found = sorted(path.name for path in siblings(tmp_path / "ids.txt"))
-    assert found == ["ids-1.txt", "ids.txt.1", "ids.txt~"]
-    assert siblings(tmp_path / "missing" / "ids.txt") == []
-
-
-def test_the_intake_is_named_after_the_file(tmp_path: Path):
-    assert Follower(tmp_path / "queue", None).intake == f"file:{tmp_path}/queue"
+def test_the_position_is_kept_under_the_name_of_the_real_file(tmp_path: Path):
+    (tmp_path / "queue").symlink_to("real")
+    follower = Follower(tmp_path / "queue", {})
+    follower.step(0.0, 1)
+    assert follower.intake == f"file:{tmp_path}/real"

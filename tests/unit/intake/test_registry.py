@@ -7,6 +7,7 @@ from pathlib import Path
 import asset_worker.intake.file.intake
 import asset_worker.intake.stdin
 from asset_worker.intake.file.intake import FileIntake
+from asset_worker.intake.file.names import ROTATED
 from asset_worker.intake.ports import IntakeContext
 from asset_worker.intake.registry import FORMS, IntakeModule, open_intake
 from asset_worker.intake.stdin import StdinIntake
@@ -25,7 +26,7 @@ class Nowhere:
         raise AssertionError(batch)
 
 
-CONTEXT = IntakeContext(Nowhere(), SystemClock(), {}, once=True)
+CONTEXT = IntakeContext(Nowhere(), SystemClock(), {}, rotated=ROTATED, once=True)
 
 
 def test_the_form_of_an_input_decides_its_intake(tmp_path: Path):

@@ -43,6 +43,7 @@ DEFAULTS = {
     "queue.dedupe_window": 86400,
     "queue.partial_wait": 5,
     "queue.max_pending": 1_000_000,
+    "queue.rotated": ("NAME.*[0-9]*", "NAME.old", "NAME-DATE*", "STEM-DATE*SUFFIX", "STEM.[0-9]*SUFFIX"),
     "events.sinks": ("-",),
     "log.format": None,
     "log.level": "info",
@@ -103,6 +104,13 @@ def test_an_empty_variable_is_not_set():
 )
 def test_sinks_from_the_environment(text, sinks):
     assert loaded(environ={"ASSET_WORKER_EVENTS__SINKS": text}).events.sinks == sinks
+
+
+@pytest.mark.parametrize(
+    ("text", "globs"), [("NAME.*", ("NAME.*",)), ("a*, b*", ("a*", "b*")), ('["a,*"]', ("a,*",)), ("[]", ())]
+)
+def test_the_names_of_rotated_files_from_the_environment(text, globs):
+    assert loaded(environ={"ASSET_WORKER_QUEUE__ROTATED": text}).queue.rotated == globs
 
 
 def test_targets_that_are_one_file_are_refused_by_whatever_names(tmp_path, monkeypatch):
@@ -200,6 +208,8 @@ def test_a_wrong_value_is_one_plain_line_or_no_wrong_value(path, wrong):
         ({"ASSET_WORKER_EVENTS__SINKS": '["-", "/tmp/x/../e", "/tmp/e"]'}, "'/tmp/x/../e' and '/tmp/e' are one file"),
         ({"ASSET_WORKER_EVENTS__SINKS": "~nobody-here/e"}, "'~nobody-here/e' begins with the home directory of nobody"),
         ({"ASSET_WORKER_EVENTS__SINKS": "[]"}, "must not be empty"),
+        ({"ASSET_WORKER_QUEUE__ROTATED": "sub/NAME.*"}, "must not contain '/'"),
+        ({"ASSET_WORKER_QUEUE__ROTATED": '[""]'}, "must not be empty"),
         ({"ASSET_WORKER_QUEUE__FILE": "~nobody-here/q"}, "ASSET_WORKER_QUEUE__FILE: '~nobody-here/q' begins"),
         ({"ASSET_WORKER_STATE__DIR": "~nobody-here/s"}, "ASSET_WORKER_STATE__DIR: '~nobody-here/s' begins"),
         ({"ASSET_WORKER_API__KEY_FILE": "~nobody-here/k"}, "ASSET_WORKER_API__KEY_FILE: '~nobody-here/k' begins"),
@@ -328,7 +338,8 @@ def test_the_example_file_is_good_and_shows_every_setting_with_its_default(tmp_p
     assert sorted(found) == sorted(known_keys())
     examples = {"api.key", "poll.looks", "api.key_file", "queue.file", "state.dir", "log.format", "admin.port"}
     for path in set(found) - examples:
-        assert found[path] == (["-"] if path == "events.sinks" else DEFAULTS[path]), path
+        default = DEFAULTS[path]
+        assert found[path] == ([*default] if isinstance(default, tuple) else default), path
 
 
 @pytest.mark.parametrize(

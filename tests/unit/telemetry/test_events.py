@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 import asset_worker
+from asset_worker.intake.file.intake import WARNINGS
 from asset_worker.telemetry.events import EVENTS
 from asset_worker.telemetry.logs import EVENT_NAME
 
@@ -61,7 +62,7 @@ def file_events() -> dict[str, str]:
     rotations = {"rotated", "truncated", "deleted", "found"}
     assert rotations <= found
     return {
-        f"intake.{'rotated' if what in rotations else what}": "warning" if "unreadable" in what else "info"
+        f"intake.{'rotated' if what in rotations else what}": "warning" if what in WARNINGS else "info"
         for what in found
     }
 

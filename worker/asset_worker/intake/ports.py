@@ -58,6 +58,8 @@ class IntakeContext(msgspec.Struct, frozen=True):
     clock: Clock
     positions: Mapping[str, bytes]
     """The position that each intake had reached before this start, by the name under which it is stored."""
+    rotated: tuple[str, ...]
+    """Globs that recognise the rotated files of a queue file."""
     once: bool
     """Read to the end of the input once, and don't follow it."""
     partial_wait: float = 0.0

@@ -15,6 +15,8 @@ from pydantic import ValidationError
 from asset_worker.settings.tree import Settings, Text, known_keys
 
 ENV_PREFIX = "ASSET_WORKER_"
+LISTS = {"events.sinks": '["-", "/var/log/events.jsonl"]', "queue.rotated": '["NAME.*[0-9]*", "NAME-DATE*"]'}
+"""The settings that are lists, each with an example. A variable may hold JSON, or values separated by commas."""
 VENDOR_VARIABLES = {"TWELVE_LABS_API_KEY": "api.key", "TWELVELABS_BASE_URL": "api.base_url"}
 """The names that the vendor's SDK uses. Our own variables take precedence over them."""
 _SERVICE_LINK = re.compile(
@@ -105,18 +107,18 @@ class _Layer:
                 vendors[VENDOR_VARIABLES[name]] = (Text(text), name)
             elif name.upper().startswith(ENV_PREFIX):
                 path = name[len(ENV_PREFIX) :].lower().replace("__", ".")
-                ours[path] = (_from_text(text, name, problems) if path == "events.sinks" else Text(text), name)
+                ours[path] = (_from_text(text, name, path, problems) if path in LISTS else Text(text), name)
         return cls(vendors | ours)
 
 
-def _from_text(text: str, name: str, problems: list[str]) -> Any:
+def _from_text(text: str, name: str, path: str, problems: list[str]) -> Any:
     """Return the list in a variable: JSON, or values separated by commas. If it is invalid, add to `problems`."""
     if not text.lstrip().startswith("["):
         return [part.strip() for part in text.split(",")]
     try:
         return json.loads(text)
     except ValueError:
-        problems.append(f'{name}: is not a JSON list: write it as ["-", "/var/log/events.jsonl"]')
+        problems.append(f"{name}: is not a JSON list: write it as {LISTS[path]}")
         return ["-"]
 
 

@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from asset_worker.domain.assets import WaitFor
+from asset_worker.intake.file.names import ROTATED, checked_glob
 from asset_worker.runtime.hosts import is_loopback
 from asset_worker.runtime.paths import is_same_file, path_of
 from asset_worker.sinks.registry import checked_target
@@ -189,6 +190,13 @@ class Queue(Section):
 
     file: File | None = None
     """The queue file: it is followed, and each line names an asset."""
+    rotated: Annotated[
+        tuple[Annotated[str, AfterValidator(checked_glob)], ...],
+        BeforeValidator(_targets),
+    ] = ROTATED
+    """The names that rotation gives to the queue file, as globs. NAME stands for the file's name, STEM and SUFFIX for
+    its parts before and from the last dot on, DATE for eight digits. A file that was rotated away unseen, such as while
+    the worker was down, is read only if one of them matches. An empty list: no such file is read."""
     stdin: Boolean = False
     """Whether to read assets from stdin, one on each line."""
     dedupe_window: Seconds = 86400

@@ -119,7 +119,18 @@ EVENTS: Final = (
     ),
     LogEvent("intake.appeared", "info", "The queue file did not exist, and now does.", _FILE),
     LogEvent("intake.retired", "info", "A rotated file was read to its end and closed.", _FILE),
-    LogEvent("intake.gone", "info", "A file that was being read before the restart can't be found any more.", _FILE),
+    LogEvent(
+        "intake.gap",
+        "warning",
+        "Lines may be missing. `detail`: of which file, how far it was read, and what to do.",
+        _FILE,
+    ),
+    LogEvent(
+        "intake.reread",
+        "warning",
+        "The file at the path is read from its start, although one had been read there before. `detail`: why.",
+        _FILE,
+    ),
     LogEvent("intake.unreadable", "warning", "A file or directory can't be read. `detail`: which, and why.", _FILE),
     LogEvent("intake.readable", "info", "A file or directory that was unreadable can be read again.", _FILE),
     LogEvent(

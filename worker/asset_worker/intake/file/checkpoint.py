@@ -1,8 +1,8 @@
 """Checkpoints: which files were being read, and how far; kept across restarts.
 
 A name doesn't identify a file: files are renamed, copied and truncated, and replaced. An inode alone doesn't identify
-it either: the file system may reuse it. So a file is recognised by its device and inode, together with hashes of its
-first bytes and of the bytes before the position.
+it either: the file system may reuse it. So a file is recognised by its inode, together with hashes of its first bytes
+and of the bytes before the position. Its device doesn't count: the number changes with a reboot or a new container.
 
 The field names are stored in journals, as JSON: don't rename them.
 """
@@ -13,6 +13,8 @@ from hashlib import blake2b
 from typing import Final
 
 import msgspec
+
+from asset_worker.intake.file.siblings import SeenFile
 
 HEAD_BYTES: Final = 1024
 """At most this many bytes at the beginning of a file are hashed."""
@@ -37,15 +39,39 @@ class Checkpoint(msgspec.Struct, frozen=True):
     tail: str
     rejected: int = 0
     """The size of the file in bytes when the partial line at its end was rejected; 0: none was."""
+    id: str = ""
+    """Identifies the file in the keys of rejected lines. It stays when device or inode change. Empty: an earlier
+    version stored the checkpoint, see `file_id`."""
+    size: int = -1
+    """The size of the file in bytes when it was last looked at; -1: not known."""
+    mtime: int = 0
+    """Its modification time then, in nanoseconds; 0: not known."""
 
     @property
     def identity(self) -> tuple[int, int]:
         """Device and inode."""
         return (self.device, self.inode)
 
+    @property
+    def file_id(self) -> str:
+        """The file's id. Earlier versions used device and inode."""
+        return self.id or first_id(self.device, self.inode)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything that was in the file had been read, or rejected as a partial line."""
+        return self.size in {self.offset, self.rejected or self.offset}
+
     def matches(self, head: bytes, tail: bytes) -> bool:
         """Return whether the bytes at a file's beginning and before the position are those that were read."""
         return digest(head[: self.head_bytes]) == self.head and digest(tail[len(tail) - self.tail_bytes :]) == self.tail
+
+    def is_restored(self, mtime: int) -> bool:
+        """Return whether a file on another inode, in which the same bytes stand, is this one restored from a copy.
+
+        Only then does it also have the modification time. If not, a producer may have written the same lines anew.
+        """
+        return bool(self.offset) and 0 != self.mtime == mtime
 
 
 class FollowerState(msgspec.Struct, frozen=True):
@@ -56,8 +82,28 @@ class FollowerState(msgspec.Struct, frozen=True):
     retired: tuple[Checkpoint, ...]
     """Of the files that were closed last, because they had been read to their end; the oldest first."""
     since: int
-    """A modification time, in nanoseconds: files created after the last look were modified at this time or later."""
+    """When names in the directory had last changed at the last look, by its modification time in nanoseconds: files
+    that were rotated away later were also modified later. (Earlier versions: the latest time of any file, too.)"""
     version: int = 1
+    seen: tuple[SeenFile, ...] | None = None
+    """The files with names of rotated ones that are known and not to be read. None: an earlier version kept none."""
+    path: str = ""
+    """The path that was followed, which may be a symbolic link."""
+
+
+def first_id(device: int, inode: int) -> str:
+    """Return the id of a file that was never seen before."""
+    return f"{device}:{inode}"
+
+
+def unused_id(wanted: str, used: set[str]) -> str:
+    """Return `wanted`, or if other content already has it, because it was on the same inode, `wanted` and a number."""
+    base, _, number = wanted.partition("+")
+    count = int(number or 0)
+    while wanted in used:
+        count += 1
+        wanted = f"{base}+{count}"
+    return wanted
 
 
 def digest(data: bytes) -> str:

@@ -7,33 +7,67 @@ rotation happens beside the file itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
-from asset_worker.intake.file.names import is_rotated_name, siblings
+import msgspec
+
+from asset_worker.intake.file.names import rotated_names
 from asset_worker.intake.file.tail_reader import describe
+
+PAUSE_SECONDS: Final = 50e-6
+"""The pause after a listing, in seconds for each name. Listing takes about a microsecond for each, so that a directory
+of any size, whatever happens in it, takes a few percent of a core."""
+EXAMINED_NAMES: Final = 10
+"""A file whose status is read as well costs as much as listing this many names."""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A file beside the path."""
+
+    path: Path
+    inode: int
+    """As the directory has it. On some overlay file systems, the file itself says otherwise."""
+    is_rotated: bool
+    """Whether the name is one that rotation gives."""
 
 
 class Directories:
     """Lists the files beside a path, and shows when a directory has changed."""
 
-    def __init__(self, path: Path, record: Callable[[str, str | None], None]) -> None:
-        """`record` is called with the name and the detail of what happens, for the log."""
+    def __init__(self, path: Path, globs: tuple[str, ...], record: Callable[[str, str | None], None]) -> None:
+        """`globs` recognise rotated files; `record` takes the name and detail of what happens, for the log."""
         self._path = path
+        self._globs = globs
         self._record = record
-        self._places = [path]
-        """The path and, if it is a symbolic link, the path that it leads to."""
-        self._unlistable: set[Path] = set()
+        self._places: dict[Path, re.Pattern[str]] = {}
+        """The path and, if it is a symbolic link, the path that it leads to; with the names of rotated files."""
+        self._unlistable: dict[Path, OSError] = {}
+        self.pause = 0.0
+        """How many seconds to wait after the last listing before the next."""
 
     @property
     def are_listable(self) -> bool:
-        """Whether all directories may be listed, as far as that was tried."""
+        """Whether all directories could be listed when that was last tried."""
         return not self._unlistable
+
+    @property
+    def are_listable_or_closed(self) -> bool:
+        """Whether each directory could be listed, or may not be: a missing permission lasts, other errors pass."""
+        return all(isinstance(error, PermissionError) for error in self._unlistable.values())
 
     def follow_links(self) -> None:
         """Find out where the path leads now, if it is a symbolic link."""
-        self._places = _places(self._path)
-        self._unlistable &= {place.parent for place in self._places}
+        places = _places(self._path)
+        if places == [*self._places]:
+            return
+        self._places = {place: rotated_names(place, self._globs) for place in places}
+        directories = {place.parent for place in places}
+        self._unlistable = {path: error for path, error in self._unlistable.items() if path in directories}
 
     def modification_times(self) -> dict[Path, int]:
         """Return the modification time of each directory, in nanoseconds, by the path in it.
@@ -45,28 +79,44 @@ class Directories:
         """
         return {place: modification_time(current_status(place.parent)) for place in self._places}
 
-    def siblings(self) -> dict[Path, bool]:
-        """Return the files beside the path, and for each whether its name is one that rotation gives.
+    def list(self, inodes: AbstractSet[int]) -> list[Entry]:
+        """Return the files beside the path that may have been at it, or that have one of these inodes.
 
-        Directories that may not be listed are left out.
-
-        Raises:
-            OSError: a directory can't be listed, for a reason other than permissions.
+        The first are those whose names begin with that of the path, or are names that rotation gives to it. Directories
+        that can't be listed are left out.
         """
-        found: dict[Path, bool] = {}
-        for place in self._places:
+        found: dict[Path, Entry] = {}
+        names = 0
+        for place, rotated in self._places.items():
             directory = place.parent
             try:
-                found |= {path: is_rotated_name(path.name, place) for path in siblings(place)}
-            except PermissionError as error:
+                for entry in _entries(place, rotated, inodes):
+                    names += 1
+                    if entry is not None and not (entry.path in found and found[entry.path].is_rotated):
+                        found[entry.path] = entry
+            except OSError as error:
                 if directory not in self._unlistable:
                     self._record("unreadable", describe(error, str(directory)))
-                    self._unlistable.add(directory)
-                continue
-            if directory in self._unlistable:
-                self._record("readable", str(directory))
-                self._unlistable.remove(directory)
-        return found
+                self._unlistable[directory] = error
+            else:
+                if self._unlistable.pop(directory, None) is not None:
+                    self._record("readable", str(directory))
+        for place in self._places:
+            found.pop(place, None)
+        self.pause = PAUSE_SECONDS * (names + EXAMINED_NAMES * len(found))
+        return list(found.values())
+
+
+def _entries(place: Path, rotated: re.Pattern[str], inodes: AbstractSet[int]) -> Iterator[Entry | None]:
+    """Yield the files beside `place`; None for each that can't have been at it."""
+    with suppress(FileNotFoundError), os.scandir(place.parent) as entries:
+        for entry in entries:
+            name, inode = entry.name, entry.inode()
+            is_rotated = rotated.fullmatch(name) is not None
+            if is_rotated or inode in inodes or name.startswith(place.name):
+                yield Entry(place.parent / name, inode, is_rotated)
+            else:
+                yield None
 
 
 def current_status(path: Path) -> os.stat_result | None:

@@ -8,15 +8,20 @@ or beside it.
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from asset_worker.domain.submissions import Batch
-from asset_worker.intake.file.checkpoint import decode, encode
+from asset_worker.intake.file.checkpoint import FollowerState, decode, encode
 from asset_worker.intake.file.file_set import FileSet
 from asset_worker.intake.file.missing import missing_directory
+from asset_worker.intake.file.names import ROTATED
+from asset_worker.intake.file.positions import find_position
 from asset_worker.intake.file.tail_reader import TailReader, describe
 from asset_worker.intake.lines import ParsedLines, parse_lines
 from asset_worker.intake.splitter import Line, count_newlines
@@ -32,10 +37,10 @@ class FileEvent(msgspec.Struct, frozen=True):
 
     what: str
     """`appeared`, `rotated`, `truncated`, `deleted`, `found` (a file that was rotated before it was seen), `retired`
-    (read to its end and closed), `gone` (a file that was being read before a restart), `unreadable`, `readable`,
-    `position_unreadable`."""
+    (read to its end and closed), `gap` (lines may be missing), `reread` (a file is read from its start, although it may
+    have been read before), `unreadable`, `readable`, `position_unreadable`."""
     detail: str | None = None
-    """More about it, for people. With `unreadable`: which file or directory, and why."""
+    """More about it, for people. With `unreadable`: which file or directory, and why. With `gap`: what to do."""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -55,25 +60,50 @@ class Step(msgspec.Struct, frozen=True):
 class Follower:
     """Reads the lines of one path, and of the files that were rotated away from it."""
 
-    def __init__(self, path: Path, position: bytes | None, *, drain: float = DRAIN_SECONDS) -> None:
-        """`position` is that of the last accepted batch; None: read from the start. `drain` is in seconds."""
-        self._origin = f"file:{path}"
+    def __init__(
+        self,
+        path: Path,
+        positions: Mapping[str, bytes],
+        *,
+        rotated: tuple[str, ...] = ROTATED,
+        drain: float = DRAIN_SECONDS,
+    ) -> None:
+        """Read nothing yet.
+
+        Args:
+            path: the path.
+            positions: those of the last accepted batches, by the intakes' names.
+            rotated: globs that recognise rotated files, see `rotated_names`.
+            drain: how long a rotated file is read after its last growth, in seconds.
+        """
         self._path = path
+        self._origin = f"file:{path}"
+        self._positions = positions
+        self._rotated = rotated
         self._drain = drain
         self._file_events: list[FileEvent] = []
         self._has_problem = False
+        self._has_started = False
         self._partial_since: tuple[int, float] | None = None
         """How many bytes had been read when the partial lines last grew, and when that was, in monotonic seconds."""
+        self._files = FileSet(path, None, rotated, self._record)
+        self._state: FollowerState | None = None
+        """The state after the last step."""
+        self._stored: FollowerState | None = None
+        """The state that was last handed over to be stored."""
+        self.intake = self._origin
+        """The name under which the position is kept. It is that of the real file, known after the first step."""
+
+    def _start(self) -> None:
+        """Find the position from which reading goes on. The constructor does no I/O, which may hang."""
+        self.intake = f"file:{os.path.realpath(self._path)}"
+        position = find_position(self._path, self._positions)
         state = decode(position)
         if position is not None and state is None:
             self._record("position_unreadable")
-        self._files = FileSet(path, state, self._record)
-        self._has_position = state is not None
-
-    @property
-    def intake(self) -> str:
-        """The name under which the position is kept."""
-        return self._origin
+        self._files = FileSet(self._path, state, self._rotated, self._record)
+        self._state = self._stored = state
+        self._has_started = True
 
     def close(self) -> None:
         """Close all files. Closing twice is harmless."""
@@ -81,6 +111,8 @@ class Follower:
 
     def step(self, now: float, max_lines: int) -> Step:
         """Look at the path and read the next lines, about `max_lines` at most. `now` is in monotonic seconds."""
+        if not self._has_started:
+            self._start()
         problem = None
         try:
             self._files.look(now)
@@ -88,12 +120,14 @@ class Follower:
             problem = describe(error, self._origin)
         parsed = ParsedLines([], [], [])
         progressed = has_more = False
-        for file in self._files.files:
+        for file in tuple(self._files.files):
             end = file.end
             try:
                 lines = file.read(max_lines - len(parsed.submissions))
             except OSError as error:
                 problem = describe(error, file.name)
+                if error.errno == errno.ESTALE:  # the descriptor is useless, but the file may still be there
+                    self._files.release(file)
                 continue
             if lines:
                 parsed.add(self._parse(file, lines, first=file.line - count_newlines(lines) + 1))
@@ -104,9 +138,7 @@ class Follower:
             if len(parsed.submissions) >= max_lines:
                 break
         progressed |= self._retire_quiet_files(now, parsed)
-        if problem is None and not self._has_position:
-            # A file that appears beside the path after the first look is new: the time of that look must be stored.
-            progressed = self._has_position = True
+        progressed |= problem is None and not has_more and self._is_to_be_stored()
         problem = problem or missing_directory(self._path)
         self._record_change_of(problem)
         file_events, self._file_events = tuple(self._file_events), []
@@ -135,6 +167,17 @@ class Follower:
             parsed.add(self._take_partial(file))
         return self._batch(parsed), True
 
+    def _is_to_be_stored(self) -> bool:
+        """Return whether the state has changed and has been the same for one step, so that it is stored without lines.
+
+        It says which files were seen, and how a file can be recognised that is restored from a copy.
+        """
+        before, self._state = self._state, self._files.state()
+        if self._stored is None:
+            return True
+        is_quiet = before is not None and _remembered(before) == _remembered(self._state)
+        return is_quiet and _remembered(self._state) != _remembered(self._stored)
+
     def _record(self, what: str, detail: str | None = None) -> None:
         self._file_events.append(FileEvent(what, detail))
 
@@ -146,8 +189,8 @@ class Follower:
         self._has_problem = problem is not None
 
     def _batch(self, parsed: ParsedLines) -> Batch:
-        position = encode(self._files.state())
-        return Batch(parsed.submissions, parsed.rejections, self._origin, position, parsed.zeros)
+        self._stored = self._files.state()
+        return Batch(parsed.submissions, parsed.rejections, self.intake, encode(self._stored), parsed.zeros)
 
     def _parse(self, file: TailReader, lines: list[Line], *, first: int) -> ParsedLines:
         return parse_lines(lines, first=first, origin=self._origin, stream=file.stream)
@@ -180,3 +223,12 @@ class Follower:
                 self._files.retire(file)
                 progressed = True
         return progressed
+
+
+def _remembered(state: FollowerState) -> tuple[object, ...]:
+    """Return the parts of a state that are stored when they change; the time alone may change ten times a second."""
+    files = [
+        (each.identity, each.offset, each.rejected, each.file_id, each.size, each.mtime)
+        for each in (*state.files, *state.retired)
+    ]
+    return (files, state.seen, state.path)

@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from asset_worker.intake.file.follower import FileEvent, Follower
+from asset_worker.intake.file.names import ROTATED
 from asset_worker.intake.ports import BatchReceiver, IntakeContext
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.stop import Stop
@@ -28,6 +29,8 @@ CLOSE_SECONDS: Final = 1.0
 ending. Lines that it has read but that were not accepted are read again by the next run."""
 ROTATIONS: Final = frozenset({"rotated", "truncated", "deleted", "found"})
 """File events that are logged as `intake.rotated`; all others are logged under their own names."""
+WARNINGS: Final = frozenset({"unreadable", "position_unreadable", "gap", "reread"})
+"""File events that are logged as warnings."""
 
 
 class FileIntake:
@@ -45,6 +48,7 @@ class FileIntake:
         clock: Clock,
         positions: Mapping[str, bytes],
         *,
+        rotated: tuple[str, ...] = ROTATED,
         once: bool = False,
         partial_wait: float = 0.0,
         interval: float = INTERVAL_SECONDS,
@@ -57,12 +61,13 @@ class FileIntake:
             thread: reads.
             clock: the clock.
             positions: those that the queue has stored, by intake.
+            rotated: globs that recognise rotated files, see `rotated_names`.
             once: read to the file's end once.
             partial_wait: with `once`, how long a last line without newline may still grow, in seconds.
             interval: between two looks, in seconds.
         """
         path = path.absolute()
-        self._follower = Follower(path, positions.get(f"file:{path}"))
+        self._follower = Follower(path, positions, rotated=rotated)
         self._path = path
         self._receiver = receiver
         self._thread = thread
@@ -119,7 +124,7 @@ class FileIntake:
 
     def _log(self, file_events: tuple[FileEvent, ...]) -> None:
         for event in file_events:
-            log = _log.warning if "unreadable" in event.what else _log.info
+            log = _log.warning if event.what in WARNINGS else _log.info
             name = "rotated" if event.what in ROTATIONS else event.what
             log(f"intake.{name}", path=str(self._path), what=event.what, detail=event.detail)
 
@@ -132,6 +137,7 @@ def open_intake(source: Path | str, context: IntakeContext) -> FileIntake:
         DaemonThread("queue-file"),
         context.clock,
         context.positions,
+        rotated=context.rotated,
         once=context.once,
         partial_wait=context.partial_wait,
     )

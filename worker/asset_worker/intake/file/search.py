@@ -1,47 +1,45 @@
 """Searches for files that are not open and have lines left to read.
 
 Such a file was being read before a restart, or is a copy that was made before the followed file was truncated; it is
-found by its checkpoint. Or it is new: it appeared at the path and was rotated away between two looks. Whatever the name
-of a new file, it was not modified before anything that the last look saw. So modification times distinguish it from
-older files, which are not read; and only the clock of the file system is used.
+found by its checkpoint. Or it is new: it appeared at the path and was rotated away between two looks, see
+`siblings.py`.
+
+An error is not an absence. A file that can't be examined now, whatever the reason, is kept and tried again; only a file
+that is in no directory any more is given up.
 """
 
 from __future__ import annotations
 
-import errno
-import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from asset_worker.intake.file.checkpoint import Checkpoint, FollowerState, digest
-from asset_worker.intake.file.directories import Directories
-from asset_worker.intake.file.tail_reader import TailReader, describe
+from asset_worker.intake.file.checkpoint import Checkpoint, FollowerState, unused_id
+from asset_worker.intake.file.directories import Directories, Entry
+from asset_worker.intake.file.gaps import gap_of_missing
+from asset_worker.intake.file.seen import SeenFiles
+from asset_worker.intake.file.tail_reader import NotAFileError, TailReader, describe
 
-SETTLE_SECONDS: Final = 1.0
-"""How long the search is repeated after a change: a list of a directory that is made during a renaming may lack a file,
-and modification times have a limited resolution."""
 RETIRED_KEPT: Final = 8
 """How many checkpoints are kept of files that were read to their end and closed."""
 
-_TRANSIENT: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-
 
 class UnreadableFile(msgspec.Struct, frozen=True):
-    """A file beside the path that is to be read but may not be opened. It is read as soon as it may be."""
+    """A file beside the path that is to be read but can't be now. It is read as soon as it can be."""
 
     checkpoint: Checkpoint
     path: Path
-    size: int
+    size: int | None
+    """None: not known."""
     why: str
 
     @property
     def has_unread(self) -> bool:
         """Whether it has grown since it was read and its partial line was rejected."""
-        return self.size > max(self.checkpoint.offset, self.checkpoint.rejected)
+        return self.size is None or self.size > max(self.checkpoint.offset, self.checkpoint.rejected)
 
 
 class FileSearch:
@@ -60,86 +58,117 @@ class FileSearch:
         self._record = record
         self.missing = list(state.files) if state else []
         """Checkpoints of files that were being read and have not been found yet."""
-        self._unreadable: list[UnreadableFile] = []
+        self._sought: tuple[Checkpoint, ...] = ()
+        """Those that were not found by the last complete search."""
+        self.stored = tuple(self.missing)
+        """Those of them that an earlier run stored."""
+        self.unreadable: list[UnreadableFile] = []
         self.retired = list(state.retired) if state else []
         """Checkpoints of files that were read to their end and closed, the latest last."""
-        self._since = state.since if state else None
-        """As `FollowerState.since`. None before the first look: what is beside the path then is older, and not read."""
-        self._next_since: tuple[float, int] | None = None
+        self._lost = [*self.retired]
+        """Checkpoints of files that may come back, as when their volume is mounted late."""
+        self.seen = SeenFiles(state)
         self.is_stale = False
         """Whether files were renamed during the search, so that it may have missed some. The next one finds them."""
 
     @property
     def is_complete(self) -> bool:
         """Whether all files to be read have been searched for, and none of them is unreadable."""
-        return not self.missing and not self.is_stale and not any(file.has_unread for file in self._unreadable)
+        return not self.missing and not self.is_stale and not any(file.has_unread for file in self.unreadable)
+
+    @property
+    def may_be_restored(self) -> bool:
+        """Whether there are files of an earlier run that may come to the path again."""
+        return bool(self.missing or self._lost)
 
     def state(self, open_files: list[Checkpoint]) -> FollowerState:
         """Return the state to be stored, with the checkpoints of the files that are open."""
-        files = (*(file.checkpoint for file in self._unreadable), *self.missing, *open_files)
-        return FollowerState(files, tuple(self.retired), self._since or 0)
+        files = (*(file.checkpoint for file in self.unreadable), *self.missing, *open_files)
+        seen = self.seen.files
+        return FollowerState(files, tuple(self.retired), self.seen.since or 0, seen=seen, path=str(self._path))
 
     def begin(self) -> None:
         """Begin a new look."""
         self.is_stale = False
-
-    def end(self, latest: int, now: float) -> None:
-        """End a complete look. `latest` is the latest modification time that it saw, in nanoseconds.
-
-        This time is used to recognise new files only after `SETTLE_SECONDS`, because a file may be found a little late.
-        `now` is in monotonic seconds.
-        """
-        if self._since is None:
-            self._since = latest
-        if self._next_since is None:
-            self._next_since = (now, latest)
-        elif now - self._next_since[0] >= SETTLE_SECONDS:
-            self._since, self._next_since = self._next_since[1], (now, latest)
 
     def retire(self, checkpoint: Checkpoint) -> None:
         """Keep the checkpoint of a file that is closed, in case it grows later."""
         self.retired = [*self.retired, checkpoint][-RETIRED_KEPT:]
 
     def give_up_missing(self) -> None:
-        """Forget the files that were not found, unless the search may have missed them."""
-        if not self.is_stale:
-            for checkpoint in self.missing:
-                self._record("gone", f"{checkpoint.offset} bytes read")
-            self.missing = []
+        """Forget the files that two searches did not find, and say what may be missing of them.
 
-    # Search by checkpoint
+        One search may have missed them, because files are renamed and copied meanwhile.
+        """
+        if self.is_stale or self.unreadable or not self._directories.are_listable_or_closed:
+            return
+        is_listable = self._directories.are_listable
+        for checkpoint in tuple(self.missing):
+            was_closed = checkpoint in self.stored
+            if checkpoint not in self._sought or (was_closed and not is_listable):
+                continue
+            self.missing.remove(checkpoint)
+            is_current = not was_closed or checkpoint == self.stored[-1]
+            gap = gap_of_missing(checkpoint, self._path, is_current=is_current, was_closed=was_closed)
+            if gap is not None:
+                self._record("gap", gap)
+            if was_closed:
+                self._lost.append(checkpoint)
+        self._sought = tuple(self.missing)
+
+    def inodes(self) -> set[int]:
+        """Return the inodes of the files that are searched for, whatever their names."""
+        return {checkpoint.inode for checkpoint in (*self.missing, *(file.checkpoint for file in self.unreadable))}
 
     def reopen_unreadable(self) -> Iterator[TailReader]:
-        """Open the unreadable files that may be opened now, and yield them.
+        """Open the unreadable files that can be opened now, and yield them.
 
         Raises:
             OSError: the file at the path itself can't be read.
         """
-        for unreadable in tuple(self._unreadable):
-            found = self._resumed(unreadable.checkpoint, [unreadable.path])
-            self._unreadable.remove(unreadable)
+        for unreadable in tuple(self.unreadable):
+            found = self._resumed(unreadable.checkpoint, {unreadable.path: unreadable.checkpoint.inode})
+            self.unreadable.remove(unreadable)
             if isinstance(found, UnreadableFile):
-                self._unreadable.append(found)
+                self.unreadable.append(found)
             elif found is None:  # it was renamed since, or is gone
                 self.missing.append(unreadable.checkpoint)
             else:
                 self._record("readable", str(unreadable.path))
+                if not found.offset:  # nothing was known of it: it may be a copy
+                    self.resume_missing(found)
                 yield found
 
-    def reopen(self, checkpoint: Checkpoint) -> TailReader | None:
+    def reopen(self, checkpoint: Checkpoint, entries: Sequence[Entry]) -> TailReader | None:
         """Open the file of a missing checkpoint, whatever its name is now; None: it is not found, or unreadable.
 
         Raises:
             OSError: the file at the path itself can't be read.
         """
-        found = self._resumed(checkpoint, [self._path, *self._directories.siblings()])
+        found = self._resumed(checkpoint, {self._path: 0} | {entry.path: entry.inode for entry in entries})
         if found is None:
             return None
         self.missing.remove(checkpoint)
         if isinstance(found, UnreadableFile):
-            self._add_unreadable(found)
+            self.set_aside(found)
             return None
         return found
+
+    def resume_restored(self, file: TailReader) -> bool:
+        """Return whether a file at the path, on an unknown inode, is a copy that was restored; if so, move it on.
+
+        That is looked for only in what an earlier run has left: while the worker runs, a new inode is a new file.
+
+        Raises:
+            OSError: the file can't be read.
+        """
+        for checkpoint in (*reversed([each for each in self.missing if each in self.stored]), *reversed(self._lost)):
+            if checkpoint.is_restored(file.mtime) and file.resume(checkpoint):
+                for checkpoints in (self.missing, self._lost):
+                    if checkpoint in checkpoints:
+                        checkpoints.remove(checkpoint)
+                return True
+        return False
 
     def resume_missing(self, file: TailReader) -> bool:
         """Return whether a file has the content of a missing one, as a copy has. If so, move it to the checkpoint."""
@@ -149,139 +178,48 @@ class FileSearch:
                 return True
         return False
 
-    def _resumed(self, checkpoint: Checkpoint, paths: list[Path]) -> TailReader | UnreadableFile | None:
-        """Open the file in which a checkpoint was made, if it is at one of the paths; None: it is not."""
-        for path in paths:
-            status = _status_beside(path)
-            if status is None or checkpoint.identity != (status.st_dev, status.st_ino):
-                continue
-            with ExitStack() as opened:
-                try:
-                    file = TailReader.open(path)
-                except FileNotFoundError:
-                    self.is_stale = True
+    def unused_id(self, file: TailReader, others: Sequence[TailReader]) -> str:
+        """Return the id for a file that is read from its start: no other content on the same inode has had it."""
+        used = {checkpoint.file_id for checkpoint in (*self.missing, *self.retired, *self.stored)}
+        return unused_id(file.id, used | {other.id for other in others})
+
+    def _resumed(self, checkpoint: Checkpoint, paths: Mapping[Path, int]) -> TailReader | UnreadableFile | None:
+        """Open the file in which a checkpoint was made, if it is at one of the paths; None: it is not.
+
+        `paths` have the inodes that the directory shows, for files that can't be examined.
+        """
+        for path, inode in paths.items():
+            size = None
+            try:
+                status = path.stat()
+                if checkpoint.inode != status.st_ino:
                     continue
-                except PermissionError as error:
-                    if path == self._path:
-                        raise
-                    return UnreadableFile(checkpoint, path, status.st_size, describe(error, str(path)))
-                opened.callback(file.close)
-                if file.resume(checkpoint):
-                    opened.pop_all()
-                    return file
+                size = status.st_size
+                with ExitStack() as opened:
+                    file = TailReader.open(path)
+                    opened.callback(file.close)
+                    if file.resume(checkpoint):
+                        opened.pop_all()
+                        return file
+            except FileNotFoundError:
+                self.is_stale |= size is not None
+            except NotAFileError:
+                continue
+            except OSError as error:
+                if path == self._path:
+                    raise
+                if size is None and checkpoint.inode != inode:
+                    continue
+                return UnreadableFile(checkpoint, path, size, describe(error, str(path)))
         return None
 
-    # Search beside the path
+    def retired_on(self, inode: int) -> Checkpoint | None:
+        """Return the latest checkpoint of a file that was closed on this inode; None: there is none."""
+        return next((checkpoint for checkpoint in reversed(self.retired) if checkpoint.inode == inode), None)
 
-    def find(self, known: list[TailReader], rewritten: list[TailReader], opened: ExitStack) -> list[TailReader]:
-        """Return the files beside the path that have unread lines, the oldest first.
-
-        Files in `rewritten` are included if they have such lines; files in `known` are not. `opened` closes the files
-        that are opened here.
-
-        Raises:
-            OSError: a file can't be opened now.
-        """
-        known = list(known)
-        found: list[tuple[int, TailReader]] = []
-        for file in rewritten:
-            if self._has_unread(file, known, recent=True):
-                found.append((last_written(file), file))
-                known.append(file)
-        seen = {file.identity for file in (*known, *rewritten)} | {
-            file.checkpoint.identity for file in self._unreadable
-        }
-        for path, status, recent in self._candidates():
-            if not (recent or self.missing) or (status.st_dev, status.st_ino) in seen:
-                continue
-            opening = self._opened(path, status, recent=recent)
-            if opening is None:
-                continue
-            opened.callback(opening.close)
-            if self._has_unread(opening, known, recent=recent):
-                found.append((status.st_mtime_ns, opening))
-                known.append(opening)
-                seen.add(opening.identity)
-            else:
-                opening.close()
-        return [file for _, file in sorted(found, key=lambda pair: pair[0])]
-
-    def _candidates(self) -> list[tuple[Path, os.stat_result, bool]]:
-        """Return the files beside the path, and whether each is a new, rotated file; new and long files come first."""
-        candidates = [
-            (path, status, self._is_new(status) and is_rotated)
-            for path, is_rotated in self._directories.siblings().items()
-            if (status := _status_beside(path)) is not None
-        ]
-        return sorted(candidates, key=lambda each: (self._is_new(each[1]), each[1].st_size), reverse=True)
-
-    def _is_new(self, status: os.stat_result) -> bool:
-        return self._since is not None and status.st_mtime_ns >= self._since
-
-    def _opened(self, path: Path, status: os.stat_result, *, recent: bool) -> TailReader | None:
-        """Open a file that was found beside the path.
-
-        None: it is no longer there, can't be followed, or may not be opened.
-
-        Raises:
-            OSError: it can't be opened now.
-        """
-        try:
-            file = TailReader.open(path)
-        except FileNotFoundError:
-            self.is_stale = True
-        except PermissionError as error:
-            checkpoint = self._checkpoint_of(status)
-            unreadable = UnreadableFile(checkpoint, path, status.st_size, describe(error, str(path)))
-            if recent and unreadable.has_unread:
-                self._add_unreadable(unreadable)
-        except OSError as error:
-            if error.errno in _TRANSIENT:
-                raise
-        else:
-            if file.identity == (status.st_dev, status.st_ino):
-                return file
-            file.close()
-            self.is_stale = True
-        return None
-
-    def _checkpoint_of(self, status: os.stat_result) -> Checkpoint:
-        """Return the checkpoint at which a file was closed; if there is none, the start of the file."""
-        identity = (status.st_dev, status.st_ino)
-        nothing = digest(b"")
-        start = Checkpoint(*identity, 0, 0, 0, nothing, 0, nothing)
-        return next((checkpoint for checkpoint in reversed(self.retired) if checkpoint.identity == identity), start)
-
-    def _add_unreadable(self, unreadable: UnreadableFile) -> None:
+    def set_aside(self, unreadable: UnreadableFile) -> None:
+        """Keep a file that can't be read now, to be read later. Each is reported once."""
+        if any(each.checkpoint.inode == unreadable.checkpoint.inode for each in self.unreadable):
+            return
         self._record("unreadable", unreadable.why)
-        self._unreadable.append(unreadable)
-
-    def _has_unread(self, file: TailReader, known: list[TailReader], *, recent: bool) -> bool:
-        """Return whether a file has lines that were not read. If so, move it to where they begin."""
-        with suppress(OSError):  # a file that can't be read must not keep the others from being read
-            if self.resume_missing(file):
-                return True
-            if not recent:
-                return False
-            for checkpoint in reversed(self.retired):  # the latest first; a checkpoint at offset 0 would fit any file
-                if (checkpoint.offset or checkpoint.identity == file.identity) and file.resume(checkpoint):
-                    return file.has_line()
-            return not any(file.begins(other) for other in known)
-        return False
-
-
-def last_written(file: TailReader) -> int:
-    """Return the modification time of an open file, in nanoseconds; 0 if it can't be read."""
-    with suppress(OSError):
-        return os.fstat(file.descriptor).st_mtime_ns
-    return 0
-
-
-def _status_beside(path: Path) -> os.stat_result | None:
-    """Return the status of what is at a path beside the followed one; None: nothing that can be examined."""
-    try:
-        return path.stat()
-    except OSError as error:
-        if error.errno in _TRANSIENT:
-            raise
-        return None
+        self.unreadable.append(unreadable)

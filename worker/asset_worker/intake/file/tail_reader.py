@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from asset_worker.intake.file.checkpoint import HEAD_BYTES, TAIL_BYTES, Checkpoint, digest
+from asset_worker.intake.file.checkpoint import HEAD_BYTES, TAIL_BYTES, Checkpoint, digest, first_id, unused_id
 from asset_worker.intake.splitter import LINE_BYTES_LIMIT, Line, LineSplitter, count_newlines
 
 CHUNK_BYTES: Final = 256 * 1024
@@ -38,15 +38,22 @@ class TailReader:
         """The name under which it was opened, without its directory."""
         self.identity = (status.st_dev, status.st_ino)
         """Device and inode."""
+        self.id = first_id(*self.identity)
+        """See `Checkpoint.id`."""
+        self.size = status.st_size
+        """In bytes, when it was last looked at and what had been read was still there."""
+        self.mtime = status.st_mtime_ns
+        """Its modification time then, in nanoseconds."""
         self.quiet_since = 0.0
         """When it was last seen to grow, or to have been rotated, in monotonic seconds."""
         self.rejected = 0
         """The size of the file in bytes when its partial line was rejected; 0: none was."""
-        self.restart()
+        self._move_to(0, 0, head=b"", recent=b"")
 
     def restart(self) -> None:
-        """Continue reading at the start of the file."""
+        """Continue reading at the start of the file, which has other content now."""
         self.rejected = 0
+        self.id = unused_id(self.id, {self.id})
         self._move_to(0, 0, head=b"", recent=b"")
 
     def resume(self, checkpoint: Checkpoint) -> bool:
@@ -57,14 +64,31 @@ class TailReader:
         Raises:
             OSError: the file can't be read.
         """
-        before = min(TAIL_BYTES, checkpoint.offset)
-        head = os.pread(self.descriptor, min(HEAD_BYTES, checkpoint.offset), 0)
-        recent = os.pread(self.descriptor, before, checkpoint.offset - before)
-        if len(recent) < before or not checkpoint.matches(head, recent):
+        head, recent = self._around(checkpoint.offset)
+        if not self._holds(checkpoint, head, recent):
             return False
         self._move_to(checkpoint.offset, checkpoint.line, head=head, recent=recent)
         self.rejected = checkpoint.rejected
+        self.id = checkpoint.file_id
         return True
+
+    def holds(self, checkpoint: Checkpoint) -> bool:
+        """Return whether the bytes that were read up to a checkpoint are in this file.
+
+        Raises:
+            OSError: the file can't be read.
+        """
+        return self._holds(checkpoint, *self._around(checkpoint.offset))
+
+    def _around(self, offset: int) -> tuple[bytes, bytes]:
+        """Return the first bytes of the file and those before `offset`, as many as a checkpoint needs."""
+        before = min(TAIL_BYTES, offset)
+        head = os.pread(self.descriptor, min(HEAD_BYTES, offset), 0)
+        return head, os.pread(self.descriptor, before, offset - before)
+
+    @staticmethod
+    def _holds(checkpoint: Checkpoint, head: bytes, recent: bytes) -> bool:
+        return len(recent) == min(TAIL_BYTES, checkpoint.offset) and checkpoint.matches(head, recent)
 
     def _move_to(self, offset: int, line: int, *, head: bytes, recent: bytes) -> None:
         """Continue reading at `offset`, after `line` lines. `head` begins the file, and `recent` ends at `offset`."""
@@ -101,9 +125,8 @@ class TailReader:
 
     @property
     def stream(self) -> str:
-        """Identifies the file in the keys of rejected lines, whatever its name."""
-        device, inode = self.identity
-        return f"{device}:{inode}"
+        """Identifies the file in the keys of rejected lines, whatever its name, and wherever it is restored."""
+        return self.id
 
     @property
     def partial(self) -> list[Line]:
@@ -131,7 +154,17 @@ class TailReader:
         tail = self._recent[: len(self._recent) - partial][-TAIL_BYTES:] if partial <= len(self._recent) else b""
         head = self._head[: self.offset]
         return Checkpoint(
-            *self.identity, self.offset, self.line, len(head), digest(head), len(tail), digest(tail), self.rejected
+            *self.identity,
+            self.offset,
+            self.line,
+            len(head),
+            digest(head),
+            len(tail),
+            digest(tail),
+            self.rejected,
+            self.id,
+            self.size,
+            self.mtime,
         )
 
     def is_intact(self) -> bool:
@@ -140,11 +173,15 @@ class TailReader:
         Raises:
             OSError: the file can't be read.
         """
-        return (
-            os.fstat(self.descriptor).st_size >= self.end
+        status = os.fstat(self.descriptor)
+        is_intact = (
+            status.st_size >= self.end
             and os.pread(self.descriptor, len(self._head), 0) == self._head
             and os.pread(self.descriptor, len(self._recent), self.end - len(self._recent)) == self._recent
         )
+        if is_intact:
+            self.size, self.mtime = status.st_size, status.st_mtime_ns
+        return is_intact
 
     def read(self, max_lines: int) -> list[Line]:
         """Read and return the next lines, at most `max_lines`; empty: no line ends within the next `READ_BYTES`.
@@ -211,16 +248,24 @@ class TailReader:
         self._within_line = bool(lines) and lines[-1].unterminated
 
     def is_read_to_the_end(self) -> bool:
-        """Return whether the whole file has been read, a partial last line included."""
-        with suppress(OSError):  # a file that is gone has nothing more to read
+        """Return whether the whole file has been read, a partial last line included. False if that can't be known."""
+        with suppress(OSError):
             return os.fstat(self.descriptor).st_size <= self.end
-        return True
+        return False
 
     def has_name(self) -> bool:
         """Return whether the file still has a name in a directory. If not, closing it frees its disk space."""
-        with suppress(OSError):  # a network file system raises this for a file that is gone
+        with suppress(OSError):
             return os.fstat(self.descriptor).st_nlink > 0
         return False
+
+    def head(self, length: int) -> bytes:
+        """Return the first bytes of the file, at most `length`.
+
+        Raises:
+            OSError: the file can't be read.
+        """
+        return os.pread(self.descriptor, length, 0)
 
     def has_line(self) -> bool:
         """Return whether a complete line follows the position.

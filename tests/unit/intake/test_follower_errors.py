@@ -1,0 +1,167 @@
+"""An error is not an absence: what can't be read now, whatever the reason, is read later."""
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asset_worker.intake.file import directories, tail_reader
+from asset_worker.intake.file.follower import DRAIN_SECONDS
+from tests.doubles.intake import Disk, Following
+
+ERRORS = [errno.EIO, errno.ESTALE, errno.EACCES, errno.EMFILE, errno.ENFILE, errno.ELOOP, errno.EINTR, errno.ENOMEM]
+
+
+class FailingPaths:
+    """Calls that fail for some paths with one error."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._failing: dict[Path, tuple[str, int]] = {}
+        monkeypatch.setattr(tail_reader, "os", self)
+        monkeypatch.setattr(directories, "os", self)
+        real = Path.stat
+
+        def stat(path: Path, **options: Any) -> os.stat_result:
+            self._check("stat", path)
+            return real(path, **options)
+
+        monkeypatch.setattr(Path, "stat", stat)
+
+    def fail(self, call: str, number: int, *paths: Path) -> None:
+        self._failing |= dict.fromkeys(paths, (call, number))
+
+    def clear(self) -> None:
+        self._failing.clear()
+
+    def _check(self, call: str, path: Path) -> None:
+        failing, number = self._failing.get(path, ("", 0))
+        if failing == call:
+            raise OSError(number, os.strerror(number), str(path))
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(os, name)
+        if name not in {"open", "scandir", "pread", "fstat"}:
+            return real
+
+        def call(target: Any, *args: Any) -> Any:
+            path = target if isinstance(target, Path) else Path(f"/proc/self/fd/{target}").readlink()
+            self._check(name, path)
+            return real(target, *args)
+
+        return call
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> FailingPaths:
+    return FailingPaths(monkeypatch)
+
+
+def rotate_twice_while_down(disk: Disk, following: Following) -> None:
+    disk.append(b"a1\n")
+    following.step()
+    following.step()
+    following.event_names()
+    following.follower.close()
+    disk.tick()
+    disk.append(b"a2\n")
+    disk.rename("queue", "queue.2")
+    disk.append(b"b1\n", "queue.1")
+    disk.append(b"c1\n")
+
+
+@pytest.mark.parametrize("number", ERRORS, ids=lambda number: errno.errorcode[number])
+@pytest.mark.parametrize("call", ["stat", "open", "pread"])
+def test_rotated_files_that_fail_for_long_are_read_afterwards(
+    disk: Disk, following: Following, failing: FailingPaths, call: str, number: int
+):
+    """Over restarts, and over another rotation meanwhile. The file at the path is read all the time."""
+    rotate_twice_while_down(disk, following)
+    failing.fail(call, number, disk.path("queue.1"), disk.path("queue.2"))
+    following.restart()
+    assert following.step() == ["c1"]
+    for hour in range(3):
+        disk.tick()
+        disk.append(b"c%d\n" % (hour + 2))
+        assert following.step(3600) == [f"c{hour + 2}"]
+        assert not following.at_end
+    events = following.events()
+    assert sorted(detail or "" for what, detail in events if what == "unreadable") == [
+        f"{disk.path(name)}: {os.strerror(number)}" for name in ("queue.1", "queue.2")
+    ]
+    assert "gap" not in dict(events)
+    following.restart()
+    assert following.step(3600) == []
+    failing.clear()
+    assert sorted([*following.step(3600), *following.step(3600)]) == ["a2", "b1"]
+    assert following.at_end
+    assert [what for what, _ in following.events() if what in {"gap", "readable"}] == ["readable"] * 2
+
+
+@pytest.mark.parametrize("number", ERRORS, ids=lambda number: errno.errorcode[number])
+def test_a_directory_that_fails_for_long_hides_no_file(
+    disk: Disk, following: Following, failing: FailingPaths, number: int
+):
+    rotate_twice_while_down(disk, following)
+    failing.fail("scandir", number, disk.directory)
+    following.restart()
+    assert following.step() == ["c1"]
+    for _ in range(3):
+        assert following.step(3600) == []
+        assert not following.at_end
+    following.restart()
+    following.step(3600)
+    assert [what for what, _ in following.events() if what in {"gap", "unreadable"}] == ["unreadable"] * 2
+    failing.clear()
+    assert following.step(3600) == ["a2", "b1"]
+    assert following.at_end
+    assert "gap" not in following.event_names()
+
+
+@pytest.mark.parametrize("number", ERRORS, ids=lambda number: errno.errorcode[number])
+@pytest.mark.parametrize("call", ["pread", "fstat"])
+@pytest.mark.parametrize("name", ["queue", "queue.1"])
+def test_an_open_file_that_fails_for_long_is_read_afterwards(
+    disk: Disk, following: Following, failing: FailingPaths, call: str, number: int, name: str
+):
+    """It is neither closed as read to its end, nor taken for gone."""
+    disk.append(b"a1\n")
+    following.step()
+    disk.rename("queue", "queue.1")
+    disk.append(b"b1\n")
+    following.step()
+    following.event_names()
+    failing.fail(call, number, disk.path(name))
+    disk.append(b"a2\n", "queue.1")
+    disk.append(b"b2\n")
+    read = [line for _ in range(5) for line in following.step(DRAIN_SECONDS)]
+    assert not following.at_end
+    assert "unreadable" in following.event_names()
+    failing.clear()
+    read += [line for _ in range(3) for line in following.step()]
+    assert sorted(read) == ["a2", "b2"]
+    assert following.at_end
+
+
+def test_a_file_that_is_gone_while_it_could_not_be_read_is_a_gap(
+    disk: Disk, following: Following, failing: FailingPaths
+):
+    rotate_twice_while_down(disk, following)
+    failing.fail("open", errno.EIO, disk.path("queue.2"))
+    following.restart()
+    assert sorted(following.step()) == ["b1", "c1"]
+    following.event_names()
+    disk.delete("queue.2")
+    for _ in range(3):
+        following.step()
+    assert [what for what, _ in following.events()] == ["gap"]
+    assert following.at_end
+
+
+def test_a_link_that_leads_nowhere_is_no_error(disk: Disk, following: Following):
+    rotate_twice_while_down(disk, following)
+    disk.path("queue.3").symlink_to(disk.path("missing"))
+    following.restart()
+    assert sorted(following.step()) == ["a2", "b1", "c1"]
+    assert "unreadable" not in following.event_names()
