@@ -25,6 +25,17 @@ from tests.doubles.intake import Disk
 PATH = "queue"
 CHAIN = ("queue.1", "queue.2", "queue.3")
 """Names through which rotated files are passed on; the last file is deleted."""
+NAMES_OF_ROTATION = (
+    "queue-2026%04d",
+    "queue-2026%04dT180316Z",
+    "queue.2026-11-26T18:%04d",
+    "queue.~%d~",
+    "queue.%010d.done",
+    "queue.1%04d",
+)
+"""Names that rotation gives, each with a number of its own: one for each form that `queue.rotated` has."""
+FOREIGN = "queue.9.foreign"
+"""The queue file of another worker, whose name looks like that of a rotated file."""
 
 LONGEST_TICK = 1.0
 """The coarsest clock that a file system may have, in seconds."""
@@ -152,6 +163,43 @@ class Spool:
         file = self.names[PATH] = File(self._inode(PATH), b"", older=older)
         self._wrote(file, data)
 
+    # Others
+
+    def write_foreign(self) -> None:
+        """Another worker's uploader writes to its own queue file. These lines are nobody's business here."""
+        self._tick()
+        self.count += 1
+        self.disk.append(b"foreign%d\n" % self.count, FOREIGN)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether the file at the path holds nothing but lines that were delivered."""
+        file = self.names.get(PATH)
+        if file is None or not file.content.endswith(b"\n"):
+            return False
+        return all(self.delivered[text] for _, text in file.lines)
+
+    def restore(self, *, stored_time: int | None) -> None:
+        """Replace the file by a copy with its modification time, on another inode, as a backup is put back.
+
+        `stored_time`: the time that the follower has stored. If it is another, the copy is read anew.
+        """
+        if PATH not in self.names:
+            return
+        self._tick()
+        path = self.disk.path()
+        content, status = self.names[PATH].content, path.stat()
+        self.in_doubt |= status.st_mtime_ns != stored_time
+        copy = self.disk.path("restored")
+        copy.write_bytes(content)
+        os.utime(copy, ns=(status.st_mtime_ns, status.st_mtime_ns))
+        self.disk.rename("restored", PATH)
+        self._forget_name(PATH)
+        old = self.nameless[-1]
+        file = self.names[PATH] = File(self._inode(PATH), content, older=old.older)
+        file.is_copy = old.is_copy
+        self.tails.add(file.tail)
+
     # Rotation
 
     def rotate(self, *, chain: bool) -> None:
@@ -228,7 +276,7 @@ class Spool:
 
     def _stamped(self) -> str:
         self.stamps += 1
-        return f"{PATH}-{self.stamps}"
+        return NAMES_OF_ROTATION[self.stamps % len(NAMES_OF_ROTATION)] % self.stamps
 
     def _inode(self, name: str) -> int:
         return self.disk.path(name).stat().st_ino

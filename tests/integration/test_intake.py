@@ -1,10 +1,14 @@
 """Queue files in practice: without permission to read, beside unreadable files, behind links, without a newline."""
 
+import gzip
+import json
 import os
 import shutil
 import signal
+import sqlite3
 import stat
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -165,4 +169,55 @@ async def test_it_is_not_ready_while_the_queue_file_can_not_be_read(serve, worke
     await until_ready(run, f"the queue file can't be read ({worker.queue_file}: Permission denied)")
     open_again(worker.queue_file)
     await until_ready(run)
+    await stop(run)
+
+
+async def test_a_restart_with_another_device_and_after_two_rotations_reads_each_line_once(serve, worker):
+    """As after a reboot: the device numbers have changed, and the files that were rotated meanwhile are found."""
+    simulator = await serve()
+    ids = [simulator.store.add(Lifecycle()) for _ in range(5)]
+    worker.submit(ids[0])
+    with worker.queue_file.open("a") as file:
+        file.write("not an ID!\n")
+    run = worker.run(base_url=simulator.base_url)
+    await eventually(lambda: len(worker.events()) >= 2, otherwise=lambda: run.stderr)
+    await stop(run)
+    with closing(sqlite3.connect(worker.state / "journal.sqlite3", isolation_level=None)) as journal:
+        [(name, position)] = journal.execute("SELECT name, position FROM intakes").fetchall()
+        state = json.loads(position)
+        state["files"][-1]["device"] += 1
+        journal.execute("UPDATE intakes SET position = ? WHERE name = ?", (json.dumps(state).encode(), name))
+        journal.execute("DELETE FROM settled")  # the repeats would have been recognised
+    worker.submit(ids[1])
+    worker.queue_file.rename(worker.queue_file.with_name(f"{worker.queue_file.name}.20261126T180316Z"))
+    worker.submit(ids[2], ids[3])
+    worker.queue_file.rename(worker.queue_file.with_name(f"{worker.queue_file.name}.20261126T190316Z"))
+    worker.submit(ids[4])
+    run = worker.run(base_url=simulator.base_url)
+    await eventually(lambda: len(worker.events()) >= 6, otherwise=lambda: run.stderr)
+    await stop(run)
+    assert sorted(event["subject"] for event in worker.events() if "subject" in event) == sorted(ids)
+    assert len(worker.events()) == 6
+    assert not run.logs("intake.gap")
+    assert not run.logs("intake.reread")
+
+
+async def test_a_file_that_was_compressed_while_down_is_reported(serve, worker):
+    simulator = await serve()
+    first, second, third = (simulator.store.add(Lifecycle()) for _ in range(3))
+    worker.submit(first)
+    run = worker.run(base_url=simulator.base_url)
+    await seen(worker, run, first)
+    await stop(run)
+    worker.submit(second)
+    compressed = worker.queue_file.with_name(f"{worker.queue_file.name}.1.gz")
+    compressed.write_bytes(gzip.compress(worker.queue_file.read_bytes()))
+    worker.queue_file.unlink()
+    worker.submit(third)
+    run = worker.run(base_url=simulator.base_url)
+    await seen(worker, run, first, third)
+    [gap] = run.logs("intake.gap")
+    assert gap["level"] == "warning"
+    assert str(compressed) in gap["detail"]
+    assert "(line 1)" in gap["detail"]
     await stop(run)

@@ -5,6 +5,8 @@ read, is delivered; no line is delivered that was never written; and none comes 
 distinguished. `tests/doubles/spool.py` says which lines can't be read in principle.
 """
 
+import errno
+import json
 import os
 import shutil
 import tempfile
@@ -19,9 +21,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from asset_worker.intake.file import checkpoint, tail_reader
+from asset_worker.intake.file import checkpoint, search, tail_reader
+from asset_worker.intake.file.checkpoint import decode
 from asset_worker.intake.file.follower import Follower
-from tests.doubles.spool import Spool
+from tests.doubles.spool import FOREIGN, PATH, Spool
 
 KINDS = ["line", "line", "partial", "cut", "rest", "bad", "comment", "end", "zeros"]
 PIECES = st.lists(st.sampled_from(KINDS), min_size=1, max_size=4)
@@ -59,9 +62,11 @@ DISTURBANCES: dict[str, Callable[[Spool], None]] = {
 
 
 class DisturbedOs:
-    """`os`, where something else happens before a given call."""
+    """`os`, where something else happens before a given call, and rotated files can't be opened or read for a while."""
 
     def __init__(self) -> None:
+        self.spell: tuple[str, int] | None = None
+        """The call that fails, and the number of the error."""
         self.before: list[Callable[[], object]] = []
         self.calls = 0
 
@@ -74,9 +79,17 @@ class DisturbedOs:
             if self.before and self.calls == 0:
                 self.before.pop()()
             self.calls -= 1
+            if self.spell is not None and self.spell[0] == name and _is_rotated(args[0]):
+                raise OSError(self.spell[1], os.strerror(self.spell[1]))
             return real(*args, **kwargs)
 
         return call
+
+
+def _is_rotated(target: Path | int) -> bool:
+    """Whether a path or a descriptor is that of a file that was rotated away, and has a name."""
+    path = target if isinstance(target, Path) else Path(f"/proc/self/fd/{target}").readlink()
+    return path.name != PATH and "(deleted)" not in path.name
 
 
 class FollowerMachine(RuleBasedStateMachine):
@@ -96,7 +109,7 @@ class FollowerMachine(RuleBasedStateMachine):
         self.stack.callback(self.spool.close)
         self.follower: Follower | None = None
         self.stack.callback(self.die)
-        self.position: bytes | None = None
+        self.positions: dict[str, bytes] = {}
         self.durably_retired = set(self.spool.retired)
         self.now = 0.0
         self.os = DisturbedOs()
@@ -108,6 +121,7 @@ class FollowerMachine(RuleBasedStateMachine):
             (tail_reader, "READ_BYTES", 72),
             (tail_reader, "HEAD_BYTES", 16),
             (tail_reader, "TAIL_BYTES", 12),
+            (search, "RETIRED_KEPT", 100),  # so that the model sees each file that is closed
             (checkpoint, "HEAD_BYTES", 16),
             (checkpoint, "TAIL_BYTES", 12),
         ):
@@ -172,6 +186,65 @@ class FollowerMachine(RuleBasedStateMachine):
         """The next change comes within the same tick of the file system's clock."""
         self.spool.same_tick = True
 
+    @rule(pieces=PIECES)
+    def rotate_twice_while_down(self, pieces: list[str]) -> None:
+        """Each file that is rotated unseen gets a name of another form."""
+        self.die()
+        for _ in range(2):
+            self.spool.rotate(chain=False)
+            self.spool.append(pieces)
+
+    @rule()
+    def change_device(self) -> None:
+        """A reboot, or a new container: each checkpoint has another device number."""
+        self.die()
+        for name, position in self.positions.items():
+            state = json.loads(position)
+            for file in (*state["files"], *state["retired"]):
+                file["device"] += 1
+            self.positions[name] = json.dumps(state).encode()
+
+    @rule()
+    def restore(self) -> None:
+        """The file is restored from a copy while the worker is down."""
+        self.die()
+        state = decode(next(iter(self.positions.values()), None))
+        path = self.spool.disk.path()
+        stored = None
+        if state is not None and state.files and path.exists() and state.files[-1].offset:
+            stored = state.files[-1].mtime if state.files[-1].inode == path.stat().st_ino else None
+        self.spool.restore(stored_time=stored)
+        self.step(0.0, 1000, accepted=True, disturbance=None, at=0)
+
+    @rule(
+        call=st.sampled_from(["open", "pread"]),
+        number=st.sampled_from([errno.EIO, errno.ESTALE, errno.EACCES, errno.EMFILE]),
+    )
+    def begin_spell(self, call: str, number: int) -> None:
+        """Rotated files can't be opened or read for a while."""
+        self.os.spell = (call, number)
+
+    @rule()
+    def end_spell(self) -> None:
+        self.os.spell = None
+
+    @rule()
+    def write_foreign(self) -> None:
+        """Another worker's queue file appears while ours stays where it is. Its lines are never delivered."""
+        if not self.spool.disk.path(FOREIGN).exists():
+            self.settle()
+            self.rest()
+            if not self.spool.is_at_rest:
+                return
+            self.spool.write_foreign()
+            self.rest()
+        self.spool.write_foreign()
+
+    def rest(self) -> None:
+        """Let the search settle."""
+        for _ in range(6):
+            self.step(1.0, 1000, accepted=True, disturbance=None, at=0)
+
     # The follower
 
     @rule(
@@ -183,7 +256,9 @@ class FollowerMachine(RuleBasedStateMachine):
     )
     def step(self, seconds: float, limit: int, accepted: bool, disturbance: str | None, at: int) -> None:
         """One step; the process may die before its batch is accepted."""
-        follower = self.follower = self.follower or Follower(self.path, self.position)
+        follower = self.follower = self.follower or Follower(self.path, self.positions)
+        if not follower._has_started:
+            follower._start()
         files = follower._files
         self.now += seconds
         self.spool.waited += seconds
@@ -205,7 +280,8 @@ class FollowerMachine(RuleBasedStateMachine):
             self.die()
         elif batch is not None:
             self.spool.deliver(batch)
-            self.position = batch.position
+            assert batch.position is not None
+            self.positions = {batch.intake: batch.position}
             self.durably_retired = set(self.spool.retired)
         self.at_end = step.at_end
         self.has_more = step.has_more
@@ -222,11 +298,12 @@ class FollowerMachine(RuleBasedStateMachine):
     @rule()
     def settle(self) -> None:
         """Once two steps have brought nothing, no line is owed, and `--once` would end."""
+        self.end_spell()
         quiet = 0
         while quiet < 2:
-            before = self.position
+            before = self.positions
             self.step(0.25, 1000, accepted=True, disturbance=None, at=0)
-            quiet = quiet + 1 if self.position == before and not self.has_more else 0
+            quiet = quiet + 1 if self.positions == before and not self.has_more else 0
         assert not self.spool.owed, "a line is lost"
         assert self.at_end
 
