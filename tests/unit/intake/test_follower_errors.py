@@ -1,6 +1,7 @@
 """An error is not an absence: what can't be read now, whatever the reason, is read later."""
 
 import errno
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -165,3 +166,23 @@ def test_a_link_that_leads_nowhere_is_no_error(disk: Disk, following: Following)
     following.restart()
     assert sorted(following.step()) == ["a2", "b1", "c1"]
     assert "unreadable" not in following.event_names()
+
+
+def test_a_rotated_file_on_the_inode_of_a_deleted_one_is_read_once_it_can_be(
+    disk: Disk, following: Following, failing: FailingPaths
+):
+    """While it can't be read, it is taken for the other one."""
+    rotate_twice_while_down(disk, following)
+    state = json.loads(following.position or b"")
+    state["files"][-1]["inode"] = disk.path("queue.1").stat().st_ino
+    disk.delete("queue.2")
+    following.position = json.dumps(state).encode()
+    failing.fail("open", errno.EIO, disk.path("queue.1"))
+    following.restart()
+    assert following.step() == ["c1"]
+    for _ in range(3):
+        disk.tick()
+        disk.append(b"", "other")
+        following.step(60)
+    failing.clear()
+    assert following.step() == ["b1"]

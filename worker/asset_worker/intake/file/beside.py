@@ -143,7 +143,7 @@ class SearchBeside:
                 self._seen.note(unread_file(inode, status), is_certain=kind is Kind.HISTORY)
             if kind is not Kind.ROTATED:
                 return
-        unreadable = UnreadableFile(checkpoint, entry.path, size, describe(error, str(entry.path)))
+        unreadable = UnreadableFile(checkpoint, entry.path, size, describe(error, str(entry.path)), entry.is_rotated)
         if unreadable.has_unread:
             self._search.set_aside(unreadable)
 

@@ -168,12 +168,15 @@ class Follower:
         return self._batch(parsed), True
 
     def _is_to_be_stored(self) -> bool:
-        """Return whether the state has changed and has been the same for one step, so that it is stored without lines.
+        """Return whether the state is to be stored although no line was read.
 
-        It says which files were seen, and how a file can be recognised that is restored from a copy.
+        It says which files were seen, and how a file can be recognised that is restored from a copy. What changes is
+        stored when it has been the same for one step; other files are stored at once.
         """
         before, self._state = self._state, self._files.state()
         if self._stored is None:
+            return True
+        if [each.identity for each in self._state.files] != [each.identity for each in self._stored.files]:
             return True
         is_quiet = before is not None and _remembered(before) == _remembered(self._state)
         return is_quiet and _remembered(self._state) != _remembered(self._stored)

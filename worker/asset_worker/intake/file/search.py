@@ -11,7 +11,7 @@ that is in no directory any more is given up.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +35,8 @@ class UnreadableFile(msgspec.Struct, frozen=True):
     size: int | None
     """None: not known."""
     why: str
+    is_rotated: bool
+    """Whether its name is one that rotation gives."""
 
     @property
     def has_unread(self) -> bool:
@@ -130,14 +132,34 @@ class FileSearch:
             found = self._resumed(unreadable.checkpoint, {unreadable.path: unreadable.checkpoint.inode})
             self.unreadable.remove(unreadable)
             if isinstance(found, UnreadableFile):
-                self.unreadable.append(found)
-            elif found is None:  # it was renamed since, or is gone
+                self.unreadable.append(msgspec.structs.replace(found, is_rotated=unreadable.is_rotated))
+            elif found is None:  # it was renamed since, or is gone, or another file was on its inode
                 self.missing.append(unreadable.checkpoint)
+                if (other := self._other_on_inode(unreadable)) is not None:
+                    self._record("readable", str(unreadable.path))
+                    yield other
             else:
                 self._record("readable", str(unreadable.path))
                 if not found.offset:  # nothing was known of it: it may be a copy
                     self.resume_missing(found)
                 yield found
+
+    def _other_on_inode(self, unreadable: UnreadableFile) -> TailReader | None:
+        """Open a rotated file that was taken for another one, which had been on its inode, while it was unreadable.
+
+        None: there is no such file.
+        """
+        if not unreadable.is_rotated:
+            return None
+        with suppress(OSError), ExitStack() as opened:
+            file = TailReader.open(unreadable.path)
+            opened.callback(file.close)
+            if file.identity[1] == unreadable.checkpoint.inode:
+                file.id = self.unused_id(file, ())
+                self.resume_missing(file)
+                opened.pop_all()
+                return file
+        return None
 
     def reopen(self, checkpoint: Checkpoint, entries: Sequence[Entry]) -> TailReader | None:
         """Open the file of a missing checkpoint, whatever its name is now; None: it is not found, or unreadable.
@@ -150,7 +172,8 @@ class FileSearch:
             return None
         self.missing.remove(checkpoint)
         if isinstance(found, UnreadableFile):
-            self.set_aside(found)
+            is_rotated = any(entry.is_rotated for entry in entries if entry.path == found.path)
+            self.set_aside(msgspec.structs.replace(found, is_rotated=is_rotated))
             return None
         return found
 
@@ -210,7 +233,7 @@ class FileSearch:
                     raise
                 if size is None and checkpoint.inode != inode:
                     continue
-                return UnreadableFile(checkpoint, path, size, describe(error, str(path)))
+                return UnreadableFile(checkpoint, path, size, describe(error, str(path)), is_rotated=False)
         return None
 
     def retired_on(self, inode: int) -> Checkpoint | None:
