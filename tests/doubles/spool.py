@@ -134,7 +134,11 @@ class Spool:
         Not to a copy: nobody had that one open. And not to a file of which a copy is left: once both are rotated, one
         is taken for the other.
         """
-        candidates: list[File | str] = [name for name, file in self.names.items() if name != PATH and not file.is_copy]
+        candidates: list[File | str] = [
+            name
+            for name, file in self.names.items()
+            if name != PATH and not file.is_copy and not self._looks_like_a_copy(file)
+        ]
         candidates += [file for file in self.nameless if file.writer is not None and not file.is_copy]
         if not candidates:
             return
@@ -148,6 +152,11 @@ class Spool:
         os.write(target.writer, data)
         os.utime(target.writer, ns=(self.disk.now, self.disk.now))
         self._wrote(target, target.content + data)
+
+    def _looks_like_a_copy(self, file: File) -> bool:
+        """Whether the follower takes a file that it does not hold for a copy that is still being made."""
+        others = [other for other in self.names.values() if other is not file]
+        return file not in self.held and any(other.content.startswith(file.content) for other in others)
 
     def replace(self, pieces: Sequence[str], *, older: bool) -> None:
         """Replace the file atomically, by one that was written just now or (`older`) long ago."""
