@@ -131,6 +131,8 @@ class SearchBeside:
         device, inode, size = (
             (0, entry.inode, None) if status is None else (status.st_dev, status.st_ino, status.st_size)
         )
+        if status is not None and self._seen.is_known(status, None):
+            return
         retired = self._search.retired_on(inode)
         retired = retired if retired is not None and retired.offset else None
         nothing = digest(b"")
@@ -143,7 +145,8 @@ class SearchBeside:
                 self._seen.note(unread_file(inode, status), is_certain=kind is Kind.HISTORY)
             if kind is not Kind.ROTATED:
                 return
-        unreadable = UnreadableFile(checkpoint, entry.path, size, describe(error, str(entry.path)), entry.is_rotated)
+        is_rotated = entry.is_rotated and may_be_rotated
+        unreadable = UnreadableFile(checkpoint, entry.path, size, describe(error, str(entry.path)), is_rotated)
         if unreadable.has_unread:
             self._search.set_aside(unreadable)
 
