@@ -221,7 +221,8 @@ class FollowerMachine(RuleBasedStateMachine):
         number=st.sampled_from([errno.EIO, errno.ESTALE, errno.EACCES, errno.EMFILE]),
     )
     def begin_spell(self, call: str, number: int) -> None:
-        """Rotated files can't be opened or read for a while."""
+        """Rotated files can't be opened or read for a while. A copy can't be recognised meanwhile, and may repeat."""
+        self.spool.in_doubt = True
         self.os.spell = (call, number)
 
     @rule()

@@ -65,6 +65,7 @@ def test_another_queue_that_was_there_at_the_first_start_is_never_read(disk: Dis
 def test_a_file_that_appears_while_down_is_left_alone_if_nothing_was_rotated(disk: Disk, following: Following):
     disk.append(b"a1\n")
     following.step()
+    rest(following)
     following.follower.close()
     disk.tick()
     disk.append(b"x1\n", "queue.2")

@@ -89,6 +89,8 @@ class FollowerState(msgspec.Struct, frozen=True):
     """The files with names of rotated ones that are known and not to be read. None: an earlier version kept none."""
     path: str = ""
     """The path that was followed, which may be a symbolic link."""
+    is_settled: bool = False
+    """Whether all that was rotated before had been searched for."""
 
 
 def first_id(device: int, inode: int) -> str:

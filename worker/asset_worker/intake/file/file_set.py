@@ -12,6 +12,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from asset_worker.intake.file.beside import SearchBeside
 from asset_worker.intake.file.checkpoint import Checkpoint, FollowerState
 from asset_worker.intake.file.directories import Directories, Entry, current_status, modification_time
@@ -49,6 +51,7 @@ class FileSet:
         """Whether the directories were listed after their last change."""
         self._next_listing_at = 0.0
         self._settles_at = 0.0
+        self._was_settled = state is not None and state.is_settled
         self._is_settled = False
         """Whether nothing was rotated since the last look at what is beside the path."""
         self._unlinked: tuple[int, int] | None = None
@@ -71,7 +74,8 @@ class FileSet:
 
     def state(self) -> FollowerState:
         """Return the checkpoints of all files, to be stored."""
-        return self._search.state([file.checkpoint() for file in self.files])
+        state = self._search.state([file.checkpoint() for file in self.files])
+        return msgspec.structs.replace(state, is_settled=self._is_settled)
 
     def close(self) -> None:
         """Close all files. Closing twice is harmless."""

@@ -234,4 +234,4 @@ def _remembered(state: FollowerState) -> tuple[object, ...]:
         (each.identity, each.offset, each.rejected, each.file_id, each.size, each.mtime)
         for each in (*state.files, *state.retired)
     ]
-    return (files, state.seen, state.path)
+    return (files, state.seen, state.path, state.is_settled)
