@@ -293,3 +293,19 @@ def test_of_very_many_rotated_files_only_the_latest_are_opened(
     assert following.step() == ["b1"]
     assert len(opened) == 1
     assert "gap" not in following.event_names()
+
+
+def test_a_file_that_has_shrunk_was_truncated_though_its_beginning_is_the_same(disk: Disk, following: Following):
+    """It was copied and truncated while the worker was down, and the same line was written again."""
+    disk.append(b"a1\nhalf")
+    following.step()
+    rest(following)
+    following.follower.close()
+    disk.tick()
+    disk.truncate()
+    disk.append(b"b1\n")
+    disk.copy("queue", "queue.1")
+    disk.truncate()
+    disk.append(b"a1\n")
+    following.restart()
+    assert following.step() == ["b1"]

@@ -51,7 +51,8 @@ class FileSet:
         """Whether the directories were listed after their last change."""
         self._next_listing_at = 0.0
         self._settles_at = 0.0
-        self._was_settled = state is not None and state.is_settled
+        self._size_before = state.files[-1].size if state is not None and state.files and state.is_settled else None
+        """The size at which an earlier run left the file at the path, after it had looked for rotated ones."""
         self._is_settled = False
         """Whether nothing was rotated since the last look at what is beside the path."""
         self._unlinked: tuple[int, int] | None = None
@@ -121,10 +122,9 @@ class FileSet:
         moved = not stays and not (current is None and here is None)
         current_time, directory_time = modification_time(here), [*times.values()][-1]
         changed = moved or bool(rewritten) or self._may_be_truncated(here)
-        if (
-            is_first and stays and current is not None and current.offset
-        ):  # nothing was rotated while the worker was down
-            changed, self._is_settled = False, True
+        before = self._size_before if is_first and stays else None
+        if before is not None and current is not None and current.offset and current.size >= before:
+            changed, self._is_settled = False, True  # nothing was rotated while the worker was down
         unread = current is None or not current.end  # then only the time shows that it was not rotated
         changed |= touched and unread and current_time + COARSE_TICK >= directory_time
         changed |= bool(search.missing) or (here is None and touched)
