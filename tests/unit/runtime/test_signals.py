@@ -50,7 +50,8 @@ async def test_the_end_of_the_context_gives_the_signals_back():
 @pytest.fixture
 def _signals_are_restored() -> Iterator[None]:
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    handlers = {number: signal.getsignal(number) for number in SERVICE}
+    # Another test of this process may have run a service, which leaves them ignored.
+    handlers = {number: signal.signal(number, signal.SIG_DFL) for number in SERVICE}
     yield
     for number, handler in handlers.items():
         signal.signal(number, signal.SIG_IGN)  # forgets one that is pending
