@@ -27,13 +27,13 @@ async def test_the_exit_code_covers_the_whole_run_also_after_a_kill(serve, worke
     assert await worker.run("--once", base_url=simulator.base_url).end() == 0
 
 
-async def test_a_run_with_once_that_a_signal_ends_is_not_done(serve, worker):
+async def test_a_run_with_once_that_a_signal_ends_dies_of_it(serve, worker):
     simulator = await serve()
     worker.submit(simulator.store.add(Lifecycle()), simulator.store.add(Lifecycle(3600)))
     run = worker.run("--once", base_url=simulator.base_url)
     await eventually(lambda: len(worker.events()) == 1, otherwise=lambda: run.stderr)
     run.send(signal.SIGTERM)
-    assert await run.end() == 1
+    assert await run.end() == -signal.SIGTERM
 
 
 @pytest.mark.timeout(600)

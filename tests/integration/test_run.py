@@ -220,7 +220,7 @@ async def test_a_second_worker_on_the_same_state_directory_is_refused(serve, wor
     first = worker.run(base_url=simulator.base_url)
     await first.until("worker.started")
     second = worker.run(base_url=simulator.base_url)
-    assert await second.end() == 2
+    assert await second.end() == 75
     assert str(first.process.pid) in second.stderr
     assert str(worker.state) in second.stderr
 

@@ -173,13 +173,12 @@ async def test_a_log_that_nobody_reads_blocks_nothing(serve, worker):
 
 
 async def test_a_journal_that_another_process_locks_does_not_delay_the_stop(serve, worker):
-    """Even before the first line is read."""
     simulator = await serve()
-    worker.submit(simulator.store.add(Lifecycle()))
-    assert await worker.run("--once", base_url=simulator.base_url).end() == 0
+    run = worker.run(base_url=simulator.base_url)
+    await run.until("worker.started")
     with closing(sqlite3.connect(worker.state / "journal.sqlite3", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        run = worker.run(base_url=simulator.base_url)
+        worker.submit(simulator.store.add(Lifecycle()))
         await run.until("journal.failed")
         run.send(signal.SIGTERM)
         assert await run.end() == 0
