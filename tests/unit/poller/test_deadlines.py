@@ -27,11 +27,16 @@ EXPECTATIONS = Expectations(deadline=30, unanswered_factor=2.0)
 )
 def test_a_look_may_take_until_the_age_limit_and_a_second_at_least(age, options, now, left):
     taken = msgspec.structs.replace(lease(age=age, options=options), taken_at=100.0)
-    assert seconds_left(taken, EXPECTATIONS, last_look=20.0, now=now) == left
+    assert seconds_left(taken, EXPECTATIONS, last_look=20.0, stalled_for=0.0, now=now) == left
+
+
+def test_a_look_that_can_not_be_made_gets_no_more_than_is_left():
+    assert seconds_left(lease(age=59.5), EXPECTATIONS, last_look=0.0, stalled_for=1.0, now=0.0) == 0.5
+    assert seconds_left(lease(age=60.0), EXPECTATIONS, last_look=0.0, stalled_for=1.0, now=0.0) == 0.0
 
 
 def test_past_the_age_limit_a_look_gets_a_second_at_least():
-    assert seconds_left(lease(age=600.0), EXPECTATIONS, last_look=0.0, now=0.0) == 1.0
+    assert seconds_left(lease(age=600.0), EXPECTATIONS, last_look=0.0, stalled_for=0.0, now=0.0) == 1.0
 
 
 def test_the_age_limit_follows_from_the_deadline():

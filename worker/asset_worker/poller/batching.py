@@ -140,8 +140,11 @@ class ListLooker:
 
     def _seconds_left(self, leases: Sequence[Lease]) -> float:
         """Return the seconds that a list request may take."""
-        policy, now = self._policy, self._clock.steady()
-        return min(seconds_left(each, policy.expectations, last_look=policy.last_look, now=now) for each in leases)
+        policy, stalled_for, now = self._policy, self._api.stalled_for, self._clock.steady()
+        return min(
+            seconds_left(each, policy.expectations, last_look=policy.last_look, stalled_for=stalled_for, now=now)
+            for each in leases
+        )
 
 
 def by_request(leases: list[Lease]) -> list[list[Lease]]:

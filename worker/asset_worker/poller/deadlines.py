@@ -15,8 +15,8 @@ from asset_worker.domain.submissions import Options, expectations_for
 from asset_worker.queue.ports import Lease
 
 LEAST_SECONDS: Final = 1.0
-"""A look that begins before the age limit gets at least this time. And from this time on, requests that can't be sent
-count as held up."""
+"""A look that begins before the age limit gets at least this time, unless requests are held up. They are, when none
+could be sent for this time."""
 TOO_LATE: Final = "the deadline came before the answer"
 
 
@@ -28,13 +28,17 @@ def age_limit(options: Options | None, expectations: Expectations) -> float:
     return expectations_for(options, expectations).unanswered_deadline
 
 
-def seconds_left(lease: Lease, expectations: Expectations, *, last_look: float, now: float) -> float:
+def seconds_left(
+    lease: Lease, expectations: Expectations, *, last_look: float, stalled_for: float, now: float
+) -> float:
     """Return the seconds that a look may take from `now` (steady time): until the asset's age limit.
 
-    If the limit has passed, for example while the worker was down, the look may take `last_look` seconds.
+    If the limit has passed, for example while the worker was down, the look may take `last_look` seconds. `stalled_for`
+    is how long no request could be sent, in seconds: a look that can't be made gets no more time than is left.
     """
     left = age_limit(lease.submission.options, expectations) - lease.age - (now - lease.taken_at)
-    return max(left, LEAST_SECONDS) if left > 0 else max(last_look, LEAST_SECONDS)
+    least = 0.0 if stalled_for >= LEAST_SECONDS else LEAST_SECONDS
+    return max(left if left > 0 else last_look, least)
 
 
 def given_up_at(limit: float, *, running_for: float, last_look: float) -> float:

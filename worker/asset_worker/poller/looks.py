@@ -121,8 +121,13 @@ class Retriever:
             return False
 
     def _seconds_left(self, lease: Lease) -> float:
-        policy = self._policy
-        return seconds_left(lease, policy.expectations, last_look=policy.last_look, now=self._clock.steady())
+        return seconds_left(
+            lease,
+            self._policy.expectations,
+            last_look=self._policy.last_look,
+            stalled_for=self._api.stalled_for,
+            now=self._clock.steady(),
+        )
 
     def _is_over(self, lease: Lease) -> bool:
         """Return whether the wait ends without an answer."""
