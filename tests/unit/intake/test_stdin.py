@@ -29,6 +29,7 @@ GRACE = 30.0
 class Pipe:
     def __init__(self) -> None:
         self.reader, self.writer = os.pipe()
+        self.threads_of_others = set(threading.enumerate())
 
     def write(self, data: bytes) -> None:
         os.write(self.writer, data)
@@ -39,7 +40,7 @@ class Pipe:
 
     def close(self) -> None:
         self.end()
-        for thread in threading.enumerate():
+        for thread in set(threading.enumerate()) - self.threads_of_others:
             if thread.name == "stdin":  # it would read on from whatever gets the descriptor's number next
                 thread.join(GRACE)
         os.close(self.reader)
