@@ -78,13 +78,14 @@ def _state_problem(state: State) -> str | None:
         place = next(each for each in (path, *path.parents) if each.exists())
         if not place.is_dir():
             return f"the state directory {path} can't be used: {place} is a file; name another with --state-dir"
-        files = [each for each in (place / FILE_NAME,) if place == path and each.exists()]
+        journal = path / FILE_NAME
+        has_journal = place == path and journal.exists()
     except NoStateDirectoryError as error:
         return str(error)
     except OSError as error:
         return f"the state directory {path} can't be used ({error.strerror}): name another with --state-dir"
     if not os.access(place, os.R_OK | os.W_OK | os.X_OK):
         return f"the state directory {path} can't be used: {place} can't be written; give this user the rights"
-    if not all(os.access(each, os.R_OK | os.W_OK) for each in files):
+    if has_journal and not os.access(journal, os.R_OK | os.W_OK):
         return f"the journal in the state directory {path} can't be written: give this user the rights"
     return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +13,7 @@ from asset_worker.cli.usage import fail
 from asset_worker.domain.run_plan import Exit
 from asset_worker.runtime.ending import STOPPING
 from asset_worker.runtime.line_stream import LineStream
+from asset_worker.runtime.os_errors import may_pass
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import DaemonThread
 from asset_worker.simulator.faults import Fault, FaultKind
@@ -87,7 +87,7 @@ def simulate(
     except BrokenPipeError:
         sys.exit(1)  # nobody reads the IDs any more
     except OSError as error:
-        code = Exit.TEMPORARY if error.errno == errno.EADDRINUSE else Exit.USAGE
+        code = Exit.TEMPORARY if may_pass(error) else Exit.USAGE
         fail(
             f"port {port} can't be served ({error.strerror}): give another --port, or 0 for any that is free", code=code
         )

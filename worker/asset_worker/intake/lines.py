@@ -99,7 +99,7 @@ def parse(line: Line, *, number: int, origin: str, stream: str) -> Submission | 
         line: the line.
         number: its number in `origin`, from 1.
         origin: where it came from, for people (`Submission.origin`).
-        stream: identifies what is read, such as the device and inode of a file, or a run that reads stdin. Together
+        stream: identifies what is read, such as the id of a file (`Checkpoint.id`), or a run that reads stdin. Together
             with the line's offset it identifies the line.
     """
     if line.too_long:

@@ -18,9 +18,8 @@ from asset_worker.api.errors import (
 )
 from asset_worker.api.retry import retry_after_of
 from asset_worker.domain.assets import AssetId, Missing, Observation, Unanswered
-from asset_worker.domain.submissions import expectations_for
 from asset_worker.poller.actions import KEY_REFUSED_DELAY_SECONDS, Actions
-from asset_worker.poller.deadlines import seconds_left, too_late
+from asset_worker.poller.deadlines import age_limit, seconds_left, too_late
 from asset_worker.poller.per_asset_refusals import PerAssetRefusals
 from asset_worker.poller.policy import Policy
 from asset_worker.poller.ports import Api
@@ -131,5 +130,5 @@ class Retriever:
 
     def _is_over(self, lease: Lease) -> bool:
         """Return whether the wait ends without an answer."""
-        expectations = expectations_for(lease.submission.options, self._policy.expectations)
-        return lease.age + self._clock.steady() - lease.taken_at >= expectations.unanswered_deadline
+        limit = age_limit(lease.submission.options, self._policy.expectations)
+        return lease.age + self._clock.steady() - lease.taken_at >= limit

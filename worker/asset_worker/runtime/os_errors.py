@@ -7,6 +7,7 @@ from typing import Final
 
 _MAY_PASS: Final = frozenset(
     {
+        errno.EADDRINUSE,
         errno.EAGAIN,
         errno.EBUSY,
         errno.EDQUOT,
@@ -26,8 +27,8 @@ _MAY_PASS: Final = frozenset(
         errno.ETIMEDOUT,
     }
 )
-"""A disk that is full or fails, a network file system that is away, resources of the machine that are used up. Missing
-rights and wrong paths are not among them: somebody must correct those."""
+"""A disk that is full or fails, a network file system that is away, resources of the machine that are used up, a port
+that another process uses. Missing rights and wrong paths are not among them: somebody must correct those."""
 
 
 def may_pass(error: OSError) -> bool:

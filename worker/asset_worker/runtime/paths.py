@@ -1,4 +1,4 @@
-"""Paths as people write them: with `~`, relative, or with several names for one file."""
+"""Paths as people write them: with `~`, relative, or with several names for one file; and what is there."""
 
 from __future__ import annotations
 
@@ -32,6 +32,18 @@ def path_of(text: str | os.PathLike[str]) -> Path:
     if not _is_utf8(str(absolute)):
         raise ValueError("the directory that it is relative to is not UTF-8 text: use another one")
     return path
+
+
+def current_status(path: Path) -> os.stat_result | None:
+    """Return the status of what is at the path now, symbolic links followed; None: nothing is there.
+
+    Raises:
+        OSError: the path can't be examined.
+    """
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
 
 
 def is_same_file(one: str | Path, other: str | Path) -> bool:

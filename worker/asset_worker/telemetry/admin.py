@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -27,7 +26,7 @@ async def serving(read: Callable[[], Snapshot], *, host: str, port: int) -> Asyn
     """Serve the admin endpoints while the context lasts. `read` returns the worker as it is now.
 
     Raises:
-        AdminAddressInUseError: another process listens at the address.
+        AdminAddressInUseError: the address can't be bound now: another process listens there, for example.
         AdminAddressError: the address can't be bound.
     """
 
@@ -59,7 +58,7 @@ async def serving(read: Callable[[], Snapshot], *, host: str, port: int) -> Asyn
             await web.TCPSite(runner, host, port).start()
         except (OSError, UnicodeError) as error:  # UnicodeError: the text can't be a host name
             why = getattr(error, "strerror", None) or error
-            is_temporary = isinstance(error, OSError) and (error.errno == errno.EADDRINUSE or may_pass(error))
+            is_temporary = isinstance(error, OSError) and may_pass(error)
             kind = AdminAddressInUseError if is_temporary else AdminAddressError
             raise kind(
                 f"the admin endpoints can't be served at {host}:{port} ({why}): give another admin.host or admin.port"

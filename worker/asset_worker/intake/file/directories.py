@@ -18,6 +18,7 @@ import msgspec
 
 from asset_worker.intake.file.names import rotated_names
 from asset_worker.intake.file.tail_reader import describe
+from asset_worker.runtime.paths import current_status
 
 PAUSE_SECONDS: Final = 50e-6
 """The pause after a listing, in seconds for each name. Listing takes about a microsecond for each, so that a directory
@@ -117,18 +118,6 @@ def _entries(place: Path, rotated: re.Pattern[str], inodes: AbstractSet[int]) ->
                 yield Entry(place.parent / name, inode, is_rotated)
             else:
                 yield None
-
-
-def current_status(path: Path) -> os.stat_result | None:
-    """Return the status of what is at a path; None: nothing is there.
-
-    Raises:
-        OSError: the path can't be examined.
-    """
-    try:
-        return path.stat()
-    except FileNotFoundError:
-        return None
 
 
 def modification_time(status: os.stat_result | None) -> int:

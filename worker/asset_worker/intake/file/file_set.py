@@ -16,11 +16,12 @@ import msgspec
 
 from asset_worker.intake.file.beside import SearchBeside
 from asset_worker.intake.file.checkpoint import Checkpoint, FollowerState
-from asset_worker.intake.file.directories import Directories, Entry, current_status, modification_time
+from asset_worker.intake.file.directories import Directories, Entry, modification_time
 from asset_worker.intake.file.gaps import gap_of_unlinked, reason_to_reread
 from asset_worker.intake.file.search import FileSearch
 from asset_worker.intake.file.seen import SETTLE_SECONDS
 from asset_worker.intake.file.tail_reader import TailReader
+from asset_worker.runtime.paths import current_status
 
 COARSE_TICK: Final = 2_000_000_000
 """The resolution of the coarsest file system's times, in nanoseconds (FAT)."""

@@ -196,7 +196,7 @@ class Follower:
         return Batch(parsed.submissions, parsed.rejections, self.intake, encode(self._stored), parsed.zeros)
 
     def _parse(self, file: TailReader, lines: list[Line], *, first: int) -> ParsedLines:
-        return parse_lines(lines, first=first, origin=self._origin, stream=file.stream)
+        return parse_lines(lines, first=first, origin=self._origin, stream=file.id)
 
     def _take_partial(self, file: TailReader) -> ParsedLines:
         """Parse the partial line of a file. If it holds no submission, the position stays before it.

@@ -124,11 +124,6 @@ class TailReader:
                 os.close(descriptor)
 
     @property
-    def stream(self) -> str:
-        """Identifies the file in the keys of rejected lines, whatever its name, and wherever it is restored."""
-        return self.id
-
-    @property
     def partial(self) -> list[Line]:
         """The last line so far, whose newline has not come yet; see `LineSplitter.partial`."""
         return self._splitter.partial

@@ -6,6 +6,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from asset_worker.runtime.paths import current_status
+
 
 def create_private(path: Path) -> None:
     """Create the file for this user only: it holds events and metadata. SQLite's other files get the same mode.
@@ -19,8 +21,5 @@ def create_private(path: Path) -> None:
 
 def identity_of(path: Path) -> tuple[int, int] | None:
     """Return the device and inode of the file at this path; None: there is none."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
+    status = current_status(path)
+    return None if status is None else (status.st_dev, status.st_ino)

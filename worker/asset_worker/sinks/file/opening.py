@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from asset_worker.runtime.paths import current_status
 from asset_worker.sinks.file.scan import Checkpoint
 
 MODE = 0o640
@@ -19,18 +20,6 @@ LOCK_RETRY_SECONDS = 0.02
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 _READ_AND_APPEND = os.O_RDWR | os.O_APPEND | os.O_NOCTTY | os.O_NONBLOCK
-
-
-def current_status(path: Path) -> os.stat_result | None:
-    """Return the status of what is at the path now, symbolic links followed; None: nothing is there.
-
-    Raises:
-        OSError: the path can't be examined.
-    """
-    try:
-        return path.stat()
-    except FileNotFoundError:
-        return None
 
 
 def open_regular(path: Path) -> int:

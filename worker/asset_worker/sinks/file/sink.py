@@ -28,10 +28,10 @@ from pathlib import Path
 
 from asset_worker.domain.events import Stored
 from asset_worker.runtime.line_stream import LineStream
-from asset_worker.runtime.paths import path_of
+from asset_worker.runtime.paths import current_status, path_of
 from asset_worker.runtime.threads import DaemonThread, WorkerThread
 from asset_worker.sinks.file import usable
-from asset_worker.sinks.file.opening import current_status, locked, open_checkpointed, open_regular, open_special
+from asset_worker.sinks.file.opening import locked, open_checkpointed, open_regular, open_special
 from asset_worker.sinks.file.scan import Checkpoint, scan
 from asset_worker.sinks.lines import encode, lines_of
 from asset_worker.sinks.ports import Sent, SinkUnavailableError, TargetProblem

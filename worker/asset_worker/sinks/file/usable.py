@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from asset_worker.sinks.file.opening import current_status
+from asset_worker.runtime.paths import current_status
 from asset_worker.sinks.ports import TargetProblem
 
 
