@@ -47,6 +47,15 @@ def test_a_common_limit_stays_common() -> None:
         pauses.answered(endpoint.other)
 
 
+def test_refusals_with_nothing_of_the_other_kind_between_them_do_not_end_the_rounds() -> None:
+    pauses = used()
+    pauses.refused(LIST)
+    assert rounds(pauses, limited=LIST, times=1) == [True]
+    assert pauses.refused(LIST), "no retrieve was waiting"
+    assert rounds(pauses, limited=LIST, times=1) == [False]
+    assert pauses.alone is LIST
+
+
 def test_rounds_that_are_not_running_do_not_count() -> None:
     pauses = used()
     pauses.refused(LIST)

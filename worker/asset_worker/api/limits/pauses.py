@@ -52,10 +52,11 @@ class Pauses:
             self.alone = None
             self._needed = min(2 * self._needed, MOST_STRIKES)
             self._strikes = 0
-        elif endpoint.other in self._answered and endpoint not in self._answered:
-            self._strikes = self._strikes + 1 if self._suspect is endpoint else 1
-        else:
-            self._strikes = 0
+        elif endpoint in self._answered or self._suspect is not endpoint:
+            self._strikes = int(endpoint not in self._answered and endpoint.other in self._answered)
+        elif endpoint.other in self._answered:
+            self._strikes += 1
+        # Otherwise only this endpoint was tried again, which says nothing about the other one.
         self._suspect = endpoint
         self._answered.clear()
         if self._strikes >= self._needed:
