@@ -66,9 +66,12 @@ def test_the_cause_is_that_of_the_latest_attempts(before, verdict, error, after)
 
 
 def test_only_refusals_without_a_code_for_a_minute_ask_people_to_look():
-    assert not Trouble(Cause.PROXY_OR_KEY, 100.0, 100.0 + EDGE_SECONDS - 0.1, "403").is_lasting_edge
-    assert Trouble(Cause.PROXY_OR_KEY, 100.0, 100.0 + EDGE_SECONDS, "403").is_lasting_edge
-    assert not Trouble(Cause.UNAVAILABLE, 100.0, 999.0, "502").is_lasting_edge
+    over = 100.0 + EDGE_SECONDS
+    assert not Trouble(Cause.PROXY_OR_KEY, 100.0, over - 0.1, "403").is_lasting_edge(over - 0.1)
+    assert Trouble(Cause.PROXY_OR_KEY, 100.0, over, "403").is_lasting_edge(over)
+    assert Trouble(Cause.PROXY_OR_KEY, 100.0, over - 37.0, "403").is_lasting_edge(over), "probes are rare by then"
+    assert not Trouble(Cause.PROXY_OR_KEY, 100.0, 101.0, "403").is_lasting_edge(over), "nothing was tried since"
+    assert not Trouble(Cause.UNAVAILABLE, 100.0, 999.0, "502").is_lasting_edge(999.0)
 
 
 def new_gate() -> Gate:
@@ -148,8 +151,8 @@ async def test_refusals_without_a_code_for_a_minute_are_a_problem_though_few_req
     with capture_logs() as logs:
         for _ in range(6):
             await attempt(gate, EDGE)
-            await asyncio.sleep(10)
             assert problem_of(gate) is None
+            await asyncio.sleep(10)
         await attempt(gate, EDGE)
         assert problem_of(gate) == ApiProblem(Cause.PROXY_OR_KEY, begin, "403 page", begin + 60)
         await attempt(gate, None)
@@ -158,6 +161,22 @@ async def test_refusals_without_a_code_for_a_minute_are_a_problem_though_few_req
         {"event": "api.proxy_or_key", "log_level": "error", "error": "403 page"},
         {"event": "api.recovered", "log_level": "info", "seconds": 60.0},
     ]
+
+
+@pytest.mark.virtual_time
+async def test_the_minute_ends_whether_or_not_an_attempt_ends_then():
+    gate = new_gate()
+    with capture_logs() as logs:
+        await attempt(gate, EDGE)
+        await asyncio.sleep(30)
+        await attempt(gate, EDGE)
+        await asyncio.sleep(29)
+        assert problem_of(gate) is None
+        assert logs == []
+        await asyncio.sleep(1.1)
+        assert (problem := problem_of(gate)) is not None
+        assert problem.cause is Cause.PROXY_OR_KEY
+    assert [log["event"] for log in logs] == ["api.proxy_or_key"]
 
 
 @pytest.mark.virtual_time

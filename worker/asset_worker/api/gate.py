@@ -24,7 +24,7 @@ from asset_worker.api.limits.limiter import RateLimiter
 from asset_worker.api.limits.server_clock import ServerClock, parse_by_clocks
 from asset_worker.api.responses import Verdict, meaning_of, verdict_of
 from asset_worker.api.subjects import Endpoint, Subject
-from asset_worker.api.trouble import REASONS, ApiProblem, Cause, Trouble, trouble_after
+from asset_worker.api.trouble import EDGE_SECONDS, REASONS, ApiProblem, Cause, Trouble, trouble_after
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.randomness import Uniform
 from asset_worker.runtime.stop import Stop
@@ -143,12 +143,11 @@ class Gate:
     @property
     def problem(self) -> ApiProblem | None:
         """What keeps requests from working now, by its present cause; None: nothing."""
-        trouble = self._trouble
-        if trouble is None or (self.reason is None and not trouble.is_lasting_edge):
+        trouble, now, wall = self._trouble, self._now(), self._clock.now()
+        if trouble is None or (self.reason is None and not trouble.is_lasting_edge(now)):
             return None
-        is_short_edge = trouble.cause is Cause.PROXY_OR_KEY and not trouble.is_lasting_edge
+        is_short_edge = trouble.cause is Cause.PROXY_OR_KEY and not trouble.is_lasting_edge(now)
         cause = Cause.UNAVAILABLE if is_short_edge else trouble.cause
-        now, wall = self._now(), self._clock.now()
         next_try = wall + delay if (delay := self._delay(now)) < math.inf else None
         return ApiProblem(cause, wall - (now - trouble.since), trouble.error, next_try)
 
@@ -236,6 +235,8 @@ class Gate:
             before, self._trouble = self._trouble, trouble_after(self._trouble, verdict, error, now=now)
             change = change or self._change_of_cause(before, now)
             self._log_lasting_edge()
+            if self._trouble is not None and self._trouble.cause is Cause.PROXY_OR_KEY and self._trouble.since == now:
+                asyncio.get_running_loop().call_later(EDGE_SECONDS + SHORTEST_TIMER_SECONDS, self._log_lasting_edge)
         if change is not None:
             _log_change(change, None if error is None else str(error))
         self._grant_waiting()
@@ -251,8 +252,8 @@ class Gate:
 
     def _log_lasting_edge(self) -> None:
         trouble, was_logged = self._trouble, self._lasting_edge_is_logged
-        self._lasting_edge_is_logged = trouble is not None and trouble.is_lasting_edge
-        if trouble is not None and trouble.is_lasting_edge and not was_logged:
+        self._lasting_edge_is_logged = trouble is not None and trouble.is_lasting_edge(self._now())
+        if trouble is not None and self._lasting_edge_is_logged and not was_logged:
             _log.error("api.proxy_or_key", error=trouble.error)
 
     def _read_clocks(self, date: str | None, *, took: float) -> tuple[float, ...]:

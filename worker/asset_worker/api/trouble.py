@@ -49,10 +49,13 @@ class Trouble(msgspec.Struct, frozen=True):
     error: str
     """The text of the latest."""
 
-    @property
-    def is_lasting_edge(self) -> bool:
-        """Whether nothing but 401 and 403 without the API's code was answered for `EDGE_SECONDS`."""
-        return self.cause is Cause.PROXY_OR_KEY and self.latest_at - self.since >= EDGE_SECONDS
+    def is_lasting_edge(self, now: float) -> bool:
+        """Return whether nothing but 401 and 403 without the API's code was answered for `EDGE_SECONDS`.
+
+        The latest may be older, as attempts are rare by then, but not so old that the first few are all that is known.
+        """
+        is_over = now - self.since >= EDGE_SECONDS and self.latest_at - self.since >= EDGE_SECONDS / 3
+        return self.cause is Cause.PROXY_OR_KEY and is_over
 
 
 class ApiProblem(msgspec.Struct, frozen=True):
