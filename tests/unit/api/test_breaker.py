@@ -84,11 +84,20 @@ def test_a_probe_that_succeeds_closes_it_and_concurrency_comes_back_in_steps() -
     probe = it.sent(A, 0.0) if it.delay(1.0) == 0 else -1
     assert it.succeeded(1.5, period=probe, subject=A) == Closed(1.5)
     for _ in range(5):
-        periods = [it.sent(A, 0.0) for _ in range(20) if it.delay(2.0) == 0]
+        periods = [it.sent(A, 2.0) for _ in range(20) if it.delay(2.0) == 0]
         steps.append(len(periods))
         for period in periods:
             assert it.succeeded(2.0, period=period, subject=A) is None
     assert steps == [2, 4, 8, 16, 20]
+
+
+def test_requests_without_an_answer_do_not_hold_up_the_others_while_concurrency_comes_back() -> None:
+    it = breaker()
+    fail(it, 20)
+    it.succeeded(1.5, period=it.sent(A, 1.5), subject=A)
+    assert sent_at_once(it, 2.0) == 2
+    assert it.delay(2.5) == pytest.approx(0.5)
+    assert [sent_at_once(it, float(second)) for second in range(3, 22)] == [1] * 18 + [0]
 
 
 def test_a_failure_while_coming_back_takes_a_step_back() -> None:

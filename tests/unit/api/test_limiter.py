@@ -65,6 +65,13 @@ def test_the_first_request_goes_alone_and_accepted_ones_bring_more() -> None:
     assert sent == [1, 2, 4, 8]
 
 
+def test_requests_that_are_never_answered_hold_up_the_others_for_a_second_only() -> None:
+    limiter = RateLimiter(requests_per_second=10, share=1.0)
+    assert send_all(limiter, 0.0) == 1
+    assert limiter.delay(0.0) == pytest.approx(1.0)
+    assert [send_all(limiter, float(second)) for second in range(1, 5)] == [1, 1, 1, 1]
+
+
 def test_no_rate_of_our_own_and_nothing_reported_is_no_limit() -> None:
     assert send_all(limiter_after(), 0.0) == 1000
     assert rate(limiter_after(), 0.0) is None

@@ -42,6 +42,10 @@ LONGEST_PROBE_SECONDS: Final = 30.0
 KEPT: Final = 2
 """While it is open, so many requests wait for the probes in turn; those that may well succeed are not counted."""
 
+SLOW_ANSWER_SECONDS: Final = 1.0
+"""After an outage one more may be in flight each time that none could go out for so long: some assets may never be
+answered, and must not hold up the others."""
+
 PROBE_JITTER: Final = 0.25
 """The interval varies at random by up to this share in both directions, so that many workers don't probe in step."""
 
@@ -82,6 +86,7 @@ class Breaker:
         self._uniform = uniform
         self._allowed = concurrency
         self._in_flight = 0
+        self._sent_at = -math.inf
         self._period = 0
         self._subjects = Subjects()
         self._failures = 0
@@ -107,7 +112,8 @@ class Breaker:
         Infinite: not before another request has ended, or the key changes.
         """
         if self._in_flight >= self._allowed:
-            return math.inf
+            is_resuming = not self.is_open and self._in_flight < self._concurrency
+            return max(self._sent_at + SLOW_ANSWER_SECONDS - now, 0.0) if is_resuming else math.inf
         return max(self._probe_at - now, 0.0) if self.is_open else 0.0
 
     def next_probe(self, waiting: Sequence[Subject], now: float) -> Choice:
@@ -143,6 +149,7 @@ class Breaker:
     def sent(self, subject: Subject, now: float) -> int:
         """Record that a request goes out, when it may. Return the number of its period."""
         self._in_flight += 1
+        self._sent_at = now
         if self.is_open:
             self._is_regular = now >= self._probe_at
             if not self._is_regular:

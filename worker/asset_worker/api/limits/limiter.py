@@ -39,6 +39,10 @@ LONGEST_BACKOFF_SECONDS: Final = 60.0
 BACKOFF_GROWTH: Final = 1.5
 """The pause after refusals in a row grows from the first to the longest, unless the server requests a longer one."""
 
+SLOW_ANSWER_SECONDS: Final = 1.0
+"""While no request was ever refused, one more may be in flight each time that none could go out for so long: some
+assets may never be answered, and must not hold up the others."""
+
 FULLY_RELEASED: Final = 100.0
 """After a pause the limit of requests in flight grows to this number; above it there is no limit any more."""
 
@@ -87,10 +91,13 @@ class RateLimiter:
         """
         if now < self._paused_until:
             return self._paused_until - now
+        delay = 0.0
         if self._in_flight_since_pause >= self._allowed_in_flight:
-            return math.inf
+            if self._paused_at > -math.inf:
+                return math.inf
+            delay = max(self._last_sent_at + SLOW_ANSWER_SECONDS - now, 0.0)
         rate = self._fill(now)
-        delay = 0.0 if self._tokens >= WHOLE_TOKEN else (1.0 - self._tokens) / rate
+        delay = delay if self._tokens >= WHOLE_TOKEN else max(delay, (1.0 - self._tokens) / rate)
         for quota in self._quotas.values():
             quota.fill(now, self._share, self._in_flight)
             delay = max(delay, quota.delay(now, self._share, self._in_flight, self._last_sent_at))
