@@ -27,16 +27,16 @@ EXPECTATIONS = Expectations(deadline=30, unanswered_factor=2.0)
 )
 def test_a_look_may_take_until_the_age_limit_and_a_second_at_least(age, options, now, left):
     taken = msgspec.structs.replace(lease(age=age, options=options), taken_at=100.0)
-    assert seconds_left(taken, EXPECTATIONS, last_look=20.0, stalled_for=0.0, now=now) == left
+    assert seconds_left(taken, EXPECTATIONS, last_look=20.0, running_for=5.0, stalled_for=0.0, now=now) == left
 
 
 def test_a_look_that_can_not_be_made_gets_no_more_than_is_left():
-    assert seconds_left(lease(age=59.5), EXPECTATIONS, last_look=0.0, stalled_for=1.0, now=0.0) == 0.5
-    assert seconds_left(lease(age=60.0), EXPECTATIONS, last_look=0.0, stalled_for=1.0, now=0.0) == 0.0
+    assert seconds_left(lease(age=59.5), EXPECTATIONS, last_look=0.0, running_for=0.0, stalled_for=1.0, now=0.0) == 0.5
+    assert seconds_left(lease(age=60.0), EXPECTATIONS, last_look=0.0, running_for=0.0, stalled_for=1.0, now=0.0) == 0.0
 
 
 def test_past_the_age_limit_a_look_gets_a_second_at_least():
-    assert seconds_left(lease(age=600.0), EXPECTATIONS, last_look=0.0, stalled_for=0.0, now=0.0) == 1.0
+    assert seconds_left(lease(age=600.0), EXPECTATIONS, last_look=0.0, running_for=0.0, stalled_for=0.0, now=0.0) == 1.0
 
 
 def test_the_age_limit_follows_from_the_deadline():
@@ -63,3 +63,15 @@ def test_an_asset_with_a_short_deadline_is_given_up_in_time_even_soon_after_a_st
 def test_a_look_that_came_too_late_names_the_latest_failure():
     assert too_late(None) == Unanswered("the deadline came before the answer")
     assert too_late("503") == Unanswered("the deadline came before the answer; lately: 503")
+
+
+@pytest.mark.parametrize(
+    ("running_for", "last_look", "seconds"), [(19.9, 20.0, 20.0), (20.0, 20.0, 2.0), (99.0, 0.0, 1.0)]
+)
+def test_a_look_past_the_limit_is_long_only_soon_after_the_start(
+    running_for: float, last_look: float, seconds: float
+) -> None:
+    left = seconds_left(
+        lease(age=600.0), EXPECTATIONS, last_look=last_look, running_for=running_for, stalled_for=0.0, now=0.0
+    )
+    assert left == seconds

@@ -62,6 +62,7 @@ class ListLooker:
         self._actions = actions
         self._policy = policy
         self._clock = clock
+        self._started_at = clock.monotonic()
         self._uniform = uniform
         self._refusals = refusals
         self._health = ListHealth()
@@ -141,8 +142,16 @@ class ListLooker:
     def _seconds_left(self, leases: Sequence[Lease]) -> float:
         """Return the seconds that a list request may take."""
         policy, stalled_for, now = self._policy, self._api.stalled_for, self._clock.steady()
+        running_for = self._clock.monotonic() - self._started_at
         return min(
-            seconds_left(each, policy.expectations, last_look=policy.last_look, stalled_for=stalled_for, now=now)
+            seconds_left(
+                each,
+                policy.expectations,
+                last_look=policy.last_look,
+                running_for=running_for,
+                stalled_for=stalled_for,
+                now=now,
+            )
             for each in leases
         )
 

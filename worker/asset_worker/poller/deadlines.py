@@ -17,6 +17,8 @@ from asset_worker.queue.ports import Lease
 LEAST_SECONDS: Final = 1.0
 """A look that begins before the age limit gets at least this time, unless requests are held up. They are, when none
 could be sent for this time."""
+OVERDUE_SECONDS: Final = 2.0
+"""A look that begins after the age limit gets this time: enough for an answer, and not for retries in a rate limit."""
 TOO_LATE: Final = "the deadline came before the answer"
 
 
@@ -29,16 +31,26 @@ def age_limit(options: Options | None, expectations: Expectations) -> float:
 
 
 def seconds_left(
-    lease: Lease, expectations: Expectations, *, last_look: float, stalled_for: float, now: float
+    lease: Lease,
+    expectations: Expectations,
+    *,
+    last_look: float,
+    running_for: float,
+    stalled_for: float,
+    now: float,
 ) -> float:
     """Return the seconds that a look may take from `now` (steady time): until the asset's age limit.
 
-    If the limit has passed, for example while the worker was down, the look may take `last_look` seconds. `stalled_for`
-    is how long no request could be sent, in seconds: a look that can't be made gets no more time than is left.
+    If the limit has passed, the look may take `OVERDUE_SECONDS`, or `last_look` seconds soon after the start: the limit
+    may have passed while the worker was down. `running_for` is how long it has been running, and `stalled_for` how long
+    no request could be sent, in seconds: a look that can't be made gets no more time than is left.
     """
-    left = age_limit(lease.submission.options, expectations) - lease.age - (now - lease.taken_at)
+    limit = age_limit(lease.submission.options, expectations)
+    left = limit - lease.age - (now - lease.taken_at)
+    if left <= 0:
+        left = min(OVERDUE_SECONDS, last_look) if running_for >= min(last_look, limit) else last_look
     least = 0.0 if stalled_for >= LEAST_SECONDS else LEAST_SECONDS
-    return max(left if left > 0 else last_look, least)
+    return max(left, least)
 
 
 def given_up_at(limit: float, *, running_for: float, last_look: float) -> float:

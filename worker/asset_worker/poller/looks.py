@@ -37,6 +37,7 @@ class Retriever:
         self._actions = actions
         self._policy = policy
         self._clock = clock
+        self._started_at = clock.monotonic()
         self._refusals = refusals
         self._asking = asyncio.Lock()
 
@@ -124,6 +125,7 @@ class Retriever:
             lease,
             self._policy.expectations,
             last_look=self._policy.last_look,
+            running_for=self._clock.monotonic() - self._started_at,
             stalled_for=self._api.stalled_for,
             now=self._clock.steady(),
         )
