@@ -27,7 +27,7 @@ def busy(pending: int) -> Snapshot:
         completions={"ready": 8, "rejected": 9},
         outbox_depth=10,
         problems=("the API refuses the key",),
-        problem_details=(Problem("the API refuses the key", 100.0, "401"),),
+        problem_details=(Problem("a sink fails"), Problem("the API refuses the key", 100.0, "401")),
     )
 
 
@@ -53,8 +53,12 @@ async def test_the_state_of_the_worker_is_logged_every_minute():
                 "outbox_depth": 10,
                 "problems": ["the API refuses the key"],
                 "problem_details": [
-                    {"problem": "the API refuses the key", "since": "1970-01-01T00:01:40.000Z", "last_error": "401"}
+                    {"problem": "a sink fails"},
+                    {"problem": "the API refuses the key", "since": "1970-01-01T00:01:40.000Z", "last_error": "401"},
                 ],
+                "since": "1970-01-01T00:01:40.000Z",
+                "last_error": "401",
+                "next_try": None,
             }
         ]
         await asyncio.sleep(120)

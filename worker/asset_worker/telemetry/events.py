@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from asset_worker.telemetry.snapshot import DECLARATIONS
+from asset_worker.telemetry.snapshot import DECLARATIONS, PROBLEM_FIELDS
 
 
 class LogEvent(msgspec.Struct, frozen=True):
@@ -36,8 +36,9 @@ EVENTS: Final = (
     LogEvent(
         "worker.heartbeat",
         "info, warning",
-        "Every minute; a warning while there is a problem. The fields are listed above.",
-        tuple(name for name, declared in DECLARATIONS.items() if declared.in_heartbeat),
+        "Every minute. The fields are listed above. While there is a problem, it is a warning, with `since`, "
+        "`last_error` and `next_try` of the problem that has lasted longest; null: not known.",
+        (*(name for name, declared in DECLARATIONS.items() if declared.in_heartbeat), *PROBLEM_FIELDS),
     ),
     LogEvent(
         "worker.lagging",

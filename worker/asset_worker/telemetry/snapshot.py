@@ -191,6 +191,10 @@ class Problem(msgspec.Struct, frozen=True):
     """When it is tried again."""
 
 
+PROBLEM_FIELDS: Final = ("since", "last_error", "next_try")
+"""What is shown of a problem besides its text, where it is known."""
+
+
 def problems_of(sources: Sources) -> tuple[Problem, ...]:
     """Return what keeps the worker from working now; empty: the worker is ready."""
     return tuple(_problems(sources))
