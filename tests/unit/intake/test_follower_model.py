@@ -332,3 +332,23 @@ def test_a_copy_written_over_a_retired_file_while_that_is_recognised_is_read_fro
     machine.step(6.0, 1000, accepted=True, disturbance=None, at=0)
     machine.step(0.0, 1000, accepted=True, disturbance="copy, truncate and append", at=at)
     machine.teardown()
+
+
+@pytest.mark.parametrize("at", range(26))
+@pytest.mark.parametrize("chain", [False, True])
+def test_a_copy_written_over_a_known_file_while_that_is_examined_is_read(chain: bool, at: int):
+    """Found by the search: the known file was remembered by its former size and time, and by the copy's first bytes.
+
+    Of two files with the same content one is held, and which one it is depends on the order of the directory.
+    """
+    machine = FollowerMachine()
+    machine.start(existing=False)
+    machine.append(["line"])
+    machine.copy(chain=not chain)
+    machine.rotate(chain=chain, pieces=["line"])
+    machine.write_foreign()
+    machine.change_device()
+    machine.step(0.0, 1000, accepted=True, disturbance="delete", at=4)
+    machine.append(["line"])
+    machine.step(0.0, 1000, accepted=True, disturbance="copy, truncate and append", at=at)
+    machine.teardown()

@@ -180,7 +180,11 @@ class SearchBeside:
             return file.has_line()
         if not entry.is_rotated:
             return False
-        head = file.head(SEEN_HEAD_BYTES)
+        examined = file.examine(SEEN_HEAD_BYTES)
+        if examined is None:
+            self._search.is_stale = True
+            return False
+        status, head = examined
         kind = self._kind(entry, status, head, may_be_rotated=may_be_rotated)
         if kind is Kind.ROTATED:
             return self._has_new_content(file, known)

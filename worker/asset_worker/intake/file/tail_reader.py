@@ -254,13 +254,20 @@ class TailReader:
             return os.fstat(self.descriptor).st_nlink > 0
         return False
 
-    def head(self, length: int) -> bytes:
-        """Return the first bytes of the file, at most `length`.
+    def examine(self, length: int) -> tuple[os.stat_result, bytes] | None:
+        """Return the status of the file and its first bytes, at most `length`; None: it was written to meanwhile.
+
+        A file must not be remembered by the size and time of one content and the bytes of another.
 
         Raises:
             OSError: the file can't be read.
         """
-        return os.pread(self.descriptor, length, 0)
+        before = os.fstat(self.descriptor)
+        head = os.pread(self.descriptor, length, 0)
+        after = os.fstat(self.descriptor)
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            return None
+        return after, head
 
     def has_line(self) -> bool:
         """Return whether a complete line follows the position.
