@@ -50,6 +50,8 @@ class File:
         self.is_copy = False
         self.was_passed_by = False
         """It was created and rotated away between two looks, and could not be distinguished from history."""
+        self.looked_like_a_copy = False
+        """At the end of a step it was not held, and another file began with all of its content."""
         self.writer: int | None = None
         """The descriptor of a writer that has the file open and goes on writing."""
         self.hold(content)
@@ -131,13 +133,13 @@ class Spool:
     def append_late(self, pieces: Sequence[str], which: int) -> None:
         """Append to a file that is no longer at the path, by its name or by a descriptor kept open.
 
-        Not to a copy: nobody had that one open. And not to a file of which a copy is left: once both are rotated, one
-        is taken for the other.
+        Not to a copy: nobody had that one open. And not to a file of which a copy is left, or was when the follower
+        looked: once both are rotated, one is taken for the other.
         """
         candidates: list[File | str] = [
             name
             for name, file in self.names.items()
-            if name != PATH and not file.is_copy and not self._looks_like_a_copy(file)
+            if name != PATH and not file.is_copy and not file.looked_like_a_copy and not self._looks_like_a_copy(file)
         ]
         candidates += [file for file in self.nameless if file.writer is not None and not file.is_copy]
         if not candidates:
@@ -320,7 +322,11 @@ class Spool:
         self.owed &= {text for file in reachable for _, text in file.lines}
 
     def with_inode(self, inode: int) -> File:
-        return next(file for file in (*self.names.values(), *reversed(self.nameless)) if file.inode == inode)
+        files = (*self.names.values(), *reversed(self.nameless))
+        file = next((file for file in files if file.inode == inode), None)
+        is_foreign = self.disk.path(FOREIGN).exists() and self._inode(FOREIGN) == inode
+        assert file is not None, "another worker's file is open" if is_foreign else "an unknown file is open"
+        return file
 
     def holds(self, inodes: Sequence[int], retired: Sequence[int]) -> None:
         """After a step the follower has these files open, and has retired those. Both are given by inode."""
@@ -334,6 +340,9 @@ class Spool:
                 if written_into is file:
                     self.owed -= texts
         self.retired -= self.held
+        for file in self.names.values():
+            looks_like_a_copy = bool(file.content) and self._looks_like_a_copy(file)
+            file.looked_like_a_copy = file not in self.held and (file.looked_like_a_copy or looks_like_a_copy)
         self.nameless = [file for file in self.nameless if file in self.held or file.writer is not None]
         self.lately = []
         self.excuse_unreadable_lines()
