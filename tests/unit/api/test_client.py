@@ -205,6 +205,24 @@ async def test_attempts_are_bounded_and_the_last_error_is_raised(client, server)
     assert client.gate.requests == ATTEMPTS
 
 
+@pytest.mark.parametrize(
+    ("status", "attempts"),
+    [pytest.param(500, 1, id="a failure of this asset"), pytest.param(404, ATTEMPTS, id="a 404 without a code")],
+)
+async def test_only_what_may_settle_an_asset_that_fails_alone_is_tried_again(client, server, status, attempts):
+    other = f"{BASE}/assets/{'f' * 24}"
+    server.get(URL_OF_IT, status=status, body=GATEWAY, content_type="text/html", repeat=True)
+    server.get(other, payload={**ASSET, "_id": "f" * 24}, repeat=True)
+    for _ in range(2):
+        with pytest.raises(TransientError):
+            await client.retrieve(ID)
+        await client.retrieve("f" * 24)
+    before = client.gate.requests
+    with pytest.raises(TransientError):
+        await client.retrieve(ID)
+    assert client.gate.requests - before == attempts
+
+
 async def test_a_requested_wait_is_slept(client, server):
     server.get(URL_OF_IT, status=429, payload=vendor_error("too_many_requests"), headers={"Retry-After": "7"})
     server.get(URL_OF_IT, payload=ASSET)

@@ -75,6 +75,9 @@ async def watch(assets: int, api: Api, stop: Stop) -> Counter[int]:
     """Look at each asset every few seconds, as the poller does. Returns the successful looks at each."""
     retries, looks = Retries(stop), Counter(dict.fromkeys(range(assets), 0))
 
+    def may_repeat(asset: int) -> bool:
+        return api.gate.may_repeat(Subject(Endpoint.RETRIEVE, str(asset)))
+
     async def look(asset: int) -> None:
         await stop.sleep(asset * INTERVAL / assets)
         while not stop.is_set():
@@ -82,10 +85,7 @@ async def watch(assets: int, api: Api, stop: Stop) -> Counter[int]:
                 try:
                     await api.attempt(asset)
                 except TransientError as error:
-                    subject = Subject(Endpoint.RETRIEVE, str(asset))
-                    await retries.again(
-                        partial(api.attempt, asset), error, may_repeat=partial(api.gate.may_repeat, subject)
-                    )
+                    await retries.again(partial(api.attempt, asset), error, may_repeat=lambda _: may_repeat(asset))
                 looks[asset] += 1
             except KeyRefusedError:
                 await stop.sleep(1.0)

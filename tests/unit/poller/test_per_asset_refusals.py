@@ -70,6 +70,15 @@ def test_an_answer_about_it_or_another_failure_clears_it():
         assert refusals.denied(ODD, 51.0, by_api=True) is None
 
 
+def test_one_that_is_denied_for_a_while_shows_that_denials_come_and_go():
+    """A gateway that answers any request with its default page now and then."""
+    refusals = PerAssetRefusals()
+    deny_while_others_are_answered(refusals, DENIALS - 1, by_api=False)
+    refusals.denied(OTHER, 8.0, by_api=False)
+    refusals.answered(OTHER)
+    assert refusals.denied(ODD, 9.0, by_api=False) is None
+
+
 def test_a_settled_asset_is_forgotten():
     """Its ID may be submitted again, and takes no memory until then."""
     refusals = PerAssetRefusals()

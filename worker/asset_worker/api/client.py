@@ -24,6 +24,7 @@ from asset_worker.api.errors import (
     MalformedAnswerError,
     RateLimitedError,
     TransientError,
+    UncertainNotFoundError,
 )
 from asset_worker.api.gate import Gate
 from asset_worker.api.key import ApiKey
@@ -83,8 +84,7 @@ class AssetsApi:
         except HeldError:
             raise
         except TransientError as error:
-            may_repeat = partial(self._gate.may_repeat, subject)
-            return await self._retries.again(attempt, error, may_repeat=may_repeat, asset_id=asset_id)
+            return await self._retries.again(attempt, error, may_repeat=self._may_repeat(subject), asset_id=asset_id)
 
     @property
     def latest_failure(self) -> str | None:
@@ -154,10 +154,17 @@ class AssetsApi:
             # After a pause, a retrieve goes first: it shows whether lists alone are limited.
             raise
         except TransientError as error:
-            may_repeat = partial(self._gate.may_repeat, subject)
+            may_repeat = self._may_repeat(subject)
             return await self._retries.again(
                 attempt, error, attempts=LIST_ATTEMPTS, may_repeat=may_repeat, assets=len(asset_ids)
             )
+
+    def _may_repeat(self, subject: Subject) -> Callable[[BaseException], bool]:
+        """Return what decides whether one more attempt may be made soon after an error.
+
+        After a 404 that may be a gateway's, always: the asset may be settled by it, so one attempt proves too little.
+        """
+        return lambda error: isinstance(error, UncertainNotFoundError) or self._gate.may_repeat(subject)
 
     async def _retrieve(self, asset_id: AssetId, subject: Subject) -> Asset:
         # An asset ID has no characters that a URL would encode.

@@ -76,7 +76,7 @@ class Retries:
         failed: TransientError,
         *,
         attempts: int = ATTEMPTS,
-        may_repeat: Callable[[], bool] = lambda: True,
+        may_repeat: Callable[[BaseException], bool] = lambda _: True,
         **about: str | int,
     ) -> T:
         """Repeat an attempt that failed, and return what it returns when it succeeds.
@@ -85,7 +85,7 @@ class Retries:
             attempt: makes one attempt.
             failed: the error of the first attempt.
             attempts: the largest number of attempts, the first included.
-            may_repeat: returns whether one more attempt may be made soon. If not, the error is raised at once.
+            may_repeat: returns whether one more attempt may be made soon after an error. If not, it is raised at once.
             **about: fields for the log.
 
         Raises:
@@ -112,7 +112,7 @@ class Retries:
         retrying = AsyncRetrying(
             wait=self._wait,
             stop=lambda state: self._stop.is_set() or out_of_attempts(state),
-            retry=self._retry & retry_if_exception(lambda _: may_repeat()),
+            retry=self._retry & retry_if_exception(may_repeat),
             sleep=self._stop.sleep,
             before_sleep=log_retry,
             reraise=True,

@@ -52,10 +52,14 @@ class PerAssetRefusals:
         return self._known_was_refused or not self._any_was_shown
 
     def answered(self, asset_id: AssetId) -> None:
-        """Record that a retrieve of this asset was answered: the key works, and so does the way to the API."""
+        """Record that a retrieve of this asset was answered: the key works, and so does the way to the API.
+
+        If it was denied before, then denials come and go whatever they are about: those of other assets count anew.
+        """
         self._answers += 1
         self._known_was_refused = False
-        self._denied.pop(asset_id, None)
+        if asset_id in self._denied:
+            self._denied.clear()
         self.shown(asset_id)
 
     def shown(self, asset_id: AssetId) -> None:
