@@ -172,9 +172,9 @@ async def test_a_log_that_nobody_reads_blocks_nothing(serve, worker):
         os.close(reader)
 
 
-async def test_a_journal_that_another_process_locks_does_not_delay_the_stop(serve, worker):
+async def test_a_journal_that_another_process_locks_delays_the_stop_by_the_grace_at_most(serve, worker):
     simulator = await serve()
-    run = worker.run(base_url=simulator.base_url)
+    run = worker.run(base_url=simulator.base_url, SHUTDOWN__GRACE="2")
     await run.until("worker.started")
     with closing(sqlite3.connect(worker.state / "journal.sqlite3", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
