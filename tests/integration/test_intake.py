@@ -64,15 +64,12 @@ def box(worker) -> Iterator[Path]:
 
 @needs_permissions
 async def test_once_waits_until_the_queue_file_can_be_read(serve, worker):
-    """Exit code 0 would say that every asset is ready. (A file given by `--queue-file` is checked before the start.)"""
+    """Exit code 0 would say that every asset is ready."""
     simulator = await serve()
     asset_id = simulator.store.add(Lifecycle())
     worker.submit(asset_id)
     close(worker.queue_file)
-    events, state = ("--events", worker.events_file), ("--state-dir", worker.state)
-    settings = {"QUEUE__FILE": str(worker.queue_file)}
-    base_url = simulator.base_url
-    run = worker.start("run", "--once", *events, *state, base_url=base_url, before=AS_ANYBODY, **settings)
+    run = worker.run("--once", base_url=simulator.base_url, before=AS_ANYBODY)
     line = await run.until("intake.unreadable")
     assert line["detail"] == f"{worker.queue_file}: Permission denied"
     assert run.process.poll() is None
@@ -80,6 +77,25 @@ async def test_once_waits_until_the_queue_file_can_be_read(serve, worker):
     assert await run.end() == 0
     await seen(worker, run, asset_id)
     assert len(run.logs("intake.unreadable")) == 1
+
+
+@needs_permissions
+async def test_a_service_starts_with_a_queue_file_that_can_not_be_read_yet(serve, worker):
+    """Over a restart as well as while it runs: no supervisor starts it again after exit code 2."""
+    simulator = await serve()
+    ids = [simulator.store.add(Lifecycle()) for _ in range(2)]
+    worker.submit(ids[0])
+    run = worker.run(base_url=simulator.base_url, before=AS_ANYBODY)
+    await seen(worker, run, ids[0])
+    await stop(run)
+    worker.submit(ids[1])
+    close(worker.queue_file)
+    run = worker.run("--admin-port", "0", base_url=simulator.base_url, before=AS_ANYBODY)
+    await until_ready(run, f"the queue file can't be read ({worker.queue_file}: Permission denied)")
+    open_again(worker.queue_file)
+    await seen(worker, run, *ids)
+    await until_ready(run)
+    await stop(run)
 
 
 @needs_permissions

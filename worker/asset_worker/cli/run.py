@@ -24,7 +24,7 @@ KEY_REFUSED_SECONDS = 60.0
 
 @click.command()
 @click.option("--config", type=PathOption(dir_okay=False), help="Settings file (TOML).")
-@click.option("--queue-file", type=PathOption(), help="Follow this file: one asset per line.")
+@click.option("--queue-file", type=PathOption(readable=False), help="Follow this file: one asset per line.")
 @click.option("--stdin", is_flag=True, help="Read assets from stdin, one per line.")
 @click.option(
     "--events", metavar="TARGET", multiple=True, help="Where events go: - (stdout) or a file; may be repeated."

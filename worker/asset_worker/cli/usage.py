@@ -20,8 +20,9 @@ from asset_worker.settings.tree import NoStateDirectoryError, Settings
 class PathOption(click.Path):
     """A path, checked as in the settings: `~` is expanded, and an empty text (an unset shell variable) is refused."""
 
-    def __init__(self, *, dir_okay: bool = True) -> None:
-        super().__init__(path_type=Path, dir_okay=dir_okay)
+    def __init__(self, *, dir_okay: bool = True, readable: bool = True) -> None:
+        """`readable`: whether this user must have the right to read it now, if it exists."""
+        super().__init__(path_type=Path, dir_okay=dir_okay, readable=readable)
 
     def convert(
         self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
