@@ -295,6 +295,30 @@ def test_of_very_many_rotated_files_only_the_latest_are_opened(
     assert "gap" not in following.event_names()
 
 
+@pytest.mark.parametrize("history", [0, SEEN_KEPT - 20, 2 * SEEN_KEPT])
+def test_of_very_many_files_of_others_made_at_the_same_instant_none_is_read(
+    disk: Disk, following: Following, history: int
+):
+    """More than are remembered have the same modification time, so the time alone doesn't say which were there."""
+    for number in range(history):
+        disk.append(b"x%d\n" % number, f"queue.{number}")
+    disk.append(b"a1\n")
+    assert following.step() == ["a1"]
+    rest(following)
+    disk.tick()
+    for number in range(SEEN_KEPT + 50):
+        disk.append(b"y%d\n" % number, f"queue.y{number}")
+    assert following.step() == []
+    rest(following)
+    disk.tick()
+    disk.rename("queue", "queue.old")
+    disk.append(b"b1\n")
+    assert following.step() == ["b1"]
+    rest(following)
+    following.restart()
+    assert following.step() == []
+
+
 def test_a_file_that_has_shrunk_was_truncated_though_its_beginning_is_the_same(disk: Disk, following: Following):
     """It was copied and truncated while the worker was down, and the same line was written again."""
     disk.append(b"a1\nhalf")

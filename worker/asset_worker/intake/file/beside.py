@@ -96,7 +96,7 @@ class SearchBeside:
                     self._set_aside(entry, None, error, may_be_rotated=may_be_rotated)
         self.inodes |= {status.st_ino for _, status in candidates}
         if self._seen.files is None:
-            self._seen.forget_before([status.st_mtime_ns for entry, status in candidates if entry.is_rotated])
+            self._seen.forget_before([status for entry, status in candidates if entry.is_rotated])
         since = self._seen.since or 0
         return sorted(candidates, key=lambda each: (each[1].st_mtime_ns >= since, each[1].st_size), reverse=True)
 

@@ -26,8 +26,8 @@ class SeenFiles:
         """As `FollowerState.since`. None before the first look."""
         self.files = None if state is None else state.seen
         """The files that are remembered; None: none have been looked at."""
-        self._oldest = self.files[0].mtime if self.files and len(self.files) == SEEN_KEPT else 0
-        """If as many files are remembered as may be: files modified earlier are known, too. 0: there are none."""
+        self._oldest = self.files[0].order if self.files and len(self.files) == SEEN_KEPT else (0, 0)
+        """If as many files are remembered as may be: files before this one in order are known, too."""
         self.has_stepped_back = False
         """Whether the clock of the file system was set back after `since`."""
         self._next_since: tuple[float, int] | None = None
@@ -35,25 +35,25 @@ class SeenFiles:
         self._noticed: dict[int, tuple[float, SeenFile]] = {}
         """By inode, with the time since when, in monotonic seconds."""
 
-    def forget_before(self, times: list[int]) -> None:
-        """Remember only files that were modified as late as the last `SEEN_KEPT` of these, by their times."""
-        if len(times) > SEEN_KEPT:
-            self._oldest = sorted(times)[-SEEN_KEPT]
+    def forget_before(self, found: list[os.stat_result]) -> None:
+        """Remember only the last `SEEN_KEPT` of these files, in the order of their modification."""
+        if len(found) > SEEN_KEPT:
+            self._oldest = sorted(map(_order, found))[-SEEN_KEPT]
 
     def is_known_inode(self, inode: int) -> bool:
         """Return whether a file on this inode is remembered."""
         return self._at(inode) is not None
 
     def is_unchanged(self, status: os.stat_result) -> bool:
-        """Return whether a file is remembered and is as it was, or is older than all that is remembered."""
-        if status.st_mtime_ns < self._oldest:
+        """Return whether a file is remembered and is as it was, or is before all that is remembered."""
+        if _order(status) < self._oldest:
             return True
         file = self._at(status.st_ino)
         return file is not None and file.is_unchanged(status.st_size, status.st_mtime_ns)
 
     def is_known(self, status: os.stat_result, head: bytes | None) -> bool:
         """Return whether a file is remembered; it may have grown. `head`: see `SeenFile.is_continued_by`."""
-        if status.st_mtime_ns < self._oldest:
+        if _order(status) < self._oldest:
             return True
         file = self._at(status.st_ino)
         return file is not None and file.is_continued_by(status.st_size, status.st_mtime_ns, head)
@@ -112,10 +112,15 @@ class SeenFiles:
         kept = [file for inode, file in known.items() if inodes is None or inode in inodes]
         self.files = latest(kept)
         if len(self.files) == SEEN_KEPT:
-            self._oldest = self.files[0].mtime
+            self._oldest = self.files[0].order
 
     def _at(self, inode: int) -> SeenFile | None:
         return next((file for file in self.files or () if file.inode == inode), None)
+
+
+def _order(status: os.stat_result) -> tuple[int, int]:
+    """Return where a file is in `SeenFile.order`."""
+    return status.st_mtime_ns, status.st_ino
 
 
 def unread_file(inode: int, status: os.stat_result | None, head: bytes | None = None) -> SeenFile:

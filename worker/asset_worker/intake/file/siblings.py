@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 SEEN_KEPT: Final = 128
-"""How many files are remembered, those that were modified last. Older ones are recognised by their times."""
+"""How many files are remembered, those that were modified last. Those before them are recognised by their order."""
 SEEN_HEAD_BYTES: Final = 256
 """At most this many bytes at the beginning of such a file are hashed."""
 
@@ -47,6 +47,11 @@ class SeenFile(msgspec.Struct, frozen=True, array_like=True):
     head: str
     """The hash of its first bytes; empty: they could not be read."""
 
+    @property
+    def order(self) -> tuple[int, int]:
+        """When it was modified, and its inode: files that are made at once often have the same time."""
+        return self.mtime, self.inode
+
     def is_unchanged(self, size: int, mtime: int) -> bool:
         """Return whether a file on this inode, with this size and time, is the same as before."""
         return (size, mtime) == (self.size, self.mtime)
@@ -77,7 +82,7 @@ def hash_of_head(head: bytes) -> str:
 
 def latest(files: list[SeenFile]) -> tuple[SeenFile, ...]:
     """Return the `SEEN_KEPT` files that were modified last."""
-    return tuple(sorted(files, key=lambda file: (file.mtime, file.inode))[-SEEN_KEPT:])
+    return tuple(sorted(files, key=lambda file: file.order)[-SEEN_KEPT:])
 
 
 class Times(msgspec.Struct, frozen=True):
