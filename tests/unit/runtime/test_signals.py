@@ -9,9 +9,21 @@ from collections.abc import Iterator
 
 import pytest
 
-from asset_worker.runtime.ending import SERVICE
+from asset_worker.runtime.ending import SERVICE, STOPPING
 from asset_worker.runtime.signals import reloading_on_signals, stopping_on_signals
 from asset_worker.runtime.stop import Stop
+
+
+@pytest.fixture(autouse=True)
+def _signals_are_restored() -> Iterator[None]:
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    # Another test of this process may have run a service, which leaves them ignored.
+    handlers = {number: signal.signal(number, signal.SIG_DFL) for number in (*STOPPING, *SERVICE)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, signal.SIG_IGN)  # forgets one that is pending
+        signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -40,26 +52,17 @@ async def test_how_the_second_signal_ends_the_process_can_be_chosen():
     assert ended == [128 + signal.SIGTERM]
 
 
-async def test_the_end_of_the_context_gives_the_signals_back():
-    before = signal.getsignal(signal.SIGTERM)
-    with stopping_on_signals(Stop(), Stop()):
-        assert signal.getsignal(signal.SIGTERM) is not before
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+async def test_after_the_context_a_signal_changes_nothing():
+    """Not even once the event loop is closed, which gives its signals back."""
+    stop = Stop()
+    with stopping_on_signals(stop, Stop()):
+        pass
+    for number in STOPPING:
+        os.kill(os.getpid(), number)
+    assert not stop.is_set()
+    assert {signal.getsignal(number) for number in STOPPING} == {signal.SIG_IGN}
 
 
-@pytest.fixture
-def _signals_are_restored() -> Iterator[None]:
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    # Another test of this process may have run a service, which leaves them ignored.
-    handlers = {number: signal.signal(number, signal.SIG_DFL) for number in SERVICE}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, signal.SIG_IGN)  # forgets one that is pending
-        signal.signal(number, handler)
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-@pytest.mark.usefixtures("_signals_are_restored")
 async def test_a_hangup_reloads_and_user_signals_are_ignored():
     reloads: list[str] = []
     ignored: list[str] = []
@@ -71,7 +74,6 @@ async def test_a_hangup_reloads_and_user_signals_are_ignored():
     os.kill(os.getpid(), signal.SIGHUP)  # the run is over: nothing happens
 
 
-@pytest.mark.usefixtures("_signals_are_restored")
 async def test_a_hangup_that_was_ignored_at_the_start_stays_ignored():
     """`nohup`, or a shell's `trap '' HUP`."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -22,7 +22,7 @@ def stopping_on_signals(
     """Set both stops at the first SIGTERM or SIGINT, with its name as the reason, while the context lasts.
 
     One that comes after `forced_stop` is set calls `before_end`, and then `end` with 128 + its number; `end` must end
-    the process at once.
+    the process at once. After the context both signals are ignored: the run is over, and its exit code is decided.
     """
 
     def on_signal(number: signal.Signals) -> None:
@@ -49,20 +49,18 @@ def reloading_on_signals(reload: Callable[[], None], ignored: Callable[[str], No
     }
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         handlers[signal.SIGHUP] = lambda _number: reload()
-    try:
-        with _handling(handlers):
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, SERVICE)
-            yield
-    finally:
-        for number in handlers:
-            signal.signal(number, signal.SIG_IGN)
+    with _handling(handlers):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SERVICE)
+        yield
 
 
 @contextmanager
 def _handling(handlers: dict[signal.Signals, Callable[[signal.Signals], None]]) -> Iterator[None]:
+    """Call these functions at these signals while the context lasts; after it, ignore the signals."""
     loop = asyncio.get_running_loop()
     with ExitStack() as stack:
         for number, handler in handlers.items():
             loop.add_signal_handler(number, handler, number)
+            stack.callback(signal.signal, number, signal.SIG_IGN)
             stack.callback(loop.remove_signal_handler, number)
         yield
