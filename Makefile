@@ -36,7 +36,7 @@ unit: $(STAMP) ## the pure core, the client, the parts one by one
 
 # These mostly wait for processes and clocks, so more of them than there are cores run at once.
 integration: $(STAMP) ## real processes, files, sockets and servers
-	$(BIN)/pytest -n 4 --dist worksteal tests/integration
+	$(BIN)/pytest -n 7 --dist worksteal tests/integration
 
 soak: $(STAMP) ## a thousand kills, and a hundred thousand assets (some twenty minutes)
 	$(BIN)/python -m tests.integration.soak --kills 1000
