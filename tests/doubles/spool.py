@@ -69,11 +69,63 @@ def _is_owed(text: bytes) -> bool:
     return bool(text) and not text.startswith(b"#")
 
 
+class Inodes(Disk):
+    """A disk that gives out an inode again as soon as nobody holds it, or never: the same on every file system.
+
+    A file without a name is kept under a name elsewhere until then. `names_elsewhere` says so to who counts its names.
+    """
+
+    def __init__(self, directory: Path, elsewhere: Path, *, reused: bool) -> None:
+        super().__init__(directory)
+        self._elsewhere = elsewhere
+        self._reused = reused
+        self._free: list[int] = []
+
+    def append(self, data: bytes, name: str = PATH) -> None:
+        self._make(name)
+        super().append(data, name)
+
+    def copy(self, old: str, new: str) -> None:
+        self._make(new)
+        super().copy(old, new)
+
+    def rename(self, old: str, new: str) -> None:
+        self._keep(new)
+        super().rename(old, new)
+
+    def delete(self, name: str = PATH) -> None:
+        self._keep(name)
+        super().delete(name)
+
+    def free(self, inode: int) -> None:
+        """Nobody holds this file any more."""
+        if self._reused:
+            self._free.append(inode)
+
+    def names_elsewhere(self, inode: int) -> int:
+        """Return how many names a file has that are only there to keep its inode."""
+        return int((self._elsewhere / str(inode)).exists())
+
+    def _make(self, name: str) -> None:
+        path = self.path(name)
+        if path.exists() or not self._free:
+            return
+        free = self._elsewhere / str(self._free.pop())
+        os.truncate(free, 0)
+        free.rename(path)
+        self._stamp(self.directory)
+
+    def _keep(self, name: str) -> None:
+        path = self.path(name)
+        if path.exists():
+            os.link(path, self._elsewhere / str(path.stat().st_ino))
+
+
 class Spool:
     """Writers, rotation, and the record of what was written and delivered."""
 
-    def __init__(self, directory: Path) -> None:
-        self.disk = Disk(directory)
+    def __init__(self, disk: Inodes) -> None:
+        self.disk = disk
         self.names: dict[str, File] = {}
         self.nameless: list[File] = []
         """Deleted files that a writer or the follower holds open, or that were deleted just now."""
@@ -201,9 +253,8 @@ class Spool:
         path = self.disk.path()
         content, status = self.names[PATH].content, path.stat()
         self.in_doubt |= status.st_mtime_ns != stored_time
-        copy = self.disk.path("restored")
-        copy.write_bytes(content)
-        os.utime(copy, ns=(status.st_mtime_ns, status.st_mtime_ns))
+        self.disk.append(content, "restored")
+        os.utime(self.disk.path("restored"), ns=(status.st_mtime_ns, status.st_mtime_ns))
         self.disk.rename("restored", PATH)
         self._forget_name(PATH)
         old = self.nameless[-1]
@@ -343,7 +394,10 @@ class Spool:
         for file in self.names.values():
             looks_like_a_copy = bool(file.content) and self._looks_like_a_copy(file)
             file.looked_like_a_copy = file not in self.held and (file.looked_like_a_copy or looks_like_a_copy)
-        self.nameless = [file for file in self.nameless if file in self.held or file.writer is not None]
+        freed = [file for file in self.nameless if file not in self.held and file.writer is None]
+        self.nameless = [file for file in self.nameless if file not in freed]
+        for file in freed:
+            self.disk.free(file.inode)
         self.lately = []
         self.excuse_unreadable_lines()
 

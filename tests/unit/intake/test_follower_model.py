@@ -24,7 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from asset_worker.intake.file import checkpoint, search, tail_reader
 from asset_worker.intake.file.checkpoint import decode
 from asset_worker.intake.file.follower import Follower
-from tests.doubles.spool import FOREIGN, PATH, Spool
+from tests.doubles.spool import FOREIGN, PATH, Inodes, Spool
 
 KINDS = ["line", "line", "partial", "cut", "rest", "bad", "comment", "end", "zeros"]
 PIECES = st.lists(st.sampled_from(KINDS), min_size=1, max_size=4)
@@ -64,7 +64,8 @@ DISTURBANCES: dict[str, Callable[[Spool], None]] = {
 class DisturbedOs:
     """`os`, where something else happens before a given call, and rotated files can't be opened or read for a while."""
 
-    def __init__(self) -> None:
+    def __init__(self, disk: Inodes) -> None:
+        self.disk = disk
         self.spell: tuple[str, int] | None = None
         """The call that fails, and the number of the error."""
         self.before: list[Callable[[], object]] = []
@@ -81,9 +82,14 @@ class DisturbedOs:
             self.calls -= 1
             if self.spell is not None and self.spell[0] == name and _is_rotated(args[0]):
                 raise OSError(self.spell[1], os.strerror(self.spell[1]))
-            return real(*args, **kwargs)
+            return self._without_names_elsewhere(real(*args)) if name == "fstat" else real(*args, **kwargs)
 
         return call
+
+    def _without_names_elsewhere(self, status: os.stat_result) -> os.stat_result:
+        names = status.st_nlink - self.disk.names_elsewhere(status.st_ino)
+        fields = {name: getattr(status, name) for name in dir(status) if name.startswith("st_")}
+        return os.stat_result((*status[:3], names, *status[4:]), fields)
 
 
 def _is_rotated(target: Path | int) -> bool:
@@ -93,14 +99,16 @@ def _is_rotated(target: Path | int) -> bool:
 
 
 class FollowerMachine(RuleBasedStateMachine):
-    @initialize(existing=st.booleans(), linked=st.booleans())
-    def start(self, existing: bool, linked: bool = False) -> None:
-        """`linked`: the path that is followed is a symbolic link from another directory."""
+    @initialize(existing=st.booleans(), linked=st.booleans(), reused=st.booleans())
+    def start(self, existing: bool, linked: bool = False, reused: bool = False) -> None:
+        """`linked`: the path that is followed is a symbolic link from another directory; `reused`: see `Inodes`."""
         self.stack = ExitStack()
         directory = tempfile.mkdtemp(prefix="spool")
-        Path(directory, "spool").mkdir()
+        spool, elsewhere = Path(directory, "spool"), Path(directory, "elsewhere")
+        spool.mkdir()
+        elsewhere.mkdir()
         self.stack.callback(shutil.rmtree, directory)
-        self.spool = Spool(Path(directory, "spool"))
+        self.spool = Spool(Inodes(spool, elsewhere, reused=reused))
         self.path = self.spool.disk.path()
         if linked:
             link = Path(directory, "queue")
@@ -112,7 +120,7 @@ class FollowerMachine(RuleBasedStateMachine):
         self.positions: dict[str, bytes] = {}
         self.durably_retired = set(self.spool.retired)
         self.now = 0.0
-        self.os = DisturbedOs()
+        self.os = DisturbedOs(self.spool.disk)
         for module, name, value in (
             (tail_reader, "os", self.os),
             # Small, so that short files have many chunks and are longer than what is hashed of them.
@@ -351,4 +359,46 @@ def test_a_copy_written_over_a_known_file_while_that_is_examined_is_read(chain: 
     machine.step(0.0, 1000, accepted=True, disturbance="delete", at=4)
     machine.append(["line"])
     machine.step(0.0, 1000, accepted=True, disturbance="copy, truncate and append", at=at)
+    machine.teardown()
+
+
+def test_an_unreadable_file_on_the_inode_of_a_deleted_one_is_read_after_a_restart():
+    """Found by the search: it was taken for the deleted file, whose checkpoint alone was stored."""
+    machine = FollowerMachine()
+    machine.start(existing=True, reused=True)
+    machine.append(["line"])
+    machine.replace(["line"], older=False)
+    machine.change_device()
+    machine.begin_spell("open", errno.EIO)
+    machine.step(0.0, 1000, accepted=True, disturbance="rotate twice", at=0)
+    machine.rest()
+    machine.change_device()
+    machine.teardown()
+
+
+def test_a_copy_of_an_unreadable_file_is_found_once():
+    """Found by the search: its checkpoint was removed twice, because another one led to it as well."""
+    machine = FollowerMachine()
+    machine.start(existing=False)
+    machine.append(["line"])
+    machine.restore()
+    machine.rotate(chain=True, pieces=[])
+    machine.change_device()
+    machine.begin_spell("open", errno.EIO)
+    machine.append(["line"])
+    machine.copy(chain=True)
+    machine.step(0.0, 1000, accepted=True, disturbance=None, at=0)
+    machine.change_device()
+    machine.teardown()
+
+
+def test_a_copy_written_over_a_known_file_without_a_line_is_read():
+    """Found by the search: it looked like the known file, grown."""
+    machine = FollowerMachine()
+    machine.start(existing=False)
+    machine.append(["end"])
+    machine.copy(chain=True)
+    machine.write_foreign()
+    machine.replace(["end", "line"], older=False)
+    machine.copy_and_truncate(chain=True, pieces=[])
     machine.teardown()

@@ -72,21 +72,26 @@ def test_before_the_first_look_everything_is_history(mtime: int, ctime: int, ste
 
 @given(head=st.binary(min_size=1, max_size=600), more=st.binary(max_size=600), at=st.integers(1, 10**6))
 def test_a_file_that_grows_stays_known(head: bytes, more: bytes, at: int):
+    head = b"line" + head
     seen = seen_file(7, len(head), at, head[:256])
     assert seen.is_continued_by(len(head) + len(more), at + 1, (head + more)[:256])
 
 
 @given(head=st.binary(min_size=1, max_size=256), other=st.binary(min_size=256, max_size=256))
 def test_another_file_on_the_same_inode_is_not_known(head: bytes, other: bytes):
+    head = (b"line" + head)[:256]
     seen = seen_file(7, len(head), 1, head)
+    assert seen.is_continued_by(260, 2, (head + other)[:256])
     assert seen.is_continued_by(256, 2, other) is other.startswith(head)
     assert not seen.is_continued_by(len(head) - 1, 2, head[:-1])
 
 
-def test_an_empty_file_that_has_content_now_is_not_known():
-    """Its inode may have been reused, and nothing shows that it was not."""
-    assert not seen_file(7, 0, 1, b"").is_continued_by(5, 2, b"abcd\n")
-    assert seen_file(7, 0, 1, b"").is_continued_by(0, 1, b"")
+@pytest.mark.parametrize("common", [b"", b"\n", b"# asset IDs\n", b"# no newline", bytes(5)])
+def test_a_file_without_a_line_that_has_content_now_is_not_known(common: bytes):
+    """Its inode may have been reused, or a copy written over it, and nothing shows that it was not."""
+    seen = seen_file(7, len(common), 1, common)
+    assert not seen.is_continued_by(len(common) + 5, 2, common + b"abcd\n")
+    assert seen.is_continued_by(len(common), 1, common)
 
 
 def test_a_file_that_could_not_be_read_is_known_by_its_growth():

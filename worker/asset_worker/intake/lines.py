@@ -19,7 +19,7 @@ from asset_worker.domain.assets import ASSET_ID, AssetId, WaitFor
 from asset_worker.domain.nesting import METADATA_LEVELS, nests_deeper
 from asset_worker.domain.renditions import RENDITIONS
 from asset_worker.domain.submissions import Options, Rejection, Submission, Zeros
-from asset_worker.intake.splitter import LINE_BYTES_LIMIT, Line, is_utf16, utf16_as_utf8
+from asset_worker.intake.splitter import LINE_BYTES_LIMIT, Line, LineSplitter, is_utf16, utf16_as_utf8
 
 DEADLINE_LIMIT: Final = 10 * 365 * 86400.0
 """The longest deadline that a line may set: ten years, in seconds."""
@@ -90,6 +90,13 @@ def parse_lines(lines: Sequence[Line], *, first: int, origin: str, stream: str) 
         else:
             number += 1
     return parsed
+
+
+def holds_lines(data: bytes) -> bool:
+    """Return whether the data has any line, the partial one at its end included, that is not blank and no comment."""
+    splitter = LineSplitter(0)
+    parsed = parse_lines([*splitter.feed(data), *splitter.finish()], first=1, origin="", stream="")
+    return bool(parsed.submissions or parsed.rejections)
 
 
 def parse(line: Line, *, number: int, origin: str, stream: str) -> Submission | Rejection | None:

@@ -46,6 +46,8 @@ class Checkpoint(msgspec.Struct, frozen=True):
     """The size of the file in bytes when it was last looked at; -1: not known."""
     mtime: int = 0
     """Its modification time then, in nanoseconds; 0: not known."""
+    is_doubtful: bool = False
+    """Whether a rotated file that can't be read has the inode: if that is another file, all of it is to be read."""
 
     @property
     def identity(self) -> tuple[int, int]:

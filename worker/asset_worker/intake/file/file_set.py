@@ -212,6 +212,8 @@ class FileSet:
 
     def _reopen_by_inode(self, checkpoints: list[Checkpoint], now: float, entries: Sequence[Entry]) -> None:
         for checkpoint in checkpoints:
+            if checkpoint not in self._search.missing:  # it was found in another file
+                continue
             if checkpoint.identity in {file.identity for file in self.files}:  # the file was rewritten
                 continue
             reopened = self._search.reopen(checkpoint, entries)

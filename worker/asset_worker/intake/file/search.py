@@ -85,7 +85,8 @@ class FileSearch:
 
     def state(self, open_files: list[Checkpoint]) -> FollowerState:
         """Return the state to be stored, with the checkpoints of the files that are open."""
-        files = (*(file.checkpoint for file in self.unreadable), *self.missing, *open_files)
+        unreadable = (msgspec.structs.replace(file.checkpoint, is_doubtful=file.is_rotated) for file in self.unreadable)
+        files = (*unreadable, *self.missing, *open_files)
         seen = self.seen.files
         return FollowerState(files, tuple(self.retired), self.seen.since or 0, seen=seen, path=str(self._path))
 
@@ -135,7 +136,8 @@ class FileSearch:
                 self.unreadable.append(msgspec.structs.replace(found, is_rotated=unreadable.is_rotated))
             elif found is None:  # it was renamed since, or is gone, or another file was on its inode
                 self.missing.append(unreadable.checkpoint)
-                if (other := self._other_on_inode(unreadable)) is not None:
+                other = self._other_on_inode(unreadable.checkpoint, unreadable.path) if unreadable.is_rotated else None
+                if other is not None:
                     self._record("readable", str(unreadable.path))
                     yield other
             else:
@@ -144,17 +146,15 @@ class FileSearch:
                     self.resume_missing(found)
                 yield found
 
-    def _other_on_inode(self, unreadable: UnreadableFile) -> TailReader | None:
-        """Open a rotated file that was taken for another one, which had been on its inode, while it was unreadable.
+    def _other_on_inode(self, checkpoint: Checkpoint, path: Path) -> TailReader | None:
+        """Open a rotated file that was taken for the one of the checkpoint while it was unreadable; None: it is gone.
 
-        None: there is no such file.
+        It is on that inode, but has other content.
         """
-        if not unreadable.is_rotated:
-            return None
         with suppress(OSError), ExitStack() as opened:
-            file = TailReader.open(unreadable.path)
+            file = TailReader.open(path)
             opened.callback(file.close)
-            if file.identity[1] == unreadable.checkpoint.inode:
+            if file.identity[1] == checkpoint.inode:
                 file.id = self.unused_id(file, ())
                 self.resume_missing(file)
                 opened.pop_all()
@@ -169,13 +169,23 @@ class FileSearch:
         """
         found = self._resumed(checkpoint, {self._path: 0} | {entry.path: entry.inode for entry in entries})
         if found is None:
-            return None
+            return self._reopen_doubtful(checkpoint, entries) if checkpoint.is_doubtful else None
         self.missing.remove(checkpoint)
         if isinstance(found, UnreadableFile):
             is_rotated = any(entry.is_rotated for entry in entries if entry.path == found.path)
             self.set_aside(msgspec.structs.replace(found, is_rotated=is_rotated))
             return None
         return found
+
+    def _reopen_doubtful(self, checkpoint: Checkpoint, entries: Sequence[Entry]) -> TailReader | None:
+        """Open the other file that an earlier run could not distinguish from the one of the checkpoint; None: none."""
+        for entry in entries:
+            if entry.is_rotated and (other := self._other_on_inode(checkpoint, entry.path)) is not None:
+                certain = msgspec.structs.replace(checkpoint, is_doubtful=False)
+                self.missing = [certain if each == checkpoint else each for each in self.missing]
+                self.stored = tuple(certain if each == checkpoint else each for each in self.stored)
+                return other
+        return None
 
     def resume_restored(self, file: TailReader) -> bool:
         """Return whether a file at the path, on an unknown inode, is a copy that was restored; if so, move it on.

@@ -126,5 +126,5 @@ def _order(status: os.stat_result) -> tuple[int, int]:
 def unread_file(inode: int, status: os.stat_result | None, head: bytes | None = None) -> SeenFile:
     """Return the record of a file that is not to be read, as far as its status and its first bytes are known."""
     if status is None:
-        return SeenFile(inode, 0, 0, "")
+        return seen_file(inode, 0, 0, None)
     return seen_file(inode, status.st_size, status.st_mtime_ns, head)

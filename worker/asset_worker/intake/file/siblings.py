@@ -14,10 +14,16 @@ from typing import Final
 
 import msgspec
 
+from asset_worker.intake.lines import holds_lines
+
 SEEN_KEPT: Final = 128
 """How many files are remembered, those that were modified last. Those before them are recognised by their order."""
 SEEN_HEAD_BYTES: Final = 256
 """At most this many bytes at the beginning of such a file are hashed."""
+
+
+_UNREAD: Final = ""
+_COMMON: Final = "-"
 
 
 class Kind(Enum):
@@ -45,7 +51,8 @@ class SeenFile(msgspec.Struct, frozen=True, array_like=True):
     mtime: int
     """Its modification time in nanoseconds."""
     head: str
-    """The hash of its first bytes; empty: they could not be read."""
+    """The hash of its first bytes. `_UNREAD`: they could not be read. `_COMMON`: they have no line, and so don't show
+    that a longer file is this one."""
 
     @property
     def order(self) -> tuple[int, int]:
@@ -65,14 +72,17 @@ class SeenFile(msgspec.Struct, frozen=True, array_like=True):
             return True
         if size < self.size:
             return False
-        if head is None or not self.head:
+        if head is None or self.head == _UNREAD:
             return mtime >= self.mtime
         return self.size > 0 and hash_of_head(head[: self.size]) == self.head
 
 
 def seen_file(inode: int, size: int, mtime: int, head: bytes | None) -> SeenFile:
     """Return the record of a file that is not to be read. `head`: see `SeenFile.is_continued_by`."""
-    return SeenFile(inode, size, mtime, "" if head is None else hash_of_head(head[:size]))
+    if head is None:
+        return SeenFile(inode, size, mtime, _UNREAD)
+    is_common = size <= SEEN_HEAD_BYTES and not holds_lines(head)
+    return SeenFile(inode, size, mtime, _COMMON if is_common else hash_of_head(head[:size]))
 
 
 def hash_of_head(head: bytes) -> str:
