@@ -24,7 +24,7 @@ from asset_worker.api.limits.limiter import RateLimiter
 from asset_worker.api.limits.server_clock import ServerClock, parse_by_clocks
 from asset_worker.api.responses import Verdict, meaning_of, verdict_of
 from asset_worker.api.subjects import Endpoint, Subject
-from asset_worker.api.trouble import EDGE_SECONDS, REASONS, ApiProblem, Cause, Trouble, trouble_after
+from asset_worker.api.trouble import EDGE_SECONDS, ApiProblem, Cause, Trouble, change_of_cause, trouble_after
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.randomness import Uniform
 from asset_worker.runtime.stop import Stop
@@ -143,13 +143,11 @@ class Gate:
     @property
     def problem(self) -> ApiProblem | None:
         """What keeps requests from working now, by its present cause; None: nothing."""
-        trouble, now, wall = self._trouble, self._now(), self._clock.now()
-        if trouble is None or (self.reason is None and not trouble.is_lasting_edge(now)):
+        now = self._now()
+        if self._trouble is None:
             return None
-        is_short_edge = trouble.cause is Cause.PROXY_OR_KEY and not trouble.is_lasting_edge(now)
-        cause = Cause.UNAVAILABLE if is_short_edge else trouble.cause
-        next_try = wall + delay if (delay := self._delay(now)) < math.inf else None
-        return ApiProblem(cause, wall - (now - trouble.since), trouble.error, next_try)
+        is_open = self.reason is not None
+        return self._trouble.problem(now=now, wall=self._clock.now(), is_open=is_open, delay=self._delay(now))
 
     @property
     def stalled_for(self) -> float:
@@ -233,22 +231,15 @@ class Gate:
                 change = None
         if verdict is not Verdict.SUCCEEDED or breaker.reason is None:  # not a late answer to the old key
             before, self._trouble = self._trouble, trouble_after(self._trouble, verdict, error, now=now)
-            change = change or self._change_of_cause(before, now)
+            was_edge = self._lasting_edge_is_logged
+            is_open = self.reason is not None
+            change = change or change_of_cause(before, self._trouble, now=now, is_open=is_open, was_edge=was_edge)
             self._log_lasting_edge()
             if self._trouble is not None and self._trouble.cause is Cause.PROXY_OR_KEY and self._trouble.since == now:
                 asyncio.get_running_loop().call_later(EDGE_SECONDS + SHORTEST_TIMER_SECONDS, self._log_lasting_edge)
         if change is not None:
             _log_change(change, None if error is None else str(error))
         self._grant_waiting()
-
-    def _change_of_cause(self, before: Trouble | None, now: float) -> Change | None:
-        """Return the change to log if the breaker's state is the same, but not what people should know of it."""
-        trouble = self._trouble
-        if trouble is None:
-            return Closed(now - before.since) if before is not None and self._lasting_edge_is_logged else None
-        reason, was = REASONS.get(trouble.cause), None if before is None else REASONS.get(before.cause)
-        is_news = self.reason is not None and reason is not was
-        return Opened(reason) if reason is not None and is_news else None
 
     def _log_lasting_edge(self) -> None:
         trouble, was_logged = self._trouble, self._lasting_edge_is_logged

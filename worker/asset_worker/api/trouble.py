@@ -6,13 +6,14 @@ and that into a rate limit, while no request succeeds, and people need the cause
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
 import msgspec
 
-from asset_worker.api.breaker import Reason
+from asset_worker.api.breaker import Change, Closed, Opened, Reason
 from asset_worker.api.errors import EdgeRefusedError
 from asset_worker.api.responses import Verdict
 
@@ -39,6 +40,16 @@ REASONS: Final[Mapping[Cause, Reason]] = {
 """As what a cause is logged. A rate limit is logged when its pause begins."""
 
 
+class ApiProblem(msgspec.Struct, frozen=True):
+    """What keeps requests from working now. Instants are seconds since the epoch, UTC."""
+
+    cause: Cause
+    since: float
+    last_error: str
+    next_try: float | None
+    """When the next request may go out; None: that depends on one that is in flight."""
+
+
 class Trouble(msgspec.Struct, frozen=True):
     """The cause of the attempts that failed in a row with the same one."""
 
@@ -57,15 +68,20 @@ class Trouble(msgspec.Struct, frozen=True):
         is_over = now - self.since >= EDGE_SECONDS and self.latest_at - self.since >= EDGE_SECONDS / 3
         return self.cause is Cause.PROXY_OR_KEY and is_over
 
+    def problem(self, *, now: float, wall: float, is_open: bool, delay: float) -> ApiProblem | None:
+        """Return what people are to know of it; None: nothing yet.
 
-class ApiProblem(msgspec.Struct, frozen=True):
-    """What keeps requests from working now. Instants are seconds since the epoch, UTC."""
-
-    cause: Cause
-    since: float
-    last_error: str
-    next_try: float | None
-    """When the next request may go out; None: that depends on one that is in flight."""
+        Args:
+            now: monotonic seconds.
+            wall: seconds since the epoch, UTC.
+            is_open: whether the breaker is open, for a reason that is more than suspected.
+            delay: seconds until the next request may go out; infinite: that is not known.
+        """
+        is_lasting_edge = self.is_lasting_edge(now)
+        if not is_open and not is_lasting_edge:
+            return None
+        cause = Cause.UNAVAILABLE if self.cause is Cause.PROXY_OR_KEY and not is_lasting_edge else self.cause
+        return ApiProblem(cause, wall - (now - self.since), self.error, wall + delay if delay < math.inf else None)
 
 
 def trouble_after(
@@ -85,3 +101,21 @@ def trouble_after(
             cause = Cause.PROXY_OR_KEY if isinstance(error, EdgeRefusedError) else Cause.UNAVAILABLE
     since = before.since if before is not None and before.cause is cause else now
     return Trouble(cause, since, now, str(error))
+
+
+def change_of_cause(
+    before: Trouble | None, after: Trouble | None, *, now: float, is_open: bool, was_edge: bool
+) -> Change | None:
+    """Return the change to log if the breaker's state is the same, but not what people should know of it.
+
+    Args:
+        before: the trouble before the latest attempt.
+        after: the trouble after it.
+        now: monotonic seconds.
+        is_open: whether the breaker is open, for a reason that is more than suspected.
+        was_edge: whether a lasting edge was reported, which opens no breaker.
+    """
+    if after is None:
+        return Closed(now - before.since) if before is not None and was_edge else None
+    reason, was = REASONS.get(after.cause), None if before is None else REASONS.get(before.cause)
+    return Opened(reason) if reason is not None and is_open and reason is not was else None
