@@ -14,8 +14,8 @@ from contextlib import AsyncExitStack
 import structlog
 
 from asset_worker import __version__
-from asset_worker.domain.assets import AssetId, Outcome
-from asset_worker.domain.run_plan import Exit, RunPlan
+from asset_worker.domain.assets import AssetId
+from asset_worker.domain.run_plan import RunEnd, RunPlan, exit_code
 from asset_worker.domain.submissions import Batch, Submission
 from asset_worker.reloading import Reloading
 from asset_worker.runtime.clock import SystemClock
@@ -111,7 +111,7 @@ class Service:
             await self._stop.race(parts.queue.begin(ends_by_itself=self._plan.ends_by_itself))
             await self._run_parts()
             tally = await parts.queue.finish()
-        code = self._exit_code(tally)
+        code = exit_code(self._plan, self._end(tally))
         self._log_end(code)
         return code
 
@@ -208,24 +208,17 @@ class Service:
         """Return the number of pending assets by what they wait for. It visits every pending asset."""
         return self._parts.queue.waiting_on()
 
-    def _exit_code(self, tally: Mapping[str, int] | None) -> int:
-        """Return the exit code; 128 + the number of the signal that ended a one-off.
-
-        `tally` counts the plan's outcomes, those of interrupted runs included; None: they could not be read.
-        """
-        if self._refused_too_long:
-            return Exit.KEY_REFUSED
-        if any(each.has_lost_input for each in self._parts.intakes):
-            return Exit.NOT_READY
+    def _end(self, tally: Mapping[str, int] | None) -> RunEnd:
         queue = self._parts.queue
-        left = queue.pending_count() or queue.outbox_depth()
-        signalled = exit_code_of(self._forced_stop.reason)
-        if signalled is not None and self._plan.is_one_off and (self._stop.reason != DONE or left):
-            return signalled
-        # Until its input has ended, a run that reads stdin is a service.
-        is_service = not self._plan.ends_by_itself or (signalled is not None and self._was_reading)
-        all_ready = not left and tally is not None and tally.keys() <= {Outcome.READY}
-        return Exit.DONE if all_ready or is_service else Exit.NOT_READY
+        return RunEnd(
+            is_refused=self._refused_too_long,
+            has_lost_input=any(each.has_lost_input for each in self._parts.intakes),
+            has_left=bool(queue.pending_count() or queue.outbox_depth()),
+            outcomes=None if tally is None else tally.keys(),
+            signalled=exit_code_of(self._forced_stop.reason),
+            is_done=self._stop.reason == DONE,
+            was_reading=self._was_reading,
+        )
 
     def _log_start(self) -> None:
         settings = self._settings

@@ -1,12 +1,13 @@
-"""The plan of one run of the worker: what it does, and when it ends; and the exit codes."""
+"""The plan of one run of the worker: what it does, and when it ends; and the exit codes: pure."""
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from enum import IntEnum
 
 import msgspec
 
-from asset_worker.domain.assets import AssetId
+from asset_worker.domain.assets import AssetId, Outcome
 
 
 class Exit(IntEnum):
@@ -49,3 +50,36 @@ class RunPlan(msgspec.Struct, frozen=True):
     def is_one_off(self) -> bool:
         """Whether it is a step of somebody's script, as `wait` and `--once` are, and not a service."""
         return self.once or not self.keeps_state
+
+
+class RunEnd(msgspec.Struct, frozen=True):
+    """How a run has ended."""
+
+    is_refused: bool
+    """The key was refused for `RunPlan.key_refused_limit`."""
+    has_lost_input: bool
+    """An input could not be read to its end."""
+    has_left: bool
+    """Assets are pending, or events have not been delivered."""
+    outcomes: AbstractSet[str] | None
+    """The outcomes of the plan's assets, those of interrupted runs included; None: they could not be read."""
+    signalled: int | None
+    """128 + the number of the signal that asked the run to stop; None: none did."""
+    is_done: bool
+    """The plan was done before the signal came."""
+    was_reading: bool
+    """An input had not ended."""
+
+
+def exit_code(plan: RunPlan, end: RunEnd) -> int:
+    """Return the exit code; 128 + the number of the signal that ended a one-off."""
+    if end.is_refused:
+        return Exit.KEY_REFUSED
+    if end.has_lost_input:
+        return Exit.NOT_READY
+    if end.signalled is not None and plan.is_one_off and (end.has_left or not end.is_done):
+        return end.signalled
+    # Until its input has ended, a run that reads stdin is a service.
+    is_service = not plan.ends_by_itself or (end.signalled is not None and end.was_reading)
+    all_ready = not end.has_left and end.outcomes is not None and end.outcomes <= {Outcome.READY}
+    return Exit.DONE if all_ready or is_service else Exit.NOT_READY

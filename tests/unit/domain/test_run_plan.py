@@ -1,0 +1,67 @@
+"""The exit code, decided from values alone."""
+
+import msgspec
+import pytest
+
+from asset_worker.domain.run_plan import Exit, RunEnd, RunPlan, exit_code
+
+WAIT = RunPlan(keeps_state=False, ends_by_itself=True)
+ONCE = RunPlan(once=True, ends_by_itself=True)
+STDIN = RunPlan(ends_by_itself=True)
+SERVICE = RunPlan()
+ALL_READY = RunEnd(
+    is_refused=False,
+    has_lost_input=False,
+    has_left=False,
+    outcomes={"ready"},
+    signalled=None,
+    is_done=True,
+    was_reading=False,
+)
+TERMINATED = 128 + 15
+
+
+@pytest.mark.parametrize("plan", [WAIT, ONCE, STDIN, SERVICE])
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        pytest.param({}, Exit.DONE, id="all ready"),
+        pytest.param({"outcomes": set()}, Exit.DONE, id="nothing to do"),
+        pytest.param({"is_refused": True, "has_left": True}, Exit.KEY_REFUSED, id="key refused"),
+        pytest.param({"has_lost_input": True}, Exit.NOT_READY, id="input lost"),
+    ],
+)
+def test_what_ends_every_kind_of_run_alike(plan: RunPlan, end: dict[str, object], code: int):
+    assert exit_code(plan, msgspec.structs.replace(ALL_READY, **end)) == code
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        pytest.param({"outcomes": {"ready", "failed"}}, id="one failed"),
+        pytest.param({"outcomes": None}, id="outcomes not known"),
+        pytest.param({"has_left": True}, id="something left"),
+    ],
+)
+def test_a_run_that_ends_by_itself_reports_what_is_not_ready(end: dict[str, object]):
+    ended = msgspec.structs.replace(ALL_READY, **end)
+    assert [exit_code(plan, ended) for plan in (WAIT, ONCE, STDIN)] == [Exit.NOT_READY] * 3
+    assert exit_code(SERVICE, ended) == Exit.DONE
+
+
+@pytest.mark.parametrize(
+    ("end", "codes"),
+    [
+        pytest.param({"is_done": False}, [TERMINATED, TERMINATED, Exit.DONE, Exit.DONE], id="before the end"),
+        pytest.param({"has_left": True}, [TERMINATED, TERMINATED, Exit.NOT_READY, Exit.DONE], id="events left"),
+        pytest.param(
+            {"is_done": False, "has_left": True, "was_reading": True},
+            [TERMINATED, TERMINATED, Exit.DONE, Exit.DONE],
+            id="while input was read",
+        ),
+        pytest.param({}, [Exit.DONE] * 4, id="after the end"),
+    ],
+)
+def test_only_a_one_off_dies_of_the_signal_that_stops_it(end: dict[str, object], codes: list[int]):
+    ended = msgspec.structs.replace(ALL_READY, signalled=TERMINATED, **end)
+    assert [exit_code(plan, ended) for plan in (WAIT, ONCE, STDIN, SERVICE)] == codes
