@@ -402,3 +402,28 @@ def test_a_copy_written_over_a_known_file_without_a_line_is_read():
     machine.replace(["end", "line"], older=False)
     machine.copy_and_truncate(chain=True, pieces=[])
     machine.teardown()
+
+
+def test_a_closed_file_that_begins_like_a_missing_one_is_not_read_again():
+    """Found by the search: of the missing file only a blank line had been read, and the closed one began with one."""
+    machine = FollowerMachine()
+    machine.start(existing=False)
+    machine.rotate_twice_while_down(["end", "line"])
+    machine.copy_and_truncate(chain=False, pieces=[])
+    machine.append(["end"])
+    machine.write_foreign()
+    machine.replace(["line"], older=False)
+    machine.change_device()
+    machine.teardown()
+
+
+def test_the_checkpoint_of_rewritten_content_does_not_repeat_the_new_one_on_another_device():
+    """Found by the search: only the device number showed that the file on this inode was open already."""
+    machine = FollowerMachine()
+    machine.start(existing=False)
+    machine.rotate(chain=False, pieces=["zeros"])
+    machine.step(0.0, 1000, accepted=True, disturbance=None, at=0)
+    machine.rewrite_in_place(["line"])
+    machine.step(0.0, 1000, accepted=True, disturbance=None, at=0)
+    machine.change_device()
+    machine.teardown()

@@ -173,10 +173,11 @@ class SearchBeside:
         Raises:
             OSError: it can't be read.
         """
-        if self._search.resume_missing(file):
-            return True
         retired = self._search.retired_on(status.st_ino)
-        if retired is not None and retired.offset and file.resume(retired):  # at offset 0 it would fit any file
+        is_retired = retired is not None and retired.offset > 0 and file.resume(retired)  # 0 would fit any file
+        if self._search.resume_missing(file, beyond=file.offset if is_retired else 0):
+            return True
+        if is_retired:
             return file.has_line()
         if not entry.is_rotated:
             return False

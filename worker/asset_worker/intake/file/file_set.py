@@ -219,6 +219,9 @@ class FileSet:
             reopened = self._search.reopen(checkpoint, entries)
             if reopened is None:
                 continue
+            if reopened.identity in {file.identity for file in self.files}:  # the same, under another device number
+                reopened.close()
+                continue
             reopened.quiet_since = now
             if self._current is None and _is_at(reopened, current_status(self._path)):
                 self._current = reopened

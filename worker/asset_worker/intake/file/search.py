@@ -203,10 +203,13 @@ class FileSearch:
                 return True
         return False
 
-    def resume_missing(self, file: TailReader) -> bool:
-        """Return whether a file has the content of a missing one, as a copy has. If so, move it to the checkpoint."""
+    def resume_missing(self, file: TailReader, *, beyond: int = 0) -> bool:
+        """Return whether a file has the content of a missing one, as a copy has. If so, move it to the checkpoint.
+
+        `beyond`: how many bytes are known to be another file's; fewer of a missing one's would prove nothing.
+        """
         for checkpoint in self.missing:
-            if checkpoint.offset and file.resume(checkpoint):
+            if checkpoint.offset > beyond and file.resume(checkpoint):
                 self.missing.remove(checkpoint)
                 return True
         return False
