@@ -427,3 +427,17 @@ def test_the_checkpoint_of_rewritten_content_does_not_repeat_the_new_one_on_anot
     machine.step(0.0, 1000, accepted=True, disturbance=None, at=0)
     machine.change_device()
     machine.teardown()
+
+
+def test_a_file_without_a_line_at_the_path_does_not_show_that_nothing_was_rotated():
+    """Found by the search: another one like it had come to the same inode while the worker was down."""
+    machine = FollowerMachine()
+    machine.start(existing=False, reused=True)
+    machine.rewrite_in_place(["end"])
+    machine.write_foreign()
+    machine.delete(pieces=["line"], writer_stays=False)
+    machine.copy_and_truncate(chain=False, pieces=[])
+    machine.change_device()
+    machine.delete(pieces=[], writer_stays=False)
+    machine.rewrite_in_place(["end"])
+    machine.teardown()

@@ -124,7 +124,7 @@ class FileSet:
         current_time, directory_time = modification_time(here), [*times.values()][-1]
         changed = moved or bool(rewritten) or self._may_be_truncated(here)
         before = self._size_before if is_first and stays else None
-        if before is not None and current is not None and current.offset and current.size >= before:
+        if before is not None and current is not None and current.is_distinguished and current.size >= before:
             changed, self._is_settled = False, True  # nothing was rotated while the worker was down
         unread = current is None or not current.end  # then only the time shows that it was not rotated
         changed |= touched and unread and current_time + COARSE_TICK >= directory_time

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from asset_worker.intake.file.checkpoint import HEAD_BYTES, TAIL_BYTES, Checkpoint, digest, first_id, unused_id
+from asset_worker.intake.lines import holds_lines
 from asset_worker.intake.splitter import LINE_BYTES_LIMIT, Line, LineSplitter, count_newlines
 
 CHUNK_BYTES: Final = 256 * 1024
@@ -142,6 +143,11 @@ class TailReader:
     def end(self) -> int:
         """Where reading continues, in bytes: after `offset` and the partial line."""
         return self._splitter.end
+
+    @property
+    def is_distinguished(self) -> bool:
+        """Whether what was read can't also begin another file, as blank lines and comments can."""
+        return self.offset > len(self._head) or holds_lines(self._head[: self.offset])
 
     def checkpoint(self) -> Checkpoint:
         """Return the position, with what identifies the file."""
