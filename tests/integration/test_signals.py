@@ -85,8 +85,38 @@ async def test_a_second_signal_ends_a_one_off_at_once_and_by_that_signal(serve, 
     await eventually(lambda: simulator.stats.in_flight == 1, otherwise=lambda: run.stderr)
     run.send(signal.SIGTERM)
     await run.until("worker.stopping")
+    await asyncio.sleep(0.5)  # sooner, it would be the same signal, sent twice
     run.send(signal.SIGTERM)
     assert await run.end() == -signal.SIGTERM
+
+
+async def test_timeout_sends_its_signal_twice_and_stops_a_service_in_order(serve, worker):
+    """GNU `timeout` sends it to the process, and then to the group."""
+    simulator = await serve()
+    simulator.set_faults("hang")
+    worker.submit(simulator.store.add(NEVER))
+    run = worker.run(base_url=simulator.base_url, before='set -- timeout 600 "$@";', SHUTDOWN__GRACE="2")
+    await eventually(lambda: simulator.stats.in_flight == 1, otherwise=lambda: run.stderr)
+    run.send(signal.SIGTERM)  # to `timeout`, which passes it on as when the time is up
+    assert await run.end() == 0
+    assert run.logs("worker.stopping")[0]["reason"] == "SIGTERM"
+    assert run.logs("worker.stopped")[0]["exit_code"] == 0
+
+
+async def test_a_second_signal_that_comes_later_ends_a_service_at_once(serve, worker):
+    simulator = await serve()
+    simulator.set_faults("hang")
+    worker.submit(simulator.store.add(NEVER))
+    run = worker.run(base_url=simulator.base_url, SHUTDOWN__GRACE="300", API__TIMEOUT="300")
+    await eventually(lambda: simulator.stats.in_flight == 1, otherwise=lambda: run.stderr)
+    for _ in range(3):  # one, sent several times
+        run.send(signal.SIGTERM)
+        await asyncio.sleep(0.02)
+    await run.until("worker.stopping")
+    await asyncio.sleep(0.5)
+    assert run.process.poll() is None
+    run.send(signal.SIGTERM)
+    assert await run.end() == 128 + signal.SIGTERM
 
 
 async def test_a_run_that_reads_stdin_is_a_service_until_its_input_ends(serve, worker):

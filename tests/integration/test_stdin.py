@@ -143,6 +143,7 @@ async def test_what_the_journal_does_not_take_within_the_grace_is_logged_with_it
         run.send(signal.SIGTERM)
         if signals == 2:
             await run.until("worker.stopping")
+            await asyncio.sleep(0.5)  # sooner, it would be the same signal, sent twice
             run.send(signal.SIGTERM)
         code = await run.end()
     lines = [json.loads(line) for line in run.stderr.splitlines() if "intake.not_accepted" in line]

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from asset_worker.runtime.ending import SERVICE, STOPPING
-from asset_worker.runtime.signals import reloading_on_signals, stopping_on_signals
+from asset_worker.runtime.signals import PASS_SECONDS, REPEAT_SECONDS, reloading_on_signals, stopping_on_signals
 from asset_worker.runtime.stop import Stop
+
+A_SECOND_SIGNAL = REPEAT_SECONDS + PASS_SECONDS + 0.1
+"""Seconds after which a stop signal is no repeat."""
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +41,7 @@ async def test_the_first_signal_sets_both_stops_and_the_second_ends_the_process(
         os.kill(os.getpid(), number)
         await asyncio.wait_for(stop.wait(), 5)
         assert (stop.reason, forced_stop.reason, ended) == (number.name, number.name, [])
+        await asyncio.sleep(A_SECOND_SIGNAL)
         os.kill(os.getpid(), number)
         await asyncio.sleep(0.05)
     assert ended == [128 + number]
@@ -48,8 +53,47 @@ async def test_how_the_second_signal_ends_the_process_can_be_chosen():
     with stopping_on_signals(stop, stop, end=ended.append):
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGTERM)
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(A_SECOND_SIGNAL)
     assert ended == [128 + signal.SIGTERM]
+
+
+@pytest.mark.parametrize("repeat", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_that_is_sent_twice_is_one(repeat: signal.Signals):
+    """As by `timeout`, to the process and to its group; or SIGINT by the terminal, and SIGTERM by a supervisor."""
+    ended: list[int] = []
+    stop = Stop()
+    with stopping_on_signals(stop, stop, end=ended.append):
+        for number in (signal.SIGTERM, repeat, repeat):
+            os.kill(os.getpid(), number)
+            await asyncio.sleep(REPEAT_SECONDS / 10)
+        assert (stop.reason, ended) == ("SIGTERM", [])
+        await asyncio.sleep(A_SECOND_SIGNAL)
+        os.kill(os.getpid(), repeat)
+        await asyncio.sleep(0.05)
+    assert ended == [128 + repeat]
+
+
+async def test_a_repeat_is_recognised_although_the_process_did_not_run_in_between():
+    """A container's CPU limit, or a busy machine, stops it for longer than the repeat may take."""
+    ended: list[int] = []
+    stop = Stop()
+    with stopping_on_signals(stop, stop, end=ended.append):
+        os.kill(os.getpid(), signal.SIGTERM)
+        await stop.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(3 * REPEAT_SECONDS)  # noqa: ASYNC251 - the loop is held up on purpose
+        await asyncio.sleep(0.05)
+    assert ended == []
+
+
+async def test_repeats_do_not_prolong_the_time_for_repeats():
+    ended: list[int] = []
+    stop = Stop()
+    with stopping_on_signals(stop, stop, end=ended.append):
+        for _ in range(8):
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(REPEAT_SECONDS / 2)
+    assert ended
 
 
 async def test_after_the_context_a_signal_changes_nothing():

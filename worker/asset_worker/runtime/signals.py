@@ -10,6 +10,13 @@ from contextlib import ExitStack, contextmanager
 from asset_worker.runtime.ending import SERVICE, SIGNAL_BASE, STOPPING, exit_at_once
 from asset_worker.runtime.stop import Stop
 
+REPEAT_SECONDS = 0.1
+"""A stop signal that comes this soon after the first is the same one, sent twice. `timeout` sends it to the process and
+to its group; after Ctrl-C, a shell or supervisor may pass on what the terminal has sent already. A person who means a
+second signal takes longer."""
+PASS_SECONDS = 0.01
+"""The wait that follows: after a timer the loop also reads the signals that came while the process was not running."""
+
 
 @contextmanager
 def stopping_on_signals(
@@ -22,13 +29,25 @@ def stopping_on_signals(
     """Set both stops at the first SIGTERM or SIGINT, with its name as the reason, while the context lasts.
 
     One that comes after `forced_stop` is set calls `before_end`, and then `end` with 128 + its number; `end` must end
-    the process at once. After the context both signals are ignored: the run is over, and its exit code is decided.
+    the process at once. Within `REPEAT_SECONDS` of the first signal, another one changes nothing. After the context
+    both signals are ignored: the run is over, and its exit code is decided.
     """
+    loop = asyncio.get_running_loop()
+    is_repeat = False
+
+    def end_repeats() -> None:
+        nonlocal is_repeat
+        is_repeat = False
 
     def on_signal(number: signal.Signals) -> None:
+        nonlocal is_repeat
+        if is_repeat:
+            return
         if forced_stop.is_set():
             before_end()
             end(SIGNAL_BASE + number)
+        is_repeat = True
+        loop.call_later(REPEAT_SECONDS, loop.call_later, PASS_SECONDS, end_repeats)
         forced_stop.set(number.name)
         stop.set(number.name)
 
