@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
+from asset_worker.telemetry import admin
 from asset_worker.telemetry.admin import SHUTDOWN_SECONDS, serving
+from asset_worker.telemetry.admin_port import (
+    FEW_CONNECTIONS,
+    MOST_CONNECTIONS,
+    REQUEST_SECONDS,
+    RESERVED_DESCRIPTORS,
+    RETRY_SECONDS,
+    room,
+)
 from asset_worker.telemetry.errors import AdminAddressError
-from asset_worker.telemetry.snapshot import Problem
+from asset_worker.telemetry.snapshot import Problem, Snapshot
 from tests.doubles.snapshots import NOTHING, snapshot
 
 
@@ -83,3 +96,259 @@ async def test_health_readiness_and_metrics_are_served():
     )
     assert answers["metrics"][0] == 200
     assert "asset_worker_pending_assets 3.0" in answers["metrics"][1].splitlines()
+
+
+Logs = list[Any]
+
+
+@asynccontextmanager
+async def served(read: Callable[[], Snapshot] = lambda: NOTHING, **options: Any) -> AsyncIterator[tuple[int, Logs]]:
+    """Serve on a free port. Yield it, and the log after `admin.serving`."""
+    with capture_logs() as logs:
+        async with serving(read, **{"host": "127.0.0.1", "port": 0} | options):
+            port = int(logs.pop(0)["addresses"][0].rpartition(":")[2])
+            yield port, logs
+
+
+async def connected(port: int, sent: bytes = b"") -> socket.socket:
+    loop, client = asyncio.get_running_loop(), socket.socket()
+    client.setblocking(False)
+    await loop.sock_connect(client, ("127.0.0.1", port))
+    await loop.sock_sendall(client, sent)
+    return client
+
+
+async def received(client: socket.socket) -> bytes:
+    """What comes until the server closes the connection."""
+    loop, found = asyncio.get_running_loop(), b""
+    with client:
+        try:
+            while data := await loop.sock_recv(client, 1 << 16):
+                found += data
+        except ConnectionResetError:
+            pass
+        return found
+
+
+async def asked(port: int, sent: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of the answer to what is sent."""
+    head, _, body = (await received(await connected(port, sent))).partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines)
+    return int(status.split()[1]), headers, body
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nX: ", id="half a head"),
+    ],
+)
+async def test_a_request_must_be_whole_within_seconds(sent: bytes):
+    """However slowly it goes on."""
+    loop = asyncio.get_running_loop()
+    async with served() as (port, logs):
+        client = await connected(port, sent)
+        began = loop.time()
+
+        async def drip() -> None:
+            while sent:
+                await asyncio.sleep(0.7)
+                await loop.sock_sendall(client, b"x")
+
+        dripping = loop.create_task(drip())
+        assert await received(client) == b""
+        assert loop.time() - began == pytest.approx(REQUEST_SECONDS, abs=0.01)
+        dripping.cancel()
+        await asyncio.wait([dripping])
+    assert [(each["event"], each["what"], each["client"]) for each in logs] == [
+        ("admin.refused", "too slow", "127.0.0.1")
+    ]
+
+
+@pytest.mark.virtual_time
+async def test_an_answer_must_be_read_within_seconds(monkeypatch: pytest.MonkeyPatch):
+    long = snapshot(problems=("x" * (16 << 20),), is_ready=False)
+    loop = asyncio.get_running_loop()
+    async with served(lambda: long) as (port, logs):
+        client = await connected(port, b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        began = loop.time()
+        await asyncio.sleep(REQUEST_SECONDS + 1)
+        await received(client)
+        assert loop.time() - began < REQUEST_SECONDS + 2
+    assert [each["what"] for each in logs] == ["too slow"]
+
+
+async def test_the_oldest_connection_makes_room_for_a_new_one():
+    async with served() as (port, logs):
+        clients = [await connected(port, b"GET /") for _ in range(3 * MOST_CONNECTIONS)]
+        status, _, _ = await asked(port, b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert status == 200
+        await asyncio.sleep(0.05)
+        assert [is_open(each) for each in clients] == [False] * (2 * MOST_CONNECTIONS + 1) + [True] * (
+            MOST_CONNECTIONS - 1
+        )
+        for each in clients:
+            each.close()
+    assert [(each["event"], each["what"]) for each in logs] == [("admin.refused", "too many connections")]
+
+
+@pytest.mark.virtual_time
+async def test_a_new_connection_has_its_chance_however_many_follow():
+    """Its request may come a moment later."""
+    loop = asyncio.get_running_loop()
+    async with served() as (port, _):
+        before = [await connected(port, b"GET /") for _ in range(MOST_CONNECTIONS)]
+        client = await connected(port)
+        after = [await connected(port, b"GET /") for _ in range(2 * MOST_CONNECTIONS)]
+        await asyncio.sleep(0.08)
+        await loop.sock_sendall(client, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert (await received(client)).startswith(b"HTTP/1.1 200 ")
+        for each in (*before, *after):
+            each.close()
+
+
+def is_open(client: socket.socket) -> bool:
+    try:
+        return bool(client.recv(1))
+    except BlockingIOError:
+        return True
+    except ConnectionResetError:
+        return False
+
+
+async def test_an_answer_names_no_version_and_ends_the_connection():
+    requests = {
+        200: b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        400: b"\x16\x03\x01\r\n\r\n",
+        403: b"GET /readyz HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+        404: b"GET /else HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        405: b"PUT /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    }
+    async with served() as (port, _):
+        answers = {expected: await asked(port, request) for expected, request in requests.items()}
+    assert {expected: status for expected, (status, _, _) in answers.items()} == {each: each for each in requests}
+    assert {headers["Server"] for _, headers, _ in answers.values()} == {"asset-worker"}
+    assert answers[200][1]["Connection"] == "close"
+    assert (b"ready" in answers[200][2], b"problems" in answers[403][2]) == (True, False)
+
+
+@pytest.mark.virtual_time
+async def test_malformed_requests_are_one_line_a_spell_without_a_traceback():
+    sent = b"GET /\x00\x1b[2J" + b"x" * 1000 + b" HTTP/1.1\r\n\r\n"
+    async with served() as (port, logs):
+        for _ in range(20):
+            status, _, body = await asked(port, sent)
+            assert (status, body) == (400, b"400\n")
+        assert len(logs) == 1
+        await asyncio.sleep(120)
+        await asked(port, b"\r\n\r\njunk\r\n\r\n")
+    assert [(each["event"], each["what"], each["client"], each["unlogged"]) for each in logs] == [
+        ("admin.refused", "malformed request", "127.0.0.1", 0),
+        ("admin.refused", "malformed request", "127.0.0.1", 19),
+    ]
+    assert all(len(each["detail"]) <= 200 and "exc_info" not in each and "exception" not in each for each in logs)
+
+
+async def test_an_unknown_host_is_refused_and_logged():
+    async with served() as (port, logs):
+        for host, expected in (
+            (f"127.0.0.1:{port}", 200),
+            ("localhost", 200),
+            ("worker:9090", 200),
+            ("10.1.2.3:9090", 200),
+            (socket.gethostname(), 200),
+            ("evil.example:9090", 403),
+        ):
+            sent = f"GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n"
+            assert (host, (await asked(port, sent.encode()))[0]) == (host, expected)
+        assert (await asked(port, b"GET /healthz HTTP/1.0\r\n\r\n"))[0] == 200  # no page can leave it out
+        sent = "GET http://evil.example/metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        assert (await asked(port, sent.encode()))[0] == 403
+    assert [(each["event"], each["what"], each["detail"]) for each in logs] == [
+        ("admin.refused", "unknown host", "evil.example:9090")
+    ]
+
+
+async def test_the_machine_is_known_by_its_full_name(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(admin, "_full_name", lambda: "web1.example.com")
+    async with served() as (port, _):
+        await asyncio.sleep(0.1)
+        assert (await asked(port, b"GET /healthz HTTP/1.1\r\nHost: web1.example.com:9090\r\n\r\n"))[0] == 200
+
+
+async def test_a_request_that_fails_is_logged_once_and_shows_nothing():
+    def read() -> Snapshot:
+        raise KeyError("a bug")
+
+    async with served(read) as (port, logs):
+        for _ in range(3):
+            status, _, body = await asked(port, b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert (status, body) == (500, b"500\n")
+    assert [(each["event"], each["error"], each["exc_info"]) for each in logs] == [("admin.failed", "'a bug'", True)]
+
+
+@pytest.mark.virtual_time
+async def test_a_connection_that_can_not_be_accepted_is_tried_again_and_logged_once(monkeypatch: pytest.MonkeyPatch):
+    """And those that are open are closed: the work may need their descriptors."""
+    loop = asyncio.get_running_loop()
+    accept, until = loop.sock_accept, loop.time() + 30
+    tries = []
+
+    async def sock_accept(listener: socket.socket) -> Any:
+        if len(tries) and loop.time() < until:
+            tries.append(loop.time())
+            raise OSError(errno.EMFILE, "Too many open files")
+        accepted = await accept(listener)
+        tries.append(loop.time())
+        return accepted
+
+    monkeypatch.setattr(loop, "sock_accept", sock_accept)
+    async with served() as (port, logs):
+        assert await received(await connected(port, b"GET /")) == b""
+        assert loop.time() < REQUEST_SECONDS
+        assert (await asked(port, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"))[0] == 200
+        assert loop.time() >= until
+    assert len(tries) == pytest.approx(30 / RETRY_SECONDS, abs=3)
+    assert [each["event"] for each in logs] == ["admin.failed", "admin.refused"]
+    assert "Too many open files" in logs[0]["error"]
+
+
+@pytest.mark.parametrize(
+    ("descriptor", "limit", "expected"),
+    [
+        (20, 1024, MOST_CONNECTIONS),
+        (1024 - RESERVED_DESCRIPTORS - 1, 1024, MOST_CONNECTIONS),
+        (1024 - RESERVED_DESCRIPTORS, 1024, FEW_CONNECTIONS),
+        (1023, 1024, FEW_CONNECTIONS),
+        (20, 64, FEW_CONNECTIONS),
+        (5000, float("inf"), MOST_CONNECTIONS),
+    ],
+)
+def test_the_last_descriptors_are_left_to_the_work(descriptor: int, limit: float, expected: int):
+    assert room(descriptor, limit) == expected
+
+
+async def test_a_name_is_served_at_its_addresses_of_the_families_that_are_used(monkeypatch: pytest.MonkeyPatch):
+    """`localhost` is often also ::1, which a machine without IPv6 doesn't have."""
+    loop = asyncio.get_running_loop()
+    v4, v6 = ("127.0.0.1", 0), ("2001:db8::1", 0, 0, 0)
+
+    async def getaddrinfo(*_: Any, **__: Any) -> list[Any]:
+        return [
+            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", v6),
+            *[(socket.AF_INET, socket.SOCK_STREAM, 6, "", v4)] * 2,
+        ]
+
+    monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+    with capture_logs() as logs:
+        async with serving(lambda: NOTHING, host="both.example", port=0):
+            assert [each.rpartition(":")[0] for each in logs[0]["addresses"]] == ["127.0.0.1"]
+    monkeypatch.setattr(
+        socket, "create_server", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EAFNOSUPPORT, ""))
+    )
+    with pytest.raises(AdminAddressError):
+        async with serving(lambda: NOTHING, host="both.example", port=0):
+            pass

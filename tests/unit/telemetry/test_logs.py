@@ -137,3 +137,39 @@ def test_the_level_can_be_changed_while_the_process_runs(lines):
     configure("json", "error", Secrets())
     log.warning("z")
     assert [line["event"] for line in lines()] == ["y"]
+
+
+def raised(text):
+    try:
+        raise RuntimeError(text)
+    except RuntimeError as error:
+        return error
+
+
+def test_equal_errors_of_a_library_are_one_line_a_spell(lines):
+    """Such as those of the event loop, which a client may be able to cause without end."""
+    configured()
+    other = logging.getLogger("asyncio")
+    for number in range(50):
+        other.error(f"Exception in callback\nhandle: <Handle {number}>", exc_info=raised(f"no {number}"))
+        other.warning("Unclosed connection\n%s", number)
+    other.error("another")
+    logging.getLogger("aiohttp.server").error("another")
+    found = [(line["logger"], line["event"]) for line in lines()]
+    assert found == [
+        ("asyncio", "Exception in callback\nhandle: <Handle 0>"),
+        ("asyncio", "Unclosed connection\n0"),
+        ("asyncio", "another"),
+        ("aiohttp.server", "another"),
+    ]
+
+
+def test_the_next_spell_says_how_many_lines_there_were(lines, monkeypatch):
+    configured()
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    for _ in range(3):
+        logging.getLogger("asyncio").error("again")
+    now += 61
+    logging.getLogger("asyncio").error("again")
+    assert [line.get("unlogged") for line in lines()] == [None, 2]

@@ -267,7 +267,8 @@ class Admin(Section):
     """The HTTP endpoints /metrics, /healthz and /readyz."""
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
-    """The address to listen on. The endpoints ask for no password: everyone on that network can read them."""
+    """The address to listen on. The endpoints ask for no password: everyone on that network can read them. If it is a
+    name, requests for that name are answered, too."""
     port: Annotated[int, Field(ge=0, le=65535), _INTEGER] | None = None
     """The port. Not set: the endpoints are off. 0: any free port; the log says which (`admin.serving`)."""
 

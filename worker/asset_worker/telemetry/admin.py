@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CollectorRegistry
 from prometheus_client.aiohttp import make_aiohttp_handler
 
+from asset_worker.runtime.hosts import can_not_be_rebound
 from asset_worker.runtime.os_errors import may_pass
+from asset_worker.runtime.threads import DaemonThread
+from asset_worker.telemetry.admin_port import Refusals, listening
 from asset_worker.telemetry.errors import AdminAddressError, AdminAddressInUseError
 from asset_worker.telemetry.metrics import SnapshotCollector
 from asset_worker.telemetry.snapshot import Snapshot, shown_problem
@@ -44,18 +50,19 @@ async def serving(read: Callable[[], Snapshot], *, host: str, port: int) -> Asyn
 
     registry = CollectorRegistry()
     registry.register(SnapshotCollector(read))
-    app = web.Application()
+    refusals, names = Refusals(), {host, socket.gethostname()}
+    app = web.Application(middlewares=[_only_from(names, refusals)])
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", make_aiohttp_handler(registry))
     # A client that sends half a request, or doesn't read the answer, must not delay shutting down.
-    runner = web.AppRunner(
-        app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_SECONDS, lingering_time=0
-    )
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
-    try:
+    assert runner.server is not None
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(runner.cleanup)
         try:
-            await web.TCPSite(runner, host, port).start()
+            addresses = await stack.enter_async_context(listening(runner.server, refusals, host=host, port=port))
         except (OSError, UnicodeError) as error:  # UnicodeError: the text can't be a host name
             why = getattr(error, "strerror", None) or error
             is_temporary = isinstance(error, OSError) and may_pass(error)
@@ -63,7 +70,42 @@ async def serving(read: Callable[[], Snapshot], *, host: str, port: int) -> Asyn
             raise kind(
                 f"the admin endpoints can't be served at {host}:{port} ({why}): give another admin.host or admin.port"
             ) from error
-        _log.info("admin.serving", addresses=[f"{each[0]}:{each[1]}" for each in runner.addresses])
+        _log.info("admin.serving", addresses=addresses)
+        looking_up = asyncio.create_task(_add_full_name(names), name="host name")
+        stack.callback(looking_up.cancel)
         yield
+
+
+def _only_from(names: Collection[str], refusals: Refusals) -> Middleware:
+    """Return what refuses requests whose `Host` may be that of a web page: DNS rebinding. `names` are our own."""
+
+    @web.middleware
+    async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if can_not_be_rebound(request.host, names):
+            return await handler(request)
+        refusals.log("unknown host", request.remote, request.host)
+        return web.Response(
+            status=403, text="This host name is not known here: use an IP address, or set admin.host to the name.\n"
+        )
+
+    return check_host
+
+
+async def _add_full_name(names: set[str]) -> None:
+    """Add the machine's full name, with its domain, once it is known: a name server may take its time."""
+    thread = DaemonThread("host name")
+    try:
+        names.add(await thread.run(_full_name))
+    except (OSError, UnicodeError):
+        return
     finally:
-        await runner.cleanup()
+        thread.close()
+
+
+def _full_name() -> str:
+    """Return the machine's name as it is found in /etc/hosts or DNS.
+
+    Raises:
+        OSError: it is not found.
+    """
+    return socket.getaddrinfo(socket.gethostname(), None, flags=socket.AI_CANONNAME)[0][3]

@@ -272,6 +272,22 @@ EVENTS: Final = (
         "admin.serving", "info", "The admin endpoints are served at these addresses, with their ports.", ("addresses",)
     ),
     LogEvent(
+        "admin.refused",
+        "warning",
+        "A client of the admin port was refused. `what`: `malformed request`; `unknown host` (`detail` is its `Host`); "
+        "`too slow`: no whole request within 5 s; or `too many connections`: the oldest was closed for a new one. "
+        "Logged once a spell for each `what`: after a minute without one it is logged again, and `unlogged` counts "
+        "those of the spell before that were not.",
+        ("what", "client", "detail", "unlogged"),
+    ),
+    LogEvent(
+        "admin.failed",
+        "error",
+        "A connection to the admin port could not be accepted, as when the process has no descriptors left; or, with "
+        "`exception`, the traceback, a request could not be answered. Logged once a spell, as `admin.refused`.",
+        ("error", "unlogged", "exception"),
+    ),
+    LogEvent(
         "journal.failed",
         "error",
         "The journal can't be written: the disk is full or failing. Work that needs it waits; the write is retried "

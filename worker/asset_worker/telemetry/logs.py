@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import sys
+import time
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from structlog.typing import EventDict, Processor
 
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stderr import report_dropped_lines
+from asset_worker.telemetry.spells import Spells
 
 EVENT_NAME = re.compile(r"[a-z]+\.[a-z_]+")
 """The form of our own events' names. They are constants, so they hold no key. Other libraries log sentences."""
@@ -114,7 +116,11 @@ def configure(format_: Literal["json", "console"], level: str, secrets: Secrets)
     handler = _StderrHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            foreign_pre_chain=[
+                *shared,
+                structlog.stdlib.add_logger_name,
+                structlog.stdlib.ExtraAdder(allow=["unlogged"]),
+            ],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
@@ -123,5 +129,33 @@ def configure(format_: Literal["json", "console"], level: str, secrets: Secrets)
 
 
 class _StderrHandler(logging.Handler):
+    """Writes what other libraries log: of equal lines, the first of each spell.
+
+    Such lines are errors of the event loop or of a server, which a client may be able to cause as often as it likes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._spells = Spells()
+
     def emit(self, record: logging.LogRecord) -> None:
-        _StderrLogger().msg(self.format(record))
+        unlogged = self._spells.report(_kind_of(record), time.monotonic())
+        if unlogged is not None:
+            if unlogged:
+                record.unlogged = unlogged
+            _StderrLogger().msg(self.format(record))
+
+
+def _kind_of(record: logging.LogRecord) -> str:
+    """Return what lines have in common that report the same: the error and where it was raised, or else the text.
+
+    The text before its arguments are filled in, and its first line: the event loop appends what differs each time.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    if error is None:
+        return f"{record.name}: {str(record.msg).partition(chr(10))[0]}"
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = "" if place is None else f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}"
+    return f"{record.name}: {type(error).__name__} {where}"
