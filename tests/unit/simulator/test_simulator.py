@@ -100,7 +100,7 @@ def test_a_limit_is_parsed(text, limit):
     assert Limit.parse(text) == limit
 
 
-@pytest.mark.parametrize("text", ["", "60", "60/", "0/1", "1/0", "60/60:loud", "-1/1", "a/b"])
+@pytest.mark.parametrize("text", ["", "60", "60/", "0/1", "1/0", "60/60:loud", "-1/1", "a/b", "1/9999999999"])
 def test_text_that_is_no_limit_is_refused(text):
     with pytest.raises(ValueError, match="is no"):
         Limit.parse(text)
@@ -120,9 +120,15 @@ def test_a_fault_is_parsed(text, fault):
     assert Fault.parse(text) == fault
 
 
-@pytest.mark.parametrize("text", ["", "flood", "status=999", "status=ok", "slow=x", "hang:2", "hang@", "hang@a-b"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "flood", "status=999", "status=ok", "slow=x", "hang:2", "hang@", "hang@a-b"),
+        *("huge=inf", "slow=nan", "slow=-1", "huge=1e300", "redirect=https://x.example/\rA: b"),
+    ],
+)
 def test_text_that_is_no_fault_is_refused_with_what_to_write(text):
-    with pytest.raises(ValueError, match=r"is no|at most"):
+    with pytest.raises(ValueError, match=r"is no|at most|holds a control character"):
         Fault.parse(text)
 
 
@@ -256,6 +262,94 @@ async def test_the_stand_in_is_controlled_over_http_and_refuses_invalid_values(s
     assert 429 in statuses
     async with session.get(f"{at}/stats") as response:
         assert (await response.json())["by_status"]["429"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        *(
+            ("POST", "assets", body, 400)
+            for body in (
+                *(b"junk", b"[]", b"\xff", b"[" * 60_000, b'{"count": "3"}', b'{"count": -1}', b'{"count": null}'),
+                *(b'{"count": 1.5}', b'{"kind": 7}', b'{"cuont": 1}', b'{"count": 100000000}'),
+            )
+        ),
+        *(("PUT", "faults", body, 400) for body in (b"", b"junk", b"7", b'{"a": 1}', b"[7]", b'["huge=inf"]')),
+        *(("PUT", "limit", body, 400) for body in (b"", b"7", b'""', b'"' + b"9" * 5000 + b'/1"', b'"1/99999999999"')),
+        *(("PUT", "key", body, 400) for body in (b"", b"7", b'""', b"[]")),
+        *((method, path, b" " * 70_000, 413) for method, path in (("POST", "assets"), ("PUT", "key"))),
+    ],
+)
+async def test_a_bad_body_is_refused_and_changes_nothing(simulator, session, method, path, body, status):
+    at = simulator.base_url.removesuffix("/v1.3") + "/_simulator"
+    async with session.request(method, f"{at}/{path}", data=body) as response:
+        assert (response.status, "Traceback" in await response.text()) == (status, False)
+    assert (len(simulator.store), simulator.key) == (0, "k")
+    assert (await got(session, f"{simulator.base_url}/assets"))[0] == 200
+
+
+async def test_the_number_of_assets_is_limited(simulator, session, monkeypatch):
+    monkeypatch.setattr("asset_worker.simulator.server.MOST_ASSETS", 10)
+    at = simulator.base_url.removesuffix("/v1.3") + "/_simulator/assets"
+    statuses = []
+    for count in (6, 6, 4, 1, 0):
+        async with session.post(at, json={"count": count}) as response:
+            statuses.append(response.status)
+    assert (statuses, len(simulator.store)) == ([200, 400, 200, 400, 200], 10)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost:8123"}, 200),
+        ({"Host": "sim.localhost"}, 200),
+        ({"Host": "[::1]:8123"}, 200),
+        ({"Host": "192.0.2.7:1", "Origin": "http://192.0.2.7:1"}, 200),
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "localhost.evil.example:8123"}, 403),
+        ({"Host": "evil.example@[::1"}, 403),
+        ({"Host": "evil.example", "Origin": "http://evil.example"}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "http://localhost:3000"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": ""}, 403),
+    ],
+)
+async def test_no_web_page_controls_the_stand_in(simulator, session, headers, status):
+    """Neither one of another origin, nor one whose name leads here (DNS rebinding)."""
+    at = simulator.base_url.removesuffix("/v1.3") + "/_simulator"
+    for method, path, body in (
+        ("POST", "assets", b'{"count": 1}'),
+        ("PUT", "faults", b"[]"),
+        ("PUT", "limit", b"null"),
+        ("PUT", "key", b'"k"'),
+        ("GET", "stats", b""),
+    ):
+        async with session.request(method, f"{at}/{path}", data=body, headers=headers) as response:
+            assert (path, response.status) == (path, status)
+    assert len(simulator.store) == (status == 200)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("multipart/form-data", b"junk"),
+        ("multipart/form-data; boundary=x", b"junk"),
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n\xff\r\n--x--\r\n',
+        ),
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="a"\r\nContent-Type: a/b; charset=none\r\n\r\na\r\n--x--\r\n',
+        ),
+    ],
+)
+async def test_an_upload_that_is_no_form_is_refused(simulator, session, content_type, body):
+    url, headers = f"{simulator.base_url}/assets", {"Content-Type": content_type}
+    async with session.post(url, data=body, headers=headers) as response:
+        assert (response.status, (await response.json())["code"]) == (400, "parameter_invalid")
 
 
 async def test_requests_to_unknown_paths_are_recorded(simulator, session):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from asset_worker.cli.usage import fail
 from asset_worker.domain.run_plan import Exit
@@ -16,9 +17,12 @@ from asset_worker.runtime.line_stream import LineStream
 from asset_worker.runtime.os_errors import may_pass
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import DaemonThread
+from asset_worker.simulator.controls import MOST_ASSETS
 from asset_worker.simulator.faults import Fault, FaultKind
 from asset_worker.simulator.limits import Limit, Style
 from asset_worker.simulator.server import Options, Simulator
+
+KEY_VARIABLE = "TWELVE_LABS_API_KEY"
 
 
 class _Text(click.ParamType[Any]):
@@ -37,7 +41,9 @@ class _Text(click.ParamType[Any]):
 
 @click.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=8123, show_default=True, help="0: any free port.")
-@click.option("--assets", type=click.IntRange(min=0), default=0, help="Create this many; their IDs go to stdout.")
+@click.option(
+    "--assets", type=click.IntRange(0, MOST_ASSETS), default=0, help="Create this many; their IDs go to stdout."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed makes the same lifecycles.")
 @click.option(
     "--time-scale",
@@ -46,7 +52,11 @@ class _Text(click.ParamType[Any]):
     show_default=True,
     help="Simulated seconds per second: with 60, minutes become seconds.",
 )
-@click.option("--key", help="The API key that is accepted. Default: any.")
+@click.option(
+    "--key",
+    envvar=KEY_VARIABLE,
+    help=f"The API key that is accepted. Better set {KEY_VARIABLE}: other users see flags in `ps`. Default: any.",
+)
 @click.option(
     "--limit",
     type=_Text("requests/seconds[:style]", Limit.parse),
@@ -83,7 +93,7 @@ def simulate(
     """
     options = Options(port=port, seed=seed, time_scale=time_scale, key=key, limit=limit, faults=faults)
     try:
-        asyncio.run(_serve(options, assets))
+        asyncio.run(_serve(options, assets, _how_to_set_the_key(key)))
     except BrokenPipeError:
         sys.exit(1)  # nobody reads the IDs any more
     except OSError as error:
@@ -93,7 +103,14 @@ def simulate(
         )
 
 
-async def _serve(options: Options, assets: int) -> None:
+def _how_to_set_the_key(key: str | None) -> str:
+    """Return the line for the other terminal. A key from the environment may be a real one, and is not shown."""
+    if click.get_current_context().get_parameter_source("key") is ParameterSource.ENVIRONMENT:
+        return f"# and set {KEY_VARIABLE} as it is here: no other key is accepted"
+    return f"export {KEY_VARIABLE}={key or 'any'}"
+
+
+async def _serve(options: Options, assets: int, set_key: str) -> None:
     stop = Stop()
     for number in STOPPING:
         asyncio.get_running_loop().add_signal_handler(number, stop.set, number.name)
@@ -104,5 +121,5 @@ async def _serve(options: Options, assets: int) -> None:
             raise BrokenPipeError
         click.echo(f"the stand-in serves at {simulator.base_url}; in another terminal:", err=True)
         click.echo(f"  export TWELVELABS_BASE_URL={simulator.base_url}", err=True)
-        click.echo(f"  export TWELVE_LABS_API_KEY={options.key or 'any'}", err=True)
+        click.echo(f"  {set_key}", err=True)
         await stop.wait()

@@ -121,15 +121,18 @@ async def upload_of(request: web.Request) -> dict[str, Any]:
         raise RefusedError(400, None, "The body must be a multipart form.")
     fields: dict[str, str] = {}
     size, file_type, sent_name = 0, None, None
-    async for part in await request.multipart():
-        if not isinstance(part, BodyPartReader):
-            raise RefusedError(400, None, "The form must not hold another one.")
-        if part.name == "file":
-            sent_name, file_type = part.filename, part.headers.get("Content-Type")
-            while block := await part.read_chunk(BLOCK_BYTES):
-                size += len(block)
-        elif part.name:
-            fields[part.name] = await part.text()
+    try:
+        async for part in await request.multipart():
+            if not isinstance(part, BodyPartReader):
+                raise RefusedError(400, None, "The form must not hold another one.")
+            if part.name == "file":
+                sent_name, file_type = part.filename, part.headers.get("Content-Type")
+                while block := await part.read_chunk(BLOCK_BYTES):
+                    size += len(block)
+            elif part.name:
+                fields[part.name] = await part.text()
+    except (ValueError, LookupError) as error:  # no boundary, no such charset, or text that is not of its charset
+        raise RefusedError(400, None, "The body is not a valid multipart form.") from error
     match fields.get("method"):
         case "direct" if sent_name is not None:
             name = fields.get("filename") or sent_name

@@ -58,6 +58,8 @@ _DEFAULTS: Final = {
     FaultKind.REDIRECT: "https://elsewhere.example/",
     FaultKind.STALE: "60",
 }
+MOST: Final = float(1 << 40)
+"""The largest number of a fault: bytes, or seconds."""
 _GRAMMAR = re.compile(
     r"(?P<kind>[a-z]+)(?:=(?P<argument>.+?))?(?::(?P<probability>\d*\.?\d+))?(?:@(?P<start>\d*\.?\d+)-(?P<end>\d*\.?\d+)?)?"
 )
@@ -97,6 +99,8 @@ class Fault(msgspec.Struct, frozen=True):
         if probability > 1:
             raise ValueError(f"{text!r}: a probability is at most 1")
         argument = match["argument"] or _DEFAULTS.get(kind, "")
+        if not argument.isprintable():
+            raise ValueError(f"{argument!r} holds a control character")
         if kind is not FaultKind.REDIRECT and argument:
             _check_number(kind, argument)
         return cls(kind, argument, probability, float(match["start"] or 0), float(match["end"] or math.inf))
@@ -107,6 +111,8 @@ def _check_number(kind: FaultKind, argument: str) -> None:
         number = float(argument)
     except ValueError:
         raise ValueError(f"{argument!r} is not a number, and {kind} takes one") from None
+    if not 0 <= number <= MOST:
+        raise ValueError(f"{argument!r} is not between 0 and {MOST:.0f}")
     if kind in {FaultKind.STATUS, FaultKind.HTML} and not (number.is_integer() and 400 <= number <= 599):
         raise ValueError(f"{argument!r} is not the status of an error (400 to 599)")
 

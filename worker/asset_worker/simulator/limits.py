@@ -14,6 +14,9 @@ MESSAGE: Final = (
     "You have exceeded the rate limit ({limit} requests in {window:g} s). Please try again later after {at}."
 )
 
+LONGEST_WINDOW: Final = 1e9
+"""Seconds, some thirty years: the end of a longer one could not be written as a date."""
+
 
 class Style(StrEnum):
     """How the limit is reported."""
@@ -48,6 +51,8 @@ class Limit(msgspec.Struct, frozen=True):
         match = re.fullmatch(r"(\d+)/(\d+(?:\.\d+)?)(?::([a-z-]+))?", text)
         if match is None or not int(match[1]) or not float(match[2]):
             raise ValueError(f"{text!r} is not a limit: write REQUESTS/SECONDS[:STYLE], as in 60/60:vendor")
+        if float(match[2]) > LONGEST_WINDOW:
+            raise ValueError(f"{text!r} is not a limit: its window has at most {LONGEST_WINDOW:.0f} seconds")
         if match[3] is not None and match[3] not in set(Style):
             raise ValueError(f"{match[3]!r} is not a style: use one of {', '.join(Style)}")
         return cls(int(match[1]), float(match[2]), Style(match[3] or Style.VENDOR))

@@ -17,8 +17,9 @@ import msgspec
 from aiohttp import web
 
 from asset_worker.simulator.answers import RefusedError, Reply, asset_id_of, listing_of, upload_of
+from asset_worker.simulator.controls import MOST_ASSETS, NewAssets, body_of, refusal
 from asset_worker.simulator.faults import Fault, FaultKind, pick_fault
-from asset_worker.simulator.lifecycles import KINDS, outcome
+from asset_worker.simulator.lifecycles import outcome
 from asset_worker.simulator.limits import Limit, Window
 from asset_worker.simulator.store import Store
 
@@ -112,11 +113,11 @@ class Simulator:
                 web.post(f"{PREFIX}/assets", self._endpoint("create", self._create)),
                 web.get(f"{PREFIX}/assets/{{id}}", self._endpoint("retrieve", self._retrieve)),
                 web.delete(f"{PREFIX}/assets/{{id}}", self._endpoint("delete", self._delete)),
-                web.post("/_simulator/assets", self._post_assets),
-                web.put("/_simulator/faults", self._put_faults),
-                web.put("/_simulator/limit", self._put_limit),
-                web.put("/_simulator/key", self._put_key),
-                web.get("/_simulator/stats", self._get_stats),
+                web.post("/_simulator/assets", self._control(self._post_assets)),
+                web.put("/_simulator/faults", self._control(self._put_faults)),
+                web.put("/_simulator/limit", self._control(self._put_limit)),
+                web.put("/_simulator/key", self._control(self._put_key)),
+                web.get("/_simulator/stats", self._control(self._get_stats)),
                 web.route("*", "/{path:.*}", self._endpoint("stray", self._refuse_path)),
             ]
         )
@@ -265,38 +266,46 @@ class Simulator:
             self.stats.unknown_paths.append(f"{request.method} {request.raw_path}")
         raise RefusedError(404, "endpoint_not_exist", "There is no such endpoint.")
 
+    def _control(
+        self, act: Callable[[web.Request], Awaitable[web.Response]]
+    ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def answer(request: web.Request) -> web.StreamResponse:
+            if (why := refusal(request.host, request.headers.get("Origin"))) is not None:
+                raise web.HTTPForbidden(text=why)
+            try:
+                return await act(request)
+            except ValueError as error:
+                raise web.HTTPBadRequest(text=str(error)) from error
+
+        return answer
+
     async def _post_assets(self, request: web.Request) -> web.Response:
         """Create assets: `{"count": 20, "kind": "clip"}`; without a kind, of random kinds."""
-        wanted = msgspec.json.decode(await request.read() or b"{}")
-        kind = wanted.get("kind")
-        if kind is not None and kind not in KINDS:
-            raise web.HTTPBadRequest(text=f"kind: one of {', '.join(KINDS)}")
-        ids = [self.store.add(kind=kind and KINDS[kind]) for _ in range(int(wanted.get("count", 1)))]
+        wanted: NewAssets = await body_of(request, NewAssets, default=b"{}")
+        kind = wanted.chosen_kind()
+        if len(self.store) + wanted.count > MOST_ASSETS:
+            raise ValueError(f"there are {len(self.store)} assets, and may be {MOST_ASSETS}")
+        ids = [self.store.add(kind=kind) for _ in range(wanted.count)]
         return _json({"assets": [{"id": each, "outcome": outcome(self.store.lifecycle(each))} for each in ids]})
 
     async def _put_faults(self, request: web.Request) -> web.Response:
         """Replace the faults: `["status=503:0.1"]`; `[]`: no faults."""
-        try:
-            self.set_faults(*msgspec.json.decode(await request.read(), type=list[str]))
-        except ValueError as error:
-            raise web.HTTPBadRequest(text=str(error)) from error
+        faults: list[str] = await body_of(request, list[str])
+        self.set_faults(*faults)
         return _json(self._faults)
 
     async def _put_limit(self, request: web.Request) -> web.Response:
         """Replace the rate limit: `"60/60:vendor"`; null: no limit."""
-        try:
-            text = msgspec.json.decode(await request.read(), type=str | None)
-            self.set_limit(Limit.parse(text) if text else None)
-        except ValueError as error:
-            raise web.HTTPBadRequest(text=str(error)) from error
+        text: str | None = await body_of(request, str | None)
+        self.set_limit(None if text is None else Limit.parse(text))
         return _json(text)
 
     async def _put_key(self, request: web.Request) -> web.Response:
         """Replace the API key that is accepted: `"tlk_…"`; null: any."""
-        try:
-            self.key = msgspec.json.decode(await request.read(), type=str | None)
-        except ValueError as error:
-            raise web.HTTPBadRequest(text=str(error)) from error
+        key: str | None = await body_of(request, str | None)
+        if key == "":
+            raise ValueError("the key is empty: write null to accept any")
+        self.key = key
         return _json(None)
 
     async def _get_stats(self, _: web.Request) -> web.Response:

@@ -1,0 +1,48 @@
+"""The command `simulate` as a process: where its key comes from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.integration.processes import Run, eventually
+
+SECRET = "tlk_of_the_environment"
+
+
+async def base_url_of(run: Run) -> str:
+    await eventually(lambda: "in another terminal" in run.stderr, otherwise=lambda: run.stderr)
+    return run.stderr.split("serves at ")[1].split(";")[0]
+
+
+async def status_of(base_url: str, key: str) -> int:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{base_url}/assets", headers={"x-api-key": key}) as response,
+    ):
+        return response.status
+
+
+def command_line(run: Run) -> bytes:
+    """What `ps` shows."""
+    return Path(f"/proc/{run.process.pid}/cmdline").read_bytes()
+
+
+@pytest.mark.parametrize("variable", ["TWELVE_LABS_API_KEY", ""])
+async def test_the_key_comes_from_the_environment_and_is_not_shown(worker, variable):
+    run = worker.start("simulate", "--port", "0", before=f"export {variable}={SECRET};" if variable else "")
+    base_url = await base_url_of(run)
+    assert [await status_of(base_url, key) for key in (SECRET, "another", "")] == [200, 401 if variable else 200, 401]
+    assert SECRET not in run.stderr
+    assert b"simulate" in command_line(run)
+    assert SECRET.encode() not in command_line(run)
+    assert ("export TWELVE_LABS_API_KEY=any" in run.stderr) == (not variable)
+
+
+async def test_a_key_can_be_a_flag(worker):
+    run = worker.start("simulate", "--port", "0", "--key", "k1", before=f"export TWELVE_LABS_API_KEY={SECRET};")
+    base_url = await base_url_of(run)
+    assert [await status_of(base_url, key) for key in ("k1", SECRET)] == [200, 401]
+    assert "export TWELVE_LABS_API_KEY=k1" in run.stderr
