@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check unit integration soak bench format reference lock clean
+.PHONY: help setup demo test check unit integration soak bench format reference lock audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,16 @@ lock: ## renew the lock files from pyproject.toml
 		--no-header --extra fast --group dev pyproject.toml -o requirements-dev.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --group bench --constraint requirements-dev.lock -o requirements-bench.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --group build --constraint requirements-dev.lock -o requirements-build.lock
+
+# pip-audit has an environment of its own, and runs no code of what it audits: the locks name every version.
+audit: ## look for known vulnerabilities in the locked packages (needs a network)
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	@failed=0; for lock in $(sort $(wildcard requirements*.lock)); do \
+		echo "$$lock"; $(VENV)/audit/bin/pip-audit --require-hashes --disable-pip -r "$$lock" || failed=1; \
+	done; exit $$failed
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

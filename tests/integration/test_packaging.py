@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -73,6 +74,7 @@ def test_the_source_archive_holds_what_make_demo_and_make_test_need(source_archi
         "docs/operations.md",
         "pyproject.toml",
         "requirements-bench.lock",
+        "requirements-build.lock",
         "requirements-dev.lock",
         "requirements.lock",
         "tests/conftest.py",
@@ -89,6 +91,25 @@ def test_the_source_archive_holds_every_file_of_the_repository_that_is_tracked(s
     # .ci is the hook of one CI system.
     tracked = {name for name in listed.stdout.splitlines() if not name.startswith(".ci/") and (ROOT / name).exists()}
     assert tracked - source_archive == set()
+
+
+def test_the_image_builds_the_wheel_without_a_network_and_without_isolation(tmp_path, wheel):
+    """With the flags of the Dockerfile: what is not in the lock of the build backend can't get in."""
+    flags = re.findall(r"pip wheel (.*) --wheel-dir", (ROOT / "deploy" / "Dockerfile").read_text())[0].split()
+    assert {"--no-index", "--no-build-isolation"} <= set(flags)
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", *flags, "--quiet", "--wheel-dir", tmp_path, "."],
+        cwd=ROOT,
+        env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONWARNINGS": "default"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    [path] = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        assert set(archive.namelist()) == wheel
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,61 @@ def test_the_image_is_built_from_files_that_are_there_and_not_ignored():
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert copied == allowed
     assert all((ROOT / source).exists() for source in copied)
+
+
+def test_every_base_image_is_named_by_a_digest_with_its_tag_beside_it():
+    """A tag may lead to another image tomorrow. One line names the image, and may be replaced by --build-arg."""
+    dockerfile = (DEPLOY / "Dockerfile").read_text()
+    variables = dict(re.findall(r"^ARG (\w+)=(\S+)$", dockerfile, re.MULTILINE))
+    images = {
+        re.sub(r"\$\{(\w+)\}", lambda name: variables[name[1]], image)
+        for image in re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)
+    }
+    assert images
+    for image in images:
+        assert re.fullmatch(r"python:3\.13\.\d+-slim-bookworm@sha256:[0-9a-f]{64}", image)
+    # Another frontend would be one more image, named by a tag.
+    assert "syntax=" not in dockerfile
+
+
+def locked(path):
+    """The packages in a lock file: name, version, hashes. Of one there may be two versions, each for some Pythons."""
+    blocks = re.findall(
+        r"^([\w.-]+)==(\S+).*\n((?:    --hash=sha256:[0-9a-f]{64}.*\n)*)", path.read_text(), re.MULTILINE
+    )
+    return {(name, version, frozenset(hashes.split())) for name, version, hashes in blocks}
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("requirements*.lock")), ids=lambda path: path.name)
+def test_every_locked_package_has_a_version_and_hashes(path):
+    packages = locked(path)
+    assert packages
+    assert all(hashes for _, _, hashes in packages)
+    assert len(re.findall(r"^[^\s#]", path.read_text(), re.MULTILINE)) == len(packages)
+
+
+def test_the_image_installs_nothing_without_a_hash():
+    """Nor does the build of the wheel, which would otherwise download its backend."""
+    installs = re.findall(r"/pip (?:install|wheel) ([^&\n]*)", (DEPLOY / "Dockerfile").read_text().replace("\\\n", " "))
+    assert len(installs) == 4
+    for flags in installs:
+        assert flags.startswith(("--require-hashes -r requirements", "--no-index --no-deps "))
+
+
+def test_the_lock_of_the_build_backend_is_a_part_of_that_for_developers():
+    """So a wheel is built with what the tests have run with."""
+    build, dev = locked(ROOT / "requirements-build.lock"), locked(ROOT / "requirements-dev.lock")
+    assert "hatchling" in {name for name, _, _ in build}
+    assert build <= dev
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert pyproject["dependency-groups"]["build"] == pyproject["build-system"]["requires"]
+
+
+def test_the_audit_is_not_a_part_of_make_test():
+    """It needs a network, and may fail on any day without a change here."""
+    makefile = (ROOT / "Makefile").read_text()
+    assert "audit" not in found(r"^test: (.*) ##", makefile)
+    assert "requirements*.lock" in found(r"^audit:.*\n((?:\t.*\n)+)", makefile)
 
 
 def test_the_image_runs_a_command_that_the_program_has():
@@ -124,6 +180,8 @@ def test_the_workflow_passes_its_schema(schema):
 def test_the_workflow_runs_make_test_on_the_oldest_and_the_newest_supported_python():
     """CI runs the same command as a developer, and nothing else."""
     job = yaml.safe_load(WORKFLOW.read_text())["jobs"]["test"]
+    actions = [step["uses"] for step in job["steps"] if "uses" in step]
+    assert all(re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", action) for action in actions), "a tag may be moved"
     assert [step["run"] for step in job["steps"] if "run" in step] == ["make test"]
     pyproject = (ROOT / "pyproject.toml").read_text()
     supported = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', pyproject)
