@@ -47,6 +47,24 @@ def test_all_assets_are_written_in_one_write(queue_file: Path, monkeypatch: pyte
     assert queue_file.read_bytes() == line % b"a1" + line % b"a2" == writes.given[0]
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o640), (0o002, 0o640), (0o077, 0o600)])
+def test_a_new_queue_file_can_be_read_by_its_group_and_by_nobody_else(queue_file: Path, umask: int, mode: int):
+    """IDs and metadata are nobody else's business. The worker reads it as a member of the group."""
+    before = os.umask(umask)
+    try:
+        assert submitted(queue_file, "a1").exit_code == 0
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(queue_file.stat().st_mode) == mode
+
+
+def test_the_rights_of_a_queue_file_that_is_there_stay(queue_file: Path):
+    queue_file.touch()
+    queue_file.chmod(0o664)
+    assert submitted(queue_file, "a1").exit_code == 0
+    assert stat.S_IMODE(queue_file.stat().st_mode) == 0o664
+
+
 @pytest.mark.parametrize("most", [0, 1, 5, 8])
 def test_a_partial_write_is_undone(queue_file: Path, monkeypatch: pytest.MonkeyPatch, most: int):
     """Half an ID may look like a complete one."""

@@ -16,6 +16,9 @@ from asset_worker.cli.usage import PathOption, fail
 from asset_worker.domain.assets import asset_id
 from asset_worker.intake.splitter import LINE_BYTES_LIMIT
 
+NEW_FILE_MODE = 0o640
+"""Rights of a new queue file, before the umask: the worker reads it as a member of its group, and nobody else does."""
+
 
 @click.command()
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
@@ -70,7 +73,7 @@ def _append(path: Path, lines: bytes) -> None:
         OSError: nothing was appended, or it is not known whether the lines are on the disk.
     """
     new = not path.exists()
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, NEW_FILE_MODE)
     try:
         with suppress(OSError):  # some network file systems have no locks
             fcntl.flock(descriptor, fcntl.LOCK_EX)  # submitters hold it, so that one can remove its partial write
