@@ -166,6 +166,10 @@ def test_the_unit_reloads_by_the_signal_that_reloads():
     assert systemd_unit()["Service"]["ExecReload"] == "/bin/kill -HUP $MAINPID"
 
 
+def test_the_unit_allows_no_core_dump_which_would_hold_the_key():
+    assert systemd_unit()["Service"]["LimitCORE"] == "0"
+
+
 def test_the_unit_runs_a_command_that_the_program_has():
     program, *arguments = systemd_unit()["Service"]["ExecStart"].split()
     assert Path(program).name == "asset-worker"

@@ -63,6 +63,21 @@ def test_what_exists_or_can_be_created_is_good(checked, settings):
     assert checked(**settings) == (0, "the settings are good\n")
 
 
+@pytest.mark.parametrize(("mode", "warns"), [(0o644, True), (0o600, False), (None, False)])
+def test_a_key_file_that_others_may_read_is_good_with_a_warning(checked, tmp_path, mode, warns):
+    """It works. A file that is not there yet is awaited."""
+    if mode is not None:
+        (tmp_path / "key").write_text("tlk_4F2SECRET")
+        (tmp_path / "key").chmod(mode)
+    code, text = checked(API__KEY_FILE=str(tmp_path / "key"))
+    assert code == 0
+    *warnings, last = text.splitlines()
+    assert last == "the settings are good"
+    assert bool(warnings) == warns
+    assert all(line.startswith(f"asset-worker: warning: the key file {tmp_path}/key") for line in warnings)
+    assert "SECRET" not in text
+
+
 def test_a_run_into_a_directory_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("TWELVE_LABS_API_KEY", "tlk_0123456789")
     result = CliRunner().invoke(run, ["--stdin", "--events", str(tmp_path), "--state-dir", str(tmp_path / "state")])

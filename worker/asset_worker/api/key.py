@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,30 @@ _log = structlog.get_logger()
 
 CHECK_SECONDS = 1.0
 """The interval between checks whether the file has changed."""
+
+
+def exposure(file: Path) -> str | None:
+    """Return which others may read a key file, and what to do, for people; None: none, as far as its mode shows.
+
+    On a read-only mount the mode is the platform's business: that is how Kubernetes, Docker and systemd hand over
+    secrets, to one container or service alone. A group is taken for others if the file is ours and the group is not:
+    root's file with a group for the worker is meant so.
+
+    Raises:
+        OSError: the file is not there, or can't be looked at.
+    """
+    found = file.stat()
+    is_of_other_group = found.st_uid == os.geteuid() and found.st_gid not in {os.getegid(), *os.getgroups()}
+    if found.st_mode & stat.S_IROTH:
+        others = "every user"
+    elif found.st_mode & stat.S_IRGRP and is_of_other_group:
+        others = f"the group {found.st_gid}, which is none of the worker's"
+    else:
+        return None
+    if os.statvfs(file).f_flag & os.ST_RDONLY:
+        return None
+    mode = stat.S_IMODE(found.st_mode)
+    return f"{others} may read it (mode {mode:04o}): chmod 600, or 640 with a group of the worker's alone"
 
 
 class BadKeyError(Exception):
@@ -39,6 +64,7 @@ class ApiKey:
         self._on_read = on_read
         self._seen: tuple[int, int, int] | None = None
         self._is_unreadable = False
+        self._exposure: str | None = None
         if file is None:
             if not value:
                 raise BadKeyError(
@@ -102,7 +128,13 @@ class ApiKey:
         value = _checked(text, f"api.key_file{_shown(file)}")
         self._seen = identity
         self._on_read(value)
+        self._warn_if_exposed(file)
         return value
+
+    def _warn_if_exposed(self, file: Path) -> None:
+        before, self._exposure = self._exposure, exposure(file)
+        if self._exposure not in {None, before}:
+            _log.warning("api.key_exposed", path=str(file), detail=self._exposure)
 
 
 def _shown(file: Path) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
+from asset_worker.api.key import exposure
 from asset_worker.queue.local.journal import FILE_NAME
 from asset_worker.settings.tree import NoStateDirectoryError, Settings, State
 from asset_worker.sinks.registry import find_problem
@@ -30,6 +32,14 @@ def find_problems(settings: Settings) -> Iterator[Problem]:
         yield found
     if (text := _state_problem(settings.state)) is not None:
         yield Problem(text, is_final=True)
+
+
+def find_warnings(settings: Settings) -> Iterator[str]:
+    """Yield what a worker with these settings would put up with, but somebody should correct."""
+    file = settings.api.key_file
+    with suppress(OSError):  # a file that is not there yet is no problem
+        if file is not None and (found := exposure(file)) is not None:
+            yield f"the key file {file} is exposed: {found}"
 
 
 def sink_problems(targets: tuple[str, ...]) -> Iterator[Problem]:

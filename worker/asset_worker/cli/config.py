@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from asset_worker.cli.checks import find_problems
+from asset_worker.cli.checks import find_problems, find_warnings
 from asset_worker.cli.usage import PathOption, fail, settings_from
 from asset_worker.settings.showing import as_toml, json_schema
 
@@ -34,6 +34,8 @@ def config(config: Path | None, check: bool, schema: bool) -> None:
         return
     settings = settings_from(config, {})
     if check:
+        for text in find_warnings(settings):
+            click.echo(f"asset-worker: warning: {text}", err=True)
         if problems := [problem.text for problem in find_problems(settings)]:
             fail(*problems)
         click.echo("the settings are good", err=True)

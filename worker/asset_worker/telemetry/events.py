@@ -204,6 +204,13 @@ EVENTS: Final = (
         ("path", "error"),
     ),
     LogEvent(
+        "api.key_exposed",
+        "warning",
+        "At the start, or when the key file was replaced: other users may read the file of `api.key_file`. `detail`: "
+        "who, and what to do.",
+        ("path", "detail"),
+    ),
+    LogEvent(
         "api.proxy",
         "info",
         "At the start: the proxy that the environment names, without user and password.",
