@@ -13,7 +13,7 @@ from asset_worker.api.client import LIST_LIMIT
 from asset_worker.domain.assets import Expectations, WaitFor
 from asset_worker.domain.run_plan import RunPlan
 from asset_worker.poller.policy import Batching
-from asset_worker.runtime.redaction import Secrets
+from asset_worker.runtime.redaction import REDACTED, Secrets
 from asset_worker.schedule.adaptive import AdaptiveSchedule
 from asset_worker.schedule.ports import WaitState
 from asset_worker.settings.tree import Settings
@@ -178,4 +178,32 @@ def test_events_name_the_api_they_come_from():
 def test_the_key_is_redacted_from_the_start():
     secrets = Secrets()
     wiring.make_key(settings(api={"key": "tlk_4F2SECRET"}).api, secrets)
-    assert "tlk_4F2SECRET" in secrets
+    assert secrets.redact("tlk_4F2SECRET") == REDACTED
+
+
+def test_a_key_that_is_not_used_is_redacted_as_well(tmp_path: Path):
+    """The file takes precedence, but the other one may be a key that works."""
+    secrets = Secrets()
+    (tmp_path / "key").write_text("tlk_5F3SECRET")
+    wiring.make_key(settings(api={"key": "tlk_4F2SECRET", "key_file": str(tmp_path / "key")}).api, secrets)
+    assert secrets.redact("tlk_4F2SECRET tlk_5F3SECRET") == f"{REDACTED} {REDACTED}"
+
+
+@pytest.mark.parametrize(
+    ("proxy", "text", "shown"),
+    [
+        (
+            "http://me:pass%2Fword@proxy.example:3128",
+            "407 for pass/word, pass%2fword",
+            f"407 for {REDACTED}, {REDACTED}",
+        ),
+        ("http://me:proxy@proxy.example:3128", "the proxy refuses", "the proxy refuses"),
+        ("http://proxy.example:3128", "the proxy refuses", "the proxy refuses"),
+    ],
+    ids=["a password", "a password that is a word", "no password"],
+)
+def test_the_password_of_a_proxy_is_redacted(monkeypatch: pytest.MonkeyPatch, proxy: str, text: str, shown: str):
+    monkeypatch.setenv("https_proxy", proxy)
+    secrets = Secrets()
+    wiring.redact_proxy_password(Settings().api, secrets)
+    assert secrets.redact_text(text) == shown

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from yarl import URL
 
 from asset_worker.api.client import LIST_LIMIT, AssetsApi
 from asset_worker.api.gate import Gate
 from asset_worker.api.key import ApiKey
 from asset_worker.api.retry import Retries
-from asset_worker.api.session import Session, open_session
+from asset_worker.api.session import Session, open_session, proxy_of_environment
 from asset_worker.domain.assets import Expectations
 from asset_worker.domain.run_plan import RunPlan
 from asset_worker.intake.ingest import Ingest
@@ -35,7 +36,7 @@ from asset_worker.queue.memory import open_memory_queue
 from asset_worker.queue.ports import Queue, QueueEngine
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.randomness import Uniform
-from asset_worker.runtime.redaction import Secrets
+from asset_worker.runtime.redaction import SHORTEST_KEY, Secrets
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import DaemonThread
 from asset_worker.schedule.adaptive import AdaptiveSchedule
@@ -193,6 +194,7 @@ async def build(
         sinks = [open_sink(target) for target in settings.events.sinks]
         queue = await stack.enter_async_context(make_queue(settings, plan, clock, sinks))
         gate, retries = make_gate(settings.limits, clock), Retries(stop)
+        redact_proxy_password(settings.api, secrets)
         session = await stack.enter_async_context(
             open_session(settings.api.base_url, total_timeout=settings.api.timeout)
         )
@@ -246,7 +248,20 @@ def make_key(api: tree.Api, secrets: Secrets) -> ApiKey:
     Raises:
         BadKeyError: there is no usable key.
     """
+    if api.key_value is not None:
+        secrets.add(api.key_value.strip())  # also if the file takes precedence: it may be a key that works
     return ApiKey(value=api.key_value, file=api.key_file, on_read=secrets.add)
+
+
+def redact_proxy_password(api: tree.Api, secrets: Secrets) -> None:
+    """Redact the password of the proxy that the environment names, unless it may be an ordinary word.
+
+    Raises:
+        BadProxyError: the environment names a proxy that can't be used.
+    """
+    proxy = proxy_of_environment(URL(api.base_url))
+    if proxy is not None and proxy.password is not None and len(proxy.password) >= SHORTEST_KEY:
+        secrets.add(proxy.password)
 
 
 @asynccontextmanager

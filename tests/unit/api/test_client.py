@@ -18,6 +18,7 @@ from yarl import URL
 from asset_worker.api.bodies import ASSET_BYTES_LIMIT, LIST_BYTES_LIMIT
 from asset_worker.api.client import LIST_LIMIT, SHORTEST_LIST, AssetsApi
 from asset_worker.api.errors import (
+    ApiError,
     BadIdError,
     EdgeRefusedError,
     KeyRefusedError,
@@ -27,6 +28,7 @@ from asset_worker.api.errors import (
 )
 from asset_worker.api.gate import Gate
 from asset_worker.api.key import ApiKey, BadKeyError
+from asset_worker.api.responses import LONGEST_TEXT
 from asset_worker.api.retry import ATTEMPTS, Retries
 from asset_worker.api.session import open_session
 from asset_worker.domain.assets import AssetId
@@ -383,6 +385,44 @@ async def test_a_key_that_comes_back_in_an_error_is_redacted(client, server):
     with pytest.raises(TransientError) as failed:
         await client.retrieve(ID)
     assert KEY not in str(failed.value)
+
+
+REQUEST = aiohttp.RequestInfo(URL(URL_OF_IT), "GET", {}, URL(URL_OF_IT))
+
+
+@pytest.mark.parametrize("length", range(LONGEST_TEXT - len(KEY) - 50, LONGEST_TEXT + 1, 4))
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(lambda text: {"status": 400, "payload": {"code": "parameter_invalid", "message": text}}, id="400"),
+        pytest.param(lambda text: {"status": 503, "payload": {"code": text, "message": ""}}, id="503"),
+        pytest.param(lambda text: {"exception": aiohttp.ClientResponseError(REQUEST, (), message=text)}, id="no HTTP"),
+        pytest.param(lambda text: {"exception": aiohttp.ClientHttpProxyError(REQUEST, (), message=text)}, id="proxy"),
+        pytest.param(lambda text: {"exception": aiohttp.ClientConnectionError(text)}, id="connection"),
+    ],
+)
+async def test_a_key_at_the_place_where_an_errors_text_is_cut_is_redacted_whole(client, server, answer, length):
+    """Of whatever kind the error is: a refusal of the API, or an answer that aiohttp can't read."""
+    server.get(URL_OF_IT, repeat=True, **answer(f"{'x' * length}{KEY}"))
+    with pytest.raises(ApiError) as raised:
+        await client.retrieve(ID)
+    assert "tl" not in str(raised.value)
+    assert str(raised.value).endswith("*" * 4 if length < LONGEST_TEXT - 50 else ("x", "*"))
+    assert len(str(raised.value)) <= LONGEST_TEXT
+
+
+@pytest.mark.parametrize("field", ["status", "method", "file_type", "hls", "error", "filename", "user_metadata"])
+@pytest.mark.parametrize("shown", [KEY, KEY.upper(), KEY.replace("_", "%5f")])
+async def test_a_key_that_comes_back_in_an_answer_is_kept_nowhere(client, server, field, shown):
+    """The status is in the journal and in `asset-worker status`, which don't know the key."""
+    value = {"hls": {"status": shown}, "error": {"message": shown}, "user_metadata": {shown: [shown]}}.get(field, shown)
+    server.get(URL_OF_IT, payload=ASSET | {field: value})
+    server.get(re.compile(rf"{BASE}/assets\?.*"), payload={"data": [ASSET | {field: value}]})
+    retrieved = await client.retrieve(ID)
+    listed = (await client.list_assets([ID]))[ID]
+    assert retrieved == listed
+    assert shown not in repr(retrieved)
+    assert REDACTED in repr(retrieved)
 
 
 async def test_the_key_is_in_no_error(client, server):

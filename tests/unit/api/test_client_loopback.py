@@ -39,7 +39,7 @@ async def client_of(answer: Callable[[web.Request], Awaitable[web.Response]]) ->
         async with open_session(base_url, total_timeout=20) as session:
             gate = Gate(clock=SystemClock(), requests_per_second=0, concurrency=20, share=1.0)
             key = ApiKey(value="tlk_4F2SECRET", file=None, on_read=lambda _: None)
-            yield AssetsApi(session, base_url, key, gate, Retries(stop), redact=str)
+            yield AssetsApi(session, base_url, key, gate, Retries(stop), redact=lambda data: data)
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,57 @@ async def test_a_key_in_a_line_over_the_limit_is_redacted_at_both_ends(ingest: I
     assert msgspec.json.decode(queue.events[0].body)["data"]["line"] == "*" * 1024
 
 
+@pytest.mark.parametrize("form", ["\\u%04x", "%%25%02X"])
+async def test_a_key_that_is_divided_where_a_long_line_was_cut_is_redacted(ingest: Ingest, queue: FakeQueue, form: str):
+    """Asterisks are shorter than what they replace, so the place of the cut may come into what is shown."""
+    encoded = "".join(form % ord(each) for each in KEY).encode()
+    for before in range(0, len(encoded), 3):
+        [line] = LineSplitter(0).feed(b" " * before + encoded * 5000 + b"!" * before + b"\n")
+        rejection = parse(line, number=1, origin="stdin", stream="1")
+        assert isinstance(rejection, Rejection)
+        await ingest.accept(Batch([], [rejection], "stdin", None))
+    for event in queue.events:
+        shown = msgspec.json.decode(event.body)["data"]["line"]
+        rest = Secrets()
+        rest.add(KEY[:8])
+        rest.add(KEY[-8:])
+        assert rest.redact(shown.replace("*", " ")) == shown.replace("*", " ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [KEY.upper(), KEY.lower(), f"{KEY}-1", f"id_{KEY}", f'{{"asset_id":"{KEY.lower()}"}}'],
+)
+async def test_an_id_that_holds_a_key_in_any_form_is_rejected(ingest: Ingest, queue: FakeQueue, text: str):
+    """It would be sent to the API, in a URL that proxies log, and be in every event about it."""
+    submission = parse(Line(text.encode(), 0, 99), number=1, origin="stdin", stream="1")
+    assert isinstance(submission, Submission)
+    await ingest.accept(Batch([submission], [], "stdin", None))
+    assert queue.submissions == []
+    [event] = queue.events
+    assert msgspec.json.decode(event.body)["data"]["line"] == REDACTED
+
+
+async def test_a_key_in_what_comes_with_an_id_is_redacted(ingest: Ingest, queue: FakeQueue):
+    trace = f"cc-{'1' * 32}-{'2' * 16}-01"
+    encoded = KEY.replace("_", "%5F").upper()
+    origin = f"file:/spool/queue.{KEY}"
+    submissions = [
+        Submission("a1", origin, 1, Options(metadata={encoded: [encoded]}, traceparent=f"{trace}-{KEY}")),
+        Submission("a2", origin, 2, Options(traceparent=trace)),
+        Submission("a3", origin, 3),
+    ]
+    bad = reject(Line(b"!", 9, 10), "why", number=4, origin=origin, stream="1:2")
+    await ingest.accept(Batch(submissions, [bad], "file:/queue", None))
+    shown = f"file:/spool/queue.{REDACTED}"
+    assert queue.submissions == [
+        Submission("a1", shown, 1, Options(metadata={REDACTED: [REDACTED]})),
+        Submission("a2", shown, 2, Options(traceparent=trace)),
+        Submission("a3", shown, 3),
+    ]
+    assert msgspec.json.decode(queue.events[0].body)["data"]["submission"]["source"] == f"{shown}:4"
+
+
 async def test_a_key_in_a_reason_is_redacted(ingest: Ingest, queue: FakeQueue):
     raw = b'{"asset_id":"a1","%b":1,"%b":2}' % (KEY.encode(), KEY.encode())
     rejection = parse(Line(raw, 0, 99), number=1, origin="stdin", stream="1")
@@ -193,7 +244,12 @@ async def test_a_key_in_utf_16_is_redacted(ingest: Ingest, queue: FakeQueue):
     rejection = parse(line, number=1, origin="stdin", stream="1")
     assert isinstance(rejection, Rejection)
     await ingest.accept(Batch([], [rejection], "stdin", None))
-    assert msgspec.json.decode(queue.events[0].body)["data"]["line"] == REDACTED
+    [long] = LineSplitter(0).feed(f"{KEY}{'!' * 40_000}{KEY}\n".encode("utf-16-be"))
+    rejection = parse(long, number=1, origin="stdin", stream="1")
+    assert isinstance(rejection, Rejection)
+    await ingest.accept(Batch([], [rejection], "stdin", None))
+    lines = [msgspec.json.decode(event.body)["data"]["line"] for event in queue.events]
+    assert lines == [REDACTED, f"{REDACTED}{'!' * 1008}{REDACTED}"]
 
 
 async def test_a_run_of_zeros_is_logged_once_and_makes_no_event(ingest: Ingest, queue: FakeQueue):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import aiohttp
 from yarl import URL
@@ -29,7 +29,7 @@ from asset_worker.api.errors import (
 from asset_worker.api.gate import Gate
 from asset_worker.api.key import ApiKey
 from asset_worker.api.odd_answers import OddAnswers
-from asset_worker.api.responses import error_of, is_success
+from asset_worker.api.responses import LONGEST_TEXT, error_of, is_success
 from asset_worker.api.retry import Retries
 from asset_worker.api.session import Session
 from asset_worker.api.subjects import Endpoint, Subject
@@ -58,9 +58,9 @@ class AssetsApi:
         gate: Gate,
         retries: Retries,
         *,
-        redact: Callable[[str], str],
+        redact: Callable[[Any], Any],
     ) -> None:
-        """`redact` removes the key from the message of an error: a server may echo it."""
+        """`redact` removes secrets from text and decoded JSON: a server may echo the key, in any field of an answer."""
         self._session = session
         self._assets = URL(base_url) / "assets"
         self._key = key
@@ -171,7 +171,7 @@ class AssetsApi:
         url = self._assets.joinpath(asset_id, encoded=True)
         decoded = await self._get(url, ASSET_BYTES_LIMIT, decode_body, subject)
         try:
-            asset = asset_from(decoded.document)
+            asset = asset_from(self._redact(decoded.document))
         except MalformedAssetError as error:
             raise MalformedAnswerError(str(error)) from error
         if asset.id != asset_id and asset.id.lower() != asset_id.lower():
@@ -186,7 +186,7 @@ class AssetsApi:
         unreadable: list[AssetId] = []
         for decoded in await self._get(self._assets.with_query(query), LIST_BYTES_LIMIT, decode_list, subject):
             try:
-                asset = asset_from(decoded.document)
+                asset = asset_from(self._redact(decoded.document))
             except MalformedAssetError:
                 shown = decoded.document.get("_id") if isinstance(decoded.document, dict) else None
                 # Without a known ID, it may be any of those that the list seems to leave out.
@@ -216,18 +216,24 @@ class AssetsApi:
             except TimeoutError as error:
                 raise TransientError("no answer in time") from error
             except aiohttp.ClientHttpProxyError as error:
-                raise TransientError(_text("the proxy refuses to connect", error)) from None
+                raise TransientError(self._text("the proxy refuses to connect", error)) from None
             except aiohttp.ClientResponseError as error:
-                raise TransientError(_text("no answer that can be read", error)) from None
+                raise TransientError(self._text("no answer that can be read", error)) from None
             except (aiohttp.ClientError, OSError, ValueError, RuntimeError, AssertionError) as error:
                 # aiohttp and uvloop raise the last two if a connection breaks at an unexpected moment.
-                raise TransientError(_encodable(f"the request failed: {type(error).__name__}: {error}")) from error
+                why = self._redact(f"the request failed: {type(error).__name__}: {error}")
+                raise TransientError(_encodable(why)[:LONGEST_TEXT]) from error
             if is_success(response.status):
                 return decode(body)
             failure = decode_error(body)
             message = self._redact(failure.message or failure.code or "")
             is_list = subject.endpoint is Endpoint.LIST
             raise error_of(response.status, failure.code, message, is_list=is_list, retry_after=permit.retry_after)
+
+    def _text(self, what: str, error: aiohttp.ClientResponseError) -> str:
+        """Return the text of an error. `str(error)` would show the URL, which may be a proxy's, with its password."""
+        message = self._redact(" ".join(error.message.split()))
+        return _encodable(f"{what}: {error.status} {message}")[:LONGEST_TEXT]
 
 
 async def _error_body(response: aiohttp.ClientResponse) -> bytes:
@@ -236,12 +242,6 @@ async def _error_body(response: aiohttp.ClientResponse) -> bytes:
         return await read_body(response, ERROR_BYTES_LIMIT)
     except MalformedAnswerError:
         return b""
-
-
-def _text(what: str, error: aiohttp.ClientResponseError) -> str:
-    """Return the text of an error. `str(error)` would show the URL, which may be a proxy's, with its password."""
-    message = " ".join(error.message.split())
-    return _encodable(f"{what}: {error.status} {message}"[:300])
 
 
 def _encodable(text: str) -> str:

@@ -182,7 +182,7 @@ def is_success(status: int) -> bool:
 
 
 def error_of(status: int, code: str | None, message: str, *, is_list: bool, retry_after: float | None) -> ApiError:
-    """Return the error for an answer that is no success. `message` is the server's, for people.
+    """Return the error for an answer that is no success. `message` is the server's, for people, without secrets.
 
     `retry_after` is the wait that the answer asks for, in seconds; None: it asks for none.
     """

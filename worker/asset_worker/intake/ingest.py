@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from asset_worker.domain.events import Event, rejected
-from asset_worker.domain.submissions import Batch, Rejection, Submission
+from asset_worker.domain.submissions import Batch, Options, Rejection, Submission
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.redaction import REDACTED, Secrets
 
@@ -83,20 +83,36 @@ class Ingest:
         """Return the batch with the API key redacted: somebody may have put it into the queue file by mistake."""
         submissions: list[Submission] = []
         redact = self._secrets.redact
+        # A rotated file may have a key in its name. There are few origins, and many submissions.
+        origins = {origin: redact(origin) for origin in {each.origin for each in batch.submissions}}
         rejections = [
-            msgspec.structs.replace(each, reason=redact(each.reason), raw=redact(each.raw), tail=redact(each.tail))
+            msgspec.structs.replace(
+                each,
+                origin=redact(each.origin),
+                reason=redact(each.reason),
+                raw=redact(each.raw),
+                tail=redact(each.tail),
+            )
             for each in batch.rejections
         ]
         for submission in batch.submissions:
-            if submission.asset_id in self._secrets:
+            origin = origins[submission.origin]
+            if redact(submission.asset_id) != submission.asset_id:
                 reason = "this is the API key, and no asset ID: it does not belong here"
                 # A rejection's key is a hash of its line, which here is the secret, and the line's number is not
                 # unique. So the key is random: a repeated event of this line has another ID, but no two lines share it.
-                rejections.append(Rejection(submission.origin, submission.line, reason, REDACTED.encode(), uuid4().hex))
-            elif submission.options is None:
+                rejections.append(Rejection(origin, submission.line, reason, REDACTED.encode(), uuid4().hex))
+            elif submission.options is None and origin == submission.origin:
                 submissions.append(submission)
             else:
-                metadata = redact(submission.options.metadata)
-                options = msgspec.structs.replace(submission.options, metadata=metadata)
-                submissions.append(msgspec.structs.replace(submission, options=options))
+                options = submission.options and self._redacted_options(submission.options)
+                submissions.append(msgspec.structs.replace(submission, origin=origin, options=options))
         return msgspec.structs.replace(batch, submissions=submissions, rejections=rejections)
+
+    def _redacted_options(self, options: Options) -> Options:
+        traceparent = options.traceparent
+        if self._secrets.redact(traceparent) != traceparent:
+            traceparent = None  # with asterisks in it, it would be invalid
+        return msgspec.structs.replace(
+            options, metadata=self._secrets.redact(options.metadata), traceparent=traceparent
+        )

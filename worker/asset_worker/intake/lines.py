@@ -110,7 +110,8 @@ def parse(line: Line, *, number: int, origin: str, stream: str) -> Submission | 
             with the line's offset it identifies the line.
     """
     if line.too_long:
-        return reject(line, _TOO_LONG, number=number, origin=origin, stream=stream)
+        found = reject(line, _TOO_LONG, number=number, origin=origin, stream=stream)
+        return _as_utf8(found) if is_utf16(line.raw) else found
     text = line.raw.strip(_BLANKS)
     ends_well = not line.zeros and not line.unterminated
     if ends_well and _BARE.fullmatch(text):  # nearly every line is a bare ID, so this is tried first
@@ -120,8 +121,7 @@ def parse(line: Line, *, number: int, origin: str, stream: str) -> Submission | 
     if not text or text.startswith(b"#"):
         return None
     if is_foreign:
-        found = reject(line, _UTF16, number=number, origin=origin, stream=stream)
-        return msgspec.structs.replace(found, raw=text)  # in which secrets can be recognised
+        return _as_utf8(reject(line, _UTF16, number=number, origin=origin, stream=stream))
     try:
         if not ends_well:
             _check_end(text, line)
@@ -148,6 +148,12 @@ def reject(line: Line, reason: str, *, number: int, origin: str, stream: str) ->
     identity = b"%s\n%d\n%s" % (stream.encode(errors="replace"), line.offset, line.raw[:_HASHED_BYTES])
     key = blake2b(identity, digest_size=12).hexdigest()
     return Rejection(origin, number, reason, line.raw, key, line.tail)
+
+
+def _as_utf8(rejection: Rejection) -> Rejection:
+    """Return the rejection of a UTF-16 line with its text in UTF-8, in which secrets can be recognised."""
+    tail = rejection.tail and utf16_as_utf8(rejection.tail)
+    return msgspec.structs.replace(rejection, raw=_without_marks(utf16_as_utf8(rejection.raw)), tail=tail)
 
 
 def _without_marks(raw: bytes) -> bytes:
