@@ -134,7 +134,7 @@ async def test_a_first_start_on_a_full_disk_says_so_and_loses_nothing(serve, wor
     ids = [simulator.store.add(Lifecycle()) for _ in range(5)]
     worker.submit(*ids)
     worker.state.mkdir()
-    mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", worker.state)
+    mount("-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", worker.state)
     ballast = fill(worker.state)
     run = worker.run("--once", base_url=simulator.base_url)
     assert await run.end() == 75
@@ -152,7 +152,7 @@ async def test_a_later_start_on_a_full_disk_says_so_or_waits_and_loses_nothing(s
     ids = waiting(simulator, 5)
     worker.submit(*ids)
     worker.state.mkdir()
-    mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", worker.state)
+    mount("-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", worker.state)
     first = worker.run(base_url=simulator.base_url)
     await eventually(lambda: len(first.logs("intake.accepted")) == len(ids), otherwise=lambda: first.stderr)
     first.send(signal.SIGTERM)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from click.testing import CliRunner
 
@@ -76,6 +78,49 @@ def test_a_key_file_that_others_may_read_is_good_with_a_warning(checked, tmp_pat
     assert bool(warnings) == warns
     assert all(line.startswith(f"asset-worker: warning: the key file {tmp_path}/key") for line in warnings)
     assert "SECRET" not in text
+
+
+def make_shared(directory):
+    directory.chmod(0o777)
+
+
+def link_lock(directory):
+    (directory / "lock").symlink_to("missing")
+
+
+def link_journal(directory):
+    (directory / "journal.sqlite3").symlink_to("missing")
+
+
+def put_pipe(directory):
+    os.mkfifo(directory / "journal.sqlite3-journal")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "says"),
+    [
+        (make_shared, "everybody may write to the state directory"),
+        (link_lock, "the file lock in it is a symbolic link"),
+        (link_journal, "journal.sqlite3 is a symbolic link"),
+        (put_pipe, "journal.sqlite3-journal is a named pipe"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_state_directory_that_the_worker_would_refuse_is_found(checked, tmp_path, prepare, says):
+    prepare(tmp_path / "directory")
+    code, text = checked(STATE__DIR="directory")
+    assert (code, says in text) == (2, True), text
+    assert len(text.splitlines()) == 1
+
+
+def test_a_state_directory_of_another_user_is_found(checked, tmp_path, monkeypatch):
+    owner = (tmp_path / "directory").stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    if not owner:
+        assert checked(STATE__DIR="directory")[0] == 0
+        os.chown(tmp_path / "directory", owner := 1000, -1)
+    code, text = checked(STATE__DIR="directory")
+    assert (code, f"belongs to user {owner}" in text) == (2, True), text
 
 
 def test_a_run_into_a_directory_is_refused(tmp_path, monkeypatch):

@@ -12,7 +12,8 @@ from functools import partial
 import pytest
 
 from asset_worker.queue.local.engine import PRUNE_EVERY_SECONDS, SHUTDOWN_SECONDS, LocalQueue
-from asset_worker.queue.local.journal import Journal, JournalError, JournalUnavailableError
+from asset_worker.queue.local.journal import FILE_NAME, Journal, JournalError, JournalUnavailableError
+from asset_worker.queue.local.status_report import read_status
 from asset_worker.runtime.clock import SystemClock
 from tests.doubles.clocks import ManualClock
 from tests.doubles.local_queue import event_for, maintain, open_local, put, submission
@@ -94,13 +95,20 @@ def test_a_journal_that_another_process_holds_is_unavailable_and_not_damaged(tmp
     Journal(tmp_path / "j").close()
 
 
+def replace_connect(monkeypatch, target, **more):
+    """Let SQLite open `target` in place of every other file."""
+    connect = sqlite3.connect
+
+    def replaced(path, **options):
+        return connect(path, **options) if path == ":memory:" else connect(target, **options, **more)
+
+    monkeypatch.setattr(sqlite3, "connect", replaced)
+
+
 def test_a_file_that_may_be_read_but_not_written_is_a_matter_of_permission(tmp_path, monkeypatch):
     """SQLite's error is the one of a file system that is read-only for a while; a restart would not help."""
     (tmp_path / "j").touch()
-    connect = sqlite3.connect
-    monkeypatch.setattr(
-        sqlite3, "connect", lambda path, **options: connect(f"{path.as_uri()}?mode=ro", uri=True, **options)
-    )
+    replace_connect(monkeypatch, f"{(tmp_path / 'j').as_uri()}?mode=ro", uri=True)
     with pytest.raises(JournalError, match="check the rights on it") as raised:
         Journal(tmp_path / "j")
     assert not isinstance(raised.value, JournalUnavailableError)
@@ -119,7 +127,9 @@ def test_a_journal_that_cannot_be_opened_is_a_matter_of_permission_only_where_th
 ):
     path = tmp_path / "directory" / "j"
     if exists:
-        path.mkdir(parents=True)  # whoever the user is, SQLite can't open it
+        path.parent.mkdir()
+        path.touch()
+        replace_connect(monkeypatch, tmp_path)  # a directory: whoever the user is, SQLite can't open it
     monkeypatch.setattr(os, "access", lambda asked, mode: (asked, mode) == (path, os.R_OK | os.W_OK) and permitted)
     with pytest.raises(JournalError, match=advice) as raised:
         Journal(path)
@@ -184,3 +194,45 @@ async def test_a_journal_that_is_taken_away_ends_the_run(tmp_path, replaced):
     with pytest.raises(JournalError, match="moved, deleted or replaced"):
         maintaining.result()
     await queue.close()
+
+
+SUFFIXES = ["", "-wal", "-shm", "-journal"]
+
+
+@pytest.fixture(params=SUFFIXES, ids=lambda suffix: f"journal{suffix}")
+def other(tmp_path, request):
+    """The path of one of the journal's files, which is missing."""
+    Journal(tmp_path / FILE_NAME).close()
+    path = tmp_path / (FILE_NAME + request.param)
+    if not request.param:
+        path.rename(tmp_path / "moved")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("put", "says"),
+    [
+        (lambda path: path.symlink_to("moved"), "a symbolic link and not a regular file"),
+        (lambda path: path.symlink_to("missing"), "a symbolic link and not a regular file"),
+        (os.mkfifo, "a named pipe and not a regular file"),
+    ],
+    ids=["link", "dangling link", "pipe"],
+)
+def test_what_is_no_regular_file_is_not_opened(tmp_path, other, put, says):
+    """SQLite follows a link to the database, and waits for ever at a pipe in place of the rollback journal."""
+    put(other)
+    before = sorted(tmp_path.iterdir())
+    for opened in (lambda: Journal(tmp_path / FILE_NAME), lambda: read_status(tmp_path, clock=ManualClock(), limit=9)):
+        with pytest.raises(JournalError, match=f"{other} is {says}") as raised:
+            opened()
+        assert not isinstance(raised.value, JournalUnavailableError)
+        assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_journal_that_is_replaced_by_a_link_to_it_counts_as_moved(tmp_path):
+    with closing(Journal(tmp_path / "j")) as journal:
+        journal.check_path()
+        (tmp_path / "j").rename(tmp_path / "moved")
+        (tmp_path / "j").symlink_to("moved")
+        with pytest.raises(JournalError, match="was moved"):
+            journal.check_path()

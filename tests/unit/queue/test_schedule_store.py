@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
+from asset_worker.queue.local import schedule_store
 from asset_worker.queue.local.schedule_store import load, load_or_start, save, save_periodically
 from asset_worker.schedule.adaptive import AdaptiveSchedule
-from asset_worker.schedule.learned import LearnedState, UnreadableState
+from asset_worker.schedule.learned import LearnedState, UnreadableState, to_bytes
 from asset_worker.schedule.ports import WaitState
 from tests.doubles.threads import InlineThread
 
@@ -49,6 +51,49 @@ def test_a_file_that_cannot_be_read_is_renamed_and_logged(tmp_path, kept):
     assert [log["event"] for log in logs] == ["schedule.unreadable"]
     assert (tmp_path / "schedule.unreadable").read_bytes() == kept
     assert not path.exists()
+
+
+def put_link(path):
+    (path.parent / "target").write_bytes(to_bytes(LearnedState(price=1.5)))
+    path.symlink_to("target")
+
+
+@pytest.mark.parametrize(
+    ("put", "why"),
+    [
+        (os.mkfifo, "a named pipe and not a regular file"),
+        (put_link, "a symbolic link and not a regular file"),
+        (Path.mkdir, "a directory and not a regular file"),
+        (lambda path: path.write_bytes(bytes((1 << 20) + 1)), "larger than 1 MiB"),
+    ],
+    ids=["pipe", "link", "directory", "large"],
+)
+def test_what_is_no_regular_file_of_a_sensible_size_is_set_aside_at_once(tmp_path, put, why):
+    path = tmp_path / "schedule.msgpack"
+    put(path)
+    assert load(path) == UnreadableState(why)
+    with capture_logs() as logs:
+        assert load_or_start(path) is None
+    assert [(log["event"], log["error"]) for log in logs] == [("schedule.unreadable", why)]
+    save(path, LearnedState(price=2.5))
+    assert load(path) == LearnedState(price=2.5)
+    assert not (tmp_path / "target").exists() or load(tmp_path / "target") == LearnedState(price=1.5)
+
+
+def test_a_file_of_a_mebibyte_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "schedule.msgpack"
+    save(path, trained().learned())
+    monkeypatch.setattr(schedule_store, "MAX_BYTES", path.stat().st_size)
+    assert load(path) == trained().learned()
+
+
+def test_a_link_in_place_of_the_draft_is_not_followed(tmp_path):
+    (tmp_path / "precious").write_text("data")
+    (tmp_path / "schedule.new").symlink_to("precious")
+    save(tmp_path / "schedule.msgpack", LearnedState(price=1.5))
+    assert load(tmp_path / "schedule.msgpack") == LearnedState(price=1.5)
+    assert (tmp_path / "precious").read_text() == "data"
+    assert (tmp_path / "schedule.msgpack").lstat().st_mode == stat.S_IFREG | 0o600
 
 
 def test_a_disk_that_fails_is_logged_and_raises_nothing(tmp_path):

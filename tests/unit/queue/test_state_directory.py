@@ -182,3 +182,104 @@ def test_no_descriptor_is_left_open(path):
         fcntl.flock(other, fcntl.LOCK_EX)
         refused(path)
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o702], ids=oct)
+def test_a_directory_that_everybody_may_write_to_is_refused_and_left_as_it_is(path, mode):
+    path.mkdir()
+    path.chmod(mode)
+    with pytest.raises(StateDirectoryError, match="everybody may write to") as raised, StateDirectory(path):
+        pass
+    assert not isinstance(raised.value, StateDirectoryUnavailableError)
+    assert list(path.iterdir()) == []
+
+
+def test_a_directory_of_another_user_is_refused_and_one_of_root_is_not(path, monkeypatch):
+    path.mkdir()
+    path.chmod(0o770)
+    owner = path.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    if owner:
+        with pytest.raises(StateDirectoryError, match=f"belongs to user {owner}"), StateDirectory(path):
+            pass
+    else:
+        with StateDirectory(path):
+            pass
+        os.chown(path, 1000, -1)
+        monkeypatch.undo()
+        (path / "lock").unlink()
+        with pytest.raises(StateDirectoryError, match="belongs to user 1000"), StateDirectory(path):
+            pass
+    assert list(path.iterdir()) == []
+
+
+def test_a_link_to_a_directory_is_judged_by_the_directory(path, tmp_path):
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o777)
+    path.symlink_to("shared")
+    with pytest.raises(StateDirectoryError, match="everybody may write to"), StateDirectory(path):
+        pass
+    (tmp_path / "shared").chmod(0o700)
+    with StateDirectory(path) as held:
+        held.check()
+
+
+def test_the_directory_is_created_for_this_user_alone(path):
+    before = os.umask(0)
+    try:
+        with StateDirectory(path):
+            pass
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o7777 == 0o700
+    assert (path / "lock").stat().st_mode & 0o7777 == 0o600
+
+
+def link_to(target):
+    def put(lock):
+        lock.symlink_to(target)
+
+    return put
+
+
+@pytest.mark.parametrize(
+    ("put", "says"),
+    [(link_to("../precious"), "a symbolic link"), (link_to("../missing"), "a symbolic link"), (os.mkfifo, "a named")],
+    ids=["link", "dangling link", "pipe"],
+)
+def test_a_lock_file_that_leads_elsewhere_is_refused_and_its_target_stays_as_it_is(path, tmp_path, put, says):
+    (tmp_path / "precious").write_text("data")
+    path.mkdir()
+    put(path / "lock")
+    with pytest.raises(StateDirectoryError, match=f"the file lock in it is {says}.*: remove it"), StateDirectory(path):
+        pass
+    (path / "lock").unlink()
+    with StateDirectory(path) as held:
+        (path / "lock").unlink()
+        put(path / "lock")
+        with pytest.raises(StateDirectoryError, match=f"the file lock in it is {says}"):
+            held.check()
+        assert "in use by another process" in refused(path)
+    assert (tmp_path / "precious").read_text() == "data"
+    assert not (tmp_path / "missing").exists()
+
+
+def test_a_link_to_the_lock_file_itself_is_no_lock_file(path):
+    """Otherwise whoever holds the link could let it lead to another file later."""
+    with StateDirectory(path) as held:
+        (path / "lock").rename(path / "moved")
+        (path / "lock").symlink_to("moved")
+        with pytest.raises(StateDirectoryError, match="a symbolic link"):
+            held.check()
+
+
+def test_a_lock_file_that_is_a_file_of_another_name_too_is_locked_and_not_written(path, tmp_path):
+    """A backup by hard links must not keep the worker from starting."""
+    (tmp_path / "precious").write_text("data")
+    path.mkdir()
+    (path / "lock").hardlink_to(tmp_path / "precious")
+    with StateDirectory(path), (tmp_path / "precious").open() as other:
+        assert "in use by" in refused(path)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert (tmp_path / "precious").read_text() == "data"

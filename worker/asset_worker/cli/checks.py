@@ -11,7 +11,9 @@ from pathlib import Path
 import msgspec
 
 from asset_worker.api.key import exposure
+from asset_worker.queue.local.files import reason_not_to_open
 from asset_worker.queue.local.journal import FILE_NAME
+from asset_worker.queue.local.lock import find_distrust, find_lock_problem
 from asset_worker.settings.tree import NoStateDirectoryError, Settings, State
 from asset_worker.sinks.registry import find_problem
 
@@ -88,14 +90,18 @@ def _state_problem(state: State) -> str | None:
         place = next(each for each in (path, *path.parents) if each.exists())
         if not place.is_dir():
             return f"the state directory {path} can't be used: {place} is a file; name another with --state-dir"
-        journal = path / FILE_NAME
-        has_journal = place == path and journal.exists()
+        journal, exists = path / FILE_NAME, place == path
+        if exists and (text := find_distrust(path, path.stat()) or find_lock_problem(path)) is not None:
+            return text
+        has_journal = exists and journal.exists()
     except NoStateDirectoryError as error:
         return str(error)
     except OSError as error:
         return f"the state directory {path} can't be used ({error.strerror}): name another with --state-dir"
     if not os.access(place, os.R_OK | os.W_OK | os.X_OK):
         return f"the state directory {path} can't be used: {place} can't be written; give this user the rights"
+    if exists and (reason := reason_not_to_open(journal)) is not None:
+        return f"the journal can't be opened: {reason}"
     if has_journal and not os.access(journal, os.R_OK | os.W_OK):
         return f"the journal in the state directory {path} can't be written: give this user the rights"
     return None

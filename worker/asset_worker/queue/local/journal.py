@@ -23,8 +23,9 @@ from asset_worker.domain.events import Event
 from asset_worker.domain.progress import Progress
 from asset_worker.domain.submissions import Options, Submission
 from asset_worker.queue.absent_sinks import SinkState
-from asset_worker.queue.local.files import create_private, identity_of
+from asset_worker.queue.local.files import create_private, identity_of, reason_not_to_open
 from asset_worker.queue.local.migrations import MIGRATIONS, SCHEMA_VERSION
+from asset_worker.queue.local.schema import check_schema, restrict
 from asset_worker.queue.local.sink_rows import count_events_after, read_sinks, write_sink
 from asset_worker.runtime.steady_time import Mark, Reading
 
@@ -91,7 +92,8 @@ class Journal:
     """The database, opened for writing.
 
     Raises:
-        JournalError: the file is damaged, was written by a newer version, is not a journal, or may not be opened.
+        JournalError: the file is damaged or forged, was written by a newer version, is not a journal, or may not be
+            opened.
         JournalUnavailableError: the file can't be opened now.
     """
 
@@ -99,6 +101,8 @@ class Journal:
         """Open the file at `path`. A missing file is created, and an older one is upgraded to the present schema."""
         self.path = path
         self._counts_outcomes = False
+        if (reason := reason_not_to_open(path)) is not None:
+            raise JournalError(f"the journal can't be opened: {reason}")
         with _translating_errors(path):
             create_private(path)
             self._connection = sqlite3.connect(
@@ -110,6 +114,7 @@ class Journal:
 
     def _prepare(self) -> None:
         execute = self._execute
+        restrict(self._connection)
         [version], [owner] = execute("PRAGMA user_version").fetchone(), execute("PRAGMA application_id").fetchone()
         if version > SCHEMA_VERSION:
             raise JournalError(
@@ -119,6 +124,7 @@ class Journal:
         [tables] = execute("SELECT count(*) FROM sqlite_master").fetchone()
         if tables and owner != APPLICATION_ID:
             raise JournalError(f"{self.path} is a database of another program: give another state.dir")
+        check_schema(self._connection, version)  # before quick_check, which executes CHECK constraints
         [check] = execute("PRAGMA quick_check(1)").fetchone()
         if check != "ok":
             raise sqlite3.DatabaseError(check)

@@ -15,7 +15,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from asset_worker.queue.local.trust import reason_to_distrust
 from asset_worker.runtime.os_errors import may_pass
+from asset_worker.runtime.private_files import (
+    NotRegularFileError,
+    check_regular,
+    create_private_directory,
+    open_private,
+)
 
 FILE_NAME = "lock"
 HOLDER_BYTES = 200
@@ -36,7 +43,8 @@ class StateDirectory:
 
     Raises:
         StateDirectoryUnavailableError: on entering: another process holds the lock, or the disk is full or failing.
-        StateDirectoryError: on entering: the directory can't be created, written or locked, or its path is not UTF-8.
+        StateDirectoryError: on entering: the directory can't be created, written or locked, its path is not UTF-8, or
+            others may change what is in it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -53,6 +61,8 @@ class StateDirectory:
             try:
                 self._directory = self._create()
                 closing.callback(os.close, self._directory)
+                if (reason := find_distrust(self.path, os.fstat(self._directory))) is not None:
+                    raise StateDirectoryError(reason)
                 self._is_directory_locked = self._lock_directory()
                 self._file = self._lock_file()
             except OSError as error:
@@ -72,12 +82,12 @@ class StateDirectory:
             StateDirectoryError: the directory was moved, deleted or replaced, or another process has taken it.
             OSError: that can't be examined now, or the disk is full.
         """
-        if not _is_at(self.path, self._directory):
+        if not _is_at(self.path, self._directory, follow_links=True):
             raise StateDirectoryError(
                 f"the state directory {self.path} was moved, deleted or replaced while the worker ran, so nothing "
                 "would be kept: move it back, or let the next start begin again and read the queue file from its start"
             )
-        if self._file is None or not _is_at(self.path / FILE_NAME, self._file):
+        if self._file is None or not _is_at(self.path / FILE_NAME, self._file, follow_links=False):
             self._close_file()
             self._file = self._lock_file()
 
@@ -85,7 +95,7 @@ class StateDirectory:
         """Create the directory if it is missing. Return a descriptor of it."""
         try:
             str(self.path.absolute()).encode()
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            create_private_directory(self.path)
             return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except UnicodeEncodeError:  # the home directory's: the settings refuse such a path
             raise StateDirectoryError(
@@ -104,7 +114,10 @@ class StateDirectory:
 
     def _lock_file(self) -> int:
         """Lock the file, write into it who holds the directory, and return its descriptor."""
-        descriptor = os.open(FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self._directory)
+        try:
+            descriptor = open_private(FILE_NAME, os.O_RDWR | os.O_CREAT, dir_fd=self._directory)
+        except NotRegularFileError as error:
+            raise StateDirectoryError(_not_a_lock_file(self.path, error)) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -118,8 +131,9 @@ class StateDirectory:
                     "locks; name a directory on another with --state-dir"
                 ) from error
         with suppress(OSError):  # the disk is full; the lock works without the text
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+            if os.fstat(descriptor).st_nlink == 1:  # otherwise it is a file of another name, too, which stays as it is
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         return descriptor
 
     def _close_file(self) -> None:
@@ -135,7 +149,7 @@ class StateDirectory:
 
     def _holder(self) -> str:
         try:
-            descriptor = os.open(FILE_NAME, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._directory)
+            descriptor = open_private(FILE_NAME, os.O_RDONLY, dir_fd=self._directory)
         except OSError:
             return "another process"
         try:
@@ -162,9 +176,32 @@ class StateDirectory:
         )
 
 
-def _is_at(path: Path, descriptor: int) -> bool:
+def find_distrust(path: Path, status: os.stat_result) -> str | None:
+    """Return why the directory at the path must not keep the state of this process, and what to do; None: it may."""
+    return reason_to_distrust(path, mode=status.st_mode, owner=status.st_uid, user=os.geteuid())
+
+
+def find_lock_problem(path: Path) -> str | None:
+    """Return why the lock file in the directory at the path can't be used, and what to do; None: nothing to be seen."""
+    try:
+        check_regular(path / FILE_NAME)
+    except NotRegularFileError as error:
+        return _not_a_lock_file(path, error)
+    except OSError:
+        return None
+    return None
+
+
+def _not_a_lock_file(path: Path, error: NotRegularFileError) -> str:
+    return (
+        f"the state directory {path} can't be used: the file {FILE_NAME} in it is {error.strerror}: remove it, or name "
+        "another directory with --state-dir"
+    )
+
+
+def _is_at(path: Path, descriptor: int, *, follow_links: bool) -> bool:
     """Return whether the open file or directory is the one at this path."""
     try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
+        return os.path.samestat(path.stat(follow_symlinks=follow_links), os.fstat(descriptor))
     except (FileNotFoundError, NotADirectoryError):
         return False

@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 
+from asset_worker.runtime.private_files import open_new, open_to_read
 from asset_worker.runtime.threads import WorkerThread
 from asset_worker.schedule.adaptive import AdaptiveSchedule
 from asset_worker.schedule.learned import LearnedState, UnreadableState, from_bytes, to_bytes
@@ -21,16 +22,22 @@ _log = structlog.get_logger()
 
 FILE_NAME: Final = "schedule.msgpack"
 SAVE_EVERY_SECONDS: Final = 60.0
+MAX_BYTES: Final = 1 << 20
+"""What is read at most. `to_bytes` returns less than 64 KiB."""
 
 
 def load(path: Path) -> LearnedState | UnreadableState | None:
     """Return what was saved, or why it can't be read; None: there is no file."""
     try:
-        return from_bytes(path.read_bytes())
+        with open_to_read(path) as file:
+            kept = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         return None
     except OSError as error:
         return UnreadableState(error.strerror or str(error))
+    if len(kept) > MAX_BYTES:
+        return UnreadableState(f"larger than {MAX_BYTES >> 20} MiB")
+    return from_bytes(kept)
 
 
 def load_or_start(path: Path) -> LearnedState | None:
@@ -55,7 +62,7 @@ def save(path: Path, learned: LearnedState) -> None:
     """Replace the whole file, synced to the disk. If the disk is full or failing, log that, and keep the old file."""
     draft = path.with_suffix(".new")
     try:
-        with draft.open("wb") as file:
+        with open_new(draft) as file:
             file.write(to_bytes(learned))
             file.flush()
             os.fsync(file.fileno())

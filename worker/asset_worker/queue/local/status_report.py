@@ -8,9 +8,11 @@ from pathlib import Path
 import msgspec
 
 from asset_worker.domain.progress import Progress
+from asset_worker.queue.local.files import reason_not_to_open
 from asset_worker.queue.local.journal import FILE_NAME, JournalError, read_clock_mark
 from asset_worker.queue.local.migrations import SCHEMA_VERSION
 from asset_worker.queue.local.reading import opened_to_read
+from asset_worker.queue.local.schema import check_schema
 from asset_worker.queue.local.sink_rows import count_events_after, read_sinks
 from asset_worker.runtime.clock import Clock
 
@@ -80,16 +82,19 @@ def read_status(directory: Path, *, clock: Clock, limit: int) -> StatusReport:
     """
     path = directory / FILE_NAME
     try:
-        path.stat()
+        path.lstat()
     except (FileNotFoundError, NotADirectoryError):
         raise JournalError(
             f"no worker has kept its state in {directory}: name its directory with --state-dir"
         ) from None
     except OSError as error:
         raise JournalError(f"{path} can't be read ({error.strerror}): check the path and the rights on it") from error
+    if (reason := reason_not_to_open(path)) is not None:
+        raise JournalError(reason)
     try:
         with opened_to_read(path) as connection:
             _check_version(connection, path)
+            check_schema(connection, SCHEMA_VERSION)
             clock.resume(read_clock_mark(connection))
             return _read(connection, clock.steady(), limit)
     except OSError as error:
