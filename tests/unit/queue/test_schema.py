@@ -125,6 +125,46 @@ def test_the_connection_trusts_no_schema(path):
         assert journal._execute("PRAGMA cell_size_check").fetchone() == (1,)
 
 
+ROWS = {
+    "a time that is text": ("INSERT INTO pending VALUES ('a1', 'o', 1, NULL, 'x', 1, NULL)", "the table 'pending'"),
+    "a number of a line that is text": ("INSERT INTO pending VALUES ('a1', 'o', 'x', NULL, 1, 1, NULL)", "'pending'"),
+    "an ID that is no text": ("INSERT INTO pending VALUES (x'ff', 'o', 1, NULL, 1, 1, NULL)", "'pending'"),
+    "progress that is text": ("INSERT INTO pending VALUES ('a1', 'o', 1, NULL, 1, 1, '{}')", "'pending'"),
+    "a settlement": ("INSERT INTO settled VALUES ('a1', 1, 'ready', 'x', 1)", "the table 'settled'"),
+    "an event": ("INSERT INTO outbox VALUES (1, 'a1.1', 7)", "the table 'outbox'"),
+    "the position of a sink": ("INSERT INTO sinks VALUES ('stdout', 'x', NULL)", "the table 'sinks'"),
+    "the checkpoint of a sink": ("INSERT INTO sinks VALUES ('stdout', 1, 'x')", "the table 'sinks'"),
+    "a sink without a name": ("INSERT INTO sinks VALUES (NULL, 1, NULL)", "the table 'sinks'"),
+    "a dead letter": ("INSERT INTO dead_letters VALUES ('stdout', 1, 'a1.1', x'7b', x'')", "the table 'dead_letters'"),
+    "the position of an intake": ("INSERT INTO intakes VALUES ('stdin', 'x')", "the table 'intakes'"),
+    "a count": ("INSERT INTO tally VALUES ('ready', 'x')", "the table 'tally'"),
+    "the clock": ("INSERT INTO clock VALUES (0, 'x', NULL, 1, 1)", "the table 'clock'"),
+}
+
+
+@pytest.mark.parametrize(("script", "says"), ROWS.values(), ids=ROWS)
+def test_a_value_of_another_type_than_its_column_is_damage(path, script, says):
+    forge(path, script)
+    for opened in (lambda: Journal(path), lambda: read_status(path.parent, clock=ManualClock(), limit=9)):
+        with pytest.raises(JournalError, match=f"{says} holds a value of another type than its column"):
+            opened()
+
+
+@pytest.mark.parametrize("asset_id", ["", "../../indexes", "a/b", "a?b", "ä", "a" * 65])
+def test_what_is_no_asset_id_never_reaches_a_url(path, asset_id):
+    forge(path, f"INSERT INTO pending VALUES ('{asset_id}', 'o', 1, NULL, 1, 1, NULL)")
+    with closing(Journal(path)) as journal, pytest.raises(JournalError, match="which is not an asset ID"):
+        list(journal.pending())
+
+
+def test_a_sink_whose_state_can_not_be_decoded_is_damage(path):
+    forge(path, "INSERT INTO sinks VALUES ('stdout', 1, CAST('absent {' AS BLOB))")
+    with closing(Journal(path)) as journal, pytest.raises(JournalError, match="damaged"):
+        journal.sinks()
+    with pytest.raises(JournalError, match="can't be read"):
+        read_status(path.parent, clock=ManualClock(), limit=9)
+
+
 @pytest.mark.skipif(not hasattr(sqlite3.Connection, "setconfig"), reason="Python 3.12 or newer")
 def test_triggers_and_views_are_off_where_python_can_turn_them_off():
     with closing(sqlite3.connect(":memory:")) as connection:

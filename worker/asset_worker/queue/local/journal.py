@@ -21,11 +21,12 @@ import msgspec
 from asset_worker.domain.assets import AssetId
 from asset_worker.domain.events import Event
 from asset_worker.domain.progress import Progress
-from asset_worker.domain.submissions import Options, Submission
+from asset_worker.domain.submissions import Submission
 from asset_worker.queue.absent_sinks import SinkState
 from asset_worker.queue.local.files import create_private, identity_of, reason_not_to_open
 from asset_worker.queue.local.migrations import MIGRATIONS, SCHEMA_VERSION
-from asset_worker.queue.local.schema import check_schema, restrict
+from asset_worker.queue.local.pending_rows import PendingRow, read_pending
+from asset_worker.queue.local.schema import check_schema, check_values, restrict
 from asset_worker.queue.local.sink_rows import count_events_after, read_sinks, write_sink
 from asset_worker.runtime.steady_time import Mark, Reading
 
@@ -48,8 +49,6 @@ _TRANSIENT = {
 }
 
 _encode = msgspec.json.Encoder().encode
-_decode_options = msgspec.json.Decoder(Options).decode
-_decode_progress = msgspec.json.Decoder(Progress).decode
 
 
 class JournalError(Exception):
@@ -64,18 +63,6 @@ def is_transient(error: sqlite3.Error) -> bool:
     """Return whether the same transaction may succeed later: a full disk, an I/O error, a directory made read-only."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and (code & 0xFF) in _TRANSIENT
-
-
-class PendingRow(msgspec.Struct):
-    """A pending asset as the journal stores it."""
-
-    submission: Submission
-    accepted_at: float
-    """In steady time."""
-    completion: int
-    """The number of the completion that its wait leads to, from 1."""
-    progress: Progress | None
-    """None: no progress was saved."""
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -128,6 +115,7 @@ class Journal:
         [check] = execute("PRAGMA quick_check(1)").fetchone()
         if check != "ok":
             raise sqlite3.DatabaseError(check)
+        check_values(self._connection)
         execute("PRAGMA journal_mode = WAL")
         execute("PRAGMA synchronous = FULL")
         execute(f"PRAGMA cache_size = -{CACHE_KIB}")
@@ -179,20 +167,8 @@ class Journal:
             JournalError: the file is damaged.
             JournalUnavailableError: the file can't be read now.
         """
-        # Many assets have the same origin. They share one object, which saves memory.
-        origins: dict[str, str] = {}
         with _translating_errors(self.path):
-            for asset_id, origin, line, options, accepted_at, completion, progress in self._execute(
-                "SELECT asset_id, origin, line, options, accepted_at, completion, progress FROM pending"
-            ):
-                yield PendingRow(
-                    Submission(
-                        asset_id, origins.setdefault(origin, origin), line, options and _decode_options(options)
-                    ),
-                    accepted_at,
-                    completion,
-                    progress and _progress_from(progress),
-                )
+            yield from read_pending(self._connection)
 
     def accept(
         self, submissions: Sequence[Submission], *, at: float, window_start: float
@@ -288,8 +264,14 @@ class Journal:
         return count_events_after(self._connection, position)
 
     def sinks(self) -> dict[str, SinkState]:
-        """Return the state of each sink, by its name, those included that are absent from the settings."""
-        return read_sinks(self._connection)
+        """Return the state of each sink, by its name, those included that are absent from the settings.
+
+        Raises:
+            JournalError: the file is damaged.
+            JournalUnavailableError: the file can't be read now.
+        """
+        with _translating_errors(self.path):
+            return read_sinks(self._connection)
 
     def set_sink(self, name: str, state: SinkState) -> None:
         """Record the state of a sink."""
@@ -360,13 +342,6 @@ def read_clock_mark(connection: sqlite3.Connection) -> Mark | None:
         return None
     steady, boot, elapsed, wall = row
     return Mark(steady, Reading(boot, elapsed, wall))
-
-
-def _progress_from(row: bytes) -> Progress:
-    progress = _decode_progress(row)
-    if progress.last_seen is None:
-        return progress
-    return msgspec.structs.replace(progress, last_seen=progress.last_seen.shared())
 
 
 def _asset_id(accepted: tuple[Submission, int]) -> str:

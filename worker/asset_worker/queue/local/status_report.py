@@ -12,7 +12,7 @@ from asset_worker.queue.local.files import reason_not_to_open
 from asset_worker.queue.local.journal import FILE_NAME, JournalError, read_clock_mark
 from asset_worker.queue.local.migrations import SCHEMA_VERSION
 from asset_worker.queue.local.reading import opened_to_read
-from asset_worker.queue.local.schema import check_schema
+from asset_worker.queue.local.schema import check_schema, check_values
 from asset_worker.queue.local.sink_rows import count_events_after, read_sinks
 from asset_worker.runtime.clock import Clock
 
@@ -95,6 +95,7 @@ def read_status(directory: Path, *, clock: Clock, limit: int) -> StatusReport:
         with opened_to_read(path) as connection:
             _check_version(connection, path)
             check_schema(connection, SCHEMA_VERSION)
+            check_values(connection)
             clock.resume(read_clock_mark(connection))
             return _read(connection, clock.steady(), limit)
     except OSError as error:
@@ -102,7 +103,7 @@ def read_status(directory: Path, *, clock: Clock, limit: int) -> StatusReport:
             f"{path} can't be read, because its directory can't be written, and there is no room for a temporary copy "
             f"({error.strerror}): set TMPDIR to a directory that can be written"
         ) from error
-    except sqlite3.Error as error:
+    except (sqlite3.Error, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise JournalError(
             f"{path} can't be read ({error}): check the rights on it; if it is damaged, the next start of the "
             "worker says what to do"
