@@ -362,6 +362,37 @@ async def test_a_named_pipe_gets_lines(path: Path):
     await sink.close()
 
 
+@pytest.mark.parametrize("is_pipe_before", [False, True], ids=["file, then pipe", "pipe, then file"])
+async def test_what_replaces_the_target_between_a_look_and_the_open_is_looked_at_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch, is_pipe_before: bool
+):
+    """Otherwise a pipe would be locked and searched as a file for ever, or the beginning of a file be overwritten."""
+    before = path.with_name("before")
+    if is_pipe_before:
+        os.mkfifo(before)
+        path.write_bytes(b"kept\n")
+    else:
+        before.touch()
+        os.mkfifo(path)
+    reader = None if is_pipe_before else os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    open_files = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    sink = FileSink(path, InlineThread())
+    with monkeypatch.context() as swapped:
+        swapped.setattr(file_sink, "current_status", lambda _: before.stat())
+        with pytest.raises(SinkUnavailableError, match="was replaced at this moment"):
+            await sink.send([stored(1)])
+    assert len(os.listdir("/proc/self/fd")) == open_files  # noqa: PTH208
+    if reader is None:
+        assert (await sink.send([stored(1)])).count == 0  # the checkpoint of a file that is new to the sink
+        assert (await sink.send([stored(1)])).count == 1
+        assert path.read_bytes() == b"kept\n" + stored(1).body + b"\n"
+    else:
+        assert (await sink.send([stored(1)])).count == 1
+        assert os.read(reader, 4096) == stored(1).body + b"\n"
+        os.close(reader)
+    await sink.close()
+
+
 async def test_a_device_takes_everything_or_is_full():
     """/dev/null and /dev/full."""
     null, full = FileSink(Path("/dev/null"), InlineThread()), FileSink(Path("/dev/full"), InlineThread())

@@ -26,18 +26,28 @@ def open_regular(path: Path) -> int:
     """Open a file for appending, and return its descriptor. A missing file is created; its name is durable then.
 
     Raises:
-        OSError: it can't be opened. The message names the directory if that is missing.
+        OSError: it can't be opened, or is no regular file. The message names the directory if that is missing.
     """
     try:
         fd = os.open(path, _READ_AND_APPEND | os.O_CREAT, MODE)
     except FileNotFoundError as error:
         raise _missing_directory(path) from error
     try:
+        _require_kind(fd, stat.S_IFREG)
         _sync_directory(_directory(path))
     except BaseException:
         os.close(fd)
         raise
     return fd
+
+
+def _require_kind(fd: int, kind: int) -> None:
+    """Refuse what was put at the path after it was examined, such as a pipe instead of a file, or the other way round.
+
+    The next attempt examines the path again, and writes in the way that is right for what is there then.
+    """
+    if stat.S_IFMT(os.fstat(fd).st_mode) != kind:
+        raise OSError(errno.EAGAIN, "what is at the path was replaced at this moment")
 
 
 def _directory(path: Path) -> Path:
@@ -75,7 +85,12 @@ def open_special(path: Path, status: os.stat_result) -> int:
         if error.errno == errno.ENXIO and stat.S_ISFIFO(status.st_mode):
             raise OSError(errno.ENXIO, "nobody reads this pipe") from error
         raise
-    os.set_blocking(fd, True)
+    try:
+        _require_kind(fd, stat.S_IFMT(status.st_mode))
+        os.set_blocking(fd, True)
+    except BaseException:
+        os.close(fd)
+        raise
     return fd
 
 
@@ -114,9 +129,15 @@ def _open_existing(path: Path) -> int | None:
     if status is None or not stat.S_ISREG(status.st_mode):
         return None
     try:
-        return os.open(path, _READ_AND_APPEND)
+        fd = os.open(path, _READ_AND_APPEND)
     except FileNotFoundError:
         return None
+    try:
+        _require_kind(fd, stat.S_IFREG)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
 
 
 @contextmanager
