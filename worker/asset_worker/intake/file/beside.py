@@ -190,7 +190,7 @@ class SearchBeside:
         if kind is Kind.ROTATED:
             return self._has_new_content(file, known)
         if is_compressed(entry.path.name) and kind in {Kind.COMPRESSED, Kind.HISTORY}:
-            self._account_for_compressed(entry.path, may_be_history=kind is Kind.HISTORY)
+            self._account_for_compressed(entry.path, file, may_be_history=kind is Kind.HISTORY)
         elif kind is Kind.DOUBTFUL and status.st_size and self.is_starting:
             self._doubtful.append(entry.path)
         self._seen.note(unread_file(status.st_ino, status, head), is_certain=kind is not Kind.FOREIGN)
@@ -206,9 +206,11 @@ class SearchBeside:
         file.id = self._search.unused_id(file, known)
         return True
 
-    def _account_for_compressed(self, path: Path, *, may_be_history: bool) -> None:
+    def _account_for_compressed(self, path: Path, file: TailReader, *, may_be_history: bool) -> None:
         """Find out which file was compressed, and say what may be missing of it."""
-        checkpoint, size = compressed_checkpoint(path, [*self._search.missing, *self._search.retired])
+        checkpoint, size = compressed_checkpoint(
+            path.name, file.descriptor, [*self._search.missing, *self._search.retired]
+        )
         gap = gap_of_compressed(path, checkpoint, size)
         if gap is not None and (checkpoint in self._search.missing or not may_be_history):
             self._record("gap", gap)

@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 import bz2
-import gzip
 import lzma
 import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from pathlib import PurePath
 from typing import Final
 
 from asset_worker.intake.file.checkpoint import Checkpoint, digest
 
+COMPRESSED_BYTES: Final = 1 << 20
+"""How many bytes of a compressed file are read at most: more than bzip2 needs for its largest block, which is the least
+that it can decompress."""
+XZ_MEMORY_BYTES: Final = 80 << 20
+"""How much memory the decompression of an xz file may take: a little more than the highest level needs (xz(1))."""
+
 _GZIP: Final = ".gz"
+_GZIP_WBITS: Final = 31
 _SIZE_MODULUS: Final = 2**32
 
 
-def compressed_checkpoint(path: Path, checkpoints: Sequence[Checkpoint]) -> tuple[Checkpoint | None, int | None]:
-    """Return which of these files was compressed to `path`, and how many bytes it had, as far as that can be found out.
+def compressed_checkpoint(
+    name: str, descriptor: int, checkpoints: Sequence[Checkpoint]
+) -> tuple[Checkpoint | None, int | None]:
+    """Return which of these files was compressed to an open file, and how many bytes it had, if that can be found out.
 
     The beginning of the content shows which one it is. A gzip file ends in the original size, modulo 2³² (RFC 1952,
-    section 2.3.1).
+    section 2.3.1). Whatever the file holds, this takes little time and memory.
     """
-    suffix = path.suffix.lower()
-    read = _HEADS.get(suffix)
+    suffix = PurePath(name).suffix.lower()
+    decompress = _DECOMPRESS.get(suffix)
     longest = max((each.head_bytes for each in checkpoints), default=0)
-    if read is None or not longest:
+    if decompress is None or not longest:
         return None, None
     try:
-        head = read(path, longest)
-        size = _gzip_size(path) if suffix == _GZIP else None
+        head = decompress(os.pread(descriptor, COMPRESSED_BYTES, 0), longest)
+        size = _gzip_size(descriptor) if suffix == _GZIP else None
     except (OSError, EOFError, lzma.LZMAError, zlib.error):
         return None, None
     for each in checkpoints:
@@ -39,25 +47,24 @@ def compressed_checkpoint(path: Path, checkpoints: Sequence[Checkpoint]) -> tupl
     return None, None
 
 
-def _gzip_head(path: Path, length: int) -> bytes:
-    with gzip.open(path) as file:
-        return file.read(length)
+def _gzip_head(data: bytes, length: int) -> bytes:
+    return zlib.decompressobj(_GZIP_WBITS).decompress(data, length)
 
 
-def _bzip2_head(path: Path, length: int) -> bytes:
-    with bz2.open(path) as file:
-        return file.read(length)
+def _bzip2_head(data: bytes, length: int) -> bytes:
+    return bz2.BZ2Decompressor().decompress(data, length)
 
 
-def _xz_head(path: Path, length: int) -> bytes:
-    with lzma.open(path) as file:
-        return file.read(length)
+def _xz_head(data: bytes, length: int) -> bytes:
+    return lzma.LZMADecompressor(memlimit=XZ_MEMORY_BYTES).decompress(data, length)
 
 
-_HEADS: Final[Mapping[str, Callable[[Path, int], bytes]]] = {_GZIP: _gzip_head, ".bz2": _bzip2_head, ".xz": _xz_head}
+_DECOMPRESS: Final[Mapping[str, Callable[[bytes, int], bytes]]] = {
+    _GZIP: _gzip_head,
+    ".bz2": _bzip2_head,
+    ".xz": _xz_head,
+}
 
 
-def _gzip_size(path: Path) -> int:
-    with path.open("rb") as file:
-        file.seek(-4, os.SEEK_END)
-        return int.from_bytes(file.read(4), "little")
+def _gzip_size(descriptor: int) -> int:
+    return int.from_bytes(os.pread(descriptor, 4, max(0, os.fstat(descriptor).st_size - 4)), "little")
