@@ -3,11 +3,13 @@
 import asyncio
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from asset_worker.domain.submissions import Batch
 from asset_worker.intake.file.follower import FileEvent, Follower
 from asset_worker.intake.file.names import ROTATED
+from asset_worker.intake.file.queue_file import is_no_output
 
 PARTIAL_WAIT = 5.0
 """How long `Following` waits for the rest of a last line, in seconds."""
@@ -66,7 +68,9 @@ class Disk:
 class Following:
     """A follower of one path, stepped by hand. Its batches are durable at once."""
 
-    def __init__(self, path: Path, *, rotated: tuple[str, ...] = ROTATED) -> None:
+    def __init__(
+        self, path: Path, *, rotated: tuple[str, ...] = ROTATED, is_output: Callable[[int], bool] = is_no_output
+    ) -> None:
         self.path = path
         self._rotated = rotated
         self.now = 0.0
@@ -74,7 +78,8 @@ class Following:
         self.batches: list[Batch] = []
         self._events: list[FileEvent] = []
         self.at_end = False
-        self.follower = Follower(path, {}, rotated=rotated)
+        self._is_output = is_output
+        self.follower = Follower(path, {}, rotated=rotated, is_output=is_output)
 
     @property
     def position(self) -> bytes | None:
@@ -89,7 +94,7 @@ class Following:
         """Crash, and start again with the last durable position, perhaps on another path."""
         self.follower.close()
         self.path = path or self.path
-        self.follower = Follower(self.path, self.positions, rotated=self._rotated)
+        self.follower = Follower(self.path, self.positions, rotated=self._rotated, is_output=self._is_output)
 
     def step(self, seconds: float = 0.25, limit: int = 1000) -> list[str]:
         """Wait, take one step, and return the IDs that it brought."""

@@ -32,7 +32,7 @@ class Run:
     def __init__(self, process: subprocess.Popen[bytes], stdout: Path, stderr: Path) -> None:
         self.process = process
         self._stdout = stdout
-        self._stderr = stderr
+        self.stderr_path = stderr
 
     @property
     def stdout(self) -> bytes:
@@ -40,7 +40,7 @@ class Run:
 
     @property
     def stderr(self) -> str:
-        return self._stderr.read_bytes().decode(errors="replace")
+        return self.stderr_path.read_bytes().decode(errors="replace")
 
     def logs(self, event: str | None = None) -> list[dict[str, Any]]:
         """The complete lines of its log so far, as JSON: all, or those of one event."""

@@ -35,6 +35,7 @@ from asset_worker.queue.local.schedule_store import FILE_NAME, load_or_start, sa
 from asset_worker.queue.memory import open_memory_queue
 from asset_worker.queue.ports import Queue, QueueEngine
 from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.paths import is_same_open_file
 from asset_worker.runtime.randomness import Uniform
 from asset_worker.runtime.redaction import SHORTEST_KEY, Secrets
 from asset_worker.runtime.stop import Stop
@@ -214,6 +215,7 @@ async def build(
             queue.intakes,
             rotated=settings.queue.rotated,
             once=plan.once,
+            is_output=output_of(sinks),
             partial_wait=settings.queue.partial_wait,
         )
         yield Parts(
@@ -227,6 +229,16 @@ async def build(
             deliveries=deliveries,
             keep_schedule=make_schedule_keeper(settings, plan, chosen),
         )
+
+
+def output_of(sinks: Sequence[Sink]) -> Callable[[int], bool]:
+    """Return what says whether this process writes to the file of a descriptor: its events, or its log."""
+
+    def is_output(descriptor: int) -> bool:
+        streams = any(is_same_open_file(stream, descriptor) for stream in (1, 2))
+        return streams or any(sink.writes_to(descriptor) for sink in sinks)
+
+    return is_output
 
 
 async def refuse_unusable(target: str, outbox: Outbox, sink: str) -> None:

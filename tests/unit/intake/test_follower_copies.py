@@ -1,13 +1,13 @@
 """Following a file through copies, truncation, replacement and deletion."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from asset_worker.intake.file import tail_reader
 from asset_worker.intake.file.follower import DRAIN_SECONDS
+from asset_worker.runtime.links import Place
 from tests.doubles.intake import Disk, Following
 
 # Copying and truncating
@@ -167,17 +167,15 @@ def test_a_rotation_while_copies_are_looked_through_makes_no_line_come_twice(
     disk.copy("queue", "queue-20261123")
     disk.truncate()
 
-    class Interrupting:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(os, name)
+    real = Place.open
 
-        def open(self, path: Path, flags: int) -> int:
-            monkeypatch.setattr(tail_reader, "os", os)
-            disk.rename("queue.1", "queue.2")
-            disk.rename("queue", "queue.1")
-            return os.open(path, flags)
+    def interrupted(place: Place, flags: int) -> int:
+        monkeypatch.setattr(Place, "open", real)
+        disk.rename("queue.1", "queue.2")
+        disk.rename("queue", "queue.1")
+        return real(place, flags)
 
-    monkeypatch.setattr(tail_reader, "os", Interrupting())
+    monkeypatch.setattr(Place, "open", interrupted)
     first = following.step()
     assert not following.at_end
     assert first + following.step() + following.step() == ["a2"]

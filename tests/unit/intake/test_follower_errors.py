@@ -10,6 +10,7 @@ import pytest
 
 from asset_worker.intake.file import directories, tail_reader
 from asset_worker.intake.file.follower import DRAIN_SECONDS
+from asset_worker.runtime.links import Place
 from tests.doubles.intake import Disk, Following
 
 ERRORS = [errno.EIO, errno.ESTALE, errno.EACCES, errno.EMFILE, errno.ENFILE, errno.ELOOP, errno.EINTR, errno.ENOMEM]
@@ -22,7 +23,13 @@ class FailingPaths:
         self._failing: dict[Path, tuple[str, int]] = {}
         monkeypatch.setattr(tail_reader, "os", self)
         monkeypatch.setattr(directories, "os", self)
-        real = Path.stat
+        real, real_open = Path.stat, Place.open
+
+        def open_place(place: Place, flags: int) -> int:
+            self._check("open", place.path)
+            return real_open(place, flags)
+
+        monkeypatch.setattr(Place, "open", open_place)
 
         def stat(path: Path, **options: Any) -> os.stat_result:
             self._check("stat", path)
@@ -43,7 +50,7 @@ class FailingPaths:
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(os, name)
-        if name not in {"open", "scandir", "pread", "fstat"}:
+        if name not in {"scandir", "pread", "fstat"}:
             return real
 
         def call(target: Any, *args: Any) -> Any:

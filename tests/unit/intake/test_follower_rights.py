@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from asset_worker.intake.file import directories, tail_reader
+from asset_worker.intake.file import directories
 from asset_worker.intake.file.follower import DRAIN_SECONDS
+from asset_worker.runtime.links import Place
 from tests.doubles.intake import Disk, Following
 
 
@@ -17,8 +18,14 @@ class Closed:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._paths: set[Path] = set()
-        for module in (tail_reader, directories):
-            monkeypatch.setattr(module, "os", self)
+        monkeypatch.setattr(directories, "os", self)
+        real = Place.open
+
+        def open_place(place: Place, flags: int) -> int:
+            self._check(place.path)
+            return real(place, flags)
+
+        monkeypatch.setattr(Place, "open", open_place)
 
     def add(self, *paths: Path) -> None:
         self._paths |= {*paths}
@@ -26,17 +33,16 @@ class Closed:
     def clear(self) -> None:
         self._paths.clear()
 
+    def _check(self, path: Path) -> None:
+        if path in self._paths:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
     def __getattr__(self, name: str) -> Any:
-        real = getattr(os, name)
-        if name not in {"open", "scandir"}:
-            return real
+        return getattr(os, name)
 
-        def call(path: Path, *args: Any) -> Any:
-            if path in self._paths:
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-            return real(path, *args)
-
-        return call
+    def scandir(self, path: Path) -> Any:
+        self._check(path)
+        return os.scandir(path)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from asset_worker.intake.file import directories
 from asset_worker.intake.file.directories import EXAMINED_NAMES, PAUSE_SECONDS
 from asset_worker.intake.file.follower import DRAIN_SECONDS
+from asset_worker.intake.file.queue_file import QueueFile
 from asset_worker.intake.file.siblings import SEEN_KEPT
 from asset_worker.intake.file.tail_reader import TailReader
 from tests.doubles.intake import Disk, Following
@@ -277,13 +278,13 @@ def test_of_very_many_rotated_files_only_the_latest_are_opened(
         disk.append(b"x\n", f"queue.{number}")
     disk.append(b"a1\n")
     opened: list[Path] = []
-    real = TailReader.open
+    real = QueueFile.open
 
-    def counted(path: Path) -> TailReader:
+    def counted(queue_file: QueueFile, path: Path) -> TailReader:
         opened.append(path)
-        return real(path)
+        return real(queue_file, path)
 
-    monkeypatch.setattr(TailReader, "open", counted)
+    monkeypatch.setattr(QueueFile, "open", counted)
     assert following.step() == ["a1"]
     assert len(opened) <= SEEN_KEPT + 1
     opened.clear()

@@ -9,6 +9,7 @@ import pytest
 
 from asset_worker.intake.file import tail_reader
 from asset_worker.intake.file.follower import DRAIN_SECONDS, Follower
+from asset_worker.runtime import links
 from tests.doubles.intake import Disk, Following
 
 # What can't be followed
@@ -85,7 +86,8 @@ def test_nothing_is_lost_to_a_call_that_fails_for_a_while(
     disk.append(b"c1\n")
     if restarted:
         following.restart()
-    monkeypatch.setattr(tail_reader, "os", Failing(call, number))
+    for module in (tail_reader, links):
+        monkeypatch.setattr(module, "os", Failing(call, number))
     before = [*following.step(), *following.step()]
     assert following.event_names()[-1] == "unreadable"
     monkeypatch.undo()

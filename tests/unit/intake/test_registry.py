@@ -8,6 +8,7 @@ import asset_worker.intake.file.intake
 import asset_worker.intake.stdin
 from asset_worker.intake.file.intake import FileIntake
 from asset_worker.intake.file.names import ROTATED
+from asset_worker.intake.file.queue_file import is_no_output
 from asset_worker.intake.ports import IntakeContext
 from asset_worker.intake.registry import FORMS, IntakeModule, open_intake
 from asset_worker.intake.stdin import StdinIntake
@@ -26,7 +27,7 @@ class Nowhere:
         raise AssertionError(batch)
 
 
-CONTEXT = IntakeContext(Nowhere(), SystemClock(), {}, rotated=ROTATED, once=True)
+CONTEXT = IntakeContext(Nowhere(), SystemClock(), {}, rotated=ROTATED, once=True, is_output=is_no_output)
 
 
 def test_the_form_of_an_input_decides_its_intake(tmp_path: Path):

@@ -11,9 +11,11 @@ from pathlib import Path
 import msgspec
 
 from asset_worker.api.key import exposure
+from asset_worker.intake.file.queue_file import QueueFile
 from asset_worker.queue.local.files import reason_not_to_open
 from asset_worker.queue.local.journal import FILE_NAME
 from asset_worker.queue.local.lock import find_distrust, find_lock_problem
+from asset_worker.runtime.links import UntrustedLinkError
 from asset_worker.settings.tree import NoStateDirectoryError, Settings, State
 from asset_worker.sinks.registry import find_problem
 
@@ -56,6 +58,8 @@ def queue_file_problem(path: Path) -> Problem | None:
 
     A file that is missing is no problem: it is followed from its creation.
     """
+    if (found := _link_problem(path)) is not None:
+        return found
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -71,6 +75,16 @@ def queue_file_problem(path: Path) -> Problem | None:
         )
     if not os.access(path, os.R_OK):
         return Problem(f"{path} can't be read: give this user the right to read it")
+    return None
+
+
+def _link_problem(path: Path) -> Problem | None:
+    try:
+        QueueFile(path.absolute()).places()
+    except UntrustedLinkError as error:
+        return Problem(f"{path} can't be read: {error.strerror}")
+    except OSError:
+        return None
     return None
 
 

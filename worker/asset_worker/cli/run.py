@@ -14,6 +14,7 @@ from asset_worker.cli.checks import queue_file_problem
 from asset_worker.cli.running import run_service
 from asset_worker.cli.usage import PathOption, end_with, fail, settings_from
 from asset_worker.domain.run_plan import Exit, RunPlan
+from asset_worker.runtime.links import UntrustedLinkError, refuse_untrusted, walked
 from asset_worker.runtime.paths import is_same_file
 from asset_worker.settings.loading import load
 from asset_worker.settings.tree import Queue
@@ -87,8 +88,9 @@ def _check_inputs(queue: Queue, *, once: bool, sinks: tuple[str, ...]) -> None:
     """End the command if an input can't be read, or if output of this run would be read again as input."""
     if queue.file is not None:
         status = _status_of(queue.file, once=once)
-        named = any(sink != "-" and is_same_file(sink, queue.file) for sink in sinks)  # also if it doesn't exist yet
-        _refuse_loop(f"{queue.file} is the queue file", status, sinks, named=named)
+        if not _leads_through_links_of_others(queue.file):  # they are no settings; the intake reads no events there
+            named = any(sink != "-" and is_same_file(sink, queue.file) for sink in sinks)  # also if it is missing
+            _refuse_loop(f"{queue.file} is the queue file", status, sinks, named=named)
     if queue.stdin and sys.stdin is None:  # so the interpreter found it at its start; it is /dev/null by now
         fail("stdin is closed, so there is nothing to read from it: leave --stdin out, or start without `<&-`")
     if queue.stdin and stat.S_ISREG((status := os.fstat(0)).st_mode):
@@ -104,6 +106,18 @@ def _status_of(path: Path, *, once: bool) -> os.stat_result | None:
         if once:
             fail(f"{path} does not exist, so there is nothing to read once: check --queue-file")
         return None
+
+
+def _leads_through_links_of_others(path: Path) -> bool:
+    """Return whether a link on the way to the queue file belongs to neither root nor this user."""
+    try:
+        with walked(path.absolute()) as place:
+            refuse_untrusted(path, place.links, target_owner=None)
+    except UntrustedLinkError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _refuse_loop(which: str, status: os.stat_result | None, sinks: tuple[str, ...], *, named: bool = False) -> None:

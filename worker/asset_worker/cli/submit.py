@@ -15,6 +15,7 @@ import msgspec
 from asset_worker.cli.usage import PathOption, fail
 from asset_worker.domain.assets import asset_id
 from asset_worker.intake.splitter import LINE_BYTES_LIMIT
+from asset_worker.runtime.links import Place, UntrustedLinkError, refuse_untrusted, walked
 
 NEW_FILE_MODE = 0o640
 """Rights of a new queue file, before the umask: the worker reads it as a member of its group, and nobody else does."""
@@ -36,7 +37,10 @@ def submit(ids: tuple[str, ...], queue_file: Path, metadata: tuple[str, ...]) ->
     """
     lines = "".join(_line(text, _pairs(metadata)) for text in ids).encode()
     try:
-        _append(queue_file, lines)
+        with walked(queue_file.absolute()) as place:
+            _append(place, lines)
+    except UntrustedLinkError as error:
+        fail(f"nothing was written to {queue_file}: {error.strerror}")
     except OSError as error:
         fail(f"{queue_file} can't be written ({error.strerror}): check the path, its rights and the disk")
 
@@ -66,14 +70,14 @@ def _line(text: str, metadata: dict[str, str]) -> str:
     return rendered + "\n"
 
 
-def _append(path: Path, lines: bytes) -> None:
+def _append(place: Place, lines: bytes) -> None:
     """Append all lines or none, in one write with O_APPEND: no other writer's bytes come between (POSIX, `write`).
 
     Raises:
+        UntrustedLinkError: another user's link leads here; nothing was appended.
         OSError: nothing was appended, or it is not known whether the lines are on the disk.
     """
-    new = not path.exists()
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, NEW_FILE_MODE)
+    descriptor, is_new = _open(place)
     try:
         with suppress(OSError):  # some network file systems have no locks
             fcntl.flock(descriptor, fcntl.LOCK_EX)  # submitters hold it, so that one can remove its partial write
@@ -86,12 +90,30 @@ def _append(path: Path, lines: bytes) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    if new:
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    if is_new:
+        directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=place.directory)
         try:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+def _open(place: Place) -> tuple[int, bool]:
+    """Open the file for appending, and create it if it is missing. Return the descriptor, and whether it was missing.
+
+    The links that lead to it must be trusted, as for the worker: other writers may have put them there.
+    """
+    try:
+        descriptor, is_new = place.open(os.O_RDWR | os.O_APPEND), False
+    except FileNotFoundError:
+        refuse_untrusted(place.path, place.links, target_owner=None)
+        descriptor, is_new = place.open(os.O_RDWR | os.O_APPEND | os.O_CREAT, NEW_FILE_MODE), True
+    try:
+        refuse_untrusted(place.path, place.links, target_owner=os.fstat(descriptor).st_uid)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor, is_new
 
 
 def _remove_partial_write(descriptor: int, written: int) -> None:

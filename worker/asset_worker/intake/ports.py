@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -62,5 +62,7 @@ class IntakeContext(msgspec.Struct, frozen=True):
     """Globs that recognise the rotated files of a queue file."""
     once: bool
     """Read to the end of the input once, and don't follow it."""
+    is_output: Callable[[int], bool]
+    """Returns whether this process writes events or its log to the file of a descriptor, so that it is not read."""
     partial_wait: float = 0.0
     """With `once`, how long a last line without a newline may still grow, in seconds."""

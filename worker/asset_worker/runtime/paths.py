@@ -59,6 +59,14 @@ def is_same_file(one: str | Path, other: str | Path) -> bool:
         return False
 
 
+def is_same_open_file(one: int, other: int) -> bool:
+    """Return whether two descriptors are of the same file; a closed one is of no file."""
+    try:
+        return os.path.sameopenfile(one, other)
+    except OSError:
+        return False
+
+
 def _is_utf8(text: str) -> bool:
     try:
         text.encode()

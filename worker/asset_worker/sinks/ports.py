@@ -76,6 +76,16 @@ class Sink(Protocol):
         """
         ...
 
+    def writes_to(self, descriptor: int) -> bool:
+        """Return whether the file of a descriptor is one that events are, or were, written to. Any thread may ask.
+
+        It is True before the first event of this process is in the file, and does no I/O at the sink's own path.
+
+        Raises:
+            OSError: the descriptor can't be examined.
+        """
+        ...
+
     async def close(self) -> None:
         """Release what is open, without waiting for a `send` that hangs."""
         ...

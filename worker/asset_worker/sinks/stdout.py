@@ -10,6 +10,7 @@ from typing import Final
 
 from asset_worker.domain.events import Stored
 from asset_worker.runtime.line_stream import LineStream
+from asset_worker.runtime.paths import is_same_open_file
 from asset_worker.runtime.threads import DaemonThread, WorkerThread
 from asset_worker.sinks.lines import first_bytes, lines_of
 from asset_worker.sinks.ports import Sent, SinkUnavailableError, TargetProblem
@@ -54,6 +55,10 @@ class StdoutSink:
             return Sent(await self._thread.run(self._stream.write, lines), None)
         except OSError as error:
             raise SinkUnavailableError(f"standard output: {error.strerror}") from error
+
+    def writes_to(self, descriptor: int) -> bool:
+        """Return whether standard output goes to the file of a descriptor."""
+        return is_same_open_file(self._fd, descriptor)
 
     async def close(self) -> None:
         """End the thread. Standard output stays open."""

@@ -112,7 +112,7 @@ class SearchBeside:
     def _opened(self, entry: Entry, status: os.stat_result, *, may_be_rotated: bool) -> TailReader | None:
         """Open a file that was found beside the path; None: it is no longer there, or can't be opened now."""
         try:
-            file = TailReader.open(entry.path)
+            file = self._search.open(entry.path)
         except FileNotFoundError:
             self._search.is_stale = True
         except NotAFileError:

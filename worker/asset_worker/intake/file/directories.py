@@ -16,7 +16,9 @@ from typing import Final
 
 import msgspec
 
+from asset_worker.intake.file.gaps import gap_of_links
 from asset_worker.intake.file.names import rotated_names
+from asset_worker.intake.file.queue_file import QueueFile
 from asset_worker.intake.file.tail_reader import describe
 from asset_worker.runtime.paths import current_status
 
@@ -35,19 +37,25 @@ class Entry(msgspec.Struct, frozen=True):
     """As the directory has it. On some overlay file systems, the file itself says otherwise."""
     is_rotated: bool
     """Whether the name is one that rotation gives."""
+    is_link: bool = False
+    """Whether it is a symbolic link."""
 
 
 class Directories:
     """Lists the files beside a path, and shows when a directory has changed."""
 
-    def __init__(self, path: Path, globs: tuple[str, ...], record: Callable[[str, str | None], None]) -> None:
+    def __init__(
+        self, queue_file: QueueFile, globs: tuple[str, ...], record: Callable[[str, str | None], None]
+    ) -> None:
         """`globs` recognise rotated files; `record` takes the name and detail of what happens, for the log."""
-        self._path = path
+        self._queue_file = queue_file
         self._globs = globs
         self._record = record
         self._places: dict[Path, re.Pattern[str]] = {}
         """The path and, if it is a symbolic link, the path that it leads to; with the names of rotated files."""
         self._unlistable: dict[Path, OSError] = {}
+        self._links: set[Path] | None = None
+        """The links with names of rotated files in the last listing; None: nothing has been listed."""
         self.pause = 0.0
         """How many seconds to wait after the last listing before the next."""
 
@@ -62,8 +70,13 @@ class Directories:
         return all(isinstance(error, PermissionError) for error in self._unlistable.values())
 
     def follow_links(self) -> None:
-        """Find out where the path leads now, if it is a symbolic link."""
-        places = _places(self._path)
+        """Find out where the path leads now, if it is a symbolic link.
+
+        Raises:
+            UntrustedLinkError: it leads to a file through a link that is not trusted.
+            OSError: a directory on the way can't be entered.
+        """
+        places = self._queue_file.places()
         if places == [*self._places]:
             return
         self._places = {place: rotated_names(place, self._globs) for place in places}
@@ -84,16 +97,22 @@ class Directories:
         """Return the files beside the path that may have been at it, or that have one of these inodes.
 
         The first are those whose names begin with that of the path, or are names that rotation gives to it. Directories
-        that can't be listed are left out.
+        that can't be listed are left out, and so are symbolic links: each could lead to any file. New ones are reported
+        if their names are those of rotated files.
         """
         found: dict[Path, Entry] = {}
+        links: set[Path] = set()
         names = 0
         for place, rotated in self._places.items():
             directory = place.parent
             try:
                 for entry in _entries(place, rotated, inodes):
                     names += 1
-                    if entry is not None and not (entry.path in found and found[entry.path].is_rotated):
+                    if entry is None:
+                        continue
+                    if entry.is_link:
+                        links |= {entry.path} if entry.is_rotated else set()
+                    elif not (entry.path in found and found[entry.path].is_rotated):
                         found[entry.path] = entry
             except OSError as error:
                 if directory not in self._unlistable:
@@ -104,6 +123,10 @@ class Directories:
                     self._record("readable", str(directory))
         for place in self._places:
             found.pop(place, None)
+        links -= self._places.keys()
+        if self._links is not None and (new := sorted(links - self._links)):
+            self._record("gap", gap_of_links(new))
+        self._links = links
         self.pause = PAUSE_SECONDS * (names + EXAMINED_NAMES * len(found))
         return list(found.values())
 
@@ -115,7 +138,7 @@ def _entries(place: Path, rotated: re.Pattern[str], inodes: AbstractSet[int]) ->
             name, inode = entry.name, entry.inode()
             is_rotated = rotated.fullmatch(name) is not None
             if is_rotated or inode in inodes or name.startswith(place.name):
-                yield Entry(place.parent / name, inode, is_rotated)
+                yield Entry(place.parent / name, inode, is_rotated, entry.is_symlink())
             else:
                 yield None
 
@@ -123,8 +146,3 @@ def _entries(place: Path, rotated: re.Pattern[str], inodes: AbstractSet[int]) ->
 def modification_time(status: os.stat_result | None) -> int:
     """Return the modification time in nanoseconds; 0 without a status."""
     return 0 if status is None else status.st_mtime_ns
-
-
-def _places(path: Path) -> list[Path]:
-    real = Path(os.path.realpath(path))
-    return [path] if real == Path(os.path.realpath(path.parent), path.name) else [path, real]

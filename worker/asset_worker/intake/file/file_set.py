@@ -18,6 +18,7 @@ from asset_worker.intake.file.beside import SearchBeside
 from asset_worker.intake.file.checkpoint import Checkpoint, FollowerState
 from asset_worker.intake.file.directories import Directories, Entry, modification_time
 from asset_worker.intake.file.gaps import gap_of_unlinked, reason_to_reread
+from asset_worker.intake.file.queue_file import QueueFile
 from asset_worker.intake.file.search import FileSearch
 from asset_worker.intake.file.seen import SETTLE_SECONDS
 from asset_worker.intake.file.tail_reader import TailReader
@@ -32,16 +33,16 @@ class FileSet:
 
     def __init__(
         self,
-        path: Path,
+        queue_file: QueueFile,
         state: FollowerState | None,
         globs: tuple[str, ...],
         record: Callable[[str, str | None], None],
     ) -> None:
         """`globs` recognise rotated files; `record` takes the name and the detail of what happens, for the log."""
-        self._path = path
+        self._path = queue_file.path
         self._record = record
-        self._directories = Directories(path, globs, record)
-        self._search = FileSearch(path, self._directories, state, record)
+        self._directories = Directories(queue_file, globs, record)
+        self._search = FileSearch(queue_file, self._directories, state, record)
         self._beside = SearchBeside(self._search, self._search.seen, record)
         self._current: TailReader | None = None
         self.old: list[TailReader] = []
@@ -247,7 +248,7 @@ class FileSet:
 
     def _open_current(self, opened: ExitStack) -> TailReader | None:
         try:
-            file = TailReader.open(self._path)
+            file = self._search.open(self._path)
         except FileNotFoundError:
             return None
         for old in self.old:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +22,8 @@ from asset_worker.intake.file.file_set import FileSet
 from asset_worker.intake.file.missing import missing_directory
 from asset_worker.intake.file.names import ROTATED
 from asset_worker.intake.file.positions import find_position
-from asset_worker.intake.file.tail_reader import TailReader, describe
+from asset_worker.intake.file.queue_file import QueueFile, is_no_output
+from asset_worker.intake.file.tail_reader import OutputFileError, TailReader, describe
 from asset_worker.intake.lines import ParsedLines, parse_lines
 from asset_worker.intake.splitter import Line, count_newlines
 
@@ -67,16 +68,19 @@ class Follower:
         *,
         rotated: tuple[str, ...] = ROTATED,
         drain: float = DRAIN_SECONDS,
+        is_output: Callable[[int], bool] = is_no_output,
     ) -> None:
         """Read nothing yet.
 
         Args:
-            path: the path.
+            path: the path, absolute.
             positions: those of the last accepted batches, by the intakes' names.
             rotated: globs that recognise rotated files, see `rotated_names`.
             drain: how long a rotated file is read after its last growth, in seconds.
+            is_output: returns whether this process writes to the file of a descriptor.
         """
         self._path = path
+        self._queue_file = QueueFile(path, is_output)
         self._origin = f"file:{path}"
         self._positions = positions
         self._rotated = rotated
@@ -86,7 +90,7 @@ class Follower:
         self._has_started = False
         self._partial_since: tuple[int, float] | None = None
         """How many bytes had been read when the partial lines last grew, and when that was, in monotonic seconds."""
-        self._files = FileSet(path, None, rotated, self._record)
+        self._files = FileSet(self._queue_file, None, rotated, self._record)
         self._state: FollowerState | None = None
         """The state after the last step."""
         self._stored: FollowerState | None = None
@@ -97,11 +101,11 @@ class Follower:
     def _start(self) -> None:
         """Find the position from which reading goes on. The constructor does no I/O, which may hang."""
         self.intake = f"file:{os.path.realpath(self._path)}"
-        position = find_position(self._path, self._positions)
+        position = find_position(self._queue_file, self._positions)
         state = decode(position)
         if position is not None and state is None:
             self._record("position_unreadable")
-        self._files = FileSet(self._path, state, self._rotated, self._record)
+        self._files = FileSet(self._queue_file, state, self._rotated, self._record)
         self._state = self._stored = state
         self._has_started = True
 
@@ -126,7 +130,8 @@ class Follower:
                 lines = file.read(max_lines - len(parsed.submissions))
             except OSError as error:
                 problem = describe(error, file.name)
-                if error.errno == errno.ESTALE:  # the descriptor is useless, but the file may still be there
+                # The descriptor is useless, but the file may still be there; or the worker writes to the file by now.
+                if error.errno == errno.ESTALE or isinstance(error, OutputFileError):
                     self._files.release(file)
                 continue
             if lines:

@@ -60,6 +60,15 @@ def gap_of_doubtful(paths: Sequence[Path]) -> str:
     )
 
 
+def gap_of_links(paths: Sequence[Path]) -> str:
+    """Return what may be missing behind symbolic links that have appeared beside the queue file."""
+    others = f" (and {len(paths) - 1} more)" if len(paths) > 1 else ""
+    return (
+        f"{paths[0]}{others} has the name of a rotated file, but is a symbolic link, which is not followed there. If "
+        "it leads to a file that was rotated away from the queue file, move that file itself to this place"
+    )
+
+
 def gap_of_unlinked(path: Path) -> str:
     """Return what will be missing where the path leads to a file that has no name any more, as a bind mount does."""
     return (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -12,6 +12,7 @@ import structlog
 
 from asset_worker.intake.file.follower import FileEvent, Follower
 from asset_worker.intake.file.names import ROTATED
+from asset_worker.intake.file.queue_file import is_no_output
 from asset_worker.intake.ports import BatchReceiver, IntakeContext
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.stop import Stop
@@ -52,6 +53,7 @@ class FileIntake:
         once: bool = False,
         partial_wait: float = 0.0,
         interval: float = INTERVAL_SECONDS,
+        is_output: Callable[[int], bool] = is_no_output,
     ) -> None:
         """Read nothing yet.
 
@@ -65,9 +67,10 @@ class FileIntake:
             once: read to the file's end once.
             partial_wait: with `once`, how long a last line without newline may still grow, in seconds.
             interval: between two looks, in seconds.
+            is_output: returns whether this process writes to the file of a descriptor.
         """
         path = path.absolute()
-        self._follower = Follower(path, positions, rotated=rotated)
+        self._follower = Follower(path, positions, rotated=rotated, is_output=is_output)
         self._path = path
         self._receiver = receiver
         self._thread = thread
@@ -140,4 +143,5 @@ def open_intake(source: Path | str, context: IntakeContext) -> FileIntake:
         rotated=context.rotated,
         once=context.once,
         partial_wait=context.partial_wait,
+        is_output=context.is_output,
     )

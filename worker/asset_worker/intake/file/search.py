@@ -20,6 +20,7 @@ import msgspec
 from asset_worker.intake.file.checkpoint import Checkpoint, FollowerState, unused_id
 from asset_worker.intake.file.directories import Directories, Entry
 from asset_worker.intake.file.gaps import gap_of_missing
+from asset_worker.intake.file.queue_file import QueueFile
 from asset_worker.intake.file.seen import SeenFiles
 from asset_worker.intake.file.tail_reader import NotAFileError, TailReader, describe
 
@@ -49,13 +50,15 @@ class FileSearch:
 
     def __init__(
         self,
-        path: Path,
+        queue_file: QueueFile,
         directories: Directories,
         state: FollowerState | None,
         record: Callable[[str, str | None], None],
     ) -> None:
         """`record` takes the name and the detail of what happens, for the log."""
-        self._path = path
+        self._path = queue_file.path
+        self.open = queue_file.open
+        """See `QueueFile.open`."""
         self._directories = directories
         self._record = record
         self.missing = list(state.files) if state else []
@@ -152,7 +155,7 @@ class FileSearch:
         It is on that inode, but has other content.
         """
         with suppress(OSError), ExitStack() as opened:
-            file = TailReader.open(path)
+            file = self.open(path)
             opened.callback(file.close)
             if file.identity[1] == checkpoint.inode:
                 file.id = self.unused_id(file, ())
@@ -232,7 +235,7 @@ class FileSearch:
                     continue
                 size = status.st_size
                 with ExitStack() as opened:
-                    file = TailReader.open(path)
+                    file = self.open(path)
                     opened.callback(file.close)
                     if file.resume(checkpoint):
                         opened.pop_all()

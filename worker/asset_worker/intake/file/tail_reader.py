@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -24,6 +24,10 @@ class NotAFileError(OSError):
     """What is at the path can't be followed: a directory, a pipe, a device."""
 
 
+class OutputFileError(NotAFileError):
+    """The worker writes to the file, so it must not read it."""
+
+
 def describe(error: OSError, name: str) -> str:
     """Return what can't be read, and why. `name` is used if the error names no file."""
     return f"{error.filename or name}: {error.strerror or error}"
@@ -32,9 +36,15 @@ def describe(error: OSError, name: str) -> str:
 class TailReader:
     """An open file, and how far it has been read."""
 
-    def __init__(self, descriptor: int, name: str) -> None:
-        status = os.fstat(descriptor)
+    def __init__(self, descriptor: int, name: str, is_output: Callable[[int], bool]) -> None:
+        """Take over a descriptor. `is_output` returns whether this process writes to the file of a descriptor."""
+        try:
+            status = os.fstat(descriptor)
+        except OSError:
+            os.close(descriptor)
+            raise
         self.descriptor = descriptor
+        self._is_output = is_output
         self.name = name
         """The name under which it was opened, without its directory."""
         self.identity = (status.st_dev, status.st_ino)
@@ -99,30 +109,25 @@ class TailReader:
         self._recent = recent[-TAIL_BYTES:]
         self._within_line = offset > 0 and not recent.endswith((b"\n", b"\0"))
 
-    @classmethod
-    def open(cls, path: Path) -> TailReader:
-        """Open a file, to be read from its start.
-
-        Raises:
-            OSError: it can't be opened.
-            NotAFileError: it is not a regular file.
-        """
-        # The file is not opened for this check: to the writer of a pipe, even a short open would look like a reader.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise NotAFileError(errno.EINVAL, "is not a regular file", str(path))
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            return cls(descriptor, path.name)
-        except OSError:
-            os.close(descriptor)
-            raise
-
     def close(self) -> None:
         """Close the descriptor. Closing twice is harmless."""
         descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:
             with suppress(OSError):
                 os.close(descriptor)
+
+    def refuse_output(self, path: Path | None = None) -> None:
+        """Refuse to read what this process writes. `path` is for the error; None: the file's name.
+
+        Raises:
+            OutputFileError: the process writes to this file.
+        """
+        if self._is_output(self.descriptor):
+            why = (
+                "the worker writes its events or its log to this file, so it does not read it: each event would be "
+                "read as a line. Remove this name of it, or let the events go to another file"
+            )
+            raise OutputFileError(errno.EINVAL, why, str(path or self.name))
 
     @property
     def partial(self) -> list[Line]:
@@ -188,6 +193,7 @@ class TailReader:
         """Read and return the next lines, at most `max_lines`; empty: no line ends within the next `READ_BYTES`.
 
         Raises:
+            OutputFileError: this process writes to the file by now.
             OSError: the file can't be read.
         """
         self._move_off_unterminated_line()
@@ -195,7 +201,8 @@ class TailReader:
         lines: list[Line] = []
         limit = self.end + READ_BYTES
         while not lines and self.end < limit and (data := os.pread(self.descriptor, size, self.end)):
-            if not self.is_intact():  # checked after the read, whose data may come from new content
+            self.refuse_output()  # checked after the read, as the next: the data may have been written just now
+            if not self.is_intact():  # the data may come from new content
                 break
             start = self.end
             lines = self._splitter.feed(data)

@@ -124,6 +124,21 @@ def open_checkpointed(path: Path, checkpoint: Checkpoint) -> int | None:
     return None
 
 
+def checkpoint_at_end(path: Path) -> Checkpoint | None:
+    """Return a checkpoint at the end of a file; None: there is no file.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    fd = _open_existing(path)
+    if fd is None:
+        return None
+    try:
+        return Checkpoint.at(fd, os.fstat(fd).st_size)
+    finally:
+        os.close(fd)
+
+
 def _open_existing(path: Path) -> int | None:
     status = current_status(path)
     if status is None or not stat.S_ISREG(status.st_mode):

@@ -13,6 +13,9 @@ and recorded before anything is written.
   a newline is written after it.
 - Other writers are tolerated. Workers that share a file take turns under an advisory lock (`flock`). It is held for one
   batch only, so that a rotated file, a worker that hangs or a second sink on the same file can't stop this one.
+- The files that were written to are known to `writes_to`, so that none of them is read as a queue file. A file that is
+  open is known by its inode, one that was left (it was rotated, or belongs to an earlier run) by the bytes before the
+  last checkpoint in it as well: its inode may be reused.
 - If the path is a pipe or a device instead of a file, it gets lines as standard output does.
 """
 
@@ -31,11 +34,13 @@ from asset_worker.runtime.line_stream import LineStream
 from asset_worker.runtime.paths import current_status, path_of
 from asset_worker.runtime.threads import DaemonThread, WorkerThread
 from asset_worker.sinks.file import usable
-from asset_worker.sinks.file.opening import locked, open_checkpointed, open_regular, open_special
+from asset_worker.sinks.file.opening import checkpoint_at_end, locked, open_checkpointed, open_regular, open_special
 from asset_worker.sinks.file.scan import Checkpoint, scan
 from asset_worker.sinks.lines import encode, lines_of
 from asset_worker.sinks.ports import Sent, SinkUnavailableError, TargetProblem
 
+LEFT_KEPT = 16
+"""How many of the files that were written to before the present one are remembered."""
 CLOSE_SECONDS = 1.0
 """How long `close` waits for a write that hangs."""
 LOCK_SECONDS = 5.0
@@ -50,6 +55,10 @@ class FileSink:
         self._thread = thread
         self._lock_timeout = lock_timeout
         self._fd: int | None = None
+        self._identity: tuple[int, int] | None = None
+        """Device and inode of the file that is open."""
+        self._left: tuple[Checkpoint, ...] = ()
+        """The last checkpoints in the files that were written to before, the latest last."""
         self._special: LineStream | None = None
         self._checkpoint: Checkpoint | None = None
         self._is_checkpoint_in_file = False
@@ -65,6 +74,7 @@ class FileSink:
     def resume(self, checkpoint: bytes | None) -> None:
         """Continue after the checkpoint, in the file that it names."""
         self._checkpoint = Checkpoint.decode(checkpoint)
+        self._remember(self._checkpoint)
         self._is_checkpoint_in_file = False
         self._is_scanned = self._checkpoint is None
 
@@ -74,7 +84,7 @@ class FileSink:
         Raises:
             SinkUnavailableError: it can't be.
         """
-        if (problem := await self._thread.run(usable.find_problem, self._path)) is not None:
+        if (problem := await self._thread.run(self._find_problem)) is not None:
             raise SinkUnavailableError(problem.text)
 
     async def send(self, events: Sequence[Stored]) -> Sent:
@@ -88,12 +98,27 @@ class FileSink:
         except OSError as error:
             raise SinkUnavailableError(f"{self._path}: {error.strerror or error}") from error
 
+    def writes_to(self, descriptor: int) -> bool:
+        """Return whether the file of a descriptor is one that events are, or were, written to."""
+        status = os.fstat(descriptor)
+        if (status.st_dev, status.st_ino) == self._identity:
+            return True
+        return any(each.inode == status.st_ino and each.matches(descriptor) for each in self._left)
+
     async def close(self) -> None:
         """Close the file, unless a call to a hanging file system is still running after a second."""
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._thread.run(self._close_file)
         self._thread.close()
+
+    def _find_problem(self) -> TargetProblem | None:
+        """Return what keeps the file from being written now. Remember the file that is there from an earlier run."""
+        problem = usable.find_problem(self._path)
+        if problem is None and self._fd is None:
+            with suppress(OSError):
+                self._remember(checkpoint_at_end(self._path))
+        return problem
 
     def _send(self, events: Sequence[Stored]) -> Sent:
         if not self._is_scanned:
@@ -115,14 +140,29 @@ class FileSink:
     def _open(self, status: os.stat_result | None) -> None:
         self._close_file()
         if status is None or stat.S_ISREG(status.st_mode):
-            self._fd = open_regular(self._path)
+            self._use(open_regular(self._path))
         else:
-            self._fd = open_special(self._path, status)
-            self._special = LineStream(self._fd)
+            fd = open_special(self._path, status)
+            self._use(fd)
+            self._special = LineStream(fd)
+
+    def _use(self, fd: int) -> None:
+        self._fd = fd
+        status = os.fstat(fd)
+        self._identity = (status.st_dev, status.st_ino)
+
+    def _remember(self, checkpoint: Checkpoint | None) -> None:
+        """Remember a file that was written to. An empty one holds nothing by which it could be recognised."""
+        if checkpoint is not None and checkpoint.offset:
+            others = [each for each in self._left if each.inode != checkpoint.inode]
+            self._left = (*others, checkpoint)[-LEFT_KEPT:]
 
     def _close_file(self) -> None:
         self._special = None
+        if self._is_checkpoint_in_file:
+            self._remember(self._checkpoint)
         self._is_checkpoint_in_file = False
+        self._identity = None
         if self._fd is not None:
             fd, self._fd = self._fd, None
             os.close(fd)
@@ -136,10 +176,12 @@ class FileSink:
         """Return how many of the events already follow the checkpoint; None: the file of the checkpoint is gone."""
         assert self._checkpoint is not None
         if self._fd is None:
-            self._fd = open_checkpointed(self._path, self._checkpoint)
-            if self._fd is None:
+            found_at = open_checkpointed(self._path, self._checkpoint)
+            if found_at is None:
                 self._is_scanned = True
                 return None
+            self._use(found_at)
+        assert self._fd is not None
         fd = self._fd
         with locked(fd, self._lock_timeout):
             start = self._checkpoint.offset if self._checkpoint.matches(fd) else 0
