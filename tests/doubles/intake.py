@@ -159,7 +159,7 @@ class BatchReceiver:
         return self._room
 
     async def accept(self, batch: Batch) -> None:
-        self._room -= len(batch.submissions)
+        self._room -= len(batch.submissions) + len(batch.rejections)
         self.batches.append(batch)
         self._changed.set()
 

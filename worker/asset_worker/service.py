@@ -32,6 +32,8 @@ _log = structlog.get_logger()
 
 DONE = "done"
 """The reason of the stop when the plan is done."""
+UNDELIVERABLE = "the sinks fail, so the rest of the input is left to the next run"
+"""The reason of the stop when a `--once` can't read on."""
 GC_THRESHOLD = 5_000
 """The garbage collector runs after this many new objects. At Python's default of 700 it would run every thirty looks,
 which leave no garbage for it to find."""
@@ -139,9 +141,9 @@ class Service:
             if self._plan.asset_ids:
                 await parts.ingest.accept(_batch(self._plan.asset_ids))
 
-            await stop.race(self._until_done(intakes))
+            reason = await stop.race(self._until_done(intakes))
             self._was_reading = not all(task.done() for task in intakes)
-            stop.set(DONE)
+            stop.set(reason or DONE)
             _log.info("worker.stopping", reason=stop.reason, pending=parts.queue.pending_count())
             grace_ends = self._clock.monotonic() + self._grace
             await self._wait_or_cancel([*intakes, poller], until=grace_ends)
@@ -151,13 +153,25 @@ class Service:
             for task in background:
                 task.cancel()
 
-    async def _until_done(self, intakes: list[asyncio.Task[None]]) -> None:
-        """Wait until the plan is done; for a service, until the stop."""
+    async def _until_done(self, intakes: list[asyncio.Task[None]]) -> str:
+        """Wait until the plan is done, or can't be done; for a service, until the stop. Return the reason to stop."""
         if not self._plan.ends_by_itself:
             await self._stop.wait()
-        if intakes:
-            await asyncio.wait(intakes)
+        while not all(task.done() for task in intakes):
+            if self._plan.once and self._is_stuck():
+                return UNDELIVERABLE
+            await asyncio.wait(intakes, timeout=DELIVERY_CHECK_SECONDS)
         await self._parts.queue.idle()
+        return DONE
+
+    def _is_stuck(self) -> bool:
+        """Return whether nothing is left to do but to read on, for which there is no room because of sinks that fail.
+
+        They are given up after the grace period, as at the end of a run.
+        """
+        queue, failing = self._parts.queue, (each.failing_for for each in self._parts.deliveries)
+        has_no_room = queue.outbox_depth() > self._settings.queue.max_pending and not queue.pending_count()
+        return has_no_room and any(seconds is not None and seconds >= self._grace for seconds in failing)
 
     async def _until_delivered(self, tasks: list[asyncio.Task[None]]) -> None:
         """Wait until every sink has all events, or all sinks that don't are given up.
@@ -213,7 +227,7 @@ class Service:
         return RunEnd(
             is_refused=self._refused_too_long,
             has_lost_input=any(each.has_lost_input for each in self._parts.intakes),
-            has_left=bool(queue.pending_count() or queue.outbox_depth()),
+            has_left=bool(queue.pending_count() or queue.outbox_depth() or self._stop.reason == UNDELIVERABLE),
             outcomes=None if tally is None else tally.keys(),
             signalled=exit_code_of(self._forced_stop.reason),
             is_done=self._stop.reason == DONE,

@@ -127,7 +127,10 @@ async def test_no_more_is_taken_than_there_is_room_for(path: Path):
     receiver = BatchReceiver(room=2)
     async with running(intake(path, receiver)):
         await asyncio.sleep(60)
-        assert receiver.ids == ["a1", "a2"]
+        assert (receiver.ids, receiver.rejections) == (["a1", "a2"], [])
+        receiver.make_room(1)
+        await asyncio.sleep(60)
+        assert (receiver.ids, receiver.rejections) == (["a1", "a2"], [(3, b"!")])
         receiver.make_room(1)
         await asyncio.sleep(60)
         assert receiver.ids == ["a1", "a2", "a3"]

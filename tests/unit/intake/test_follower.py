@@ -74,6 +74,16 @@ def test_no_more_lines_are_read_at_once_than_there_is_room_for(disk: Disk, follo
     assert following.at_end
 
 
+def test_rejected_lines_take_room_as_others_do_in_whichever_file_they_are(disk: Disk, following: Following):
+    disk.append(b"!\n")
+    following.step()
+    disk.append(b"!\n!\na1\n")
+    disk.rename("queue", "queue.1")
+    disk.append(b"?\n?\nb1\n")
+    read = [(following.step(limit=4), len(following.batches[-1].rejections)) for _ in range(2)]
+    assert read == [(["a1"], 3), (["b1"], 1)]
+
+
 def test_a_long_file_is_read_in_many_steps(disk: Disk, following: Following):
     ids = [f"asset{number:06}" for number in range(60_000)]
     disk.append("\n".join(ids).encode() + b"\n")

@@ -1,5 +1,6 @@
 """From batches to the queue: what is put, counted and logged."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,8 +10,9 @@ from structlog.testing import capture_logs
 
 from asset_worker.domain.events import Event
 from asset_worker.domain.submissions import Batch, Options, Rejection, Submission, Zeros
-from asset_worker.intake.ingest import LOGGED_ONE_BY_ONE, Ingest
+from asset_worker.intake.ingest import LOGGED_ONE_BY_ONE, MADE_AT_ONCE, Ingest
 from asset_worker.intake.lines import parse, reject
+from asset_worker.intake.rejections import REPORTED_IN_A_ROW, RejectedRow
 from asset_worker.intake.splitter import Line, LineSplitter
 from asset_worker.runtime.redaction import REDACTED, Secrets
 
@@ -52,6 +54,9 @@ class Noon:
 
     def monotonic(self) -> float:
         return 0.0
+
+    def steady(self) -> float:
+        return 7.0
 
 
 def batch(*ids: str, bad: Sequence[bytes] = (), position: bytes | None = b"here") -> Batch:
@@ -130,6 +135,58 @@ async def test_a_backlog_is_logged_in_one_line(ingest: Ingest):
     [log] = logs
     assert (log["count"], log["repeats"]) == (1001, 1)
     assert (log["first"], log["last"]) == ("file:/queue:1", "file:/queue:1001")
+
+
+async def test_many_rejections_at_once_are_logged_in_one_line_and_are_events_one_by_one(
+    ingest: Ingest, queue: FakeQueue
+):
+    with capture_logs() as logs:
+        await ingest.accept(batch(bad=[b"!"] * 1000))
+    assert logs == [
+        {
+            "event": "intake.rejected",
+            "log_level": "warning",
+            "count": 1000,
+            "first": "file:/queue:100",
+            "last": "file:/queue:1099",
+            "reason": "why",
+        }
+    ]
+    assert (len({event.id for event in queue.events}), ingest.rejected) == (1000, 1000)
+    [*_, last] = queue.events
+    assert msgspec.json.decode(last.body)["data"]["submission"]["source"] == "file:/queue:1099"
+
+
+async def test_others_get_their_turn_while_many_events_are_made(ingest: Ingest):
+    accepting = asyncio.ensure_future(ingest.accept(batch(bad=[b"!"] * 10 * MADE_AT_ONCE)))
+    rounds = 0
+    while not accepting.done():
+        await asyncio.sleep(0)
+        rounds += 1
+    assert rounds >= 10
+
+
+async def test_an_input_of_nothing_but_rejected_lines_is_reported_until_a_line_is_accepted(ingest: Ingest):
+    await ingest.accept(batch("a1"))
+    await ingest.accept(batch(bad=[b"!"] * (REPORTED_IN_A_ROW - 1)))
+    assert ingest.rejected_inputs == []
+    await ingest.accept(msgspec.structs.replace(batch(bad=[b"!"] * 2000), intake="stdin"))
+    await ingest.accept(batch(bad=[b"!"]))
+    found, other = (RejectedRow("file:/queue", count, Noon().now(), "why") for count in (REPORTED_IN_A_ROW, 2000))
+    assert ingest.rejected_inputs == [found, other], "each input has a row of its own"
+    await ingest.accept(msgspec.structs.replace(batch("a1"), intake="stdin"))
+    assert ingest.rejected_inputs == [found], "a repeat is a good line, too"
+    await ingest.accept(batch())
+    assert ingest.rejected_inputs == [found]
+    await ingest.accept(batch("a2"))
+    assert ingest.rejected_inputs == []
+
+
+async def test_a_line_that_is_the_key_is_no_good_line(ingest: Ingest):
+    await ingest.accept(batch(bad=[b"!"] * REPORTED_IN_A_ROW))
+    await ingest.accept(batch(KEY))
+    [found] = ingest.rejected_inputs
+    assert (KEY in repr(found), found.origin) == (False, "file:/queue")
 
 
 async def test_there_is_room_where_the_queue_has_it(ingest: Ingest):

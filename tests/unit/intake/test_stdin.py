@@ -344,7 +344,10 @@ async def test_no_more_is_read_than_there_is_room_for(pipe: Pipe):
     intake = StdinIntake(pipe.reader, receiver, InlineThread())
     running = asyncio.create_task(intake.run(Stop()))
     await asyncio.sleep(0.01)
-    assert receiver.ids == ["a1", "a2"]
+    assert (receiver.ids, receiver.rejections) == (["a1", "a2"], [])
+    receiver.make_room(1)
+    await asyncio.sleep(0.01)
+    assert (receiver.ids, receiver.rejections) == (["a1", "a2"], [(3, b"!")])
     receiver.make_room(1)
     await asyncio.sleep(0.01)
     assert receiver.ids == ["a1", "a2", "a3"]

@@ -68,6 +68,10 @@ class QueueMachine(RuleBasedStateMachine):
         self.settled_at: dict[AssetId, float] = {}
         self.completions: dict[AssetId, int] = {}
         self.events: list[str] = []
+        self.delivered = 0
+        """How many of the events the sink has."""
+        self.waiting_since: float | None = None
+        """Since when there has been no room because of the sink, in steady time."""
         self.positions: dict[str, bytes] = {}
         self.count = 0
         self.steps = 0
@@ -89,14 +93,17 @@ class QueueMachine(RuleBasedStateMachine):
         await self.queue.close()
 
     async def sent(self) -> list[str]:
-        """The IDs of all events in the outbox, in order."""
+        """The IDs of all events that the sink lacks, in order."""
         return [stored.id for stored in await self.queue.outbox.read("stdout", 10_000)]
 
     def now(self) -> float:
         return self.clock.monotonic()
 
+    def undelivered(self) -> int:
+        return len(self.events) - self.delivered
+
     def room_left(self) -> int:
-        return MAX_PENDING - len(self.pending)
+        return max(0, min(MAX_PENDING - len(self.pending), MAX_PENDING + 1 - self.undelivered()))
 
     def next_due(self):
         return min((waiting.due for waiting in self.pending.values() if waiting.due is not None), default=None)
@@ -345,13 +352,32 @@ class QueueMachine(RuleBasedStateMachine):
         self.settled(asset_id)
         self.put_is_kept([], [], INTAKES[1], position)
 
-    @precondition(lambda self: self.leases and self.room_left() <= len(self.new_ids()))
+    @precondition(lambda self: self.leases and MAX_PENDING - len(self.pending) <= len(self.new_ids()))
+    @precondition(lambda self: self.undelivered() < MAX_PENDING and self.room_left() == MAX_PENDING - len(self.pending))
     @rule(data=st.data())
     def settling_one_makes_room_for_another(self, data):
         self.put(self.new_ids()[: self.room_left()], False, 0, INTAKES[0])
         asset_id = self.draw_leased(data)
         assert self.run(self.room_after(self.settling(asset_id))) == 1
         self.settled(asset_id)
+
+    @precondition(undelivered)
+    @rule(data=st.data())
+    def the_sink_takes_some(self, data):
+        self.run(self.sink_takes(data.draw(st.integers(1, self.undelivered()))))
+
+    async def sink_takes(self, count) -> None:
+        self.delivered += count
+        await self.queue.outbox.advance("stdout", self.delivered, None)
+        if self.undelivered() <= MAX_PENDING // 2:
+            self.waiting_since = None
+
+    @precondition(lambda self: len(self.pending) < MAX_PENDING < self.undelivered())
+    @rule(data=st.data())
+    def a_sink_that_takes_enough_makes_room(self, data):
+        count = data.draw(st.integers(self.undelivered() - MAX_PENDING, self.undelivered()))
+        room = self.run(self.room_after(self.sink_takes(count)))
+        assert room == self.room_left() > 0
 
     async def room_after(self, work):
         waiting = asyncio.ensure_future(self.queue.room())
@@ -380,15 +406,23 @@ class QueueMachine(RuleBasedStateMachine):
                 del w.progress[:-1]
 
     @invariant()
-    def what_is_pending_takes_room(self):
+    def what_is_pending_and_what_is_undelivered_takes_room(self):
         if self.room_left():
             assert self.run(self.ended(self.queue.room(), by=self.now())) == self.room_left()
         else:
             assert not self.run(self.returns_at_once(self.queue.room()))
+        if self.undelivered() > MAX_PENDING and self.waiting_since is None:
+            self.waiting_since = self.clock.steady()
+
+    @invariant()
+    def operators_see_since_when_the_intakes_wait_for_the_sink(self):
+        since = self.waiting_since
+        shown = None if since is None else self.clock.now() - (self.clock.steady() - since)
+        assert self.queue.waiting_for_sinks_since == shown
 
     @invariant()
     def each_event_is_in_the_outbox_once_and_in_order(self):
-        assert self.run(self.sent()) == self.events
+        assert self.run(self.sent()) == self.events[self.delivered :]
         assert len(set(self.events)) == len(self.events)
 
     @invariant()
@@ -398,7 +432,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert queue.pending_count() == len(waiting)
         assert (queue.due_count(), queue.due_count(2)) == (due, min(due, 2))
         assert queue.oldest_age() == max((self.clock.steady() - w.accepted_at for w in waiting), default=0.0)
-        assert queue.outbox_depth() == len(self.events)
+        assert queue.outbox_depth() == self.undelivered()
         assert not queue.failing
 
     @precondition(lambda self: not any(w.restored and len(w.progress) > 1 for w in self.pending.values()))
@@ -495,6 +529,7 @@ class DurableQueueMachine(QueueMachine):
     def started_again(self, *, booted: bool = False) -> None:
         """The process is another. Within one boot, steady time goes on; after another one, it is the wall clock's."""
         self.steps = 0
+        self.waiting_since = None
         self.leases.clear()
         before = self.clock.steady()
         if booted:

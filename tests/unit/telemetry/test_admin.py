@@ -68,6 +68,25 @@ async def test_a_text_that_can_not_be_a_host_is_named():
             pass
 
 
+async def test_a_problem_that_is_only_about_an_input_is_shown_while_the_worker_is_ready():
+    now = snapshot(problems=("nothing but junk",), problem_details=(Problem("nothing but junk", is_of_input=True),))
+    with capture_logs() as logs:
+        async with (
+            serving(lambda: now, host="127.0.0.1", port=0),
+            aiohttp.ClientSession() as client,
+            client.get(f"http://{logs[0]['addresses'][0]}/readyz") as response,
+        ):
+            answer = (response.status, await response.json())
+    assert answer == (
+        200,
+        {
+            "status": "ready",
+            "problems": ["nothing but junk"],
+            "problem_details": [{"problem": "nothing but junk"}],
+        },
+    )
+
+
 async def test_health_readiness_and_metrics_are_served():
     now = snapshot(
         pending=3,

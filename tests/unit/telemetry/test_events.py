@@ -18,7 +18,7 @@ from asset_worker.telemetry.logs import EVENT_NAME
 
 PACKAGE = Path(asset_worker.__file__).parent
 LEVELS = {level: level for level in ("debug", "info", "warning", "error")} | {"exception": "error"}
-COMPUTED_FIELDS = {"worker.heartbeat", "api.retry"}
+COMPUTED_FIELDS = {"worker.heartbeat", "api.retry", "intake.rejected", "intake.zeros"}
 """Events some of whose fields are not written out at the call."""
 DECLARED = {event.name: event for event in EVENTS}
 

@@ -22,14 +22,19 @@ from asset_worker.telemetry.snapshot import (
 )
 
 QUEUE = SimpleNamespace(
-    failing=False, pending_count=lambda: 1, due_count=lambda: 2, oldest_age=lambda: 3.5, outbox_depth=lambda: 4
+    failing=False,
+    waiting_for_sinks_since=None,
+    pending_count=lambda: 1,
+    due_count=lambda: 2,
+    oldest_age=lambda: 3.5,
+    outbox_depth=lambda: 4,
 )
 SOURCES = Sources(
     queue=QUEUE,
     poller=SimpleNamespace(looks=5, completions=Counter(ready=6)),
     gate=SimpleNamespace(requests=7, refusals=8, problem=None),
     retries=SimpleNamespace(count=9),
-    lines=SimpleNamespace(rejected=0),
+    lines=SimpleNamespace(rejected=0, rejected_inputs=[]),
     inputs=[SimpleNamespace(name="queue file", unreadable=None), SimpleNamespace(name="stdin", unreadable=None)],
     deliveries=[SimpleNamespace(sink="stdout", failing_since=None)],
 )
@@ -57,7 +62,7 @@ def test_every_value_is_read_from_its_part():
 
 
 def test_rejected_lines_are_completions():
-    found = take_snapshot(sources(lines=SimpleNamespace(rejected=2)))
+    found = take_snapshot(sources(lines=SimpleNamespace(rejected=2, rejected_inputs=[])))
     assert found.completions == {"ready": 6, "rejected": 2}
 
 
@@ -104,6 +109,21 @@ def test_each_problem_is_one_sentence(changed: dict[str, Any], expected: list[st
     found = take_snapshot(sources(**changed))
     assert (list(found.problems), found.is_ready) == (expected, not expected)
     assert [each.text for each in found.problem_details] == expected
+
+
+def test_what_is_written_to_an_input_is_a_problem_and_makes_nothing_unready():
+    """Or else any writer could take the pod out of service."""
+    bad = SimpleNamespace(origin="file:/q", since=3.0, reason="no ID")
+    queue = SimpleNamespace(**(vars(QUEUE) | {"waiting_for_sinks_since": 2.0}))
+    changed = {"queue": queue, "lines": SimpleNamespace(rejected=2, rejected_inputs=[bad])}
+    found = take_snapshot(sources(**changed))
+    assert found.problem_details == (
+        Problem("the inputs are not read on until the sinks have taken more events", 2.0, is_of_input=True),
+        Problem("nothing but rejected lines comes from file:/q", 3.0, "no ID", is_of_input=True),
+    )
+    assert found.problems == tuple(each.text for each in found.problem_details)
+    assert found.is_ready
+    assert not take_snapshot(sources(**changed, deliveries=[sink("stdout")])).is_ready
 
 
 def test_a_problem_has_its_beginning_its_latest_error_and_the_next_try():

@@ -60,7 +60,7 @@ class RunEnd(msgspec.Struct, frozen=True):
     has_lost_input: bool
     """An input could not be read to its end."""
     has_left: bool
-    """Assets are pending, or events have not been delivered."""
+    """Assets are pending, events have not been delivered, or input is left to read because they were not."""
     outcomes: AbstractSet[str] | None
     """The outcomes of the plan's assets, those of interrupted runs included; None: they could not be read."""
     signalled: int | None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import uuid4
 
 import msgspec
@@ -11,6 +12,7 @@ import structlog
 
 from asset_worker.domain.events import Event, rejected
 from asset_worker.domain.submissions import Batch, Options, Rejection, Submission
+from asset_worker.intake.rejections import REPORTED_IN_A_ROW, RejectedRow, row_after, shown_rejections, shown_zeros
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.redaction import REDACTED, Secrets
 
@@ -18,13 +20,15 @@ _log = structlog.get_logger()
 
 LOGGED_ONE_BY_ONE = 1000
 """A batch with more submissions comes from a backlog, and is logged in one line instead of thousands."""
+MADE_AT_ONCE: Final = 250
+"""Events of rejected lines that are made before everything else in the event loop gets its turn: some milliseconds."""
 
 
 class QueueWriter(Protocol):
     """The queue, as `Ingest` uses it."""
 
     async def room(self) -> int:
-        """Wait until there is room for a submission. Return how many may be put."""
+        """Wait until there is room. Return how many submissions and events may be put."""
         ...
 
     async def put(
@@ -50,19 +54,42 @@ class Ingest:
         """Submissions accepted since the start; repeats are not counted."""
         self.rejected = 0
         """Lines rejected since the start."""
+        self._rows: dict[str, RejectedRow | None] = {}
+        """The lines rejected in a row, by the intake."""
+
+    @property
+    def rejected_inputs(self) -> list[RejectedRow]:
+        """The last lines of each input that holds nothing but rejected ones; `since` is by the wall clock."""
+        behind = self._clock.now() - self._clock.steady()
+        rows = [row for row in self._rows.values() if row is not None and row.count >= REPORTED_IN_A_ROW]
+        return [msgspec.structs.replace(row, since=row.since + behind) for row in rows]
 
     async def room(self) -> int:
-        """Wait until there is room for a submission. Return how many may be handed over."""
+        """Wait until there is room. Return how many lines may be handed over."""
         return await self._queue.room()
 
     async def accept(self, batch: Batch) -> None:
         """Put a batch into the queue, with the API key redacted in it; durable when this returns."""
         batch = self._redacted(batch)
-        now = self._clock.now()
-        events = [rejected(rejection, at=now, source=self._source) for rejection in batch.rejections]
+        events = await self._events_of(batch.rejections)
         accepted = await self._queue.put(batch.submissions, events=events, intake=batch.intake, position=batch.position)
         self.accepted += len(accepted)
         self.rejected += len(batch.rejections)
+        row = self._rows.get(batch.intake)
+        self._rows[batch.intake] = row_after(row, batch, now=self._clock.steady())
+        self._log(batch, accepted)
+
+    async def _events_of(self, rejections: Sequence[Rejection]) -> list[Event]:
+        now = self._clock.now()
+        events: list[Event] = []
+        for start in range(0, len(rejections), MADE_AT_ONCE):
+            if start:
+                await asyncio.sleep(0)
+            some = rejections[start : start + MADE_AT_ONCE]
+            events += [rejected(rejection, at=now, source=self._source) for rejection in some]
+        return events
+
+    def _log(self, batch: Batch, accepted: Sequence[Submission]) -> None:
         if len(accepted) <= LOGGED_ONE_BY_ONE:
             for submission in accepted:
                 _log.info("intake.accepted", asset_id=submission.asset_id, source=submission.source)
@@ -74,10 +101,10 @@ class Ingest:
                 last=accepted[-1].source,
                 repeats=len(batch.submissions) - len(accepted),
             )
-        for run in batch.zeros:
-            _log.warning("intake.zeros", source=f"{run.origin}:{run.line}", bytes=run.count, end=run.end)
-        for rejection in batch.rejections:
-            _log.warning("intake.rejected", source=f"{rejection.origin}:{rejection.line}", reason=rejection.reason)
+        if batch.zeros:
+            _log.warning("intake.zeros", **shown_zeros(batch.zeros))
+        if batch.rejections:
+            _log.warning("intake.rejected", **shown_rejections(batch.rejections))
 
     def _redacted(self, batch: Batch) -> Batch:
         """Return the batch with the API key redacted: somebody may have put it into the queue file by mistake."""

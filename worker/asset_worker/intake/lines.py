@@ -68,6 +68,11 @@ class ParsedLines(msgspec.Struct, frozen=True):
     zeros: list[Zeros]
     """The zeros between the lines."""
 
+    @property
+    def taken(self) -> int:
+        """How many of the lines take room in the queue: all but blank ones and comments."""
+        return len(self.submissions) + len(self.rejections)
+
     def add(self, others: ParsedLines) -> None:
         """Add what other lines hold."""
         self.submissions.extend(others.submissions)

@@ -16,7 +16,7 @@ class BatchReceiver(Protocol):
     """Accepts what intakes read."""
 
     async def room(self) -> int:
-        """Wait until there is room for a submission. Return how many may be handed over."""
+        """Wait until there is room. Return how many lines may be handed over: submissions and rejections together."""
         ...
 
     async def accept(self, batch: Batch) -> None:

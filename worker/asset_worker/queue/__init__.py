@@ -5,6 +5,7 @@ hands its events to the sinks. It knows nothing about the API, outcomes or sched
 engine they use: they see the protocols in `ports.py`. The layers, each on top of the one before:
 
 - `heap.py`: assets by due time; arithmetic only
+- `room.py`: back pressure on the intakes
 - `pending.py`: pending assets and leases in memory; waiting for what is due
 - `memory.py`: an engine that keeps nothing between runs
 - `local/`: an engine with a journal on the disk

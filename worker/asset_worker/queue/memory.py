@@ -18,6 +18,7 @@ from asset_worker.domain.progress import Progress
 from asset_worker.domain.submissions import Submission
 from asset_worker.queue.pending import PendingAssets
 from asset_worker.queue.ports import Lease
+from asset_worker.queue.room import Room
 from asset_worker.queue.sink_positions import SinkPositions
 from asset_worker.runtime.clock import Clock
 
@@ -25,10 +26,10 @@ from asset_worker.runtime.clock import Clock
 class MemoryOutbox:
     """The events to send, in order. An event is dropped when every sink has it."""
 
-    def __init__(self, sinks: Sequence[str]) -> None:
+    def __init__(self, sinks: Sequence[str], room: Room) -> None:
         self._events: list[Stored] = []
         self._last = 0
-        self._sinks = SinkPositions(dict.fromkeys(sinks, (0, None)), last=0)
+        self._sinks = SinkPositions(dict.fromkeys(sinks, (0, None)), room, last=0)
         self.dead_letters: dict[tuple[str, int], tuple[Stored, str]] = {}
         """The events that sinks refused permanently, with the reason, by the sink and the event's position."""
 
@@ -76,13 +77,14 @@ class MemoryQueue(PendingAssets):
 
     def __init__(self, clock: Clock, *, sinks: Sequence[str], dedupe_window: float, max_pending: int) -> None:
         """`sinks` are the names of the sinks that read the outbox; `dedupe_window` is in seconds."""
-        super().__init__(clock, max_pending=max_pending)
+        room = Room(max_pending, clock)
+        super().__init__(clock, room)
         self._dedupe_window = dedupe_window
         self._settled: dict[AssetId, tuple[int, float]] = {}
         """How often each asset was settled, and when it last was, in steady time."""
         self._counts_outcomes = False
         self._outcomes: Counter[str] = Counter()
-        self.outbox = MemoryOutbox(sinks)
+        self.outbox = MemoryOutbox(sinks, room)
         self.intakes: Mapping[str, bytes] = MappingProxyType({})
 
     async def put(

@@ -18,6 +18,7 @@ from asset_worker.domain.progress import Progress
 from asset_worker.domain.submissions import Options, Submission
 from asset_worker.queue.heap import DueHeap
 from asset_worker.queue.ports import Lease
+from asset_worker.queue.room import Room
 from asset_worker.runtime.clock import Clock
 
 NOT_LOOKED_AT = Progress()
@@ -43,9 +44,9 @@ class PendingAssets:
     for; all ages are by steady time, so setting the wall clock makes no asset older or younger.
     """
 
-    def __init__(self, clock: Clock, *, max_pending: int) -> None:
+    def __init__(self, clock: Clock, room: Room) -> None:
         self._clock = clock
-        self._max_pending = max_pending
+        self._room = room
         self._pending: dict[AssetId, Pending] = {}
         """In the order of acceptance."""
         self._being_accepted: set[AssetId] = set()
@@ -53,16 +54,17 @@ class PendingAssets:
         self._examined = 0
         """How many of the pending assets `take_overdue` has examined since it last began with the first."""
         self._pushed = asyncio.Event()
-        self._removed = asyncio.Event()
         self._is_idle = asyncio.Event()
         self._is_idle.set()
 
     async def room(self) -> int:
-        """Wait until there is room for a submission. Return how many may be put."""
-        while len(self._pending) >= self._max_pending:
-            self._removed.clear()
-            await self._removed.wait()
-        return self._max_pending - len(self._pending)
+        """Wait until there is room. Return how many submissions and events of rejected lines may be put."""
+        return await self._room.wait()
+
+    @property
+    def waiting_for_sinks_since(self) -> float | None:
+        """Since when the intakes have waited for the sinks, in seconds since the epoch, UTC; None: they don't."""
+        return self._room.waiting_for_sinks_since
 
     async def take(self, limit: int, *, ahead: float = 0.0) -> list[Lease]:
         """Wait until an asset is due. Return leases on at most `limit` assets, in the order of their due times."""
@@ -150,6 +152,7 @@ class PendingAssets:
         mono = self._clock.monotonic()
         for submission, completion in accepted:
             self._pending[submission.asset_id] = Pending(submission, accepted_at, completion, due=mono)
+        self._room.set_pending(len(self._pending))
         self._heap.push_all([(mono, submission.asset_id) for submission, _ in accepted])
         self._pushed.set()
 
@@ -171,6 +174,7 @@ class PendingAssets:
             accepted_at = together.setdefault(instant, instant)
             found[submission.asset_id] = Pending(submission, accepted_at, completion, progress)
         self._pending = {each: found[each] for each in sorted(found, key=lambda each: found[each].accepted_at)}
+        self._room.set_pending(len(self._pending))
         delays = first_looks(len(self._pending)) if self._pending else []
         mono = self._clock.monotonic()
         for pending, delay in zip(self._pending.values(), delays, strict=True):
@@ -190,7 +194,7 @@ class PendingAssets:
     def _remove(self, lease: Lease) -> None:
         """End a lease: the asset is no longer pending."""
         del self._pending[lease.submission.asset_id]
-        self._removed.set()
+        self._room.set_pending(len(self._pending))
         self._note_idle()
 
     def _is_due_at(self, asset_id: AssetId, due: float) -> bool:

@@ -52,7 +52,11 @@ class Queue(Protocol):
     """
 
     async def room(self) -> int:
-        """Wait until there is room for a submission. Return how many may be put."""
+        """Wait until there is room: fewer pending assets, and no more undelivered events, than the engine's limit.
+
+        Return how many submissions and events of rejected lines may be put, taken together. A `put` of more is taken,
+        too: what was read and can't be read again must not be lost.
+        """
         ...
 
     async def put(
@@ -98,6 +102,14 @@ class QueueStatus(Protocol):
     @property
     def failing(self) -> bool:
         """Whether the engine can't write now, and retries."""
+        ...
+
+    @property
+    def waiting_for_sinks_since(self) -> float | None:
+        """Since when `room` has made intakes wait for the sinks, in seconds since the epoch, UTC; None: it doesn't.
+
+        While the sinks are slower than the intakes, short waits after each batch count as one.
+        """
         ...
 
     def pending_count(self) -> int:

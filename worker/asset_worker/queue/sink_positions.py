@@ -5,17 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+from asset_worker.queue.room import Room
+
 
 class SinkPositions:
     """Each sink's position and checkpoint; also lets a sink wait for events that it does not have."""
 
     def __init__(
-        self, sinks: Mapping[str, tuple[int, bytes | None]], *, last: int, held: Mapping[str, int] | None = None
+        self,
+        sinks: Mapping[str, tuple[int, bytes | None]],
+        room: Room,
+        *,
+        last: int,
+        held: Mapping[str, int] | None = None,
     ) -> None:
         """Begin with these positions.
 
         Args:
             sinks: each sink's position and checkpoint.
+            room: is taken by the events that the slowest sink lacks.
             last: the position of the outbox's last event.
             held: the positions of sinks that are absent, and for which events are kept.
         """
@@ -24,11 +32,14 @@ class SinkPositions:
         self._held = dict(held or {})
         self._last = last
         self._added = {name: asyncio.Event() for name in sinks}
+        self._room = room
+        room.set_undelivered(self.depth())
 
     def add(self, last: int) -> None:
         """Record that the outbox now holds events up to position `last`, and wake the sinks that wait for them."""
         if last > self._last:
             self._last = last
+            self._room.set_undelivered(self.depth())
             for event in self._added.values():
                 event.set()
 
@@ -68,3 +79,4 @@ class SinkPositions:
         """Record that the sink has all events up to `position`."""
         self._positions[sink] = position
         self._checkpoints[sink] = checkpoint
+        self._room.set_undelivered(self.depth())

@@ -205,7 +205,9 @@ class Queue(Section):
     """With --once, a last line without a newline is taken for a whole one when it has not grown for this many seconds,
     unless it looks like a part of an asset ID. Slow writers need more."""
     max_pending: Annotated[int, Field(ge=1), _INTEGER, Unit("assets")] = 1_000_000
-    """The number of pending assets at which reading pauses. A million take about half a gigabyte of memory."""
+    """The number of pending assets at which reading pauses; it pauses, too, while more events than this are
+    undelivered, those of rejected lines included. A million pending assets take about half a gigabyte of memory, and a
+    million undelivered events of short lines that were rejected somewhat less than a gigabyte of disk."""
 
 
 class Events(Section):

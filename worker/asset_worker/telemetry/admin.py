@@ -42,11 +42,11 @@ async def serving(read: Callable[[], Snapshot], *, host: str, port: int) -> Asyn
     async def readyz(_request: web.Request) -> web.Response:
         now = read()
         document = {
-            "status": "not ready" if now.problems else "ready",
+            "status": "ready" if now.is_ready else "not ready",
             "problems": list(now.problems),
             "problem_details": [shown_problem(each) for each in now.problem_details],
         }
-        return web.json_response(document, status=503 if now.problems else 200)
+        return web.json_response(document, status=200 if now.is_ready else 503)
 
     registry = CollectorRegistry()
     registry.register(SnapshotCollector(read))

@@ -68,7 +68,8 @@ EVENTS: Final = (
     LogEvent(
         "worker.stopping",
         "info",
-        "The worker begins to stop. `reason`: `done`, the signal, or that the key is refused.",
+        "The worker begins to stop. `reason`: `done`, the signal, that the key is refused, or that a `--once` can't "
+        "read on because the sinks fail.",
         ("reason", "pending"),
     ),
     LogEvent(
@@ -88,15 +89,30 @@ EVENTS: Final = (
     LogEvent(
         "intake.rejected",
         "warning",
-        "A line holds no usable submission. `source`: the input and the line's number.",
-        ("source", "reason"),
+        "A line holds no usable submission. `source`: the input and the line's number. Several that were read at once "
+        "share one line: `count` of them, from the line `first` to the line `last`; `reason` is that of the first.",
+        ("source", "reason", "count", "first", "last"),
     ),
     LogEvent(
         "intake.zeros",
         "warning",
         "An input holds a run of NUL bytes, as after a power failure: what was there is lost. The line that follows "
-        "them is read. `source`: the input and the line's number; `end`: where they end, in bytes.",
-        ("source", "bytes", "end"),
+        "them is read. `source`: the input and the line's number; `end`: where they end, in bytes. Several that were "
+        "read at once share one line: `count` of them, from `first` to `last`, with all their `bytes`.",
+        ("source", "bytes", "end", "count", "first", "last"),
+    ),
+    LogEvent(
+        "intake.waiting",
+        "warning",
+        "The inputs are not read on until the sinks have taken events: `undelivered` of them wait, more than `limit` "
+        "(`queue.max_pending`). Reading goes on as soon as there is room. Logged once, until `intake.resumed`.",
+        ("undelivered", "limit"),
+    ),
+    LogEvent(
+        "intake.resumed",
+        "info",
+        "The inputs wait for the sinks no longer, `seconds` after the first wait: half of `limit` events are left.",
+        ("seconds",),
     ),
     LogEvent(
         "intake.failed",

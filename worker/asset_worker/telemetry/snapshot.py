@@ -29,6 +29,11 @@ class PendingCounts(Protocol):
         """Whether the journal can't be written now."""
         ...
 
+    @property
+    def waiting_for_sinks_since(self) -> float | None:
+        """Since when the inputs have waited for the sinks, in seconds since the epoch, UTC; None: they don't."""
+        ...
+
     def pending_count(self) -> int:
         """Return how many assets are pending."""
         ...
@@ -112,12 +117,36 @@ class RetryCounts(Protocol):
         ...
 
 
-class LineCounts(Protocol):
-    """The lines that the intakes have read, as telemetry counts them."""
+class RejectedInput(Protocol):
+    """An input that holds nothing but rejected lines, as telemetry reads it."""
+
+    @property
+    def origin(self) -> str:
+        """Which input it is, such as `file:/var/spool/assets/queue`."""
+        ...
+
+    @property
+    def since(self) -> float:
+        """When the first of these lines was rejected, in seconds since the epoch, UTC."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """Why the last of them was."""
+        ...
+
+
+class Lines(Protocol):
+    """The lines that the intakes have read, as telemetry reads them."""
 
     @property
     def rejected(self) -> int:
         """Lines rejected since the start."""
+        ...
+
+    @property
+    def rejected_inputs(self) -> Sequence[RejectedInput]:
+        """The inputs that hold nothing but rejected lines."""
         ...
 
 
@@ -166,7 +195,7 @@ class Sources(msgspec.Struct, frozen=True):
     poller: LookCounts
     gate: RequestCounts
     retries: RetryCounts
-    lines: LineCounts
+    lines: Lines
     inputs: Sequence[Input]
     deliveries: Sequence[Delivery]
 
@@ -181,7 +210,7 @@ API_PROBLEMS: Final[Mapping[str, str]] = {
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Something that keeps the worker from working now. Instants are seconds since the epoch, UTC; None: not known."""
+    """Something that is wrong now. Instants are seconds since the epoch, UTC; None: not known."""
 
     text: str
     """One sentence."""
@@ -189,6 +218,9 @@ class Problem(msgspec.Struct, frozen=True):
     last_error: str | None = None
     next_try: float | None = None
     """When it is tried again."""
+    is_of_input: bool = False
+    """Whether it is only about what is written to an input. The worker works, so it is ready: nobody who may write to
+    an input must be able to make it unready."""
 
 
 PROBLEM_FIELDS: Final = ("since", "last_error", "next_try")
@@ -196,8 +228,12 @@ PROBLEM_FIELDS: Final = ("since", "last_error", "next_try")
 
 
 def problems_of(sources: Sources) -> tuple[Problem, ...]:
-    """Return what keeps the worker from working now; empty: the worker is ready."""
+    """Return what is wrong now."""
     return tuple(_problems(sources))
+
+
+def _is_ready(sources: Sources) -> bool:
+    return all(problem.is_of_input for problem in _problems(sources))
 
 
 def _problems(sources: Sources) -> Iterator[Problem]:
@@ -212,6 +248,12 @@ def _problems(sources: Sources) -> Iterator[Problem]:
         if delivery.failing_since is not None:
             text = f"the sink {delivery.sink} fails"
             yield Problem(text, delivery.failing_since, delivery.last_error, delivery.next_try)
+    if (since := sources.queue.waiting_for_sinks_since) is not None:
+        text = "the inputs are not read on until the sinks have taken more events"
+        yield Problem(text, since, is_of_input=True)
+    for rejected in sources.lines.rejected_inputs:
+        text = f"nothing but rejected lines comes from {rejected.origin}"
+        yield Problem(text, rejected.since, rejected.reason, is_of_input=True)
 
 
 def _completions(sources: Sources) -> Mapping[str, int]:
@@ -336,7 +378,7 @@ class Snapshot:
     )
     problems: tuple[str, ...] = gauge(
         None,
-        "What keeps the worker from working now; empty: it is ready.",
+        "What is wrong now: what keeps the worker from working, or what an input does.",
         lambda sources: tuple(each.text for each in problems_of(sources)),
         unit="sentences",
         empty=tuple,
@@ -351,7 +393,7 @@ class Snapshot:
     is_ready: bool = gauge(
         "ready",
         "1 while nothing keeps the worker from working, else 0.",
-        lambda sources: not problems_of(sources),
+        _is_ready,
         unit="0 or 1",
         empty=lambda: True,
         in_heartbeat=False,

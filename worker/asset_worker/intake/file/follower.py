@@ -127,7 +127,7 @@ class Follower:
         for file in tuple(self._files.files):
             end = file.end
             try:
-                lines = file.read(max_lines - len(parsed.submissions))
+                lines = file.read(max_lines - parsed.taken)
             except OSError as error:
                 problem = describe(error, file.name)
                 # The descriptor is useless, but the file may still be there; or the worker writes to the file by now.
@@ -140,7 +140,7 @@ class Follower:
             if file.end != end:
                 file.quiet_since = now
                 has_more |= not file.is_read_to_the_end()
-            if len(parsed.submissions) >= max_lines:
+            if parsed.taken >= max_lines:
                 break
         progressed |= self._retire_quiet_files(now, parsed)
         progressed |= problem is None and not has_more and self._is_to_be_stored()

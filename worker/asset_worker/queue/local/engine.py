@@ -20,6 +20,7 @@ from asset_worker.queue.local.journal import FILE_NAME, Journal, Settlement
 from asset_worker.queue.local.outbox import LocalOutbox
 from asset_worker.queue.pending import NOT_LOOKED_AT, PendingAssets
 from asset_worker.queue.ports import Lease
+from asset_worker.queue.room import Room
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.steady_time import Mark, step_between
 from asset_worker.runtime.threads import DaemonThread, WorkerThread
@@ -71,11 +72,12 @@ class LocalQueue(PendingAssets):
             clock: the clock; its steady time is resumed from the journal.
             sinks: the names of the sinks that read the outbox.
             dedupe_window: seconds after its completion in which an asset is not accepted again.
-            max_pending: the number of pending assets at which there is no more room.
+            max_pending: the number of pending assets, and of undelivered events, for which there is room.
             first_looks: returns the delays, in seconds, of that many first looks.
             check_directory: raises an error if the journal's directory is no longer this process's.
         """
-        super().__init__(clock, max_pending=max_pending)
+        room = Room(max_pending, clock)
+        super().__init__(clock, room)
         self._commits = Commits(journal, thread)
         self._dedupe_window = dedupe_window
         self._unsaved: dict[AssetId, Progress] = {}
@@ -87,7 +89,7 @@ class LocalQueue(PendingAssets):
         self._check_directory = check_directory
         kept = (journal.first_position(), journal.last_position())
         self.outbox = LocalOutbox(
-            self._commits, sinks=sinks, known=journal.sinks(), kept=kept, now=clock.steady(), window=dedupe_window
+            self._commits, room, sinks=sinks, known=journal.sinks(), kept=kept, now=clock.steady(), window=dedupe_window
         )
         self.intakes: Mapping[str, bytes] = journal.intakes()
         self._restore(self._kept(journal, now=clock.steady()), first_looks)

@@ -11,6 +11,7 @@ from asset_worker.domain.events import Stored
 from asset_worker.queue.absent_sinks import SinkState, seconds_left, states_at_start
 from asset_worker.queue.local.commits import Commits
 from asset_worker.queue.local.journal import Journal
+from asset_worker.queue.room import Room
 from asset_worker.queue.sink_positions import SinkPositions
 
 _log = structlog.get_logger()
@@ -24,6 +25,7 @@ class LocalOutbox:
     def __init__(
         self,
         commits: Commits,
+        room: Room,
         *,
         sinks: Sequence[str],
         known: Mapping[str, SinkState],
@@ -35,6 +37,7 @@ class LocalOutbox:
 
         Args:
             commits: reads and writes the journal.
+            room: is taken by the events that the slowest sink lacks.
             sinks: the names of the sinks of this run.
             known: the state of each sink of earlier runs.
             kept: the positions of the first and the last event in the outbox.
@@ -49,6 +52,7 @@ class LocalOutbox:
         self._held = {name: state for name, state in states.items() if state.is_held}
         self._sinks = SinkPositions(
             {name: (states[name].position, states[name].checkpoint) for name in sinks},
+            room,
             last=last,
             held={name: state.position for name, state in self._held.items()},
         )
