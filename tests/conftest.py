@@ -1,8 +1,9 @@
-"""What all tests share: virtual time on request, hypothesis profiles, and a workaround for aioresponses."""
+"""What all tests share: virtual time on request, hypothesis profiles, compiled code, a workaround for aioresponses."""
 
 import asyncio
 import inspect
 import os
+import sys
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,10 @@ from tests.doubles.virtual_time import VirtualTimeLoop
 settings.register_profile("ci", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", parent=settings.get_profile("ci"), derandomize=False, max_examples=5_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+# Containers often set it. Then each of the hundreds of processes that tests start would compile the package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 def pytest_configure(config: pytest.Config) -> None:
