@@ -63,7 +63,7 @@ pytestmark = pytest.mark.timeout(600)  # for the thorough profile on a busy mach
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
 values = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4)
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4), max_leaves=12
 )
 statuses = st.sampled_from(["processing", "ready", "failed", "pending", "error", "archived", ""])
 renditions = values | st.fixed_dictionaries({"status": statuses | values})

@@ -138,7 +138,8 @@ def test_the_cloudevents_sdk_reads_every_event(outcome):
 @pytest.mark.timeout(3600)
 @given(
     st.dictionaries(
-        st.text(), st.recursive(st.none() | st.text() | st.floats(allow_nan=False, allow_infinity=False), st.lists)
+        st.text(),
+        st.recursive(st.none() | st.text() | st.floats(allow_nan=False, allow_infinity=False), st.lists, max_leaves=12),
     )
 )
 def test_any_metadata_goes_through_unchanged(metadata):

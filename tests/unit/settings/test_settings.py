@@ -311,7 +311,8 @@ def test_what_config_prints_is_a_settings_file(tmp_path):
 
 tomls = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda x: st.lists(x) | st.dictionaries(st.text(), x),
+    lambda x: st.lists(x, max_size=4) | st.dictionaries(st.text(), x, max_size=4),
+    max_leaves=12,
 )
 keys = st.sampled_from(sorted(DEFAULTS))
 
