@@ -49,12 +49,14 @@ async def test_the_demo_dies_of_the_signal_that_ends_it(worker):
 
 async def test_a_signal_while_a_one_off_is_loaded_ends_it_by_that_signal(serve, worker):
     simulator = await serve()
-    for delay in (0.05, 0.1, 0.2, 0.3):
+    for delay in (0.05, 0.1, 0.2, 0.3, 0.5):
         run = worker.start("wait", simulator.store.add(NEVER), base_url=simulator.base_url)
         await asyncio.sleep(delay)
         run.send(signal.SIGINT)
         code = await run.end()
-        assert code == -signal.SIGINT or delay < 0.1, run.stderr  # the interpreter itself may not be up yet
+        # The interpreter itself may not be up yet, and reports the signal in its own way.
+        is_starting = "KeyboardInterrupt" in run.stderr and "asset_worker" not in run.stderr
+        assert code == -signal.SIGINT or (code == 1 and is_starting), run.stderr
 
 
 async def test_a_shell_loop_ends_at_ctrl_c(serve, worker):
