@@ -78,7 +78,8 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue = self.run(self.open())
 
     def run(self, work):
-        return self.runner.run(work)
+        # Not by the runner, which handles SIGINT anew each time: that took a sixth of all.
+        return self.runner.get_loop().run_until_complete(work)
 
     @abstractmethod
     async def open(self):
