@@ -6,17 +6,14 @@ import json
 import os
 import socket
 import subprocess
-from asyncio import create_task, to_thread
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
+from asyncio import to_thread
 
 import pytest
 
 from asset_worker.simulator.lifecycles import Lifecycle
 from tests.integration.holding import change, waiting
-from tests.integration.processes import KEY, Run, Worker, eventually
+from tests.integration.processes import KEY, eventually
+from tests.integration.terminals import on_a_terminal
 
 NO_API = "http://127.0.0.1:1/v1.3"
 
@@ -121,7 +118,7 @@ async def test_a_state_directory_of_the_user_that_is_not_utf8_is_refused(worker)
     assert "not UTF-8" in run.stderr
     shown = worker.start("config", before="XDG_STATE_HOME=$(printf '/tmp/\\377');")
     assert await shown.end() == 0
-    assert b"/tmp/\xff/asset-worker" in shown.stdout
+    assert rb"/tmp/\udcff/asset-worker" in shown.stdout
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
@@ -136,45 +133,6 @@ async def test_an_output_with_few_characters_gets_those_that_it_can_encode(worke
     assert (await settings.end(), await schema.end()) == (0, 0)
     assert 'file = "/späť"' in settings.stdout.decode()
     assert json.loads(schema.stdout)["title"] == "asset-worker"
-
-
-class OnATerminal:
-    """A command whose stdin, stdout and stderr are one terminal."""
-
-    def __init__(self, run: Run, terminal: int) -> None:
-        self.run = run
-        self.terminal = terminal
-        self.shown = b""
-
-    def read(self) -> None:
-        try:
-            while block := os.read(self.terminal, 65536):
-                self.shown += block
-        except OSError:  # the other end is closed
-            return
-
-    @property
-    def lines(self) -> list[str]:
-        return self.shown.decode().replace("\r\n", "\n").split("\n")
-
-    def events(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.lines[:-1] if line.startswith("{")]
-
-
-@asynccontextmanager
-async def on_a_terminal(worker: Worker, *arguments: str | Path, **options: Any) -> AsyncIterator[OnATerminal]:
-    terminal, other = os.openpty()
-    run = worker.start(*arguments, stdin=other, stdout=other, redirect="2>&1", **options)
-    os.close(other)
-    it = OnATerminal(run, terminal)
-    reading = create_task(to_thread(it.read))
-    try:
-        yield it
-    finally:
-        run.process.kill()  # else the reading would not end
-        run.process.wait()
-        await reading
-        os.close(terminal)
 
 
 async def test_on_a_terminal_progress_leaves_events_complete(serve, worker):

@@ -16,8 +16,10 @@ from asset_worker.cli.run import run
 from asset_worker.cli.schedule import schedule
 from asset_worker.cli.status import status
 from asset_worker.cli.submit import submit
-from asset_worker.domain.assets import Outcome
+from asset_worker.domain.assets import AssetId, Outcome
 from asset_worker.domain.events import Event
+from asset_worker.domain.progress import LastSeen, Progress
+from asset_worker.domain.submissions import Submission
 from asset_worker.queue.local.journal import FILE_NAME, Journal
 
 TOO_LONG = "x" * 300
@@ -117,6 +119,51 @@ def test_status_shows_how_far_each_sink_is_behind(tmp_path):
         "outbox     0 to send to file:/e",
         "outbox     4 to send to stdout",
     ]
+
+
+EVIL = "file:/e\x1b]52;c;eA==\x07\n\x9b\u202e\x7f"
+
+
+def test_status_shows_nothing_that_a_terminal_obeys(tmp_path):
+    asset_id = AssetId("6298d673f1090f1100476d4c")
+    with closing(Journal(tmp_path / FILE_NAME)) as journal, journal.transaction():
+        journal.accept([Submission(asset_id, EVIL, 7)], at=1.0, window_start=0.0)
+        journal.save_progress({asset_id: Progress(polls=1, last_seen=LastSeen(EVIL), waiting_on=(EVIL,))})
+        journal.add_events([event(0)])
+        journal.advance(EVIL, 0, None, done_by_all=0)
+    shown = r"file:/e\x1b]52;c;eA==\x07\n\x9b\u202e\x7f"
+    lines = invoked(status, "--state-dir", tmp_path).stdout.splitlines()
+    assert all(line.isprintable() for line in lines)
+    assert [line for line in lines if f"{shown:<10}  waiting for {shown}  polls 1  {shown}:7" in line]
+    assert f"outbox     1 to send to {shown}" in lines
+    output = invoked(status, "--state-dir", tmp_path, "--json").stdout
+    assert output[:-1].isprintable()
+    [pending] = msgspec.json.decode(output)["pending"]
+    assert (pending["status"], pending["source"]) == (EVIL, f"{EVIL}:7")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["submit", "a1", "--queue-file", f"{EVIL}/q"],
+        ["status", "--state-dir", EVIL],
+        ["run", "--config", EVIL],
+        ["wait", EVIL],
+        ["simulate", "--fault", EVIL],
+        [EVIL],
+        ["run", "--admin-port", EVIL],
+        ["run", "--log-level", EVIL],
+    ],
+    ids=ascii,
+)
+def test_an_error_repeats_an_argument_on_one_line_and_nothing_that_a_terminal_obeys(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(asset_worker, arguments)
+    assert result.exit_code == 2
+    lines = result.stderr.splitlines()
+    assert all(line.isprintable() for line in lines)
+    assert lines[-1].startswith(("asset-worker: ", "Error: "))
+    assert r"eA==\x07\n\x9b\u202e\x7f" in lines[-1]
 
 
 def test_status_refuses_a_limit_that_sqlite_can_not_count(tmp_path):

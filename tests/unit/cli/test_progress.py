@@ -103,3 +103,19 @@ class NotStarted(Waits):
 async def test_why_a_service_does_not_start_is_not_hidden_by_its_progress(run):
     with pytest.raises(RuntimeError, match="in use"):
         await run(NotStarted(), title="waiting")
+
+
+EVIL = "the sink file:/e\x1b]52;c;eA==\x07\n\x9b[bold] fails"
+SHOWN = r"problem: the sink file:/e\x1b]52;c;eA==\x07\n\x9b[bold] fails"
+
+
+async def test_a_line_of_progress_holds_nothing_that_a_terminal_obeys(capsys):
+    assert await lines(capsys, (1, {"pending": 1, "problems": (EVIL,)})) == [f"0/1 done; waiting for asset 1; {SHOWN}"]
+
+
+async def test_a_live_display_holds_nothing_that_a_terminal_obeys(monkeypatch):
+    terminal = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    await run_with_live_display(Waits((1, {"pending": 1, "problems": (EVIL,)})), title="waiting")
+    assert SHOWN in terminal.getvalue()
+    assert all(line.isprintable() for line in terminal.getvalue().split("\n"))

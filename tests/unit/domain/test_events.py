@@ -42,6 +42,22 @@ def make(options=None, document=DOCUMENT, outcome=Outcome.READY, reason=None):
     )
 
 
+@pytest.mark.parametrize(
+    "character", ["\x1b", "\x7f", "\x9b", "\u061c", "\u200f", "\u2028", "\u202e", "\u2069"], ids=ascii
+)
+def test_an_event_means_the_same_without_characters_that_a_terminal_obeys(character):
+    evil = f"a\\{character}é"
+    made = make(
+        Options(metadata={evil: evil}), {"_id": ID, "status": "failed", evil: evil}, Outcome.FAILED, evil
+    ).body.decode()
+    refused = rejected(Rejection(evil, 7, evil, evil.encode(), "k"), at=1.0, source=SOURCE).body.decode()
+    assert made.isprintable()
+    assert refused.isprintable()
+    data = json.loads(made)["data"]
+    assert (data["reason"], data["asset"][evil], data["submission"]["metadata"]) == (evil, evil, {evil: evil})
+    assert json.loads(refused)["data"]["line"] == evil
+
+
 def test_a_completion_event_is_the_contract_to_the_letter():
     event = make(Options(metadata={"video": 12}))
     assert json.loads(event.body) == {

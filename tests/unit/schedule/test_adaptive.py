@@ -299,6 +299,15 @@ def test_the_report_shows_each_class_and_its_looks() -> None:
     assert all(line.isprintable() for line in (title, bars, marks, scale))
 
 
+def test_a_report_holds_nothing_that_a_terminal_obeys() -> None:
+    learner = teach(schedule(), log_normal(30, 0.4), 200)
+    (row,) = rows(learner)
+    evil = msgspec.structs.replace(row, name="\x1b]52;c;eA==\x07\n\x9b")
+    shown = r"\x1b]52;c;eA==\x07\n\x9b"
+    assert table([evil]).split("\n")[1].startswith(f"{shown} ")
+    assert plot(evil).startswith(f"{shown}: ")
+
+
 def test_a_report_on_nothing_says_so() -> None:
     assert "Nothing learned yet" in table(rows(schedule()))
 

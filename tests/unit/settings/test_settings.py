@@ -309,6 +309,13 @@ def test_what_config_prints_is_a_settings_file(tmp_path):
     assert loaded(as_toml(found), tmp_path=tmp_path) == found
 
 
+def test_what_config_prints_holds_nothing_that_a_terminal_obeys(tmp_path):
+    evil = "/e\x1b]52;c;eA==\x07\n\x7f\x9b\u202eé"
+    found = loaded(overrides={"events": {"sinks": [evil]}, "state": {"dir": evil}})
+    assert all(line.isprintable() for line in as_toml(found).split("\n"))
+    assert loaded(as_toml(found), tmp_path=tmp_path) == found
+
+
 tomls = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda x: st.lists(x, max_size=4) | st.dictionaries(st.text(), x, max_size=4),

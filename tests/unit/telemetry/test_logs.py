@@ -173,3 +173,52 @@ def test_the_next_spell_says_how_many_lines_there_were(lines, monkeypatch):
     now += 61
     logging.getLogger("asyncio").error("again")
     assert [line.get("unlogged") for line in lines()] == [None, 2]
+
+
+EVIL = "\x1b]52;c;ZXZpbA==\x07\x9b31m\u202e\x7f\udcff\r\n2026-11-27T00:00:00Z [info] forged"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(EVIL, id="text"),
+        pytest.param(EVIL.replace(" ", ""), id="text without spaces"),
+        pytest.param({EVIL: [EVIL, (EVIL,)]}, id="nested, as a key too"),
+        pytest.param(ValueError(EVIL), id="an exception"),
+        pytest.param(EVIL.encode(errors="surrogateescape"), id="bytes"),
+    ],
+)
+def test_no_value_reaches_a_terminal_raw_or_begins_a_line(capsys, value):
+    configured(format_="console").warning("intake.rejected", source=value)
+    err = capsys.readouterr().err
+    assert err.endswith("\n")
+    assert err[:-1].isprintable()
+    assert r"\x1b]52;c;" in err
+
+
+def test_sentences_of_other_libraries_reach_no_terminal_raw(capsys):
+    configured(format_="console")
+    logging.getLogger("aiohttp.server").error("bad request line %s", EVIL)
+    assert capsys.readouterr().err[:-1].isprintable()
+
+
+def test_a_traceback_reaches_no_terminal_raw_and_its_text_begins_no_line(capsys):
+    log = configured(format_="console")
+    evil = EVIL
+    try:
+        raise ValueError(evil)
+    except ValueError:
+        log.exception("worker.stopped")
+    first, *others = capsys.readouterr().err.removesuffix("\n").split("\n")
+    assert "worker.stopped" in first
+    assert others[0].startswith("Traceback")
+    assert all(line.isprintable() and line.startswith("  ") for line in others[1:])
+    assert any(r"ValueError: \x1b]52" in line for line in others)
+
+
+@pytest.mark.parametrize("value", [EVIL, EVIL.replace("\udcff", "")], ids=["not UTF-8", "UTF-8"])
+def test_a_json_line_holds_no_character_that_a_terminal_obeys(capsys, value):
+    configured().info("test.event", value=value)
+    err = capsys.readouterr().err
+    assert err[:-1].isprintable()
+    assert json.loads(err)["value"] == value

@@ -17,6 +17,7 @@ import click
 from asset_worker import __version__
 from asset_worker.runtime.ending import SERVICE, SIGNAL_BASE, STOPPING, die_of_signal, hold_service_signals
 from asset_worker.runtime.stderr import write_stderr_in_background
+from asset_worker.runtime.text_streams import VisibleText
 
 COMMANDS = {
     "run": "Watch the assets that a queue file or stdin names.",
@@ -103,9 +104,9 @@ def main() -> None:
     _handle_signals_while_loading()
     _open_standard_streams()
     write_stderr_in_background()
-    # A character that can't be encoded must not end the command. Output for programs, such as events, is bytes anyway.
+    # Output for programs, such as events, is bytes, and is not changed by this.
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+        sys.stdout = VisibleText(sys.stdout.buffer, encoding=sys.stdout.encoding)
     try:
         asset_worker(prog_name="asset-worker")
     finally:

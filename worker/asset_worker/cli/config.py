@@ -9,6 +9,7 @@ import click
 
 from asset_worker.cli.checks import find_problems, find_warnings
 from asset_worker.cli.usage import PathOption, fail, settings_from
+from asset_worker.runtime.text import visible
 from asset_worker.settings.showing import as_toml, json_schema
 
 
@@ -35,9 +36,9 @@ def config(config: Path | None, check: bool, schema: bool) -> None:
     settings = settings_from(config, {})
     if check:
         for text in find_warnings(settings):
-            click.echo(f"asset-worker: warning: {text}", err=True)
+            click.echo(f"asset-worker: warning: {visible(text)}", err=True)
         if problems := [problem.text for problem in find_problems(settings)]:
             fail(*problems)
         click.echo("the settings are good", err=True)
     else:
-        click.echo(as_toml(settings).encode("utf-8", "surrogateescape"), nl=False)
+        click.echo(as_toml(settings).encode(), nl=False)

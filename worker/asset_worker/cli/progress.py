@@ -18,7 +18,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from asset_worker.runtime.stderr import is_stderr_behind
+from asset_worker.runtime.stderr import is_stderr_behind, styled_stderr
+from asset_worker.runtime.text import visible
 from asset_worker.service import Service
 from asset_worker.telemetry.snapshot import Snapshot
 
@@ -42,7 +43,7 @@ COLOURS = {
 
 async def run_with_live_display(service: Service, *, title: str) -> int:
     """Run the service with a live display on stderr. Return its exit code."""
-    console = Console(file=sys.stderr)
+    console = Console(file=styled_stderr())
     elapsed = _stopwatch()
     with Live(console=console, auto_refresh=False, transient=False, redirect_stdout=False) as live:
 
@@ -66,7 +67,7 @@ async def run_with_progress_lines(service: Service, *, title: str) -> int:
         now = _snapshot(service)
         if now is None or not (now.pending or now.completions):
             return
-        line = "; ".join(_parts(now, _waiting_on(service, now)))
+        line = visible("; ".join(_parts(now, _waiting_on(service, now))))
         if elapsed() - last_at >= (again_after if line == last else changed_after):
             sys.stderr.write(f"{title}: {line}; {now.requests} requests; {elapsed():.0f} s\n")
             last, last_at = line, elapsed()
@@ -140,5 +141,5 @@ def _display(title: str, now: Snapshot, waiting: Mapping[str, int], elapsed: flo
         rows[-1].add_row("finished", *outcomes)
     if now.problems:
         rows.append(Table.grid())
-        rows[-1].add_row(Text(f"problem: {'; '.join(now.problems)}", style="bold red"))
+        rows[-1].add_row(Text(visible(f"problem: {'; '.join(now.problems)}"), style="bold red"))
     return Group(*rows)

@@ -16,6 +16,7 @@ from asset_worker.cli.usage import PathOption, end_with, fail, settings_from
 from asset_worker.domain.run_plan import Exit, RunPlan
 from asset_worker.runtime.links import UntrustedLinkError, refuse_untrusted, walked
 from asset_worker.runtime.paths import is_same_file
+from asset_worker.runtime.text import visible
 from asset_worker.settings.loading import load
 from asset_worker.settings.tree import Queue
 
@@ -124,8 +125,8 @@ def _refuse_loop(which: str, status: os.stat_result | None, sinks: tuple[str, ..
     if named or (status is not None and any(_goes_to(sink, status) for sink in sinks)):
         fail(f"{which}, and events go there as well: each event would be read as a line; send them to another file")
     if status is not None and os.path.samestat(os.fstat(2), status):
-        # The message is a comment, because it is written into the queue file.
-        click.echo(f"# {which}, and the log goes there as well: redirect stderr to another file", err=True)
+        # The message is a comment on one line, because it is written into the queue file.
+        click.echo(f"# {visible(which)}, and the log goes there as well: redirect stderr to another file", err=True)
         sys.exit(Exit.USAGE)
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from asset_worker.cli.usage import PathOption, fail, settings_from, state_directory
 from asset_worker.queue.local.schedule_store import FILE_NAME, load
+from asset_worker.runtime.text import visible_json_bytes
 from asset_worker.schedule.adaptive import AdaptiveSchedule
 from asset_worker.schedule.learned import UnreadableState
 from asset_worker.schedule.report import plot, rows, table
@@ -49,7 +50,7 @@ def schedule(state_dir: Path | None, config: Path | None, as_json: bool) -> None
         )
     )
     if as_json:
-        click.echo(msgspec.json.encode(found))
+        click.echo(visible_json_bytes(msgspec.json.encode(found)))
         return
     click.echo("\n\n".join([table(found), *(plot(row) for row in found[:PLOTTED])]))
     if poll.strategy != "adaptive":

@@ -11,6 +11,7 @@ from asset_worker.cli.usage import PathOption, fail, settings_from, state_direct
 from asset_worker.queue.local.journal import JournalError
 from asset_worker.queue.local.status_report import StatusReport, read_status
 from asset_worker.runtime.clock import SystemClock
+from asset_worker.runtime.text import visible, visible_json_bytes
 
 MAX_LIMIT = 1_000_000
 """The largest `--limit`: the default of `queue.max_pending`."""
@@ -38,10 +39,10 @@ def status(state_dir: Path | None, config: Path | None, limit: int, as_json: boo
         report = read_status(state_directory(settings), clock=SystemClock(), limit=limit)
     except JournalError as error:
         fail(str(error))
-    click.echo(msgspec.json.encode(report) if as_json else _text(report))
+    click.echo(visible_json_bytes(msgspec.json.encode(report)) if as_json else "\n".join(map(visible, _lines(report))))
 
 
-def _text(report: StatusReport) -> str:
+def _lines(report: StatusReport) -> list[str]:
     lines = [
         f"pending    {report.pending_count}" + (f"  (oldest {_age(report.oldest_age)})" if report.pending_count else "")
     ]
@@ -67,7 +68,7 @@ def _text(report: StatusReport) -> str:
         lines.append(f"outbox     {report.outbox_count} to send to a sink that has had none yet")
     if report.dead_letters:
         lines.append(f"dead letters  {report.dead_letters}")
-    return "\n".join(lines)
+    return lines
 
 
 def _age(seconds: float) -> str:

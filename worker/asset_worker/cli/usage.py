@@ -13,6 +13,7 @@ import click
 from asset_worker.domain.run_plan import Exit
 from asset_worker.runtime.ending import SIGNAL_BASE, die_of_signal
 from asset_worker.runtime.paths import path_of
+from asset_worker.runtime.text import visible
 from asset_worker.settings.loading import SettingsError, load
 from asset_worker.settings.tree import NoStateDirectoryError, Settings
 
@@ -38,7 +39,7 @@ class PathOption(click.Path):
 def fail(*problems: str, code: Exit = Exit.USAGE) -> NoReturn:
     """Write the problems to stderr, one line each, and end the process with `code`."""
     for problem in problems:
-        click.echo(f"asset-worker: {problem}", err=True)
+        click.echo(f"asset-worker: {visible(problem)}", err=True)
     sys.exit(code)
 
 

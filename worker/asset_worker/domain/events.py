@@ -14,6 +14,7 @@ import msgspec
 
 from asset_worker.domain.assets import Asset, Outcome
 from asset_worker.domain.renditions import RENDITIONS
+from asset_worker.runtime.text import visible_json_bytes
 
 if TYPE_CHECKING:
     from asset_worker.domain.assets import Done
@@ -38,7 +39,7 @@ class Event(msgspec.Struct, frozen=True):
     id: str
     outcome: Outcome
     body: bytes
-    """The JSON on one line, without the newline."""
+    """The JSON on one line, without the newline, and without characters that a terminal would obey."""
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -185,4 +186,4 @@ def _event(
         attributes["traceparent"] = traceparent
     attributes["datacontenttype"] = "application/json"
     attributes["data"] = data
-    return Event(identity, outcome, _encode(attributes))
+    return Event(identity, outcome, visible_json_bytes(_encode(attributes)))

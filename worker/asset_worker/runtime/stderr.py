@@ -1,7 +1,8 @@
 """Standard error of the process: everything that is written to `sys.stderr` goes through one background writer.
 
 That is the log, progress, the errors of commands and the interpreter's own tracebacks. So none of them can block the
-event loop, or the end of the process.
+event loop, or the end of the process. And none of them can make a terminal obey what comes from outside (`VisibleText`)
+except what is written to `styled_stderr`.
 """
 
 from __future__ import annotations
@@ -11,27 +12,38 @@ import io
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from asset_worker.runtime.background import DRAIN_SECONDS, BackgroundWriter
 from asset_worker.runtime.line_stream import LineStream
+from asset_worker.runtime.text_streams import VisibleText
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 _writer: BackgroundWriter | None = None
+_styled: TextIO | None = None
 
 
 def write_stderr_in_background() -> None:
     """Replace `sys.stderr` for the rest of the process. At a normal end, what was written is drained."""
-    global _writer  # noqa: PLW0603 - there is one standard error in a process, as `sys.stderr` is
+    global _writer, _styled  # noqa: PLW0603 - there is one standard error in a process, as `sys.stderr` is
     _writer = BackgroundWriter(LineStream(2))
-    encoding = getattr(sys.stderr, "encoding", None)
-    # A character that can't be encoded must not end the command.
-    sys.stderr = io.TextIOWrapper(
-        _Buffer(2, _writer), encoding=encoding, errors="backslashreplace", newline="\n", write_through=True
+    buffer = _Buffer(2, _writer)
+    sys.stderr = VisibleText(buffer, encoding=getattr(sys.stderr, "encoding", None))
+    _styled = io.TextIOWrapper(
+        buffer, encoding=sys.stderr.encoding, errors="backslashreplace", newline="\n", write_through=True
     )
     atexit.register(drain_stderr)
+
+
+def styled_stderr() -> TextIO:
+    """Return standard error for text with control sequences of our own: a live display, a log in colours.
+
+    Everything in it that comes from outside must have passed `text.visible`.
+    """
+    # A live display replaces `sys.stderr`, and shows above itself what is written there.
+    return _styled if _styled is not None and isinstance(sys.stderr, VisibleText) else sys.stderr
 
 
 def drain_stderr(*, longest: float = DRAIN_SECONDS) -> None:
@@ -53,6 +65,8 @@ def report_dropped_lines(report: Callable[[int], None]) -> None:
 
 class _Buffer(io.BufferedIOBase):
     """The binary layer below `sys.stderr`: passes everything to the writer at once."""
+
+    name = "<stderr>"
 
     def __init__(self, descriptor: int, writer: BackgroundWriter) -> None:
         self._descriptor = descriptor

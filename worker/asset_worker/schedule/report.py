@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from asset_worker.runtime.text import visible
 from asset_worker.schedule.life_table import BINS, EDGES, survival_from
 
 if TYPE_CHECKING:
@@ -69,14 +70,15 @@ def table(found: Sequence[Row]) -> str:
     """Return the rows as text: a heading, and a line for each row."""
     if not found:
         return "Nothing learned yet: new assets are looked at as by `exponential`."
-    width = max(len("class"), *(len(row.name) for row in found))
+    names = [visible(row.name) for row in found]
+    width = max(len("class"), *map(len, names))
     heads = ("seen", "p10", "p50", "p90", "p99", "looks", "lag")
     lines = ["class".ljust(width) + "".join(head.rjust(8) for head in heads) + "  looks at"]
-    for row in found:
+    for name, row in zip(names, found, strict=True):
         durations = (_seconds(each) for each in (row.p10, row.p50, row.p90, row.p99))
         figures = (f"{row.evidence:.0f}", *durations, f"{row.looks:.1f}", _seconds(row.lag))
         times = " ".join(_seconds(age) for age in row.first_looks)
-        lines.append(row.name.ljust(width) + "".join(figure.rjust(8) for figure in figures) + "  " + times)
+        lines.append(name.ljust(width) + "".join(figure.rjust(8) for figure in figures) + "  " + times)
     return "\n".join(lines)
 
 
@@ -98,7 +100,7 @@ def plot(row: Row, *, width: int = 72) -> str:
             marks[index] = _MARK
     start, end = _seconds(EDGES[first]), _seconds(EDGES[min(first + len(columns) * bins_each, BINS)])
     scale = start + end.rjust(max(len(columns) - len(start), len(end) + 1))
-    return "\n".join([f"{row.name}: {row.evidence:.0f} seen", bars, "".join(marks).rstrip(), scale])
+    return "\n".join([f"{visible(row.name)}: {row.evidence:.0f} seen", bars, "".join(marks).rstrip(), scale])
 
 
 def _quantile(share: float, survival: Sequence[float]) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from asset_worker.runtime.redaction import REDACTED
+from asset_worker.runtime.text import visible_json
 from asset_worker.settings.tree import Settings
 
 
@@ -41,7 +42,7 @@ def _toml(value: Any) -> str:
             return f"[{', '.join(_toml(inner) for inner in value)}]"
         case _:
             # A JSON string is a TOML basic string if DEL is escaped as well.
-            return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+            return visible_json(json.dumps(str(value), ensure_ascii=False))
 
 
 def json_schema() -> dict[str, Any]:

@@ -9,18 +9,21 @@ import sys
 import time
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 import structlog
 from structlog.typing import EventDict, Processor
 
 from asset_worker.runtime.redaction import Secrets
-from asset_worker.runtime.stderr import report_dropped_lines
+from asset_worker.runtime.stderr import report_dropped_lines, styled_stderr
+from asset_worker.runtime.text import visible, visible_json_bytes, visible_lines
 from asset_worker.telemetry.spells import Spells
 
 EVENT_NAME = re.compile(r"[a-z]+\.[a-z_]+")
 """The form of our own events' names. They are constants, so they hold no key. Other libraries log sentences."""
+_TRACEBACK: Final = "exception"
+"""The field that is shown on lines of its own."""
 
 
 class RedactSecrets:
@@ -50,8 +53,31 @@ class RedactSecrets:
                 return self._redact(str(value))
 
 
+def show_controls(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """Return the event with every control character in it as an escape: a structlog processor for lines for people.
+
+    So no value makes a second line. The lines of a traceback after the first are indented.
+    """
+    shown = {name: _shown(value) for name, value in event.items()}
+    if _TRACEBACK in event:
+        shown[_TRACEBACK] = visible_lines(event[_TRACEBACK]).replace("\n", "\n  ")
+    return shown
+
+
+def _shown(value: Any) -> Any:
+    match value:
+        case str():
+            return visible(value)
+        case Mapping():
+            return {_shown(name): _shown(inner) for name, inner in value.items()}
+        case list():
+            return [_shown(inner) for inner in value]
+        case _:
+            return value
+
+
 class _StderrLogger:
-    """Writes rendered lines to the current `sys.stderr`, which a live display may have replaced.
+    """Writes rendered lines to standard error as it is now: a live display may have replaced it.
 
     A line that can't be written is dropped: a stderr that is closed or full must not stop the worker.
     """
@@ -59,8 +85,9 @@ class _StderrLogger:
     def msg(self, line: str) -> None:
         """Write a line."""
         with suppress(OSError, ValueError):
-            sys.stderr.write(line + "\n")
-            sys.stderr.flush()
+            stream = styled_stderr()
+            stream.write(line + "\n")
+            stream.flush()
 
     log = debug = info = warning = error = critical = msg
 
@@ -75,7 +102,7 @@ def _log_dropped(lines: int) -> None:
 
 def _to_json(event: MutableMapping[str, Any], **_options: Any) -> str:
     try:
-        return msgspec.json.encode(event, enc_hook=str).decode()
+        return visible_json_bytes(msgspec.json.encode(event, enc_hook=str)).decode()
     except UnicodeEncodeError:  # for example a path that is not UTF-8
         return json.dumps(event, default=str)
 
@@ -104,6 +131,7 @@ def configure(format_: Literal["json", "console"], level: str, secrets: Secrets)
         rendering = [
             structlog.processors.format_exc_info,
             redact_secrets,
+            show_controls,
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
             ),
