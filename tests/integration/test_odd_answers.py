@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 
+import psutil
 import pytest
 from aiohttp import web
 
@@ -84,3 +86,36 @@ async def test_one_odd_asset_among_fifty_costs_one_retrieve(worker, aiohttp_serv
     assert not run.logs("api.list_doubted")
     assert retrieved.count(ids[7]) >= 1
     assert len(retrieved) - retrieved.count(ids[7]) <= lists // 2  # audits
+
+
+async def test_long_texts_that_change_with_every_answer_fill_neither_memory_nor_log(worker, aiohttp_server_of):
+    """The event's document has them as they came."""
+    ids = [f"{number:024x}" for number in range(20)]
+    answers: Counter[str] = Counter()
+    last = f"{'e' * 900_000} the end"
+
+    async def retrieve(request: web.Request) -> web.Response:
+        asset_id = request.match_info["id"]
+        answers[asset_id] += 1
+        long = f"{answers[asset_id]} {'x' * 300_000}"
+        if answers[asset_id] > 20:
+            return web.json_response({"_id": asset_id, "status": "failed", "error": {"message": last}})
+        renditions = {name: {"status": long} for name in ("hls", "thumbnail")}
+        return web.json_response({"_id": asset_id, "status": long, **renditions})
+
+    worker.submit(*ids)
+    run = worker.run(base_url=await aiohttp_server_of(web.get("/v1.3/assets/{id}", retrieve)), POLL__BATCH="off")
+    most = 0
+    while len(worker.events()) < len(ids):
+        assert run.process.poll() is None, run.stderr
+        most = max(most, psutil.Process(run.process.pid).memory_info().rss)
+        await asyncio.sleep(0.1)
+    assert most < 200_000_000
+    assert len(run.stderr) < 1_000_000
+    assert sum(file.stat().st_size for file in worker.state.iterdir()) < 60_000_000  # the events have 18 MB
+    unknown = [line["value"] for line in run.logs("api.unknown_status")]
+    assert len(unknown) == 60
+    assert max(map(len, unknown)) == 64
+    for event in worker.events():
+        assert event["data"]["asset"]["error"]["message"] == last
+        assert event["data"]["reason"] == "e" * 999 + "…"

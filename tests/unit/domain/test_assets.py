@@ -317,6 +317,55 @@ def test_any_json_is_an_asset_or_malformed(document):
         pass
 
 
+def test_long_texts_are_cut_and_the_document_stays_whole():
+    """They are kept while the asset is pending, and logged at each change."""
+    document = {
+        "_id": "6298d673f1090f1100476d4c",
+        "status": "s" * 900_000,
+        "hls": {"status": "h" * 900_000},
+        "thumbnail": {"status": "t" * 65},
+        "error": {"message": "e" * 900_000},
+        "file_type": "f" * 900_000,
+        "method": "m" * 900_000,
+        **{f"rendition {number}": {"status": "ready"} for number in range(1000)},
+    }
+    found = asset_from(document)
+    assert found.status == "s" * 63 + "…"
+    assert found.renditions == {"hls": "h" * 63 + "…", "thumbnail": "t" * 63 + "…"}
+    assert found.error == "e" * 999 + "…"
+    assert found.file_type == "f" * 254 + "…"
+    assert found.method == "m" * 63 + "…"
+    assert found.document is document
+    assert asset_from({**document, "error": ["x" * 400] * 400}).error == f"{'x' * 400}; {'x' * 400}; {'x' * 195}…"
+
+
+@pytest.mark.parametrize("status", ["ready", "failed"])
+def test_a_cut_status_is_no_documented_one(status):
+    found = asset_from({"_id": "6298d673f1090f1100476d4c", "status": status + " " * 100, "hls": {"status": "x" * 99}})
+    assert isinstance(assess(found, EXPECTATIONS, Ages(YOUNG)), Waiting)
+    long_hls = asset_from({"_id": "6298d673f1090f1100476d4c", "status": "ready", "hls": {"status": "error" + " " * 99}})
+    assert isinstance(assess(long_hls, EXPECTATIONS, Ages(YOUNG, 0.0)), Waiting)
+
+
+def test_texts_of_usual_length_stay_as_they_are():
+    file_type = f"application/{'x' * 127}"
+    found = asset_from(
+        {
+            "_id": "6298d673f1090f1100476d4c",
+            "status": "s" * 64,
+            "error": {"message": "e" * 1000},
+            "file_type": file_type,
+            "method": "multipart",
+        }
+    )
+    assert (found.status, found.error, found.file_type, found.method) == (
+        "s" * 64,
+        "e" * 1000,
+        file_type,
+        "multipart",
+    )
+
+
 def test_the_defaults_are_a_public_promise():
     assert msgspec.structs.asdict(Expectations()) == {
         "wait_for": {"hls": "if_requested", "thumbnail": "if_requested"},

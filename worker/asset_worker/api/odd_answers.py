@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 import structlog
 
 from asset_worker.domain.assets import AssetId
 
 _log = structlog.get_logger()
+
+MAX_KINDS: Final = 100
+"""Kinds that are logged at most, because they are kept in memory. There are far fewer."""
 
 
 class OddAnswers:
@@ -20,7 +24,7 @@ class OddAnswers:
     def report(self, kinds: Iterable[str], asset_id: AssetId | None = None) -> None:
         """Log the kinds that are new. `asset_id` is the asset in question; None: there are several."""
         for what in kinds:
-            if what in self._logged:
+            if what in self._logged or len(self._logged) >= MAX_KINDS:
                 continue
             self._logged.add(what)
             if asset_id is None:

@@ -14,11 +14,18 @@ from typing import Any, Final, NewType, assert_never
 import msgspec
 
 from asset_worker.domain.renditions import RENDITIONS
+from asset_worker.runtime.text import clip
 
 AssetId = NewType("AssetId", str)
 
 ASSET_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 """The form of an asset ID; nothing else ever reaches a URL."""
+LONGEST_WORD: Final = 64
+"""Characters of a status or a method that are kept. The documented ones have at most ten."""
+LONGEST_FILE_TYPE: Final = 255
+"""Characters of a MIME type that are kept: 127 on each side of the slash (RFC 6838, section 4.2)."""
+LONGEST_ERROR: Final = 1000
+"""Characters of an error's text that are kept: some paragraphs for people. Only `Asset.document` has all of it."""
 _HEXADECIMAL: Final = re.compile(r"[0-9a-fA-F]+", re.ASCII)
 
 
@@ -83,6 +90,9 @@ class Asset(msgspec.Struct, frozen=True):
 def asset_from(document: object) -> Asset:
     """Return the asset in a decoded JSON answer. Its ID and status must be as documented; other fields may be odd.
 
+    Texts are cut to what people and decisions need, because they are kept while the asset is pending, and logged. So
+    secrets must have been redacted in the answer. The document stays whole.
+
     Raises:
         MalformedAssetError: there is no ID or no status in it.
     """
@@ -98,14 +108,18 @@ def asset_from(document: object) -> Asset:
         raise MalformedAssetError(f"the answer is not an asset: {error}") from error
     return Asset(
         id=found,
-        status=fields.status,
+        status=clip(fields.status, LONGEST_WORD),
         renditions=_renditions_in(document, oddities),
-        error=None if fields.error is None else fields.error.message,
-        file_type=fields.file_type,
-        method=fields.method,
+        error=_clipped(None if fields.error is None else fields.error.message, LONGEST_ERROR),
+        file_type=_clipped(fields.file_type, LONGEST_FILE_TYPE),
+        method=_clipped(fields.method, LONGEST_WORD),
         document=document,
         oddities=tuple(oddities),
     )
+
+
+def _clipped(text: str | None, longest: int) -> str | None:
+    return None if text is None else clip(text, longest)
 
 
 def _odd_fields_in(document: object, oddities: list[str]) -> _Fields:
@@ -154,7 +168,7 @@ def _renditions_in(document: dict[str, Any], oddities: list[str]) -> dict[str, s
         if shown is None:
             continue
         if isinstance(shown, dict) and isinstance(status := shown.get("status"), str):
-            statuses[name] = status
+            statuses[name] = clip(status, LONGEST_WORD)
         elif isinstance(shown, dict):
             oddities.append(f"{name}.status is {_kind_of(shown.get('status'))}")
         else:

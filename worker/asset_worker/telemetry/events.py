@@ -209,7 +209,8 @@ EVENTS: Final = (
     LogEvent(
         "api.unknown_status",
         "warning",
-        "The API reported a status that this version doesn't know; the wait goes on. Logged once for each value.",
+        "The API reported a status that this version doesn't know; the wait goes on. Logged once for each value (64 "
+        "characters at most), and for 1,000 values at most.",
         ("asset_id", "what", "value"),
     ),
     LogEvent("api.key_changed", "info", "The file of `api.key_file` has changed, and the new key is used.", ("path",)),
@@ -243,7 +244,7 @@ EVENTS: Final = (
         "api.odd_answer",
         "warning",
         "An answer is not as documented, but can be read: `what` is odd in it. The status decides, and the event holds "
-        "the field as it came. Logged once for each value of `what`, with the first asset.",
+        "the field as it came. Logged once for each value of `what` (100 at most), with the first asset.",
         ("asset_id", "what"),
     ),
     LogEvent(
