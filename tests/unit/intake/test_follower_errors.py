@@ -3,12 +3,15 @@
 import errno
 import json
 import os
+import shutil
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from asset_worker.intake.file import directories, tail_reader
+from asset_worker.intake.file.directories import Directories, Entry
 from asset_worker.intake.file.follower import DRAIN_SECONDS
 from asset_worker.runtime.links import Place
 from tests.doubles.intake import Disk, Following
@@ -152,6 +155,21 @@ def test_an_open_file_that_fails_for_long_is_read_afterwards(
     assert following.at_end
 
 
+def test_a_copy_that_replaces_a_file_whose_descriptor_has_become_useless_is_a_new_file(
+    disk: Disk, following: Following, failing: FailingPaths
+):
+    """It may have the same time; but while the worker runs, a producer may submit the same assets anew."""
+    disk.append(b"a1\n")
+    assert following.step() == ["a1"]
+    failing.fail("pread", errno.ESTALE, disk.path())
+    assert following.step() == []
+    failing.clear()
+    shutil.copy2(disk.path(), disk.path("copy"))
+    disk.rename("copy", "queue")
+    assert following.step() == ["a1"]
+    assert "reread" not in following.event_names()
+
+
 def test_a_file_that_is_gone_while_it_could_not_be_read_is_a_gap(
     disk: Disk, following: Following, failing: FailingPaths
 ):
@@ -165,6 +183,76 @@ def test_a_file_that_is_gone_while_it_could_not_be_read_is_a_gap(
         following.step()
     assert [what for what, _ in following.events()] == ["gap"]
     assert following.at_end
+
+
+def test_a_copy_that_can_not_be_read_for_long_is_read_on_where_the_file_was_left(
+    disk: Disk, following: Following, failing: FailingPaths
+):
+    """What was read of the file is not given up meanwhile: that is in the copy."""
+    disk.append(b"a1\n")
+    following.step()
+    following.step()
+    following.event_names()
+    following.follower.close()
+    disk.tick()
+    disk.append(b"a2\n")
+    disk.copy("queue", "queue.1")
+    disk.truncate()
+    disk.append(b"b1\n")
+    failing.fail("open", errno.EIO, disk.path("queue.1"))
+    following.restart()
+    assert following.step() == ["b1"]
+    for _ in range(3):
+        disk.tick()
+        disk.append(b"", "other")
+        assert following.step(60) == []
+    assert "gap" not in following.event_names()
+    failing.clear()
+    assert following.step() == ["a2"]
+
+
+def test_a_copy_in_a_directory_that_can_not_be_listed_for_long_is_read_on_where_the_file_was_left(
+    disk: Disk, following: Following, failing: FailingPaths
+):
+    disk.append(b"a1\n")
+    following.step()
+    following.step()
+    failing.fail("scandir", errno.EIO, disk.directory)
+    disk.tick()
+    disk.append(b"a2\n")
+    disk.copy("queue", "queue.1")
+    disk.truncate()
+    disk.append(b"b1\n")
+    assert following.step() == ["b1"]
+    for _ in range(3):
+        assert following.step(60) == []
+    assert "gap" not in following.event_names()
+    failing.clear()
+    assert following.step(60) == ["a2"]
+
+
+def test_a_file_that_one_listing_misses_is_found_by_the_next(
+    disk: Disk, following: Following, monkeypatch: pytest.MonkeyPatch
+):
+    """As one may that is renamed during the listing (POSIX, `readdir`)."""
+    listings = 0
+
+    def incomplete_at_first(self: Directories, inodes: AbstractSet[int]) -> list[Entry]:
+        nonlocal listings
+        listings += 1
+        return real(self, inodes) if listings > 1 else []
+
+    disk.append(b"a1\n")
+    following.step()
+    following.follower.close()
+    disk.append(b"a2\n")
+    disk.rename("queue", "queue.1")
+    disk.append(b"b1\n")
+    real = Directories.list
+    monkeypatch.setattr(Directories, "list", incomplete_at_first)
+    following.restart()
+    assert [following.step(), following.step()] == [["b1"], ["a2"]]
+    assert "gap" not in following.event_names()
 
 
 def test_a_link_that_leads_nowhere_is_no_error(disk: Disk, following: Following):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from asset_worker.intake.file.checkpoint import Checkpoint, decode, unused_id
+from asset_worker.intake.file.follower import DRAIN_SECONDS
 from tests.doubles.intake import Disk, Following
 
 LINES = b"a1\n!\na2\n"
@@ -183,6 +184,24 @@ def test_the_same_rejected_line_in_new_content_on_the_same_inode_has_another_key
     disk.append(b"!\n")
     following.step()
     assert len(set(keys(following))) == 2
+
+
+def test_the_same_rejected_line_in_a_file_that_is_used_again_has_another_key(disk: Disk, following: Following):
+    """Rotation may take the oldest file for the new one."""
+    disk.append(b"!\n")
+    for name in ("queue.1", "queue.2"):
+        following.step()
+        disk.rename("queue", name)
+        disk.append(b"b1\n")
+    following.step()
+    following.step(DRAIN_SECONDS)
+    assert "retired" in following.event_names()
+    disk.tick()
+    disk.truncate("queue.1")
+    disk.append(b"!\n", "queue.1")
+    disk.rename("queue.1", "queue")
+    following.step()
+    assert len(keys(following)) == len(set(keys(following))) == 2
 
 
 def test_an_id_that_is_taken_gets_a_number():

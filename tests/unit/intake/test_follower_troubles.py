@@ -1,6 +1,7 @@
 """What can't be followed, and what else is beside the path."""
 
 import errno
+import fcntl
 import os
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,26 @@ def test_what_is_no_file_is_reported_once_and_waited_out(disk: Disk, following: 
     disk.append(b"a1\n")
     assert following.step() == ["a1"]
     assert following.event_names() == ["appeared", "readable"]
+
+
+def test_a_missing_directory_is_a_problem_and_a_missing_file_is_none(tmp_path: Path):
+    directory = tmp_path / "later"
+    following = Following(directory / "queue")
+    expected = f"the directory {directory} does not exist: create it, or correct queue.file"
+    assert following.follower.step(0.0, 9).problem == expected
+    directory.mkdir()
+    assert following.follower.step(1.0, 9).problem is None
+    following.follower.close()
+
+
+def test_the_file_is_not_locked_and_a_lock_of_others_is_no_obstacle(disk: Disk, following: Following):
+    """`submit` and flock(1) lock it while they write."""
+    disk.append(b"a1\n")
+    with disk.path().open("ab") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert following.step() == ["a1"]
+    with disk.path().open("ab") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_a_pipe_is_never_opened(disk: Disk, following: Following):
