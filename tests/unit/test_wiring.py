@@ -10,14 +10,18 @@ import pytest
 
 from asset_worker import wiring
 from asset_worker.api.client import LIST_LIMIT
+from asset_worker.api.key import ApiKey
 from asset_worker.domain.assets import Expectations, WaitFor
 from asset_worker.domain.run_plan import RunPlan
 from asset_worker.poller.policy import Batching
+from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.redaction import REDACTED, Secrets
+from asset_worker.runtime.stop import Stop
 from asset_worker.schedule.adaptive import AdaptiveSchedule
 from asset_worker.schedule.ports import WaitState
 from asset_worker.settings.tree import Settings
 from asset_worker.sinks.delivery import SHUTDOWN_RETRY_SECONDS
+from asset_worker.sinks.ports import UnusableTargetError
 
 KEEPS = RunPlan()
 KEEPS_NOTHING = RunPlan(keeps_state=False)
@@ -207,3 +211,56 @@ def test_the_password_of_a_proxy_is_redacted(monkeypatch: pytest.MonkeyPatch, pr
     secrets = Secrets()
     wiring.redact_proxy_password(Settings().api, secrets)
     assert secrets.redact_text(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("plan", "is_final"),
+    [
+        pytest.param(RunPlan(), False, id="a service"),
+        pytest.param(RunPlan(once=True, key_refused_limit=60.0), True, id="--once"),
+        pytest.param(RunPlan(keeps_state=False, key_refused_limit=0.0), True, id="wait"),
+    ],
+)
+def test_only_where_somebody_waits_the_refusal_of_one_asset_ends_its_wait(
+    plan: RunPlan, is_final: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(wiring, "Poller", lambda *_, policy, **__: policy)
+    nothing: Any = None
+    fixed = wiring.schedule(settings(poll={"strategy": "fixed"}).poll, None, lambda: 0.5)
+    policy: Any = wiring.make_poller(
+        Settings(), plan, queue=nothing, api=nothing, gate=nothing, chosen=fixed, clock=SystemClock(), secrets=Secrets()
+    )
+    assert policy.refusal_is_final is is_final
+
+
+@pytest.mark.parametrize("once", [True, False])
+async def test_the_settings_of_the_queue_reach_its_intakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, once: bool):
+    opened: list[Any] = []
+    monkeypatch.setattr(wiring, "open_intake", lambda source, context: opened.append((source, context)))
+    chosen = settings(queue={"file": str(tmp_path / "queue"), "rotated": ["done-NAME"], "partial_wait": 9})
+    plan, key = RunPlan(once=once, keeps_state=False), ApiKey(value="tlk_test", file=None, on_read=lambda _: None)
+    async with wiring.build(chosen, plan, key=key, secrets=Secrets(), clock=SystemClock(), stop=Stop()):
+        pass
+    [(source, context)] = opened
+    assert source == tmp_path / "queue"
+    assert (context.rotated, context.partial_wait, context.once) == (("done-NAME",), 9, once)
+
+
+class Recorded:
+    """An outbox that knows this about each sink."""
+
+    def __init__(self, checkpoint: bytes | None) -> None:
+        self._checkpoint = checkpoint
+
+    async def checkpoint(self, _sink: str) -> bytes | None:
+        return self._checkpoint
+
+
+async def test_a_directory_is_refused_as_a_sink_unless_it_was_a_file_in_an_earlier_run(tmp_path: Path):
+    """Other problems, such as a directory that is missing, may pass."""
+    new: Any = Recorded(None)
+    earlier: Any = Recorded(b"here")
+    with pytest.raises(UnusableTargetError, match="is a directory: name a file in it"):
+        await wiring.refuse_unusable(str(tmp_path), new, "file:x")
+    await wiring.refuse_unusable(str(tmp_path), earlier, "file:x")
+    await wiring.refuse_unusable(str(tmp_path / "missing" / "events"), new, "file:x")
