@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from asset_worker.domain.assets import Expectations, Unanswered
-from asset_worker.poller.actions import Actions
+from asset_worker.poller.actions import LEAST_DELAY_SECONDS, Actions
 from asset_worker.poller.per_asset_refusals import DENIALS, PerAssetRefusals
 from tests.doubles.clocks import LoopClock
 from tests.doubles.looks import ID, IDS, SCHEDULE
@@ -30,3 +30,35 @@ async def test_an_asset_settled_while_it_was_refused_is_forgotten_among_the_refu
     await actions.act(lease, Unanswered("403"))
     assert dict(actions.completions) == {"timed_out": 1}
     assert not refusals.is_denied(ID)
+
+
+@pytest.mark.parametrize(
+    ("age", "delay", "due_in"),
+    [
+        pytest.param(1.0, 5.0, 5.0, id="before the limit"),
+        pytest.param(1.0, 600.0, 59.0, id="not beyond the limit"),
+        pytest.param(59.9, 600.0, LEAST_DELAY_SECONDS, id="at the limit"),
+    ],
+)
+async def test_an_asset_that_was_not_looked_at_is_due_again_at_its_age_limit_at_the_latest(
+    age: float, delay: float, due_in: float
+):
+    loop = asyncio.get_running_loop()
+    clock, expectations = LoopClock(loop), Expectations(deadline=30.0, unanswered_factor=2.0)
+    queue = queue_in_memory(clock)
+    actions = Actions(
+        queue,
+        schedule=SCHEDULE,
+        policy=policy(expectations=expectations),
+        clock=clock,
+        feedback=None,
+        refusals=PerAssetRefusals(),
+    )
+    await put(queue, [ID])
+    await asyncio.sleep(age)
+    leases = await queue.take(1)
+    await actions.put_back(leases, delay)
+    began = loop.time()
+    [lease] = await queue.take(1)
+    assert loop.time() - began == pytest.approx(due_in)
+    assert (lease.progress.polls, actions.looks) == (0, 0)

@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from asset_worker.api.errors import (
+    HeldError,
     KeyRefusedError,
     ListRefusedError,
     MalformedAnswerError,
@@ -194,6 +195,25 @@ async def test_a_list_that_fails_makes_no_outcome(error):
     events, _, _ = await poll(api, ids=IDS, batching=Batching(), schedule=SCHEDULE)
     assert outcomes(events) == dict.fromkeys(IDS, "ready")
     assert len(api.lists) >= 2
+
+
+async def test_a_list_that_was_not_sent_in_an_outage_counts_as_no_look_and_is_not_replaced_by_a_retrieve():
+    api = ListingApi({each: [READY] for each in IDS}, list_errors=[HeldError("the API is unavailable", 7.0)])
+    start = asyncio.get_running_loop().time()
+    events, _, _ = await poll(api, ids=IDS, batching=Batching())
+    assert outcomes(events) == dict.fromkeys(IDS, "ready")
+    assert [event["data"]["polls"] for event in events] == [2, 2, 2], "in the next list, and in the retrieve after it"
+    assert 7.0 <= asyncio.get_running_loop().time() - start < 9.0
+
+
+async def test_while_lists_alone_are_limited_assets_are_retrieved():
+    class Limited(ListingApi):
+        lists_are_limited = True
+
+    limited = itertools.repeat(RateLimitedError("429", 3000.0))
+    api = Limited({each: [PROCESSING, READY] for each in IDS}, list_errors=limited)
+    events, _, _ = await poll(api, ids=IDS, batching=Batching(), seconds=60.0)
+    assert outcomes(events) == dict.fromkeys(IDS, "ready")
 
 
 async def test_an_id_of_an_unusual_form_is_in_no_list():

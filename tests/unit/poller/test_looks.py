@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from asset_worker.api.errors import (
     BadIdError,
+    HeldError,
     KeyRefusedError,
     NotFoundError,
     RateLimitedError,
@@ -62,6 +63,13 @@ async def test_a_refused_key_counts_as_no_look():
     [event], poller, _ = await poll(ScriptedApi(KeyRefusedError("401"), READY))
     assert event["data"]["polls"] == poller.looks == 1
     assert KEY_REFUSED_DELAY_SECONDS > 0
+
+
+async def test_a_request_that_was_not_sent_in_an_outage_counts_as_no_look_and_is_made_after_its_wait():
+    start = asyncio.get_running_loop().time()
+    [event], poller, _ = await poll(ScriptedApi(HeldError("the API is unavailable", 7.0), READY))
+    assert event["data"]["polls"] == poller.looks == 1
+    assert asyncio.get_running_loop().time() - start == pytest.approx(7.0)
 
 
 class DenyingApi(ListingApi):

@@ -8,12 +8,12 @@ import pytest
 
 from asset_worker.domain.assets import Expectations
 from asset_worker.domain.submissions import Options
-from asset_worker.poller.loop import Poller
+from asset_worker.poller.loop import GIVE_UP_EVERY_SECONDS, Poller
 from asset_worker.poller.policy import Batching
 from asset_worker.runtime.stop import Stop
-from tests.doubles.api import ListingApi
+from tests.doubles.api import READY, ListingApi, ScriptedApi
 from tests.doubles.clocks import LoopClock
-from tests.doubles.looks import SCHEDULE
+from tests.doubles.looks import ID, SCHEDULE
 from tests.doubles.polling import events_in, outcomes, policy, put, queue_in_memory
 
 pytestmark = pytest.mark.virtual_time
@@ -84,3 +84,17 @@ async def test_while_requests_go_out_assets_past_their_age_limit_get_their_look(
     api.stalled_for = 0.0
     found, _ = await events_after(30.0, [(MANY[:10], None), (MANY[10:20], Options(deadline=3))], api=api)
     assert found == {}
+
+
+async def test_an_asset_that_is_due_past_its_age_limit_is_given_up_without_a_look_while_no_request_can_be_sent():
+    api, clock, stop = ScriptedApi(READY), LoopClock(asyncio.get_running_loop()), Stop()
+    api.stalled_for = 10.0
+    queue = queue_in_memory(clock)
+    await put(queue, [ID])
+    await asyncio.sleep(10)
+    rules = policy(expectations=Expectations(deadline=3.0), last_look=0.0)
+    running = asyncio.ensure_future(Poller(queue, api, schedule=SCHEDULE, policy=rules, clock=clock).run(stop))
+    await asyncio.sleep(GIVE_UP_EVERY_SECONDS / 2)
+    assert (outcomes(await events_in(queue)), api.asked) == ({ID: "timed_out"}, 0)
+    stop.set("test")
+    await running
