@@ -7,10 +7,12 @@ import sqlite3
 
 import pytest
 
+from asset_worker.queue.local.engine import PRUNE_EVERY_SECONDS
 from asset_worker.queue.memory import MemoryQueue
-from tests.doubles.clocks import ManualClock
+from tests.doubles.clocks import LoopClock, ManualClock
 from tests.doubles.local_queue import event_for, maintain, open_local, put, rejection, settle
 from tests.doubles.threads import SuspendingThread
+from tests.unit.queue.conformance import DEDUPE_WINDOW
 
 ENGINES = {
     "local": lambda path: open_local(path, ManualClock()),
@@ -94,6 +96,25 @@ async def test_maintenance_takes_nothing_away(engine):
     await maintain(engine)
     assert (engine.pending_count(), engine.outbox_depth()) == (1, 1)
     await engine.close()
+
+
+@pytest.mark.virtual_time
+async def test_maintenance_drops_what_was_kept_long_enough_for_a_sink_that_was_removed(path):
+    clock = LoopClock(asyncio.get_running_loop())
+    queue = open_local(path, clock, sinks=["a", "b"])
+    await queue.begin(ends_by_itself=False)
+    await put(queue, events=[rejection("x")])
+    await queue.outbox.advance("a", 1, None)
+    await queue.close()
+    queue = open_local(path, clock, sinks=["a"])
+    await queue.begin(ends_by_itself=False)
+    maintaining = asyncio.ensure_future(queue.run_maintenance())
+    await asyncio.sleep(DEDUPE_WINDOW - 1)
+    assert queue.journal.count_events_after(0) == 1
+    await asyncio.sleep(PRUNE_EVERY_SECONDS + 2)
+    assert queue.journal.count_events_after(0) == 0
+    maintaining.cancel()
+    await queue.close()
 
 
 async def begin(path, *, ends_by_itself=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sqlite3
 import stat
@@ -13,6 +14,7 @@ import pytest
 
 from asset_worker.queue.local.engine import PRUNE_EVERY_SECONDS, SHUTDOWN_SECONDS, LocalQueue
 from asset_worker.queue.local.journal import FILE_NAME, Journal, JournalError, JournalUnavailableError
+from asset_worker.queue.local.lock import StateDirectoryError
 from asset_worker.queue.local.status_report import read_status
 from asset_worker.runtime.clock import SystemClock
 from tests.doubles.clocks import ManualClock
@@ -103,6 +105,17 @@ def replace_connect(monkeypatch, target, **more):
         return connect(path, **options) if path == ":memory:" else connect(target, **options, **more)
 
     monkeypatch.setattr(sqlite3, "connect", replaced)
+
+
+def test_a_journal_that_can_be_read_but_not_written_now_is_unavailable_from_the_start(tmp_path, monkeypatch):
+    """Else the worker would start, and accept nothing."""
+    Journal(tmp_path / "j").close()
+    connect = partial(sqlite3.connect, timeout=0)
+    with closing(connect(tmp_path / "j", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        monkeypatch.setattr(sqlite3, "connect", connect)
+        with pytest.raises(JournalUnavailableError, match="check the disk, and who else"):
+            Journal(tmp_path / "j")
 
 
 def test_a_file_that_may_be_read_but_not_written_is_a_matter_of_permission(tmp_path, monkeypatch):
@@ -236,3 +249,22 @@ def test_a_journal_that_is_replaced_by_a_link_to_it_counts_as_moved(tmp_path):
         (tmp_path / "j").symlink_to("moved")
         with pytest.raises(JournalError, match="was moved"):
             journal.check_path()
+
+
+@pytest.mark.virtual_time
+async def test_the_directory_is_checked_each_second_and_an_error_of_the_disk_says_nothing(tmp_path):
+    """Another worker may have taken it: two of them must not go on for long."""
+    loop, checked_at = asyncio.get_running_loop(), []
+
+    def check():
+        checked_at.append(loop.time())
+        if len(checked_at) == 2:
+            raise OSError(errno.EIO, "Input/output error")
+        if len(checked_at) == 4:
+            raise StateDirectoryError("it was taken")
+
+    queue = LocalQueue(Journal(tmp_path / "j"), InlineThread(), SystemClock(), **OPTIONS, check_directory=check)
+    with pytest.raises(StateDirectoryError, match="it was taken"):
+        await asyncio.wait_for(queue.run_maintenance(), 60)
+    assert checked_at == pytest.approx([0.0, 1.0, 2.0, 3.0])
+    await queue.close()

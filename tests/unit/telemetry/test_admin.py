@@ -24,7 +24,7 @@ from asset_worker.telemetry.admin_port import (
     RETRY_SECONDS,
     room,
 )
-from asset_worker.telemetry.errors import AdminAddressError
+from asset_worker.telemetry.errors import AdminAddressError, AdminAddressInUseError
 from asset_worker.telemetry.snapshot import Problem, Snapshot
 from tests.doubles.snapshots import NOTHING, snapshot
 
@@ -57,15 +57,16 @@ async def test_a_client_does_not_delay_the_end(sent: bytes):
 async def test_an_address_that_is_taken_is_named():
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(AdminAddressError, match=rf"127\.0\.0\.1:{port} .*admin\.port"):
+        with pytest.raises(AdminAddressInUseError, match=rf"127\.0\.0\.1:{port} .*admin\.port"):
             async with serving(lambda: NOTHING, host="127.0.0.1", port=port):
                 pass
 
 
 async def test_a_text_that_can_not_be_a_host_is_named():
-    with pytest.raises(AdminAddressError, match=r"a\.\.b:0 .*admin\.host"):
+    with pytest.raises(AdminAddressError, match=r"a\.\.b:0 .*admin\.host") as raised:
         async with serving(lambda: NOTHING, host="a..b", port=0):
             pass
+    assert not isinstance(raised.value, AdminAddressInUseError)
 
 
 async def test_a_problem_that_is_only_about_an_input_is_shown_while_the_worker_is_ready():
