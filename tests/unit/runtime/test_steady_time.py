@@ -133,6 +133,17 @@ def test_the_system_clock_resumes_what_was_stored():
     assert clock.steady() == pytest.approx(stored.steady, abs=1)
 
 
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="CLOCK_MONOTONIC counts the time in suspend here")
+def test_the_system_clock_counts_the_time_in_suspend(monkeypatch):
+    shown = {time.CLOCK_BOOTTIME: 100.0, time.CLOCK_MONOTONIC: 100.0}
+    monkeypatch.setattr(time, "clock_gettime", shown.__getitem__)
+    clock = SystemClock()
+    before = clock.steady()
+    shown[time.CLOCK_BOOTTIME] += 3 * HOUR
+    assert clock.steady() - before == pytest.approx(3 * HOUR)
+    assert clock.mark().reading.elapsed == pytest.approx(100.0 + 3 * HOUR)
+
+
 @pytest.mark.skipif(not Path("/proc/sys/kernel/random/boot_id").exists(), reason="a boot has no ID here")
 def test_the_boot_and_the_time_namespace_are_known():
     boot = SystemClock().mark().reading.boot

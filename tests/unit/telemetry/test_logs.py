@@ -9,6 +9,7 @@ import pytest
 import structlog
 
 from asset_worker.runtime.redaction import REDACTED, Secrets
+from asset_worker.telemetry import logs
 from asset_worker.telemetry.logs import configure
 
 KEY = "tlk_4F2SECRET"
@@ -98,6 +99,16 @@ def test_a_text_that_is_not_utf_8_is_logged(lines):
     structlog.get_logger().info("test.event", path="q\udce9", count=1)
     [line] = lines()
     assert (line["path"], line["count"]) == ("q\udce9", 1)
+
+
+def test_lines_that_were_dropped_are_counted_in_the_log(lines, monkeypatch):
+    reports = []
+    monkeypatch.setattr(logs, "report_dropped_lines", reports.append)
+    configured()
+    [report] = reports
+    report(7)
+    [line] = lines()
+    assert (line["event"], line["level"], line["lines"]) == ("log.dropped", "warning", 7)
 
 
 def test_a_level_that_is_off_makes_no_line(lines):
