@@ -179,6 +179,20 @@ def test_an_old_file_that_appears_with_a_rotation_is_not_read_but_reported(disk:
     assert gaps(following) == []
 
 
+def test_an_old_file_that_appears_with_a_rotation_while_it_runs_is_no_gap(disk: Disk, following: Following):
+    """The queue file was watched all the time, so nothing of it can be in there."""
+    disk.append(b"a1\n")
+    following.step()
+    following.step(2)
+    following.step(2)
+    disk.rename("queue", "queue.1")
+    disk.append(b"x1\n", "queue.7")
+    os.utime(disk.path("queue.7"), ns=(disk.now - 10**15,) * 2)
+    disk.append(b"b1\n")
+    assert following.step() == ["b1"]
+    assert gaps(following) == []
+
+
 def test_a_mounted_file_that_was_replaced_outside_is_reported_once(
     disk: Disk, following: Following, monkeypatch: pytest.MonkeyPatch
 ):
