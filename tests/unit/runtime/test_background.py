@@ -130,7 +130,7 @@ def test_the_end_waits_for_a_reader_that_reads_and_not_for_one_that_does_not():
     assert output.entered.acquire(timeout=PATIENCE)
     writer.write(b"two\n")
     began = time.monotonic()
-    writer.drain(stall=0.05)
+    writer.drain(stall=0.05, longest=PATIENCE)
     assert time.monotonic() - began < PATIENCE / 2
     assert writer.is_behind
     threading.Timer(0.05, output.open).start()
