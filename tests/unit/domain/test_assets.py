@@ -151,6 +151,16 @@ def test_with_a_factor_of_1_the_deadline_ends_a_wait_without_an_answer():
     assert verdict == Done(Outcome.TIMED_OUT, "no answer about it 14400 s after acceptance: 503")
 
 
+def test_an_asset_that_alone_is_denied_is_not_found_after_the_grace_and_no_sooner():
+    """For however long it has been pending."""
+    why = "403 no_access"
+    for age in (60.0, 14000.0):
+        verdict = assess(Unanswered(why, denied_for=58.0), EXPECTATIONS, Ages(age))
+        assert verdict == Waiting(("answer",), 2.0)
+        verdict = assess(Unanswered(why, denied_for=60.0), EXPECTATIONS, Ages(age))
+        assert verdict == Done(Outcome.NOT_FOUND, "denied for 60 s or more while others were answered: 403 no_access")
+
+
 def test_a_failed_asset_has_the_apis_reason_and_waits_for_no_rendition():
     verdict = assess(asset("failed", hls="processing", error="codec not supported"), EXPECTATIONS, Ages(1.0))
     assert verdict == Done(Outcome.FAILED, "codec not supported")
