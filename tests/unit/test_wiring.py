@@ -264,3 +264,13 @@ async def test_a_directory_is_refused_as_a_sink_unless_it_was_a_file_in_an_earli
         await wiring.refuse_unusable(str(tmp_path), new, "file:x")
     await wiring.refuse_unusable(str(tmp_path), earlier, "file:x")
     await wiring.refuse_unusable(str(tmp_path / "missing" / "events"), new, "file:x")
+
+
+async def test_a_sink_that_can_not_be_used_fails_before_anything_starts(tmp_path: Path):
+    """So `/readyz` shows it in its first answer."""
+    chosen = settings(events={"sinks": [str(tmp_path / "missing" / "events")]})
+    key, clock = ApiKey(value="tlk_test", file=None, on_read=lambda _: None), SystemClock()
+    async with wiring.build(chosen, KEEPS_NOTHING, key=key, secrets=Secrets(), clock=clock, stop=Stop()) as parts:
+        [delivery] = parts.deliveries
+        assert delivery.failing_since is not None
+        assert "does not exist: create it" in (delivery.last_error or "")

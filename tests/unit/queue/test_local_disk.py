@@ -86,6 +86,22 @@ def test_the_journal_is_for_this_user_alone(tmp_path):
     assert modes == {"j": 0o600, "j-wal": 0o600, "j-shm": 0o600}
 
 
+def test_only_sqlite_opens_a_journal_that_exists(tmp_path, monkeypatch):
+    """Whenever another descriptor of the database is closed, SQLite loses its locks on it."""
+    Journal(tmp_path / "j").close()
+    opened, real = [], os.open
+
+    def recording(path, *args, **options):
+        opened.append(path)
+        return real(path, *args, **options)
+
+    monkeypatch.setattr(os, "open", recording)
+    Journal(tmp_path / "j").close()
+    assert tmp_path / "j" not in opened
+    Journal(tmp_path / "new").close()
+    assert opened.count(tmp_path / "new") == 1
+
+
 def test_a_journal_that_another_process_holds_is_unavailable_and_not_damaged(tmp_path, monkeypatch):
     """The supervisor may try again: it is no error of usage."""
     connect = partial(sqlite3.connect, timeout=0)
