@@ -170,6 +170,37 @@ def test_a_copy_that_replaces_a_file_whose_descriptor_has_become_useless_is_a_ne
     assert "reread" not in following.event_names()
 
 
+class StaleDescriptors:
+    """`os`, where some descriptors are useless from now on, as on a network file system."""
+
+    def __init__(self, *descriptors: int) -> None:
+        self._stale = {*descriptors}
+
+    def pread(self, descriptor: int, length: int, at: int) -> bytes:
+        if descriptor in self._stale:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return os.pread(descriptor, length, at)
+
+    def close(self, descriptor: int) -> None:
+        self._stale.discard(descriptor)
+        os.close(descriptor)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+
+def test_a_file_whose_descriptor_has_become_useless_is_opened_again(
+    disk: Disk, following: Following, monkeypatch: pytest.MonkeyPatch
+):
+    disk.append(b"a1\n")
+    following.step()
+    [file] = following.follower._files.files
+    monkeypatch.setattr(tail_reader, "os", StaleDescriptors(file.descriptor))
+    disk.append(b"a2\n")
+    assert [following.step(), following.step()] == [[], ["a2"]]
+    assert following.at_end
+
+
 def test_a_file_that_is_gone_while_it_could_not_be_read_is_a_gap(
     disk: Disk, following: Following, failing: FailingPaths
 ):

@@ -172,6 +172,25 @@ def test_a_clock_that_is_set_back_makes_no_new_file_old(
     assert following.step() == ["d1", "e1"]
 
 
+def test_a_clock_that_was_behind_for_a_while_shows_by_the_time_of_a_file_that_is_known(
+    disk: Disk, following: Following
+):
+    """It was corrected before the directory changed again."""
+    disk.append(b"a1\n")
+    following.step()
+    rest(following)
+    following.follower.close()
+    disk.now -= 5 * HOURS
+    disk.append(b"a2\n")
+    disk.rename("queue", "queue.2")
+    disk.append(b"b1\n", "queue.1")
+    disk.now += 5 * HOURS
+    disk.tick()
+    disk.append(b"c1\n")
+    following.restart()
+    assert following.step() == ["a2", "b1", "c1"]
+
+
 def test_a_queue_file_with_a_time_in_the_future_makes_no_new_file_old(disk: Disk, following: Following):
     disk.append(b"a1\n")
     os.utime(disk.path(), ns=(disk.now + 5 * HOURS,) * 2)

@@ -1,4 +1,4 @@
-"""How often a list request is made before its assets are retrieved, or wait."""
+"""What becomes of a list request: how often it is made, and what an odd answer shows."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ IDS = [AssetId(f"{number:024x}") for number in range(1, 4)]
 class Answer:
     content_length = 2
 
-    def __init__(self, status: int, headers: Mapping[str, str]) -> None:
-        self.status, self.headers = status, headers
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.status, self.headers, self._body = status, headers, body
 
     async def read(self) -> bytes:
-        return b"{}"
+        return self._body
 
 
 class Server:
     """Gives each request the same answer, and counts them."""
 
-    def __init__(self, status: int, headers: Mapping[str, str]) -> None:
-        self._answer = Answer(status, headers)
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes = b"{}") -> None:
+        self._answer = Answer(status, headers, body)
         self.requests = 0
 
     @asynccontextmanager
@@ -69,3 +69,12 @@ async def test_a_list_that_is_refused_by_a_limit_is_not_tried_again_after_the_pa
         await client(server).list_assets(IDS)
     assert raised.value.retry_after == 7.0
     assert (server.requests, asyncio.get_running_loop().time()) == (1, 0.0)
+
+
+async def test_an_odd_asset_whose_id_is_known_says_nothing_about_one_that_is_left_out():
+    """Only if the ID can't be read, it may be any of them."""
+    odd, good = f'{{"_id": "{IDS[0]}", "status": 7}}', f'{{"_id": "{IDS[1]}", "status": "ready"}}'
+    found = await client(Server(200, {}, f'{{"data": [{odd}, {good}]}}'.encode())).list_assets(IDS)
+    assert {asset_id: asset and asset.status for asset_id, asset in found.items()} == {IDS[0]: None, IDS[1]: "ready"}
+    found = await client(Server(200, {}, f'{{"data": [{{}}, {good}]}}'.encode())).list_assets(IDS)
+    assert {asset_id for asset_id, asset in found.items() if asset is None} == {IDS[0], IDS[2]}
