@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from asset_worker.simulator.server import Options, Simulator
+from tests.integration.forking import Forking
 from tests.integration.processes import Worker
 
 Serve = Callable[..., Awaitable[Simulator]]
@@ -43,9 +44,15 @@ async def aiohttp_server_of() -> AsyncIterator[Callable[..., Awaitable[str]]]:
         yield start
 
 
+@pytest.fixture(scope="session")
+def forking() -> Iterator[Forking]:
+    with closing(Forking()) as it:
+        yield it
+
+
 @pytest.fixture
-def worker(tmp_path: Path) -> Iterator[Worker]:
+def worker(tmp_path: Path, forking: Forking) -> Iterator[Worker]:
     """A worker with a state directory of its own; its processes are killed at the end."""
-    it = Worker(tmp_path)
+    it = Worker(tmp_path, forking)
     yield it
     it.kill_all()

@@ -12,6 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tests.integration.forking import MODULES, ForkedProcess, Forking
+
 ROOT = Path(__file__).parents[2]
 KEY = "tlk_0123456789abcdefSECRET"
 
@@ -29,7 +31,7 @@ delays by seconds is no failure."""
 class Run:
     """One process of the command."""
 
-    def __init__(self, process: subprocess.Popen[bytes], stdout: Path, stderr: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes] | ForkedProcess, stdout: Path, stderr: Path) -> None:
         self.process = process
         self._stdout = stdout
         self.stderr_path = stderr
@@ -80,8 +82,10 @@ class Run:
 class Worker:
     """Starts commands in one folder, with one state directory."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, forking: Forking | None = None) -> None:
+        """`forking` starts the commands; None: each is started in a new interpreter."""
         self.folder = folder
+        self._forking = forking
         self.state = folder / "state"
         self.queue_file = folder / "queue"
         self.events_file = folder / "events.jsonl"
@@ -114,23 +118,20 @@ class Worker:
             environ["TWELVELABS_BASE_URL"] = base_url
         environ |= {f"ASSET_WORKER_{name}": value for name, value in (QUICK | settings).items()}
         with to.open("wb") as out, stderr.open("wb") as err:
-            process = subprocess.Popen(
-                [
-                    "sh",
-                    "-c",
-                    f'{before} exec "$@" {redirect}',
-                    "sh",
-                    sys.executable,
-                    "-m",
-                    *program,
-                    *map(os.fsdecode, arguments),
-                ],
-                cwd=self.folder,
-                stdin=stdin,
-                stdout=out if stdout is None else stdout,
-                stderr=err,
-                env=environ,
-            )
+            words = [*program, *map(os.fsdecode, arguments)]
+            process: subprocess.Popen[bytes] | ForkedProcess
+            is_usual = (stdin, stdout, before, redirect) == (subprocess.DEVNULL, None, "", "")
+            if self._forking is not None and is_usual and program[0] in MODULES:
+                process = self._forking.start(words, cwd=self.folder, environ=environ, stdout=out, stderr=err)
+            else:
+                process = subprocess.Popen(
+                    ["sh", "-c", f'{before} exec "$@" {redirect}', "sh", sys.executable, "-m", *words],
+                    cwd=self.folder,
+                    stdin=stdin,
+                    stdout=out if stdout is None else stdout,
+                    stderr=err,
+                    env=environ,
+                )
         run = Run(process, to, stderr)
         self._runs.append(run)
         return run

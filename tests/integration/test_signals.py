@@ -16,6 +16,11 @@ from tests.integration.processes import KEY, ROOT, eventually
 NEVER = Lifecycle(100_000)
 
 
+@pytest.fixture(scope="session")
+def forking() -> None:
+    """Starts new interpreters: these tests are about what a signal during the start does."""
+
+
 async def started(simulator, worker, command):
     """A one-off that waits for an asset that is never ready."""
     asset_id = simulator.store.add(NEVER)

@@ -12,6 +12,11 @@ from tests.integration.processes import Run, eventually
 SECRET = "tlk_of_the_environment"
 
 
+@pytest.fixture(scope="session")
+def forking() -> None:
+    """Starts new interpreters: these tests are about what a list of processes shows."""
+
+
 async def base_url_of(run: Run) -> str:
     await eventually(lambda: "in another terminal" in run.stderr, otherwise=lambda: run.stderr)
     return run.stderr.split("serves at ")[1].split(";")[0]

@@ -21,6 +21,11 @@ MANY = 200
 """More events than a pipe holds: each has about 800 bytes, a pipe 64 KiB."""
 
 
+@pytest.fixture(scope="session")
+def forking() -> None:
+    """Starts new interpreters: these tests are about what a signal during the start does."""
+
+
 def whole_lines(pipe):
     """The event IDs that a reader finds in a pipe whose writer is gone."""
     os.set_blocking(pipe, False)
@@ -152,14 +157,14 @@ async def test_sigterm_at_any_moment_of_the_start_ends_it_and_loses_nothing(serv
 async def test_a_log_that_nobody_reads_blocks_nothing(serve, worker):
     """A collector that hangs loses log lines; once it reads again, the log says how many."""
     simulator = await serve()
-    ids = [simulator.store.add(Lifecycle()) for _ in range(3)]
+    ids = [simulator.store.add(Lifecycle()) for _ in range(2000)]
     pipe = worker.folder / "log"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        worker.submit(*(f"no asset {number}" for number in range(2000)), *ids)
+        worker.submit(*ids)
         run = worker.run(base_url=simulator.base_url, redirect=f"2>{pipe}")
-        await eventually(lambda: len(worker.events()) == 2003)
+        await eventually(lambda: len(worker.events()) == len(ids))
         log = b""
         while b"log.dropped" not in log:
             with suppress(BlockingIOError):
