@@ -83,3 +83,17 @@ def test_a_key_file_of_the_workers_alone_is_not_logged(file: Path):
         ApiKey(value=None, file=file, on_read=lambda _: None)
     assert logs == []
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_new_key_is_used_even_if_its_file_is_gone_before_its_rights_are_seen(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    key = ApiKey(value=None, file=file, on_read=lambda _: None)
+    file.write_text(f"{KEY}2")
+
+    def gone(_: Path) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("asset_worker.api.key.exposure", gone)
+    assert key.reload(lambda: None)
+    assert key.value == f"{KEY}2"

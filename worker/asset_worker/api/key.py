@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -132,7 +133,9 @@ class ApiKey:
         return value
 
     def _warn_if_exposed(self, file: Path) -> None:
-        before, self._exposure = self._exposure, exposure(file)
+        before, self._exposure = self._exposure, None
+        with suppress(OSError):  # it is being replaced; the key that was read counts all the same
+            self._exposure = exposure(file)
         if self._exposure not in {None, before}:
             _log.warning("api.key_exposed", path=str(file), detail=self._exposure)
 
