@@ -49,7 +49,7 @@ from asset_worker.settings.tree import Settings
 from asset_worker.sinks.delivery import SHUTDOWN_RETRY_SECONDS, Delivery
 from asset_worker.sinks.ports import Outbox, Sink, UnusableTargetError
 from asset_worker.sinks.registry import find_problem, open_sink
-from asset_worker.telemetry.snapshot import Sources
+from asset_worker.telemetry.sources import Sources
 
 LOOKS_PER_REQUEST = 2
 """Looks in progress for each request that may be in flight: a look that waits for its retry sends nothing."""

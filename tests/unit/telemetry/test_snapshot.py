@@ -15,11 +15,11 @@ from asset_worker.telemetry.snapshot import (
     DECLARATIONS,
     Problem,
     Snapshot,
-    Sources,
     problems_of,
     shown_problem,
     take_snapshot,
 )
+from asset_worker.telemetry.sources import Sources
 
 QUEUE = SimpleNamespace(
     failing=False,

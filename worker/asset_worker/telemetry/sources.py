@@ -1,0 +1,188 @@
+"""The parts of the worker as telemetry reads them, for the snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Protocol
+
+import msgspec
+
+
+class PendingCounts(Protocol):
+    """The queue, as telemetry reads it."""
+
+    @property
+    def failing(self) -> bool:
+        """Whether the journal can't be written now."""
+        ...
+
+    @property
+    def waiting_for_sinks_since(self) -> float | None:
+        """Since when the inputs have waited for the sinks, in seconds since the epoch, UTC; None: they don't."""
+        ...
+
+    def pending_count(self) -> int:
+        """Return how many assets are pending."""
+        ...
+
+    def due_count(self) -> int:
+        """Return how many assets are due and not looked at yet, counted up to 1000."""
+        ...
+
+    def oldest_age(self) -> float:
+        """Return the age in seconds of the asset that has been pending longest; 0 when none is pending."""
+        ...
+
+    def outbox_depth(self) -> int:
+        """Return how many events have not reached every sink yet."""
+        ...
+
+
+class LookCounts(Protocol):
+    """The poller, as telemetry reads it."""
+
+    @property
+    def looks(self) -> int:
+        """Looks made since the start."""
+        ...
+
+    @property
+    def completions(self) -> Mapping[str, int]:
+        """Assets settled since the start, by outcome."""
+        ...
+
+
+class ApiProblem(Protocol):
+    """What keeps requests from working now. Instants are seconds since the epoch, UTC."""
+
+    @property
+    def cause(self) -> Enum:
+        """Its present cause: a member whose value is a key of `snapshot.API_PROBLEMS`."""
+        ...
+
+    @property
+    def since(self) -> float:
+        """Since when attempts have failed for this cause."""
+        ...
+
+    @property
+    def last_error(self) -> str:
+        """The text of the latest failure."""
+        ...
+
+    @property
+    def next_try(self) -> float | None:
+        """When the next request may go out; None: that depends on one that is in flight."""
+        ...
+
+
+class RequestCounts(Protocol):
+    """The gate, as telemetry reads it."""
+
+    @property
+    def requests(self) -> int:
+        """Requests sent since the start."""
+        ...
+
+    @property
+    def refusals(self) -> int:
+        """Requests refused with 429 since the start."""
+        ...
+
+    @property
+    def problem(self) -> ApiProblem | None:
+        """What keeps requests from working now; None: nothing."""
+        ...
+
+
+class RetryCounts(Protocol):
+    """The retries of requests, as telemetry reads them."""
+
+    @property
+    def count(self) -> int:
+        """Retries since the start."""
+        ...
+
+
+class RejectedInput(Protocol):
+    """An input that holds nothing but rejected lines, as telemetry reads it."""
+
+    @property
+    def origin(self) -> str:
+        """Which input it is, such as `file:/var/spool/assets/queue`."""
+        ...
+
+    @property
+    def since(self) -> float:
+        """When the first of these lines was rejected, in seconds since the epoch, UTC."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """Why the last of them was."""
+        ...
+
+
+class Lines(Protocol):
+    """The lines that the intakes have read, as telemetry reads them."""
+
+    @property
+    def rejected(self) -> int:
+        """Lines rejected since the start."""
+        ...
+
+    @property
+    def rejected_inputs(self) -> Sequence[RejectedInput]:
+        """The inputs that hold nothing but rejected lines."""
+        ...
+
+
+class Input(Protocol):
+    """One intake, as telemetry reads it."""
+
+    @property
+    def name(self) -> str:
+        """The name that messages use, such as `queue file`."""
+        ...
+
+    @property
+    def unreadable(self) -> str | None:
+        """What can't be read now, and why; None: everything can be read."""
+        ...
+
+
+class Delivery(Protocol):
+    """The delivery to one sink, as telemetry reads it."""
+
+    @property
+    def sink(self) -> str:
+        """The sink's name."""
+        ...
+
+    @property
+    def failing_since(self) -> float | None:
+        """When the sink began to fail, in seconds since the epoch, UTC; None: it works."""
+        ...
+
+    @property
+    def last_error(self) -> str | None:
+        """The text of the latest failure; None: there was none."""
+        ...
+
+    @property
+    def next_try(self) -> float | None:
+        """When a sink that fails is tried again, in seconds since the epoch, UTC; None: it works."""
+        ...
+
+
+class Sources(msgspec.Struct, frozen=True):
+    """The parts that a snapshot is read from."""
+
+    queue: PendingCounts
+    poller: LookCounts
+    gate: RequestCounts
+    retries: RetryCounts
+    lines: Lines
+    inputs: Sequence[Input]
+    deliveries: Sequence[Delivery]
