@@ -252,7 +252,7 @@ class Service:
         now = self.snapshot()
         _log.info(
             "worker.stopped",
-            exit_code=code,
+            exit_code=int(code),
             pending=now.pending,
             completions=now.completions,
             outbox_depth=now.outbox_depth,
