@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from tests.integration.processes import Run, eventually
 
@@ -51,3 +53,16 @@ async def test_a_key_can_be_a_flag(worker):
     base_url = await base_url_of(run)
     assert [await status_of(base_url, key) for key in ("k1", SECRET)] == [200, 401]
     assert "export TWELVE_LABS_API_KEY=k1" in run.stderr
+
+
+async def test_malformed_requests_do_not_fill_its_log(worker):
+    """HTTP/1.1 without `Host`, and lines that are no request: one line a kind, however many come."""
+    run = worker.start("simulate", "--port", "0")
+    base_url = URL(await base_url_of(run))
+    for request in (b"GET /v1.3/assets HTTP/1.1\r\n\r\n", b"what\r\n\r\n") * 50:
+        reader, writer = await asyncio.open_connection(base_url.host, base_url.port)
+        writer.write(request)
+        assert await reader.read(4096)
+        writer.close()
+    assert len(run.stderr) < 20_000
+    assert await status_of(str(base_url), "any") == 200

@@ -15,12 +15,14 @@ from asset_worker.domain.run_plan import Exit
 from asset_worker.runtime.ending import STOPPING
 from asset_worker.runtime.line_stream import LineStream
 from asset_worker.runtime.os_errors import may_pass
+from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import DaemonThread
 from asset_worker.simulator.controls import MOST_ASSETS
 from asset_worker.simulator.faults import Fault, FaultKind
 from asset_worker.simulator.limits import Limit, Style
 from asset_worker.simulator.server import Options, Simulator
+from asset_worker.telemetry.logs import configure
 
 KEY_VARIABLE = "TWELVE_LABS_API_KEY"
 
@@ -91,6 +93,10 @@ def simulate(
       curl -X PUT  localhost:8123/_simulator/faults -d '["html=502:0.5"]'
       curl localhost:8123/_simulator/stats
     """
+    # Errors of the server go to the log once a spell: a client can cause as many as it likes.
+    secrets = Secrets()
+    secrets.add(key or "")
+    configure("console", "info", secrets)
     options = Options(port=port, seed=seed, time_scale=time_scale, key=key, limit=limit, faults=faults)
     try:
         asyncio.run(_serve(options, assets, _how_to_set_the_key(key)))
