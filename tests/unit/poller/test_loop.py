@@ -11,6 +11,7 @@ from asset_worker.poller.feedback import Feedback
 from asset_worker.poller.loop import Poller
 from asset_worker.poller.policy import Batching
 from asset_worker.runtime.stop import Stop
+from asset_worker.schedule.adaptive import AdaptiveSchedule
 from tests.doubles.api import PROCESSING, READY, ListingApi, ScriptedApi
 from tests.doubles.clocks import LoopClock
 from tests.doubles.looks import ID, IDS, SCHEDULE
@@ -23,6 +24,7 @@ async def test_a_learner_is_shown_each_look():
     class Notes:
         def __init__(self):
             self.seen = []
+            self.requests = []
 
         def observe(self, look, *, since, ended=()):
             self.seen.append((look.phase, round(since, 3), round(look.age, 3), look.waiting_on, ended))
@@ -32,6 +34,12 @@ async def test_a_learner_is_shown_each_look():
 
         def idled(self, seconds):
             assert seconds >= 0
+
+        def requested(self, looks):
+            self.requests.append(looks)
+
+        def chance_of_end(self, look, *, within):
+            return 0.0
 
     notes = Notes()
     hls = {"status": "ready", "hls": {"status": "processing"}}
@@ -44,6 +52,18 @@ async def test_a_learner_is_shown_each_look():
         ("renditions", 0, 2, ("hls",), ()),
         ("renditions", 2, 5, (), ("hls",)),
     ]
+    assert notes.requests == [1] * 5
+
+
+@pytest.mark.parametrize(
+    ("batching", "cost"),
+    [pytest.param(None, 1, id="retrieves"), pytest.param(Batching(50, ahead=1), 1 / 3, id="lists")],
+)
+async def test_a_look_costs_its_share_of_the_request_and_confirmations_cost_nothing(batching, cost):
+    learner = AdaptiveSchedule(initial=2, multiplier=1.5, maximum=2, uniform=lambda: 0.5)
+    api = ListingApi(dict.fromkeys(IDS, [PROCESSING] * 1000 + [READY]))
+    await poll(api, ids=IDS, schedule=learner, feedback=Feedback(learner), batching=batching)
+    assert learner.requests_per_look == pytest.approx(cost, abs=0.001)
 
 
 async def test_looks_under_way_stay_within_their_slots():

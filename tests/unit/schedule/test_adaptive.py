@@ -315,6 +315,25 @@ def test_a_report_on_nothing_says_so() -> None:
 STORED = to_bytes(teach(schedule(), log_normal(30, 0.4), 100).learned())
 
 
+def test_a_look_costs_all_requests_over_all_looks() -> None:
+    learner = schedule()
+    assert learner.requests_per_look == 1
+    for _ in range(1000):
+        learner.requested(1)
+        learner.requested(49)
+    assert learner.requests_per_look == pytest.approx(2 / 50, rel=0.02)
+
+
+def test_the_chance_of_an_end_is_that_of_the_class() -> None:
+    learner = teach(schedule(), uniform(20, 40), 400)
+    old = WaitState(attempt_number=9, age=30.0, file_type="video/mp4", method="direct")
+    assert learner.chance_of_end(old, within=30.0) == pytest.approx(0.5, abs=0.08)
+    assert learner.chance_of_end(old, within=5.0) == pytest.approx(1 - 0.5 / 0.75, abs=0.08)
+    assert learner.chance_of_end(msgspec.structs.replace(old, age=15.0), within=99.0) < 0.05
+    assert learner.chance_of_end(msgspec.structs.replace(old, waiting_on=("answer",)), within=30.0) == 0
+    assert learner.chance_of_end(old, within=0.0) == 0
+
+
 def test_late_looks_stretch_all_delays_and_timely_looks_shorten_them_again():
     schedule = AdaptiveSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
     look = WaitState(attempt_number=5, age=20.0, file_type="video/mp4", method="direct")

@@ -8,7 +8,7 @@ from asset_worker.domain.assets import Observation
 from asset_worker.poller.decide import samples
 from asset_worker.poller.lateness import Lateness
 from asset_worker.queue.ports import Lease
-from asset_worker.schedule.ports import Learner
+from asset_worker.schedule.ports import Learner, WaitState
 
 
 class Feedback:
@@ -44,3 +44,11 @@ class Feedback:
         """Report a look; `held` is how long the lease had been held, in seconds."""
         for sample in samples(lease, observation, held=held):
             self._learner.observe(sample.look, since=sample.since, ended=sample.ended)
+
+    def requested(self, looks: int) -> None:
+        """Report a request that looks at this many assets. Requests that only confirm or check are not reported."""
+        self._learner.requested(looks)
+
+    def chance_of_end(self, look: WaitState, *, within: float) -> float:
+        """Return the chance that a wait that went on `within` seconds ago has ended by now, at age `look.age`."""
+        return self._learner.chance_of_end(look, within=within)

@@ -116,6 +116,8 @@ class Poller:
             for number, group in enumerate(by_request(leases)):
                 if number:  # the first group has the slot acquired above
                     await self._slots.acquire()
+                if self._feedback is not None:
+                    self._feedback.requested(len(group))
                 is_alone = len(group) == 1
                 looks.create_task(self._look_at(group[0], stop) if is_alone else self._list(group, looks, stop))
             if late > BACKLOG_SECONDS:

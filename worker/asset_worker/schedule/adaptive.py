@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from asset_worker.schedule import backlog
 from asset_worker.schedule.classes import AssetClass, classify
 from asset_worker.schedule.learned import LearnedState
-from asset_worker.schedule.life_table import EDGES, WIDTHS, LifeTable, Rates, estimate, pool, rates_of_last
+from asset_worker.schedule.life_table import (
+    EDGES,
+    WIDTHS,
+    LifeTable,
+    Rates,
+    estimate,
+    pool,
+    rates_of_last,
+    survival_at,
+    survival_from,
+)
 from asset_worker.schedule.plan import Plan, expected_looks, plan
 
 if TYPE_CHECKING:
@@ -30,6 +40,8 @@ FLOOR: Final = 0.5
 """The shortest delay, in seconds."""
 USUAL_DELAY_WEIGHT: Final = 0.01
 """The weight of one delay in the running mean of delays."""
+REQUESTS_REMEMBERED: Final = 100
+"""The requests over which the cost of a look is averaged, with exponential decay."""
 MAX_CLASSES: Final = 80
 """Classes with a life table of their own. Further classes of one step and kind share a table."""
 
@@ -108,6 +120,8 @@ class AdaptiveSchedule:
         """Above 1 while looks are late (`looked_late`). The price grows with its square, which by Keller's rule
         multiplies delays by the factor and saves looks where ends are unlikely. The longest delay grows too, up to an
         hour."""
+        # A ratio of sums: what a look costs is all requests over all looks, not the mean over requests of 1/looks.
+        self._requests = self._requested_looks = float(REQUESTS_REMEMBERED)
         self._usual_delay = initial
         """The running mean of the delays returned, in seconds, backlog factor included."""
         self._tables = learned.tables()
@@ -146,6 +160,28 @@ class AdaptiveSchedule:
         for name in self._with_tables(classify(tuple(ended), look.file_type, look.method)):
             self._tables[name].ended(since, look.age, self._rates(name))
             self._updates_by_step[name.step] = self._updates_by_step.get(name.step, 0.0) + 1
+
+    def requested(self, looks: int) -> None:
+        """Learn that one request looked at this many assets. Requests that only confirm or check are not reported."""
+        self._requests += 1 - self._requests / REQUESTS_REMEMBERED
+        self._requested_looks += looks - self._requested_looks / REQUESTS_REMEMBERED
+
+    @property
+    def requests_per_look(self) -> float:
+        """The requests that one look costs, in (0, 1]: below 1 while looks share list requests."""
+        return self._requests / self._requested_looks
+
+    def chance_of_end(self, look: WaitState, *, within: float) -> float:
+        """Return the chance that a wait that went on `within` seconds ago has ended by now, at age `look.age`.
+
+        0: nothing is known about how long such a wait takes.
+        """
+        classes = self._classes_of(look)
+        if not classes:
+            return 0.0
+        survival = survival_from(rates_of_last([self._rates(name) for name in classes]))
+        before = survival_at(max(look.age - within, 0.0), survival)
+        return 1 - survival_at(max(look.age, 0.0), survival) / before if before > 0 else 1.0
 
     def looked_late(self, lateness: float, *, since: float) -> None:
         """Lengthen or shorten all delays a little, depending on how late a look was made.

@@ -41,6 +41,17 @@ class Learner(Protocol):
         """
         ...
 
+    def requested(self, looks: int) -> None:
+        """Learn that one request looked at this many assets. Requests that only confirm or check are not reported."""
+        ...
+
+    def chance_of_end(self, look: WaitState, *, within: float) -> float:
+        """Return the chance that a wait that went on `within` seconds ago has ended by now, at age `look.age`.
+
+        0: nothing is known about how long such a wait takes.
+        """
+        ...
+
     def looked_late(self, lateness: float, *, since: float) -> None:
         """Learn that a look was made `lateness` seconds after it was due, `since` seconds after the last such report.
 
