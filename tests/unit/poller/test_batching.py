@@ -18,7 +18,7 @@ from asset_worker.api.errors import (
 )
 from asset_worker.domain.assets import Expectations
 from asset_worker.domain.submissions import Options
-from asset_worker.poller.list_health import FAILURES_TO_DOUBT
+from asset_worker.poller.list_suspension import FAILURES_TO_DOUBT
 from asset_worker.poller.loop import Poller
 from asset_worker.poller.policy import Batching
 from asset_worker.runtime.stop import Stop

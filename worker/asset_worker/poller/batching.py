@@ -19,7 +19,7 @@ from asset_worker.domain.assets import Asset, Missing, Observation, has_usual_fo
 from asset_worker.poller.actions import KEY_REFUSED_DELAY_SECONDS, Actions
 from asset_worker.poller.deadlines import seconds_left, too_late
 from asset_worker.poller.decide import can_act_on_list, is_older, last_seen_of
-from asset_worker.poller.list_health import ListHealth, Restored, Suspended
+from asset_worker.poller.list_suspension import ListSuspension, Restored, Suspended
 from asset_worker.poller.per_asset_refusals import PerAssetRefusals
 from asset_worker.poller.policy import Batching, Policy
 from asset_worker.poller.ports import Api
@@ -65,11 +65,11 @@ class ListLooker:
         self._started_at = clock.monotonic()
         self._uniform = uniform
         self._refusals = refusals
-        self._health = ListHealth()
+        self._suspension = ListSuspension()
 
     def batching_at(self, now: float) -> Batching | None:
         """Return how looks share lists at `now` (monotonic seconds); None: each look is a retrieve."""
-        return self._policy.batching if self._health.is_usable(now) and self._api.may_list else None
+        return self._policy.batching if self._suspension.is_usable(now) and self._api.may_list else None
 
     async def look_at(self, leases: Sequence[Lease], stop: Stop) -> AsyncIterator[Check]:
         """List the assets, and act on what the list shows. Yield a check for each asset that must be retrieved."""
@@ -103,11 +103,11 @@ class ListLooker:
                 await self._actions.act_on_failure(leases[1:], error)
             return
         except ApiError as error:
-            _log_change(self._health.refused(self._clock.monotonic(), str(error)))
+            _log_change(self._suspension.refused(self._clock.monotonic(), str(error)))
             for lease in leases:
                 yield Check(lease, None)
             return
-        self._health.answered()
+        self._suspension.answered()
         for asset_id in shown:
             self._refusals.shown(asset_id)
         is_audited = self._uniform() < AUDIT_SHARE
@@ -133,9 +133,9 @@ class ListLooker:
             case None:
                 pass
             case Asset() | Missing():
-                _log_change(self._health.checked(now, agreed=_agree(against, observation)))
+                _log_change(self._suspension.checked(now, agreed=_agree(against, observation)))
             case ListFailure(why, asked_at):
-                _log_change(self._health.failed_alone(now, why, asked_at=asked_at))
+                _log_change(self._suspension.failed_alone(now, why, asked_at=asked_at))
             case _:
                 assert_never(against)
 

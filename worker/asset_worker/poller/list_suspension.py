@@ -1,4 +1,4 @@
-"""Whether lists are usable: a value that is updated with each retrieve that checks a list.
+"""Whether list requests are suspended: a value that is updated with each retrieve that checks a list.
 
 A list shows many assets for the price of one request, but it may be wrong. A retrieve confirms whatever a list shows
 that matters, and sometimes, as an audit, what doesn't. Lists that are contradicted too often, or refused, or that fail
@@ -43,7 +43,7 @@ class Restored(msgspec.Struct, frozen=True):
     """Lists that were suspended count as good again."""
 
 
-class ListHealth:
+class ListSuspension:
     """Whether lists are usable now.
 
     Methods return a change if it is to be logged. `Suspended` is returned once, however often lists are suspended again
