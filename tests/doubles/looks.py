@@ -30,11 +30,12 @@ def seen(status="processing", **more):
     return asset_from({"_id": ID, "status": status, **more})
 
 
-def decided(found, observation, *, held=0.0, expectations=None):
+def decided(found, observation, *, held=0.0, is_retrieve=True, expectations=None):
     return decide(
         found,
         observation,
         held=held,
+        is_retrieve=is_retrieve,
         expectations=expectations or Expectations(),
         schedule=SCHEDULE,
         now=NOW,

@@ -25,7 +25,8 @@ from asset_worker.domain.submissions import Options, Rejection, Submission, expe
 from asset_worker.intake.lines import parse
 from asset_worker.intake.splitter import Line
 from asset_worker.poller.changes import Changes
-from asset_worker.poller.decide import Defer, Settle, can_act_on_list, samples
+from asset_worker.poller.decide import Defer, Settle, samples
+from asset_worker.poller.evidence import Worth, worth_of
 from asset_worker.queue.local.journal import Journal
 from asset_worker.schedule.adaptive import AdaptiveSchedule
 from asset_worker.schedule.learned import from_bytes, to_bytes
@@ -154,7 +155,9 @@ def test_a_list_that_takes_it_back_is_not_acted_on():
     hls = {"status": "pending"}
     for status, may_act in (("queued", False), (None, False), ("done", True)):
         observation = shown(status, hls=hls)
-        assert can_act_on_list(found, observation, decided(found, observation)) is may_act
+        after = decided(found, observation, is_retrieve=False).progress
+        worth = worth_of(observation, before, after, Expectations(), is_over=False, now=NOW)
+        assert (worth is Worth.STATE) is may_act
 
 
 def test_its_changes_are_logged():

@@ -101,7 +101,7 @@ def batching(poll: tree.Poll) -> Batching | None:
         return None
     ahead = max(LEAST_AHEAD_SECONDS, AHEAD_SHARE * longest_delay(poll))
     gather = min(ahead * GATHER_SHARE, poll.initial * GATHER_SHARE_OF_INITIAL, MAX_GATHER_SECONDS)
-    return Batching(LIST_LIMIT, ahead=ahead, gather=gather)
+    return Batching(LIST_LIMIT, ahead=ahead, gather=gather, confirm_all=poll.batch == "confirm")
 
 
 def looks_at_once(limits: tree.Limits) -> int:

@@ -321,6 +321,16 @@ async def test_one_odd_asset_in_a_list_leaves_the_others_readable(client, server
     assert [asset_id for asset_id, asset in found.items() if asset is None] == [strange]
 
 
+@pytest.mark.parametrize("times", [2, 3])
+async def test_an_asset_that_a_list_shows_twice_and_not_alike_is_left_to_a_retrieve(client, server, times):
+    same, twice = FIFTY[:2]
+    differing = b", ".join(ready(twice, more=b', "size": %d' % number) for number in (1, 2, 2)[:times])
+    listing(server, lambda each: differing if each == twice else b", ".join([ready(each)] * 2))
+    found = await client.list_assets([same, twice])
+    assert found[same].status == "ready"
+    assert found[twice] is None
+
+
 async def test_what_was_odd_is_logged_once_for_each_kind(client, server):
     listing(server, lambda each: ready(each, more=b', "duration": NaN, "hls": "ready"'))
     server.get(URL_OF_IT, body=ready(ID, more=b', "duration": NaN, "method": 7'), repeat=True)

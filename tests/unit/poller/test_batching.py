@@ -33,7 +33,8 @@ HLS_IN_PROCESS = {"status": "ready", "hls": {"status": "processing"}}
 
 
 def about_lists(logs):
-    return [log["event"] for log in logs if log["event"].startswith("api.list")]
+    """The log's events about the suspension of lists."""
+    return [log["event"] for log in logs if log["event"] in {"api.list_doubted", "api.list_trusted"}]
 
 
 async def test_assets_due_together_share_a_list_and_only_those_done_are_retrieved():

@@ -195,7 +195,7 @@ async def test_elapsed_in_the_log_includes_waits_for_a_request():
     ids = names("b", 80)
     api.takes |= dict.fromkeys(ids, 0.0)
     with capture_logs() as logs:
-        async with polling(api, learner(), batching=Batching()) as queue:
+        async with polling(api, learner(), batching=Batching(confirm_all=True)) as queue:
             await put(queue, ids)
             await queue.idle()
             took = asyncio.get_running_loop().time()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asset_worker.poller.list_suspension import (
-    CHECKS_TO_TRUST,
+    CHECKS_TO_RESTORE,
     FAILURES_TO_DOUBT,
     FIRST_PAUSE_SECONDS,
     LONGEST_PAUSE_SECONDS,
@@ -71,31 +71,31 @@ def test_each_failure_after_a_pause_doubles_the_next_one_and_is_not_reported():
 def test_lists_that_agree_after_a_pause_are_restored_once_and_the_next_pause_is_short_again():
     suspension = ListSuspension()
     suspension.refused(0.0, "404")
-    assert check(suspension, 100.0, agreeing=3 * CHECKS_TO_TRUST) == [Restored()]
+    assert check(suspension, 130.0, agreeing=3 * CHECKS_TO_RESTORE) == [Restored()]
     assert suspension.refused(200.0, "404") == Suspended("404", FIRST_PAUSE_SECONDS)
 
 
 def test_twenty_checks_in_a_row_must_agree_before_lists_are_restored():
     suspension = ListSuspension()
     suspension.refused(0.0, "404")
-    assert check(suspension, 100.0, agreeing=19, contradicting=1) == []
-    assert check(suspension, 100.0, agreeing=19) == []
-    assert check(suspension, 100.0, agreeing=1) == [Restored()]
+    assert check(suspension, 130.0, agreeing=19, contradicting=1) == []
+    assert check(suspension, 130.0, agreeing=19) == []
+    assert check(suspension, 130.0, agreeing=1) == [Restored()]
 
 
 def test_checks_that_agreed_before_a_pause_do_not_count_after_it():
     suspension = ListSuspension()
     check(suspension, 0.0, agreeing=19)
     suspension.refused(0.0, "404")
-    assert check(suspension, 100.0, agreeing=19) == []
-    assert check(suspension, 100.0, agreeing=1) == [Restored()]
+    assert check(suspension, 130.0, agreeing=19) == []
+    assert check(suspension, 130.0, agreeing=1) == [Restored()]
 
 
 def test_lists_under_way_when_they_were_suspended_prove_nothing():
     """Only lists after the pause restore them."""
     suspension = ListSuspension()
     suspension.refused(0.0, "404")
-    assert check(suspension, 1.0, agreeing=CHECKS_TO_TRUST) == []
+    assert check(suspension, 1.0, agreeing=CHECKS_TO_RESTORE) == []
     assert suspension.checked(FIRST_PAUSE_SECONDS, agreed=True) is None
     assert suspension.refused(FIRST_PAUSE_SECONDS, "404") is None
     assert not suspension.is_usable(3 * FIRST_PAUSE_SECONDS - 1)

@@ -33,6 +33,15 @@ asset_worker_retries_total 7.0
 # TYPE asset_worker_completions_total counter
 asset_worker_completions_total{outcome="ready"} 8.0
 asset_worker_completions_total{outcome="rejected"} 9.0
+# HELP asset_worker_completions_from_lists_total Assets settled from what a list showed, without a retrieve.
+# TYPE asset_worker_completions_from_lists_total counter
+asset_worker_completions_from_lists_total 11.0
+# HELP asset_worker_proven_list_shapes Shapes of documents in lists that are trusted now.
+# TYPE asset_worker_proven_list_shapes gauge
+asset_worker_proven_list_shapes 12.0
+# HELP asset_worker_list_disagreements_total Retrieves that disagreed with a list that showed the asset done.
+# TYPE asset_worker_list_disagreements_total counter
+asset_worker_list_disagreements_total 13.0
 # HELP asset_worker_outbox_events Events that have not reached every sink yet.
 # TYPE asset_worker_outbox_events gauge
 asset_worker_outbox_events 10.0
@@ -53,6 +62,9 @@ def test_every_metric_is_a_public_promise():
         refusals=6,
         retries=7,
         completions={"ready": 8, "rejected": 9},
+        completions_from_lists=11,
+        proven_list_shapes=12,
+        list_disagreements=13,
         outbox_depth=10,
     )
     registry.register(SnapshotCollector(lambda: now))

@@ -31,7 +31,9 @@ QUEUE = SimpleNamespace(
 )
 SOURCES = Sources(
     queue=QUEUE,
-    poller=SimpleNamespace(looks=5, completions=Counter(ready=6)),
+    poller=SimpleNamespace(
+        looks=5, completions=Counter(ready=6), completions_from_lists=2, proven_list_shapes=1, list_disagreements=3
+    ),
     gate=SimpleNamespace(requests=7, refusals=8, problem=None),
     retries=SimpleNamespace(count=9),
     lines=SimpleNamespace(rejected=0, rejected_inputs=[]),
@@ -54,6 +56,9 @@ def test_every_value_is_read_from_its_part():
         refusals=8,
         retries=9,
         completions={"ready": 6},
+        completions_from_lists=2,
+        proven_list_shapes=1,
+        list_disagreements=3,
         outbox_depth=4,
         problems=(),
         problem_details=(),

@@ -113,8 +113,9 @@ class AssetsApi:
     async def list_assets(self, asset_ids: Sequence[AssetId]) -> dict[AssetId, Asset | None]:
         """Return the assets that the list shows, by the IDs asked for, at most `LIST_LIMIT` of them.
 
-        None: the list shows the asset, but not so that it can be read; a retrieve may show it. Assets that the list
-        leaves out are missing from the result. Assets that make too large a list are asked for in shorter ones.
+        None: the list shows the asset, but not so that it can be read, or twice and not alike; a retrieve may show it.
+        Assets that the list leaves out are missing from the result. Assets that make too large a list are asked for in
+        shorter ones.
 
         Raises:
             ApiError: there is no list; the class says why.
@@ -194,7 +195,7 @@ class AssetsApi:
                 unreadable += asset_ids if known is None else [known]
                 continue
             if (asset_id := wanted.get(asset.id) or wanted.get(asset.id.lower())) is not None:
-                found[asset_id] = asset
+                found[asset_id] = asset if found.setdefault(asset_id, asset) == asset else None
                 if decoded.repairs or asset.oddities:
                     self._odd.report((*decoded.repairs, *asset.oddities), asset_id)
         return dict.fromkeys(unreadable) | found

@@ -46,11 +46,15 @@ class Progress(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     waiting_on: tuple[str, ...] = ()
     """What the last look found not done (`Waiting.on`)."""
     ready_at: float | None = None
-    """When `ready` was first seen; None: never."""
+    """When `ready` was first seen; None: never, or it was taken back."""
+    ready_is_certain: bool = False
+    """Whether a retrieve has shown `ready`. A list alone may show it too early, and a deadline is counted from it."""
     missing_at: float | None = None
     """When the asset was first found missing after it had been seen; None again once it is back."""
     waiting_at: float | None = None
     """When a look last found it not done; None: never."""
+    identity: int | None = None
+    """A hash of what never changes about the asset, as the last look that saw it showed it; None: no look saw it."""
 
     def not_after(self, now: float) -> Progress:
         """Return the same progress, with `now` in place of every instant that is later."""

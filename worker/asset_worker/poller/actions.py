@@ -60,16 +60,17 @@ class Actions:
         """Assets settled so far, by outcome."""
 
     def act(self, lease: Lease, observation: Observation) -> Coroutine[None, None, None]:
-        """Decide what follows from a look, and do it, which ends the lease."""
-        return self.carry_out(lease, observation, self.decide(lease, observation))
+        """Decide what follows from a retrieve, and do it, which ends the lease."""
+        return self.carry_out(lease, observation, self.decide(lease, observation, is_retrieve=True))
 
-    def decide(self, lease: Lease, observation: Observation) -> Settle | Defer:
-        """Return what follows from a look that ends now; nothing is done yet."""
+    def decide(self, lease: Lease, observation: Observation, *, is_retrieve: bool) -> Settle | Defer:
+        """Return what follows from a look that ends now; nothing is done yet. `is_retrieve`: it was made by no list."""
         now = self._clock.steady()
         return decide(
             lease,
             observation,
             held=now - lease.taken_at,
+            is_retrieve=is_retrieve,
             expectations=self._expectations,
             schedule=self._schedule,
             now=now,

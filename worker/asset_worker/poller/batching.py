@@ -1,13 +1,13 @@
 """Looks at many assets with one list request, and checks by retrieves whether lists are right.
 
-A list may lag, leave assets out, or be refused. So a list alone only defers assets (`can_act_on_list`). If it would
-settle an asset, or contradicts what was seen before, a retrieve confirms it, and the event is made from that.
+A list may lag, leave assets out, or be refused. What it shows of an asset is acted on as far as it is evidence
+(`evidence.Worth`, `confirmations`); otherwise a retrieve confirms it, and the event is made from that.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final, assert_never
 
 import msgspec
@@ -15,10 +15,16 @@ import structlog
 
 from asset_worker.api.errors import ApiError, HeldError, KeyRefusedError, RateLimitedError, TransientError
 from asset_worker.api.retry import retry_after_of
-from asset_worker.domain.assets import Asset, Missing, Observation, has_usual_form
+from asset_worker.domain.assets import Asset, AssetId, Expectations, Missing, Observation, has_usual_form
+from asset_worker.domain.submissions import expectations_for
 from asset_worker.poller.actions import KEY_REFUSED_DELAY_SECONDS, Actions
+from asset_worker.poller.confirmations import Confirmations
 from asset_worker.poller.deadlines import seconds_left, too_late
-from asset_worker.poller.decide import can_act_on_list, is_older, last_seen_of
+from asset_worker.poller.decide import Defer, Settle
+from asset_worker.poller.evidence import Worth, agree_on_state, ends_the_wait, is_behind, worth_of
+from asset_worker.poller.feedback import Feedback
+from asset_worker.poller.list_health import Treatment
+from asset_worker.poller.list_lag import ListLag
 from asset_worker.poller.list_suspension import ListSuspension, Restored, Suspended
 from asset_worker.poller.per_asset_refusals import PerAssetRefusals
 from asset_worker.poller.policy import Batching, Policy
@@ -30,9 +36,8 @@ from asset_worker.runtime.stop import Stop
 
 _log = structlog.get_logger()
 
-AUDIT_SHARE: Final = 0.05
-"""In this share of lists, one asset is confirmed although it need not be: nothing else would show that lists always
-lag."""
+AUDIT_WITHIN_SECONDS: Final = 30.0
+"""An audit is made of the asset that is likeliest to have ended within this time: lists may lag by so much."""
 
 
 class ListFailure(msgspec.Struct, frozen=True):
@@ -49,34 +54,66 @@ class Check(msgspec.Struct, frozen=True):
     lease: Lease
     against: Asset | Missing | ListFailure | None
     """What the list showed about the asset, or how the list failed. None: the retrieve says nothing about lists."""
+    is_end: bool = False
+    """Whether the list showed the asset in a state that ends its wait."""
+    is_held: bool = False
+    """Whether the retrieve is made only if `ListLooker.is_confirmed` says so."""
+    is_audit: bool = False
+    """Whether it only shows how far lists lag."""
+
+
+class _Listed(msgspec.Struct, frozen=True):
+    """What a list showed of an asset, and what would follow from it."""
+
+    lease: Lease
+    observation: Asset | Missing
+    step: Settle | Defer
+    worth: Worth
 
 
 class ListLooker:
     """Looks at many assets with one request, while lists are usable."""
 
     def __init__(
-        self, api: Api, actions: Actions, *, policy: Policy, clock: Clock, uniform: Uniform, refusals: PerAssetRefusals
+        self,
+        api: Api,
+        actions: Actions,
+        *,
+        policy: Policy,
+        clock: Clock,
+        uniform: Uniform,
+        feedback: Feedback | None,
+        refusals: PerAssetRefusals,
     ) -> None:
-        """`uniform` decides which lists are audited. `refusals` learns which assets lists show."""
+        """`uniform` and `feedback` decide what is audited. `refusals` learns which assets lists show."""
         self._api = api
         self._actions = actions
         self._policy = policy
         self._clock = clock
         self._started_at = clock.monotonic()
         self._uniform = uniform
+        self._feedback = feedback
         self._refusals = refusals
         self._suspension = ListSuspension()
+        self._lag = ListLag()
+        confirm_all = policy.batching is not None and policy.batching.confirm_all
+        self.confirmations = Confirmations(confirm_all=confirm_all, clock=clock, uniform=uniform)
 
     def batching_at(self, now: float) -> Batching | None:
         """Return how looks share lists at `now` (monotonic seconds); None: each look is a retrieve."""
-        return self._policy.batching if self._suspension.is_usable(now) and self._api.may_list else None
+        batching = self._policy.batching
+        if batching is None or not self._suspension.is_usable(now) or not self._api.may_list:
+            return None
+        followed = len(self._lag.followed)
+        return msgspec.structs.replace(batching, limit=batching.limit - followed) if followed else batching
 
     async def look_at(self, leases: Sequence[Lease], stop: Stop) -> AsyncIterator[Check]:
         """List the assets, and act on what the list shows. Yield a check for each asset that must be retrieved."""
         asked_at = self._clock.monotonic()
+        asset_ids = dict.fromkeys([*(lease.submission.asset_id for lease in leases), *self._lag.followed])
         try:
             async with asyncio.timeout(self._seconds_left(leases)):
-                shown = await self._api.list_assets([lease.submission.asset_id for lease in leases])
+                shown = await self._api.list_assets(list(asset_ids))
         except TimeoutError:
             observation = too_late(self._api.latest_failure)
             for lease in leases:
@@ -108,36 +145,111 @@ class ListLooker:
                 yield Check(lease, None)
             return
         self._suspension.answered()
+        self._learn_lag(shown, asked_at)
         for asset_id in shown:
             self._refusals.shown(asset_id)
-        is_audited = self._uniform() < AUDIT_SHARE
+        listed: list[_Listed] = []
         for lease in leases:
-            listed = shown.get(lease.submission.asset_id, Missing())
-            if listed is None:
+            document = shown.get(lease.submission.asset_id, Missing())
+            if document is None:
                 yield Check(lease, None)
-                continue
-            if not is_audited:
-                step = self._actions.decide(lease, listed)
-                if can_act_on_list(lease, listed, step):
-                    await self._actions.carry_out(lease, listed, step)
-                    continue
-            is_audited = False
-            yield Check(self._actions.count_look(lease), listed)
+            else:
+                listed.append(self._judged(lease, document))
+        audited = self._to_be_audited(listed)
+        settling = []
+        for each in listed:
+            if each is audited:
+                yield Check(self._actions.count_look(each.lease), each.observation, is_audit=True)
+            elif each.worth is Worth.STATE:
+                await self._actions.carry_out(each.lease, each.observation, each.step)
+            elif (check := self._check_of(each)) is not None:
+                yield check
+            else:
+                settling.append(self._actions.carry_out(each.lease, each.observation, each.step))
+        await asyncio.gather(*settling)
+
+    def _judged(self, lease: Lease, observation: Asset | Missing) -> _Listed:
+        step = self._actions.decide(lease, observation, is_retrieve=False)
+        expectations = self._expectations_for(lease)
+        worth = worth_of(
+            observation,
+            lease.progress,
+            step.progress,
+            expectations,
+            is_over=isinstance(step, Settle),
+            now=self._clock.steady(),
+        )
+        return _Listed(lease, observation, step, worth)
+
+    def _check_of(self, listed: _Listed) -> Check | None:
+        """Return how an asset is confirmed. None: it is settled from the list."""
+        observation, lease = listed.observation, listed.lease
+        is_end = isinstance(observation, Asset) and ends_the_wait(observation, self._expectations_for(lease))
+        if not isinstance(observation, Asset) or not is_end:
+            return Check(self._actions.count_look(lease), observation)
+        asset_id = lease.submission.asset_id
+        match self.confirmations.treat(asset_id, observation, is_doubtful=listed.worth is Worth.DOUBTFUL):
+            case Treatment.SETTLE:
+                return None
+            case Treatment.CONFIRM:
+                return Check(self._actions.count_look(lease), observation, is_end=True)
+            case Treatment.HOLD:
+                return Check(lease, observation, is_end=True, is_held=True)
+
+    def _to_be_audited(self, listed: Sequence[_Listed]) -> _Listed | None:
+        """Return the waiting asset that is likeliest to have ended, in some lists; otherwise None."""
+        if self._uniform() >= self._lag.audit_share:
+            return None
+        waiting = [each for each in listed if each.worth is Worth.STATE and isinstance(each.observation, Asset)]
+        return max(waiting, key=self._chance_of_end, default=None)
+
+    def _chance_of_end(self, listed: _Listed) -> tuple[float, float]:
+        """Return the chance that an asset has ended lately, and a random number to choose between equal chances."""
+        if self._feedback is None or not isinstance(listed.step, Defer):
+            return 0.0, self._uniform()
+        return self._feedback.chance_of_end(listed.step.look, within=AUDIT_WITHIN_SECONDS), self._uniform()
+
+    async def is_confirmed(self, check: Check) -> Check | None:
+        """Wait until a held asset is released. Return the check to be made; None: it is settled from the list."""
+        asset_id, listed = check.lease.submission.asset_id, check.against
+        assert isinstance(listed, Asset)
+        treatment = await self.confirmations.released(asset_id, within=self._seconds_left([check.lease]))
+        if treatment is Treatment.SETTLE:
+            step = self._actions.decide(check.lease, listed, is_retrieve=False)
+            await self._actions.carry_out(check.lease, listed, step)
+            return None
+        return msgspec.structs.replace(check, lease=self._actions.count_look(check.lease), is_held=False)
 
     def compare(self, check: Check, observation: Observation | None) -> None:
         """Learn from the retrieve of a check whether lists are right. `observation` None: there was no look."""
+        against = check.against
+        if check.is_end and isinstance(against, Asset):
+            self.confirmations.compare(
+                check.lease.submission.asset_id, against, observation, self._expectations_for(check.lease)
+            )
         if not isinstance(observation, Asset | Missing):
             return
-        now, against = self._clock.monotonic(), check.against
+        now = self._clock.monotonic()
         match against:
             case None:
                 pass
             case Asset() | Missing():
-                _log_change(self._suspension.checked(now, agreed=_agree(against, observation)))
+                if check.is_audit and isinstance(observation, Asset) and is_behind(against, observation):
+                    self._suspension.behind()
+                    self._lag.behind(check.lease.submission.asset_id, observation, now)
+                else:
+                    _log_change(self._suspension.checked(now, agreed=agree_on_state(against, observation)))
             case ListFailure(why, asked_at):
                 _log_change(self._suspension.failed_alone(now, why, asked_at=asked_at))
             case _:
                 assert_never(against)
+
+    def _learn_lag(self, shown: Mapping[AssetId, Asset | None], asked_at: float) -> None:
+        if (lag := self._lag.listed(shown, asked_at)) is not None:
+            _log_change(self._suspension.lagged(self._clock.monotonic(), lag))
+
+    def _expectations_for(self, lease: Lease) -> Expectations:
+        return expectations_for(lease.submission.options, self._policy.expectations)
 
     def _seconds_left(self, leases: Sequence[Lease]) -> float:
         """Return the seconds that a list request may take."""
@@ -174,14 +286,6 @@ def _can_be_listed(lease: Lease) -> bool:
     """Return whether a list may ask for this ID. One that the API refuses would make the whole list fail."""
     last_seen = lease.progress.last_seen
     return has_usual_form(lease.submission.asset_id) or (last_seen is not None and last_seen.status != "missing")
-
-
-def _agree(listed: Asset | Missing, retrieved: Asset | Missing) -> bool:
-    """Return whether a list and the retrieve after it agree: neither shows an older state than the other."""
-    if isinstance(listed, Missing) or isinstance(retrieved, Missing):
-        return isinstance(listed, Missing) and isinstance(retrieved, Missing)
-    in_list, in_retrieve = last_seen_of(listed, None), last_seen_of(retrieved, None)
-    return not is_older(in_retrieve, in_list) and not is_older(in_list, in_retrieve)
 
 
 def _log_change(change: Suspended | Restored | None) -> None:

@@ -22,11 +22,9 @@ from asset_worker.domain.events import Event, Redact, Times, completed
 from asset_worker.domain.progress import LastSeen, Progress
 from asset_worker.domain.renditions import RENDITIONS
 from asset_worker.domain.submissions import expectations_for
+from asset_worker.poller.evidence import TERMINAL_STATUSES, identity_of, last_seen_in
 from asset_worker.queue.ports import Lease
 from asset_worker.schedule.ports import Phase, Schedule, WaitState
-
-TERMINAL_STATUSES = frozenset({"ready", "failed"})
-"""The statuses of an asset that has been processed."""
 
 
 class Settle(msgspec.Struct, frozen=True):
@@ -42,6 +40,8 @@ class Defer(msgspec.Struct, frozen=True):
 
     delay: float
     progress: Progress
+    look: WaitState
+    """The wait after the look, as the schedule sees it."""
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -58,7 +58,7 @@ def last_seen_of(observation: Observation, before: LastSeen | None) -> LastSeen 
     """Return a summary of what is now known about the asset. A look without an answer leaves `before` unchanged."""
     match observation:
         case Asset():
-            seen = LastSeen(observation.status, observation.renditions, observation.file_type, observation.method)
+            seen = last_seen_in(observation)
             return before if seen == before else seen.shared()
         case Missing():
             if before is None:
@@ -88,12 +88,19 @@ def last_known(lease: Lease) -> Asset | None:
     )
 
 
-def ages_of(lease: Lease, observation: Observation, *, held: float) -> Ages:
-    """Return the ages at the end of a look, made `held` seconds after the lease was taken."""
-    if lease.ready_age is not None:
-        ready: float | None = lease.ready_age + held
-    else:
-        ready = 0.0 if isinstance(observation, Asset) and observation.status == "ready" else None
+def ages_of(lease: Lease, observation: Observation, *, held: float, is_retrieve: bool = False) -> Ages:
+    """Return the ages at the end of a look, made `held` seconds after the lease was taken.
+
+    `is_retrieve`: the first retrieve that shows `ready` starts the time of the renditions, even if a list showed it
+    before.
+    """
+    ready = None if lease.ready_age is None else lease.ready_age + held
+    if isinstance(observation, Asset):
+        if observation.status == "ready":
+            is_known = ready is not None and (lease.progress.ready_is_certain or not is_retrieve)
+            ready = ready if is_known else 0.0
+        elif observation.status not in TERMINAL_STATUSES:
+            ready = None  # a list showed it too early
     return Ages(accepted=lease.age + held, ready=ready, missing=_missing_age(lease, observation, held))
 
 
@@ -110,6 +117,7 @@ def decide(
     observation: Observation,
     *,
     held: float,
+    is_retrieve: bool,
     expectations: Expectations,
     schedule: Schedule,
     now: float,
@@ -123,6 +131,7 @@ def decide(
         lease: the asset, and what earlier looks found.
         observation: what this look showed.
         held: seconds since the lease was taken.
+        is_retrieve: whether a retrieve showed it, and not a list.
         expectations: what is awaited of an asset whose submission doesn't say otherwise.
         schedule: decides when to look again.
         now: steady time, in seconds.
@@ -131,9 +140,12 @@ def decide(
         redact: removes the API key from the event.
     """
     before = lease.progress
-    ages = ages_of(lease, observation, held=held)
+    ages = ages_of(lease, observation, held=held, is_retrieve=is_retrieve)
     newly_seen = isinstance(observation, Asset) and not is_known(before.last_seen)
     newly_ready = ages.ready is not None and before.ready_at is None
+    newly_certain = (
+        isinstance(observation, Asset) and observation.status == "ready" and is_retrieve and not before.ready_is_certain
+    )
     newly_missing = ages.missing is not None and before.missing_at is None
     verdict = assess(observation, expectations_for(lease.submission.options, expectations), ages)
     progress = msgspec.structs.replace(
@@ -141,8 +153,10 @@ def decide(
         polls=before.polls + 1,
         phase_polls=1 if newly_seen or newly_ready else before.phase_polls + 1,
         last_seen=last_seen_of(observation, before.last_seen),
-        ready_at=now if newly_ready else before.ready_at,
+        ready_at=None if ages.ready is None else now if newly_ready or newly_certain else before.ready_at,
+        ready_is_certain=ages.ready is not None and (newly_certain or before.ready_is_certain),
         missing_at=None if isinstance(observation, Asset) else now if newly_missing else before.missing_at,
+        identity=identity_of(observation) if isinstance(observation, Asset) else before.identity,
     )
     if isinstance(verdict, Done):
         event = completed(
@@ -150,7 +164,9 @@ def decide(
             verdict,
             asset=observation if isinstance(observation, Asset) else last_known(lease),
             completion=lease.completion,
-            times=Times(lease.accepted_at, now, progress.ready_at, before.waiting_at).shifted(wall_offset),
+            times=Times(lease.accepted_at, now, before.ready_at or progress.ready_at, before.waiting_at).shifted(
+                wall_offset
+            ),
             polls=progress.polls,
             source=source,
             redact=redact,
@@ -163,7 +179,8 @@ def decide(
     )
     requested = observation.retry_after if isinstance(observation, Unanswered) else 0.0
     # What a server asks for may postpone a look, but not a deadline: somebody waits for the outcome.
-    return Defer(min(max(schedule(_wait_state(progress, ages, verdict)), requested), verdict.decides_in), progress)
+    look = _wait_state(progress, ages, verdict)
+    return Defer(min(max(schedule(look), requested), verdict.decides_in), progress, look)
 
 
 def _wait_state(progress: Progress, ages: Ages, verdict: Waiting) -> WaitState:
@@ -206,29 +223,3 @@ def samples(lease: Lease, observation: Observation, *, held: float) -> Iterator[
         method=observation.method,
     )
     yield Sample(look, since, ended)
-
-
-def can_act_on_list(lease: Lease, observation: Observation, step: Settle | Defer) -> bool:
-    """Return whether to act on what a list showed; if not, a retrieve must confirm it first.
-
-    A list settles nothing. An asset that it leaves out may exist, and an older state than one seen before comes from a
-    cache.
-    """
-    if isinstance(step, Settle):
-        return False
-    before = lease.progress.last_seen
-    if isinstance(observation, Missing):
-        return before is not None and before.status == "missing"
-    return not is_older(step.progress.last_seen, before)
-
-
-def is_older(seen: LastSeen | None, before: LastSeen | None) -> bool:
-    """Return whether `seen` is an earlier state than `before`, in which less had ended."""
-    if seen is None or before is None or seen is before:
-        return False
-    if before.status in TERMINAL_STATUSES and seen.status not in TERMINAL_STATUSES:
-        return True
-    return any(
-        rendition.has_ended(before.renditions.get(name)) and not rendition.has_ended(seen.renditions.get(name))
-        for name, rendition in RENDITIONS.items()
-    )

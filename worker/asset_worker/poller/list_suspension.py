@@ -1,8 +1,8 @@
 """Whether list requests are suspended: a value that is updated with each retrieve that checks a list.
 
-A list shows many assets for the price of one request, but it may be wrong. A retrieve confirms whatever a list shows
-that matters, and sometimes, as an audit, what doesn't. Lists that are contradicted too often, or refused, or that fail
-again and again while retrieves work, are suspended for a while. A single failure says nothing about lists, even if a
+A list shows many assets for the price of one request, but it may be wrong. Lists that retrieves contradict too often,
+that lag too far behind them, that are refused, or that fail again and again while retrieves work, are suspended for a
+while. A single failure says nothing about lists, even if a
 retrieve succeeds after it: an outage or a refused key may have ended in between, or the key may have been replaced.
 
 Nothing here waits or reads a clock; instants are monotonic seconds.
@@ -25,8 +25,10 @@ contradictions are expected: an asset may turn ready between the list and the re
 FAILURES_TO_DOUBT: Final = 3
 """Lists are suspended after so many failures in a row, each with a retrieve that worked after it and before the next
 list was requested. The end of an outage gives one such failure, however many lists it has hit."""
-CHECKS_TO_TRUST: Final = 20
-"""Suspended lists count as good again after this many checks in a row that agree."""
+CHECKS_TO_RESTORE: Final = 20
+"""Lists that were suspended count as good again after this many checks in a row that agree."""
+TRIAL_SECONDS: Final = 60.0
+"""But not before they have been used again for this time: it takes a while to notice that they lag."""
 FIRST_PAUSE_SECONDS: Final = 60.0
 LONGEST_PAUSE_SECONDS: Final = 3600.0
 """The pause doubles, from the first to the longest, each time lists fail again before they count as good."""
@@ -69,7 +71,7 @@ class ListSuspension:
             return None  # a check of a list that was in flight when lists were suspended
         self._checks.append(agreed)
         if agreed:
-            return self._agreed()
+            return self._agreed(now)
         self._agreed_in_a_row = 0
         contradictions = self._checks.count(False)
         if contradictions < CONTRADICTIONS_TO_DOUBT or contradictions < SHARE_TO_DOUBT * len(self._checks):
@@ -81,6 +83,17 @@ class ListSuspension:
     def refused(self, now: float, why: str) -> Suspended | None:
         """Record that the API refused a list request. Return the change, if it is new."""
         return self._suspend(now, why)
+
+    def behind(self) -> None:
+        """Record that a list showed an earlier state than a retrieve. By itself, that suspends nothing."""
+        self._agreed_in_a_row = 0
+
+    def lagged(self, now: float, seconds: float) -> Suspended | None:
+        """Record that lists are so many seconds behind retrieves, and that this is too much.
+
+        Return the change, if it is new.
+        """
+        return self._suspend(now, f"lists are {seconds:.0f} s or more behind")
 
     def answered(self) -> None:
         """Record that a list request was answered with a list."""
@@ -97,9 +110,9 @@ class ListSuspension:
         self._failures += 1
         return self._suspend(now, why) if self._failures >= FAILURES_TO_DOUBT else None
 
-    def _agreed(self) -> Restored | None:
+    def _agreed(self, now: float) -> Restored | None:
         self._agreed_in_a_row += 1
-        if self._agreed_in_a_row < CHECKS_TO_TRUST:
+        if self._agreed_in_a_row < CHECKS_TO_RESTORE or now < self._suspended_until + TRIAL_SECONDS:
             return None
         self._pause = FIRST_PAUSE_SECONDS
         was_reported, self._is_reported = self._is_reported, False

@@ -63,7 +63,9 @@ class Poller:
             queue, schedule=schedule, policy=policy, clock=clock, feedback=feedback, refusals=refusals
         )
         self._retriever = Retriever(api, self._actions, policy=policy, clock=clock, refusals=refusals)
-        self._lists = ListLooker(api, self._actions, policy=policy, clock=clock, uniform=uniform, refusals=refusals)
+        self._lists = ListLooker(
+            api, self._actions, policy=policy, clock=clock, uniform=uniform, feedback=feedback, refusals=refusals
+        )
 
     @property
     def looks(self) -> int:
@@ -74,6 +76,21 @@ class Poller:
     def completions(self) -> Counter[str]:
         """Assets settled so far, by outcome."""
         return self._actions.completions
+
+    @property
+    def completions_from_lists(self) -> int:
+        """Assets settled so far from what a list showed, without a retrieve."""
+        return self._lists.confirmations.settled
+
+    @property
+    def proven_list_shapes(self) -> int:
+        """How many shapes of documents in lists are trusted now (`list_health`)."""
+        return self._lists.confirmations.proven_shapes
+
+    @property
+    def list_disagreements(self) -> int:
+        """Retrieves so far that disagreed with a list that showed the asset done."""
+        return self._lists.confirmations.disagreements
 
     @property
     def key_is_refused(self) -> bool:
@@ -167,7 +184,12 @@ class Poller:
             self._slots.release()
 
     async def _check(self, check: Check, stop: Stop) -> None:
-        """Retrieve an asset after a list, in a slot of its own."""
+        """Retrieve an asset after a list, in a slot of its own, unless it is settled from the list after all."""
+        if check.is_held:
+            released = await self._lists.is_confirmed(check)
+            if released is None:
+                return
+            check = released
         async with self._slots:
             observation = await self._retriever.look_at(check.lease, stop)
         self._lists.compare(check, observation)

@@ -18,6 +18,8 @@ class Batching(msgspec.Struct, frozen=True):
     gather: float = 0.0
     """Seconds to wait after a list request that was not full, so that new assets can share the next one. At most
     `ahead`: everything else that becomes due during the wait was listed early, so only first looks are delayed."""
+    confirm_all: bool = False
+    """Whether a retrieve confirms every asset that a list shows done, however well lists have agreed so far."""
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):

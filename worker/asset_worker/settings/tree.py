@@ -154,8 +154,10 @@ class Poll(Section):
     looks: Annotated[float, Field(gt=1, allow_inf_nan=False), _NUMBER, Unit("looks")] | None = None
     """How many looks an asset may take on average with `adaptive`. More looks notice the end sooner. Not set: as many
     as `exponential` would take, made when the end is most likely."""
-    batch: Literal["auto", "off"] = "auto"
-    """`auto`: assets that are due together share a list request, up to 50 in one. `off`: one request for each look."""
+    batch: Literal["auto", "confirm", "off"] = "auto"
+    """`auto`: assets that are due together share a list request, up to 50 in one, and lists that have proved right
+    settle assets. `confirm`: the same, but a retrieve confirms each asset before it is settled. `off`: one request for
+    each look."""
 
     @model_validator(mode="after")
     def _max_is_the_longest(self) -> Poll:

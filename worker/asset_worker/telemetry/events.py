@@ -250,10 +250,33 @@ EVENTS: Final = (
     LogEvent(
         "api.list_doubted",
         "warning",
-        "List requests are refused, leave assets out or lag behind: single requests replace them for `seconds`.",
+        "List requests are refused, leave assets out, show earlier states or lag too far behind: single requests "
+        "replace them for `seconds`.",
         ("why", "seconds"),
     ),
     LogEvent("api.list_trusted", "info", "List requests work again."),
+    LogEvent(
+        "api.list_proven",
+        "info",
+        "So many `confirmations` in a row have agreed with lists that showed assets done in this `shape`: such assets "
+        "are settled from lists now, and some of them are still confirmed first.",
+        ("shape", "confirmations"),
+    ),
+    LogEvent(
+        "api.list_disagreed",
+        "warning",
+        "A retrieve disagreed with a list that showed the asset done, before lists were trusted with its `shape`. No "
+        "asset is settled from lists until `needed` confirmations in a row agree. Not logged again while nothing "
+        "changes.",
+        ("asset_id", "why", "shape", "needed"),
+    ),
+    LogEvent(
+        "api.list_contradicted",
+        "error",
+        "The same, but lists were trusted with this `shape`. `asset_ids` are the assets that were settled from lists "
+        "in this shape since a retrieve last agreed: check them.",
+        ("asset_id", "why", "shape", "needed", "asset_ids"),
+    ),
     LogEvent(
         "schedule.unreadable",
         "warning",

@@ -190,6 +190,27 @@ class Snapshot:
         empty=dict,
         label="outcome",
     )
+    completions_from_lists: int = counter(
+        "completions_from_lists",
+        "Assets settled from what a list showed, without a retrieve.",
+        lambda sources: sources.poller.completions_from_lists,
+        unit="assets",
+        empty=int,
+    )
+    proven_list_shapes: int = gauge(
+        "proven_list_shapes",
+        "Shapes of documents in lists that are trusted now.",
+        lambda sources: sources.poller.proven_list_shapes,
+        unit="shapes",
+        empty=int,
+    )
+    list_disagreements: int = counter(
+        "list_disagreements",
+        "Retrieves that disagreed with a list that showed the asset done.",
+        lambda sources: sources.poller.list_disagreements,
+        unit="retrieves",
+        empty=int,
+    )
     outbox_depth: int = gauge(
         "outbox_events",
         "Events that have not reached every sink yet.",

@@ -52,6 +52,21 @@ class LookCounts(Protocol):
         """Assets settled since the start, by outcome."""
         ...
 
+    @property
+    def completions_from_lists(self) -> int:
+        """Assets settled since the start from what a list showed, without a retrieve."""
+        ...
+
+    @property
+    def proven_list_shapes(self) -> int:
+        """How many shapes of documents in lists are trusted now."""
+        ...
+
+    @property
+    def list_disagreements(self) -> int:
+        """Retrieves since the start that disagreed with a list that showed the asset done."""
+        ...
+
 
 class ApiProblem(Protocol):
     """What keeps requests from working now. Instants are seconds since the epoch, UTC."""

@@ -1,0 +1,367 @@
+"""When the shapes of documents in lists are trusted, what is audited, and what is held meanwhile."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from asset_worker.poller.evidence import Shape
+from asset_worker.poller.list_health import Disagreed, ListHealth, Proven, Step, Treatment
+
+SETTLE, CONFIRM, HOLD = Treatment.SETTLE, Treatment.CONFIRM, Treatment.HOLD
+VIDEO = Shape("video", "ready", (("hls", "ready"),), frozenset({"_id", "status", "hls", "hls.status"}))
+IMAGE = Shape("image", "ready", (), frozenset({"_id", "status"}))
+
+
+def numbered(prefix, count, start=0):
+    return [f"{prefix}{number}" for number in range(start, start + count)]
+
+
+def always_last():
+    """Audits are as late as they may be."""
+    return 1.0
+
+
+def proven(*shapes, uniform=always_last):
+    """A health in which these shapes have just been proven, at time 0."""
+    health = ListHealth(uniform)
+    for shape in shapes:
+        prove(health, shape)
+    return health
+
+
+def prove(health, shape, *, needed=3, now=0.0):
+    names = numbered(f"{shape.kind}-confirmed-", needed)
+    assert [health.shown(each, shape, now) for each in names] == [CONFIRM] * needed
+    steps = [health.compared(each, now, agreed=True) for each in names]
+    assert steps == [Step()] * (needed - 1) + [Step(change=Proven(shape, needed))]
+
+
+def settled(health, shape, count, now=0.0, prefix="settled-"):
+    """Show so many assets, none of which may be confirmed or held."""
+    names = numbered(prefix, count)
+    assert [health.shown(each, shape, now) for each in names] == [SETTLE] * count
+    return tuple(names)
+
+
+def test_three_confirmations_in_a_row_prove_a_shape_and_others_are_held_meanwhile():
+    health = ListHealth(always_last)
+    treated = [health.shown(each, VIDEO, 0.0) for each in numbered("a", 6)]
+    assert treated == [CONFIRM] * 3 + [HOLD] * 3
+    assert health.compared("a0", 1.0, agreed=True) == Step()
+    assert health.shown("a6", VIDEO, 1.0) is HOLD
+    assert health.compared("a2", 1.0, agreed=True) == Step()
+    assert health.proven == 0
+    step = health.compared("a1", 1.0, agreed=True)
+    assert step == Step(settle=("a3", "a4", "a5", "a6"), change=Proven(VIDEO, 3))
+    assert health.proven == 1
+    assert health.shown("a7", VIDEO, 1.0) is SETTLE
+
+
+def test_a_shape_is_proven_for_itself():
+    health = proven(VIDEO)
+    assert health.shown("a", IMAGE, 0.0) is CONFIRM
+    assert health.shown("b", VIDEO, 0.0) is SETTLE
+
+
+def test_without_a_shape_an_asset_is_confirmed_and_that_proves_nothing():
+    health = ListHealth(always_last)
+    for number in range(9):
+        assert health.shown(f"a{number}", None, 0.0) is CONFIRM
+        assert health.compared(f"a{number}", 0.0, agreed=number % 2 == 0) == Step()
+    assert health.proven == 0
+
+
+def test_beyond_256_shapes_assets_are_confirmed():
+    health = ListHealth(always_last)
+    for number in range(256):
+        prove(health, Shape(f"kind-{number}", "ready", (), frozenset()))
+    new = Shape("one more", "ready", (), frozenset())
+    for number in range(9):
+        assert health.shown(f"a{number}", new, 0.0) is CONFIRM
+        health.compared(f"a{number}", 0.0, agreed=True)
+    assert health.proven == 256
+
+
+def test_a_disagreement_makes_all_shapes_unproven_and_doubles_what_they_need_up_to_96():
+    health = proven(VIDEO, IMAGE)
+    needed = 3
+    for expected in (6, 12, 24, 48, 96, 96):
+        health.doubted("wrong", VIDEO)
+        step = health.compared("wrong", 0.0, agreed=False)
+        assert step == Step(change=Disagreed(VIDEO, expected, ()))
+        assert health.proven == 0
+        prove(health, VIDEO, needed=expected)
+        prove(health, IMAGE, needed=expected)
+        needed = expected
+    assert needed == 96
+
+
+def test_what_was_settled_since_the_last_audit_that_agreed_is_named():
+    health = proven(VIDEO, IMAGE)
+    before = settled(health, VIDEO, 50)
+    assert health.shown("audited", VIDEO, 0.0) is CONFIRM
+    assert health.compared("audited", 0.0, agreed=True) == Step()
+    settled(health, IMAGE, 2, prefix="image-")
+    since = settled(health, VIDEO, 20, prefix="since-")
+    health.doubted("wrong", VIDEO)
+    assert health.compared("wrong", 0.0, agreed=False).change == Disagreed(VIDEO, 6, since)
+    assert not set(before) & set(since)
+
+
+def test_an_audit_vouches_for_nothing_that_was_settled_after_it_began():
+    health = proven(VIDEO)
+    settled(health, VIDEO, 10)
+    health.doubted("audited", VIDEO)
+    since = settled(health, VIDEO, 5, prefix="since-")
+    health.compared("audited", 0.0, agreed=True)
+    health.doubted("wrong", VIDEO)
+    assert health.compared("wrong", 0.0, agreed=False).change == Disagreed(VIDEO, 6, since)
+
+
+def test_a_disagreement_about_an_unproven_shape_names_no_assets_and_is_reported_while_it_changes_anything():
+    health = ListHealth(always_last)
+    changes = []
+    for number in range(7):
+        assert health.shown(f"a{number}", VIDEO, 0.0) is CONFIRM
+        changes.append(health.compared(f"a{number}", 0.0, agreed=False).change)
+    assert changes == [Disagreed(VIDEO, needed, None) for needed in (6, 12, 24, 48, 96)] + [None, None]
+
+
+def test_an_audit_is_made_at_a_random_place_of_which_none_comes_later_than_the_51st_asset():
+    places = []
+    health = proven(VIDEO, uniform=random.Random(1).random)
+    since = 0
+    for number in range(5000):
+        treatment = health.shown(f"a{number}", VIDEO, 0.0)
+        if treatment is CONFIRM:
+            places.append(since)
+            since = 0
+            assert health.compared(f"a{number}", 0.0, agreed=True) == Step()
+        else:
+            assert treatment is SETTLE
+            since += 1
+    assert set(places) == set(range(40, 51))
+    assert 5000 / 52 < len(places) < 5000 / 43
+
+
+def test_while_an_audit_is_in_flight_no_more_than_50_are_settled_and_the_others_wait_for_it():
+    health = proven(VIDEO, uniform=lambda: 0.0)
+    settled(health, VIDEO, 40)
+    assert health.shown("audited", VIDEO, 0.0) is CONFIRM
+    settled(health, VIDEO, 10, prefix="later-")
+    held = numbered("held-", 35)
+    assert {health.shown(each, VIDEO, 0.0) for each in held} == {HOLD}
+    step = health.compared("audited", 1.0, agreed=True)
+    assert step.confirm == (held[30],), "40 were settled since the last audit began"
+    assert step.settle == (*held[:30], *held[31:])
+    assert health.compared(held[30], 1.0, agreed=True).settle == ()
+    assert {health.shown(each, VIDEO, 1.0) for each in numbered("more-", 36)} == {SETTLE}
+
+
+def test_an_audit_that_disagrees_has_the_held_assets_confirmed_one_by_one():
+    health = proven(VIDEO, uniform=lambda: 0.0)
+    unaudited = settled(health, VIDEO, 40)
+    health.shown("audited", VIDEO, 0.0)
+    unaudited += settled(health, VIDEO, 10, prefix="later-")
+    assert health.shown("held", VIDEO, 0.0) is HOLD
+    step = health.compared("audited", 1.0, agreed=False)
+    assert step == Step(confirm=("held",), change=Disagreed(VIDEO, 6, unaudited))
+
+
+def test_a_refuted_shape_has_its_held_assets_confirmed_and_the_others_as_many_as_they_need():
+    health = ListHealth(always_last)
+    for shape in (VIDEO, IMAGE):
+        for each in numbered(f"{shape.kind}-", 20):
+            health.shown(each, shape, 0.0)
+    step = health.compared("video-1", 1.0, agreed=False)
+    assert step.settle == ()
+    assert step.confirm == (*numbered("video-", 17, start=3), *numbered("image-", 6, start=3))
+    assert health.compared("image-0", 1.0, agreed=True) == Step(), (
+        "it began before the disagreement, and proves nothing"
+    )
+    steps = [health.compared(each, 2.0, agreed=True) for each in numbered("image-", 6, start=3)]
+    assert steps == [Step()] * 5 + [Step(settle=tuple(numbered("image-", 11, start=9)), change=Proven(IMAGE, 6))]
+
+
+def test_a_disagreement_with_a_list_from_before_the_last_disagreement_changes_nothing():
+    """Many confirmations are in flight when lists begin to lie. They are one disagreement."""
+    health = ListHealth(always_last)
+    for each in numbered("a", 3):
+        health.shown(each, VIDEO, 0.0)
+    assert health.compared("a0", 1.0, agreed=False).change == Disagreed(VIDEO, 6, None)
+    assert [health.compared(each, 1.0, agreed=False) for each in ("a1", "a2")] == [Step(), Step()]
+
+
+def test_a_confirmation_that_shows_nothing_releases_what_is_held_for_it():
+    """The API may be down for an hour. The held assets have their own deadlines."""
+    health = ListHealth(always_last)
+    for each in numbered("a", 5):
+        health.shown(each, VIDEO, 0.0)
+    assert health.not_compared("a0") == Step(confirm=("a3", "a4"))
+    for each in ("a3", "a4", "a1"):
+        step = health.compared(each, 0.0, agreed=True)
+    assert step.change == Proven(VIDEO, 3)
+
+
+def test_an_audit_that_shows_nothing_is_made_up_for_by_the_next_asset():
+    health = proven(VIDEO, uniform=lambda: 0.0)
+    settled(health, VIDEO, 40)
+    assert health.shown("audited", VIDEO, 0.0) is CONFIRM
+    settled(health, VIDEO, 10, prefix="later-")
+    assert health.shown("held", VIDEO, 0.0) is HOLD
+    assert health.not_compared("audited") == Step(confirm=("held",))
+    assert health.not_compared("held") == Step()
+    assert health.shown("next", VIDEO, 0.0) is CONFIRM
+    assert health.shown("after", VIDEO, 0.0) is HOLD
+    assert health.compared("next", 0.0, agreed=True) == Step(settle=("after",))
+
+
+def test_an_asset_that_can_not_wait_is_not_released_later():
+    health = ListHealth(always_last)
+    for each in numbered("a", 5):
+        health.shown(each, VIDEO, 0.0)
+    health.withdrawn("a3")
+    for each in numbered("a", 3):
+        step = health.compared(each, 0.0, agreed=True)
+    assert step.settle == ("a4",)
+
+
+def test_what_is_needed_halves_after_a_thousand_settlements_without_a_disagreement():
+    health = proven(VIDEO)
+    for needed in (6, 12):
+        health.doubted("wrong", VIDEO)
+        health.compared("wrong", 0.0, agreed=False)
+        prove(health, VIDEO, needed=needed)
+    count = 0
+    for expected in (12, 6, 3, 3):
+        shape = Shape(f"new-{expected}-{count}", "ready", (), frozenset())
+        treated = [health.shown(f"{shape.kind}{number}", shape, 0.0) for number in range(20)]
+        assert treated.count(CONFIRM) == expected
+        goal = count + 1000
+        while count < goal:
+            name = f"video-{count}-{health.proven}"
+            if health.shown(name, VIDEO, 0.0) is CONFIRM:
+                health.compared(name, 0.0, agreed=True)
+            else:
+                count += 1
+
+
+def test_once_a_minute_the_shape_whose_last_audit_was_longest_ago_is_audited():
+    health = proven(VIDEO, IMAGE)
+    assert health.shown("a", IMAGE, 59.0) is SETTLE
+    assert health.shown("b", IMAGE, 60.0) is SETTLE, "it is the other shape's turn, which was proven first"
+    assert health.shown("c", VIDEO, 61.0) is CONFIRM
+    assert health.shown("d", VIDEO, 62.0) is SETTLE
+    assert health.shown("e", IMAGE, 120.9) is SETTLE
+    assert health.shown("f", VIDEO, 121.0) is SETTLE
+    assert health.shown("g", IMAGE, 121.0) is CONFIRM
+    assert health.shown("h", IMAGE, 130.0) is SETTLE
+
+
+def test_a_shape_that_is_not_shown_any_more_misses_its_turn():
+    health = proven(VIDEO, IMAGE)
+    assert health.shown("a", IMAGE, 60.0) is SETTLE
+    assert health.shown("b", IMAGE, 119.0) is SETTLE
+    assert health.shown("c", IMAGE, 120.0) is CONFIRM
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Assets are shown and confirmations end in any order; lists lie from some time on, in one shape."""
+
+    SHAPES = (VIDEO, IMAGE)
+
+    @initialize(seed=st.integers(0, 99))
+    def begin(self, seed):
+        self.health = ListHealth(random.Random(seed).random)
+        self.now = 0.0
+        self.count = 0
+        self.confirming, self.held, self.settled = {}, {}, {}
+        self.audited = dict.fromkeys(self.SHAPES, 0)
+        self.settled_in = {shape: [] for shape in self.SHAPES}
+
+    def _settle(self, name, shape):
+        self.settled[name] = shape
+        self.settled_in[shape].append(name)
+        assert self.health.proven
+
+    def _follow(self, step):
+        for name in step.settle:
+            self._settle(name, self.held.pop(name))
+        for name in step.confirm:
+            shape = self.held.pop(name)
+            self.confirming[name] = (shape, len(self.settled_in[shape]))
+
+    @rule(shape=st.sampled_from(SHAPES), count=st.integers(1, 60), passed=st.sampled_from([0.0, 1.0, 61.0]))
+    def show(self, shape, count, passed):
+        self.now += passed
+        for _ in range(count):
+            self.count += 1
+            name = f"asset-{self.count}"
+            match self.health.shown(name, shape, self.now):
+                case Treatment.SETTLE:
+                    self._settle(name, shape)
+                case Treatment.CONFIRM:
+                    self.confirming[name] = (shape, len(self.settled_in[shape]))
+                case Treatment.HOLD:
+                    self.held[name] = shape
+
+    @rule(data=st.data(), result=st.sampled_from(["agreed"] * 8 + ["disagreed", "nothing"]))
+    def end(self, data, result):
+        if not self.confirming:
+            return
+        name = data.draw(st.sampled_from(sorted(self.confirming)))
+        shape, begun = self.confirming.pop(name)
+        if result == "nothing":
+            self._follow(self.health.not_compared(name))
+            return
+        step = self.health.compared(name, self.now, agreed=result == "agreed")
+        if result == "agreed":
+            self.audited[shape] = max(self.audited[shape], begun)
+        elif isinstance(step.change, Disagreed) and step.change.unaudited is not None:
+            named = set(step.change.unaudited)
+            assert set(self.settled_in[shape][self.audited[shape] :]) <= named
+        self._follow(step)
+        if isinstance(step.change, Disagreed):
+            assert self.health.proven == 0
+            self.audited = {each: len(names) for each, names in self.settled_in.items()}
+
+    @rule(data=st.data())
+    def withdraw(self, data):
+        if self.held:
+            name = data.draw(st.sampled_from(sorted(self.held)))
+            del self.held[name]
+            self.health.withdrawn(name)
+
+    @invariant()
+    def at_most_50_are_settled_without_an_audit(self):
+        for shape, names in self.settled_in.items():
+            assert len(names) - self.audited[shape] <= 50
+
+    @invariant()
+    def what_is_held_waits_for_a_confirmation_of_its_shape(self):
+        for shape in set(self.held.values()):
+            assert any(each == shape for each, _ in self.confirming.values())
+
+    def teardown(self):
+        """When all confirmations have ended, nothing is held."""
+        while self.confirming:
+            name = next(iter(self.confirming))
+            del self.confirming[name]
+            self._follow(self.health.not_compared(name))
+        assert not self.held
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(stateful_step_count=60, deadline=None)
+
+
+@pytest.mark.parametrize("result", [True, False])
+def test_an_asset_that_was_not_confirmed_says_nothing(result):
+    health = ListHealth(always_last)
+    assert health.compared("a", 0.0, agreed=result) == Step()
+    assert health.not_compared("a") == Step()

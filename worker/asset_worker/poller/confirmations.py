@@ -1,0 +1,105 @@
+"""Decides with `ListHealth` which assets are settled from lists, holds assets meanwhile, and logs what was learned."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from asset_worker.domain.assets import Asset, AssetId, Expectations, Missing, Observation
+from asset_worker.poller.evidence import difference, shape_of
+from asset_worker.poller.list_health import Disagreed, ListHealth, Proven, Step, Treatment
+from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.randomness import Uniform
+
+_log = structlog.get_logger()
+
+
+class Confirmations:
+    """Which assets that lists show done are settled from them, and what the retrieves of the others have shown."""
+
+    def __init__(self, *, confirm_all: bool, clock: Clock, uniform: Uniform) -> None:
+        """`confirm_all`: a retrieve confirms each asset. `uniform` chooses which ones are audited otherwise."""
+        self._confirm_all = confirm_all
+        self._clock = clock
+        self._health = ListHealth(uniform)
+        self._held: dict[AssetId, asyncio.Future[Treatment]] = {}
+        self.settled = 0
+        """Assets settled from lists so far."""
+        self.disagreements = 0
+        """Retrieves so far that disagreed with a list that showed an asset done."""
+
+    @property
+    def proven_shapes(self) -> int:
+        """How many shapes are trusted now (`list_health`)."""
+        return self._health.proven
+
+    def treat(self, asset_id: AssetId, listed: Asset, *, is_doubtful: bool) -> Treatment:
+        """Return what to do with an asset that a list shows in a state that ends its wait.
+
+        If it is to be held, `released` must be called next. `is_doubtful`: a retrieve must confirm it in any case.
+        """
+        if self._confirm_all:
+            return Treatment.CONFIRM
+        shape = shape_of(listed)
+        if is_doubtful:
+            self._health.doubted(asset_id, shape)
+            return Treatment.CONFIRM
+        treatment = self._health.shown(asset_id, shape, self._clock.monotonic())
+        if treatment is Treatment.HOLD:
+            self._held[asset_id] = asyncio.get_running_loop().create_future()
+        elif treatment is Treatment.SETTLE:
+            self.settled += 1
+        return treatment
+
+    async def released(self, asset_id: AssetId, *, within: float) -> Treatment:
+        """Wait until a held asset is to be settled or confirmed. After `within` seconds it is to be confirmed."""
+        try:
+            async with asyncio.timeout(within):
+                return await self._held[asset_id]
+        except TimeoutError:
+            self._health.withdrawn(asset_id)
+            return Treatment.CONFIRM
+        finally:
+            del self._held[asset_id]
+
+    def compare(
+        self, asset_id: AssetId, listed: Asset, retrieved: Observation | None, expectations: Expectations
+    ) -> None:
+        """Learn from the retrieve of an asset that was treated. None: none was made, or none that counts as a look."""
+        if self._confirm_all:
+            return
+        if not isinstance(retrieved, Asset | Missing):
+            self._carry_out(self._health.not_compared(asset_id))
+            return
+        why = difference(listed, retrieved, expectations)
+        step = self._health.compared(asset_id, self._clock.monotonic(), agreed=why is None)
+        if why is not None:
+            self.disagreements += 1
+        _log_change(asset_id, step.change, why)
+        self._carry_out(step)
+
+    def _carry_out(self, step: Step) -> None:
+        self.settled += len(step.settle)
+        for treatment, asset_ids in ((Treatment.SETTLE, step.settle), (Treatment.CONFIRM, step.confirm)):
+            for asset_id in asset_ids:
+                self._held[asset_id].set_result(treatment)
+
+
+def _log_change(asset_id: AssetId, change: Proven | Disagreed | None, why: str | None) -> None:
+    match change:
+        case None:
+            pass
+        case Proven(shape, confirmations):
+            _log.info("api.list_proven", shape=str(shape), confirmations=confirmations)
+        case Disagreed(shape, needed, None):
+            _log.warning("api.list_disagreed", asset_id=asset_id, why=why, shape=str(shape), needed=needed)
+        case Disagreed(shape, needed, tuple(unaudited)):
+            _log.error(
+                "api.list_contradicted",
+                asset_id=asset_id,
+                why=why,
+                shape=str(shape),
+                needed=needed,
+                asset_ids=list(unaudited),
+            )
