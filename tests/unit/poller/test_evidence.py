@@ -134,12 +134,19 @@ def test_renditions_that_are_not_awaited_hold_up_nothing():
         pytest.param(changed(DONE, size=1, duration=2), "lacked duration, size", id="keys"),
         pytest.param(changed(DONE, user_metadata={}), "lacked user_metadata", id="the user's own"),
         pytest.param(changed(DONE, hls=HLS | {"codec": "x"}), "lacked hls.codec", id="keys of a rendition"),
+        pytest.param(changed(DONE, error=None), "lacked error", id="key without a value"),
         pytest.param(changed(DONE, filename="b.mp4"), "another asset", id="another asset"),
     ],
 )
 def test_in_what_a_list_was_wrong(retrieved, why):
     found = difference(DONE, retrieved, Expectations())
     assert found is None if why is None else why in str(found)
+
+
+def test_a_rendition_without_a_value_is_lacking():
+    listed = changed(DONE, hls=None)
+    assert difference(listed, DONE, Expectations()) == "the list lacked hls"
+    assert difference(listed, listed, Expectations()) is None
 
 
 def test_a_list_may_show_more_than_a_retrieve():

@@ -163,6 +163,28 @@ def test_while_an_audit_is_in_flight_no_more_than_50_are_settled_and_the_others_
     assert {health.shown(each, VIDEO, 1.0) for each in numbered("more-", 36)} == {SETTLE}
 
 
+def test_what_was_settled_is_named_although_another_shape_disagreed_first():
+    health = proven(VIDEO, IMAGE)
+    unaudited = settled(health, VIDEO, 6)
+    health.doubted("in flight", VIDEO)
+    health.doubted("wrong image", IMAGE)
+    assert health.compared("wrong image", 0.0, agreed=False).change == Disagreed(IMAGE, 6, ())
+    assert health.compared("in flight", 0.0, agreed=False).change == Disagreed(VIDEO, 6, unaudited)
+    health.doubted("wrong again", VIDEO)
+    assert health.compared("wrong again", 0.0, agreed=False).change == Disagreed(VIDEO, 12, None)
+
+
+def test_a_confirmation_that_agrees_vouches_for_what_was_settled_before_another_shape_disagreed():
+    health = proven(VIDEO, IMAGE)
+    settled(health, VIDEO, 6)
+    health.doubted("wrong image", IMAGE)
+    health.compared("wrong image", 0.0, agreed=False)
+    assert health.shown("first", VIDEO, 0.0) is CONFIRM
+    assert health.shown("second", VIDEO, 0.0) is CONFIRM
+    health.compared("first", 0.0, agreed=True)
+    assert health.compared("second", 0.0, agreed=False).change == Disagreed(VIDEO, 12, None)
+
+
 def test_an_audit_that_disagrees_has_the_held_assets_confirmed_one_by_one():
     health = proven(VIDEO, uniform=lambda: 0.0)
     unaudited = settled(health, VIDEO, 40)
@@ -322,13 +344,11 @@ class AnyOrder(RuleBasedStateMachine):
         step = self.health.compared(name, self.now, agreed=result == "agreed")
         if result == "agreed":
             self.audited[shape] = max(self.audited[shape], begun)
-        elif isinstance(step.change, Disagreed) and step.change.unaudited is not None:
-            named = set(step.change.unaudited)
-            assert set(self.settled_in[shape][self.audited[shape] :]) <= named
+        else:
+            named = () if step.change is None else step.change.unaudited or ()
+            assert set(self.settled_in[shape][self.audited[shape] :]) <= set(named)
+            self.audited[shape] = len(self.settled_in[shape])
         self._follow(step)
-        if isinstance(step.change, Disagreed):
-            assert self.health.proven == 0
-            self.audited = {each: len(names) for each, names in self.settled_in.items()}
 
     @rule(data=st.data())
     def withdraw(self, data):

@@ -83,7 +83,8 @@ class Confirmations:
         self.settled += len(step.settle)
         for treatment, asset_ids in ((Treatment.SETTLE, step.settle), (Treatment.CONFIRM, step.confirm)):
             for asset_id in asset_ids:
-                self._held[asset_id].set_result(treatment)
+                if not (held := self._held[asset_id]).done():  # it may have run out of time just now
+                    held.set_result(treatment)
 
 
 def _log_change(asset_id: AssetId, change: Proven | Disagreed | None, why: str | None) -> None:

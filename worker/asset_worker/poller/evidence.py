@@ -11,7 +11,7 @@ import zlib
 from contextlib import suppress
 from datetime import datetime
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -185,13 +185,20 @@ def difference(listed: Asset, retrieved: Asset | Missing, expectations: Expectat
         return f"the list showed {_described(listed)}, and the retrieve {_described(retrieved)}"
     if identity_of(listed) != identity_of(retrieved):
         return "the list showed the document of another asset"
-    lacking = sorted(set(retrieved.document) - set(listed.document))
+    lacking = _lacking(listed.document, retrieved.document)
     if retrieved.status == "ready":
         for name in awaited_renditions(retrieved, expectations):
             shown, full = listed.document.get(name), retrieved.document.get(name)
             if isinstance(shown, dict) and isinstance(full, dict):
-                lacking += sorted(f"{name}.{key}" for key in set(full) - set(shown))
+                lacking += [f"{name}.{key}" for key in _lacking(shown, full)]
     return f"the list lacked {', '.join(lacking[:SHOWN_KEYS])}" if lacking else None
+
+
+def _lacking(listed: dict[str, Any], retrieved: dict[str, Any]) -> list[str]:
+    """Return the keys that a list lacked, or showed without a value."""
+    return sorted(
+        key for key, value in retrieved.items() if key not in listed or (listed[key] is None and value is not None)
+    )
 
 
 def _described(asset: Asset) -> str:

@@ -67,8 +67,8 @@ class Disagreed(msgspec.Struct, frozen=True):
     needed: int
     """How many confirmations prove a shape from now on."""
     unaudited: tuple[AssetId, ...] | None
-    """The assets of this shape that were settled from lists since its last audit that agreed; None: the shape was
-    unproven, so there are none."""
+    """The assets of this shape that were settled from lists since a retrieve last agreed; None: the shape has not been
+    trusted since then."""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -105,17 +105,17 @@ class _Record:
         """When it was last audited, or was passed over when it was its turn."""
         self.settled = 0
         """Settlements from lists so far."""
+        self.unaudited: deque[AssetId] = deque()
+        """The latest of the settlements from lists: those since the last confirmation that agreed started."""
         self.reset()
 
     def reset(self) -> None:
-        """Make the shape unproven. What is held stays held."""
+        """Make the shape unproven. What is held stays held, and what is unaudited remains to be vouched for."""
         self.is_proven = False
         self.agreed = 0
         """Confirmations in a row that agreed, while it is unproven."""
         self.in_flight = 0
         """Confirmations in flight that began after the last disagreement."""
-        self.unaudited: deque[AssetId] = deque()
-        """The latest of the settlements from lists: those since the last audit that agreed started."""
         self.audit_at = 0
         """The value of `settled` at which the next audit starts."""
 
@@ -161,16 +161,20 @@ class ListHealth:
 
     def compared(self, asset_id: AssetId, now: float, *, agreed: bool) -> Step:
         """Record whether the retrieve of an asset agreed with the list. Return what follows."""
-        ended = self._end(asset_id)
-        if ended is None:
+        confirmation = self._confirmations.pop(asset_id, None)
+        if confirmation is None:
             return NOTHING
-        confirmation, record = ended
+        record = self._records[confirmation.shape]
+        if agreed:
+            _drop_audited(record, up_to=confirmation.settled)
+        if confirmation.generation != self._generation:
+            is_contradicted = not agreed and record.unaudited
+            return Step(change=self._contradicted(confirmation.shape, record)) if is_contradicted else NOTHING
+        record.in_flight -= 1
         if not agreed:
             return self._disagreed(confirmation.shape, record)
         change = None
-        if record.is_proven:
-            self._audited(record, up_to=confirmation.settled)
-        else:
+        if not record.is_proven:
             record.agreed += 1
             if record.agreed < self._needed:
                 return NOTHING
@@ -183,10 +187,11 @@ class ListHealth:
 
         That says nothing about lists, but it may take long until a retrieve works. So nothing is held for it.
         """
-        ended = self._end(asset_id)
-        if ended is None:
+        confirmation = self._confirmations.pop(asset_id, None)
+        if confirmation is None or confirmation.generation != self._generation:
             return NOTHING
-        confirmation, record = ended
+        record = self._records[confirmation.shape]
+        record.in_flight -= 1
         record.audit_at = record.settled  # if it was an audit, it is still to be made
         return Step(confirm=tuple(self._confirm_held(confirmation.shape, record)))
 
@@ -233,15 +238,6 @@ class ListHealth:
             self._confirm(asset_id, shape, record)
             yield asset_id
 
-    def _end(self, asset_id: AssetId) -> tuple[_Confirmation, _Record] | None:
-        """Return a confirmation that has ended, and the record of its shape. None: it says nothing about the shape."""
-        confirmation = self._confirmations.pop(asset_id, None)
-        if confirmation is None or confirmation.generation != self._generation:
-            return None
-        record = self._records[confirmation.shape]
-        record.in_flight -= 1
-        return confirmation, record
-
     def _prove(self, record: _Record, now: float) -> None:
         record.is_proven = True
         record.agreed = 0
@@ -254,11 +250,6 @@ class ListHealth:
         record.audit_at = record.settled + min(EARLIEST_AUDIT + int(self._uniform() * places), UNAUDITED)
         record.turn_at = now
 
-    def _audited(self, record: _Record, *, up_to: int) -> None:
-        """Drop the settlements before the start of an audit that agreed; there were `up_to` of them in all."""
-        while record.settled - len(record.unaudited) < up_to:
-            record.unaudited.popleft()
-
     def _release(self, shape: Shape, record: _Record, now: float, change: Proven | None) -> Step:
         """Treat the held assets of a proven shape, as if they were shown now."""
         treated: dict[Treatment, list[AssetId]] = {each: [] for each in Treatment}
@@ -269,8 +260,8 @@ class ListHealth:
 
     def _disagreed(self, shape: Shape, record: _Record) -> Step:
         records = self._records.items()
-        was_news = self._needed < MOST_CONFIRMATIONS or any(each.is_proven or each.agreed for _, each in records)
-        unaudited = tuple(record.unaudited) if record.is_proven else None
+        is_news = self._needed < MOST_CONFIRMATIONS or any(each.is_proven or each.agreed for _, each in records)
+        was_trusted = record.is_proven or bool(record.unaudited)
         self._generation += 1
         self._settled_in_agreement = 0
         self._needed = min(2 * self._needed, MOST_CONFIRMATIONS)
@@ -279,7 +270,16 @@ class ListHealth:
         released: list[AssetId] = []
         for other, each in records:
             released += self._confirm_held(other, each, None if other == shape else self._needed)
-        return Step(confirm=tuple(released), change=Disagreed(shape, self._needed, unaudited) if was_news else None)
+        if was_trusted:
+            change: Disagreed | None = self._contradicted(shape, record)
+        else:
+            change = Disagreed(shape, self._needed, None) if is_news else None
+        return Step(confirm=tuple(released), change=change)
+
+    def _contradicted(self, shape: Shape, record: _Record) -> Disagreed:
+        unaudited = tuple(record.unaudited)
+        record.unaudited.clear()
+        return Disagreed(shape, self._needed, unaudited)
 
     def _is_turn_of(self, shape: Shape, now: float) -> bool:
         """Return whether this proven shape is the one to audit in this minute. Its turn ends with that."""
@@ -297,3 +297,9 @@ class ListHealth:
         self._turn = None
         self._next_turn_at = now + AUDIT_EVERY_SECONDS
         return True
+
+
+def _drop_audited(record: _Record, *, up_to: int) -> None:
+    """Drop the settlements before the start of a confirmation that agreed; there were `up_to` of them in all."""
+    while record.settled - len(record.unaudited) < up_to:
+        record.unaudited.popleft()
