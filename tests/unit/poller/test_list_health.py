@@ -345,7 +345,8 @@ class AnyOrder(RuleBasedStateMachine):
         if result == "agreed":
             self.audited[shape] = max(self.audited[shape], begun)
         else:
-            named = () if step.change is None else step.change.unaudited or ()
+            change = step.change
+            named = (change.unaudited or ()) if isinstance(change, Disagreed) else ()
             assert set(self.settled_in[shape][self.audited[shape] :]) <= set(named)
             self.audited[shape] = len(self.settled_in[shape])
         self._follow(step)
