@@ -205,8 +205,8 @@ async def test_requests_go_through_the_proxy_that_the_environment_names(
 
 
 async def test_a_proxy_that_refuses_is_an_outage_that_names_it(worker, listen):
-    """Its password is not shown."""
-    proxy = Proxy(0, status="407 Proxy Authentication Required")
+    """Its password is not shown, even if the proxy sends it back."""
+    proxy = Proxy(0, status=f"407 Wrong password {PASSWORD}")
     port = await listen(proxy)
     run = worker.start(
         "wait",
@@ -218,7 +218,7 @@ async def test_a_proxy_that_refuses_is_an_outage_that_names_it(worker, listen):
     )
     assert await run.end() == 1
     [event] = run.events()
-    assert "the proxy refuses to connect: 407 Proxy Authentication Required" in event["data"]["reason"]
+    assert "the proxy refuses to connect: 407 Wrong password ********" in event["data"]["reason"]
     assert proxy.asked
     assert PASSWORD not in run.stderr + run.stdout.decode()
 

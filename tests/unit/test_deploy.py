@@ -104,6 +104,8 @@ def test_the_image_installs_nothing_without_a_hash():
     assert len(installs) == 4
     for flags in installs:
         assert flags.startswith(("--require-hashes -r requirements", "--no-index --no-deps "))
+    [wheel] = [flags for flags in installs if "--wheel-dir" in flags]
+    assert "--no-build-isolation" in wheel, "pip would look for the backend in an environment of its own"
 
 
 def test_the_lock_of_the_build_backend_is_a_part_of_that_for_developers():

@@ -185,11 +185,12 @@ def test_the_key_is_redacted_from_the_start():
     assert secrets.redact("tlk_4F2SECRET") == REDACTED
 
 
-def test_a_key_that_is_not_used_is_redacted_as_well(tmp_path: Path):
+@pytest.mark.parametrize("unused", ["tlk_4F2SECRET", " tlk_4F2SECRET\n"])
+def test_a_key_that_is_not_used_is_redacted_as_well(tmp_path: Path, unused: str):
     """The file takes precedence, but the other one may be a key that works."""
     secrets = Secrets()
     (tmp_path / "key").write_text("tlk_5F3SECRET")
-    wiring.make_key(settings(api={"key": "tlk_4F2SECRET", "key_file": str(tmp_path / "key")}).api, secrets)
+    wiring.make_key(settings(api={"key": unused, "key_file": str(tmp_path / "key")}).api, secrets)
     assert secrets.redact("tlk_4F2SECRET tlk_5F3SECRET") == f"{REDACTED} {REDACTED}"
 
 

@@ -1,14 +1,27 @@
-"""The key file at the start: whether it may be there later, or somebody must correct the settings."""
+"""The key file: whether a start without a key may work later, and what comes of it while the worker runs."""
+
+# ruff: noqa: ASYNC240 - nothing else runs in these loops while a test writes the file
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
-from asset_worker.api.key import ApiKey, BadKeyError, KeyNotThereError
+from asset_worker.api.key import CHECK_SECONDS, ApiKey, BadKeyError, KeyNotThereError
+from asset_worker.runtime.stop import Stop
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "key"
+    path.write_text("tlk_first")
+    path.chmod(0o600)
+    return path
 
 
 def read(file: Path) -> ApiKey:
@@ -48,3 +61,46 @@ def test_a_directory_in_place_of_the_key_file_must_be_corrected(tmp_path: Path):
     with pytest.raises(BadKeyError, match="is not a regular file") as raised:
         read(tmp_path)
     assert not isinstance(raised.value, KeyNotThereError)
+
+
+@pytest.mark.virtual_time
+async def test_the_present_key_stays_in_use_while_its_file_is_replaced(file: Path):
+    """It may still work. The trouble is logged once, and whoever asks for a reload sees it again."""
+    key, stop, changes = read(file), Stop(), []
+    watching = asyncio.create_task(key.watch(stop, lambda: changes.append(key.value)))
+    with capture_logs() as logs:
+        file.unlink()
+        await asyncio.sleep(3.5 * CHECK_SECONDS)
+        file.write_text("two words")
+        assert key.reload(lambda: changes.append(key.value)) is False
+        await asyncio.sleep(3 * CHECK_SECONDS)
+        assert (key.value, changes) == ("tlk_first", [])
+        assert [(log["event"], log["log_level"]) for log in logs] == [("api.key_unreadable", "warning")] * 2
+        assert "two words" not in repr(logs)
+        file.write_text("tlk_second\n")
+        await asyncio.sleep(1.5 * CHECK_SECONDS)
+    assert changes == ["tlk_second"]
+    assert logs[-1]["event"] == "api.key_changed"
+    stop.set("the end")
+    await watching
+
+
+@pytest.mark.virtual_time
+async def test_a_key_that_comes_while_its_file_is_read_is_used_next(file: Path, monkeypatch: pytest.MonkeyPatch):
+    texts, stop = ["tlk_second", "tlk_third"], Stop()
+    read_text = Path.read_text
+
+    def read_late(path: Path, *options: str, **more: str) -> str:
+        text = read_text(path, *options, **more)
+        if texts:
+            path.write_text(texts.pop(0))
+        return text
+
+    monkeypatch.setattr(Path, "read_text", read_late)
+    key = read(file)
+    assert key.value == "tlk_first"
+    watching = asyncio.create_task(key.watch(stop, lambda: None))
+    await asyncio.sleep(2.5 * CHECK_SECONDS)
+    assert key.value == "tlk_third"
+    stop.set("the end")
+    await watching
