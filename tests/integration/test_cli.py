@@ -139,6 +139,7 @@ async def test_wait_says_at_once_that_the_key_is_refused(serve, worker):
         (["submit", "a", "--queue-file", "q", "--metadata", "m"], "K=V"),
         (["submit", "a", "--queue-file", "q", "--metadata", b"m=\xff"], "UTF-8"),
         (["simulate", "--fault", "flood"], "--fault"),
+        (["simulate", "--assets", "1000001"], "--assets"),
         (["frobnicate"], "frobnicate"),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",

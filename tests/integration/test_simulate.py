@@ -66,3 +66,15 @@ async def test_malformed_requests_do_not_fill_its_log(worker):
         writer.close()
     assert len(run.stderr) < 20_000
     assert await status_of(str(base_url), "any") == 200
+
+
+async def test_a_malformed_request_that_holds_the_key_does_not_show_it(worker):
+    """The error of the server shows a part of what was sent."""
+    run = worker.start("simulate", "--port", "0", before=f"export TWELVE_LABS_API_KEY={SECRET};")
+    base_url = URL(await base_url_of(run))
+    reader, writer = await asyncio.open_connection(base_url.host, base_url.port)
+    writer.write(f"GET / HTTP/1.1\r\nHost: x\r\nx-api-key {SECRET}\r\n\r\n".encode())
+    assert b" 400 " in await reader.read(4096)
+    writer.close()
+    await eventually(lambda: "********" in run.stderr, otherwise=lambda: run.stderr)
+    assert SECRET not in run.stderr

@@ -150,10 +150,19 @@ def test_the_level_can_be_changed_while_the_process_runs(lines):
     assert [line["event"] for line in lines()] == ["y"]
 
 
-def raised(text):
+@pytest.mark.parametrize(("level", "shown"), [("debug", ["warning", "error"]), ("error", ["error"])])
+def test_other_libraries_log_their_warnings_and_errors_only(lines, level, shown):
+    """What they log below that is not for operators, and may hold whole requests."""
+    configured(level)
+    for each in ("debug", "info", "warning", "error"):
+        getattr(logging.getLogger("aiohttp.client"), each)(each)
+    assert [line["event"] for line in lines()] == shown
+
+
+def raised(text, kind=RuntimeError):
     try:
-        raise RuntimeError(text)
-    except RuntimeError as error:
+        raise kind(text)
+    except kind as error:
         return error
 
 
@@ -172,6 +181,24 @@ def test_equal_errors_of_a_library_are_one_line_a_spell(lines):
         ("asyncio", "Unclosed connection\n0"),
         ("asyncio", "another"),
         ("aiohttp.server", "another"),
+    ]
+
+
+def test_errors_of_a_library_are_equal_if_they_were_raised_at_the_same_place(lines):
+    """Whatever their text, which may hold what a client has sent. Another error under the same text is a line."""
+    configured()
+    server = logging.getLogger("aiohttp.server")
+    for number in range(50):
+        server.error(f"Error handling request from 192.0.2.{number}", exc_info=raised(f"no {number}"))
+    server.error("Error handling request from 192.0.2.0", exc_info=raised("of another kind", ValueError))
+    try:
+        raise RuntimeError("at another place")
+    except RuntimeError as error:
+        server.error("Error handling request from 192.0.2.0", exc_info=error)
+    assert [line["exception"].splitlines()[-1] for line in lines()] == [
+        "RuntimeError: no 0",
+        "ValueError: of another kind",
+        "RuntimeError: at another place",
     ]
 
 

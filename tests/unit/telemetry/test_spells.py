@@ -36,3 +36,12 @@ def test_kinds_without_end_take_no_memory():
     assert spells.report("kind 999", 1.0) is None
     assert spells.report("kind 0", 1.0) == 0
     assert len(vars(spells)["_spells"]) == MOST_KINDS
+
+
+def test_a_kind_that_goes_on_is_not_forgotten_for_many_that_come_once():
+    spells = Spells()
+    passed = [spells.report("goes on", 0.0)]
+    for number in range(10 * MOST_KINDS):
+        spells.report(f"kind {number}", 1.0)
+        passed.append(spells.report("goes on", 1.0))
+    assert passed == [0, *[None] * (10 * MOST_KINDS)]
