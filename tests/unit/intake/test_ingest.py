@@ -168,11 +168,11 @@ async def test_others_get_their_turn_while_many_events_are_made(ingest: Ingest):
 
 async def test_an_input_of_nothing_but_rejected_lines_is_reported_until_a_line_is_accepted(ingest: Ingest):
     await ingest.accept(batch("a1"))
-    await ingest.accept(batch(bad=[b"!"] * (REPORTED_IN_A_ROW - 1)))
+    await ingest.accept(batch(bad=[b"!"] * 999))
     assert ingest.rejected_inputs == []
     await ingest.accept(msgspec.structs.replace(batch(bad=[b"!"] * 2000), intake="stdin"))
     await ingest.accept(batch(bad=[b"!"]))
-    found, other = (RejectedRow("file:/queue", count, Noon().now(), "why") for count in (REPORTED_IN_A_ROW, 2000))
+    found, other = (RejectedRow("file:/queue", count, Noon().now(), "why") for count in (1000, 2000))
     assert ingest.rejected_inputs == [found, other], "each input has a row of its own"
     await ingest.accept(msgspec.structs.replace(batch("a1"), intake="stdin"))
     assert ingest.rejected_inputs == [found], "a repeat is a good line, too"

@@ -93,3 +93,9 @@ def test_a_journal_of_another_version_is_refused_with_what_to_do(state, version,
         connection.execute(f"PRAGMA user_version = {version}")
     with pytest.raises(JournalError, match=says):
         read_status(state, clock=ManualClock(), limit=9)
+
+
+def test_the_connection_trusts_no_schema(state):
+    Journal(state / FILE_NAME).close()
+    with reading.opened_to_read(state / FILE_NAME) as connection:
+        assert connection.execute("PRAGMA trusted_schema").fetchone() == (0,)

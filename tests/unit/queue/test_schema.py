@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from asset_worker.queue.local.files import create_private
 from asset_worker.queue.local.journal import APPLICATION_ID, FILE_NAME, Journal, JournalError, JournalUnavailableError
 from asset_worker.queue.local.migrations import MIGRATIONS, SCHEMA_VERSION
 from asset_worker.queue.local.schema import check_schema, restrict
@@ -40,6 +43,11 @@ FORGED = {
     "table": ("CREATE TABLE evil (x)", "the table 'evil'"),
     "CHECK": (
         f"DROP TABLE pending; CREATE TABLE pending ({PENDING}, CHECK (randomblob(999999999) > '')) WITHOUT ROWID",
+        "the table 'pending'",
+    ),
+    "CHECK that a row violates": (
+        (f"DROP TABLE pending; CREATE TABLE pending ({PENDING}, CHECK (0)) WITHOUT ROWID; "
+        "PRAGMA ignore_check_constraints = ON; INSERT INTO pending VALUES ('a1', 'o', 1, NULL, 1.0, 1, NULL)"),
         "the table 'pending'",
     ),
     "generated column": (
@@ -213,3 +221,14 @@ def test_a_rollback_journal_of_a_crash_is_rolled_back(tmp_path):
         Journal(crashed / "j")
     with closing(sqlite3.connect(crashed / "j")) as connection:
         assert connection.execute("SELECT x FROM kept").fetchall() == [("before",)]
+
+
+def test_a_database_that_appears_at_this_moment_is_not_opened(path, monkeypatch):
+    """Whoever closes any descriptor of it loses its locks: SQLite's own in this process, for example."""
+    with path.open("r+b") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        lock = f":{os.fstat(file.fileno()).st_ino} "
+        assert lock in Path("/proc/locks").read_text()
+        monkeypatch.setattr(os.path, "lexists", lambda _: False)
+        create_private(path)
+        assert lock in Path("/proc/locks").read_text()

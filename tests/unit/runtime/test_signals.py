@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import pytest
 
 from asset_worker.runtime.ending import SERVICE, STOPPING
-from asset_worker.runtime.signals import PASS_SECONDS, REPEAT_SECONDS, reloading_on_signals, stopping_on_signals
+from asset_worker.runtime.signals import REPEAT_SECONDS, reloading_on_signals, stopping_on_signals
 from asset_worker.runtime.stop import Stop
 
-A_SECOND_SIGNAL = REPEAT_SECONDS + PASS_SECONDS + 0.1
+A_SECOND_SIGNAL = 0.21
 """Seconds after which a stop signal is no repeat."""
 
 
