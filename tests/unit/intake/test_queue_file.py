@@ -7,7 +7,7 @@ import pytest
 
 from asset_worker.intake.file.queue_file import QueueFile
 from asset_worker.intake.file.tail_reader import NotAFileError, OutputFileError
-from asset_worker.runtime.links import UntrustedLinkError
+from asset_worker.runtime.links import Place, UntrustedLinkError
 from tests.doubles.intake import Disk, Following
 
 WRITER = 2000
@@ -174,3 +174,10 @@ def test_new_links_beside_the_queue_file_are_reported_once(disk: Disk, following
     )
     assert following.events() == [("appeared", None), ("gap", said)]
     assert following.at_end
+
+
+def test_a_pipe_that_appears_before_the_file_is_opened_is_not_read(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "queue")
+    monkeypatch.setattr(Place, "status", lambda _: None)
+    with pytest.raises(NotAFileError, match="not a regular file"):
+        QueueFile(tmp_path / "queue").open(tmp_path / "queue")

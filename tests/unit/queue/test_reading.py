@@ -15,6 +15,7 @@ from asset_worker.queue.local import reading
 from asset_worker.queue.local.journal import FILE_NAME, Journal, JournalError
 from asset_worker.queue.local.migrations import SCHEMA_VERSION
 from asset_worker.queue.local.status_report import read_status
+from asset_worker.runtime.private_files import NotRegularFileError
 from tests.doubles.clocks import ManualClock
 
 
@@ -65,6 +66,20 @@ def test_what_is_in_the_log_alone_is_seen_and_nothing_is_left_behind(state, tmp_
         assert list(tmp_path.iterdir()) == [state]
         accept(journal, "a3")
     assert pending(state) == ["a1", "a2", "a3"]
+
+
+@pytest.mark.usefixtures("read_only")
+@pytest.mark.parametrize("suffix", ["", "-wal"])
+def test_a_link_that_appears_at_this_moment_is_not_copied(state, tmp_path, suffix):
+    """It may lead to a file that this user alone may read."""
+    (tmp_path / "other").write_bytes(b"x")
+    with closing(Journal(state / FILE_NAME)) as journal:
+        accept(journal, "a1")
+        exchanged = state / f"{FILE_NAME}{suffix}"
+        exchanged.unlink()
+        exchanged.symlink_to(tmp_path / "other")
+        with pytest.raises(NotRegularFileError), reading.opened_to_read(state / FILE_NAME):
+            pass
 
 
 @pytest.mark.usefixtures("read_only")

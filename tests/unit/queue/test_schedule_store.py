@@ -58,6 +58,11 @@ def put_link(path):
     path.symlink_to("target")
 
 
+def put_larger_than_the_memory(path):
+    path.touch()
+    os.truncate(path, 1 << 42)
+
+
 @pytest.mark.parametrize(
     ("put", "why"),
     [
@@ -65,8 +70,9 @@ def put_link(path):
         (put_link, "a symbolic link and not a regular file"),
         (Path.mkdir, "a directory and not a regular file"),
         (lambda path: path.write_bytes(bytes((1 << 20) + 1)), "larger than 1 MiB"),
+        (put_larger_than_the_memory, "larger than 1 MiB"),
     ],
-    ids=["pipe", "link", "directory", "large"],
+    ids=["pipe", "link", "directory", "large", "larger than the memory"],
 )
 def test_what_is_no_regular_file_of_a_sensible_size_is_set_aside_at_once(tmp_path, put, why):
     path = tmp_path / "schedule.msgpack"

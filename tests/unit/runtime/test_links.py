@@ -134,6 +134,26 @@ def test_a_link_that_is_exchanged_while_it_is_read_does_not_lend_its_owner_to_an
         assert place.real == tree / "data" / "file"
 
 
+def test_a_directory_that_is_exchanged_for_a_link_before_it_is_entered_is_not_entered(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Otherwise that link would not be among those whose owners are checked."""
+
+    class Exchanging:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(os, name)
+
+        def open(self, path: str, flags: int, **options: int) -> int:
+            if path == "data":
+                (tree / "data").rename(tree / "moved")
+                (tree / "data").symlink_to("moved")
+            return os.open(path, flags, **options)
+
+    monkeypatch.setattr(links, "os", Exchanging())
+    with pytest.raises(NotADirectoryError), walked(tree / "data" / "file"):
+        pass
+
+
 def test_a_file_that_is_exchanged_for_a_link_before_it_is_opened_is_not_opened(tree: Path):
     with walked(tree / "relative") as place:
         (tree / "data" / "file").unlink()
