@@ -171,6 +171,12 @@ def test_a_key_is_redacted_four_encodings_deep():
     assert secrets_of(LONG_KEY).redact(text).strip("%25C") == REDACTED
 
 
+@pytest.mark.parametrize("key", ["tlk_%41bcdefghij", "tlk_\\/bcdefghij"])
+def test_a_key_that_looks_like_an_escape_is_redacted_among_others(key: str):
+    """Where those are undone, it is no longer itself. A proxy's password may be like that."""
+    assert secrets_of(key).redact(f"{key} {key.replace('t', '%74')}") == f"{REDACTED} {REDACTED}"
+
+
 @given(st.text("%\\ux0257 tlk_é\ud800"))
 def test_a_text_without_a_key_stays_as_it_is(text: str):
     assert secrets_of(LONG_KEY, SHORT_KEY).redact(text) == text

@@ -197,9 +197,31 @@ async def test_an_answer_must_be_read_within_seconds(monkeypatch: pytest.MonkeyP
         client = await connected(port, b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         began = loop.time()
         await asyncio.sleep(REQUEST_SECONDS + 1)
-        await received(client)
+        assert len(await received(client)) < 16 << 20
         assert loop.time() - began < REQUEST_SECONDS + 2
     assert [each["what"] for each in logs] == ["too slow"]
+
+
+@pytest.mark.virtual_time
+async def test_nothing_is_awaited_of_a_request_once_it_is_answered():
+    """Such as the rest of a body, which no endpoint reads."""
+    loop = asyncio.get_running_loop()
+    async with served() as (port, logs):
+        began = loop.time()
+        sent = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\nab"
+        assert (await asked(port, sent))[0] == 200
+        assert loop.time() - began < 1
+    assert logs == []
+
+
+async def test_connections_that_have_ended_take_no_room():
+    async with served() as (port, logs):
+        client = await connected(port, b"GET /")
+        for _ in range(2 * MOST_CONNECTIONS):
+            assert (await asked(port, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"))[0] == 200
+        assert is_open(client)
+        client.close()
+    assert logs == []
 
 
 async def test_the_oldest_connection_makes_room_for_a_new_one():
@@ -312,6 +334,19 @@ async def test_the_machine_is_known_by_its_full_name(monkeypatch: pytest.MonkeyP
     async with served() as (port, _):
         await asyncio.sleep(0.1)
         assert (await asked(port, b"GET /healthz HTTP/1.1\r\nHost: web1.example.com:9090\r\n\r\n"))[0] == 200
+
+
+async def test_the_name_of_the_machine_and_that_of_the_setting_are_known(monkeypatch: pytest.MonkeyPatch):
+    async def getaddrinfo(*_: Any, **__: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
+
+    monkeypatch.setattr(admin, "_full_name", lambda: "")
+    monkeypatch.setattr(socket, "gethostname", lambda: "web2.example.com")
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    async with served(host="worker.example.com") as (port, _):
+        for host, expected in (("web2.example.com", 200), ("worker.example.com", 200), ("web3.example.com", 403)):
+            sent = f"GET /healthz HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n"
+            assert (host, (await asked(port, sent.encode()))[0]) == (host, expected)
 
 
 async def test_a_request_that_fails_is_logged_once_and_shows_nothing():
