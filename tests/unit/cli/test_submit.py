@@ -146,3 +146,18 @@ def test_a_file_system_without_locks_can_be_written_to(queue_file: Path, monkeyp
     monkeypatch.setattr(fcntl, "flock", no_locks)
     assert submitted(queue_file, "ours").exit_code == 0
     assert queue_file.read_bytes() == b"ours\n"
+
+
+@pytest.mark.skipif(bool(os.geteuid()), reason="only root can make links of other users")
+@pytest.mark.parametrize("is_there", [True, False], ids=["a file", "no file yet"])
+def test_nothing_is_written_or_created_where_a_link_of_another_writer_leads(
+    queue_file: Path, tmp_path: Path, is_there: bool
+):
+    target = tmp_path / "target"
+    if is_there:
+        target.write_bytes(b"kept\n")
+    queue_file.symlink_to(target)
+    os.chown(queue_file, 2000, 2000, follow_symlinks=False)
+    result = submitted(queue_file, "a1")
+    assert (result.exit_code, f"nothing was written to {queue_file}" in result.stderr) == (2, True)
+    assert [path.read_bytes() for path in tmp_path.glob("target")] == [b"kept\n"] * is_there
