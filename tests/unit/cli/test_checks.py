@@ -7,8 +7,7 @@ import os
 import pytest
 from click.testing import CliRunner
 
-from asset_worker.cli.config import config
-from asset_worker.cli.run import run
+from asset_worker.cli import asset_worker
 
 
 @pytest.fixture
@@ -21,7 +20,7 @@ def checked(tmp_path, monkeypatch):
     def check(**settings):
         before = sorted(tmp_path.rglob("*"))
         environ = {"STATE_DIRECTORY": "state"} | {f"ASSET_WORKER_{name}": value for name, value in settings.items()}
-        result = CliRunner().invoke(config, ["--check"], env=environ)
+        result = CliRunner().invoke(asset_worker, ["config", "--check"], env=environ)
         assert sorted(tmp_path.rglob("*")) == before
         return result.exit_code, result.stderr
 
@@ -125,6 +124,8 @@ def test_a_state_directory_of_another_user_is_found(checked, tmp_path, monkeypat
 
 def test_a_run_into_a_directory_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("TWELVE_LABS_API_KEY", "tlk_0123456789")
-    result = CliRunner().invoke(run, ["--stdin", "--events", str(tmp_path), "--state-dir", str(tmp_path / "state")])
+    result = CliRunner().invoke(
+        asset_worker, ["run", "--stdin", "--events", str(tmp_path), "--state-dir", str(tmp_path / "state")]
+    )
     assert result.exit_code == 2
     assert f"{tmp_path} is a directory: name a file in it" in result.stderr
