@@ -91,7 +91,7 @@ def test_a_disagreement_makes_all_shapes_unproven_and_doubles_what_they_need_up_
     health = proven(VIDEO, IMAGE)
     needed = 3
     for expected in (6, 12, 24, 48, 96, 96):
-        health.doubted("wrong", VIDEO)
+        health.doubted("wrong", VIDEO, 0.0)
         step = health.compared("wrong", 0.0, agreed=False)
         assert step == Step(change=Disagreed(VIDEO, expected, ()))
         assert health.proven == 0
@@ -108,7 +108,7 @@ def test_what_was_settled_since_the_last_audit_that_agreed_is_named():
     assert health.compared("audited", 0.0, agreed=True) == Step()
     settled(health, IMAGE, 2, prefix="image-")
     since = settled(health, VIDEO, 20, prefix="since-")
-    health.doubted("wrong", VIDEO)
+    health.doubted("wrong", VIDEO, 0.0)
     assert health.compared("wrong", 0.0, agreed=False).change == Disagreed(VIDEO, 6, since)
     assert not set(before) & set(since)
 
@@ -116,10 +116,10 @@ def test_what_was_settled_since_the_last_audit_that_agreed_is_named():
 def test_an_audit_vouches_for_nothing_that_was_settled_after_it_began():
     health = proven(VIDEO)
     settled(health, VIDEO, 10)
-    health.doubted("audited", VIDEO)
+    health.doubted("audited", VIDEO, 0.0)
     since = settled(health, VIDEO, 5, prefix="since-")
     health.compared("audited", 0.0, agreed=True)
-    health.doubted("wrong", VIDEO)
+    health.doubted("wrong", VIDEO, 0.0)
     assert health.compared("wrong", 0.0, agreed=False).change == Disagreed(VIDEO, 6, since)
 
 
@@ -166,18 +166,18 @@ def test_while_an_audit_is_in_flight_no_more_than_50_are_settled_and_the_others_
 def test_what_was_settled_is_named_although_another_shape_disagreed_first():
     health = proven(VIDEO, IMAGE)
     unaudited = settled(health, VIDEO, 6)
-    health.doubted("in flight", VIDEO)
-    health.doubted("wrong image", IMAGE)
+    health.doubted("in flight", VIDEO, 0.0)
+    health.doubted("wrong image", IMAGE, 0.0)
     assert health.compared("wrong image", 0.0, agreed=False).change == Disagreed(IMAGE, 6, ())
     assert health.compared("in flight", 0.0, agreed=False).change == Disagreed(VIDEO, 6, unaudited)
-    health.doubted("wrong again", VIDEO)
+    health.doubted("wrong again", VIDEO, 0.0)
     assert health.compared("wrong again", 0.0, agreed=False).change == Disagreed(VIDEO, 12, None)
 
 
 def test_a_confirmation_that_agrees_vouches_for_what_was_settled_before_another_shape_disagreed():
     health = proven(VIDEO, IMAGE)
     settled(health, VIDEO, 6)
-    health.doubted("wrong image", IMAGE)
+    health.doubted("wrong image", IMAGE, 0.0)
     health.compared("wrong image", 0.0, agreed=False)
     assert health.shown("first", VIDEO, 0.0) is CONFIRM
     assert health.shown("second", VIDEO, 0.0) is CONFIRM
@@ -219,15 +219,54 @@ def test_a_disagreement_with_a_list_from_before_the_last_disagreement_changes_no
     assert [health.compared(each, 1.0, agreed=False) for each in ("a1", "a2")] == [Step(), Step()]
 
 
-def test_a_confirmation_that_shows_nothing_releases_what_is_held_for_it():
-    """The API may be down for an hour. The held assets have their own deadlines."""
+def test_another_asset_takes_the_place_of_a_confirmation_that_shows_nothing():
+    """The API denies some assets for good."""
     health = ListHealth(always_last)
     for each in numbered("a", 5):
         health.shown(each, VIDEO, 0.0)
-    assert health.not_compared("a0") == Step(confirm=("a3", "a4"))
-    for each in ("a3", "a4", "a1"):
+    assert health.not_compared("a0", 0.0) == Step(confirm=("a3",))
+    for each in ("a3", "a1", "a2"):
         step = health.compared(each, 0.0, agreed=True)
-    assert step.change == Proven(VIDEO, 3)
+    assert step == Step(settle=("a4",), change=Proven(VIDEO, 3))
+
+
+def test_after_ten_confirmations_in_a_row_that_show_nothing_nothing_is_held():
+    """The API may be down for an hour. The held assets have their own deadlines."""
+    health = ListHealth(always_last)
+    confirming = numbered("a", 3)
+    for each in numbered("a", 30):
+        health.shown(each, VIDEO, 0.0)
+    for _ in range(9):
+        (following,) = health.not_compared(confirming.pop(0), 0.0).confirm
+        confirming.append(following)
+    assert health.not_compared(confirming.pop(0), 0.0) == Step(confirm=tuple(numbered("a", 18, start=12)))
+    for each in (*confirming, "a12"):
+        assert health.compared(each, 0.0, agreed=True).confirm == ()
+    assert health.proven == 1
+    health.doubted("b", VIDEO, 0.0)
+    assert health.not_compared("b", 0.0) == Step(), "it counts anew after one that agreed"
+
+
+def test_while_confirmations_take_long_others_start_beside_them():
+    health = ListHealth(always_last)
+    for each in numbered("a", 20):
+        health.shown(each, VIDEO, 10.0)
+    assert health.overdue(VIDEO, 11.9) == Step()
+    assert health.overdue(VIDEO, 12.0) == Step(confirm=("a3", "a4", "a5"))
+    assert health.overdue(VIDEO, 12.1) == Step()
+    for each in ("a3", "a4", "a5"):
+        step = health.compared(each, 12.5, agreed=True)
+    assert step.settle == tuple(numbered("a", 14, start=6))
+
+
+def test_while_an_audit_takes_long_another_one_starts_beside_it():
+    health = proven(VIDEO, uniform=lambda: 0.0)
+    settled(health, VIDEO, 40)
+    assert health.shown("audited", VIDEO, 0.0) is CONFIRM
+    settled(health, VIDEO, 10, prefix="later-")
+    assert {health.shown(each, VIDEO, 0.0) for each in ("b", "c")} == {HOLD}
+    assert health.overdue(VIDEO, 2.0) == Step(confirm=("b",))
+    assert health.compared("b", 2.5, agreed=True).settle == ("c",)
 
 
 def test_an_audit_that_shows_nothing_is_made_up_for_by_the_next_asset():
@@ -236,8 +275,8 @@ def test_an_audit_that_shows_nothing_is_made_up_for_by_the_next_asset():
     assert health.shown("audited", VIDEO, 0.0) is CONFIRM
     settled(health, VIDEO, 10, prefix="later-")
     assert health.shown("held", VIDEO, 0.0) is HOLD
-    assert health.not_compared("audited") == Step(confirm=("held",))
-    assert health.not_compared("held") == Step()
+    assert health.not_compared("audited", 0.0) == Step(confirm=("held",))
+    assert health.not_compared("held", 0.0) == Step()
     assert health.shown("next", VIDEO, 0.0) is CONFIRM
     assert health.shown("after", VIDEO, 0.0) is HOLD
     assert health.compared("next", 0.0, agreed=True) == Step(settle=("after",))
@@ -256,7 +295,7 @@ def test_an_asset_that_can_not_wait_is_not_released_later():
 def test_what_is_needed_halves_after_a_thousand_settlements_without_a_disagreement():
     health = proven(VIDEO)
     for needed in (6, 12):
-        health.doubted("wrong", VIDEO)
+        health.doubted("wrong", VIDEO, 0.0)
         health.compared("wrong", 0.0, agreed=False)
         prove(health, VIDEO, needed=needed)
     count = 0
@@ -339,7 +378,7 @@ class AnyOrder(RuleBasedStateMachine):
         name = data.draw(st.sampled_from(sorted(self.confirming)))
         shape, begun = self.confirming.pop(name)
         if result == "nothing":
-            self._follow(self.health.not_compared(name))
+            self._follow(self.health.not_compared(name, 0.0))
             return
         step = self.health.compared(name, self.now, agreed=result == "agreed")
         if result == "agreed":
@@ -350,6 +389,12 @@ class AnyOrder(RuleBasedStateMachine):
             assert set(self.settled_in[shape][self.audited[shape] :]) <= set(named)
             self.audited[shape] = len(self.settled_in[shape])
         self._follow(step)
+
+    @rule(shape=st.sampled_from(SHAPES), passed=st.sampled_from([0.0, 2.0]))
+    def overdue(self, shape, passed):
+        self.now += passed
+        if shape in self.held.values():
+            self._follow(self.health.overdue(shape, self.now))
 
     @rule(data=st.data())
     def withdraw(self, data):
@@ -373,7 +418,7 @@ class AnyOrder(RuleBasedStateMachine):
         while self.confirming:
             name = next(iter(self.confirming))
             del self.confirming[name]
-            self._follow(self.health.not_compared(name))
+            self._follow(self.health.not_compared(name, 0.0))
         assert not self.held
 
 
@@ -385,4 +430,4 @@ TestAnyOrder.settings = settings(stateful_step_count=60, deadline=None)
 def test_an_asset_that_was_not_confirmed_says_nothing(result):
     health = ListHealth(always_last)
     assert health.compared("a", 0.0, agreed=result) == Step()
-    assert health.not_compared("a") == Step()
+    assert health.not_compared("a", 0.0) == Step()

@@ -213,7 +213,7 @@ class ListLooker:
         """Wait until a held asset is released. Return the check to be made; None: it is settled from the list."""
         asset_id, listed = check.lease.submission.asset_id, check.against
         assert isinstance(listed, Asset)
-        treatment = await self.confirmations.released(asset_id, within=self._seconds_left([check.lease]))
+        treatment = await self.confirmations.released(asset_id, listed, within=self._seconds_left([check.lease]))
         if treatment is Treatment.SETTLE:
             step = self._actions.decide(check.lease, listed, is_retrieve=False)
             await self._actions.carry_out(check.lease, listed, step)

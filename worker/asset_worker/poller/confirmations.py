@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 import structlog
 
 from asset_worker.domain.assets import Asset, AssetId, Expectations, Missing, Observation
 from asset_worker.poller.evidence import difference, shape_of
-from asset_worker.poller.list_health import Disagreed, ListHealth, Proven, Step, Treatment
+from asset_worker.poller.list_health import OVERDUE_SECONDS, Disagreed, ListHealth, Proven, Step, Treatment
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.randomness import Uniform
 
 _log = structlog.get_logger()
+
+LONGEST_HOLD_SECONDS: Final = 30.0
+"""An asset that was held for this time is confirmed for itself."""
 
 
 class Confirmations:
@@ -43,7 +47,7 @@ class Confirmations:
             return Treatment.CONFIRM
         shape = shape_of(listed)
         if is_doubtful:
-            self._health.doubted(asset_id, shape)
+            self._health.doubted(asset_id, shape, self._clock.monotonic())
             return Treatment.CONFIRM
         treatment = self._health.shown(asset_id, shape, self._clock.monotonic())
         if treatment is Treatment.HOLD:
@@ -52,15 +56,20 @@ class Confirmations:
             self.settled += 1
         return treatment
 
-    async def released(self, asset_id: AssetId, *, within: float) -> Treatment:
+    async def released(self, asset_id: AssetId, listed: Asset, *, within: float) -> Treatment:
         """Wait until a held asset is to be settled or confirmed. After `within` seconds it is to be confirmed."""
+        held, shape = self._held[asset_id], shape_of(listed)
+        assert shape is not None
+        ends_at = self._clock.monotonic() + min(within, LONGEST_HOLD_SECONDS)
         try:
-            async with asyncio.timeout(within):
-                return await self._held[asset_id]
-        except TimeoutError:
-            self._health.withdrawn(asset_id)
+            while (left := ends_at - self._clock.monotonic()) > 0:
+                await asyncio.wait([held], timeout=min(left, OVERDUE_SECONDS))
+                if held.done():
+                    return held.result()
+                self._carry_out(self._health.overdue(shape, self._clock.monotonic()))
             return Treatment.CONFIRM
         finally:
+            self._health.withdrawn(asset_id)
             del self._held[asset_id]
 
     def compare(
@@ -70,7 +79,7 @@ class Confirmations:
         if self._confirm_all:
             return
         if not isinstance(retrieved, Asset | Missing):
-            self._carry_out(self._health.not_compared(asset_id))
+            self._carry_out(self._health.not_compared(asset_id, self._clock.monotonic()))
             return
         why = difference(listed, retrieved, expectations)
         step = self._health.compared(asset_id, self._clock.monotonic(), agreed=why is None)
@@ -83,8 +92,7 @@ class Confirmations:
         self.settled += len(step.settle)
         for treatment, asset_ids in ((Treatment.SETTLE, step.settle), (Treatment.CONFIRM, step.confirm)):
             for asset_id in asset_ids:
-                if not (held := self._held[asset_id]).done():  # it may have run out of time just now
-                    held.set_result(treatment)
+                self._held[asset_id].set_result(treatment)
 
 
 def _log_change(asset_id: AssetId, change: Proven | Disagreed | None, why: str | None) -> None:

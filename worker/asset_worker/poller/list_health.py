@@ -37,6 +37,11 @@ EARLIEST_AUDIT: Final = 40
 """The next audit starts at a random place between this number of settlements and `UNAUDITED`."""
 AUDIT_EVERY_SECONDS: Final = 60.0
 """Besides, one audit is made in this time, of the shape whose last audit was longest ago. Rare shapes need it."""
+OVERDUE_SECONDS: Final = 2.0
+"""While assets are held and no confirmation of their shape has started for this time, further ones start. A single
+retrieve may hang."""
+FAILURES_TO_RELEASE: Final = 10
+"""After so many confirmations in a row that showed nothing, what is held is released: the API may be down."""
 MAX_SHAPES: Final = 256
 """Assets of further shapes are always confirmed."""
 
@@ -96,13 +101,28 @@ class _Confirmation(msgspec.Struct, frozen=True):
 class _Record:
     """What is known about one shape."""
 
-    __slots__ = ("agreed", "audit_at", "held", "in_flight", "is_proven", "settled", "turn_at", "unaudited")
+    __slots__ = (
+        "agreed",
+        "audit_at",
+        "failures",
+        "held",
+        "in_flight",
+        "is_proven",
+        "settled",
+        "started_at",
+        "turn_at",
+        "unaudited",
+    )
 
     def __init__(self) -> None:
         self.held: dict[AssetId, None] = {}
         """In the order in which they came."""
         self.turn_at = 0.0
         """When it was last audited, or was passed over when it was its turn."""
+        self.started_at = 0.0
+        """When the latest confirmation started."""
+        self.failures = 0
+        """Confirmations in a row that showed nothing."""
         self.settled = 0
         """Settlements from lists so far."""
         self.unaudited: deque[AssetId] = deque()
@@ -148,14 +168,21 @@ class ListHealth:
             return Treatment.CONFIRM
         return self._treat(asset_id, shape, record, now)
 
-    def doubted(self, asset_id: AssetId, shape: Shape | None) -> None:
+    def doubted(self, asset_id: AssetId, shape: Shape | None, now: float) -> None:
         """Record that an asset shown in this shape is retrieved in any case, because of what was seen of it before."""
         record = self._record(shape)
         if shape is not None and record is not None:
-            self._confirm(asset_id, shape, record)
+            self._confirm(asset_id, shape, record, now)
+
+    def overdue(self, shape: Shape, now: float) -> Step:
+        """Return what follows when an asset of this shape has been held for a while."""
+        record = self._records[shape]
+        if now < record.started_at + OVERDUE_SECONDS:
+            return NOTHING
+        return Step(confirm=tuple(self._confirm_held(shape, record, now, 1 if record.is_proven else self._needed)))
 
     def withdrawn(self, asset_id: AssetId) -> None:
-        """Record that an asset is not held any longer."""
+        """Record that an asset is not to be held any longer."""
         for record in self._records.values():
             record.held.pop(asset_id, None)
 
@@ -172,7 +199,8 @@ class ListHealth:
             return Step(change=self._contradicted(confirmation.shape, record)) if is_contradicted else NOTHING
         record.in_flight -= 1
         if not agreed:
-            return self._disagreed(confirmation.shape, record)
+            return self._disagreed(confirmation.shape, record, now)
+        record.failures = 0
         change = None
         if not record.is_proven:
             record.agreed += 1
@@ -182,18 +210,21 @@ class ListHealth:
             self._prove(record, now)
         return self._release(confirmation.shape, record, now, change)
 
-    def not_compared(self, asset_id: AssetId) -> Step:
+    def not_compared(self, asset_id: AssetId, now: float) -> Step:
         """Record that the retrieve of an asset showed nothing that could agree or disagree. Return what follows.
 
-        That says nothing about lists, but it may take long until a retrieve works. So nothing is held for it.
+        That says nothing about lists. Another asset takes its place, but if that goes on, nothing is held any longer.
         """
         confirmation = self._confirmations.pop(asset_id, None)
         if confirmation is None or confirmation.generation != self._generation:
             return NOTHING
         record = self._records[confirmation.shape]
         record.in_flight -= 1
-        record.audit_at = record.settled  # if it was an audit, it is still to be made
-        return Step(confirm=tuple(self._confirm_held(confirmation.shape, record)))
+        record.failures += 1
+        if not record.held:
+            record.audit_at = record.settled  # if it was an audit, it is still to be made
+        limit = 1 if record.failures < FAILURES_TO_RELEASE else None
+        return Step(confirm=tuple(self._confirm_held(confirmation.shape, record, now, limit)))
 
     def _record(self, shape: Shape | None) -> _Record | None:
         if shape is None:
@@ -216,7 +247,7 @@ class ListHealth:
             return Treatment.SETTLE
         else:
             self._schedule_audit(record, now)
-        self._confirm(asset_id, shape, record)
+        self._confirm(asset_id, shape, record, now)
         return Treatment.CONFIRM
 
     def _settle(self, asset_id: AssetId, record: _Record) -> None:
@@ -227,15 +258,16 @@ class ListHealth:
             self._settled_in_agreement = 0
             self._needed = max(self._needed // 2, CONFIRMATIONS)
 
-    def _confirm(self, asset_id: AssetId, shape: Shape, record: _Record) -> None:
+    def _confirm(self, asset_id: AssetId, shape: Shape, record: _Record, now: float) -> None:
         record.in_flight += 1
+        record.started_at = now
         self._confirmations[asset_id] = _Confirmation(shape, self._generation, record.settled)
 
-    def _confirm_held(self, shape: Shape, record: _Record, limit: int | None = None) -> Iterator[AssetId]:
+    def _confirm_held(self, shape: Shape, record: _Record, now: float, limit: int | None) -> Iterator[AssetId]:
         """Release up to `limit` of the held assets to be confirmed; None: all of them."""
         for asset_id in list(record.held)[:limit]:
             del record.held[asset_id]
-            self._confirm(asset_id, shape, record)
+            self._confirm(asset_id, shape, record, now)
             yield asset_id
 
     def _prove(self, record: _Record, now: float) -> None:
@@ -258,7 +290,7 @@ class ListHealth:
             treated[self._treat(asset_id, shape, record, now)].append(asset_id)
         return Step(tuple(treated[Treatment.SETTLE]), tuple(treated[Treatment.CONFIRM]), change)
 
-    def _disagreed(self, shape: Shape, record: _Record) -> Step:
+    def _disagreed(self, shape: Shape, record: _Record, now: float) -> Step:
         records = self._records.items()
         is_news = self._needed < MOST_CONFIRMATIONS or any(each.is_proven or each.agreed for _, each in records)
         was_trusted = record.is_proven or bool(record.unaudited)
@@ -269,7 +301,7 @@ class ListHealth:
             each.reset()
         released: list[AssetId] = []
         for other, each in records:
-            released += self._confirm_held(other, each, None if other == shape else self._needed)
+            released += self._confirm_held(other, each, now, None if other == shape else self._needed)
         if was_trusted:
             change: Disagreed | None = self._contradicted(shape, record)
         else:
