@@ -30,14 +30,14 @@ def seen(status="processing", **more):
     return asset_from({"_id": ID, "status": status, **more})
 
 
-def decided(found, observation, *, held=0.0, is_retrieve=True, expectations=None):
+def decided(found, observation, *, held=0.0, is_retrieve=True, expectations=None, schedule=SCHEDULE):
     return decide(
         found,
         observation,
         held=held,
         is_retrieve=is_retrieve,
         expectations=expectations or Expectations(),
-        schedule=SCHEDULE,
+        schedule=schedule,
         now=NOW,
         wall_offset=0.0,
         source="https://x/assets",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import closing
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
@@ -172,15 +173,15 @@ def test_its_changes_are_logged():
 
 def test_the_schedule_learns_how_long_it_takes():
     schedule = AdaptiveSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
-    begun = Progress(waiting_on=("subtitles",), ready_at=NOW - 20)
-    later = Progress(waiting_on=("subtitles",), ready_at=NOW - 20, waiting_at=NOW - 2)
+    begun = Progress(waiting_on=("subtitles",), ready_at=NOW - 20, waiting_at=NOW - 20, last_seen=LastSeen("ready"))
+    later = msgspec.structs.replace(begun, waiting_at=NOW - 2)
     for _ in range(40):
         for progress, age, status, expected in (
             (begun, 18.0, "queued", (0.0, ())),
             (later, 20.0, "done", (18.0, ("subtitles",))),
         ):
             observation = shown(status, file_type="video/mp4", method="direct")
-            [sample] = samples(lease(ready_age=age, progress=progress), observation, held=0.0)
+            [sample] = samples(lease(ready_age=age, progress=progress), observation, held=0.0, wall_offset=0.0)
             assert (sample.since, sample.ended) == expected
             schedule.observe(sample.look, since=sample.since, ended=sample.ended)
     learned = schedule.learned()

@@ -355,15 +355,19 @@ def make_poller(
             refusal_is_final=plan.key_refused_limit is not None,
         ),
         clock=clock,
-        feedback=make_feedback(chosen, gate),
+        feedback=make_feedback(chosen, gate, clock),
     )
 
 
-def make_feedback(chosen: Schedule, gate: Gate) -> Feedback | None:
+def make_feedback(chosen: Schedule, gate: Gate, clock: Clock) -> Feedback | None:
     """Return what reports looks to the schedule; None: it doesn't learn."""
     if not isinstance(chosen, AdaptiveSchedule):
         return None
-    return Feedback(chosen, breaker_is_open=lambda: gate.reason is not None)
+    return Feedback(
+        chosen,
+        breaker_is_open=lambda: gate.reason is not None,
+        wall_offset=lambda: clock.now() - clock.steady(),
+    )
 
 
 def sources_of(parts: Parts) -> Sources:

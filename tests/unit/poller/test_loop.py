@@ -46,7 +46,6 @@ async def test_a_learner_is_shown_each_look():
     api = ListingApi({ID: [PROCESSING, PROCESSING, hls, hls, {"status": "ready", "hls": {"status": "ready"}}]})
     await poll(api, feedback=Feedback(notes), schedule=SCHEDULE)
     assert notes.seen == [
-        ("asset", 0, 0, ("asset",), ()),
         ("asset", 0, 2, ("asset",), ()),
         ("asset", 2, 5, (), ("asset",)),
         ("renditions", 0, 2, ("hls",), ()),
@@ -63,7 +62,7 @@ async def test_a_look_costs_its_share_of_the_request_and_confirmations_cost_noth
     learner = AdaptiveSchedule(initial=2, multiplier=1.5, maximum=2, uniform=lambda: 0.5)
     api = ListingApi(dict.fromkeys(IDS, [PROCESSING] * 1000 + [READY]))
     await poll(api, ids=IDS, schedule=learner, feedback=Feedback(learner), batching=batching)
-    assert learner.requests_per_look == pytest.approx(cost, abs=0.001)
+    assert learner.requests_per_look == pytest.approx(cost, rel=0.05)
 
 
 async def test_looks_under_way_stay_within_their_slots():

@@ -240,11 +240,17 @@ def test_a_hundred_classes_fit_in_64_kib() -> None:
     assert len(to_bytes(learner.learned())) < 65536
 
 
-def test_the_stored_layout_is_that_of_version_1() -> None:
+def test_what_version_1_learned_is_not_used() -> None:
+    name = ["asset", "video/mp4", "direct"]
+    data = msgspec.msgpack.encode([1, 1.5, [[name, [64, *[0] * 100], [16, *[0] * 100]]], [[[name], 3.0]]])
+    assert from_bytes(data) == UnreadableState("it is of version 1; this asset-worker reads version 2")
+
+
+def test_the_stored_layout_is_that_of_version_2() -> None:
     """Later versions of the program read what earlier ones have stored."""
     name = ["asset", "video/mp4", "direct"]
     ends, exposure = [64, *[0] * 100], [16, *[0] * 100]
-    data = msgspec.msgpack.encode([1, 1.5, [[name, ends, exposure]], [[[name], 3.0]]])
+    data = msgspec.msgpack.encode([2, 1.5, [[name, ends, exposure]], [[[name], 3.0]], 0.25])
     learned = from_bytes(data)
     assert isinstance(learned, LearnedState)
     assert to_bytes(learned) == data
@@ -252,6 +258,7 @@ def test_the_stored_layout_is_that_of_version_1() -> None:
     assert asset_class == AssetClass("asset", "video/mp4", "direct")
     assert (table.ends[0], table.exposure[0]) == (1, 1)
     assert learned.starts == [([asset_class], 3.0)]
+    assert learned.requests_per_look == 0.25
 
 
 @given(st.binary(max_size=300))
@@ -274,6 +281,8 @@ def test_a_damaged_byte_never_breaks_the_schedule(where: int, byte: int) -> None
     [
         pytest.param(LearnedState(version=99), "version 99", id="version"),
         pytest.param(LearnedState(price=float("nan")), "price", id="price"),
+        pytest.param(LearnedState(requests_per_look=0.0), "0.0 requests a look", id="free-looks"),
+        pytest.param(LearnedState(requests_per_look=float("nan")), "nan requests a look", id="no-cost"),
         pytest.param(LearnedState(starts=[([], 1.0)]), "starts", id="start-of-nothing"),
         pytest.param(LearnedState(starts=[([AssetClass("asset", "video/mp4", "url")], -1.0)]), "starts", id="starts"),
     ],

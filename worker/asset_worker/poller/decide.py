@@ -19,6 +19,7 @@ from asset_worker.domain.assets import (
     asset_from,
 )
 from asset_worker.domain.events import Event, Redact, Times, completed
+from asset_worker.domain.instants import seconds_of
 from asset_worker.domain.progress import LastSeen, Progress
 from asset_worker.domain.renditions import RENDITIONS
 from asset_worker.domain.submissions import expectations_for
@@ -195,14 +196,25 @@ def _wait_state(progress: Progress, ages: Ages, verdict: Waiting) -> WaitState:
     )
 
 
-def samples(lease: Lease, observation: Observation, *, held: float) -> Iterator[Sample]:
+def samples(lease: Lease, observation: Observation, *, held: float, wall_offset: float) -> Iterator[Sample]:
     """Yield what a look shows about how long steps take: they go on, or they ended since the look before.
 
-    `held` is how long the lease had been held, in seconds.
+    The first look that shows the asset says nothing about that: what it finds ended may have ended at any time, and
+    what goes on may be older than the wait. It only begins the time in which the asset was watched. The same is true
+    of a look after one that found the asset missing.
+
+    Args:
+        lease: the asset, and what earlier looks found.
+        observation: what this look showed.
+        held: seconds since the lease was taken.
+        wall_offset: what the wall clock shows now minus steady time, in seconds.
     """
-    if not isinstance(observation, Asset):
+    before = lease.progress
+    if not isinstance(observation, Asset) or before.waiting_at is None:
         return
-    before, ages = lease.progress, ages_of(lease, observation, held=held)
+    if before.last_seen is None or before.last_seen.status == "missing":
+        return
+    ages = ages_of(lease, observation, held=held)
     if before.ready_at is None:
         phase: Phase = "asset"
         began, age = lease.accepted_at, ages.accepted
@@ -213,7 +225,7 @@ def samples(lease: Lease, observation: Observation, *, held: float) -> Iterator[
         began, age = before.ready_at, ages.ready or 0.0
         was = tuple(name for name in before.waiting_on if name in RENDITIONS)
         ended = tuple(name for name in was if RENDITIONS[name].has_ended(observation.renditions.get(name)))
-    since = 0.0 if before.waiting_at is None else min(max(before.waiting_at - began, 0.0), age)
+    created_at = seconds_of(observation.document.get("created_at"))
     look = WaitState(
         attempt_number=before.phase_polls + 1,
         phase=phase,
@@ -221,5 +233,6 @@ def samples(lease: Lease, observation: Observation, *, held: float) -> Iterator[
         waiting_on=tuple(name for name in was if name not in ended),
         file_type=observation.file_type,
         method=observation.method,
+        head_start=0.0 if created_at is None else lease.accepted_at + wall_offset - created_at,
     )
-    yield Sample(look, since, ended)
+    yield Sample(look, min(max(before.waiting_at - began, 0.0), age), ended)

@@ -14,13 +14,25 @@ from asset_worker.schedule.ports import Learner, WaitState
 class Feedback:
     """Reports each take and each look to a learner."""
 
-    def __init__(self, learner: Learner, *, breaker_is_open: Callable[[], bool] = lambda: False) -> None:
-        """`breaker_is_open` returns whether an outage or a refused key holds all requests now.
+    def __init__(
+        self,
+        learner: Learner,
+        *,
+        breaker_is_open: Callable[[], bool] = lambda: False,
+        wall_offset: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """Report to `learner`.
 
-        Looks that are late for that reason don't show that requests are scarce.
+        Args:
+            learner: the schedule that learns.
+            breaker_is_open: returns whether an outage or a refused key holds all requests now. Looks that are late for
+                that reason don't show that requests are scarce.
+            wall_offset: returns what the wall clock shows now minus steady time, in seconds. By it, the ages of waits
+                are compared with when the API created the assets.
         """
         self._learner = learner
         self._breaker_is_open = breaker_is_open
+        self._wall_offset = wall_offset
         self._lateness = Lateness()
 
     def taken(self, first: Lease, *, now: float, idle: float, gathered_at: float) -> None:
@@ -42,7 +54,7 @@ class Feedback:
 
     def looked(self, lease: Lease, observation: Observation, *, held: float) -> None:
         """Report a look; `held` is how long the lease had been held, in seconds."""
-        for sample in samples(lease, observation, held=held):
+        for sample in samples(lease, observation, held=held, wall_offset=self._wall_offset()):
             self._learner.observe(sample.look, since=sample.since, ended=sample.ended)
 
     def requested(self, looks: int) -> None:

@@ -21,11 +21,14 @@ from asset_worker.schedule.life_table import (
     Rates,
     estimate,
     pool,
+    quantile,
     rates_of_last,
+    seen_until,
     survival_at,
     survival_from,
 )
-from asset_worker.schedule.plan import Plan, expected_looks, plan
+from asset_worker.schedule.plan import Plan, plan
+from asset_worker.schedule.ramps import Ramp, follow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +45,11 @@ USUAL_DELAY_WEIGHT: Final = 0.01
 """The weight of one delay in the running mean of delays."""
 REQUESTS_REMEMBERED: Final = 100
 """The requests over which the cost of a look is averaged, with exponential decay."""
+CLOCK_TOLERANCE: Final = 5.0
+"""Seconds that an asset's creation and its acceptance may be apart although it is new: clocks differ, and lines are not
+read at once."""
+LEAST_GROWTH: Final = 0.05
+"""By how much delays beyond what was learned grow with each second, at least: they must leave a peak's short ones."""
 MAX_CLASSES: Final = 80
 """Classes with a life table of their own. Further classes of one step and kind share a table."""
 
@@ -51,10 +59,10 @@ _LEAST_EVIDENCE: Final = 10.0
 """That growth is measured against at least this many ends. The price is calibrated from at least this many starts."""
 _PRICE_TOLERANCE: Final = 0.05
 """A plan is out of date when the price has changed by more than this share."""
+_FACTOR_TOLERANCE: Final = 0.1
+"""The same for the factors of the price that change all the time: the cost of a look and the backlog."""
 _PRICE_RANGE: Final = 1000.0
 """The lowest price is the first one divided by this."""
-_MAX_RAMP_LOOKS: Final = 100
-"""Looks of the exponential schedule that are counted one by one."""
 _MAX_EXPONENT: Final = 700.0
 """A float can still hold e to this power."""
 _MAX_STARTS: Final = 1000
@@ -63,6 +71,10 @@ _MAX_STARTS: Final = 1000
 
 class _Estimate(NamedTuple):
     rates: Rates
+    seen_until: float
+    """The age, in seconds, beyond which too few waits were seen to learn from."""
+    p90: float
+    """The duration within which nine tenths of all waits end, in seconds."""
     stale_at: float
     """The estimate is out of date when the table's `updates` reach this number."""
     step_stale_at: float
@@ -76,7 +88,11 @@ class WaitPlan(NamedTuple):
     """The hazard of each class."""
     rates: Rates
     """The hazard of the whole wait, which ends with the last of them."""
+    seen_until: float
+    """The age, in seconds, beyond which too few such waits were seen to learn from."""
     plan: Plan
+    alone: Plan
+    """The plan if each look were a request of its own, and none were late."""
     exponential_looks: float
     """The expected number of looks of the exponential schedule, without the one at age 0."""
     fewest_looks: float
@@ -93,6 +109,7 @@ class AdaptiveSchedule:
         maximum: the longest delay, in seconds, except while there is a backlog (`backlog_factor`).
         looks: the average number of looks that an asset may cost; None: as many as the exponential schedule takes.
             The looks that `maximum` makes necessary are always made, and at least a quarter more.
+        requests_per_look: what a look costs as long as no request was reported (`requested`), in (0, 1].
         uniform: returns random numbers in [0, 1).
     """
 
@@ -104,6 +121,7 @@ class AdaptiveSchedule:
         multiplier: float,
         maximum: float,
         looks: float | None = None,
+        requests_per_look: float = 1.0,
         uniform: Uniform,
     ) -> None:
         learned = learned or LearnedState()
@@ -114,14 +132,19 @@ class AdaptiveSchedule:
         self._floor = min(FLOOR, initial) / (1 - JITTER / 2)
         self._ceiling = max(maximum / (1 + JITTER / 2), self._floor)
         self._prior, self._first_price = _exponential_prior(initial, multiplier, maximum)
+        self._usual = Ramp(initial, multiplier - 1, longest=maximum)
+        self._tail_growth = max(multiplier - 1, LEAST_GROWTH)
         self.price = learned.price or self._first_price
-        """The price of a look, in seconds of lag."""
+        """The price of a request, in seconds of lag: that at which an asset polled alone gets its budget of looks."""
         self.backlog_factor = 1.0
         """Above 1 while looks are late (`looked_late`). The price grows with its square, which by Keller's rule
         multiplies delays by the factor and saves looks where ends are unlikely. The longest delay grows too, up to an
         hour."""
         # A ratio of sums: what a look costs is all requests over all looks, not the mean over requests of 1/looks.
-        self._requests = self._requested_looks = float(REQUESTS_REMEMBERED)
+        self._requests = float(REQUESTS_REMEMBERED)
+        self._requested_looks = REQUESTS_REMEMBERED / requests_per_look
+        self._price_factor = 1.0
+        """How many times the price of a request a look costs at present; follows its causes with some tolerance."""
         self._usual_delay = initial
         """The running mean of the delays returned, in seconds, backlog factor included."""
         self._tables = learned.tables()
@@ -147,19 +170,26 @@ class AdaptiveSchedule:
     def observe(self, look: WaitState, *, since: float, ended: Sequence[str] = ()) -> None:
         """Learn from one look, at age `look.age`: which steps have ended since age `since`, and which have not.
 
+        Nothing is learned from an asset that was created long before it was accepted, or long after: its age says
+        little about how long it takes.
+
         Args:
             look: the wait after this look; `waiting_on` are the steps that have not ended, none if the wait is over.
-            since: the age in seconds at the look before, which found none of the steps ended; 0: there was none.
+            since: the age in seconds at the look before, which found none of the steps ended.
             ended: the steps (`asset`, or renditions) that this look found ended, whatever the outcome.
         """
         if look.age <= since:
             return
+        if not self._is_new(look):
+            return
         for name in self._with_tables(classify(look.waiting_on, look.file_type, look.method)):
-            self._tables[name].survived(since, look.age)
-            self._updates_by_step[name.step] = self._updates_by_step.get(name.step, 0.0) + 0.1
+            table = self._tables[name]
+            before = table.updates
+            table.survived(since, look.age)
+            self._count_update(name.step, table.updates - before)
         for name in self._with_tables(classify(tuple(ended), look.file_type, look.method)):
-            self._tables[name].ended(since, look.age, self._rates(name))
-            self._updates_by_step[name.step] = self._updates_by_step.get(name.step, 0.0) + 1
+            self._tables[name].ended(since, look.age, self._estimate(name).rates)
+            self._count_update(name.step, 1.0)
 
     def requested(self, looks: int) -> None:
         """Learn that one request looked at this many assets. Requests that only confirm or check are not reported."""
@@ -179,7 +209,7 @@ class AdaptiveSchedule:
         classes = self._classes_of(look)
         if not classes:
             return 0.0
-        survival = survival_from(rates_of_last([self._rates(name) for name in classes]))
+        survival = survival_from(rates_of_last([self._estimate(name).rates for name in classes]))
         before = survival_at(max(look.age - within, 0.0), survival)
         return 1 - survival_at(max(look.age, 0.0), survival) / before if before > 0 else 1.0
 
@@ -202,7 +232,7 @@ class AdaptiveSchedule:
 
     def learned(self) -> LearnedState:
         """Return everything that was learned so far, to be stored."""
-        return LearnedState.of(self._tables, self._starts, self.price)
+        return LearnedState.of(self._tables, self._starts, self.price, self.requests_per_look)
 
     def evidence(self) -> dict[tuple[AssetClass, ...], float]:
         """Return the number of ends seen in each class, with decay; the keys can be passed to `plan_for`."""
@@ -210,31 +240,54 @@ class AdaptiveSchedule:
 
     def plan_for(self, classes: tuple[AssetClass, ...]) -> WaitPlan:
         """Return the plan for a wait on all of these classes; recomputed when estimates or the price have changed."""
-        rates = [self._rates(name) for name in classes]
-        price = self.price * self.backlog_factor**2
+        each = [self._estimate(name) for name in classes]
         known = self._plans.get(classes)
-        is_new = known is None or any(old is not new for old, new in zip(known.each, rates, strict=True))
-        if known is not None and not is_new and abs(known.plan.price / price - 1) <= _PRICE_TOLERANCE:
-            return known
-        last = rates_of_last(rates)
-        found = WaitPlan(
-            tuple(rates),
-            last,
-            plan(last, price=price, floor=self._floor, ceiling=self._stretched_ceiling),
-            expected_looks(self.exponential_ages(), self._maximum, last),
-            expected_looks([0.0], self._ceiling, last),
-        )
-        self._plans[classes] = found
-        if is_new and self.backlog_factor == 1:
+        is_new = known is None or any(old is not new.rates for old, new in zip(known.each, each, strict=True))
+        if known is None or is_new:
+            found = self._plans[classes] = self._new_plan(each)
             self._calibrate()
-        return found
+            return found
+        price = self._price_of_look
+        if abs(known.plan.price / price - 1) > _PRICE_TOLERANCE:
+            planned = self._plan(known.rates, known.seen_until, price, self._stretched_ceiling)
+            known = self._plans[classes] = known._replace(plan=planned)
+        return known
 
-    def exponential_ages(self) -> list[float]:
-        """Return the ages of the exponential schedule's looks until its delay reaches the maximum; the first is 0."""
-        ages = [0.0]
-        while len(ages) < _MAX_RAMP_LOOKS and (delay := self._exponential_delay(len(ages))) < self._maximum:
-            ages.append(ages[-1] + delay)
-        return ages
+    def _new_plan(self, each: Sequence[_Estimate]) -> WaitPlan:
+        rates = rates_of_last([estimate.rates for estimate in each])
+        until = max(estimate.seen_until for estimate in each)
+        survival, price = survival_from(rates), self._price_of_look
+        alone = self._plan(rates, until, self.price, self._ceiling)
+        return WaitPlan(
+            each=tuple(estimate.rates for estimate in each),
+            rates=rates,
+            seen_until=until,
+            plan=alone if price == self.price else self._plan(rates, until, price, self._stretched_ceiling),
+            alone=alone,
+            exponential_looks=follow(self._usual.delay, longest=self._maximum, age=0.0, survival=survival)[0],
+            fewest_looks=follow(lambda _: self._ceiling, longest=self._ceiling, age=0.0, survival=survival)[0],
+        )
+
+    def _plan(self, rates: Rates, until: float, price: float, ceiling: float) -> Plan:
+        return plan(
+            rates,
+            price=price,
+            floor=self._floor,
+            ceiling=ceiling,
+            until=until,
+            # By Keller's rule, a look that costs a quarter is made twice as often, whatever the hazard.
+            usual=self._usual.scaled((price / self.price) ** 0.5, shortest=self._floor, longest=ceiling),
+            growth=self._tail_growth,
+        )
+
+    @property
+    def _price_of_look(self) -> float:
+        """The price of a look, in seconds of lag: that of a request, times its share of one, times the backlog."""
+        share = self.requests_per_look if self._looks is None else 1.0
+        factor = share * self.backlog_factor**2
+        if abs(factor / self._price_factor - 1) > _FACTOR_TOLERANCE or factor == 1:
+            self._price_factor = factor
+        return self.price * self._price_factor
 
     @property
     def _stretched_ceiling(self) -> float:
@@ -258,23 +311,37 @@ class AdaptiveSchedule:
             self._tables.setdefault(found[-1], LifeTable())
         return tuple(found)
 
-    def _rates(self, name: AssetClass) -> Rates:
-        """Return the hazard of a class; recomputed when enough has been learned since."""
+    def _is_new(self, look: WaitState) -> bool:
+        """Return whether the asset was created at about the time it was accepted: within the p90 of its class."""
+        apart = abs(look.head_start)
+        if apart <= CLOCK_TOLERANCE:
+            return True
+        classes = self._with_tables(classify(("asset",), look.file_type, look.method))
+        return all(apart <= self._estimate(name).p90 for name in classes)
+
+    def _estimate(self, name: AssetClass) -> _Estimate:
+        """Return the estimate for a class; recomputed when enough has been learned since."""
         own, known = self._tables[name], self._estimates.get(name)
         step_updates = self._updates_by_step.get(name.step, 0.0)
         if known is not None and own.updates < known.stale_at and step_updates < known.step_stale_at:
-            return known.rates
+            return known
         step = [table for other, table in self._tables.items() if other.step == name.step]
         kind = [table for other, table in self._tables.items() if other.step == name.step and other.kind == name.kind]
         # A level with the same tables as the more specific one would add nothing.
         levels = [level for level, inner in ((step, kind), (kind, [own])) if len(level) > len(inner)]
-        rates = estimate([*(pool(level) for level in levels), own], self._prior)
-        self._estimates[name] = _Estimate(
+        chain = [*(pool(level) for level in levels), own]
+        rates = estimate(chain, self._prior)
+        found = self._estimates[name] = _Estimate(
             rates,
+            seen_until(chain),
+            quantile(0.9, survival_from(rates)),
             own.updates + _STALE_GROWTH * max(own.evidence, _LEAST_EVIDENCE),
             step_updates + _STALE_GROWTH * max(sum(table.evidence for table in step), _LEAST_EVIDENCE),
         )
-        return rates
+        return found
+
+    def _count_update(self, step: str, amount: float) -> None:
+        self._updates_by_step[step] = self._updates_by_step.get(step, 0.0) + amount
 
     def _count_start(self, classes: tuple[AssetClass, ...]) -> None:
         self._starts[classes] = self._starts.get(classes, 0.0) + 1
@@ -288,12 +355,16 @@ class AdaptiveSchedule:
         that noise does not dominate.
         """
         begun = [(found, self._starts[classes]) for classes, found in self._plans.items() if classes in self._starts]
-        started = sum(count for _, count in begun)
-        if started < _LEAST_EVIDENCE or started < 0.8 * sum(self._starts.values()):
+        if sum(count for _, count in begun) < 0.8 * sum(self._starts.values()):
             return
-        wanted = sum(count * found.plan.looks * (found.plan.price / self.price) ** 0.5 for found, count in begun)
+        # The price plays no part in the delays of classes of which nothing was learned.
+        begun = [(found, count) for found, count in begun if found.alone.tail_age > 0]
+        started = sum(count for _, count in begun)
+        if started < _LEAST_EVIDENCE:
+            return
+        wanted = sum(count * found.alone.looks * (found.alone.price / self.price) ** 0.5 for found, count in begun)
         if self._looks is None:
-            affordable = sum(count * max(found.exponential_looks, found.fewest_looks) for found, count in begun)
+            affordable = sum(count * max(found.exponential_looks, 1.01 * found.fewest_looks) for found, count in begun)
         else:
             assets = sum(count for classes, count in self._starts.items() if classes[0].step == "asset")
             fewest = sum(count * found.fewest_looks for found, count in begun)
@@ -312,6 +383,6 @@ def _exponential_prior(initial: float, multiplier: float, maximum: float) -> tup
     not grow, within ten delays on average.
     """
     growth = multiplier - 1
-    price = initial * max(growth, 0.05)
+    price = initial * max(growth, LEAST_GROWTH)
     delays = (min(initial + growth * (start + width / 2), maximum) for start, width in zip(EDGES, WIDTHS, strict=False))
     return tuple(2 * price * width / delay**2 for width, delay in zip(WIDTHS, delays, strict=True)), price

@@ -13,8 +13,9 @@ from asset_worker.schedule.life_table import BINS, HALF_LIFE, LifeTable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-VERSION: Final = 1
-"""The version of the layout and of the bins. `from_bytes` reads only this version."""
+VERSION: Final = 2
+"""The version of the layout, of the bins and of what teaches. `from_bytes` reads only this version: version 1 learned
+from assets that had ended before they were first looked at, and nothing shows which classes are wrong for that."""
 
 _ENDS_UNIT: Final = 1 / 64
 _EXPOSURE_UNIT: Final = 1 / 16
@@ -38,16 +39,22 @@ class LearnedState(msgspec.Struct, frozen=True, array_like=True):
 
     version: int = VERSION
     price: float | None = None
-    """The price of a look, in seconds of lag; None: not calibrated yet."""
+    """The price of a request, in seconds of lag; None: not calibrated yet."""
     classes: list[LearnedClass] = []
     starts: list[tuple[list[AssetClass], float]] = []
     """How often each combination of classes began to be waited on, with decay: the price is calibrated for this mix."""
+    requests_per_look: float = 1.0
+    """What a look cost lately, in (0, 1]. For reports only: a worker starts at 1, since fewer assets may be pending."""
 
     @classmethod
     def of(
-        cls, tables: Mapping[AssetClass, LifeTable], starts: Mapping[tuple[AssetClass, ...], float], price: float
+        cls,
+        tables: Mapping[AssetClass, LifeTable],
+        starts: Mapping[tuple[AssetClass, ...], float],
+        price: float,
+        requests_per_look: float,
     ) -> LearnedState:
-        """Return the state made of these life tables, counts of starts and price."""
+        """Return the state made of these life tables, counts of starts, price and cost of a look."""
         return cls(
             price=price,
             classes=[
@@ -59,6 +66,7 @@ class LearnedState(msgspec.Struct, frozen=True, array_like=True):
                 for name, table in tables.items()
             ],
             starts=[(list(key), count) for key, count in starts.items()],
+            requests_per_look=requests_per_look,
         )
 
     def tables(self) -> dict[AssetClass, LifeTable]:
@@ -89,7 +97,7 @@ def from_bytes(data: bytes) -> LearnedState | UnreadableState:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         return UnreadableState(f"damaged: {error}")
     if learned.version != VERSION:
-        return UnreadableState(f"written as version {learned.version}; this program reads version {VERSION}")
+        return UnreadableState(f"it is of version {learned.version}; this asset-worker reads version {VERSION}")
     if learned.price is not None and not (isfinite(learned.price) and learned.price > 0):
         return UnreadableState(f"damaged: a price of {learned.price}")
     for each in learned.classes:
@@ -97,6 +105,8 @@ def from_bytes(data: bytes) -> LearnedState | UnreadableState:
             return UnreadableState(f"damaged: the class {each.name}")
         if sum(each.ends) > _MAX_ENDS:
             return UnreadableState(f"damaged: the class {each.name} holds more than decay leaves")
+    if not 0 < learned.requests_per_look <= 1:
+        return UnreadableState(f"damaged: {learned.requests_per_look} requests a look")
     if not all(key and isfinite(count) and count >= 0 for key, count in learned.starts):
         return UnreadableState("damaged: a count of starts")
     return learned

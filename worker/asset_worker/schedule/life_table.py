@@ -30,6 +30,8 @@ HALF_LIFE: Final = 400
 """After this many ends, older ones count half: enough to be precise, few enough to follow changes at the vendor."""
 PRIOR_WEIGHT: Final = 2.0
 """How many waits a more general estimate counts for when a more specific table refines it."""
+FEW: Final = 1 / 200
+"""The share of waits that are too few to learn from: of those that half-lives leave in a table, about three."""
 _RESCALE_AT: Final = 1e6
 """The weight of a new wait at which all counts are rescaled, so that they stay small."""
 
@@ -50,7 +52,8 @@ class LifeTable:
         self._exposure = list(exposure) or [0.0] * BINS
         self._unit = 1.0
         self.updates = 0.0
-        """Grows by 1 with each end and by 0.1 with each survival; shows when an estimate is out of date."""
+        """Grows by 1 with each end, and by up to 0.1 with each survival, the less the shorter the time since the look
+        before; shows when an estimate is out of date."""
 
     @property
     def ends(self) -> list[float]:
@@ -69,12 +72,14 @@ class LifeTable:
 
     def survived(self, since: float, until: float) -> None:
         """Count a wait that was in progress at age `since` and still is at age `until`, in seconds."""
-        self.updates += 0.1
+        bins = 0.0
         bin_ = bisect_right(EDGES, since) - 1
         while bin_ < BINS and EDGES[bin_] < until:
             overlap = min(until, EDGES[bin_ + 1]) - max(since, EDGES[bin_])
             self._exposure[bin_] += self._unit * overlap / WIDTHS[bin_]
+            bins += overlap / WIDTHS[bin_]
             bin_ += 1
+        self.updates += 0.1 * min(bins, 1.0)
 
     def ended(self, since: float, until: float, rates: Rates) -> None:
         """Count a wait that was in progress at age `since` and over at age `until`, in seconds.
@@ -130,6 +135,30 @@ def estimate(chain: Sequence[LifeTable], prior: Rates) -> Rates:
             for end, lived, rate, general in zip(ends, exposure, rates, prior_waits, strict=True)
         )
     return rates
+
+
+def seen_until(chain: Sequence[LifeTable]) -> float:
+    """Return the age, in seconds, beyond which fewer than `FEW` of the waits seen were still on; 0: none was seen.
+
+    `chain` goes from the most general table to the most specific, as in `estimate`, and more general waits count as
+    `PRIOR_WEIGHT` of the more specific ones.
+    """
+    shares = [0.0] * BINS
+    for table in chain:
+        counts, general = table.exposure, PRIOR_WEIGHT if any(shares) else 0.0
+        seen = [count + general * share for count, share in zip(counts, shares, strict=True)]
+        most = max(seen)
+        shares = [each / most for each in seen] if most > 0 else shares
+    return max((end for share, end in zip(shares, EDGES[1:], strict=True) if share >= FEW), default=0.0)
+
+
+def quantile(share: float, survival: Sequence[float]) -> float:
+    """Return the duration, in seconds, within which this share of waits ends; `survival` is by `EDGES`."""
+    for index, (start, end) in enumerate(pairwise(survival)):
+        if end <= 1 - share:
+            part = (start - (1 - share)) / (start - end) if start > end else 1.0
+            return EDGES[index] + part * (EDGES[index + 1] - EDGES[index])
+    return EDGES[-1]
 
 
 def survival_from(rates: Rates) -> list[float]:

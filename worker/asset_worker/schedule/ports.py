@@ -25,6 +25,8 @@ class WaitState(msgspec.Struct, frozen=True):
     """MIME type, as the API reports it; None: not known."""
     method: str | None = None
     """Upload method, as the API reports it; None: not known."""
+    head_start: float = 0.0
+    """Seconds from the asset's creation to its acceptance; negative: it was accepted first. 0: as if it were new."""
 
 
 Schedule = Callable[[WaitState], float]

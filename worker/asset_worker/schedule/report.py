@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from asset_worker.runtime.text import visible
-from asset_worker.schedule.life_table import BINS, EDGES, survival_from
+from asset_worker.schedule.life_table import BINS, EDGES, quantile, survival_from
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +48,7 @@ def rows(schedule: AdaptiveSchedule, *, looks: int = 12) -> list[Row]:
     for key, evidence in sorted(schedule.evidence().items(), key=lambda each: -each[1]):
         planned = schedule.plan_for(key)
         survival = survival_from(planned.rates)
-        p10, p50, p90, p99 = (_quantile(share, survival) for share in _PERCENTILES)
+        p10, p50, p90, p99 = (quantile(share, survival) for share in _PERCENTILES)
         found.append(
             Row(
                 name=str(key[0]),
@@ -101,14 +101,6 @@ def plot(row: Row, *, width: int = 72) -> str:
     start, end = _seconds(EDGES[first]), _seconds(EDGES[min(first + len(columns) * bins_each, BINS)])
     scale = start + end.rjust(max(len(columns) - len(start), len(end) + 1))
     return "\n".join([f"{visible(row.name)}: {row.evidence:.0f} seen", bars, "".join(marks).rstrip(), scale])
-
-
-def _quantile(share: float, survival: Sequence[float]) -> float:
-    for index, (start, end) in enumerate(pairwise(survival)):
-        if end <= 1 - share:
-            part = (start - (1 - share)) / (start - end) if start > end else 1.0
-            return EDGES[index] + part * (EDGES[index + 1] - EDGES[index])
-    return EDGES[-1]
 
 
 def _seconds(duration: float) -> str:
