@@ -53,7 +53,7 @@ LEAST_GROWTH: Final = 0.05
 MAX_CLASSES: Final = 80
 """Classes with a life table of their own. Further classes of one step and kind share a table."""
 
-_STALE_GROWTH: Final = 0.1
+_STALE_GROWTH: Final = 0.2
 """An estimate is out of date when its evidence has grown by this share."""
 _LEAST_EVIDENCE: Final = 10.0
 """That growth is measured against at least this many ends. The price is calibrated from at least this many starts."""

@@ -52,7 +52,7 @@ class LifeTable:
         self._exposure = list(exposure) or [0.0] * BINS
         self._unit = 1.0
         self.updates = 0.0
-        """Grows by 1 with each end, and by up to 0.1 with each survival, the less the shorter the time since the look
+        """Grows by 1 with each end, and by up to 0.05 with each survival, the less the shorter the time since the look
         before; shows when an estimate is out of date."""
 
     @property
@@ -79,7 +79,7 @@ class LifeTable:
             self._exposure[bin_] += self._unit * overlap / WIDTHS[bin_]
             bins += overlap / WIDTHS[bin_]
             bin_ += 1
-        self.updates += 0.1 * min(bins, 1.0)
+        self.updates += 0.05 * min(bins, 1.0)
 
     def ended(self, since: float, until: float, rates: Rates) -> None:
         """Count a wait that was in progress at age `since` and over at age `until`, in seconds.

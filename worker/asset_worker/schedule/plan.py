@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _POINTS_PER_INTERVAL: Final = 8
 _POINTS_PER_BIN: Final = 64
-_PATIENCE: Final = 4 * _POINTS_PER_INTERVAL
+_PATIENCE: Final = _POINTS_PER_INTERVAL
 """The search stops when this many points in a row cost more than the best one."""
 _HORIZON: Final = 1e-3
 """Planning stops at the latest at the age to which only this share of waits is expected to last."""
