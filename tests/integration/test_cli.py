@@ -205,6 +205,31 @@ async def test_status_shows_what_a_running_worker_waits_for(serve, worker):
     assert (pending["asset_id"], pending["waiting_on"], pending["status"]) == (waiting, ["hls"], "ready")
 
 
+async def test_schedule_shows_when_an_asset_is_looked_at_next(serve, worker):
+    simulator = await serve()
+    run = worker.run(base_url=simulator.base_url)
+    await run.until("worker.started")
+    waits, done = simulator.store.add(Lifecycle(3600)), simulator.store.add(Lifecycle(0))
+    worker.submit(waits, done)
+
+    async def asked(asset_id, code=0):
+        command = worker.start("schedule", "--state-dir", worker.state, "--asset", asset_id, "--json")
+        assert await command.end() == code, command.stderr
+        return json.loads(command.stdout) if code == 0 else command.stderr
+
+    def is_kept():
+        report = read_status(worker.state, clock=SystemClock(), limit=9)
+        return report.completed and report.pending and report.pending[0].polls >= 2
+
+    await eventually(is_kept, otherwise=lambda: run.stderr)
+    found = await asked(waits)
+    assert (found["asset_id"], found["waiting_on"]) == (waits, ["asset"])
+    assert -10 < found["due_in"] <= found["delay"] <= 30
+    assert found["why"].startswith("The last answer came ")
+    assert (await asked(done))["outcome"] == "ready"
+    assert "is not known in" in await asked("0" * 24, code=2)
+
+
 async def test_status_shows_within_three_seconds_what_an_asset_waits_for(serve, worker):
     """While the worker runs, progress is saved every second. Up to ten tries: a machine may be busy for a while."""
     simulator = await serve()

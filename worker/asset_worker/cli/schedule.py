@@ -1,57 +1,174 @@
-"""The command `asset-worker schedule`: shows what the adaptive schedule has learned."""
+"""The command `asset-worker schedule`: shows what the adaptive schedule has learned, and when an asset is looked at."""
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import click
 import msgspec
 
 from asset_worker.cli.usage import PathOption, fail, settings_from, state_directory
+from asset_worker.domain.assets import ASSET_ID, AssetId
+from asset_worker.domain.run_plan import RunPlan
+from asset_worker.domain.submissions import Submission
+from asset_worker.poller.foresight import NextLook, next_look
+from asset_worker.queue.local.journal import JournalError
 from asset_worker.queue.local.schedule_store import FILE_NAME, load
+from asset_worker.queue.local.status_report import PendingAsset, read_asset
+from asset_worker.queue.ports import Lease
+from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.text import visible_json_bytes
 from asset_worker.schedule.adaptive import AdaptiveSchedule
-from asset_worker.schedule.learned import UnreadableState
-from asset_worker.schedule.report import plot, rows, table
+from asset_worker.schedule.classes import classify
+from asset_worker.schedule.learned import LearnedState, UnreadableState
+from asset_worker.schedule.ports import Schedule, WaitState
+from asset_worker.schedule.report import plot, rows, seconds_text, table
+from asset_worker.settings.tree import Poll, Settings
+from asset_worker.wiring import expectations
+from asset_worker.wiring import schedule as schedule_for
 
 PLOTTED = 6
+
+
+class AssetLine(msgspec.Struct, frozen=True):
+    """When a pending asset is looked at next, without jitter and backlog. Durations are seconds."""
+
+    asset_id: str
+    age: float
+    """Since acceptance."""
+    polls: int
+    """Looks so far, as of the last save of its progress."""
+    waiting_on: tuple[str, ...]
+    due_in: float
+    """Until the next look; 0 or less: it is due."""
+    delay: float
+    """From the look before to the next one."""
+    why: str
 
 
 @click.command()
 @click.option("--state-dir", type=PathOption(), help="The state directory of the worker.")
 @click.option("--config", type=PathOption(dir_okay=False), help="Settings file (TOML).")
-@click.option("--json", "as_json", is_flag=True, help="One JSON array, for scripts.")
-def schedule(state_dir: Path | None, config: Path | None, as_json: bool) -> None:
+@click.option("--asset", metavar="ID", help="Show when this pending asset is looked at next, and why then.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array, or one object with --asset, for scripts.")
+def schedule(state_dir: Path | None, config: Path | None, asset: str | None, as_json: bool) -> None:
     """Show what the adaptive schedule has learned: when assets finish, by class, and when a new one is looked at.
 
     A class is a step (the asset itself, from acceptance; a rendition, from `ready`), a file type and an upload method.
-    `looks` is the expected number of looks at one more asset of the class, `lag` the expected time from its end to the
-    look that finds it. A running worker writes what it has learned once a minute.
+    The percentiles are followed by the interval in which they lie with a probability of 95 %. `looks` is the expected
+    number of looks at one more asset of the class, `requests` what they cost while looks share lists as they did
+    lately, `lag` the expected time from its end to the look that finds it. A running worker writes what it has learned
+    once a minute.
+
+    With `--asset`, no look is shown earlier or later for the small random part of each delay, nor for a backlog. The
+    exit code is 2 if the asset is not known here.
 
     \b
     Examples:
       asset-worker schedule
       asset-worker schedule --state-dir /var/lib/asset-worker --json | jq '.[] | [.name, .p50, .lag]'
+      asset-worker schedule --asset 6298d673f1090f1100476d4c
     """
     settings = settings_from(config, {"state": {"dir": state_dir}})
-    poll, path = settings.poll, state_directory(settings) / FILE_NAME
+    path = state_directory(settings) / FILE_NAME
     learned = load(path)
     if isinstance(learned, UnreadableState):
         fail(f"{path} can't be read ({learned.why}): the next start of the worker renames it and learns from scratch")
-    found = rows(
-        AdaptiveSchedule(
-            learned,
-            initial=poll.initial,
-            multiplier=poll.multiplier,
-            maximum=poll.max,
-            looks=poll.looks,
-            uniform=random.random,
-        )
-    )
+    if asset is not None:
+        _show_asset(asset, settings, learned, as_json=as_json)
+        return
+    found = rows(_adaptive(settings.poll, learned))
     if as_json:
         click.echo(visible_json_bytes(msgspec.json.encode(found)))
         return
     click.echo("\n\n".join([table(found), *(plot(row) for row in found[:PLOTTED])]))
-    if poll.strategy != "adaptive":
-        click.echo(f"\npoll.strategy is {poll.strategy}, so none of this is used", err=True)
+    if settings.poll.strategy != "adaptive":
+        click.echo(f"\npoll.strategy is {settings.poll.strategy}, so none of this is used", err=True)
+
+
+def _adaptive(poll: Poll, learned: LearnedState | None) -> AdaptiveSchedule:
+    """Return the schedule without jitter, with looks that cost what they cost the worker lately."""
+    return AdaptiveSchedule(
+        learned,
+        initial=poll.initial,
+        multiplier=poll.multiplier,
+        maximum=poll.max,
+        looks=poll.looks,
+        requests_per_look=1.0 if learned is None else learned.requests_per_look,
+        uniform=lambda: 0.5,
+    )
+
+
+def _show_asset(asset: str, settings: Settings, learned: LearnedState | None, *, as_json: bool) -> None:
+    if not ASSET_ID.fullmatch(asset):
+        fail(f"--asset {asset}: an asset ID has 1 to 64 letters, digits, '-' or '_'")
+    directory = state_directory(settings)
+    try:
+        kept = read_asset(directory, asset, clock=SystemClock())
+    except JournalError as error:
+        fail(str(error))
+    if kept is None:
+        fail(f"{asset} is not known in {directory}: it was never accepted here, or it was settled long ago")
+    if not isinstance(kept, PendingAsset):
+        text = f"{asset} was settled {seconds_text(kept.ago)} ago as {kept.outcome}: it is not looked at again"
+        click.echo(visible_json_bytes(msgspec.json.encode(kept)) if as_json else text)
+        return
+    poll = settings.poll
+    # The jitter of the other strategies only shortens delays.
+    chosen = _adaptive(poll, learned) if poll.strategy == "adaptive" else schedule_for(poll, None, lambda: 0.0)
+    line = _line(asset, kept, chosen, settings)
+    if as_json:
+        click.echo(visible_json_bytes(msgspec.json.encode(line)))
+        return
+    when = f"in {seconds_text(line.due_in)}" if line.due_in > 0 else "now, if a worker runs"
+    click.echo(f"{asset}: next look {when}\n{line.why}")
+
+
+def _line(asset: str, kept: PendingAsset, chosen: Schedule, settings: Settings) -> AssetLine:
+    progress, age = kept.progress, max(kept.now - kept.accepted_at, 0.0)
+    lease = Lease(
+        Submission(AssetId(asset), "", 0, kept.options),
+        kept.accepted_at,
+        age,
+        None if progress.ready_at is None else max(kept.now - progress.ready_at, 0.0),
+        None if progress.missing_at is None else max(kept.now - progress.missing_at, 0.0),
+        1,
+        progress,
+    )
+    found = next_look(lease, expectations=expectations(settings, RunPlan()), schedule=chosen)
+    return AssetLine(
+        asset, age, progress.polls, progress.waiting_on, found.due_in, found.delay, _why(found, chosen, settings.poll)
+    )
+
+
+def _why(found: NextLook, chosen: Schedule, poll: Poll) -> str:
+    wait = found.wait
+    if wait is None:
+        return "It has not been looked at: the first look comes at once."
+    since = "acceptance" if wait.phase == "asset" else "`ready`"
+    last = f"The last answer came {seconds_text(wait.age)} after {since}: waiting for {', '.join(wait.waiting_on)}. "
+    if found.is_deadline:
+        return f"{last}A deadline or a grace ends {seconds_text(found.delay)} later, before the schedule's next look."
+    next_one = f"The next look comes {seconds_text(found.delay)} later"
+    if not isinstance(chosen, AdaptiveSchedule):
+        return f"{last}{next_one}, as poll.strategy = {poll.strategy} has it."
+    return f"{last}{next_one}: {_reason(wait, found.delay, chosen, poll)}"
+
+
+def _reason(wait: WaitState, delay: float, chosen: AdaptiveSchedule, poll: Poll) -> str:
+    classes = classify(wait.waiting_on, wait.file_type, wait.method)
+    if not classes:
+        return "how long this takes is not learned, and delays are those of `exponential`."
+    names, plan = " and ".join(map(str, classes)), chosen.plan_for(classes).plan
+    if plan.tail_age == 0:
+        return f"nothing is known about `{names}` yet, and delays are those of `exponential`."
+    if wait.age >= plan.tail_age:
+        return (
+            f"fewer than 1 in 200 of `{names}` took longer than {seconds_text(plan.tail_age)}, so nothing is known "
+            f"about those that go on: each delay is {poll.multiplier:g} times the one before, up to that of "
+            "`exponential`."
+        )
+    later = msgspec.structs.replace(wait, age=wait.age + delay)
+    chance = chosen.chance_of_end(later, within=delay)
+    longest = ", and no delay is longer than poll.max" if delay > 0.9 * poll.max else ""
+    return f"of `{names}` that lasted so long, {chance:.0%} end within that time{longest}."

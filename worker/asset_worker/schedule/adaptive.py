@@ -16,6 +16,7 @@ from asset_worker.schedule.classes import AssetClass, classify
 from asset_worker.schedule.learned import LearnedState
 from asset_worker.schedule.life_table import (
     EDGES,
+    PRIOR_WEIGHT,
     WIDTHS,
     LifeTable,
     Rates,
@@ -237,6 +238,12 @@ class AdaptiveSchedule:
     def evidence(self) -> dict[tuple[AssetClass, ...], float]:
         """Return the number of ends seen in each class, with decay; the keys can be passed to `plan_for`."""
         return {(name,): table.evidence for name, table in self._tables.items()}
+
+    def waits_of(self, name: AssetClass) -> list[float]:
+        """Return the waits that the estimate for a class rests on in each bin of age; other classes count for a few."""
+        survival = survival_from(self._estimate(name).rates)
+        pairs = zip(self._tables[name].exposure, survival, strict=False)
+        return [lived + PRIOR_WEIGHT * left for lived, left in pairs]
 
     def plan_for(self, classes: tuple[AssetClass, ...]) -> WaitPlan:
         """Return the plan for a wait on all of these classes; recomputed when estimates or the price have changed."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from itertools import accumulate, pairwise
-from math import exp, log
+from math import exp, log, sqrt
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ PRIOR_WEIGHT: Final = 2.0
 """How many waits a more general estimate counts for when a more specific table refines it."""
 FEW: Final = 1 / 200
 """The share of waits that are too few to learn from: of those that half-lives leave in a table, about three."""
+_STANDARD_ERRORS: Final = 1.96
+"""On each side, so that an interval holds the true value with a probability of 95 %."""
 _RESCALE_AT: Final = 1e6
 """The weight of a new wait at which all counts are rescaled, so that they stay small."""
 
@@ -159,6 +161,24 @@ def quantile(share: float, survival: Sequence[float]) -> float:
             part = (start - (1 - share)) / (start - end) if start > end else 1.0
             return EDGES[index] + part * (EDGES[index + 1] - EDGES[index])
     return EDGES[-1]
+
+
+def survival_bounds(rates: Rates, waits: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Return the lower and the upper bound, each with 97.5 % confidence, of the share that lasts to each of `EDGES`.
+
+    The variance of the logarithm of that share is the sum of hazard / waits over the bins before (Greenwood 1926, "The
+    natural duration of cancer"; Aalen 1978 for the cumulative hazard).
+
+    Args:
+        rates: the estimated hazard by bin.
+        waits: the waits that the estimate rests on in each bin.
+    """
+    steps = ((rate / lived if lived > 0 else 0.0) for rate, lived in zip(rates, waits, strict=True))
+    spans = [_STANDARD_ERRORS * sqrt(variance) for variance in accumulate(steps, initial=0.0)]
+    survival = survival_from(rates)
+    lower = [left * exp(-span) for left, span in zip(survival, spans, strict=True)]
+    upper = [min(left * exp(min(span, 50.0)), 1.0) for left, span in zip(survival, spans, strict=True)]
+    return lower, list(accumulate(upper, min))
 
 
 def survival_from(rates: Rates) -> list[float]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from asset_worker.runtime.text import visible
-from asset_worker.schedule.life_table import BINS, EDGES, quantile, survival_from
+from asset_worker.schedule.life_table import BINS, EDGES, quantile, survival_bounds, survival_from
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 _MARK: Final = "▲"
 _PERCENTILES: Final = (0.1, 0.5, 0.9, 0.99)
+
+
+Interval = tuple[float, float | None]
+"""The lower and the upper bound of a duration, in seconds."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -32,8 +36,15 @@ class Row(msgspec.Struct, frozen=True):
     p50: float
     p90: float
     p99: float
+    p50_interval: Interval
+    """Between these two, the true value lies with a probability of 95 %; None: so few ends were seen that there is no
+    upper bound."""
+    p90_interval: Interval
+    p99_interval: Interval
     looks: float
     """The expected number of looks at one asset, the first included."""
+    requests: float
+    """The expected number of requests for them, at what a look costs now."""
     lag: float
     """The expected time from the end to its detection."""
     first_looks: list[float]
@@ -48,6 +59,10 @@ def rows(schedule: AdaptiveSchedule, *, looks: int = 12) -> list[Row]:
     for key, evidence in sorted(schedule.evidence().items(), key=lambda each: -each[1]):
         planned = schedule.plan_for(key)
         survival = survival_from(planned.rates)
+        lower, upper = survival_bounds(planned.rates, schedule.waits_of(key[0]))
+        p50_interval, p90_interval, p99_interval = (
+            _interval(share, lower, upper, planned.seen_until) for share in _PERCENTILES[1:]
+        )
         p10, p50, p90, p99 = (quantile(share, survival) for share in _PERCENTILES)
         found.append(
             Row(
@@ -57,7 +72,11 @@ def rows(schedule: AdaptiveSchedule, *, looks: int = 12) -> list[Row]:
                 p50=p50,
                 p90=p90,
                 p99=p99,
+                p50_interval=p50_interval,
+                p90_interval=p90_interval,
+                p99_interval=p99_interval,
                 looks=1 + planned.plan.looks,
+                requests=(1 + planned.plan.looks) * schedule.requests_per_look,
                 lag=planned.plan.lag,
                 first_looks=planned.plan.first_looks(looks),
                 density=[start - end for start, end in pairwise(survival)],
@@ -70,16 +89,25 @@ def table(found: Sequence[Row]) -> str:
     """Return the rows as text: a heading, and a line for each row."""
     if not found:
         return "Nothing learned yet: new assets are looked at as by `exponential`."
-    names = [visible(row.name) for row in found]
-    width = max(len("class"), *map(len, names))
-    heads = ("seen", "p10", "p50", "p90", "p99", "looks", "lag")
-    lines = ["class".ljust(width) + "".join(head.rjust(8) for head in heads) + "  looks at"]
-    for name, row in zip(names, found, strict=True):
-        durations = (_seconds(each) for each in (row.p10, row.p50, row.p90, row.p99))
-        figures = (f"{row.evidence:.0f}", *durations, f"{row.looks:.1f}", _seconds(row.lag))
-        times = " ".join(_seconds(age) for age in row.first_looks)
-        lines.append(name.ljust(width) + "".join(figure.rjust(8) for figure in figures) + "  " + times)
-    return "\n".join(lines)
+    heads = ["class", "seen", "p50", "p90", "p99", "looks", "requests", "lag", "looks at"]
+    lines = [heads]
+    for row in found:
+        percentiles = ((row.p50, row.p50_interval), (row.p90, row.p90_interval), (row.p99, row.p99_interval))
+        lines.append(
+            [
+                visible(row.name),
+                f"{row.evidence:.0f}",
+                *(f"{seconds_text(value)} {_interval_text(interval)}" for value, interval in percentiles),
+                f"{row.looks:.1f}",
+                f"{row.requests:.2f}",
+                seconds_text(row.lag),
+                " ".join(seconds_text(age) for age in row.first_looks),
+            ]
+        )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:-1], widths[1:-1]), line[-1]]) for line in lines
+    )
 
 
 def plot(row: Row, *, width: int = 72) -> str:
@@ -98,12 +126,24 @@ def plot(row: Row, *, width: int = 72) -> str:
         index = next((i for i in range(len(columns)) if age < EDGES[min(first + (i + 1) * bins_each, BINS)]), None)
         if index is not None and age >= EDGES[first]:
             marks[index] = _MARK
-    start, end = _seconds(EDGES[first]), _seconds(EDGES[min(first + len(columns) * bins_each, BINS)])
+    start, end = seconds_text(EDGES[first]), seconds_text(EDGES[min(first + len(columns) * bins_each, BINS)])
     scale = start + end.rjust(max(len(columns) - len(start), len(end) + 1))
     return "\n".join([f"{visible(row.name)}: {row.evidence:.0f} seen", bars, "".join(marks).rstrip(), scale])
 
 
-def _seconds(duration: float) -> str:
+def _interval(share: float, lower: Sequence[float], upper: Sequence[float], seen_until: float) -> Interval:
+    """Return the interval of a percentile. Beyond the ages at which waits were seen, nothing shows an upper bound."""
+    highest = quantile(share, upper)
+    return quantile(share, lower), highest if highest <= seen_until else None
+
+
+def _interval_text(interval: Interval) -> str:
+    low, high = interval
+    return f"({seconds_text(low)} or more)" if high is None else f"({seconds_text(low)}-{seconds_text(high)})"
+
+
+def seconds_text(duration: float) -> str:
+    """Return a duration for people, such as `1.5s`, `12m` or `2.0h`."""
     if duration < 100:
         return f"{duration:.1f}s"
     if duration < 5970:

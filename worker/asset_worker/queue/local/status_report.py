@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from asset_worker.domain.progress import Progress
+from asset_worker.domain.submissions import Options
 from asset_worker.queue.local.files import reason_not_to_open
 from asset_worker.queue.local.journal import FILE_NAME, JournalError, read_clock_mark
 from asset_worker.queue.local.migrations import SCHEMA_VERSION
@@ -15,6 +18,8 @@ from asset_worker.queue.local.reading import opened_to_read
 from asset_worker.queue.local.schema import check_schema, check_values
 from asset_worker.queue.local.sink_rows import count_events_after, read_sinks
 from asset_worker.runtime.clock import Clock
+
+_Found = TypeVar("_Found")
 
 RECENT_SECONDS = 86400.0
 """How far back completions are counted."""
@@ -71,6 +76,17 @@ class StatusReport(msgspec.Struct, frozen=True):
     """Events that a sink refused permanently."""
 
 
+class PendingAsset(msgspec.Struct, frozen=True):
+    """What is kept of one pending asset. Instants are in steady time."""
+
+    options: Options | None
+    accepted_at: float
+    progress: Progress
+    """As of the last save, which a running worker makes every second."""
+    now: float
+    """When this was read."""
+
+
 def read_status(directory: Path, *, clock: Clock, limit: int) -> StatusReport:
     """Return what the journal in `directory` holds, with at most `limit` pending and `limit` completed assets.
 
@@ -80,6 +96,19 @@ def read_status(directory: Path, *, clock: Clock, limit: int) -> StatusReport:
     Raises:
         JournalError: there is no journal, or it can't be read by this version.
     """
+    return _read_journal(directory, clock, lambda connection, now: _read(connection, now, limit))
+
+
+def read_asset(directory: Path, asset_id: str, *, clock: Clock) -> PendingAsset | CompletedLine | None:
+    """Return what the journal in `directory` holds of one asset, as `read_status` does; None: nothing.
+
+    Raises:
+        JournalError: there is no journal, or it can't be read by this version.
+    """
+    return _read_journal(directory, clock, lambda connection, now: _read_asset(connection, now, asset_id))
+
+
+def _read_journal(directory: Path, clock: Clock, read: Callable[[sqlite3.Connection, float], _Found]) -> _Found:
     path = directory / FILE_NAME
     try:
         path.lstat()
@@ -97,7 +126,7 @@ def read_status(directory: Path, *, clock: Clock, limit: int) -> StatusReport:
             check_schema(connection, SCHEMA_VERSION)
             check_values(connection)
             clock.resume(read_clock_mark(connection))
-            return _read(connection, clock.steady(), limit)
+            return read(connection, clock.steady())
     except OSError as error:
         raise JournalError(
             f"{path} can't be read, because its directory can't be written, and there is no room for a temporary copy "
@@ -123,6 +152,23 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
             f"{path} is of a newer version (schema {version}, this asset-worker reads {SCHEMA_VERSION}): ask for the "
             "status with the version that the worker has"
         )
+
+
+def _read_asset(connection: sqlite3.Connection, now: float, asset_id: str) -> PendingAsset | CompletedLine | None:
+    for options, accepted_at, progress in connection.execute(
+        "SELECT options, accepted_at, progress FROM pending WHERE asset_id = ?", (asset_id,)
+    ):
+        return PendingAsset(
+            msgspec.json.decode(options, type=Options) if options else None,
+            accepted_at,
+            msgspec.json.decode(progress, type=Progress) if progress else Progress(),
+            now,
+        )
+    for outcome, accepted_at, completed_at in connection.execute(
+        "SELECT outcome, accepted_at, completed_at FROM settled WHERE asset_id = ?", (asset_id,)
+    ):
+        return CompletedLine(asset_id, outcome, max(0.0, completed_at - accepted_at), max(0.0, now - completed_at))
+    return None
 
 
 def _read(connection: sqlite3.Connection, now: float, limit: int) -> StatusReport:
