@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asset_worker.schedule.adaptive import FLOOR, MAX_CLASSES, AdaptiveSchedule
+from asset_worker.schedule.adaptive import FLOOR, AdaptiveSchedule
 from asset_worker.schedule.classes import AssetClass, classify
+from asset_worker.schedule.knowledge import MAX_CLASSES
 from asset_worker.schedule.learned import LearnedState, UnreadableState, from_bytes, to_bytes
 from asset_worker.schedule.ports import WaitState
 from asset_worker.schedule.report import plot, rows, table

@@ -92,7 +92,7 @@ def test_a_look_that_costs_a_quarter_is_made_twice_as_often() -> None:
         schedule.requested(4)
     shared = schedule.plan_for(VIDEO).plan
     assert shared.looks == pytest.approx(2 * alone.looks, rel=0.1)
-    assert shared.lag == pytest.approx(alone.lag / 2, rel=0.1)
+    assert shared.lag == pytest.approx(alone.lag / 2, rel=0.15)
 
 
 @pytest.mark.parametrize("looks", [None, 8.0])
@@ -107,7 +107,7 @@ def test_the_price_of_a_request_does_not_depend_on_how_many_looks_share_one(look
         watch(shared, durations.sample(random), learner=shared)
     assert shared.price == pytest.approx(alone.price, rel=0.15)
     ratio = 1 / 50 if looks is None else 1.0
-    assert shared.plan_for(VIDEO).plan.price == pytest.approx(ratio * shared.price, rel=0.11)
+    assert shared.plan_for(VIDEO).plan.price == pytest.approx(ratio * shared.price, rel=0.2)
 
 
 def test_an_asset_polled_alone_costs_the_looks_of_exponential() -> None:

@@ -12,22 +12,9 @@ from math import exp, log
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from asset_worker.schedule import backlog
-from asset_worker.schedule.classes import AssetClass, classify
+from asset_worker.schedule.knowledge import Knowledge
 from asset_worker.schedule.learned import LearnedState
-from asset_worker.schedule.life_table import (
-    EDGES,
-    PRIOR_WEIGHT,
-    WIDTHS,
-    LifeTable,
-    Rates,
-    estimate,
-    pool,
-    quantile,
-    rates_of_last,
-    seen_until,
-    survival_at,
-    survival_from,
-)
+from asset_worker.schedule.life_table import EDGES, WIDTHS, Rates, rates_of_last, survival_at, survival_from
 from asset_worker.schedule.plan import Plan, plan
 from asset_worker.schedule.ramps import Ramp, follow
 
@@ -35,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from asset_worker.runtime.randomness import Uniform
+    from asset_worker.schedule.classes import AssetClass
+    from asset_worker.schedule.knowledge import Estimate
     from asset_worker.schedule.ports import WaitState
 
 JITTER: Final = 0.1
@@ -46,18 +35,10 @@ USUAL_DELAY_WEIGHT: Final = 0.01
 """The weight of one delay in the running mean of delays."""
 REQUESTS_REMEMBERED: Final = 100
 """The requests over which the cost of a look is averaged, with exponential decay."""
-CLOCK_TOLERANCE: Final = 5.0
-"""Seconds that an asset's creation and its acceptance may be apart although it is new: clocks differ, and lines are not
-read at once."""
 LEAST_GROWTH: Final = 0.05
 """By how much delays beyond what was learned grow with each second, at least: they must leave a peak's short ones."""
-MAX_CLASSES: Final = 80
-"""Classes with a life table of their own. Further classes of one step and kind share a table."""
-
-_STALE_GROWTH: Final = 0.2
-"""An estimate is out of date when its evidence has grown by this share."""
-_LEAST_EVIDENCE: Final = 10.0
-"""That growth is measured against at least this many ends. The price is calibrated from at least this many starts."""
+_LEAST_STARTS: Final = 10.0
+"""The price is calibrated from at least this many starts."""
 _PRICE_TOLERANCE: Final = 0.05
 """A plan is out of date when the price has changed by more than this share."""
 _FACTOR_TOLERANCE: Final = 0.1
@@ -68,18 +49,6 @@ _MAX_EXPONENT: Final = 700.0
 """A float can still hold e to this power."""
 _MAX_STARTS: Final = 1000
 """When one combination of classes has started this often, all counts of starts are halved."""
-
-
-class _Estimate(NamedTuple):
-    rates: Rates
-    seen_until: float
-    """The age, in seconds, beyond which too few waits were seen to learn from."""
-    p90: float
-    """The duration within which nine tenths of all waits end, in seconds."""
-    stale_at: float
-    """The estimate is out of date when the table's `updates` reach this number."""
-    step_stale_at: float
-    """The same for the sum of updates over all tables of the step."""
 
 
 class WaitPlan(NamedTuple):
@@ -132,7 +101,7 @@ class AdaptiveSchedule:
         # Plans leave room on both sides, so that a delay with jitter stays within the bounds.
         self._floor = min(FLOOR, initial) / (1 - JITTER / 2)
         self._ceiling = max(maximum / (1 + JITTER / 2), self._floor)
-        self._prior, self._first_price = _exponential_prior(initial, multiplier, maximum)
+        prior, self._first_price = _exponential_prior(initial, multiplier, maximum)
         self._usual = Ramp(initial, multiplier - 1, longest=maximum)
         self._tail_growth = max(multiplier - 1, LEAST_GROWTH)
         self.price = learned.price or self._first_price
@@ -148,15 +117,13 @@ class AdaptiveSchedule:
         """How many times the price of a request a look costs at present; follows its causes with some tolerance."""
         self._usual_delay = initial
         """The running mean of the delays returned, in seconds, backlog factor included."""
-        self._tables = learned.tables()
+        self._knowledge = Knowledge(prior, learned.tables())
         self._starts = {tuple(key): count for key, count in learned.starts}
-        self._updates_by_step: dict[str, float] = {}
-        self._estimates: dict[AssetClass, _Estimate] = {}
         self._plans: dict[tuple[AssetClass, ...], WaitPlan] = {}
 
     def __call__(self, look: WaitState) -> float:
         """Return the seconds from `look` to the next one."""
-        classes = self._classes_of(look)
+        classes = self._knowledge.classes_of(look)
         if not classes:
             delay = min(self._exponential_delay(look.attempt_number), self._ceiling) * self.backlog_factor
             delay = min(delay, self._stretched_ceiling)
@@ -179,18 +146,7 @@ class AdaptiveSchedule:
             since: the age in seconds at the look before, which found none of the steps ended.
             ended: the steps (`asset`, or renditions) that this look found ended, whatever the outcome.
         """
-        if look.age <= since:
-            return
-        if not self._is_new(look):
-            return
-        for name in self._with_tables(classify(look.waiting_on, look.file_type, look.method)):
-            table = self._tables[name]
-            before = table.updates
-            table.survived(since, look.age)
-            self._count_update(name.step, table.updates - before)
-        for name in self._with_tables(classify(tuple(ended), look.file_type, look.method)):
-            self._tables[name].ended(since, look.age, self._estimate(name).rates)
-            self._count_update(name.step, 1.0)
+        self._knowledge.observe(look, since=since, ended=ended)
 
     def requested(self, looks: int) -> None:
         """Learn that one request looked at this many assets. Requests that only confirm or check are not reported."""
@@ -207,10 +163,12 @@ class AdaptiveSchedule:
 
         0: nothing is known about how long such a wait takes.
         """
-        classes = self._classes_of(look)
+        classes = self._knowledge.classes_of(look)
         if not classes:
             return 0.0
-        survival = survival_from(rates_of_last([self._estimate(name).rates for name in classes]))
+        estimates = [self._knowledge.estimate_of(name) for name in classes]
+        [first, *others] = estimates
+        survival = survival_from(rates_of_last([each.rates for each in estimates])) if others else first.survival
         before = survival_at(max(look.age - within, 0.0), survival)
         return 1 - survival_at(max(look.age, 0.0), survival) / before if before > 0 else 1.0
 
@@ -233,21 +191,19 @@ class AdaptiveSchedule:
 
     def learned(self) -> LearnedState:
         """Return everything that was learned so far, to be stored."""
-        return LearnedState.of(self._tables, self._starts, self.price, self.requests_per_look)
+        return LearnedState.of(self._knowledge.tables, self._starts, self.price, self.requests_per_look)
 
     def evidence(self) -> dict[tuple[AssetClass, ...], float]:
         """Return the number of ends seen in each class, with decay; the keys can be passed to `plan_for`."""
-        return {(name,): table.evidence for name, table in self._tables.items()}
+        return {(name,): table.evidence for name, table in self._knowledge.tables.items()}
 
     def waits_of(self, name: AssetClass) -> list[float]:
-        """Return the waits that the estimate for a class rests on in each bin of age; other classes count for a few."""
-        survival = survival_from(self._estimate(name).rates)
-        pairs = zip(self._tables[name].exposure, survival, strict=False)
-        return [lived + PRIOR_WEIGHT * left for lived, left in pairs]
+        """Return the waits that the estimate for a class rests on in each bin of age."""
+        return self._knowledge.waits_of(name)
 
     def plan_for(self, classes: tuple[AssetClass, ...]) -> WaitPlan:
         """Return the plan for a wait on all of these classes; recomputed when estimates or the price have changed."""
-        each = [self._estimate(name) for name in classes]
+        each = [self._knowledge.estimate_of(name) for name in classes]
         known = self._plans.get(classes)
         is_new = known is None or any(old is not new.rates for old, new in zip(known.each, each, strict=True))
         if known is None or is_new:
@@ -260,7 +216,7 @@ class AdaptiveSchedule:
             known = self._plans[classes] = known._replace(plan=planned)
         return known
 
-    def _new_plan(self, each: Sequence[_Estimate]) -> WaitPlan:
+    def _new_plan(self, each: Sequence[Estimate]) -> WaitPlan:
         rates = rates_of_last([estimate.rates for estimate in each])
         until = max(estimate.seen_until for estimate in each)
         survival, price = survival_from(rates), self._price_of_look
@@ -304,52 +260,6 @@ class AdaptiveSchedule:
         exponent = min((attempt_number - 1) * log(self._multiplier), _MAX_EXPONENT)
         return min(self._initial * exp(exponent), self._maximum)
 
-    def _classes_of(self, look: WaitState) -> tuple[AssetClass, ...]:
-        return self._with_tables(classify(look.waiting_on, look.file_type, look.method))
-
-    def _with_tables(self, classes: tuple[AssetClass, ...]) -> tuple[AssetClass, ...]:
-        """Return the classes, each with a life table. Beyond `MAX_CLASSES`, new ones are replaced by `shared` ones."""
-        if all(name in self._tables for name in classes):
-            return classes
-        found = []
-        for name in classes:
-            is_full = name not in self._tables and len(self._tables) >= MAX_CLASSES
-            found.append(name.shared if is_full else name)
-            self._tables.setdefault(found[-1], LifeTable())
-        return tuple(found)
-
-    def _is_new(self, look: WaitState) -> bool:
-        """Return whether the asset was created at about the time it was accepted: within the p90 of its class."""
-        apart = abs(look.head_start)
-        if apart <= CLOCK_TOLERANCE:
-            return True
-        classes = self._with_tables(classify(("asset",), look.file_type, look.method))
-        return all(apart <= self._estimate(name).p90 for name in classes)
-
-    def _estimate(self, name: AssetClass) -> _Estimate:
-        """Return the estimate for a class; recomputed when enough has been learned since."""
-        own, known = self._tables[name], self._estimates.get(name)
-        step_updates = self._updates_by_step.get(name.step, 0.0)
-        if known is not None and own.updates < known.stale_at and step_updates < known.step_stale_at:
-            return known
-        step = [table for other, table in self._tables.items() if other.step == name.step]
-        kind = [table for other, table in self._tables.items() if other.step == name.step and other.kind == name.kind]
-        # A level with the same tables as the more specific one would add nothing.
-        levels = [level for level, inner in ((step, kind), (kind, [own])) if len(level) > len(inner)]
-        chain = [*(pool(level) for level in levels), own]
-        rates = estimate(chain, self._prior)
-        found = self._estimates[name] = _Estimate(
-            rates,
-            seen_until(chain),
-            quantile(0.9, survival_from(rates)),
-            own.updates + _STALE_GROWTH * max(own.evidence, _LEAST_EVIDENCE),
-            step_updates + _STALE_GROWTH * max(sum(table.evidence for table in step), _LEAST_EVIDENCE),
-        )
-        return found
-
-    def _count_update(self, step: str, amount: float) -> None:
-        self._updates_by_step[step] = self._updates_by_step.get(step, 0.0) + amount
-
     def _count_start(self, classes: tuple[AssetClass, ...]) -> None:
         self._starts[classes] = self._starts.get(classes, 0.0) + 1
         if self._starts[classes] > _MAX_STARTS:
@@ -367,7 +277,7 @@ class AdaptiveSchedule:
         # The price plays no part in the delays of classes of which nothing was learned.
         begun = [(found, count) for found, count in begun if found.alone.tail_age > 0]
         started = sum(count for _, count in begun)
-        if started < _LEAST_EVIDENCE:
+        if started < _LEAST_STARTS:
             return
         wanted = sum(count * found.alone.looks * (found.alone.price / self.price) ** 0.5 for found, count in begun)
         if self._looks is None:

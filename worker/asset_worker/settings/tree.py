@@ -153,7 +153,8 @@ class Poll(Section):
     """Seconds from acceptance in which a 404 doesn't end the wait: an upload may become visible only after a while."""
     looks: Annotated[float, Field(gt=1, allow_inf_nan=False), _NUMBER, Unit("looks")] | None = None
     """How many looks an asset may take on average with `adaptive`. More looks notice the end sooner. Not set: as many
-    as `exponential` would take, made when the end is most likely."""
+    as `exponential` would take for an asset that is polled alone, made when the end is most likely; more when looks
+    share lists, which makes them cheaper."""
     batch: Literal["auto", "confirm", "off"] = "auto"
     """`auto`: assets that are due together share a list request, up to 50 in one, and lists that have proved right
     settle assets. `confirm`: the same, but a retrieve confirms each asset before it is settled. `off`: one request for
