@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from asset_worker.domain.assets import AssetId, WaitFor
 from asset_worker.domain.progress import LastSeen, Progress
@@ -16,9 +17,8 @@ from asset_worker.domain.submissions import Options, Submission
 from asset_worker.queue.local import migrations
 from asset_worker.queue.local.journal import APPLICATION_ID, FILE_NAME, Journal, JournalError
 from asset_worker.queue.local.migrations import MIGRATIONS, SCHEMA_VERSION
-from asset_worker.queue.local.schedule_store import load
+from asset_worker.queue.local.schedule_store import load_or_start
 from asset_worker.queue.local.status_report import read_status
-from asset_worker.schedule.learned import LearnedState
 from tests.doubles.clocks import ManualClock
 from tests.doubles.local_queue import event_for, open_local
 
@@ -264,17 +264,16 @@ def test_status_reads_it_once_it_is_up_to_date(path):
         )
 
 
-def test_what_its_schedule_had_learned_is_read(tmp_path):
+def test_what_its_schedule_had_learned_is_set_aside_with_a_log_line(tmp_path):
     path = tmp_path / "schedule.msgpack"
     shutil.copy(DATA / "schedule-9fcc310.msgpack", path)
-    learned = load(path)
-    assert isinstance(learned, LearnedState)
-    assert {str(each.name) for each in learned.classes} == {
-        "asset video/mp4 direct",
-        "hls video/mp4 direct",
-        "asset image/jpeg direct",
-    }
-    assert learned.price is not None
+    with capture_logs() as logs:
+        assert load_or_start(path) is None
+    assert [(log["event"], log["error"]) for log in logs] == [
+        ("schedule.unreadable", "it is of version 1; this asset-worker reads version 2")
+    ]
+    assert not path.exists()
+    assert path.with_suffix(".unreadable").read_bytes() == (DATA / "schedule-9fcc310.msgpack").read_bytes()
 
 
 def many(path, count):
