@@ -114,3 +114,10 @@ def test_an_asset_polled_alone_costs_the_looks_of_exponential() -> None:
     schedule = teach(learner(), uniform(20, 60), 400)
     found = schedule.plan_for(VIDEO)
     assert found.plan.looks == pytest.approx(found.exponential_looks, rel=0.05)
+
+
+@pytest.mark.parametrize("count", [3, 15, 400])
+def test_nothing_is_planned_beyond_the_waits_that_were_seen(count: int) -> None:
+    plan = teach(learner(), uniform(59, 61), count).plan_for(VIDEO).plan
+    assert 59 < plan.tail_age < 80
+    assert plan.delay(plan.tail_age + 120) == plan.usual.delay(plan.tail_age + 120)
