@@ -8,14 +8,13 @@ itself is as good as others of its shape have proved to be (`list_health`).
 from __future__ import annotations
 
 import zlib
-from contextlib import suppress
-from datetime import datetime
 from enum import Enum
 from typing import Any, Final
 
 import msgspec
 
 from asset_worker.domain.assets import Ages, Asset, Done, Expectations, Missing, assess, awaited_renditions
+from asset_worker.domain.instants import seconds_of
 from asset_worker.domain.progress import LastSeen, Progress
 from asset_worker.domain.renditions import RENDITIONS
 
@@ -84,10 +83,13 @@ def identity_of(asset: Asset) -> int:
     A list that mixes up its documents shows another one. 30 bits are enough to notice that.
     """
     created_at = asset.document.get("created_at")
-    if isinstance(created_at, str):
-        with suppress(ValueError, OverflowError):  # a list may write the same instant in another way
-            created_at = datetime.fromisoformat(created_at).timestamp() // 1
-    fields = (created_at, asset.document.get("filename"), asset.file_type, asset.method)
+    created = seconds_of(created_at)  # a list may write the same instant in another way
+    fields = (
+        created_at if created is None else created // 1,
+        asset.document.get("filename"),
+        asset.file_type,
+        asset.method,
+    )
     return zlib.crc32(repr(fields).encode(errors="backslashreplace")) >> 2
 
 
