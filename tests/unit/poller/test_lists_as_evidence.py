@@ -261,3 +261,27 @@ async def test_lists_that_are_far_behind_are_suspended():
     (doubted,) = logged(logs, "api.list_doubted")
     assert "s or more behind" in doubted["why"]
     assert poller.list_disagreements == 0
+
+
+async def test_while_many_assets_are_held_no_list_is_requested():
+    burst = ids(5000)
+    api = HangingApi({each: [READY] for each in burst}, retrieving=100.0)
+    clock, stop = LoopClock(asyncio.get_running_loop()), Stop()
+    queue = queue_in_memory(clock)
+    poller = Poller(queue, api, schedule=SCHEDULE, policy=policy(batching=BATCHING, looks_at_once=40), clock=clock)
+    await put(queue, burst)
+    running = asyncio.ensure_future(poller.run(stop))
+    await asyncio.sleep(20.0)
+    assert 5 <= len(api.lists) <= 40
+    running.cancel()
+
+
+async def test_ten_thousand_finished_assets_are_settled_as_fast_as_their_audits_allow():
+    burst = ids(10_000)
+    api = SlowApi({each: [READY] for each in burst})
+    begun = asyncio.get_running_loop().time()
+    _, poller, queue = await poll(api, ids=burst, batching=BATCHING, looks_at_once=40, uniform=lambda: 0.5)
+    assert queue.pending_count() == 0
+    assert asyncio.get_running_loop().time() - begun < 60
+    assert len(api.retrieved) < 300
+    assert poller.completions_from_lists > 9700

@@ -102,7 +102,8 @@ class ListLooker:
     def batching_at(self, now: float) -> Batching | None:
         """Return how looks share lists at `now` (monotonic seconds); None: each look is a retrieve."""
         batching = self._policy.batching
-        if batching is None or not self._suspension.is_usable(now) or not self._api.may_list:
+        may_list = self._suspension.is_usable(now) and self.confirmations.may_list and self._api.may_list
+        if batching is None or not may_list:
             return None
         followed = len(self._lag.followed)
         return msgspec.structs.replace(batching, limit=batching.limit - followed) if followed else batching

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -17,6 +18,11 @@ _log = structlog.get_logger()
 
 LONGEST_HOLD_SECONDS: Final = 30.0
 """An asset that was held for this time is confirmed for itself."""
+HELD_AT_MOST: Final = 200
+"""While more assets are held, no list is requested: most of what it showed would be held, too. The request that they
+wait for goes out sooner without it, and settles up to fifty of them."""
+ROOM_SECONDS: Final = 1.0
+"""How long a request waits until fewer are held. Then it is a retrieve."""
 
 
 class Confirmations:
@@ -28,6 +34,8 @@ class Confirmations:
         self._clock = clock
         self._health = ListHealth(uniform)
         self._held: dict[AssetId, asyncio.Future[Treatment]] = {}
+        self._room = asyncio.Event()
+        self._room.set()
         self.settled = 0
         """Assets settled from lists so far."""
         self.disagreements = 0
@@ -37,6 +45,18 @@ class Confirmations:
     def proven_shapes(self) -> int:
         """How many shapes are trusted now (`list_health`)."""
         return self._health.proven
+
+    @property
+    def may_list(self) -> bool:
+        """Whether few enough assets are held for one more list."""
+        return self._room.is_set()
+
+    async def wait_for_room(self) -> None:
+        """Wait until few enough assets are held for one more list, or for a while."""
+        if not self._room.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ROOM_SECONDS):
+                    await self._room.wait()
 
     def treat(self, asset_id: AssetId, listed: Asset, *, is_doubtful: bool) -> Treatment:
         """Return what to do with an asset that a list shows in a state that ends its wait.
@@ -52,6 +72,8 @@ class Confirmations:
         treatment = self._health.shown(asset_id, shape, self._clock.monotonic())
         if treatment is Treatment.HOLD:
             self._held[asset_id] = asyncio.get_running_loop().create_future()
+            if len(self._held) > HELD_AT_MOST:
+                self._room.clear()
         elif treatment is Treatment.SETTLE:
             self.settled += 1
         return treatment
@@ -71,6 +93,8 @@ class Confirmations:
         finally:
             self._health.withdrawn(asset_id)
             del self._held[asset_id]
+            if len(self._held) <= HELD_AT_MOST:
+                self._room.set()
 
     def compare(
         self, asset_id: AssetId, listed: Asset, retrieved: Observation | None, expectations: Expectations

@@ -111,6 +111,7 @@ class Poller:
         while True:
             if (gathering := gathered_at - self._clock.monotonic()) > 0:
                 await asyncio.sleep(gathering)
+            await self._lists.confirmations.wait_for_room()
             await self._slots.acquire()
             # Nothing is taken before a request can go out: only then is it known what is most due.
             await self._api.wait_for_capacity()
