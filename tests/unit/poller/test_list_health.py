@@ -286,7 +286,7 @@ def test_an_asset_that_can_not_wait_is_not_released_later():
     health = ListHealth(always_last)
     for each in numbered("a", 5):
         health.shown(each, VIDEO, 0.0)
-    health.withdrawn("a3")
+    health.withdrawn("a3", VIDEO)
     for each in numbered("a", 3):
         step = health.compared(each, 0.0, agreed=True)
     assert step.settle == ("a4",)
@@ -400,8 +400,16 @@ class AnyOrder(RuleBasedStateMachine):
     def withdraw(self, data):
         if self.held:
             name = data.draw(st.sampled_from(sorted(self.held)))
-            del self.held[name]
-            self.health.withdrawn(name)
+            self.health.withdrawn(name, self.held.pop(name))
+
+    @rule(data=st.data())
+    def confirm_what_was_held_for_too_long(self, data):
+        if self.held:
+            name = data.draw(st.sampled_from(sorted(self.held)))
+            shape = self.held.pop(name)
+            self.confirming[name] = (shape, len(self.settled_in[shape]))
+            self.health.doubted(name, shape, self.now)
+            self.health.withdrawn(name, shape)
 
     @invariant()
     def at_most_50_are_settled_without_an_audit(self):

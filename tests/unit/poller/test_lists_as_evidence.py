@@ -285,3 +285,31 @@ async def test_ten_thousand_finished_assets_are_settled_as_fast_as_their_audits_
     assert asyncio.get_running_loop().time() - begun < 60
     assert len(api.retrieved) < 300
     assert poller.completions_from_lists > 9700
+
+
+async def test_a_held_asset_leaves_time_for_its_retrieve_before_its_deadline():
+    api = HangingApi({each: [READY] for each in ids(4)}, retrieving=1.2)
+    clock, stop = LoopClock(asyncio.get_running_loop()), Stop()
+    queue = queue_in_memory(clock)
+    patience = policy(batching=BATCHING, looks_at_once=9, expectations=Expectations(unanswered_factor=1.0))
+    poller = Poller(queue, api, schedule=SCHEDULE, policy=patience, clock=clock)
+    await put(queue, ids(3))
+    await put(queue, ids(1, start=4), Options(deadline=2.9))
+    running = asyncio.ensure_future(poller.run(stop))
+    await asyncio.sleep(5.0)
+    assert outcomes(await events_in(queue)) == {ids(1, start=4)[0]: "ready"}
+    running.cancel()
+
+
+async def test_an_asset_that_was_held_for_too_long_counts_as_a_confirmation():
+    api = HangingApi({each: [READY | {"size": 7}] for each in ids(4)}, listed=lambda *_: READY)
+    clock, stop = LoopClock(asyncio.get_running_loop()), Stop()
+    queue = queue_in_memory(clock)
+    poller = Poller(queue, api, schedule=SCHEDULE, policy=policy(batching=BATCHING, looks_at_once=9), clock=clock)
+    await put(queue, ids(3))
+    await put(queue, ids(1, start=4), Options(deadline=1.0))
+    running = asyncio.ensure_future(poller.run(stop))
+    with capture_logs() as logs:
+        await asyncio.sleep(1.5)
+    assert [log["needed"] for log in logged(logs, "api.list_disagreed")] == [6]
+    running.cancel()

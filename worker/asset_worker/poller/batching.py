@@ -57,7 +57,7 @@ class Check(msgspec.Struct, frozen=True):
     is_end: bool = False
     """Whether the list showed the asset in a state that ends its wait."""
     is_held: bool = False
-    """Whether the retrieve is made only if `ListLooker.is_confirmed` says so."""
+    """Whether it is retrieved only if `ListLooker.wait_for_release` says so: others may prove the list right."""
     is_audit: bool = False
     """Whether it only shows how far lists lag."""
 
@@ -210,7 +210,7 @@ class ListLooker:
             return 0.0, self._uniform()
         return self._feedback.chance_of_end(listed.step.look, within=AUDIT_WITHIN_SECONDS), self._uniform()
 
-    async def is_confirmed(self, check: Check) -> Check | None:
+    async def wait_for_release(self, check: Check) -> Check | None:
         """Wait until a held asset is released. Return the check to be made; None: it is settled from the list."""
         asset_id, listed = check.lease.submission.asset_id, check.against
         assert isinstance(listed, Asset)

@@ -18,6 +18,8 @@ _log = structlog.get_logger()
 
 LONGEST_HOLD_SECONDS: Final = 30.0
 """An asset that was held for this time is confirmed for itself."""
+HELD_SHARE: Final = 0.5
+"""Nor is it held for more than this share of the time to its deadline. The rest is for the retrieve."""
 HELD_AT_MOST: Final = 200
 """While more assets are held, no list is requested: most of what it showed would be held, too. The request that they
 wait for goes out sooner without it, and settles up to fifty of them."""
@@ -79,19 +81,21 @@ class Confirmations:
         return treatment
 
     async def released(self, asset_id: AssetId, listed: Asset, *, within: float) -> Treatment:
-        """Wait until a held asset is to be settled or confirmed. After `within` seconds it is to be confirmed."""
+        """Wait until a held asset is to be settled or confirmed. Its deadline is `within` seconds away."""
         held, shape = self._held[asset_id], shape_of(listed)
         assert shape is not None
-        ends_at = self._clock.monotonic() + min(within, LONGEST_HOLD_SECONDS)
+        ends_at = self._clock.monotonic() + min(HELD_SHARE * within, LONGEST_HOLD_SECONDS)
         try:
-            while (left := ends_at - self._clock.monotonic()) > 0:
+            while not held.done():
+                if (left := ends_at - self._clock.monotonic()) <= 0:
+                    self._health.doubted(asset_id, shape, self._clock.monotonic())
+                    return Treatment.CONFIRM
                 await asyncio.wait([held], timeout=min(left, OVERDUE_SECONDS))
-                if held.done():
-                    return held.result()
-                self._carry_out(self._health.overdue(shape, self._clock.monotonic()))
-            return Treatment.CONFIRM
+                if not held.done():
+                    self._carry_out(self._health.overdue(shape, self._clock.monotonic()))
+            return held.result()
         finally:
-            self._health.withdrawn(asset_id)
+            self._health.withdrawn(asset_id, shape)
             del self._held[asset_id]
             if len(self._held) <= HELD_AT_MOST:
                 self._room.set()

@@ -169,7 +169,10 @@ class ListHealth:
         return self._treat(asset_id, shape, record, now)
 
     def doubted(self, asset_id: AssetId, shape: Shape | None, now: float) -> None:
-        """Record that an asset shown in this shape is retrieved in any case, because of what was seen of it before."""
+        """Record that an asset shown in this shape is retrieved in any case.
+
+        Either this contradicts what was seen of it before, or it was held for too long.
+        """
         record = self._record(shape)
         if shape is not None and record is not None:
             self._confirm(asset_id, shape, record, now)
@@ -181,10 +184,9 @@ class ListHealth:
             return NOTHING
         return Step(confirm=tuple(self._confirm_held(shape, record, now, 1 if record.is_proven else self._needed)))
 
-    def withdrawn(self, asset_id: AssetId) -> None:
-        """Record that an asset is not to be held any longer."""
-        for record in self._records.values():
-            record.held.pop(asset_id, None)
+    def withdrawn(self, asset_id: AssetId, shape: Shape) -> None:
+        """Record that an asset that was shown in this shape is not to be held any longer."""
+        self._records[shape].held.pop(asset_id, None)
 
     def compared(self, asset_id: AssetId, now: float, *, agreed: bool) -> Step:
         """Record whether the retrieve of an asset agreed with the list. Return what follows."""

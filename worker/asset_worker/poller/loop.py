@@ -187,7 +187,7 @@ class Poller:
     async def _check(self, check: Check, stop: Stop) -> None:
         """Retrieve an asset after a list, in a slot of its own, unless it is settled from the list after all."""
         if check.is_held:
-            released = await self._lists.is_confirmed(check)
+            released = await self._lists.wait_for_release(check)
             if released is None:
                 return
             check = released
