@@ -132,6 +132,16 @@ def test_a_disagreement_about_an_unproven_shape_names_no_assets_and_is_reported_
     assert changes == [Disagreed(VIDEO, needed, None) for needed in (6, 12, 24, 48, 96)] + [None, None]
 
 
+def test_a_disagreement_that_ends_a_row_is_reported_although_no_more_can_be_needed():
+    health = ListHealth(always_last)
+    for number in range(6):
+        health.doubted(f"a{number}", VIDEO, 0.0)
+        health.compared(f"a{number}", 0.0, agreed=False)
+    for agreed, change in [(False, None), (True, None), (False, Disagreed(VIDEO, 96, None)), (False, None)]:
+        health.doubted("b", VIDEO, 0.0)
+        assert health.compared("b", 0.0, agreed=agreed) == Step(change=change)
+
+
 def test_an_audit_is_made_at_a_random_place_of_which_none_comes_later_than_the_51st_asset():
     places = []
     health = proven(VIDEO, uniform=random.Random(1).random)
@@ -183,6 +193,27 @@ def test_a_confirmation_that_agrees_vouches_for_what_was_settled_before_another_
     assert health.shown("second", VIDEO, 0.0) is CONFIRM
     health.compared("first", 0.0, agreed=True)
     assert health.compared("second", 0.0, agreed=False).change == Disagreed(VIDEO, 12, None)
+
+
+def test_a_confirmation_that_began_before_another_shape_disagreed_vouches_for_what_was_settled_before_it():
+    health = proven(VIDEO, IMAGE)
+    settled(health, VIDEO, 6)
+    health.doubted("in flight", VIDEO, 0.0)
+    health.doubted("wrong image", IMAGE, 0.0)
+    health.compared("wrong image", 0.0, agreed=False)
+    assert health.compared("in flight", 0.0, agreed=True) == Step()
+    health.doubted("wrong", VIDEO, 0.0)
+    assert health.compared("wrong", 0.0, agreed=False).change == Disagreed(VIDEO, 12, None)
+
+
+def test_a_confirmation_from_before_the_last_disagreement_that_shows_nothing_takes_no_place():
+    health = proven(VIDEO, IMAGE)
+    health.doubted("in flight", VIDEO, 0.0)
+    health.doubted("wrong image", IMAGE, 0.0)
+    health.compared("wrong image", 0.0, agreed=False)
+    treated = [health.shown(each, VIDEO, 0.0) for each in numbered("a", 8)]
+    assert treated == [CONFIRM] * 6 + [HOLD] * 2
+    assert health.not_compared("in flight", 0.0) == Step()
 
 
 def test_an_audit_that_disagrees_has_the_held_assets_confirmed_one_by_one():
@@ -245,6 +276,19 @@ def test_after_ten_confirmations_in_a_row_that_show_nothing_nothing_is_held():
     assert health.proven == 1
     health.doubted("b", VIDEO, 0.0)
     assert health.not_compared("b", 0.0) == Step(), "it counts anew after one that agreed"
+
+
+def test_failures_with_an_agreement_in_between_are_not_in_a_row():
+    health = ListHealth(always_last)
+    for each in numbered("a", 40):
+        health.shown(each, VIDEO, 0.0)
+    confirming = numbered("a", 3)
+    for place in range(1, 16):
+        if place == 8:
+            assert health.compared(confirming.pop(0), 0.0, agreed=True) == Step()
+        step = health.not_compared(confirming.pop(0), 0.0)
+        assert len(step.confirm) == 1
+        confirming += step.confirm
 
 
 def test_while_confirmations_take_long_others_start_beside_them():
@@ -312,6 +356,18 @@ def test_what_is_needed_halves_after_a_thousand_settlements_without_a_disagreeme
                 count += 1
 
 
+def test_settlements_before_a_disagreement_do_not_halve_what_is_needed_after_it():
+    health = proven(VIDEO)
+    for number in range(999):
+        if health.shown(f"a{number}", VIDEO, 0.0) is CONFIRM:
+            health.compared(f"a{number}", 0.0, agreed=True)
+    health.doubted("wrong", VIDEO, 0.0)
+    health.compared("wrong", 0.0, agreed=False)
+    prove(health, VIDEO, needed=6)
+    settled(health, VIDEO, 40)
+    prove(health, IMAGE, needed=6)
+
+
 def test_once_a_minute_the_shape_whose_last_audit_was_longest_ago_is_audited():
     health = proven(VIDEO, IMAGE)
     assert health.shown("a", IMAGE, 59.0) is SETTLE
@@ -329,6 +385,15 @@ def test_a_shape_that_is_not_shown_any_more_misses_its_turn():
     assert health.shown("a", IMAGE, 60.0) is SETTLE
     assert health.shown("b", IMAGE, 119.0) is SETTLE
     assert health.shown("c", IMAGE, 120.0) is CONFIRM
+
+
+def test_a_shape_that_is_not_proven_any_more_loses_its_turn():
+    health = proven(VIDEO, IMAGE)
+    assert health.shown("a", IMAGE, 60.0) is SETTLE, "it is the turn of the other shape"
+    health.doubted("wrong", VIDEO, 60.0)
+    health.compared("wrong", 60.0, agreed=False)
+    prove(health, IMAGE, needed=6, now=60.0)
+    assert health.shown("b", IMAGE, 61.0) is CONFIRM
 
 
 class AnyOrder(RuleBasedStateMachine):

@@ -196,6 +196,25 @@ async def test_assets_that_are_held_when_the_worker_stops_are_settled_if_the_con
     assert len(await events_in(queue)) == 50, "the confirmations ended, and agreed"
 
 
+async def test_an_asset_that_a_list_shows_as_another_one_is_retrieved_although_the_shape_is_proven():
+    good, mixed_up = ids(10), ids(2, start=101)
+    mine = {"filename": "a.mp4"}
+    documents = {each: [READY | mine] for each in good} | {each: [PROCESSING | mine, READY | mine] for each in mixed_up}
+
+    def listed(asset_id, document):
+        return document | {"filename": "b.mp4"} if asset_id in mixed_up and document["status"] == "ready" else document
+
+    api = ListingApi(documents, listed=listed)
+    with capture_logs() as logs:
+        events, _, _ = await poll(api, ids=good + mixed_up, batching=BATCHING)
+    assert outcomes(events) == dict.fromkeys(good + mixed_up, "ready")
+    assert all(event["data"]["asset"]["filename"] == "a.mp4" for event in events)
+    assert {*mixed_up} <= {*api.retrieved}
+    (contradicted,) = logged(logs, "api.list_contradicted")
+    assert contradicted["why"] == "the list showed the document of another asset"
+    assert contradicted["asset_id"] in mixed_up
+
+
 async def test_outcomes_that_a_deadline_makes_come_from_a_retrieve():
     slow = ids(60)
     late = {"status": "ready", "hls": {"status": "processing"}}
@@ -312,4 +331,45 @@ async def test_an_asset_that_was_held_for_too_long_counts_as_a_confirmation():
     with capture_logs() as logs:
         await asyncio.sleep(1.5)
     assert [log["needed"] for log in logged(logs, "api.list_disagreed")] == [6]
+    running.cancel()
+
+
+async def test_an_asset_that_is_no_longer_held_when_its_shape_is_proven_is_not_settled_twice():
+    class Api(SlowApi):
+        async def retrieve(self, asset_id):
+            await asyncio.sleep(1.8 if int(asset_id, 16) <= 3 else 5.0)
+            return await super().retrieve(asset_id)
+
+    api = Api({each: [READY] for each in ids(5)})
+    clock, stop = LoopClock(asyncio.get_running_loop()), Stop()
+    queue = queue_in_memory(clock)
+    poller = Poller(queue, api, schedule=SCHEDULE, policy=policy(batching=BATCHING, looks_at_once=9), clock=clock)
+    await put(queue, ids(3))
+    await put(queue, ids(1, start=4), Options(deadline=2.0))
+    await put(queue, ids(1, start=5))
+    running = asyncio.ensure_future(poller.run(stop))
+    await asyncio.sleep(20.0)
+    assert sorted(event["subject"] for event in await events_in(queue)) == ids(5)
+    assert poller.completions_from_lists == 1
+    stop.set("test")
+    await running
+
+
+async def test_nobody_is_held_for_more_than_half_a_minute():
+    class Api(ListingApi):
+        async def retrieve(self, asset_id):
+            self.retrieved.append(asset_id)
+            await asyncio.sleep(10**6)
+
+    burst = ids(100)
+    api = Api({each: [READY] for each in burst})
+    clock, stop = LoopClock(asyncio.get_running_loop()), Stop()
+    queue = queue_in_memory(clock)
+    poller = Poller(queue, api, schedule=SCHEDULE, policy=policy(batching=BATCHING, looks_at_once=200), clock=clock)
+    await put(queue, burst)
+    running = asyncio.ensure_future(poller.run(stop))
+    await asyncio.sleep(29.0)
+    assert len(api.retrieved) < 60
+    await asyncio.sleep(2.0)
+    assert sorted(api.retrieved) == burst
     running.cancel()

@@ -274,7 +274,6 @@ class ListHealth:
 
     def _prove(self, record: _Record, now: float) -> None:
         record.is_proven = True
-        record.agreed = 0
         self._schedule_audit(record, now)
         if self._next_turn_at is None:
             self._next_turn_at = now + AUDIT_EVERY_SECONDS
