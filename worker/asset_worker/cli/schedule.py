@@ -151,7 +151,7 @@ def _why(found: NextLook, chosen: Schedule, poll: Poll) -> str:
         return f"{last}A deadline or a grace ends {seconds_text(found.delay)} later, before the schedule's next look."
     next_one = f"The next look comes {seconds_text(found.delay)} later"
     if not isinstance(chosen, AdaptiveSchedule):
-        return f"{last}{next_one}, as poll.strategy = {poll.strategy} has it."
+        return f"{last}{next_one}: poll.strategy is `{poll.strategy}`."
     return f"{last}{next_one}: {_reason(wait, found.delay, chosen, poll)}"
 
 

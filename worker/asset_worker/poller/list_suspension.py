@@ -2,8 +2,8 @@
 
 A list shows many assets for the price of one request, but it may be wrong. Lists that retrieves contradict too often,
 that lag too far behind them, that are refused, or that fail again and again while retrieves work, are suspended for a
-while. A single failure says nothing about lists, even if a
-retrieve succeeds after it: an outage or a refused key may have ended in between, or the key may have been replaced.
+while. A single failure says nothing about lists, even if a retrieve succeeds after it: an outage or a refused key may
+have ended in between, or the key may have been replaced.
 
 Nothing here waits or reads a clock; instants are monotonic seconds.
 """
