@@ -101,6 +101,13 @@ def test_a_wait_is_watched_from_the_first_look_that_showed_the_asset():
     assert (sample.since, sample.look.age, sample.ended) == (6, 11, ("asset",))
 
 
+def test_a_wait_is_watched_from_its_beginning_at_the_earliest():
+    """The clock was behind when the asset was looked at."""
+    early = msgspec.structs.replace(WATCHED, waiting_at=NOW - 99)
+    [sample] = samples(lease(age=10, progress=early), READY, held=1.0, wall_offset=0.0)
+    assert (sample.since, sample.look.age) == (0, 11)
+
+
 @pytest.mark.parametrize(
     ("document", "wall_offset", "head_start"),
     [

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 from asset_worker.api.errors import NotFoundError, TransientError
 from asset_worker.domain.assets import Expectations, asset_from
 from asset_worker.domain.submissions import Options
+from asset_worker.poller.confirmations import Confirmations
 from asset_worker.poller.loop import Poller
 from asset_worker.poller.policy import Batching
 from asset_worker.runtime.stop import Stop
@@ -150,6 +151,24 @@ async def test_confirmations_that_show_nothing_hold_nobody_up(error):
     events, _, _ = await poll(api, ids=burst, batching=BATCHING, looks_at_once=40, schedule=SCHEDULE)
     assert outcomes(events) == dict.fromkeys(burst, "ready")
     assert asyncio.get_running_loop().time() - begun < 10
+
+
+async def test_a_confirmation_that_fails_is_replaced_at_once():
+    class Api(SlowApi):
+        failures = 3
+
+        async def retrieve(self, asset_id):
+            self.failures -= 1
+            if self.failures >= 0:
+                raise TransientError("503")
+            return await super().retrieve(asset_id)
+
+    burst = ids(50)
+    api = Api({each: [READY] for each in burst})
+    begun = asyncio.get_running_loop().time()
+    events, _, _ = await poll(api, ids=burst, batching=BATCHING, looks_at_once=40, schedule=SCHEDULE, seconds=0.9)
+    assert asyncio.get_running_loop().time() - begun < 1.5, "after the stop, nobody is held"
+    assert len(events) >= 47
 
 
 class HangingApi(SlowApi):
@@ -373,3 +392,16 @@ async def test_nobody_is_held_for_more_than_half_a_minute():
     await asyncio.sleep(2.0)
     assert sorted(api.retrieved) == burst
     running.cancel()
+
+
+async def test_a_request_waits_a_second_at_most_until_fewer_assets_are_held():
+    loop = asyncio.get_running_loop()
+    confirmations = Confirmations(confirm_all=False, clock=LoopClock(loop), uniform=lambda: 0.5)
+    for each in ids(203):
+        confirmations.treat(each, asset_from({"_id": each, **READY}), is_doubtful=False)
+    begun = loop.time()
+    await confirmations.wait_for_room()
+    assert (loop.time() - begun, confirmations.may_list) == (0.0, True), "three are confirmed, and 200 are held"
+    confirmations.treat(ids(1, 300)[0], asset_from({"_id": ids(1, 300)[0], **READY}), is_doubtful=False)
+    await confirmations.wait_for_room()
+    assert (loop.time() - begun, confirmations.may_list) == (1.0, False)

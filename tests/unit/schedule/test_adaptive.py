@@ -383,6 +383,17 @@ def test_the_chance_of_an_end_is_that_of_the_class() -> None:
     assert learner.chance_of_end(old, within=0.0) == 0
 
 
+@pytest.mark.parametrize(("head_start", "teaches"), [(-5.1, False), (-4.9, True), (4.9, True), (5.1, False)])
+def test_clocks_may_differ_by_five_seconds_however_short_the_usual_duration_is(head_start: float, teaches: bool):
+    learner = schedule()
+    ended = WaitState(attempt_number=2, age=0.6, waiting_on=(), file_type="image/png", method="direct")
+    for _ in range(100):
+        learner.observe(ended, since=0.3, ended=("asset",))
+    before = sum(learner.evidence().values())
+    learner.observe(msgspec.structs.replace(ended, head_start=head_start), since=0.3, ended=("asset",))
+    assert (sum(learner.evidence().values()) > before) is teaches
+
+
 def test_late_looks_stretch_all_delays_and_timely_looks_shorten_them_again():
     schedule = AdaptiveSchedule(initial=2, multiplier=1.5, maximum=30, uniform=lambda: 0.5)
     look = WaitState(attempt_number=5, age=20.0, file_type="video/mp4", method="direct")
