@@ -60,7 +60,7 @@ async def path() -> AsyncIterator[Path]:
     await path.close()
 
 
-@pytest.mark.parametrize("batch", ["off", "auto"])
+@pytest.mark.parametrize("batch", ["off", "confirm"])
 async def test_one_timeout_is_enough_to_leave_all_connections_that_the_path_has_lost(
     worker, aiohttp_server_of, path, batch
 ):
