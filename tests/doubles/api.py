@@ -16,6 +16,7 @@ class ScriptedApi:
     stalled_for = 0.0
     may_list = True
     lists_are_limited = False
+    has_capacity = True
 
     def __init__(self, *script):
         self.script = list(script)
@@ -43,6 +44,7 @@ class ListingApi:
     stalled_for = 0.0
     may_list = True
     lists_are_limited = False
+    has_capacity = True
 
     def __init__(self, documents, *, listed=None, list_errors=()):
         """`listed(asset_id, document)` is what a list shows of an asset, if not the same as a retrieve."""

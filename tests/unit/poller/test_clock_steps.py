@@ -25,6 +25,7 @@ class Growing:
     stalled_for = 0.0
     may_list = True
     lists_are_limited = False
+    has_capacity = True
 
     def __init__(self, *, ready_after, hls_after):
         self.ready_after, self.hls_after = ready_after, hls_after

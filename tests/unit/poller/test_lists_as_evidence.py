@@ -14,7 +14,7 @@ from asset_worker.poller.confirmations import Confirmations
 from asset_worker.poller.loop import Poller
 from asset_worker.poller.policy import Batching
 from asset_worker.runtime.stop import Stop
-from tests.doubles.api import PROCESSING, READY, ListingApi
+from tests.doubles.api import PROCESSING, READY, ListingApi, ScriptedApi
 from tests.doubles.clocks import LoopClock
 from tests.doubles.looks import SCHEDULE
 from tests.doubles.polling import events_in, outcomes, policy, poll, put, queue_in_memory
@@ -396,7 +396,7 @@ async def test_nobody_is_held_for_more_than_half_a_minute():
 
 async def test_a_request_waits_a_second_at_most_until_fewer_assets_are_held():
     loop = asyncio.get_running_loop()
-    confirmations = Confirmations(confirm_all=False, clock=LoopClock(loop), uniform=lambda: 0.5)
+    confirmations = Confirmations(ScriptedApi(READY), confirm_all=False, clock=LoopClock(loop), uniform=lambda: 0.5)
     for each in ids(203):
         confirmations.treat(each, asset_from({"_id": each, **READY}), is_doubtful=False)
     begun = loop.time()
@@ -405,3 +405,16 @@ async def test_a_request_waits_a_second_at_most_until_fewer_assets_are_held():
     confirmations.treat(ids(1, 300)[0], asset_from({"_id": ids(1, 300)[0], **READY}), is_doubtful=False)
     await confirmations.wait_for_room()
     assert (loop.time() - begun, confirmations.may_list) == (1.0, False)
+
+
+async def test_confirmations_that_queue_for_a_request_do_not_make_more_of_them():
+    """With many shapes, or few requests a minute, most of the time goes into waiting for a request."""
+
+    class Queueing(SlowApi):
+        has_capacity = False
+
+    burst = ids(100)
+    api = Queueing({each: [READY] for each in burst}, retrieving=10.0)
+    events, _, _ = await poll(api, ids=burst, batching=BATCHING, looks_at_once=40)
+    assert outcomes(events) == dict.fromkeys(burst, "ready")
+    assert len(api.retrieved) < 3 + 5

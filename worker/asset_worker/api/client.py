@@ -96,6 +96,11 @@ class AssetsApi:
         """Seconds for which no request could be sent, or each one failed; 0: neither."""
         return self._gate.stalled_for
 
+    @property
+    def has_capacity(self) -> bool:
+        """Whether a request would not have to queue behind others at the gate now."""
+        return self._gate.has_capacity
+
     async def wait_for_capacity(self) -> None:
         """Wait until a request would not have to queue behind others at the gate."""
         await self._gate.wait_for_capacity()

@@ -91,6 +91,11 @@ class Gate:
         """
         return Permit(self, subject)
 
+    @property
+    def has_capacity(self) -> bool:
+        """Whether one more attempt may come now: it would be next, as far as is known."""
+        return self._has_capacity.is_set()
+
     async def wait_for_capacity(self) -> None:
         """Wait until one more attempt may come: it would be next, as far as is known."""
         await self._has_capacity.wait()

@@ -97,7 +97,7 @@ class ListLooker:
         self._suspension = ListSuspension()
         self._lag = ListLag()
         confirm_all = policy.batching is not None and policy.batching.confirm_all
-        self.confirmations = Confirmations(confirm_all=confirm_all, clock=clock, uniform=uniform)
+        self.confirmations = Confirmations(api, confirm_all=confirm_all, clock=clock, uniform=uniform)
 
     def batching_at(self, now: float) -> Batching | None:
         """Return how looks share lists at `now` (monotonic seconds); None: each look is a retrieve."""

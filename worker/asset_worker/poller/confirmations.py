@@ -11,6 +11,7 @@ import structlog
 from asset_worker.domain.assets import Asset, AssetId, Expectations, Missing, Observation
 from asset_worker.poller.evidence import difference, shape_of
 from asset_worker.poller.list_health import OVERDUE_SECONDS, Disagreed, ListHealth, Proven, Step, Treatment
+from asset_worker.poller.ports import Api
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.randomness import Uniform
 
@@ -30,8 +31,9 @@ ROOM_SECONDS: Final = 1.0
 class Confirmations:
     """Which assets that lists show done are settled from them, and what the retrieves of the others have shown."""
 
-    def __init__(self, *, confirm_all: bool, clock: Clock, uniform: Uniform) -> None:
+    def __init__(self, api: Api, *, confirm_all: bool, clock: Clock, uniform: Uniform) -> None:
         """`confirm_all`: a retrieve confirms each asset. `uniform` chooses which ones are audited otherwise."""
+        self._api = api
         self._confirm_all = confirm_all
         self._clock = clock
         self._health = ListHealth(uniform)
@@ -91,7 +93,8 @@ class Confirmations:
                     self._health.doubted(asset_id, shape, self._clock.monotonic())
                     return Treatment.CONFIRM
                 await asyncio.wait([held], timeout=min(left, OVERDUE_SECONDS))
-                if not held.done():
+                # While requests queue, confirmations take long for that reason alone.
+                if not held.done() and self._api.has_capacity:
                     self._carry_out(self._health.overdue(shape, self._clock.monotonic()))
             return held.result()
         finally:

@@ -31,6 +31,11 @@ class Api(Protocol):
         """Whether lists alone are limited, so that retrieves can be sent instead."""
         ...
 
+    @property
+    def has_capacity(self) -> bool:
+        """Whether a request would not have to queue behind others now."""
+        ...
+
     async def wait_for_capacity(self) -> None:
         """Wait until a request would not have to queue behind others."""
         ...
