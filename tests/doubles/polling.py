@@ -35,7 +35,7 @@ async def put(queue, asset_ids, options=None):
 
 async def events_in(queue):
     """The events in the outbox, decoded, in their order."""
-    return [msgspec.json.decode(stored.body) for stored in await queue.outbox.read(SINK, 1000)]
+    return [msgspec.json.decode(stored.body) for stored in await queue.outbox.read(SINK, 100_000)]
 
 
 def outcomes(events):
