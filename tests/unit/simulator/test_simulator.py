@@ -142,9 +142,9 @@ def test_any_text_is_a_fault_or_is_refused(text):
 
 def test_a_fault_occurs_with_its_probability_and_in_its_time():
     random, fault = Random(1), Fault.parse("reset:0.3@10-20")
-    assert pick_fault([fault], random, since=9.9) is None
-    assert pick_fault([fault], random, since=20.0) is None
-    hits = sum(pick_fault([fault], random, since=15.0) is fault for _ in range(2000))
+    assert pick_fault([fault], random, since=9.9, is_list=False) is None
+    assert pick_fault([fault], random, since=20.0, is_list=False) is None
+    hits = sum(pick_fault([fault], random, since=15.0, is_list=False) is fault for _ in range(2000))
     assert 500 < hits < 700
 
 
@@ -198,6 +198,39 @@ async def test_each_fault_is_what_a_client_sees(simulator, session):
     assert len((await got(session, url))[1]) == 3 << 20
     simulator.set_faults()
     assert (await got(session, url))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        ("lag=100", [(0, "processing", "pending"), (1, "processing", "pending")]),
+        ("mix", [(1, "ready", "ready"), (0, "ready", "processing")]),
+        ("bare", [(0, "ready", None), (1, "ready", None)]),
+        ("lie", [(0, "ready", "ready"), (1, "ready", "ready")]),
+    ],
+)
+async def test_faults_of_lists_change_lists_alone(session, fault, expected):
+    """What a list shows under each ID: whose fields, its status and that of its stream."""
+    async with Simulator() as simulator:
+        age, now = 50.0, simulator.store._clock()
+        simulator.store._clock = lambda: now
+        lifecycles = [Lifecycle(10, hls=Rendition(60)), Lifecycle(10, hls=Rendition(20))]
+        ids = [simulator.store.add(each, kind=KINDS["clip"]) for each in lifecycles]
+        simulator.store._clock = lambda: now + age
+        simulator.set_faults(fault)
+        views = [simulator.store.view(asset_id) or {} for asset_id in ids]
+        names = [each["filename"] for each in views]
+        async with session.get(f"{simulator.base_url}/assets?asset_ids={ids[0]}&asset_ids={ids[1]}") as response:
+            listed = {asset["_id"]: asset for asset in (await response.json())["data"]}
+        shown = [
+            (names.index(listed[each]["filename"]), listed[each]["status"], listed[each].get("hls", {}).get("status"))
+            for each in ids
+        ]
+        assert shown == expected
+        for asset_id, view in zip(ids, views, strict=True):
+            async with session.get(f"{simulator.base_url}/assets/{asset_id}") as response:
+                assert await response.json() == view
+        assert simulator.stats.by_fault == {fault.partition("=")[0]: 1}
 
 
 async def test_lists_have_pages_and_filters_and_leave_out_invisible_assets(simulator, session):

@@ -57,9 +57,21 @@ class Reply(msgspec.Struct, frozen=True):
                 return Reply(200, _with_fields(self.document, {"status": 7, "hls": "ready", "filename": ["?"]}))
             case FaultKind.STRANGER:
                 return Reply(200, _with_fields(self.document, {"_id": "f" * 24}))
-            case FaultKind.OMIT if "data" in self.document:
-                return Reply(200, self.document | {"data": self.document["data"][::2]})
+            case FaultKind.OMIT | FaultKind.MIX | FaultKind.BARE if "data" in self.document:
+                return Reply(200, self.document | {"data": _altered(self.document["data"], fault.kind)})
         return self
+
+
+def _altered(assets: list[dict[str, Any]], kind: FaultKind) -> list[dict[str, Any]]:
+    """Return the assets of a list as a fault of lists changes them."""
+    match kind:
+        case FaultKind.OMIT:
+            return assets[::2]
+        case FaultKind.MIX:
+            following = assets[1:] + assets[:1]
+            return [other | {"_id": asset["_id"]} for asset, other in zip(assets, following, strict=True)]
+        case _:
+            return [{name: asset[name] for name in asset if name not in {"hls", "thumbnail"}} for asset in assets]
 
 
 def _with_fields(document: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:

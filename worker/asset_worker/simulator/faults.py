@@ -45,6 +45,14 @@ class FaultKind(StrEnum):
     """A redirect to this URL."""
     OMIT = "omit"
     """A list leaves out half of its assets."""
+    LAG = "lag"
+    """A list shows the state of this many (simulated) seconds ago; default 60."""
+    MIX = "mix"
+    """A list shows each asset with the fields of the next one."""
+    BARE = "bare"
+    """A list shows no renditions."""
+    LIE = "lie"
+    """A list shows each asset as it will be when all is done."""
     STALE = "stale"
     """The answer shows the state of this many (simulated) seconds ago; default 60."""
 
@@ -56,8 +64,11 @@ _DEFAULTS: Final = {
     FaultKind.DRIP: "0.1",
     FaultKind.HUGE: str(1 << 30),
     FaultKind.REDIRECT: "https://elsewhere.example/",
+    FaultKind.LAG: "60",
     FaultKind.STALE: "60",
 }
+OF_LISTS: Final = frozenset({FaultKind.OMIT, FaultKind.LAG, FaultKind.MIX, FaultKind.BARE, FaultKind.LIE})
+"""Kinds that only lists meet."""
 MOST: Final = float(1 << 40)
 """The largest number of a fault: bytes, or seconds."""
 _GRAMMAR = re.compile(
@@ -117,9 +128,11 @@ def _check_number(kind: FaultKind, argument: str) -> None:
         raise ValueError(f"{argument!r} is not the status of an error (400 to 599)")
 
 
-def pick_fault(faults: Sequence[Fault], random: Random, *, since: float) -> Fault | None:
+def pick_fault(faults: Sequence[Fault], random: Random, *, since: float, is_list: bool) -> Fault | None:
     """Return the first fault that a request meets `since` seconds after the faults were set; None: it meets none."""
     for fault in faults:
+        if fault.kind in OF_LISTS and not is_list:
+            continue
         if fault.start <= since < fault.end and random.random() < fault.probability:
             return fault
     return None

@@ -25,6 +25,8 @@ from asset_worker.simulator.store import Store
 
 PREFIX: Final = "/v1.3"
 UPLOAD_BYTES_LIMIT: Final = 200 << 20
+DONE_SECONDS: Final = 1e9
+"""After so many simulated seconds, each asset that ever ends is done."""
 UNKNOWN_PATHS_LIMIT: Final = 100
 """How many requests to unknown paths are recorded."""
 
@@ -161,7 +163,12 @@ class Simulator:
             with stats.one_in_flight():
                 stats.by_route[name] += 1
                 stats.times.append(asyncio.get_running_loop().time())
-                fault = pick_fault(self._faults, self.random, since=time.monotonic() - self._faults_set_at)
+                fault = pick_fault(
+                    self._faults,
+                    self.random,
+                    since=time.monotonic() - self._faults_set_at,
+                    is_list=name == "list",
+                )
                 if fault is not None:
                     stats.by_fault[fault.kind] += 1
                 headers: dict[str, str] = {}
@@ -313,7 +320,13 @@ class Simulator:
 
 
 def _staleness(fault: Fault | None) -> float:
-    return fault.number if fault is not None and fault.kind is FaultKind.STALE else 0.0
+    """Return how many simulated seconds ago the state that is shown was present; negative: it is yet to come."""
+    match fault:
+        case Fault(kind=FaultKind.STALE | FaultKind.LAG):
+            return fault.number
+        case Fault(kind=FaultKind.LIE):
+            return -DONE_SECONDS
+    return 0.0
 
 
 def _json(document: Any) -> web.Response:
