@@ -31,12 +31,13 @@ def change(simulator: Simulator, *asset_ids: str, to: Lifecycle = DONE) -> None:
         )
 
 
-def hold_answers(simulator: Simulator) -> Callable[[], None]:
-    """Keep all requests in flight until the returned function is called."""
+def hold_answers(simulator: Simulator, *, lists_too: bool = True) -> Callable[[], None]:
+    """Keep all requests in flight, or all but lists, until the returned function is called."""
     released, apply_early_fault = asyncio.Event(), simulator._apply_early_fault
 
     async def late(request: web.Request, fault: Fault | None) -> Reply | None:
-        await released.wait()
+        if lists_too or not request.path.endswith("/assets"):
+            await released.wait()
         return await apply_early_fault(request, fault)
 
     simulator._apply_early_fault = late
