@@ -81,6 +81,7 @@ class World:
     stalled_for = 0.0
     may_list = True
     lists_are_limited = False
+    has_capacity = True
 
     def __init__(self, random: Random, *, twins: bool = False, delay: Callable[[Random], float] | None = None) -> None:
         """`twins`: all assets of a kind have the same name and age. `delay`: seconds from an answer to its arrival."""
