@@ -200,6 +200,16 @@ def test_data_without_a_key_is_not_copied():
     assert secrets_of(LONG_KEY).redact(data) == data
 
 
+def test_of_a_list_only_what_may_hold_a_key_is_copied():
+    """An asset that holds the key, or a text with an escape, costs the others in its list nothing."""
+    secrets = secrets_of(KEY)
+    plain, holding, suspicious = {"filename": "a.mp4"}, {"filename": KEY}, {"filename": "100 %.mp4"}
+    found = secrets.redact([plain, holding, suspicious])
+    assert found == [plain, {"filename": REDACTED}, suspicious]
+    assert found[0] is plain
+
+
+
 @pytest.mark.parametrize("form", [name for name in FORMS if "twice" not in name])
 def test_a_long_part_of_a_key_is_redacted_where_a_text_was_cut(form: str):
     """A server may cut the text that it echoes, and so may the worker: half an escape may be left of it."""

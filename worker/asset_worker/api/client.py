@@ -190,9 +190,11 @@ class AssetsApi:
         wanted = {asset_id.lower(): asset_id for asset_id in asset_ids} | {asset_id: asset_id for asset_id in asset_ids}
         found: dict[AssetId, Asset | None] = {}
         unreadable: list[AssetId] = []
-        for decoded in await self._get(self._assets.with_query(query), LIST_BYTES_LIMIT, decode_list, subject):
+        answer = await self._get(self._assets.with_query(query), LIST_BYTES_LIMIT, decode_list, subject)
+        documents = self._redact([decoded.document for decoded in answer])
+        for decoded, document in zip(answer, documents, strict=True):
             try:
-                asset = asset_from(self._redact(decoded.document))
+                asset = asset_from(document)
             except MalformedAssetError:
                 shown = decoded.document.get("_id") if isinstance(decoded.document, dict) else None
                 # Without a known ID, it may be any of those that the list seems to leave out.

@@ -77,7 +77,12 @@ class Secrets:
                 return finder.redact(data)
             case bytes():
                 return finder.redact(data.decode("latin-1")).encode("latin-1")
-            case list() | dict():
+            case list():
+                # One search serves all assets of a list. If it finds something, only those that may hold it are copied.
+                if not _may_hold_any(data, finder):
+                    return data
+                return [_redacted(each, finder) if _may_hold_any(each, finder) else each for each in data]
+            case dict():
                 return _redacted(data, finder) if _may_hold_any(data, finder) else data
             case _:
                 return data
