@@ -42,12 +42,11 @@ soak: $(STAMP) ## a thousand kills, and a hundred thousand assets (some twenty m
 	$(BIN)/python -m tests.integration.soak --kills 1000
 	$(BIN)/python -m tests.integration.soak
 
-bench: $(STAMP) ## what polling costs and how late it is, side by side with the usual ways (some minutes)
+bench: $(STAMP) ## what polling costs and how late it is, side by side with the usual ways (a quarter of an hour)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
-	$(BIN)/python -m tests.bench.costs
-	$(BIN)/python -m tests.bench.lag
-	$(BIN)/python -m tests.bench.batches
+	$(BIN)/python -m tests.bench
 	$(BIN)/python -m tests.bench.plots
+	$(BIN)/python -m tests.bench.report
 
 format: $(STAMP) ## rewrite the files the way the checks want them
 	$(BIN)/ruff format .

@@ -1,168 +1,81 @@
-"""Detection lag when requests are scarce: 60 a minute with 2,000 assets pending, in virtual time.
-
-One request a second. Either each second retrieves the next asset, round-robin; or a list request shows the 50
-assets that are due first, and each asset that it shows done is confirmed by one retrieve, before any other list.
-"""
+"""(b) Lag when requests are scarce: sixty a minute for two thousand assets."""
 
 from __future__ import annotations
 
 from collections import deque
-from heapq import heappop, heappush
+from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import NamedTuple
 
-from click import echo
-
-from asset_worker.schedule.adaptive import AdaptiveSchedule
-from asset_worker.schedule.ports import WaitState
-from tests.bench.workloads import FEATURES, MIXED, AssetClass, Workload
-from tests.doubles.optimal_schedule import watch
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from asset_worker.schedule.ports import Schedule
+from asset_worker.settings.tree import Limits, Poll
+from tests.bench.grid import Cell, measure
+from tests.bench.workloads import FILMS, MIX, Workload, taught
+from tests.bench.world import BATCH, LATENCY, Row, World, summary
+from tests.doubles.virtual_time import run_virtually
 
 PENDING = 2000
-BATCH = 50
-Arrival = tuple[float, AssetClass, float]
-Run = tuple[list[tuple[float, float]], int]
-"""(accepted, lag) of each detected asset, and looks made."""
+ONE_A_SECOND = Limits(requests_per_second=1)
+BURST, STEADY = "burst of 2,000, mix", "steady, 2,000 pending, films"
+ROUND_ROBIN = "retrieves, round-robin"
 
 
-def steady(workload: Workload, span: float, random: Random) -> list[Arrival]:
-    """Arrivals, in seconds, that keep about `PENDING` assets unfinished; those there at the start are under way."""
-    rate = PENDING / workload.mean
-    arrivals = []
-    time = -4 * workload.mean
-    while time < span:
-        time += random.expovariate(rate)
-        asset_class, duration = workload.draw(random)
-        if time + duration > 0:
-            arrivals.append((time, asset_class, time + duration))
-    return arrivals
+class Scarce(NamedTuple):
+    case: str
+    way: str
 
 
-def burst(workload: Workload, random: Random) -> list[Arrival]:
-    """All at once."""
-    drawn = [workload.draw(random) for _ in range(PENDING)]
-    return [(0.0, asset_class, duration) for asset_class, duration in drawn]
+def cases() -> list[Scarce]:
+    """All measurements."""
+    return [Scarce(case, way) for case in (BURST, STEADY) for way in (ROUND_ROBIN, *BATCH[1:])]
 
 
-def round_robin(arrivals: list[Arrival], span: float) -> Run:
-    """One retrieve a second, in turn."""
-    waiting: deque[Arrival] = deque()
-    coming = deque(arrivals)
-    found = []
-    looks = 0
+def measure_scarce(scarce: Scarce) -> Row:
+    """The lag of one way."""
+    case, way = scarce
+    if way == ROUND_ROBIN:
+        found = _round_robin_burst(MIX) if case == BURST else _round_robin_steady(FILMS)
+    elif case == BURST:
+        found = run_virtually(_burst(MIX, way))
+    else:
+        found = measure(Cell(FILMS.name, PENDING, way, is_taught=True, limits=ONE_A_SECOND))
+    return {"case": case, "way": way, "lag": found["lag"], "p95": found["p95"]}
+
+
+async def _burst(workload: Workload, batch: str) -> Row:
+    random = Random(2)
+    world = World(Poll(batch=batch), taught(workload), limits=ONE_A_SECOND)
+    async with world.running():
+        for _ in range(PENDING):
+            world.add(*workload.draw(random))
+        await world.until(lambda: len(world.ended) == PENDING)
+        return summary(world.lags())
+
+
+def _round_robin_burst(workload: Workload) -> Row:
+    random = Random(2)
+    ends = deque(workload.draw(random)[1] for _ in range(PENDING))
+    return summary(_round_robin(ends, more=lambda: None, count=PENDING))
+
+
+def _round_robin_steady(workload: Workload) -> Row:
+    random = Random(4)
+    pending = [workload.draw_pending(random) for _ in range(PENDING)]
+    ends = deque(duration - age for _, duration, age in pending)
+    lags = _round_robin(ends, more=lambda: workload.draw(random)[1], count=2 * PENDING)
+    return summary(lags[PENDING:])
+
+
+def _round_robin(ends: deque[float], *, more: Callable[[], float | None], count: int) -> list[float]:
+    """The lags if one asset is retrieved each second, in turn. `more` gives the duration of an asset that follows."""
+    lags: list[float] = []
     now = 0.0
-    while now < span and (waiting or coming):
-        while coming and coming[0][0] <= now:
-            waiting.append(coming.popleft())
-        if waiting:
-            accepted, asset_class, end = waiting.popleft()
-            looks += 1
-            if end <= now:
-                found.append((accepted, now - end))
-            else:
-                waiting.append((accepted, asset_class, end))
+    while len(lags) < count:
         now += 1
-    return found, looks
-
-
-def batched(arrivals: list[Arrival], span: float, schedule: Schedule, *, confirm: bool = True) -> Run:
-    """Lists of those due first, and a retrieve for each that is shown done."""
-    due: list[tuple[float, int, int]] = []  # when, asset, looks so far
-    doubtful: deque[int] = deque()
-    coming = deque(enumerate(arrivals))
-    found: list[tuple[float, float]] = []
-    looks, now = 0, 0.0
-    while now < span and (due or coming or doubtful):
-        while coming and coming[0][1][0] <= now:
-            index, (accepted, _, _) = coming.popleft()
-            heappush(due, (max(accepted, 0.0), index, 0))
-        now += 1
-        if doubtful:
-            accepted, _, end = arrivals[doubtful.popleft()]
-            found.append((accepted, now - end))
+        end = ends.popleft()
+        if end > now + LATENCY / 2:
+            ends.append(end)
             continue
-        if isinstance(schedule, AdaptiveSchedule) and due and due[0][2]:
-            schedule.looked_late(now - due[0][0], since=1.0)
-        for _ in range(min(BATCH, len(due))):
-            _, index, seen = heappop(due)
-            accepted, asset_class, end = arrivals[index]
-            looks += 1
-            if end <= now:
-                if confirm:
-                    doubtful.append(index)
-                else:
-                    found.append((accepted, now - end))
-                continue
-            look = WaitState(
-                attempt_number=seen + 1, age=now - accepted, file_type=asset_class.file_type, method=asset_class.method
-            )
-            heappush(due, (now + schedule(look), index, seen + 1))
-    return found, looks
-
-
-def taught(workload: Workload, *, maximum: float = 30, looks: float | None = None) -> AdaptiveSchedule:
-    """A schedule that has seen 500 assets of the workload."""
-    random = Random(1)
-    schedule = AdaptiveSchedule(initial=2, multiplier=1.5, maximum=maximum, looks=looks, uniform=random.random)
-    for _ in range(500):
-        asset_class, duration = workload.draw(random)
-        watch(schedule, duration, learner=schedule, file_type=asset_class.file_type, method=asset_class.method)
-    return schedule
-
-
-def ways(workload: Workload, arrivals: list[Arrival], span: float) -> Iterator[tuple[str, Run]]:
-    """Each way of spending the requests, and what it found."""
-    yield "retrieves, round-robin", round_robin(arrivals, span)
-    yield "batches in turn, confirmed", batched(arrivals, span, lambda _: 30.0)
-    yield "batches, adaptive, confirmed", batched(arrivals, span, taught(workload))
-    wide = taught(workload, maximum=600, looks=60)
-    yield "batches, adaptive up to 600 s, confirmed", batched(arrivals, span, wide)
-    yield "batches, adaptive, list believed", batched(arrivals, span, taught(workload), confirm=False)
-    yield "bound: perfect foresight, one retrieve each", at_best(arrivals)
-
-
-def scarce() -> list[dict[str, Any]]:
-    """Prints and returns the lag of each way, steadily and for a burst."""
-    rows: list[dict[str, Any]] = []
-    cases = (
-        ("steady", FEATURES, steady(FEATURES, 16000, Random(2)), 16000.0),
-        ("burst", MIXED, burst(MIXED, Random(2)), 40000.0),
-    )
-    echo(f"\n(d) 60 requests a minute, {PENDING} pending: mean lag, seconds")
-    for case, workload, arrivals, span in cases:
-        first = None
-        for name, (found, looks) in ways(workload, arrivals, span):
-            # Steadily: those accepted since the start, when what was there then has been sorted out.
-            lags = sorted(lag for accepted, lag in found if case == "burst" or accepted > 0)
-            mean = sum(lags) / len(lags)
-            first = first or mean
-            row = {
-                "case": f"{case}: {workload.name}",
-                "way": name,
-                "detected": len(lags),
-                "lag": mean,
-                "p50": lags[len(lags) // 2],
-                "p95": lags[int(len(lags) * 0.95)],
-                "looks": looks,
-            }
-            rows.append(row)
-            echo(
-                f"{row['case']:40}{name:42}{mean:9.1f}  p50 {row['p50']:7.1f}  p95 {row['p95']:7.1f}"
-                f"  x {mean / first:.3f}  ({len(lags)} detected, {looks} looks)"
-            )
-    return rows
-
-
-def at_best(arrivals: list[Arrival]) -> Run:
-    """The best that one retrieve a second can do: every end is known at once."""
-    found = []
-    now = 0.0
-    for accepted, _, end in sorted(arrivals, key=lambda arrival: arrival[2]):
-        now = max(now + 1, end)
-        found.append((accepted, now - end))
-    return found, len(found)
+        lags.append(now + LATENCY - end)
+        if (duration := more()) is not None:
+            ends.append(now + duration)
+    return lags

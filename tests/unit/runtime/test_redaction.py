@@ -209,7 +209,6 @@ def test_of_a_list_only_what_may_hold_a_key_is_copied():
     assert found[0] is plain
 
 
-
 @pytest.mark.parametrize("form", [name for name in FORMS if "twice" not in name])
 def test_a_long_part_of_a_key_is_redacted_where_a_text_was_cut(form: str):
     """A server may cut the text that it echoes, and so may the worker: half an escape may be left of it."""
