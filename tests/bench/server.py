@@ -25,7 +25,7 @@ _ABOUT = {
     "filename": "talk.mp4",
     "file_type": "video/mp4",
     "method": "multipart",
-    "size": 123_456_789,
+    "size": 48_213_377,
 }
 _TECHNICAL = {
     "technical_metadata": {
