@@ -131,6 +131,41 @@ async def test_lists_that_run_ahead_are_found_by_audits():
     assert about_lists(logs) == ["api.list_doubted"]
 
 
+class Chances:
+    """Feedback to a schedule that knows how likely each kind of asset is to have ended."""
+
+    def __init__(self, chances):
+        self.chances = chances
+
+    def taken(self, *_, **__):
+        pass
+
+    def requested(self, looks):
+        pass
+
+    def looked(self, *_, **__):
+        pass
+
+    def chance_of_end(self, look, *, within):
+        assert within == 30.0
+        return self.chances[look.file_type]
+
+
+async def test_the_waiting_asset_that_is_likeliest_to_have_ended_is_audited():
+    chances = {"video/mp4": 0.1, "image/png": 0.9, "audio/mp3": 0.5}
+    api = ListingApi({each: [PROCESSING | {"file_type": name}] for each, name in zip(IDS, chances, strict=True)})
+    feedback = Chances(chances)
+    await poll(api, ids=IDS, batching=Batching(), uniform=lambda: 0.0, feedback=feedback, seconds=1.0)
+    assert api.retrieved == [IDS[1]]
+
+
+async def test_an_asset_that_a_list_shows_done_is_not_audited_for_lag():
+    burst = [f"{number:024x}" for number in range(20)]
+    api = ListingApi({each: [READY] for each in burst})
+    await poll(api, ids=burst, batching=Batching(), uniform=lambda: 0.0)
+    assert len(api.retrieved) == 3
+
+
 async def test_an_audit_confirms_one_asset_of_a_list():
     api = ListingApi({each: [PROCESSING] for each in IDS})
     _, poller, _ = await poll(api, ids=IDS, batching=Batching(), uniform=lambda: 0.0, seconds=1.0)

@@ -94,6 +94,15 @@ async def test_with_confirm_each_asset_is_retrieved_before_it_is_settled():
     assert names_of_lists(logs) == []
 
 
+async def test_with_confirm_disagreements_are_counted():
+    burst = ids(100)
+    api = SlowApi({each: [READY | {"size": 7}] for each in burst}, listed=lambda *_: READY)
+    with capture_logs() as logs:
+        _, poller, _ = await poll(api, ids=burst, batching=Batching(confirm_all=True))
+    assert poller.list_disagreements == 100
+    assert names_of_lists(logs) == []
+
+
 async def test_lists_that_lack_a_key_settle_nothing():
     burst = ids(120)
     full = READY | {"size": 7}

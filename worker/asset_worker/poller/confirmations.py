@@ -107,8 +107,6 @@ class Confirmations:
         self, asset_id: AssetId, listed: Asset, retrieved: Observation | None, expectations: Expectations
     ) -> None:
         """Learn from the retrieve of an asset that was treated. None: none was made, or none that counts as a look."""
-        if self._confirm_all:
-            return
         if not isinstance(retrieved, Asset | Missing):
             self._carry_out(self._health.not_compared(asset_id, self._clock.monotonic()))
             return
