@@ -131,6 +131,34 @@ async def test_lists_that_run_ahead_are_found_by_audits():
     assert about_lists(logs) == ["api.list_doubted"]
 
 
+async def test_lists_that_take_states_back_contradict_earlier_looks_and_that_is_no_lag():
+    ids = [f"{number:024x}" for number in range(1, 9)]
+    shown = itertools.chain([None] * 8, itertools.repeat(PROCESSING))
+    api = ListingApi({each: [HLS_IN_PROCESS] for each in ids}, listed=lambda *_: next(shown))
+    with capture_logs() as logs:
+        await poll(api, ids=ids, batching=Batching(), uniform=lambda: 1.0, seconds=300.0)
+    assert about_lists(logs) == ["api.list_doubted"]
+    assert [log["why"] for log in logs if log["event"] == "api.list_doubted"] == [
+        "4 of 4 lists or hints that were checked were wrong"
+    ]
+
+
+async def test_a_list_with_assets_that_lists_have_yet_to_show_done_is_no_longer_than_others():
+    ids = [f"{number:024x}" for number in range(200)]
+    audited_at = {}
+
+    class Noting(ListingApi):
+        async def retrieve(self, asset_id):
+            audited_at[asset_id] = len(self.lists)
+            return await super().retrieve(asset_id)
+
+    api = Noting({each: [READY] for each in ids}, listed=lambda *_: PROCESSING)
+    await poll(api, ids=ids, batching=Batching(), uniform=lambda: 0.0, seconds=2.0)
+    first = next(iter(audited_at))
+    assert any(first in asked for asked in api.lists[audited_at[first] :])
+    assert max(len(asked) for asked in api.lists) == 50
+
+
 class Chances:
     """Feedback to a schedule that knows how likely each kind of asset is to have ended."""
 

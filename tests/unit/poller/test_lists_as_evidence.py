@@ -110,6 +110,7 @@ async def test_lists_that_lack_a_key_settle_nothing():
     with capture_logs() as logs:
         events, poller, _ = await poll(api, ids=burst, batching=BATCHING)
     assert all(event["data"]["asset"]["size"] == 7 for event in events)
+    assert {event["data"]["polls"] for event in events} == {2}, "the list and the retrieve, held or not"
     assert sorted(api.retrieved) == burst
     assert (poller.completions_from_lists, poller.list_disagreements) == (0, 120)
     assert set(names_of_lists(logs)) == {"api.list_disagreed"}

@@ -111,10 +111,10 @@ class ListLooker:
     async def look_at(self, leases: Sequence[Lease], stop: Stop) -> AsyncIterator[Check]:
         """List the assets, and act on what the list shows. Yield a check for each asset that must be retrieved."""
         asked_at = self._clock.monotonic()
-        asset_ids = dict.fromkeys([*(lease.submission.asset_id for lease in leases), *self._lag.followed])
+        asset_ids = self._asked_for(leases)
         try:
             async with asyncio.timeout(self._seconds_left(leases)):
-                shown = await self._api.list_assets(list(asset_ids))
+                shown = await self._api.list_assets(asset_ids)
         except TimeoutError:
             observation = too_late(self._api.latest_failure)
             for lease in leases:
@@ -146,7 +146,7 @@ class ListLooker:
                 yield Check(lease, None)
             return
         self._suspension.answered()
-        self._learn_lag(shown, asked_at)
+        self._learn_lag({asset_id: shown.get(asset_id) for asset_id in asset_ids}, asked_at)
         for asset_id in shown:
             self._refusals.shown(asset_id)
         listed: list[_Listed] = []
@@ -168,6 +168,17 @@ class ListLooker:
             else:
                 settling.append(self._actions.carry_out(each.lease, each.observation, each.step))
         await asyncio.gather(*settling)
+
+    def _asked_for(self, leases: Sequence[Lease]) -> list[AssetId]:
+        """Return the assets that a list is asked for: those of the leases, and as many others to follow as it can hold.
+
+        Their number may have grown since the leases were taken.
+        """
+        asset_ids = dict.fromkeys(lease.submission.asset_id for lease in leases)
+        assert self._policy.batching is not None
+        room = self._policy.batching.limit - len(asset_ids)
+        followed = [asset_id for asset_id in self._lag.followed if asset_id not in asset_ids]
+        return [*asset_ids, *followed[:room]]
 
     def _judged(self, lease: Lease, observation: Asset | Missing) -> _Listed:
         step = self._actions.decide(lease, observation, is_retrieve=False)

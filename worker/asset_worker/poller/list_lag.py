@@ -63,13 +63,17 @@ class ListLag:
             self._followed[asset_id] = _Follower(last_seen_in(retrieved), now)
 
     def listed(self, shown: Mapping[AssetId, Asset | None], asked_at: float) -> float | None:
-        """Record what a list that was requested at `asked_at` shows of the assets in `followed`.
+        """Record what a list that was requested at `asked_at` shows of the assets that it was asked for.
+
+        None in `shown`: it leaves the asset out, or shows it in a way that can't be read.
 
         Returns:
             By how many seconds lists are behind, if that is too much, and forgets all measurements. Otherwise None.
         """
         for asset_id, follower in list(self._followed.items()):
-            asset = shown.get(asset_id)
+            if asset_id not in shown:
+                continue  # the list was requested before the retrieve was answered, or had no room for it
+            asset = shown[asset_id]
             if asset is None:  # it is gone, or can't be read: that is no lag
                 del self._followed[asset_id]
                 continue
