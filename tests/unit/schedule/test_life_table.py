@@ -17,6 +17,7 @@ from asset_worker.schedule.life_table import (
     estimate,
     pool,
     rates_of_last,
+    seen_until,
     survival_at,
     survival_from,
 )
@@ -107,6 +108,26 @@ def test_waits_that_go_on_count_before_any_has_ended() -> None:
             table.survived(0, 20)
     survival = survival_from(estimate([table], PRIOR))
     assert survival_at(20, survival) == pytest.approx(exp(-0.2), abs=0.05)
+
+
+@pytest.mark.parametrize(("still_on", "until"), [(3, 10), (7, 100)])
+def test_an_age_was_seen_if_one_in_200_of_the_waits_lasted_to_it(still_on: int, until: float) -> None:
+    table = LifeTable()
+    for number in range(1000):
+        table.survived(0, 100 if number < still_on else 10)
+    assert seen_until([table]) == pytest.approx(until, rel=0.13), "a bin is 12 % wide"
+    assert seen_until([LifeTable()]) == 0
+
+
+def test_more_general_waits_count_for_a_few_where_a_class_was_not_seen() -> None:
+    general, own = LifeTable(), LifeTable()
+    for _ in range(100):
+        general.survived(0, 100)
+        own.survived(0, 10)
+    assert seen_until([general, own]) == pytest.approx(100, rel=0.13), "2 of 102 lasted so long"
+    for _ in range(400):
+        own.survived(0, 10)
+    assert seen_until([general, own]) == pytest.approx(10, rel=0.13), "2 of 502"
 
 
 def test_without_evidence_the_more_general_estimate_holds() -> None:
