@@ -14,6 +14,7 @@ from asset_worker.poller.evidence import (
     agree_on_state,
     difference,
     identity_of,
+    is_behind,
     is_older,
     shape_of,
     worth_of,
@@ -90,6 +91,9 @@ WAITING_FOR_HLS = seen("ready", hls={"status": "processing"}, **BORN)
         ),
         pytest.param(
             changed(DONE, created_at="2026-11-24T11:00:00.000+01:00"), known(PROCESSING), Worth.END, id="same instant"
+        ),
+        pytest.param(
+            changed(DONE, created_at="2026-11-24T10:00:00.417Z"), known(PROCESSING), Worth.END, id="same second"
         ),
         pytest.param(WAITING_FOR_HLS, None, Worth.STATE, id="rendition in process"),
     ],
@@ -232,3 +236,12 @@ def test_what_agrees_gives_the_same_outcome(one, other):
     if worth(one) is Worth.END and difference(one, other, Expectations()) is None:
         assert worth(other) is Worth.END
         assert decided(lease(), one).verdict == decided(lease(), other).verdict
+
+
+def test_the_document_of_another_asset_is_neither_behind_nor_in_agreement():
+    another = changed(PROCESSING, filename="b.mp4")
+    assert is_behind(PROCESSING, DONE)
+    assert not is_behind(another, DONE)
+    assert not is_behind(DONE, PROCESSING)
+    assert agree_on_state(PROCESSING, PROCESSING)
+    assert not agree_on_state(another, PROCESSING)

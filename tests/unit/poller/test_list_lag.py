@@ -104,3 +104,12 @@ def test_after_one_late_list_more_are_audited_until_one_is_not_late():
     assert lag.audit_share == SUSPICIOUS_SHARE
     measured(lag, 0.5)
     assert lag.audit_share == AUDIT_SHARE
+
+
+def test_when_the_lag_was_too_much_nothing_is_followed_any_longer():
+    lag, others = ListLag(), [AssetId(each) for each in IDS[1:3]]
+    measured(lag, 9.0, 9.0)
+    for each in (A, *others):
+        lag.behind(each, READY, now=100.0)
+    assert lag.listed({A: PROCESSING}, asked_at=109.0) == 9.0
+    assert not lag.followed

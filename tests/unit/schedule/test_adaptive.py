@@ -383,6 +383,20 @@ def test_the_chance_of_an_end_is_that_of_the_class() -> None:
     assert learner.chance_of_end(old, within=0.0) == 0
 
 
+def test_the_chance_that_several_have_ended_is_that_of_the_last() -> None:
+    learner = schedule()
+    slow = WaitState(attempt_number=9, phase="renditions", age=30.0, waiting_on=("hls",), file_type="video/mp4")
+    fast = msgspec.structs.replace(slow, waiting_on=("thumbnail",))
+    for _ in range(200):
+        learner.observe(msgspec.structs.replace(fast, age=5.0, waiting_on=()), since=4.0, ended=("thumbnail",))
+        learner.observe(msgspec.structs.replace(slow, age=80.0), since=0.0)
+        learner.observe(msgspec.structs.replace(slow, age=90.0, waiting_on=()), since=80.0, ended=("hls",))
+    both = msgspec.structs.replace(slow, waiting_on=("thumbnail", "hls"))
+    assert learner.chance_of_end(fast, within=30.0) > 0.9
+    assert learner.chance_of_end(slow, within=30.0) < 0.1
+    assert learner.chance_of_end(both, within=30.0) < 0.1
+
+
 @pytest.mark.parametrize(("head_start", "teaches"), [(-5.1, False), (-4.9, True), (4.9, True), (5.1, False)])
 def test_clocks_may_differ_by_five_seconds_however_short_the_usual_duration_is(head_start: float, teaches: bool):
     learner = schedule()

@@ -124,8 +124,8 @@ class Knowledge:
         apart = abs(look.head_start)
         if apart <= CLOCK_TOLERANCE:
             return True
-        classes = self._with_tables(classify(("asset",), look.file_type, look.method))
-        return all(apart <= self.estimate_of(name).p90 for name in classes)
+        [name] = self._with_tables(classify(("asset",), look.file_type, look.method))
+        return apart <= self.estimate_of(name).p90
 
     def _count_update(self, step: str, amount: float) -> None:
         self._updates_by_step[step] = self._updates_by_step.get(step, 0.0) + amount
