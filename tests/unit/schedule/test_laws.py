@@ -121,3 +121,10 @@ def test_nothing_is_planned_beyond_the_waits_that_were_seen(count: int) -> None:
     plan = teach(learner(), uniform(59, 61), count).plan_for(VIDEO).plan
     assert 59 < plan.tail_age < 80
     assert plan.delay(plan.tail_age + 120) == plan.usual.delay(plan.tail_age + 120)
+
+
+def test_delays_beyond_what_was_learned_grow_although_those_of_exponential_hardly_do() -> None:
+    flat = AdaptiveSchedule(initial=10, multiplier=1.0, maximum=10, uniform=lambda: 0.5)
+    plan = teach(flat, uniform(55, 65), 2000).plan_for(VIDEO).plan
+    assert plan.first_tail_delay < 8
+    assert plan.delay(plan.tail_age + 200) == plan.usual.delay(plan.tail_age + 200)
