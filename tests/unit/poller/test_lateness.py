@@ -190,6 +190,34 @@ async def test_pauses_for_new_assets_stretch_no_delay():
 
 
 @pytest.mark.virtual_time
+async def test_a_burst_of_finished_assets_takes_few_of_the_requests_of_a_minute():
+    """Assets that are held for a confirmation wait for it, though it waits for a request."""
+
+    class SlowApi(GatedApi):
+        @asynccontextmanager
+        async def _request(self, subject):
+            async with super()._request(subject):
+                await asyncio.sleep(0.2)
+                yield
+
+        def _asset(self, asset_id):
+            shown = super()._asset(asset_id)
+            return asset_from(shown.document | {f"kind-{int(asset_id[-1], 16) % 5}": True})
+
+    api = SlowApi(rate=1.0)
+    ids = names("b", 1000)
+    api.takes |= dict.fromkeys(ids, 0.0)
+    async with polling(api, learner(), batching=Batching()) as queue:
+        await put(queue, ids)
+        await queue.idle()
+        took = asyncio.get_running_loop().time()
+        polls = [event["data"]["polls"] for event in await events_in(queue)]
+    # 20 lists, 15 confirmations, and an audit for each fifty assets of a kind.
+    assert took < 75
+    assert sum(each > 1 for each in polls) < 45
+
+
+@pytest.mark.virtual_time
 async def test_elapsed_in_the_log_includes_waits_for_a_request():
     api = GatedApi(rate=2.0)
     ids = names("b", 80)

@@ -18,14 +18,14 @@ from asset_worker.runtime.randomness import Uniform
 _log = structlog.get_logger()
 
 LONGEST_HOLD_SECONDS: Final = 30.0
-"""An asset that was held for this time is confirmed for itself."""
+"""An asset that was held for this time is confirmed for itself, if no confirmation has ended for as long."""
 HELD_SHARE: Final = 0.5
 """Nor is it held for more than this share of the time to its deadline. The rest is for the retrieve."""
 HELD_AT_MOST: Final = 200
 """While more assets are held, no list is requested: most of what it showed would be held, too. The request that they
 wait for goes out sooner without it, and settles up to fifty of them."""
 ROOM_SECONDS: Final = 1.0
-"""How long a request waits until fewer are held. Then it is a retrieve."""
+"""A request waits until fewer are held. If no confirmation has ended for this time, it becomes a retrieve."""
 
 
 class Confirmations:
@@ -40,6 +40,8 @@ class Confirmations:
         self._held: dict[AssetId, asyncio.Future[Treatment]] = {}
         self._room = asyncio.Event()
         self._room.set()
+        self._ended_at = 0.0
+        """When the latest confirmation ended, in monotonic seconds."""
         self.settled = 0
         """Assets settled from lists so far."""
         self.disagreements = 0
@@ -56,11 +58,13 @@ class Confirmations:
         return self._room.is_set()
 
     async def wait_for_room(self) -> None:
-        """Wait until few enough assets are held for one more list, or for a while."""
-        if not self._room.is_set():
+        """Wait until few enough assets are held for one more list, or until confirmations seem to hang."""
+        while not self._room.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(ROOM_SECONDS):
                     await self._room.wait()
+            if self._hang_for(ROOM_SECONDS):
+                break
 
     def treat(self, asset_id: AssetId, listed: Asset, *, is_doubtful: bool) -> Treatment:
         """Return what to do with an asset that a list shows in a state that ends its wait.
@@ -86,15 +90,17 @@ class Confirmations:
         """Wait until a held asset is to be settled or confirmed. Its deadline is `within` seconds away."""
         held, shape = self._held[asset_id], shape_of(listed)
         assert shape is not None
-        ends_at = self._clock.monotonic() + min(HELD_SHARE * within, LONGEST_HOLD_SECONDS)
+        begun_at = self._clock.monotonic()
+        ends_at = begun_at + HELD_SHARE * within
         try:
             while not held.done():
-                if (left := ends_at - self._clock.monotonic()) <= 0:
-                    self._health.doubted(asset_id, shape, self._clock.monotonic())
+                now = self._clock.monotonic()
+                is_stuck = now >= begun_at + LONGEST_HOLD_SECONDS and self._hang_for(LONGEST_HOLD_SECONDS)
+                if now >= ends_at or is_stuck:
+                    self._health.doubted(asset_id, shape, now)
                     return Treatment.CONFIRM
-                await asyncio.wait([held], timeout=min(left, OVERDUE_SECONDS))
-                # While requests queue, confirmations take long for that reason alone.
-                if not held.done() and self._api.has_capacity:
+                await asyncio.wait([held], timeout=min(ends_at - now, OVERDUE_SECONDS))
+                if not held.done() and self._hang_for(0.0):
                     self._carry_out(self._health.overdue(shape, self._clock.monotonic()))
             return held.result()
         finally:
@@ -107,6 +113,7 @@ class Confirmations:
         self, asset_id: AssetId, listed: Asset, retrieved: Observation | None, expectations: Expectations
     ) -> None:
         """Learn from the retrieve of an asset that was treated. None: none was made, or none that counts as a look."""
+        self._ended_at = self._clock.monotonic()
         if not isinstance(retrieved, Asset | Missing):
             self._carry_out(self._health.not_compared(asset_id, self._clock.monotonic()))
             return
@@ -116,6 +123,10 @@ class Confirmations:
             self.disagreements += 1
         _log_change(asset_id, step.change, why)
         self._carry_out(step)
+
+    def _hang_for(self, seconds: float) -> bool:
+        """Return whether no confirmation has ended for so long. While requests queue, that is the only reason."""
+        return self._api.has_capacity and self._clock.monotonic() >= self._ended_at + seconds
 
     def _carry_out(self, step: Step) -> None:
         self.settled += len(step.settle)
