@@ -157,7 +157,7 @@ class ListLooker:
             else:
                 listed.append(self._judged(lease, document))
         audited = self._to_be_audited(listed)
-        settling = []
+        settled: list[_Listed] = []
         for each in listed:
             if each is audited:
                 yield Check(self._actions.count_look(each.lease), each.observation, is_audit=True)
@@ -166,8 +166,9 @@ class ListLooker:
             elif (check := self._check_of(each)) is not None:
                 yield check
             else:
-                settling.append(self._actions.carry_out(each.lease, each.observation, each.step))
-        await asyncio.gather(*settling)
+                settled.append(each)
+        # Together, so that they share the journal's transactions.
+        await asyncio.gather(*(self._actions.carry_out(each.lease, each.observation, each.step) for each in settled))
 
     def _asked_for(self, leases: Sequence[Lease]) -> list[AssetId]:
         """Return the assets that a list is asked for: those of the leases, and as many others to follow as it can hold.
