@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib import pyplot as plt
+from matplotlib.ticker import NullFormatter
 
 from tests.bench.grid import COMPETITORS, MANY, PENDING
 from tests.bench.report import RESULTS, WORKER, ways
@@ -32,6 +33,7 @@ def grid(found: dict[str, Any]) -> None:
                     axis.annotate(f"{count:,}", (at, lag), fontsize=6, xytext=(3, 3), textcoords="offset points")
         axis.set(title=workload, xlabel="requests per asset", xscale="log", yscale="log")
         axis.grid(which="both", alpha=0.2)
+        axis.xaxis.set_minor_formatter(NullFormatter())
     axes[0].set_ylabel("mean lag, seconds")
     axes[-1].legend(fontsize=6)
     _save(figure, "lag.png")
@@ -78,7 +80,7 @@ def _bars(axis: Any, names: list[str], values: list[float], label: str) -> None:
 
 def _save(figure: Any, name: str) -> None:
     figure.tight_layout()
-    figure.savefig(RESULTS.parent / name, dpi=110, metadata={"Software": None})
+    figure.savefig(RESULTS.parent / name, dpi=110, bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)
 
 
