@@ -27,7 +27,8 @@ from asset_worker.schedule.ports import Schedule
 
 BACKLOG_SECONDS: Final = 0.5
 """When looks are later than this, each request gets a turn of the event loop to queue at the gate before more is taken.
-Otherwise all slots would be filled at once, with what is most due now rather than when a request can go out."""
+Otherwise all slots would be filled at once, with what is most due now rather than when a request can go out. The same
+is true while no lists are sent: in an outage, all assets would be retrieved at its end that could share a list."""
 
 
 GIVE_UP_EVERY_SECONDS: Final = 0.25
@@ -138,7 +139,7 @@ class Poller:
                     self._feedback.requested(len(group))
                 is_alone = len(group) == 1
                 looks.create_task(self._look_at(group[0], stop) if is_alone else self._list(group, looks, stop))
-            if late > BACKLOG_SECONDS:
+            if late > BACKLOG_SECONDS or batching is None:
                 await asyncio.sleep(0)
 
     async def _give_up_overdue(self) -> None:
