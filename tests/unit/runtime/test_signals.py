@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -127,3 +129,31 @@ async def test_a_hangup_that_was_ignored_at_the_start_stays_ignored():
         await asyncio.sleep(0.05)
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     assert reloads == []
+
+
+SWAP = """
+import asyncio, os, signal, time
+from asset_worker.runtime.signals import stopping_on_signals
+from asset_worker.runtime.stop import Stop
+from asset_worker.runtime.threads import DaemonThread
+
+async def main():
+    loop, thread = asyncio.get_running_loop(), DaemonThread("other")
+    await thread.run(time.sleep, 0)
+    remove = loop.remove_signal_handler
+
+    def remove_and_meet_one(number):
+        remove(number)
+        os.kill(os.getpid(), number)
+
+    loop.remove_signal_handler = remove_and_meet_one
+    with stopping_on_signals(Stop(), Stop()):
+        pass
+
+asyncio.run(main())
+"""
+
+
+def test_a_signal_in_the_moment_in_which_the_handlers_are_replaced_does_not_end_the_process():
+    """The loop restores the default for it, and only then can it be ignored."""
+    assert subprocess.run([sys.executable, "-c", SWAP], check=False).returncode == 0

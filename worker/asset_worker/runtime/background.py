@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Final
 
 from asset_worker.runtime.line_stream import LineStream
+from asset_worker.runtime.threads import leave_stop_signals_to_main_thread
 
 QUEUE_BYTES: Final = 384 << 10
 """Bytes that wait for the reader at most: over a thousand log lines."""
@@ -76,6 +77,7 @@ class BackgroundWriter:
         return not self._held or self._held + len(data) <= self._queue_bytes
 
     def _run(self) -> None:
+        leave_stop_signals_to_main_thread()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting)

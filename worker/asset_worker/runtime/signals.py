@@ -80,6 +80,17 @@ def _handling(handlers: dict[signal.Signals, Callable[[signal.Signals], None]]) 
     with ExitStack() as stack:
         for number, handler in handlers.items():
             loop.add_signal_handler(number, handler, number)
-            stack.callback(signal.signal, number, signal.SIG_IGN)
-            stack.callback(loop.remove_signal_handler, number)
+            stack.callback(_ignore, number, loop)
         yield
+
+
+def _ignore(number: signal.Signals, loop: asyncio.AbstractEventLoop) -> None:
+    """Ignore a signal that the loop has handled so far.
+
+    The loop restores the default in between, by which the signal ends the process. So it is held back for that moment;
+    ignoring it drops one that came.
+    """
+    was_held = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    loop.remove_signal_handler(number)
+    signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, was_held)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import signal
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -11,6 +12,14 @@ from typing import ParamSpec, Protocol, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def leave_stop_signals_to_main_thread() -> None:
+    """Let this thread take no SIGTERM or SIGINT. Call it in the thread.
+
+    The main thread can then hold them back for a moment (`signals`), without another one taking them.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
 
 
 class WorkerThread(Protocol):
@@ -64,5 +73,6 @@ class DaemonThread:
         self._calls.put(None)
 
     def _run_calls(self) -> None:
+        leave_stop_signals_to_main_thread()
         while (work := self._calls.get()) is not None:
             work()
