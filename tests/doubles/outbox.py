@@ -21,7 +21,6 @@ class MemoryOutbox:
         self.events = events or []
         self.positions: dict[str, int] = {}
         self.checkpoints: dict[str, bytes | None] = {}
-        self.dead_letters: dict[tuple[str, int], tuple[Stored, str]] = {}
         self.added = asyncio.Event()
 
     def add(self, count: int = 1, *, size: int = 0) -> list[Stored]:
@@ -50,9 +49,6 @@ class MemoryOutbox:
         assert position >= self.positions.get(sink, 0), "a position went back"
         self.positions[sink] = position
         self.checkpoints[sink] = checkpoint
-
-    async def dead_letter(self, sink: str, event: Stored, reason: str) -> None:
-        self.dead_letters[sink, event.position] = (event, reason)
 
 
 class InstantSleep:

@@ -60,8 +60,6 @@ class OutboxMachine(RuleBasedStateMachine):
         """The positions that the sink that is always there was given, in that order."""
         self.held: dict[str, float] = {}
         """Since when each sink is absent for which events are kept."""
-        self.dead: set[tuple[str, int]] = set()
-        """The sink and the position of each dead letter."""
 
     def run(self, work):
         # Not by the runner, which handles SIGINT anew each time: that took a sixth of all.
@@ -74,10 +72,6 @@ class OutboxMachine(RuleBasedStateMachine):
     @abstractmethod
     async def opened(self):
         """The engine, opened with these sinks."""
-
-    @abstractmethod
-    def dead_letters(self) -> int:
-        """How many dead letters the engine has kept."""
 
     def position(self, sink):
         return self.positions.get(sink, 0)
@@ -95,7 +89,6 @@ class OutboxMachine(RuleBasedStateMachine):
         self.queue = self.run(self.opened())
         self.read.clear()
         self.starts += 1
-        assert self.dead_letters() == len(self.dead)
 
     @precondition(lambda self: len(self.events) - self.dropped < 8)
     @rule(number=COUNTS)
@@ -167,20 +160,6 @@ class OutboxMachine(RuleBasedStateMachine):
         for advance in advances:
             self.advanced(*advance)
 
-    @precondition(readers)
-    @rule(data=st.data(), times=st.integers(1, 2), advances=st.booleans())
-    def one_refuses_an_event_for_good(self, data, times, advances):
-        sink = data.draw(st.sampled_from(self.readers()))
-        first = self.read[sink][0]
-        for _ in range(times):
-            self.run(self.outbox.dead_letter(sink, first, "refused"))
-        self.dead.add((sink, first.position))
-        assert self.dead_letters() == len(self.dead)
-        if advances:
-            del self.read[sink]
-            self.run(self.outbox.advance(sink, first.position, None))
-            self.advanced(sink, first.position, None)
-
     @invariant()
     @precondition(lambda self: self.starts)
     def each_sink_finds_what_it_lacks_and_its_checkpoint(self):
@@ -210,9 +189,6 @@ class OutboxMachine(RuleBasedStateMachine):
 class MemoryOutboxMachine(OutboxMachine):
     async def opened(self):
         return MemoryQueue(ManualClock(), sinks=self.sinks, dedupe_window=60.0, max_pending=99)
-
-    def dead_letters(self):
-        return len(self.queue.outbox.dead_letters)
 
 
 class LocalOutboxMachine(OutboxMachine):
@@ -265,9 +241,6 @@ class LocalOutboxMachine(OutboxMachine):
         if looks:
             self.run(self.queue.outbox.drop_expired(self.clock.steady()))
             self.expired()
-
-    def dead_letters(self):
-        return dead_letters(self.path)
 
     def advanced_at_once(self, advances):
         """No event is dropped while the position of a sink that has it is still on its way to the disk."""
@@ -348,35 +321,9 @@ TestMemoryOutbox = pytest.mark.timeout(3600)(MemoryOutboxMachine.TestCase)
 TestLocalOutbox = pytest.mark.timeout(3600)(LocalOutboxMachine.TestCase)
 
 
-def dead_letters(path):
-    return read_status(path.parent, clock=ManualClock(), limit=0).dead_letters
-
-
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / FILE_NAME
-
-
-async def test_a_dead_letter_outlives_the_worker_and_is_kept_once_however_often_it_is_reported(path):
-    queue = open_local(path, ManualClock())
-    await settle(queue, 0)
-    [stored] = await queue.outbox.read("stdout", 9)
-    for _ in range(2):
-        await queue.outbox.dead_letter("stdout", stored, "refused")
-    queue.crash()
-    assert dead_letters(path) == 1
-    await open_local(path, ManualClock()).close()
-    assert dead_letters(path) == 1
-
-
-async def test_each_sink_has_its_own_dead_letters(path):
-    queue = open_local(path, ManualClock(), sinks=SINKS)
-    await settle(queue, 0, 1)
-    for sink in SINKS:
-        for stored in await queue.outbox.read(sink, 9):
-            await queue.outbox.dead_letter(sink, stored, "refused")
-    queue.crash()
-    assert dead_letters(path) == 6
 
 
 async def test_a_sink_that_is_added_starts_with_the_oldest_event_that_is_kept(path):

@@ -14,7 +14,7 @@ import pytest
 from asset_worker.runtime.stop import Stop
 from asset_worker.sinks.delivery import BATCH_EVENTS, Delivery
 from asset_worker.sinks.file.sink import FileSink
-from asset_worker.sinks.ports import Outbox, Sink, SinkUnavailableError
+from asset_worker.sinks.ports import OrderedSink, Outbox, SinkUnavailableError
 from asset_worker.sinks.stdout import StdoutSink
 from tests.doubles.clocks import ManualClock
 from tests.doubles.outbox import InstantSleep, MemoryOutbox, stored
@@ -24,7 +24,7 @@ from tests.doubles.threads import InlineThread
 class Receiver(Protocol):
     """What a sink sends to."""
 
-    def sink(self) -> Sink:
+    def sink(self) -> OrderedSink:
         """A sink to this receiver, as after a restart."""
         ...
 
@@ -44,7 +44,7 @@ class FileReceiver:
         self.directory = directory / "spool"
         self.directory.mkdir()
 
-    def sink(self) -> Sink:
+    def sink(self) -> OrderedSink:
         return FileSink(self.directory / "events.jsonl", InlineThread())
 
     def taken(self) -> list[bytes]:
@@ -66,7 +66,7 @@ class FileReceiver:
 class PipeReceiver:
     """A named pipe with a reader in a thread; while it fails, nobody reads."""
 
-    def __init__(self, directory: Path, make: Callable[[Path], Sink]) -> None:
+    def __init__(self, directory: Path, make: Callable[[Path], OrderedSink]) -> None:
         self.path = directory / "pipe"
         self.make = make
         os.mkfifo(self.path)
@@ -95,7 +95,7 @@ class PipeReceiver:
         self.thread.join()
         os.close(self.keeper)
 
-    def sink(self) -> Sink:
+    def sink(self) -> OrderedSink:
         return self.make(self.path)
 
     def taken(self) -> list[bytes]:
@@ -107,7 +107,7 @@ class PipeReceiver:
         self.fail()
 
 
-def stdout_to(path: Path) -> Sink:
+def stdout_to(path: Path) -> OrderedSink:
     fd = os.open(path, os.O_WRONLY)
 
     class Owning(StdoutSink):
@@ -132,7 +132,7 @@ async def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
     receiver.close()
 
 
-async def run(sink: Sink, outbox: Outbox, sleep: InstantSleep | None = None) -> None:
+async def run(sink: OrderedSink, outbox: Outbox, sleep: InstantSleep | None = None) -> None:
     stop = Stop()
     stop.set("test")
     await Delivery(sink, outbox, ManualClock(), sleep=sleep or InstantSleep()).run(stop)

@@ -1,7 +1,6 @@
 """Delivery: order, retries, dead letters, the stop."""
 
 import asyncio
-import errno
 from collections.abc import Iterable, Sequence
 from itertools import repeat
 
@@ -11,7 +10,7 @@ from structlog.testing import capture_logs
 from asset_worker.domain.events import Stored
 from asset_worker.runtime.stop import Stop
 from asset_worker.sinks.delivery import BATCH_BYTES, BATCH_EVENTS, SHUTDOWN_RETRY_SECONDS, Delivery, backoff
-from asset_worker.sinks.ports import Sent, Sink, SinkRefusedError, SinkUnavailableError
+from asset_worker.sinks.ports import OrderedSink, Sent, SinkUnavailableError
 from tests.doubles.clocks import ManualClock
 from tests.doubles.outbox import InstantSleep, MemoryOutbox, stored
 
@@ -47,7 +46,7 @@ class ScriptedSink:
 
 
 def delivery_to(
-    sink: Sink, outbox: MemoryOutbox, sleep: InstantSleep | None = None, clock: ManualClock | None = None
+    sink: OrderedSink, outbox: MemoryOutbox, sleep: InstantSleep | None = None, clock: ManualClock | None = None
 ) -> Delivery:
     return Delivery(sink, outbox, clock or ManualClock(), sleep=sleep or InstantSleep())
 
@@ -218,44 +217,6 @@ async def test_a_checkpoint_is_recorded_before_anything_is_sent_after_it():
     assert seen[0:2] == [(1, None), (1, b"checkpoint 0")]
     assert [event.position for event in sink.taken] == [2, 3]
     assert [log["event"] for log in logs] == ["sink.failed", "sink.recovered"]
-
-
-async def test_a_refused_event_becomes_a_dead_letter_and_the_others_go_on():
-    """Its body is kept; the sink's checkpoint stays what it was."""
-    outbox = MemoryOutbox()
-    events = outbox.add(4)
-    sink = ScriptedSink([1, SinkUnavailableError("away"), SinkRefusedError("413 too large"), None])
-    delivery = delivery_to(sink, outbox)
-    with capture_logs() as logs:
-        await delivery.run(stopped())
-    assert sink.taken == [events[0], *events[2:]]
-    assert outbox.dead_letters == {("scripted", 2): (events[1], "413 too large")}
-    assert (delivery.delivered, delivery.dead_letters) == (3, 1)
-    assert [log["event"] for log in logs] == ["sink.failed", "sink.recovered", "sink.dead_letter"]
-    assert (logs[2]["id"], logs[2]["reason"]) == (events[1].id, "413 too large")
-
-
-async def test_a_refused_event_is_not_passed_over_before_it_is_a_dead_letter():
-    """Otherwise a crash between the two would lose it."""
-
-    class Full(MemoryOutbox):
-        async def dead_letter(self, sink: str, event: Stored, reason: str) -> None:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    outbox = Full()
-    outbox.add(3)
-    sink = ScriptedSink([1, SinkRefusedError("413 too large")])
-    with pytest.raises(OSError, match="No space left"):
-        await delivery_to(sink, outbox).run(stopped())
-    assert (outbox.positions["scripted"], outbox.depth("scripted")) == (1, 2)
-
-
-async def test_a_refused_last_event_leaves_the_checkpoint_alone():
-    """A dead letter records no other checkpoint than the sink's last."""
-    outbox = MemoryOutbox()
-    outbox.add(2)
-    await delivery_to(ScriptedSink([1, SinkRefusedError("no")]), outbox).run(stopped())
-    assert (outbox.positions["scripted"], outbox.checkpoints["scripted"]) == (2, b"checkpoint 1")
 
 
 @pytest.mark.virtual_time

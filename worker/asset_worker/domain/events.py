@@ -51,6 +51,31 @@ class Stored(msgspec.Struct, frozen=True):
     body: bytes
 
 
+class Heading(msgspec.Struct, frozen=True):
+    """What an event is about, read from its body."""
+
+    type: str
+    subject: str | None = None
+    """The asset's ID; None: a rejected line."""
+
+    @property
+    def word(self) -> str:
+        """The last word of the type: the outcome of a completion."""
+        return self.type.rsplit(".", 1)[-1]
+
+
+_decode_heading = msgspec.json.Decoder(Heading).decode
+
+
+def heading_of(event: Stored) -> Heading:
+    """Return what a stored event is about.
+
+    Raises:
+        msgspec.DecodeError: its body is not an event: the journal is damaged.
+    """
+    return _decode_heading(event.body)
+
+
 class Times(msgspec.Struct, frozen=True):
     """The instants of one wait, in seconds of one clock. Events have those of the wall clock, since the epoch, UTC."""
 

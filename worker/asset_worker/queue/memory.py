@@ -30,8 +30,6 @@ class MemoryOutbox:
         self._events: list[Stored] = []
         self._last = 0
         self._sinks = SinkPositions(dict.fromkeys(sinks, (0, None)), room, last=0)
-        self.dead_letters: dict[tuple[str, int], tuple[Stored, str]] = {}
-        """The events that sinks refused permanently, with the reason, by the sink and the event's position."""
 
     def add(self, events: Iterable[Event]) -> None:
         """Put events into the outbox, in this order."""
@@ -63,10 +61,6 @@ class MemoryOutbox:
         self._sinks.advance(sink, position, checkpoint)
         dropped = self._last - len(self._events)
         del self._events[: self._sinks.done_by_all(sink, position) - dropped]
-
-    async def dead_letter(self, sink: str, event: Stored, reason: str) -> None:
-        """Keep an event that the sink refused permanently."""
-        self.dead_letters[sink, event.position] = (event, reason)
 
 
 class MemoryQueue(PendingAssets):

@@ -1,4 +1,4 @@
-"""Delivers events from the outbox to one sink: in order, at least once, retried until it works."""
+"""Delivers events from the outbox to one ordered sink: in order, at least once, retried until it works."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from asset_worker.domain.events import Stored
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.stop import Stop
 from asset_worker.sinks.lines import first_bytes
-from asset_worker.sinks.ports import Outbox, Sent, Sink, SinkRefusedError, SinkUnavailableError
+from asset_worker.sinks.ports import OrderedSink, Outbox, Sent, SinkUnavailableError
 
 _log = structlog.get_logger()
 
@@ -42,7 +42,7 @@ class Delivery:
 
     def __init__(
         self,
-        sink: Sink,
+        sink: OrderedSink,
         outbox: Outbox,
         clock: Clock,
         *,
@@ -57,8 +57,6 @@ class Delivery:
         self.sink = sink.name
         self.delivered = 0
         """Events that the sink accepted since the start."""
-        self.dead_letters = 0
-        """Events that the sink refused permanently since the start."""
         self._failing_since: float | None = None
         """When the sink began to fail, in steady time; None while it works."""
         self.last_error: str | None = None
@@ -120,12 +118,7 @@ class Delivery:
             await stop.race(self._outbox.wait(self.sink))
 
     async def _deliver(self, events: Sequence[Stored], stop: Stop) -> None:
-        try:
-            sent: Sent = await self._retrying(stop)(self._send, events)
-        except SinkRefusedError as error:
-            self._recovered()
-            await self._dead_letter(events[0], str(error))
-            return
+        sent: Sent = await self._retrying(stop)(self._send, events)
         self._recovered()
         await self._outbox.advance(self.sink, events[sent.count - 1].position, sent.checkpoint)
         self.delivered += sent.count
@@ -136,12 +129,6 @@ class Delivery:
             if sent.count:
                 return sent
             await self._outbox.advance(self.sink, events[0].position - 1, sent.checkpoint)
-
-    async def _dead_letter(self, event: Stored, reason: str) -> None:
-        await self._outbox.dead_letter(self.sink, event, reason)
-        await self._outbox.advance(self.sink, event.position, await self._outbox.checkpoint(self.sink))
-        self.dead_letters += 1
-        _log.error("sink.dead_letter", sink=self.sink, id=event.id, reason=reason)
 
     def _retrying(self, stop: Stop) -> AsyncRetrying:
         def wait(state: RetryCallState) -> float:

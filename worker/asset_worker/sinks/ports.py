@@ -1,25 +1,25 @@
-"""The interfaces that `Delivery` uses: a sink to send events to, and an outbox to read them from."""
+"""The interfaces of deliveries: sinks to send events to, and an outbox to read them from.
+
+There are two kinds of sinks. An *ordered* sink (a file, stdout) gets all events in one order: the first that it does
+not take holds up the others. An *independent* sink (a webhook) takes or refuses each event by itself: one that fails is
+tried again later, by the retry plan, and holds up only later events of its own asset.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Sequence
+from typing import Literal, Protocol
 
 import msgspec
 
 from asset_worker.domain.events import Stored
 
 
-class SinkError(Exception):
-    """Events were not accepted. The message is for people; it holds no part of an event, and no secret."""
+class SinkUnavailableError(Exception):
+    """A transient failure: the same events may be accepted later.
 
-
-class SinkUnavailableError(SinkError):
-    """A transient failure: the same events may be accepted later."""
-
-
-class SinkRefusedError(SinkError):
-    """The first of the events is refused permanently. Nothing is known about the others."""
+    The message is for people; it holds no part of an event, and no secret.
+    """
 
 
 class UnusableTargetError(Exception):
@@ -44,19 +44,36 @@ class Sent(msgspec.Struct, frozen=True):
     """What to pass to `resume` after a restart. It is recorded together with the sink's new position."""
 
 
-class Sink(Protocol):
-    """A receiver of events.
+class Delivered(msgspec.Struct, frozen=True):
+    """The receiver has accepted the event."""
 
-    It gets events in order, each at least once. Events that a `Sent` counts are as durable as the sink can make them.
-    """
+
+class Failed(msgspec.Struct, frozen=True):
+    """The receiver has not accepted the event: it is tried again by the retry plan, then it is a dead letter."""
+
+    reason: str
+    """What happened, for people; it holds no secret."""
+    retry_after: float | None = None
+    """The seconds that the receiver asked to wait; None: it did not."""
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """The receiver wants no more events (410): the sink is paused, and the event stays owed."""
+
+    reason: str
+    """What happened, for people; it holds no secret."""
+
+
+Attempt = Delivered | Failed | Gone
+"""The result of sending one event to an independent sink."""
+
+
+class Sink(Protocol):
+    """A receiver of events, each of which it gets at least once."""
 
     @property
     def name(self) -> str:
         """The sink's name, the same after a restart: the outbox keeps the sink's position under it."""
-        ...
-
-    def resume(self, checkpoint: bytes | None) -> None:
-        """Continue from the checkpoint that was recorded last; None: there is none. Called once, before any `send`."""
         ...
 
     async def check(self) -> None:
@@ -64,15 +81,6 @@ class Sink(Protocol):
 
         Raises:
             SinkUnavailableError: they can't be sent now.
-        """
-        ...
-
-    async def send(self, events: Sequence[Stored]) -> Sent:
-        """Send at least the first of the events. The result is recorded before the next `send`.
-
-        Raises:
-            SinkUnavailableError: no event is known to have been accepted; send them again later.
-            SinkRefusedError: the first event will never be accepted.
         """
         ...
 
@@ -91,8 +99,49 @@ class Sink(Protocol):
         ...
 
 
+class OrderedSink(Sink, Protocol):
+    """A sink that gets all events in order. Those that a `Sent` counts are as durable as the sink can make them."""
+
+    def resume(self, checkpoint: bytes | None) -> None:
+        """Continue from the checkpoint that was recorded last; None: there is none. Called once, before any `send`."""
+        ...
+
+    async def send(self, events: Sequence[Stored]) -> Sent:
+        """Send at least the first of the events. The result is recorded before the next `send`.
+
+        Raises:
+            SinkUnavailableError: no event is known to have been accepted; send them again later.
+        """
+        ...
+
+
+class IndependentSink(Sink, Protocol):
+    """A sink that takes or refuses each event by itself, several at once."""
+
+    @property
+    def concurrency(self) -> int:
+        """How many events may be sent at once."""
+        ...
+
+    @property
+    def retry(self) -> Sequence[float]:
+        """The retry plan: seconds from each failed attempt to the next; after the last, the event is a dead letter."""
+        ...
+
+    def wants(self, event: Stored) -> bool:
+        """Return whether the sink gets this event: its settings may filter by outcome."""
+        ...
+
+    async def attempt(self, event: Stored) -> Attempt:
+        """Send one event, once. It ends within the sink's timeout, and raises nothing.
+
+        Events of one asset are never sent at once.
+        """
+        ...
+
+
 class Outbox(Protocol):
-    """The events to send, as deliveries use them. Each sink has its own position."""
+    """The events to send, as deliveries to ordered sinks use them. Each sink has its own position."""
 
     async def read(self, sink: str, limit: int) -> list[Stored]:
         """Return the events after the sink's position, in order, at most `limit`; empty: there are none."""
@@ -110,6 +159,100 @@ class Outbox(Protocol):
         """Record that the sink has all events up to `position`; durable when this returns."""
         ...
 
-    async def dead_letter(self, sink: str, event: Stored, reason: str) -> None:
-        """Keep an event that the sink refused permanently; durable when this returns. A repeat changes nothing."""
+
+class Owed(msgspec.Struct, frozen=True):
+    """An event that an independent sink has not accepted yet, with its record. Instants are in steady time."""
+
+    event: Stored
+    asset_id: str | None
+    """The asset that it is about; None: a rejected line."""
+    attempts: int
+    """The attempts that count, made so far."""
+    first_at: float | None
+    """When the first of them was made; None: there was none."""
+    next_at: float
+    """When the next attempt is due."""
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """The result of `IndependentOutbox.take`."""
+
+    events: list[Owed]
+    next_at: float | None
+    """When the next event is due, in steady time, of those that have a record and were not due; None: there is none."""
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """What is wrong with an independent sink as a whole."""
+
+    kind: Literal["down", "paused"]
+    """`down`: it fails for several events in a row, and is probed. `paused`: it wants no more events until a restart, a
+    SIGHUP or `dead-letters retry`."""
+    since: float
+    """When it began, in steady time."""
+    error: str
+    """The latest failure, for people."""
+
+
+class IndependentOutbox(Protocol):
+    """The events to send, as deliveries to independent sinks use them.
+
+    The sink's position says that each event up to it was accepted, is a dead letter, is not wanted, or has a record in
+    the table `undelivered`. The record is durable before the position passes the event. An event is deleted when all
+    sinks have passed it and no record names it. Every change is durable when its call returns.
+    """
+
+    async def take(
+        self,
+        sink: str,
+        limit: int,
+        *,
+        now: float,
+        until: float,
+        without: Collection[int],
+        wants: Callable[[Stored], bool],
+    ) -> Taken:
+        """Return at most `limit` events to send now, those whose position is in `without` left out.
+
+        First come the events with a record that is due by `until`, the earliest first, then new events, which get a
+        record that is due `now`. Of one asset, only the earliest event that has a record is returned: the later ones
+        wait until it is delivered or a dead letter, also while it is in `without`. New events that the sink does not
+        want are passed over.
+        """
+        ...
+
+    async def wait(self, sink: str) -> None:
+        """Wait until there may be new events: events after the sink's position."""
+        ...
+
+    async def wait_for_retry(self, sink: str) -> None:
+        """Wait until `dead-letters retry` asks for this sink. Requests from before the call count once."""
+        ...
+
+    async def delivered(self, sink: str, position: int, *, now: float) -> None:
+        """Delete the record of an event that the sink accepted. The asset's next event is due `now`."""
+        ...
+
+    async def failed(
+        self, sink: str, position: int, *, attempts: int, first_at: float, next_at: float, error: str
+    ) -> None:
+        """Change the record of an event that was not accepted. Later events of its asset wait at least as long."""
+        ...
+
+    async def dead_letter(
+        self, sink: str, position: int, *, attempts: int, first_at: float, now: float, reason: str
+    ) -> None:
+        """Keep an event whose last attempt failed as a dead letter. The asset's next event is due `now`."""
+        ...
+
+    async def make_all_due(self, sink: str, *, now: float) -> None:
+        """Make every event with a record due `now` that would be due later."""
+        ...
+
+    async def set_condition(self, sink: str, condition: Condition | None) -> None:
+        """Record what is wrong with the sink, for `status`; None: it works."""
+        ...
+
+    def owed(self, sink: str) -> int:
+        """Return how many events the sink lacks: those with a record, and those after its position."""
         ...

@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Final, Protocol, cast
 
-from asset_worker.sinks.ports import Sink, TargetProblem
+from asset_worker.sinks.ports import OrderedSink, TargetProblem
 
 FORMS: Final[Mapping[str, str]] = {
     "-": "asset_worker.sinks.stdout",
@@ -36,7 +36,7 @@ class SinkModule(Protocol):
         """
         ...
 
-    def open_sink(self, target: str, /) -> Sink:
+    def open_sink(self, target: str, /) -> OrderedSink:
         """Return a sink for a target that `checked_target` returned."""
         ...
 
@@ -60,7 +60,7 @@ def find_problem(target: str) -> TargetProblem | None:
     return _module_of(target).find_problem(target)
 
 
-def open_sink(target: str) -> Sink:
+def open_sink(target: str) -> OrderedSink:
     """Return a sink for a target that `checked_target` returned."""
     return _module_of(target).open_sink(target)
 

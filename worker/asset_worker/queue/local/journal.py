@@ -286,13 +286,6 @@ class Journal:
         """Delete the events in the outbox up to a position."""
         self._execute("DELETE FROM outbox WHERE position <= ?", (through,))
 
-    def dead_letter(self, sink: str, position: int, event_id: str, body: bytes, reason: str) -> None:
-        """Keep an event that the sink refused permanently. A repeat changes nothing."""
-        self._execute(
-            "INSERT OR REPLACE INTO dead_letters (sink, position, id, body, reason) VALUES (?, ?, ?, ?, ?)",
-            (sink, position, event_id, body, reason),
-        )
-
     def intakes(self) -> dict[str, bytes]:
         """Return the position of each intake, by its name."""
         return dict(self._execute("SELECT name, position FROM intakes").fetchall())

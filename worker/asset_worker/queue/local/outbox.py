@@ -121,11 +121,3 @@ class LocalOutbox:
         done_by_all = self._sinks.done_by_all(sink, position)
         await self._commits.write(lambda journal: journal.advance(sink, position, checkpoint, done_by_all=done_by_all))
         self._sinks.advance(sink, position, checkpoint)
-
-    async def dead_letter(self, sink: str, event: Stored, reason: str) -> None:
-        """Keep an event that the sink refused permanently; durable when this returns. A repeat changes nothing."""
-
-        def change(journal: Journal) -> None:
-            journal.dead_letter(sink, event.position, event.id, event.body, reason)
-
-        await self._commits.write(change)
