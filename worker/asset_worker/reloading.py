@@ -1,9 +1,9 @@
-"""Reloads what may change while a service runs, without a restart: the log, the key file and the TLS roots."""
+"""Reloads what may change while a service runs, without a restart: log, key file, TLS roots and webhooks' secrets."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeAlias
 
 import structlog
@@ -17,7 +17,7 @@ from asset_worker.settings.tree import Settings
 
 _log = structlog.get_logger()
 
-ReloadTls: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+Reload: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Reloading:
@@ -36,14 +36,18 @@ class Reloading:
         """Ask for a reload. Requests during a reload share the next one."""
         self._requested.set()
 
-    async def run(self, key: ApiKey, *, key_changed: Callable[[], None], reload_tls: ReloadTls) -> None:
+    async def run(
+        self, key: ApiKey, *, key_changed: Callable[[], None], reload_tls: Reload, reload_sinks: Sequence[Reload] = ()
+    ) -> None:
         """Reload at each request, forever. `key_changed` is called when the file holds another key."""
         while True:
             await self._requested.wait()
             self._requested.clear()
-            await self.reload(key, key_changed=key_changed, reload_tls=reload_tls)
+            await self.reload(key, key_changed=key_changed, reload_tls=reload_tls, reload_sinks=reload_sinks)
 
-    async def reload(self, key: ApiKey, *, key_changed: Callable[[], None], reload_tls: ReloadTls) -> None:
+    async def reload(
+        self, key: ApiKey, *, key_changed: Callable[[], None], reload_tls: Reload, reload_sinks: Sequence[Reload] = ()
+    ) -> None:
         """Reload now. If the settings can't be read, nothing is reloaded."""
         thread = DaemonThread("settings")  # the file may be on a network file system that hangs
         try:
@@ -64,4 +68,6 @@ class Reloading:
             await reload_tls()
         except TlsRootsError as error:
             _log.warning("worker.reload_failed", error=str(error))
+        for reload_sink in reload_sinks:
+            await reload_sink()
         _log.info("worker.reloaded", changed=changed, needs_restart=changed_keys(self._in_force, settings))

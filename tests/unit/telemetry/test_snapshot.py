@@ -38,7 +38,7 @@ SOURCES = Sources(
     retries=SimpleNamespace(count=9),
     lines=SimpleNamespace(rejected=0, rejected_inputs=[]),
     inputs=[SimpleNamespace(name="queue file", unreadable=None), SimpleNamespace(name="stdin", unreadable=None)],
-    deliveries=[SimpleNamespace(sink="stdout", failing_since=None)],
+    deliveries=[SimpleNamespace(sink="stdout", problem=None)],
 )
 
 
@@ -76,7 +76,9 @@ def gate(cause: Cause) -> SimpleNamespace:
 
 
 def sink(name: str) -> SimpleNamespace:
-    return SimpleNamespace(sink=name, failing_since=1.0, last_error="no space", next_try=2.0)
+    return SimpleNamespace(
+        sink=name, problem=f"the sink {name} fails", failing_since=1.0, last_error="no space", next_try=2.0
+    )
 
 
 @pytest.mark.parametrize(

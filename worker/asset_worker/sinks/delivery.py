@@ -65,6 +65,11 @@ class Delivery:
         """When the sink that fails is tried again, in seconds since the epoch, UTC; None while it works."""
 
     @property
+    def problem(self) -> str | None:
+        """What is wrong with the sink, as one sentence; None: it works."""
+        return None if self._failing_since is None else f"the sink {self.sink} fails"
+
+    @property
     def failing_for(self) -> float | None:
         """Seconds for which the sink has been failing; None: it works."""
         return None if self._failing_since is None else self._clock.steady() - self._failing_since

@@ -139,6 +139,10 @@ class IndependentSink(Sink, Protocol):
         """
         ...
 
+    async def reload(self) -> None:
+        """Read again what is read from files: secrets, headers, TLS roots. What can't be read stays as it is."""
+        ...
+
 
 class Outbox(Protocol):
     """The events to send, as deliveries to ordered sinks use them. Each sink has its own position."""
@@ -217,7 +221,7 @@ class IndependentOutbox(Protocol):
         First come the events with a record that is due by `until`, the earliest first, then new events, which get a
         record that is due `now`. Of one asset, only the earliest event that has a record is returned: the later ones
         wait until it is delivered or a dead letter, also while it is in `without`. New events that the sink does not
-        want are passed over.
+        want are passed over. Fewer than `limit` are returned only if there are no more.
         """
         ...
 

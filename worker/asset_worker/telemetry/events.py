@@ -292,15 +292,36 @@ EVENTS: Final = (
     LogEvent(
         "sink.failed",
         "error",
-        "A sink fails, and the events wait in the outbox. Logged once, until it recovers; `retry_in` is in seconds.",
+        "A sink fails, and the events wait in the outbox; a webhook: it is down, as many attempts for several events "
+        "failed in a row. Logged once, until it recovers; `retry_in` is in seconds.",
         ("sink", "error", "retry_in"),
     ),
-    LogEvent("sink.recovered", "info", "A sink works again after `failed_for` seconds.", ("sink", "failed_for")),
+    LogEvent(
+        "sink.recovered",
+        "info",
+        "A sink works again after `failed_for` seconds, or was resumed after a pause.",
+        ("sink", "failed_for"),
+    ),
+    LogEvent(
+        "sink.paused",
+        "error",
+        "A webhook's receiver answered 410: it wants no more events. They are kept, and sent after a restart, a SIGHUP "
+        "or `dead-letters retry --sink`.",
+        ("sink", "error"),
+    ),
+    LogEvent(
+        "sink.attempt_failed",
+        "info",
+        "A webhook did not accept the event `id`, which is sent again in `retry_in` seconds. `attempts`: how often it "
+        "was sent so far.",
+        ("sink", "id", "attempts", "error", "retry_in"),
+    ),
     LogEvent(
         "sink.dead_letter",
         "error",
-        "A sink refused the event `id` permanently. The event is kept in the state directory.",
-        ("sink", "id", "reason"),
+        "A webhook did not accept the event `id` in any attempt of its retry plan. The event is a dead letter now: "
+        "`asset-worker dead-letters` shows it and sends it again.",
+        ("sink", "id", "attempts", "reason"),
     ),
     LogEvent(
         "sink.absent",

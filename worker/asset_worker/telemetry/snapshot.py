@@ -66,8 +66,7 @@ def _problems(sources: Sources) -> Iterator[Problem]:
     if sources.queue.failing:
         yield Problem("the journal can't be written")
     for delivery in sources.deliveries:
-        if delivery.failing_since is not None:
-            text = f"the sink {delivery.sink} fails"
+        if (text := delivery.problem) is not None:
             yield Problem(text, delivery.failing_since, delivery.last_error, delivery.next_try)
     if (since := sources.queue.waiting_for_sinks_since) is not None:
         text = "the inputs are not read on until the sinks have taken more events"

@@ -176,6 +176,11 @@ class Delivery(Protocol):
         ...
 
     @property
+    def problem(self) -> str | None:
+        """What is wrong with the sink, as one sentence; None: it works."""
+        ...
+
+    @property
     def failing_since(self) -> float | None:
         """When the sink began to fail, in seconds since the epoch, UTC; None: it works."""
         ...

@@ -1,0 +1,263 @@
+"""Delivers events from the outbox to one independent sink: each by itself, several at once, by the retry plan.
+
+Only the events that are on their way are in memory. All that must survive a restart (how often each event was tried,
+when it is due again) is in the outbox's records. `retry_plan` and `endpoint` decide, this module does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import Coroutine
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import structlog
+
+from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.randomness import Uniform
+from asset_worker.runtime.stop import Stop
+from asset_worker.sinks.endpoint import UP, Endpoint
+from asset_worker.sinks.ports import Condition, Delivered, Failed, IndependentOutbox, IndependentSink, Owed, Taken
+from asset_worker.sinks.retry_plan import next_delay
+
+_log = structlog.get_logger()
+
+RECHECK_SECONDS = 60.0
+"""The longest wait before the records are read again: the loop's timers stand still while the machine is suspended."""
+
+
+class IndependentDelivery:
+    """Sends one independent sink the events that it lacks."""
+
+    def __init__(
+        self,
+        sink: IndependentSink,
+        outbox: IndependentOutbox,
+        clock: Clock,
+        *,
+        drain_patience: float = 0.0,
+        uniform: Uniform = random.random,
+    ) -> None:
+        """`drain_patience`: after the stop, events that are due again within this many seconds are waited for."""
+        self._sink = sink
+        self._outbox = outbox
+        self._clock = clock
+        self._drain_patience = drain_patience
+        self._uniform = uniform
+        self.sink = sink.name
+        self.delivered = 0
+        """Events that the sink accepted since the start."""
+        self._endpoint: Endpoint = UP
+        self._recorded: Condition | None = None
+        """What was recorded last about the receiver as a whole."""
+        self._in_flight: dict[int, asyncio.Task[None]] = {}
+        """The attempts that are being made, by the position of their event."""
+        self._probed: set[int] = set()
+        """The events that were sent as probes since the receiver has been down: each gets its turn."""
+        self._awaiting_new: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._is_resumed = False
+        """Whether somebody asks to resume the sink."""
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the sink, as one sentence; None: it works."""
+        if self._endpoint.is_paused:
+            return (
+                f"the sink {self.sink} is paused, because its receiver wants no more events: a restart, SIGHUP or "
+                f"`asset-worker dead-letters retry --sink {self.sink}` resumes it"
+            )
+        return f"the sink {self.sink} is down" if self._endpoint.is_down else None
+
+    @property
+    def failing_for(self) -> float | None:
+        """Seconds for which the receiver has been down or paused; None: it is neither."""
+        condition = self._endpoint.condition
+        return None if condition is None else max(0.0, self._clock.steady() - condition.since)
+
+    @property
+    def failing_since(self) -> float | None:
+        """Since when the receiver has been down or paused, in seconds since the epoch, UTC; None: it is neither."""
+        return None if self.failing_for is None else self._clock.now() - self.failing_for
+
+    @property
+    def last_error(self) -> str | None:
+        """The text of the latest failure in the row; None: the latest attempt did not fail."""
+        return self._endpoint.error or None
+
+    @property
+    def next_try(self) -> float | None:
+        """When the receiver that is down is probed next, in seconds since the epoch, UTC; None: it isn't."""
+        at = self._endpoint.probe_at
+        return None if at is None else self._clock.now() + max(0.0, at - self._clock.steady())
+
+    def resume(self) -> None:
+        """Send events again to a receiver that is paused, and probe one that is down at once."""
+        self._is_resumed = True
+        self._wake.set()
+
+    async def reload(self) -> None:
+        """Read again what the sink reads from files, then resume."""
+        await self._sink.reload()
+        self.resume()
+
+    async def run(self, stop: Stop) -> None:
+        """Deliver until `stop` is set and nothing more can be delivered soon.
+
+        Set `stop` when no more assets will be settled. What is due then is sent; what is due later, or can't be sent to
+        a receiver that is down or paused, is left to the next run, unless it is due within the drain's patience.
+        """
+        watching = [asyncio.create_task(self._wake_when(stop.wait())), asyncio.create_task(self._watch_requests())]
+        try:
+            await self._outbox.set_condition(self.sink, None)  # a restart resumes
+            await self._deliver(stop)
+        finally:
+            tasks = [*watching, *self._in_flight.values(), *filter(None, [self._awaiting_new])]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._sink.close()
+
+    async def _deliver(self, stop: Stop) -> None:
+        drain_ends = math.inf
+        while True:
+            await self._apply_changes()
+            now = self._clock.steady()
+            if stop.is_set():
+                drain_ends = min(drain_ends, now + self._drain_patience)
+            slots = self._endpoint.slots(in_flight=len(self._in_flight), concurrency=self._sink.concurrency, now=now)
+            taken = await self._take(slots, now)
+            for owed in taken.events:
+                self._start(owed)
+            if len(taken.events) < slots:
+                self._await_new()
+            due_at = taken.next_at if slots else self._endpoint.probe_at
+            if not self._in_flight and stop.is_set() and (due_at is None or due_at > drain_ends):
+                return
+            # An attempt that ends wakes the loop, and what is due meanwhile has to wait for a slot anyway.
+            await self._wait(None if not slots and self._in_flight else due_at)
+            self._forget_ended()
+
+    async def _take(self, slots: int, now: float) -> Taken:
+        """Return the events to send now, at most `slots`."""
+        if not slots:
+            return Taken([], None)
+        take = partial(self._outbox.take, self.sink, slots, now=now, wants=self._sink.wants)
+        if not self._endpoint.is_down:
+            return await take(until=now, without=self._in_flight.keys())
+        # One probe, with any event that is owed; each gets its turn, for one may fail by itself.
+        taken = await take(until=math.inf, without=self._probed)
+        if not taken.events and self._probed:
+            self._probed.clear()
+            taken = await take(until=math.inf, without=())
+        self._probed.update(owed.event.position for owed in taken.events)
+        return taken
+
+    def _start(self, owed: Owed) -> None:
+        attempt = asyncio.create_task(self._attempt(owed), name=self.sink)
+        attempt.add_done_callback(lambda _: self._wake.set())
+        self._in_flight[owed.event.position] = attempt
+
+    def _await_new(self) -> None:
+        if self._awaiting_new is None or self._awaiting_new.done():
+            self._awaiting_new = asyncio.create_task(self._wake_when(self._outbox.wait(self.sink)))
+
+    async def _wake_when(self, wait: Coroutine[Any, Any, None]) -> None:
+        await wait
+        self._wake.set()
+
+    async def _watch_requests(self) -> None:
+        while True:
+            await self._outbox.wait_for_retry(self.sink)
+            self.resume()
+
+    async def _wait(self, due_at: float | None) -> None:
+        """Wait until something has changed, or until `due_at`; None: there is no such instant."""
+        seconds = RECHECK_SECONDS if due_at is None else min(due_at - self._clock.steady(), RECHECK_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._wake.wait()
+        self._wake.clear()
+
+    def _forget_ended(self) -> None:
+        """Forget the attempts that have ended.
+
+        Raises:
+            Exception: the outbox could not record one of them.
+        """
+        for position, attempt in list(self._in_flight.items()):
+            if attempt.done():
+                del self._in_flight[position]
+                attempt.result()
+
+    async def _apply_changes(self) -> None:
+        """Resume, if somebody asks for it; record and log what has changed about the receiver as a whole."""
+        if self._is_resumed:
+            self._is_resumed = False
+            if self._endpoint.is_paused:
+                self._endpoint = UP
+            elif self._endpoint.is_down:
+                self._endpoint = self._endpoint.probed_now(self._clock.steady())
+        before, now = self._recorded, self._endpoint.condition
+        if (before and before.kind) == (now and now.kind):
+            return
+        if before is not None and before.kind == "down" and now is None:
+            await self._outbox.make_all_due(self.sink, now=self._clock.steady())
+        await self._outbox.set_condition(self.sink, now)
+        self._recorded = now
+        self._log_change(before, now)
+
+    def _log_change(self, before: Condition | None, now: Condition | None) -> None:
+        if now is not None and now.kind == "paused":
+            _log.error("sink.paused", sink=self.sink, error=now.error)
+        elif now is not None:
+            retry_in = (self._endpoint.probe_at or 0.0) - self._clock.steady()
+            _log.error("sink.failed", sink=self.sink, error=now.error, retry_in=round(max(0.0, retry_in), 3))
+        elif before is not None:
+            failed_for = round(self._clock.steady() - before.since, 3)
+            _log.info("sink.recovered", sink=self.sink, failed_for=failed_for)
+
+    async def _attempt(self, owed: Owed) -> None:
+        """Send one event, and record the result, which is durable when this returns."""
+        began = self._clock.steady()
+        result = await self._sink.attempt(owed.event)
+        now = self._clock.steady()
+        self._endpoint = self._endpoint.after(result, position=owed.event.position, now=now)
+        if isinstance(result, Delivered):
+            self._probed.clear()
+            await self._outbox.delivered(self.sink, owed.event.position, now=now)
+            self.delivered += 1
+        elif isinstance(result, Failed) and owed.next_at <= began:
+            # A probe that was sent before its event was due uses up none of the event's attempts.
+            await self._record_failure(owed, result, now)
+
+    async def _record_failure(self, owed: Owed, failed: Failed, now: float) -> None:
+        attempts = owed.attempts + 1
+        first_at = now if owed.first_at is None else owed.first_at
+        delay = next_delay(self._sink.retry, attempts, retry_after=failed.retry_after, uniform=self._uniform)
+        event_id = owed.event.id
+        if delay is None:
+            await self._outbox.dead_letter(
+                self.sink, owed.event.position, attempts=attempts, first_at=first_at, now=now, reason=failed.reason
+            )
+            _log.error("sink.dead_letter", sink=self.sink, id=event_id, attempts=attempts, reason=failed.reason)
+            return
+        await self._outbox.failed(
+            self.sink,
+            owed.event.position,
+            attempts=attempts,
+            first_at=first_at,
+            next_at=now + delay,
+            error=failed.reason,
+        )
+        _log.info(
+            "sink.attempt_failed",
+            sink=self.sink,
+            id=event_id,
+            attempts=attempts,
+            error=failed.reason,
+            retry_in=round(delay, 3),
+        )
