@@ -125,14 +125,22 @@ def schedule(poll: tree.Poll, learned: LearnedState | None, uniform: Uniform) ->
                 exponential(initial=poll.initial, multiplier=poll.multiplier, maximum=poll.max, uniform=uniform)
             )
         case "adaptive":
-            return AdaptiveSchedule(
-                learned,
-                initial=poll.initial,
-                multiplier=poll.multiplier,
-                maximum=poll.max,
-                looks=poll.looks,
-                uniform=uniform,
-            )
+            return adaptive(poll, learned, uniform)
+
+
+def adaptive(
+    poll: tree.Poll, learned: LearnedState | None, uniform: Uniform, *, requests_per_look: float = 1.0
+) -> AdaptiveSchedule:
+    """Return the adaptive schedule. `requests_per_look` is what a look costs before this process has made any."""
+    return AdaptiveSchedule(
+        learned,
+        initial=poll.initial,
+        multiplier=poll.multiplier,
+        maximum=poll.max,
+        looks=poll.looks,
+        requests_per_look=requests_per_look,
+        uniform=uniform,
+    )
 
 
 def shutdown_grace(settings: Settings, plan: RunPlan) -> float:

@@ -24,7 +24,7 @@ from asset_worker.schedule.learned import LearnedState, UnreadableState
 from asset_worker.schedule.ports import Schedule, WaitState
 from asset_worker.schedule.report import plot, rows, seconds_text, table
 from asset_worker.settings.tree import Poll, Settings
-from asset_worker.wiring import expectations
+from asset_worker.wiring import adaptive, expectations
 from asset_worker.wiring import schedule as schedule_for
 
 PLOTTED = 6
@@ -88,15 +88,8 @@ def schedule(state_dir: Path | None, config: Path | None, asset: str | None, as_
 
 def _adaptive(poll: Poll, learned: LearnedState | None) -> AdaptiveSchedule:
     """Return the schedule without jitter, with looks that cost what they cost the worker lately."""
-    return AdaptiveSchedule(
-        learned,
-        initial=poll.initial,
-        multiplier=poll.multiplier,
-        maximum=poll.max,
-        looks=poll.looks,
-        requests_per_look=1.0 if learned is None else learned.requests_per_look,
-        uniform=lambda: 0.5,
-    )
+    cost = 1.0 if learned is None else learned.requests_per_look
+    return adaptive(poll, learned, lambda: 0.5, requests_per_look=cost)
 
 
 def _show_asset(asset: str, settings: Settings, learned: LearnedState | None, *, as_json: bool) -> None:

@@ -14,7 +14,6 @@ from asset_worker.domain.assets import (
     Missing,
     Observation,
     Unanswered,
-    Waiting,
     assess,
     asset_from,
 )
@@ -180,17 +179,18 @@ def decide(
     )
     requested = observation.retry_after if isinstance(observation, Unanswered) else 0.0
     # What a server asks for may postpone a look, but not a deadline: somebody waits for the outcome.
-    look = _wait_state(progress, ages, verdict)
+    look = wait_state(progress, ages, verdict.on)
     return Defer(min(max(schedule(look), requested), verdict.decides_in), progress, look)
 
 
-def _wait_state(progress: Progress, ages: Ages, verdict: Waiting) -> WaitState:
+def wait_state(progress: Progress, ages: Ages, waiting_on: tuple[str, ...]) -> WaitState:
+    """Return the wait after a look, as the schedule sees it."""
     last_seen = progress.last_seen
     return WaitState(
         attempt_number=progress.phase_polls,
         phase="asset" if ages.ready is None else "renditions",
         age=ages.accepted if ages.ready is None else ages.ready,
-        waiting_on=verdict.on,
+        waiting_on=waiting_on,
         file_type=None if last_seen is None else last_seen.file_type,
         method=None if last_seen is None else last_seen.method,
     )

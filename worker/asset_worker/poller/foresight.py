@@ -6,7 +6,7 @@ import msgspec
 
 from asset_worker.domain.assets import Expectations, Missing, Unanswered, Waiting, assess
 from asset_worker.domain.submissions import expectations_for
-from asset_worker.poller.decide import ages_of, last_known
+from asset_worker.poller.decide import ages_of, last_known, wait_state
 from asset_worker.queue.ports import Lease
 from asset_worker.schedule.ports import Schedule, WaitState
 
@@ -45,14 +45,7 @@ def next_look(lease: Lease, *, expectations: Expectations, schedule: Schedule) -
     ages = ages_of(lease, observation, held=-since)
     verdict = assess(observation, expectations_for(lease.submission.options, expectations), ages)
     left = verdict.decides_in if isinstance(verdict, Waiting) else 0.0
-    wait = WaitState(
-        attempt_number=max(progress.phase_polls, 1),
-        phase="asset" if ages.ready is None else "renditions",
-        age=ages.accepted if ages.ready is None else ages.ready,
-        waiting_on=progress.waiting_on or ("answer",),
-        file_type=None if last_seen is None else last_seen.file_type,
-        method=None if last_seen is None else last_seen.method,
-    )
+    wait = wait_state(progress, ages, progress.waiting_on or ("answer",))
     planned = schedule(wait)
     delay = min(planned, left)
     return NextLook(delay - since, wait, delay, is_deadline=left < planned)
