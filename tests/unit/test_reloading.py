@@ -10,8 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from asset_worker.api.key import ApiKey
-from asset_worker.api.session import TlsRootsError
 from asset_worker.reloading import Reloading
+from asset_worker.runtime.tls import TlsRootsError
 from asset_worker.settings.loading import load
 from asset_worker.settings.tree import Settings
 

@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 import structlog
 
 from asset_worker.api.key import ApiKey
-from asset_worker.api.session import TlsRootsError
 from asset_worker.runtime.threads import DaemonThread
+from asset_worker.runtime.tls import TlsRootsError
 from asset_worker.settings.changes import changed_keys, with_reloaded
 from asset_worker.settings.loading import SettingsError
 from asset_worker.settings.tree import Settings

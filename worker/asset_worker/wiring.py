@@ -20,7 +20,7 @@ from asset_worker.api.client import LIST_LIMIT, AssetsApi
 from asset_worker.api.gate import Gate
 from asset_worker.api.key import ApiKey
 from asset_worker.api.retry import Retries
-from asset_worker.api.session import Session, open_session, proxy_of_environment
+from asset_worker.api.session import Session, open_session
 from asset_worker.domain.assets import Expectations
 from asset_worker.domain.run_plan import RunPlan
 from asset_worker.intake.ingest import Ingest
@@ -36,6 +36,7 @@ from asset_worker.queue.memory import open_memory_queue
 from asset_worker.queue.ports import Queue, QueueEngine
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.paths import is_same_open_file
+from asset_worker.runtime.proxy import proxy_of_environment
 from asset_worker.runtime.randomness import Uniform
 from asset_worker.runtime.redaction import SHORTEST_KEY, Secrets
 from asset_worker.runtime.stop import Stop

@@ -14,8 +14,9 @@ import trustme
 from structlog.testing import capture_logs
 from yarl import URL
 
-from asset_worker.api.session import Session, TlsRootsError, open_session
-from asset_worker.api.sockets import AddressInfo, socket_maker
+from asset_worker.api.session import Session, open_session
+from asset_worker.runtime.sockets import AddressInfo, socket_maker
+from asset_worker.runtime.tls import TlsRootsError
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 TIMEOUT = 1.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,36 +10,13 @@ from pathlib import Path
 import structlog
 
 from asset_worker.runtime.os_errors import may_pass
+from asset_worker.runtime.secret_files import exposure, identity_of
 from asset_worker.runtime.stop import Stop
 
 _log = structlog.get_logger()
 
 CHECK_SECONDS = 1.0
 """The interval between checks whether the file has changed."""
-
-
-def exposure(file: Path) -> str | None:
-    """Return which others may read a key file, and what to do, for people; None: none, as far as its mode shows.
-
-    On a read-only mount the mode is the platform's business: that is how Kubernetes, Docker and systemd hand over
-    secrets, to one container or service alone. A group is taken for others if the file is ours and the group is not:
-    root's file with a group for the worker is meant so.
-
-    Raises:
-        OSError: the file is not there, or can't be looked at.
-    """
-    found = file.stat()
-    is_of_other_group = found.st_uid == os.geteuid() and found.st_gid not in {os.getegid(), *os.getgroups()}
-    if found.st_mode & stat.S_IROTH:
-        others = "every user"
-    elif found.st_mode & stat.S_IRGRP and is_of_other_group:
-        others = f"the group {found.st_gid}, which is none of the worker's"
-    else:
-        return None
-    if os.statvfs(file).f_flag & os.ST_RDONLY:
-        return None
-    mode = stat.S_IMODE(found.st_mode)
-    return f"{others} may read it (mode {mode:04o}): chmod 600, or 640 with a group of the worker's alone"
 
 
 class BadKeyError(Exception):
@@ -104,7 +80,7 @@ class ApiKey:
     def _reread(self, file: Path, on_change: Callable[[], None], *, always: bool) -> bool:
         before = self._value
         try:
-            if always or _identity(file) != self._seen:
+            if always or identity_of(file) != self._seen:
                 self._value = self._read(file)
         except (OSError, BadKeyError) as error:
             # The present key may still work: while a secret is being replaced, its file is gone for a moment.
@@ -122,7 +98,7 @@ class ApiKey:
     def _read(self, file: Path) -> str:
         if not stat.S_ISREG(file.stat().st_mode):  # reading a pipe would wait for its writer
             raise BadKeyError(f"api.key_file{_shown(file)} is not a regular file: name one that holds the key")
-        identity = _identity(file)
+        identity = identity_of(file)
         text = file.read_text("utf-8", errors="replace")
         if not text.strip():
             raise KeyNotThereError(f"api.key_file{_shown(file)} is empty: put the API key there")
@@ -143,11 +119,6 @@ class ApiKey:
 def _shown(file: Path) -> str:
     """Return the path for a message; empty if it is a single word, which may be the key itself, by mistake."""
     return f" {file}" if len(file.parts) > 1 else ""
-
-
-def _identity(file: Path) -> tuple[int, int, int]:
-    found = file.stat()
-    return (found.st_ino, found.st_mtime_ns, found.st_size)
 
 
 def _checked(text: str, where: str) -> str:

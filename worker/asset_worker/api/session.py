@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from types import SimpleNamespace
 from typing import Final
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import structlog
@@ -19,10 +17,11 @@ from yarl import URL
 
 from asset_worker import __version__
 from asset_worker.api.dead_pool import DeadPool
-from asset_worker.api.resolver import ThreadResolver
-from asset_worker.api.sockets import socket_maker
-from asset_worker.runtime.hosts import is_loopback
+from asset_worker.runtime.proxy import proxy_of_environment
+from asset_worker.runtime.resolver import ThreadResolver
+from asset_worker.runtime.sockets import socket_maker
 from asset_worker.runtime.threads import DaemonThread
+from asset_worker.runtime.tls import tls_context
 
 _log = structlog.get_logger()
 
@@ -36,14 +35,6 @@ HEADERS_LIMIT: Final = 1000
 """Headers of one answer at most."""
 _PATH_ERRORS: Final = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH})
 """How the system reports that nothing was acknowledged in time."""
-
-
-class BadProxyError(Exception):
-    """The environment names a proxy that can't be used. The message says what to do."""
-
-
-class TlsRootsError(Exception):
-    """The certificates of authorities can't be read. The message says which; those in use stay in use."""
 
 
 class _Pool:
@@ -118,7 +109,7 @@ class Session:
         """
         thread = DaemonThread("certificates")
         try:
-            self._tls = await thread.run(_tls_context)
+            self._tls = await thread.run(tls_context)
         finally:
             thread.close()
         self._replace("the TLS roots were reloaded")
@@ -200,42 +191,5 @@ def _traces() -> aiohttp.TraceConfig:
     return traces
 
 
-def _tls_context() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(("http/1.1",))
-    # The files of a directory are only read when they are needed.
-    paths = ssl.get_default_verify_paths()
-    if not context.cert_store_stats()["x509_ca"] and not paths.capath:
-        variable = paths.openssl_cafile_env
-        where = os.environ.get(variable, paths.openssl_cafile)
-        raise TlsRootsError(f"there are no certificates of authorities in {where}: check {variable}")
-    return context
-
-
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def proxy_of_environment(url: URL) -> URL | None:
-    """Return the proxy for a URL, with its password: that of `HTTPS_PROXY`, unless `NO_PROXY` excludes the host.
-
-    None: there is no proxy; a blank variable names none. Plain http, which is only used on this machine, has none: a
-    proxy would see the key.
-
-    Raises:
-        BadProxyError: `HTTPS_PROXY` is not a URL, or names another kind of proxy.
-    """
-    host = url.host or ""
-    named = getproxies().get("https", "").strip()
-    if not named or url.scheme != "https" or is_loopback(host) or proxy_bypass(host):
-        return None
-    try:
-        proxy = URL(named if "://" in named else f"http://{named}")
-    except ValueError as error:
-        raise BadProxyError("HTTPS_PROXY is not a URL: it should be like http://proxy.example:3128") from error
-    if proxy.scheme not in {"http", "https"} or not proxy.host:
-        raise BadProxyError(
-            f"HTTPS_PROXY names a proxy of the kind {proxy.scheme!r}, which can't be used: "
-            f"give an http:// one, or have NO_PROXY except {host} from it"
-        )
-    return proxy

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import msgspec
 
-from asset_worker.api.key import exposure
 from asset_worker.intake.file.queue_file import QueueFile
 from asset_worker.queue.local.files import reason_not_to_open
 from asset_worker.queue.local.journal import FILE_NAME
 from asset_worker.queue.local.lock import find_distrust, find_lock_problem
 from asset_worker.runtime.links import UntrustedLinkError
+from asset_worker.runtime.secret_files import exposure
 from asset_worker.settings.tree import NoStateDirectoryError, Settings, State
 from asset_worker.sinks.registry import find_problem
 

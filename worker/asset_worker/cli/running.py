@@ -13,12 +13,12 @@ from typing import Any
 import structlog
 
 from asset_worker.api.key import BadKeyError, KeyNotThereError
-from asset_worker.api.session import BadProxyError
 from asset_worker.cli.usage import fail, log_format
 from asset_worker.domain.run_plan import Exit, RunPlan
 from asset_worker.queue.local.journal import JournalError, JournalUnavailableError
 from asset_worker.queue.local.lock import StateDirectoryError, StateDirectoryUnavailableError
 from asset_worker.reloading import Reloading
+from asset_worker.runtime.proxy import BadProxyError
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.service import Service
 from asset_worker.settings.tree import NoStateDirectoryError, Settings

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from asset_worker.api.limits.http_date import parse_http_date
+from asset_worker.runtime.http_fields import delay_of, instant_of, number_in, parse_http_date, retry_after
 
 LONGEST_RESET_SECONDS: Final = 86_400.0
 LONGEST_RETRY_AFTER_SECONDS: Final = 3_600.0
@@ -38,20 +38,12 @@ MAX_REQUESTS: Final = 10**9
 LONGEST_FIELD: Final = 2_048
 MAX_QUOTAS: Final = 8
 
-EARLIEST_EPOCH_SECONDS: Final = 10**9
-EARLIEST_EPOCH_MILLISECONDS: Final = 10**12
-"""A reset or a wait may be an instant or a delay, whatever its field: only its magnitude shows which."""
-
 _FAMILIES: Final = ("x-ratelimit", "ratelimit")
 _FIELDS: Final = frozenset(
     {"date", "retry-after", "ratelimit", "ratelimit-policy"}
     | {f"{family}-{part}" for family in _FAMILIES for part in ("limit", "remaining", "used", "reset")}
 )
-_NUMBER: Final = re.compile(r'\s*"?([+-]?[0-9]{1,15}(?:\.[0-9]{1,9})?)"?\s*(?:;.*)?', re.ASCII)
 _ITEM: Final = re.compile(r'(?:[^",]|"[^"]*")+')
-_WAIT: Final = re.compile(r"\s*((?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\s*,)?[^,]+)", re.ASCII | re.IGNORECASE)
-"""One value in a list of `Retry-After` values. Values are separated by commas, and a date has a comma of its own."""
-
 _PARAMETER: Final = re.compile(r';\s*([a-z*][a-z0-9_.*-]*)\s*=\s*("[^"]*"|[^;\s]+)', re.IGNORECASE)
 _DRAFT_7: Final = re.compile(r"\b(limit|remaining|reset)\s*=\s*([0-9]+)", re.IGNORECASE)
 
@@ -107,24 +99,9 @@ def parse_rate_limits(headers: Mapping[str, str], *, server_now: float) -> RateL
         made_at = None  # by another clock than that of the instants
     counted = (quota for family in _FAMILIES for quota in _counted(fields, family, made_at, server_now))
     quotas = (*_structured(fields, server_now), *counted)
-    return RateLimitReport(quotas[:MAX_QUOTAS], _retry_after(fields.get("retry-after", ""), server_now))
-
-
-def _retry_after(text: str, server_now: float) -> float | None:
-    """Return the wait in seconds.
-
-    It is given as a delay or a date (RFC 9110, section 10.2.3), by some servers as seconds since the epoch.
-    Of several, as when a gateway adds its own, the longest counts.
-    """
-    waits = [wait for item in _WAIT.findall(text) if (wait := _wait(item, server_now)) is not None]
-    return min(max(*waits, 0.0), LONGEST_RETRY_AFTER_SECONDS) if waits else None
-
-
-def _wait(text: str, server_now: float) -> float | None:
-    if (number := _number(text)) is not None:
-        return _delay(number, server_now)
-    instant = parse_http_date(text)
-    return None if instant is None else instant - server_now
+    return RateLimitReport(
+        quotas[:MAX_QUOTAS], retry_after(fields.get("retry-after", ""), server_now, longest=LONGEST_RETRY_AFTER_SECONDS)
+    )
 
 
 def _counted(
@@ -135,14 +112,14 @@ def _counted(
     Lists in these fields hold several quotas, in the same order.
     """
     limits, remainings, useds, resets = (
-        [_number(item) for item in _ITEM.findall(fields.get(f"{family}-{part}", ""))]
+        [number_in(item) for item in _ITEM.findall(fields.get(f"{family}-{part}", ""))]
         for part in ("limit", "remaining", "used", "reset")
     )
     for index, reset in enumerate(resets):
         limit, remaining, used = (_at(values, index) for values in (limits, remainings, useds))
         if limit is not None and used is not None and (remaining is None or remaining < 0 < used - limit):
             remaining = max(limit - used, 0.0)
-        instant = None if reset is None else _instant(reset)
+        instant = None if reset is None else instant_of(reset)
         if instant is None:
             yield from _quota(f"{family}.{index}", limit, remaining, reset)
         else:
@@ -158,17 +135,21 @@ def _structured(fields: Mapping[str, str], server_now: float) -> Iterator[Report
     items = dict(_items(text))
     for name, item in items.items():
         policy = policies.get(name, {})
-        window = _number(policy.get("w", "")) or None
-        limit, remaining, reset = _number(policy.get("q", "")), _number(item.get("r", "")), _number(item.get("t", ""))
-        reset = None if reset is None else _delay(reset, server_now)
+        window = number_in(policy.get("w", "")) or None
+        limit, remaining, reset = (
+            number_in(policy.get("q", "")),
+            number_in(item.get("r", "")),
+            number_in(item.get("t", "")),
+        )
+        reset = None if reset is None else delay_of(reset, server_now)
         if name not in other_units:
             yield from _quota(name, limit, remaining, window if reset is None else reset, window)
     for name in policies.keys() - items.keys() - other_units:
         # A policy without an item gives only a rate: its quota in its window, from now on.
-        quota, window = _number(policies[name].get("q", "")), _number(policies[name].get("w", "")) or None
+        quota, window = number_in(policies[name].get("q", "")), number_in(policies[name].get("w", "")) or None
         yield from _quota(name, quota, quota, window, window)
     draft_7 = {name.lower(): float(value) for name, value in _DRAFT_7.findall(text)}
-    reset = _delay(draft_7["reset"], server_now) if "reset" in draft_7 else None
+    reset = delay_of(draft_7["reset"], server_now) if "reset" in draft_7 else None
     yield from _quota("", draft_7.get("limit"), draft_7.get("remaining"), reset)
 
 
@@ -210,24 +191,6 @@ def _quota(
         min(max(window or 0.0, 0.0), LONGEST_RESET_SECONDS),
         is_rounded_down,
     )
-
-
-def _number(text: str) -> float | None:
-    match = _NUMBER.fullmatch(text)
-    return None if match is None else float(match[1])
-
-
-def _instant(number: float) -> float | None:
-    """Return the instant that a number gives, in seconds since the epoch; None: it is too small for one."""
-    if number < EARLIEST_EPOCH_SECONDS:
-        return None
-    return number / 1000 if number >= EARLIEST_EPOCH_MILLISECONDS else number
-
-
-def _delay(number: float, server_now: float) -> float:
-    """Return the seconds until the instant that a number gives; the number itself if it is a delay."""
-    instant = _instant(number)
-    return number if instant is None else instant - server_now
 
 
 def _at(values: list[float | None], index: int) -> float | None:

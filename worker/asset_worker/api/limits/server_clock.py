@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median_low
 from typing import Final
 
-from asset_worker.api.limits.http_date import parse_http_date
 from asset_worker.api.limits.rate_limit_headers import RateLimitReport, parse_rate_limits
+from asset_worker.runtime.http_fields import parse_http_date
 
 DRIFT: Final = 1e-4
 """How far two clocks may drift apart, as a share of the time that passes."""

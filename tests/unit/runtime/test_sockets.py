@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from asset_worker.api.sockets import socket_maker
+from asset_worker.runtime.sockets import socket_maker
 
 ADDRESS = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", 1))
 

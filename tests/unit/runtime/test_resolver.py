@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from asset_worker.api.resolver import ThreadResolver
+from asset_worker.runtime.resolver import ThreadResolver
 from tests.doubles.threads import InlineThread
 
 ROOT = Path(__file__).parents[3]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from yarl import URL
 
-from asset_worker.api.session import BadProxyError, proxy_of_environment
+from asset_worker.runtime.proxy import BadProxyError, proxy_of_environment
 
 API = URL("https://api.twelvelabs.io/v1.3")
 

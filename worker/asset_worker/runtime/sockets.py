@@ -1,4 +1,4 @@
-"""The sockets of connections to the API: the system finds out by itself when a connection is dead, where it can."""
+"""The sockets of HTTP connections: the system finds out by itself when a connection is dead, where it can."""
 
 from __future__ import annotations
 
