@@ -18,7 +18,8 @@ import click
 from asset_worker.cli import COMMANDS, asset_worker
 from asset_worker.domain.run_plan import Exit
 from asset_worker.settings.showing import json_schema
-from asset_worker.settings.tree import Section, Unit, sections
+from asset_worker.settings.tree import sections
+from asset_worker.settings.types import Section, Unit
 from asset_worker.telemetry.events import EVENTS
 from asset_worker.telemetry.snapshot import DECLARATIONS, METRIC_PREFIX
 
@@ -32,7 +33,8 @@ SETTINGS = """\
 They come from a TOML file (`--config`), then the environment, then flags; the later source wins. `poll.deadline` is
 `deadline` below `[poll]` in the file, and `ASSET_WORKER_POLL__DEADLINE` in the environment. The vendor's own variables
 `TWELVE_LABS_API_KEY` and `TWELVELABS_BASE_URL` set `api.key` and `api.base_url`. In the environment, a list is JSON, or
-values separated by commas. `asset-worker config` prints the settings in force;
+values separated by commas. A duration is a number of seconds, or text with units: `90`, `"90s"`, `"10m"`, `"1h30m"`,
+`"2d"`, `"500ms"`. `asset-worker config` prints the settings in force;
 [`config/worker.toml`](../config/worker.toml) is a commented example, and
 [`config/schema.json`](../config/schema.json) lets an editor check a settings file."""
 LOG_EVENTS = """\
@@ -122,7 +124,7 @@ def _value(value: Any) -> str:
 
 def _type(schema: dict[str, Any], definitions: dict[str, Any], unit: str | None) -> str:
     if "anyOf" in schema:
-        [schema] = [each for each in schema["anyOf"] if each.get("type") != "null"]
+        schema = next(each for each in schema["anyOf"] if each.get("type") != "null")  # a duration: the number
     if "$ref" in schema:
         schema = definitions[schema["$ref"].rpartition("/")[2]]
     if "enum" in schema:

@@ -16,11 +16,13 @@ from asset_worker.cli.run import run
 from asset_worker.cli.schedule import schedule
 from asset_worker.cli.status import status
 from asset_worker.cli.submit import submit
+from asset_worker.cli.wait import wait
 from asset_worker.domain.assets import AssetId, Outcome
 from asset_worker.domain.events import Event
 from asset_worker.domain.progress import LastSeen, Progress
 from asset_worker.domain.submissions import Submission
 from asset_worker.queue.local.journal import FILE_NAME, Journal
+from asset_worker.settings.tree import Settings
 
 TOO_LONG = "x" * 300
 """A name that no file can have. Like a directory without permission, but for root, too."""
@@ -176,3 +178,23 @@ def test_the_demo_says_what_to_do_without_a_temporary_directory(monkeypatch):
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", list)
     result = invoked(demo)
     assert (result.exit_code, "TMPDIR" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("timeout", ["0", "-1", "nan", "inf", "soon", "1m30"])
+def test_a_timeout_that_is_no_duration_is_refused(timeout: str):
+    result = invoked(wait, "a1", "--timeout", timeout)
+    assert result.exit_code == 2
+    assert "Invalid value for '--timeout'" in result.stderr
+
+
+@pytest.mark.parametrize(("timeout", "seconds"), [("90", 90.0), ("0.5", 0.5), ("1h30m", 5400.0)])
+def test_a_timeout_may_have_units(timeout: str, seconds: float, monkeypatch: pytest.MonkeyPatch):
+    asked: list[float] = []
+
+    def run_service(settings: Settings, *_: object, **__: object) -> int:
+        asked.append(settings.poll.deadline)
+        return 0
+
+    monkeypatch.setattr("asset_worker.cli.wait.run_service", run_service)
+    assert invoked(wait, "a1", "--timeout", timeout).exit_code == 0
+    assert asked == [seconds]

@@ -195,6 +195,8 @@ def test_a_wrong_value_is_one_plain_line_or_no_wrong_value(path, wrong):
         ({"ASSET_WORKER_API__TIMEOUT": "0"}, "more than 0"),
         ({"ASSET_WORKER_API__TIMEOUT": "nan"}, "finite"),
         ({"ASSET_WORKER_API__TIMEOUT": "soon"}, "must be a number"),
+        ({"ASSET_WORKER_API__TIMEOUT": "10x"}, "text with units"),
+        ({"ASSET_WORKER_API__TIMEOUT": "0s"}, "more than 0"),
         ({"ASSET_WORKER_POLL__STRATEGY": "clever"}, "'adaptive', 'exponential' or 'fixed'"),
         ({"ASSET_WORKER_POLL__MAX": "1"}, "poll.max (1) is less than poll.initial (2)"),
         ({"ASSET_WORKER_POLL__MULTIPLIER": "0.5"}, "1 or more"),
@@ -243,6 +245,8 @@ def test_plain_http_is_for_this_machine(url):
     [
         ('[poll]\ndeadline = "600"\n', "must be a number"),
         ("[poll]\ndeadline = true\n", "must be a number"),
+        ("[poll]\ndeadline = []\n", "must be a number"),
+        ('[poll]\ndeadline = "1m30"\n', "text with units"),
         ('[queue]\nstdin = "yes"\n', "true or false"),
         ("[queue]\nstdin = 1\n", "true or false"),
         ("[queue]\nmax_pending = 5.0\n", "whole number"),
@@ -256,6 +260,14 @@ def test_plain_http_is_for_this_machine(url):
 def test_a_file_has_types_of_its_own(toml, said, tmp_path):
     [problem] = problems(toml=toml, tmp_path=tmp_path)
     assert said in problem
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("1.5", 1.5), ("90s", 90), ("1h30m", 5400), ("500ms", 0.5)])
+def test_a_duration_may_have_units(text, seconds, tmp_path):
+    """In the environment, a plain number is text as well."""
+    assert loaded(environ={"ASSET_WORKER_POLL__DEADLINE": text}).poll.deadline == seconds
+    literal = text if text.replace(".", "").isdigit() else f'"{text}"'
+    assert loaded(f"[poll]\ndeadline = {literal}\n", tmp_path=tmp_path).poll.deadline == seconds
 
 
 def test_a_file_may_begin_with_a_byte_order_mark(tmp_path):
@@ -355,6 +367,8 @@ def test_the_example_file_is_good_and_shows_every_setting_with_its_default(tmp_p
     [
         pytest.param({}, True, id="nothing"),
         pytest.param({"poll": {"initial": 0.5, "looks": 12}, "events": {"sinks": ["-"]}}, True, id="good"),
+        pytest.param({"poll": {"initial": "500ms", "deadline": "1h30m"}}, True, id="durations with units"),
+        pytest.param({"poll": {"initial": "5 parsecs"}}, False, id="an unknown unit"),
         pytest.param({"poll": {"initial": 0}}, False, id="not more than 0"),
         pytest.param({"poll": {"looks": 1}}, False, id="not more than 1"),
         pytest.param({"limits": {"share": 1.5}}, False, id="more than 1"),

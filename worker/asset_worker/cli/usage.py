@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any, Literal, NoReturn
 import click
 
 from asset_worker.domain.run_plan import Exit
+from asset_worker.runtime.durations import seconds_or_duration
 from asset_worker.runtime.ending import SIGNAL_BASE, die_of_signal
 from asset_worker.runtime.paths import path_of
 from asset_worker.runtime.text import visible
@@ -34,6 +36,22 @@ class PathOption(click.Path):
         except ValueError as error:
             self.fail(str(error), param, ctx)
         return super().convert(path, param, ctx)
+
+
+class Duration(click.ParamType[float]):
+    """A duration of more than 0 seconds: a number, or text with units."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the seconds; end the command with what is wrong with them."""
+        try:
+            seconds = seconds_or_duration(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if not 0 < seconds < math.inf:
+            self.fail("it must be more than 0 seconds, and have an end", param, ctx)
+        return seconds
 
 
 def fail(*problems: str, code: Exit = Exit.USAGE) -> NoReturn:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from asset_worker.cli.running import run_service
-from asset_worker.cli.usage import PathOption, end_with, fail, settings_from
+from asset_worker.cli.usage import Duration, PathOption, end_with, fail, settings_from
 from asset_worker.domain.assets import AssetId, asset_id
 from asset_worker.domain.run_plan import RunPlan
 from asset_worker.settings.tree import Admin
@@ -16,7 +16,7 @@ from asset_worker.settings.tree import Admin
 @click.command()
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @click.option(
-    "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Seconds; else poll.deadline."
+    "--timeout", type=Duration(), metavar="T", help="How long: seconds, or text such as 10m; else poll.deadline."
 )
 @click.option("--config", type=PathOption(dir_okay=False), help="Settings file (TOML).")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Default: warning.")

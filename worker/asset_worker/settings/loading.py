@@ -12,7 +12,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from asset_worker.settings.tree import Settings, Text, known_keys
+from asset_worker.settings.tree import Settings, known_keys
+from asset_worker.settings.types import Text
 
 ENV_PREFIX = "ASSET_WORKER_"
 LISTS = {"events.sinks": '["-", "/var/log/events.jsonl"]', "queue.rotated": '["NAME.*[0-9]*", "NAME-DATE*"]'}

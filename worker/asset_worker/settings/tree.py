@@ -10,24 +10,28 @@ import re
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import platformdirs
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from asset_worker.domain.assets import WaitFor
 from asset_worker.intake.file.names import ROTATED, checked_glob
 from asset_worker.runtime.hosts import is_loopback
-from asset_worker.runtime.paths import is_same_file, path_of
+from asset_worker.runtime.paths import is_same_file
+from asset_worker.settings.types import (
+    INTEGER,
+    NUMBER,
+    Boolean,
+    File,
+    PositiveSeconds,
+    Seconds,
+    Section,
+    Unit,
+    as_list,
+    lower,
+)
 from asset_worker.sinks.registry import checked_target
 
 
@@ -49,18 +53,6 @@ def _base_url(value: str) -> str:
 _NO_BLANKS = re.compile(r"[!-~]+")
 
 
-def _targets(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-def _path(value: Any) -> Any:
-    return path_of(value) if isinstance(value, (str, Path)) else value
-
-
-def _lower(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else value
-
-
 def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
     if not value:
         raise ValueError("it must not be empty")
@@ -70,47 +62,6 @@ def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
         if "-" not in {one, other} and is_same_file(one, other):
             raise ValueError(f"{one!r} and {other!r} are one file, which would get each event twice: leave one out")
     return value
-
-
-class Text(str):
-    """A value from the environment. It may be a number or a boolean as text, which a TOML file may not have."""
-
-    __slots__ = ()
-
-
-class Unit(NamedTuple):
-    """The unit of a number, for docs/reference.md."""
-
-    name: str
-
-
-def _typed(*types: type, words: str) -> BeforeValidator:
-    """Return a validator that refuses values of other types, but accepts `Text` from the environment.
-
-    It refuses a boolean in place of a number, although for Python a bool is an int.
-    """
-
-    def check(value: Any) -> Any:
-        if not isinstance(value, (Text, *types)) or (isinstance(value, bool) and bool not in types):
-            raise ValueError(f"it must be {words}")
-        return value
-
-    return BeforeValidator(check)
-
-
-# The limits come before the validator: only then does pydantic write them to the JSON Schema as its keywords.
-_NUMBER = _typed(int, float, words="a number")
-_INTEGER = _typed(int, words="a whole number")
-PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False), _NUMBER, Unit("seconds")]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), _NUMBER, Unit("seconds")]
-Boolean = Annotated[bool, _typed(bool, words="true or false")]
-File = Annotated[Path, BeforeValidator(_path)]
-
-
-class Section(BaseModel):
-    """One section of the settings file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
 
 
 class Api(Section):
@@ -139,7 +90,7 @@ class Poll(Section):
     delay is longer than the one before. `fixed`: always poll.initial."""
     initial: PositiveSeconds = 2
     """Seconds from the first look to the second. The first look comes at once."""
-    multiplier: Annotated[float, Field(ge=1, allow_inf_nan=False), _NUMBER] = 1.5
+    multiplier: Annotated[float, Field(ge=1, allow_inf_nan=False), NUMBER] = 1.5
     """How many times longer each delay is than the one before. Assets take seconds to minutes, and 1.5 keeps the delay
     at about a third of the asset's age. Not used by `fixed`."""
     max: PositiveSeconds = 30
@@ -151,7 +102,7 @@ class Poll(Section):
     """Seconds from the status `ready` to the outcome `degraded`, for renditions that don't finish."""
     not_found_grace: Seconds = 60
     """Seconds from acceptance in which a 404 doesn't end the wait: an upload may become visible only after a while."""
-    looks: Annotated[float, Field(gt=1, allow_inf_nan=False), _NUMBER, Unit("looks")] | None = None
+    looks: Annotated[float, Field(gt=1, allow_inf_nan=False), NUMBER, Unit("looks")] | None = None
     """How many looks an asset may take on average with `adaptive`. More looks notice the end sooner. Not set: as many
     as `exponential` would take for an asset that is polled alone, made when the end is most likely; more when looks
     share lists, which makes them cheaper."""
@@ -170,11 +121,11 @@ class Poll(Section):
 class Limits(Section):
     """How many requests may be sent. Rate limits that the server reports are obeyed as well."""
 
-    requests_per_second: Annotated[float, Field(ge=0, allow_inf_nan=False), _NUMBER, Unit("requests per second")] = 10
+    requests_per_second: Annotated[float, Field(ge=0, allow_inf_nan=False), NUMBER, Unit("requests per second")] = 10
     """The largest number of requests per second. 0: only the server's limits apply."""
-    concurrency: Annotated[int, Field(ge=1, le=1000), _INTEGER, Unit("requests")] = 20
+    concurrency: Annotated[int, Field(ge=1, le=1000), INTEGER, Unit("requests")] = 20
     """The largest number of requests in flight at once."""
-    share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), _NUMBER] = 0.8
+    share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), NUMBER] = 0.8
     """The share of a quota reported by the server that this worker may use. The rest is left to other callers of the
     organisation."""
 
@@ -195,7 +146,7 @@ class Queue(Section):
     """The queue file: it is followed, and each line names an asset."""
     rotated: Annotated[
         tuple[Annotated[str, AfterValidator(checked_glob)], ...],
-        BeforeValidator(_targets),
+        BeforeValidator(as_list),
     ] = ROTATED
     """The names that rotation gives to the queue file, as globs. NAME stands for the file's name, STEM and SUFFIX for
     its parts before and from the last dot on, DATE for eight digits. A file that was rotated away unseen, such as while
@@ -207,7 +158,7 @@ class Queue(Section):
     partial_wait: Seconds = 5
     """With --once, a last line without a newline is taken for a whole one when it has not grown for this many seconds,
     unless it looks like a part of an asset ID. Slow writers need more."""
-    max_pending: Annotated[int, Field(ge=1), _INTEGER, Unit("assets")] = 1_000_000
+    max_pending: Annotated[int, Field(ge=1), INTEGER, Unit("assets")] = 1_000_000
     """The number of pending assets at which reading pauses; it pauses, too, while more events than this are
     undelivered, those of rejected lines included. A million pending assets take about half a gigabyte of memory, and a
     million undelivered events of short lines that were rejected somewhat less than a gigabyte of disk."""
@@ -218,7 +169,7 @@ class Events(Section):
 
     sinks: Annotated[
         tuple[Annotated[str, AfterValidator(checked_target)], ...],
-        BeforeValidator(_targets),
+        BeforeValidator(as_list),
         AfterValidator(_distinct),
         Field(json_schema_extra={"minItems": 1}),
     ] = ("-",)
@@ -264,7 +215,7 @@ class Log(Section):
 
     format: Literal["json", "console"] | None = None
     """The format of the lines. Not set: `console` on a terminal, else `json`."""
-    level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
+    level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower)] = "info"
     """The lowest level that is logged."""
 
 
@@ -274,7 +225,7 @@ class Admin(Section):
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     """The address to listen on. The endpoints ask for no password: everyone on that network can read them. If it is a
     name, requests for that name are answered, too."""
-    port: Annotated[int, Field(ge=0, le=65535), _INTEGER] | None = None
+    port: Annotated[int, Field(ge=0, le=65535), INTEGER] | None = None
     """The port. Not set: the endpoints are off. 0: any free port; the log says which (`admin.serving`)."""
 
 
