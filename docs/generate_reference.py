@@ -20,6 +20,7 @@ from asset_worker.domain.run_plan import Exit
 from asset_worker.settings.showing import json_schema
 from asset_worker.settings.tree import sections
 from asset_worker.settings.types import Section, Unit
+from asset_worker.settings.webhook import Webhook
 from asset_worker.telemetry.events import EVENTS
 from asset_worker.telemetry.snapshot import DECLARATIONS, METRIC_PREFIX
 
@@ -40,6 +41,10 @@ values separated by commas. A duration is a number of seconds, or text with unit
 LOG_EVENTS = """\
 With `log.format = "json"`, each line on stderr is a JSON object with `event`, `level`, `timestamp` and the fields
 below. Not every line has all of them."""
+
+
+LISTED = {"anyOf": "durations", "oneOf": "texts and tables", "$ref": "texts"}
+"""What a list holds, by the keyword that describes its items."""
 
 
 def reference() -> str:
@@ -110,6 +115,17 @@ def _settings() -> Iterator[str]:
                 for field in properties
             ),
         )
+    yield from _webhooks(definitions)
+
+
+def _webhooks(definitions: dict[str, Any]) -> Iterator[str]:
+    """Yield the keys of the tables in events.sinks."""
+    yield from ["### A table in events.sinks", "", inspect.getdoc(Webhook) or "", ""]
+    properties = definitions[Webhook.__name__]["properties"]
+    yield from _table(
+        ["key", "default", "value", "meaning"],
+        (_setting(field, properties[field], definitions, _unit(Webhook, field)) for field in properties),
+    )
 
 
 def _setting(key: str, schema: dict[str, Any], definitions: dict[str, Any], unit: str | None) -> list[str]:
@@ -135,7 +151,9 @@ def _type(schema: dict[str, Any], definitions: dict[str, Any], unit: str | None)
         case "boolean":
             return "`true`, `false`"
         case "array":
-            return "list of texts"
+            return f"list of {LISTED.get(next(iter(schema['items'])), 'texts')}"
+        case "object":
+            return "table"
         case _:
             return "path" if schema.get("format") == "path" else "text"
 

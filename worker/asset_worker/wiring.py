@@ -48,8 +48,8 @@ from asset_worker.schedule.waits import exponential, fixed, from_tenacity, sprea
 from asset_worker.settings import tree
 from asset_worker.settings.tree import Settings
 from asset_worker.sinks.delivery import SHUTDOWN_RETRY_SECONDS, Delivery
-from asset_worker.sinks.ports import Outbox, Sink, UnusableTargetError
-from asset_worker.sinks.registry import find_problem, open_sink
+from asset_worker.sinks.ports import IndependentSink, OrderedSink, Outbox, Sink, SinkContext, UnusableTargetError
+from asset_worker.sinks.registry import Target, find_problem, open_sink
 from asset_worker.telemetry.sources import Sources
 
 LOOKS_PER_REQUEST = 2
@@ -201,7 +201,8 @@ async def build(
         BadProxyError: the environment names a proxy that can't be used.
     """
     async with AsyncExitStack() as stack:
-        sinks = [open_sink(target) for target in settings.events.sinks]
+        context = SinkContext(clock, secrets)
+        sinks = [open_sink(target, context) for target in settings.events.targets]
         queue = await stack.enter_async_context(make_queue(settings, plan, clock, sinks))
         gate, retries = make_gate(settings.limits, clock), Retries(stop)
         redact_proxy_password(settings.api, secrets)
@@ -214,11 +215,11 @@ async def build(
         poller = make_poller(
             settings, plan, queue=queue, api=api, gate=gate, chosen=chosen, clock=clock, secrets=secrets
         )
-        deliveries = [Delivery(sink, queue.outbox, clock) for sink in sinks]
-        for target, delivery in zip(settings.events.sinks, deliveries, strict=True):
+        deliveries = [Delivery(ordered(sink), queue.outbox, clock) for sink in sinks]
+        for target, delivery in zip(settings.events.targets, deliveries, strict=True):
             await refuse_unusable(target, queue.outbox, delivery.sink)
             await delivery.check()  # a target that can't be used is known before `/readyz` is served
-        context = IntakeContext(
+        intake_context = IntakeContext(
             ingest,
             clock,
             queue.intakes,
@@ -234,7 +235,7 @@ async def build(
             retries=retries,
             poller=poller,
             ingest=ingest,
-            intakes=[open_intake(source, context) for source in inputs(settings.queue)],
+            intakes=[open_intake(source, intake_context) for source in inputs(settings.queue)],
             deliveries=deliveries,
             keep_schedule=make_schedule_keeper(settings, plan, chosen),
         )
@@ -250,7 +251,14 @@ def output_of(sinks: Sequence[Sink]) -> Callable[[int], bool]:
     return is_output
 
 
-async def refuse_unusable(target: str, outbox: Outbox, sink: str) -> None:
+def ordered(sink: OrderedSink | IndependentSink) -> OrderedSink:
+    """Return a sink that takes events in order."""
+    if sink.kind == "independent":
+        raise NotImplementedError
+    return sink
+
+
+async def refuse_unusable(target: Target, outbox: Outbox, sink: str) -> None:
     """Refuse a target that can't be used as it is written, unless it could be in an earlier run.
 
     If it could, somebody has put a directory in its place: its events wait, and the other sinks go on.

@@ -45,6 +45,7 @@ DEFAULTS = {
     "queue.max_pending": 1_000_000,
     "queue.rotated": ("NAME.*[0-9]*", "NAME.old", "NAME-DATE*", "STEM-DATE*SUFFIX", "STEM.[0-9]*SUFFIX"),
     "events.sinks": ("-",),
+    "events.secret_file": None,
     "log.format": None,
     "log.level": "info",
     "admin.host": "127.0.0.1",
@@ -203,7 +204,7 @@ def test_a_wrong_value_is_one_plain_line_or_no_wrong_value(path, wrong):
         ({"ASSET_WORKER_LIMITS__CONCURRENCY": "2.5"}, "whole number"),
         ({"ASSET_WORKER_LIMITS__CONCURRENCY": "0"}, "1 or more"),
         ({"ASSET_WORKER_QUEUE__STDIN": "perhaps"}, "true or false"),
-        ({"ASSET_WORKER_EVENTS__SINKS": "https://x"}, "no sink for URLs"),
+        ({"ASSET_WORKER_EVENTS__SINKS": "ftp://x"}, "no sink for other URLs"),
         ({"ASSET_WORKER_EVENTS__SINKS": "[1"}, "not a JSON list"),
         ({"ASSET_WORKER_EVENTS__SINKS": '["-", "-"]'}, "twice"),
         ({"ASSET_WORKER_EVENTS__SINKS": '["e", "./e"]'}, "'e' and './e' are one file"),
@@ -356,7 +357,16 @@ def test_the_example_file_is_good_and_shows_every_setting_with_its_default(tmp_p
     shown = tomllib.loads(re.sub(r"^# (\w+ = )", r"\1", text, flags=re.MULTILINE))
     found = {f"{section}.{name}": leaf for section, leaves in shown.items() for name, leaf in leaves.items()}
     assert sorted(found) == sorted(known_keys())
-    examples = {"api.key", "poll.looks", "api.key_file", "queue.file", "state.dir", "log.format", "admin.port"}
+    examples = {
+        "api.key",
+        "events.secret_file",
+        "poll.looks",
+        "api.key_file",
+        "queue.file",
+        "state.dir",
+        "log.format",
+        "admin.port",
+    }
     for path in set(found) - examples:
         default = DEFAULTS[path]
         assert found[path] == ([*default] if isinstance(default, tuple) else default), path

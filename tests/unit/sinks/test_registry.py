@@ -10,15 +10,22 @@ import pytest
 
 import asset_worker.sinks.file.sink
 import asset_worker.sinks.stdout
+import asset_worker.sinks.webhook.sink
+from asset_worker.runtime.redaction import Secrets
 from asset_worker.settings.tree import Settings
 from asset_worker.sinks import registry
 from asset_worker.sinks.file.sink import FileSink
+from asset_worker.sinks.ports import SinkContext
 from asset_worker.sinks.registry import FORMS, SinkModule, checked_target, open_sink
 from asset_worker.sinks.stdout import StdoutSink
+from asset_worker.sinks.webhook.target import WebhookTarget
+from tests.doubles.clocks import ManualClock
 
-STDOUT: SinkModule = asset_worker.sinks.stdout
-FILE: SinkModule = asset_worker.sinks.file.sink
+STDOUT: SinkModule[str] = asset_worker.sinks.stdout
+FILE: SinkModule[str] = asset_worker.sinks.file.sink
+WEBHOOK: SinkModule[WebhookTarget] = asset_worker.sinks.webhook.sink
 """The type checker holds the modules to the protocol."""
+CONTEXT = SinkContext(ManualClock(), Secrets())
 
 
 @pytest.mark.parametrize(
@@ -30,7 +37,7 @@ FILE: SinkModule = asset_worker.sinks.file.sink
     ],
 )
 def test_the_form_of_a_target_decides_its_sink(target: str, kind: type, name: str):
-    sink = open_sink(checked_target(target))
+    sink = open_sink(checked_target(target), CONTEXT)
     assert isinstance(sink, kind)
     assert sink.name == name
 
@@ -52,10 +59,10 @@ def test_a_target_as_the_settings_keep_it(target: str, expected: str, monkeypatc
 @pytest.mark.parametrize(
     ("target", "error"),
     [
-        pytest.param("", "name a file, or - for stdout", id="empty"),
-        pytest.param(" ", "name a file, or - for stdout", id="blank"),
-        pytest.param("https://x", r"events go to stdout \(-\) or to a file; there is no sink for URLs yet", id="a URL"),
-        pytest.param("/a://b", "there is no sink for URLs yet", id="almost a URL"),
+        pytest.param("", "name a file, an https:// URL, or - for stdout", id="empty"),
+        pytest.param(" ", "name a file, an https:// URL, or - for stdout", id="blank"),
+        pytest.param("ftp://x", r"events go to stdout \(-\), to a file, or to an https:// URL", id="another URL"),
+        pytest.param("/a://b", "there is no sink for other URLs", id="almost a URL"),
         pytest.param("a\0b", "NUL", id="no path"),
         pytest.param("~nobody-here/e", "nobody here", id="no user"),
     ],
@@ -67,13 +74,13 @@ def test_a_target_that_can_not_be_used_is_refused(target: str, error: str):
 
 def test_a_new_sink_is_a_module_and_a_line(monkeypatch: pytest.MonkeyPatch):
     """The settings accept its targets without another change."""
-    opened: list[str] = []
-    module = SimpleNamespace(checked_target=str.lower, open_sink=opened.append)
+    opened: list[object] = []
+    module = SimpleNamespace(checked_target=str.lower, open_sink=lambda *how: opened.append(how))
     monkeypatch.setitem(sys.modules, "a_new_sink", module)
     monkeypatch.setitem(cast("dict[str, str]", registry.FORMS), "queue", "a_new_sink")
-    [target] = Settings.model_validate({"events": {"sinks": ["QUEUE://Somewhere"]}}).events.sinks
-    open_sink(target)
-    assert opened == ["queue://somewhere"]
+    [target] = Settings.model_validate({"events": {"sinks": ["QUEUE://Somewhere"]}}).events.targets
+    open_sink(target, CONTEXT)
+    assert opened == [("queue://somewhere", CONTEXT)]
 
 
 def test_every_form_has_a_module():

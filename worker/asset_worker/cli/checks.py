@@ -17,7 +17,8 @@ from asset_worker.queue.local.lock import find_distrust, find_lock_problem
 from asset_worker.runtime.links import UntrustedLinkError
 from asset_worker.runtime.secret_files import exposure
 from asset_worker.settings.tree import NoStateDirectoryError, Settings, State
-from asset_worker.sinks.registry import find_problem
+from asset_worker.sinks.registry import Target, find_problem
+from asset_worker.sinks.registry import find_warnings as find_sink_warnings
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -31,7 +32,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 def find_problems(settings: Settings) -> Iterator[Problem]:
     """Yield what a worker with these settings could not use now."""
-    yield from sink_problems(settings.events.sinks)
+    yield from sink_problems(settings.events.targets)
     if settings.queue.file is not None and (found := queue_file_problem(settings.queue.file)):
         yield found
     if (text := _state_problem(settings.state)) is not None:
@@ -44,9 +45,11 @@ def find_warnings(settings: Settings) -> Iterator[str]:
     with suppress(OSError):  # a file that is not there yet is no problem
         if file is not None and (found := exposure(file)) is not None:
             yield f"the key file {file} is exposed: {found}"
+    for target in settings.events.targets:
+        yield from find_sink_warnings(target)
 
 
-def sink_problems(targets: tuple[str, ...]) -> Iterator[Problem]:
+def sink_problems(targets: tuple[Target, ...]) -> Iterator[Problem]:
     """Yield what keeps events from being sent to these targets now."""
     for target in targets:
         if (found := find_problem(target)) is not None:

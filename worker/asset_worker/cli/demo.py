@@ -89,7 +89,7 @@ async def _run_worker(simulator: Simulator, queue: Path, events: Path) -> int:
     secrets = Secrets()
     configure(log_format(settings), settings.log.level, secrets)
     service = Service(settings, RunPlan(once=True, ends_by_itself=True), secrets=secrets)
-    return await watched(service, title="demo", sinks=settings.events.sinks)
+    return await watched(service, title="demo", sinks=settings.events.local_targets)
 
 
 def _lines(simulator: Simulator) -> Iterator[_Line]:

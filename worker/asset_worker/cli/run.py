@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
 import click
+import structlog
 
 from asset_worker.cli.checks import queue_file_problem
 from asset_worker.cli.running import run_service
@@ -19,6 +21,10 @@ from asset_worker.runtime.paths import is_same_file
 from asset_worker.runtime.text import visible
 from asset_worker.settings.loading import load
 from asset_worker.settings.tree import Queue
+from asset_worker.sinks.registry import WEBHOOK, checked_target, form_of
+from asset_worker.sinks.webhook.target import default_name, has_secret
+
+_log = structlog.get_logger()
 
 KEY_REFUSED_SECONDS = 60.0
 """A run with `--once` ends when the key has been refused for this long."""
@@ -29,7 +35,10 @@ KEY_REFUSED_SECONDS = 60.0
 @click.option("--queue-file", type=PathOption(readable=False), help="Follow this file: one asset per line.")
 @click.option("--stdin", is_flag=True, help="Read assets from stdin, one per line.")
 @click.option(
-    "--events", metavar="TARGET", multiple=True, help="Where events go: - (stdout) or a file; may be repeated."
+    "--events",
+    metavar="TARGET",
+    multiple=True,
+    help="Where events go: - (stdout), a file or an https:// URL; may be repeated.",
 )
 @click.option("--state-dir", type=PathOption(), help="The directory for what must survive a restart.")
 @click.option("--once", is_flag=True, help="End when the inputs are read to their end and nothing is pending.")
@@ -78,11 +87,27 @@ def run(
     settings = settings_from(config, flags)
     if settings.queue.file is None and not settings.queue.stdin:
         fail("there is nothing to watch: give --queue-file or --stdin (or queue.file or queue.stdin in the settings)")
-    _check_inputs(settings.queue, once=once, sinks=settings.events.sinks)
+    _check_inputs(settings.queue, once=once, sinks=settings.events.local_targets)
     ends_by_itself = once or settings.queue.file is None
     plan = RunPlan(once=once, key_refused_limit=KEY_REFUSED_SECONDS if once else None, ends_by_itself=ends_by_itself)
     read_again = partial(load, config=config, environ=os.environ, overrides=flags)
-    end_with(run_service(settings, plan, title="asset-worker", read_again=read_again))
+    end_with(
+        run_service(
+            settings, plan, title="asset-worker", read_again=read_again, on_start=partial(_warn_of_exposed_urls, events)
+        )
+    )
+
+
+def _warn_of_exposed_urls(targets: Iterable[str]) -> None:
+    """Log which URLs of the command line have user-info or a query: every user of the machine can read it."""
+    for target in targets:
+        if form_of(target) in WEBHOOK and has_secret(url := checked_target(target)):
+            _log.warning(
+                "sink.url_exposed",
+                sink=default_name(url),
+                detail="all users of this machine can see the flags of a process: put a URL with a user or a query "
+                "into the settings file, as a table in events.sinks, or into ASSET_WORKER_EVENTS__SINKS",
+            )
 
 
 def _check_inputs(queue: Queue, *, once: bool, sinks: tuple[str, ...]) -> None:

@@ -22,13 +22,19 @@ from asset_worker.runtime.proxy import BadProxyError
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.service import Service
 from asset_worker.settings.tree import NoStateDirectoryError, Settings
-from asset_worker.sinks.ports import UnusableTargetError
+from asset_worker.sinks.ports import TargetNotReadyError, UnusableTargetError
 from asset_worker.telemetry.errors import AdminAddressError, AdminAddressInUseError
 from asset_worker.telemetry.logs import configure
 
 _log = structlog.get_logger()
 
-_MAY_PASS = (AdminAddressInUseError, JournalUnavailableError, KeyNotThereError, StateDirectoryUnavailableError)
+_MAY_PASS = (
+    AdminAddressInUseError,
+    JournalUnavailableError,
+    KeyNotThereError,
+    StateDirectoryUnavailableError,
+    TargetNotReadyError,
+)
 """The errors that keep the service from starting now, but perhaps not later."""
 _MUST_BE_CORRECTED = (
     AdminAddressError,
@@ -49,11 +55,13 @@ def run_service(
     title: str,
     level: str | None = None,
     read_again: Callable[[], Settings] | None = None,
+    on_start: Callable[[], None] = lambda: None,
 ) -> int:
     """Run a plan to its end and return the exit code. Progress is shown if stderr is a terminal.
 
     An error that keeps the service from starting ends the process; see `run_to_the_end`. `level` replaces the log level
     of the settings. `read_again` returns the settings as they are at a SIGHUP; it is called in a thread.
+    `on_start` is called when the log is set up.
     """
     secrets = Secrets()
 
@@ -61,13 +69,14 @@ def run_service(
         configure(log_format(settings), level or settings.log.level, secrets)
 
     apply_log(settings)
+    on_start()
 
     async def work() -> int:
         reloading = None
         if read_again is not None and not plan.is_one_off:
             reloading = Reloading(settings, read=read_again, apply_log=apply_log)
         service = Service(settings, plan, secrets=secrets, reloading=reloading)
-        return await watched(service, title=title, sinks=settings.events.sinks)
+        return await watched(service, title=title, sinks=settings.events.local_targets)
 
     return run_to_the_end(work())
 

@@ -13,10 +13,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from asset_worker.settings.tree import Settings, known_keys
-from asset_worker.settings.types import Text
+from asset_worker.settings.types import TAGS, Text
+from asset_worker.settings.webhook import Webhook
 
 ENV_PREFIX = "ASSET_WORKER_"
-LISTS = {"events.sinks": '["-", "/var/log/events.jsonl"]', "queue.rotated": '["NAME.*[0-9]*", "NAME-DATE*"]'}
+LISTS = {
+    "events.sinks": '["-", {"url": "https://app.example/hooks", "timeout": 5}]',
+    "queue.rotated": '["NAME.*[0-9]*", "NAME-DATE*"]',
+}
 """The settings that are lists, each with an example. A variable may hold JSON, or values separated by commas."""
 VENDOR_VARIABLES = {"TWELVE_LABS_API_KEY": "api.key", "TWELVELABS_BASE_URL": "api.base_url"}
 """The names that the vendor's SDK uses. Our own variables take precedence over them."""
@@ -113,8 +117,8 @@ class _Layer:
 
 
 def _from_text(text: str, name: str, path: str, problems: list[str]) -> Any:
-    """Return the list in a variable: JSON, or values separated by commas. If it is invalid, add to `problems`."""
-    if not text.lstrip().startswith("["):
+    """Return the value of a variable for a list: JSON, or values separated by commas. If invalid, add to `problems`."""
+    if not text.lstrip().startswith(("[", "{")):
         return [part.strip() for part in text.split(",")]
     try:
         return json.loads(text)
@@ -126,7 +130,7 @@ def _from_text(text: str, name: str, path: str, problems: list[str]) -> Any:
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in tree.items():
         path = f"{prefix}{name}"
-        if isinstance(value, Mapping) and (value or not prefix):
+        if isinstance(value, Mapping) and (value or not prefix) and path not in LISTS:
             yield from _leaves(value, f"{path}.")
         else:
             yield path, value
@@ -162,6 +166,19 @@ def _nearest(path: str, known: set[str], value: Any) -> str:
     return f": did you mean {found[0]}?" if found else " (asset-worker config shows them all)"
 
 
+def _nearest_in_table(name: str) -> str:
+    found = difflib.get_close_matches(name, Webhook.model_fields, n=1, cutoff=0.5)
+    return f": did you mean {found[0]}?" if found else f": it may have {', '.join(Webhook.model_fields)}"
+
+
+def _place_within(steps: tuple[int | str, ...]) -> str:
+    """Return where in a list of tables a problem is; empty: it is the value of a setting, or a text in its list."""
+    if len(steps) < 2:
+        return ""
+    names = (f"entry {step + 1}" if isinstance(step, int) else step for step in steps if step not in TAGS)
+    return "".join(f", {name}" for name in names)
+
+
 _PLAIN = {
     "missing": "it is missing",
     "bool_parsing": "it must be true or false",
@@ -175,6 +192,7 @@ _PLAIN = {
     "string_type": "it must be text",
     "path_type": "it must be a path, as text",
     "tuple_type": "it must be a list",
+    "dict_type": "it must be a table",
     "model_type": "it is a section: write its settings below it",
 }
 
@@ -182,8 +200,11 @@ _PLAIN = {
 def _plain(error: ValidationError, merged: Mapping[str, tuple[Any, str]]) -> Iterator[str]:
     """Yield pydantic's errors in plain words, without the values: one of them may be the key."""
     for problem in error.errors(include_input=False, include_url=False):
-        path = ".".join(str(step) for step in problem["loc"][:2])
+        steps = problem["loc"]
+        path = ".".join(str(step) for step in steps[:2])
         where = merged[path][1] if path in merged else path
+        is_unknown_key = problem["type"] == "extra_forbidden"
+        where += _place_within(steps[2:-1] if is_unknown_key else steps[2:])
         context = problem.get("ctx", {})
         match problem["type"]:
             case "greater_than":
@@ -194,6 +215,8 @@ def _plain(error: ValidationError, merged: Mapping[str, tuple[Any, str]]) -> Ite
                 text = f"it must be {context['le']:g} or less"
             case "literal_error" | "enum":
                 text = f"it must be {context['expected']}"
+            case "extra_forbidden":
+                text = f"there is no {steps[-1]!r} in this table{_nearest_in_table(str(steps[-1]))}"
             case "value_error":
                 text = str(context["error"])
             case kind:

@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import platformdirs
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, SecretStr, model_validator
 
 from asset_worker.domain.assets import WaitFor
 from asset_worker.intake.file.names import ROTATED, checked_glob
@@ -23,6 +23,8 @@ from asset_worker.runtime.paths import is_same_file
 from asset_worker.settings.types import (
     INTEGER,
     NUMBER,
+    TABLE,
+    TEXT,
     Boolean,
     File,
     PositiveSeconds,
@@ -32,7 +34,9 @@ from asset_worker.settings.types import (
     as_list,
     lower,
 )
-from asset_worker.sinks.registry import checked_target
+from asset_worker.settings.webhook import Webhook
+from asset_worker.sinks.registry import WEBHOOK, Target, checked_target, form_of
+from asset_worker.sinks.webhook.signing import HOW_TO_MAKE_ONE
 
 
 def _base_url(value: str) -> str:
@@ -53,15 +57,44 @@ def _base_url(value: str) -> str:
 _NO_BLANKS = re.compile(r"[!-~]+")
 
 
-def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
+def _target(value: Any) -> Any:
+    """Return the table of a webhook for its URL, and anything else as it is."""
+    return {"url": value} if isinstance(value, str) and form_of(value) in WEBHOOK else value
+
+
+def _target_kind(value: Any) -> str | None:
+    match value:
+        case str():
+            return TEXT.tag
+        case dict() | Webhook():
+            return TABLE.tag
+        case _:
+            return None
+
+
+def _distinct(value: tuple[str | Webhook, ...]) -> tuple[str | Webhook, ...]:
     if not value:
         raise ValueError("it must not be empty")
-    for one, other in combinations(value, 2):
+    names = [each.shown_name for each in value if isinstance(each, Webhook)]
+    if (repeated := next((name for name in names if names.count(name) > 1), None)) is not None:
+        raise ValueError(f"two sinks have the name {repeated!r}: leave one out, or give each a name of its own")
+    for one, other in combinations([each for each in value if isinstance(each, str)], 2):
         if one == other:
             raise ValueError("the same target is listed twice")
         if "-" not in {one, other} and is_same_file(one, other):
             raise ValueError(f"{one!r} and {other!r} are one file, which would get each event twice: leave one out")
     return value
+
+
+SinkSetting = Annotated[
+    Annotated[str, AfterValidator(checked_target), TEXT] | Annotated[Webhook, TABLE],
+    Discriminator(
+        _target_kind,
+        custom_error_type="sink",
+        custom_error_message="it must be -, a path, a URL, or a table with a url",
+    ),
+    BeforeValidator(_target),
+]
 
 
 class Api(Section):
@@ -168,12 +201,37 @@ class Events(Section):
     """Where completion events go."""
 
     sinks: Annotated[
-        tuple[Annotated[str, AfterValidator(checked_target)], ...],
+        tuple[SinkSetting, ...],
         BeforeValidator(as_list),
         AfterValidator(_distinct),
         Field(json_schema_extra={"minItems": 1}),
     ] = ("-",)
-    """The targets, each of which gets every event. A target is a file, or - for stdout."""
+    """The targets, each of which gets every event. A target is a file, a URL, or - for stdout. A table with a `url`
+    says more about a webhook."""
+    secret_file: File | None = None
+    """A file of secrets that sign the requests of all webhooks, unless their tables name another: one `whsec_…` on each
+    line. It is read again when it changes. Without a secret, only webhooks on this machine can be used."""
+
+    @model_validator(mode="after")
+    def _webhooks_sign(self) -> Events:
+        for each in self.sinks:
+            if isinstance(each, Webhook) and not (each.secret_file or self.secret_file or each.is_for_this_machine):
+                raise ValueError(
+                    f"requests to {each.shown_name} would not be signed, so that anybody could send such: set "
+                    "events.secret_file, or secret_file in the table of this sink, to a file with a line whsec_… "
+                    f"({HOW_TO_MAKE_ONE})"
+                )
+        return self
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The sinks as they are opened, all defaults applied."""
+        return tuple(each if isinstance(each, str) else each.target(self.secret_file) for each in self.sinks)
+
+    @property
+    def local_targets(self) -> tuple[str, ...]:
+        """The sinks on this machine: paths, and - for stdout."""
+        return tuple(each for each in self.sinks if isinstance(each, str))
 
 
 class NoStateDirectoryError(Exception):

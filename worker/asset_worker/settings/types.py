@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, Tag
 from pydantic_core import CoreSchema
 
 from asset_worker.runtime.durations import PATTERN, WORDS, seconds_of, seconds_or_duration
@@ -22,6 +22,12 @@ class Unit(NamedTuple):
     """The unit of a number, for docs/reference.md."""
 
     name: str
+
+
+TEXT: Final = Tag("text")
+TABLE: Final = Tag("table")
+"""The two forms of a value in a list: pydantic names the form in the place of an error."""
+TAGS: Final = frozenset({TEXT.tag, TABLE.tag})
 
 
 class Section(BaseModel):
@@ -67,8 +73,8 @@ class _NumberOrText:
 
 
 def as_list(value: Any) -> Any:
-    """Return a single text as a list with it, and anything else as it is."""
-    return [value] if isinstance(value, str) else value
+    """Return a single text or table as a list with it, and anything else as it is."""
+    return [value] if isinstance(value, str | dict) else value
 
 
 def _path(value: Any) -> Any:

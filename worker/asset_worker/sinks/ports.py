@@ -13,6 +13,8 @@ from typing import Literal, Protocol
 import msgspec
 
 from asset_worker.domain.events import Stored
+from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.redaction import Secrets
 
 
 class SinkUnavailableError(Exception):
@@ -24,6 +26,18 @@ class SinkUnavailableError(Exception):
 
 class UnusableTargetError(Exception):
     """A target can't be used as it is written. The message says what to do."""
+
+
+class TargetNotReadyError(UnusableTargetError):
+    """A target can't be used yet: a file that it needs is missing, empty, or can't be read now."""
+
+
+class SinkContext(msgspec.Struct, frozen=True):
+    """What sinks are opened with."""
+
+    clock: Clock
+    secrets: Secrets
+    """The secrets that are redacted everywhere: a sink adds its own."""
 
 
 class TargetProblem(msgspec.Struct, frozen=True):
@@ -102,6 +116,11 @@ class Sink(Protocol):
 class OrderedSink(Sink, Protocol):
     """A sink that gets all events in order. Those that a `Sent` counts are as durable as the sink can make them."""
 
+    @property
+    def kind(self) -> Literal["ordered"]:
+        """Tells this protocol from the other."""
+        ...
+
     def resume(self, checkpoint: bytes | None) -> None:
         """Continue from the checkpoint that was recorded last; None: there is none. Called once, before any `send`."""
         ...
@@ -117,6 +136,11 @@ class OrderedSink(Sink, Protocol):
 
 class IndependentSink(Sink, Protocol):
     """A sink that takes or refuses each event by itself, several at once."""
+
+    @property
+    def kind(self) -> Literal["independent"]:
+        """Tells this protocol from the other."""
+        ...
 
     @property
     def concurrency(self) -> int:

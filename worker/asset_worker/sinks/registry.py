@@ -6,20 +6,29 @@ To add a sink, write its module and add a line to `FORMS`. A module is imported 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
-from typing import Final, Protocol, cast
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Protocol, TypeVar, cast
 
-from asset_worker.sinks.ports import OrderedSink, TargetProblem
+from asset_worker.sinks.ports import IndependentSink, OrderedSink, SinkContext, TargetProblem
+from asset_worker.sinks.webhook.target import WebhookTarget
 
 FORMS: Final[Mapping[str, str]] = {
     "-": "asset_worker.sinks.stdout",
     "path": "asset_worker.sinks.file.sink",
+    "http": "asset_worker.sinks.webhook.sink",
+    "https": "asset_worker.sinks.webhook.sink",
 }
 """The modules, by the form of their targets: `-`, `path`, or a URL's scheme."""
 
+WEBHOOK: Final = frozenset({"http", "https"})
+"""The forms of targets that are tables in the settings: a URL alone is a table without other keys."""
 
-class SinkModule(Protocol):
-    """The functions that the module of a sink provides."""
+Target = str | WebhookTarget
+T_contra = TypeVar("T_contra", contravariant=True)
+
+
+class SinkModule(Protocol[T_contra]):
+    """The functions that the module of a sink provides. Its targets are of type `T_contra`."""
 
     def checked_target(self, target: str, /) -> str:
         """Return a target of this module's form as the settings keep it.
@@ -29,16 +38,32 @@ class SinkModule(Protocol):
         """
         ...
 
-    def find_problem(self, target: str, /) -> TargetProblem | None:
+    def find_problem(self, target: T_contra, /) -> TargetProblem | None:
         """Return what keeps events from being sent to the target now; None: nothing that can be seen.
 
         It leaves no trace.
         """
         ...
 
-    def open_sink(self, target: str, /) -> OrderedSink:
-        """Return a sink for a target that `checked_target` returned."""
+    def find_warnings(self, target: T_contra, /) -> Iterable[str]:
+        """Return what works, but somebody should correct."""
         ...
+
+    def open_sink(self, target: T_contra, context: SinkContext, /) -> OrderedSink | IndependentSink:
+        """Return a sink for a target.
+
+        Raises:
+            UnusableTargetError: the target can't be used.
+        """
+        ...
+
+
+def form_of(target: str) -> str:
+    """Return the form of a target: `-`, `path`, or the scheme of a URL."""
+    if target == "-":
+        return "-"
+    scheme, separator, _ = target.strip().partition("://")
+    return scheme.lower() if separator else "path"
 
 
 def checked_target(target: str) -> str:
@@ -48,11 +73,14 @@ def checked_target(target: str) -> str:
         ValueError: there is no sink of this form, or its module refuses the target; the message says what to do.
     """
     if not target.strip():
-        raise ValueError("name a file, or - for stdout")
-    return _module_of(target).checked_target(target)
+        raise ValueError("name a file, an https:// URL, or - for stdout")
+    form = form_of(target)
+    if form not in FORMS:
+        raise ValueError("events go to stdout (-), to a file, or to an https:// URL; there is no sink for other URLs")
+    return _module(form).checked_target(target)
 
 
-def find_problem(target: str) -> TargetProblem | None:
+def find_problem(target: Target) -> TargetProblem | None:
     """Return what keeps events from being sent to the target now; None: nothing that can be seen.
 
     It leaves no trace.
@@ -60,20 +88,24 @@ def find_problem(target: str) -> TargetProblem | None:
     return _module_of(target).find_problem(target)
 
 
-def open_sink(target: str) -> OrderedSink:
-    """Return a sink for a target that `checked_target` returned."""
-    return _module_of(target).open_sink(target)
+def find_warnings(target: Target) -> Iterable[str]:
+    """Return what works, but somebody should correct."""
+    return _module_of(target).find_warnings(target)
 
 
-def _module_of(target: str) -> SinkModule:
-    form = _form_of(target)
-    if form not in FORMS:
-        raise ValueError("events go to stdout (-) or to a file; there is no sink for URLs yet")
-    return cast("SinkModule", importlib.import_module(FORMS[form]))
+def open_sink(target: Target, context: SinkContext) -> OrderedSink | IndependentSink:
+    """Return a sink for a target that was checked.
+
+    Raises:
+        UnusableTargetError: the target can't be used.
+        TargetNotReadyError: it can't be used yet.
+    """
+    return _module_of(target).open_sink(target, context)
 
 
-def _form_of(target: str) -> str:
-    if target == "-":
-        return "-"
-    scheme, separator, _ = target.partition("://")
-    return scheme.lower() if separator else "path"
+def _module_of(target: Target) -> SinkModule[Any]:
+    return _module(form_of(target if isinstance(target, str) else target.url))
+
+
+def _module(form: str) -> SinkModule[Any]:
+    return cast("SinkModule[Any]", importlib.import_module(FORMS[form]))

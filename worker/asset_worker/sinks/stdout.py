@@ -6,14 +6,14 @@ import fcntl
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 from asset_worker.domain.events import Stored
 from asset_worker.runtime.line_stream import LineStream
 from asset_worker.runtime.paths import is_same_open_file
 from asset_worker.runtime.threads import DaemonThread, WorkerThread
 from asset_worker.sinks.lines import first_bytes, lines_of
-from asset_worker.sinks.ports import Sent, SinkUnavailableError, TargetProblem
+from asset_worker.sinks.ports import Sent, SinkContext, SinkUnavailableError, TargetProblem
 
 SEND_BYTES: Final = 1 << 16
 """The most bytes sent at once, as much as a pipe holds: so a slow reader is seen to take events."""
@@ -25,6 +25,7 @@ class StdoutSink:
     `thread` must be used by nothing else: a slow reader blocks it.
     """
 
+    kind: Literal["ordered"] = "ordered"
     name = "stdout"
 
     def __init__(self, thread: WorkerThread, *, fd: int | None = None) -> None:
@@ -83,7 +84,12 @@ def _problem_of(fd: int) -> TargetProblem | None:
     return None
 
 
-def open_sink(_target: str) -> StdoutSink:
+def find_warnings(_target: str) -> tuple[()]:
+    """Return nothing: what is wrong with a target of this form is a problem."""
+    return ()
+
+
+def open_sink(_target: str, _context: SinkContext) -> StdoutSink:
     """Return the sink, with a thread of its own."""
     return StdoutSink(DaemonThread("stdout"))
 

@@ -324,6 +324,44 @@ EVENTS: Final = (
         ("sink", "id", "attempts", "reason"),
     ),
     LogEvent(
+        "sink.file_changed",
+        "info",
+        "A file of a webhook has changed, and what it holds now is used: secrets that sign, or the value of a header.",
+        ("sink", "path"),
+    ),
+    LogEvent(
+        "sink.file_exposed",
+        "warning",
+        "Other users may read a file of secrets. `detail`: which, and what to do. Logged when the file is read.",
+        ("sink", "path", "detail"),
+    ),
+    LogEvent(
+        "sink.file_unreadable",
+        "warning",
+        "A file of a webhook can't be used since it has changed. What was read last stays in use. Logged once, until "
+        "it can be read again.",
+        ("sink", "path", "error"),
+    ),
+    LogEvent(
+        "sink.reload_failed",
+        "warning",
+        "At SIGHUP, the TLS roots could not be read. Those in use stay in use.",
+        ("sink", "error"),
+    ),
+    LogEvent(
+        "sink.secret_short",
+        "warning",
+        "A secret that signs is shorter than the Standard Webhooks specification asks for. It is used all the same.",
+        ("sink", "path", "detail"),
+    ),
+    LogEvent(
+        "sink.url_exposed",
+        "warning",
+        "A URL on the command line has a user or a query, which every user of the machine can read. `detail`: what to "
+        "do.",
+        ("sink", "detail"),
+    ),
+    LogEvent(
         "sink.absent",
         "warning",
         "At the start: a sink that was owed events is not in the settings any more. `events`: how many are kept for "

@@ -28,6 +28,7 @@ import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 from asset_worker.domain.events import Stored
 from asset_worker.runtime.line_stream import LineStream
@@ -37,7 +38,7 @@ from asset_worker.sinks.file import usable
 from asset_worker.sinks.file.opening import checkpoint_at_end, locked, open_checkpointed, open_regular, open_special
 from asset_worker.sinks.file.scan import Checkpoint, scan
 from asset_worker.sinks.lines import encode, lines_of
-from asset_worker.sinks.ports import Sent, SinkUnavailableError, TargetProblem
+from asset_worker.sinks.ports import Sent, SinkContext, SinkUnavailableError, TargetProblem
 
 LEFT_KEPT = 16
 """How many of the files that were written to before the present one are remembered."""
@@ -48,6 +49,8 @@ LOCK_SECONDS = 5.0
 
 class FileSink:
     """A file of events, one per line. `thread` must be used by nothing else: a slow disk blocks it."""
+
+    kind: Literal["ordered"] = "ordered"
 
     def __init__(self, path: Path, thread: WorkerThread, *, lock_timeout: float = LOCK_SECONDS) -> None:
         """`lock_timeout` is how long, in seconds, to wait while another worker writes to the file."""
@@ -229,7 +232,12 @@ def find_problem(target: str) -> TargetProblem | None:
     return usable.find_problem(Path(target))
 
 
-def open_sink(target: str) -> FileSink:
+def find_warnings(_target: str) -> tuple[()]:
+    """Return nothing: what is wrong with a target of this form is a problem."""
+    return ()
+
+
+def open_sink(target: str, _context: SinkContext) -> FileSink:
     """Return a sink that appends to the file `target`, with a thread of its own."""
     return FileSink(Path(target).expanduser(), DaemonThread("events-file"))
 

@@ -1,0 +1,64 @@
+"""Says in plain words why there was no answer. It looks at errors of the HTTP client; it does no I/O."""
+
+from __future__ import annotations
+
+import errno
+import os
+import ssl
+from typing import Final
+
+import aiohttp
+
+from asset_worker.sinks.webhook.resolver import NotPublicError
+
+_RESETS: Final = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED})
+
+
+def reason_of(error: BaseException, *, host: str, timeout: float) -> str:
+    """Return why a request to `host` got no answer, for people. It shows nothing of the URL but the host.
+
+    `timeout` is the number of seconds that a request may take.
+    """
+    match error:
+        case TimeoutError():
+            return f"no answer within {timeout:g} s"
+        case aiohttp.ClientConnectorDNSError() if isinstance(error.os_error, NotPublicError):
+            return str(error.os_error)
+        case aiohttp.ClientConnectorDNSError():
+            return f"the name {error.host} can't be resolved ({_text_of(error.os_error)})"
+        case aiohttp.ClientConnectorCertificateError():
+            return f"the certificate of {host} can't be trusted ({_certificate_problem(error.certificate_error)})"
+        case aiohttp.ClientConnectorSSLError() | aiohttp.ServerFingerprintMismatch():
+            return f"TLS with {host} fails ({_text_of(error)})"
+        case aiohttp.ClientProxyConnectionError():
+            return f"the proxy can't be connected to ({_text_of(error.os_error)})"
+        case aiohttp.ClientHttpProxyError():
+            return f"the proxy refuses the connection (HTTP {error.status})"
+        case aiohttp.ClientConnectorError():
+            return f"{host} can't be connected to ({_text_of(error.os_error)})"
+        case aiohttp.ServerDisconnectedError():
+            return "the connection was closed without an answer"
+        case aiohttp.ClientPayloadError():
+            return "the answer was cut off"
+        case aiohttp.ClientResponseError():
+            return "the answer is not HTTP"
+        case OSError() if error.errno in _RESETS or isinstance(error, ConnectionResetError):
+            return "the connection was reset"
+        case OSError():
+            return f"the connection to {host} failed ({_text_of(error)})"
+        case _:
+            return f"the request failed ({type(error).__name__})"
+
+
+def _text_of(error: BaseException) -> str:
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
+    if isinstance(error, OSError) and error.errno and error.errno > 0:
+        return os.strerror(error.errno)  # asyncio's own text repeats the address
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return type(error).__name__
+
+
+def _certificate_problem(error: BaseException) -> str:
+    return str(getattr(error, "verify_message", "") or type(error).__name__)
