@@ -178,6 +178,9 @@ def test_what_is_wrong_with_a_url_does_not_show_its_secrets():
             'headers, X: it must be text, or a table {file = "PATH"}',
             id="a number as header",
         ),
+        pytest.param(
+            {"url": URL, "headers": {"X": {"file": "/h", "fil": 1}}}, "did you mean file?", id="a slip in a header"
+        ),
         pytest.param({"url": URL, "headers": {"X": {}}}, "headers, X, file: it is missing", id="a table without file"),
         pytest.param(
             {"url": URL, "headers": {"X": "S3CRET\r\nY: z"}}, "headers, X: the value of the header", id="a line break"

@@ -62,6 +62,8 @@ def test_a_target_as_the_settings_keep_it(target: str, expected: str, monkeypatc
         pytest.param("", "name a file, an https:// URL, or - for stdout", id="empty"),
         pytest.param(" ", "name a file, an https:// URL, or - for stdout", id="blank"),
         pytest.param("ftp://x", r"events go to stdout \(-\), to a file, or to an https:// URL", id="another URL"),
+        pytest.param("https:/x/hooks", "write the URL as https://HOST/PATH", id="a URL without a slash"),
+        pytest.param("http:x", "write the URL as https://HOST/PATH", id="a URL without slashes"),
         pytest.param("/a://b", "there is no sink for other URLs", id="almost a URL"),
         pytest.param("a\0b", "NUL", id="no path"),
         pytest.param("~nobody-here/e", "nobody here", id="no user"),

@@ -13,8 +13,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from asset_worker.settings.tree import Settings, known_keys
-from asset_worker.settings.types import TAGS, Text
-from asset_worker.settings.webhook import Webhook
+from asset_worker.settings.types import TAGS, Section, Text
+from asset_worker.settings.webhook import HeaderFile, Webhook
 
 ENV_PREFIX = "ASSET_WORKER_"
 LISTS = {
@@ -166,9 +166,9 @@ def _nearest(path: str, known: set[str], value: Any) -> str:
     return f": did you mean {found[0]}?" if found else " (asset-worker config shows them all)"
 
 
-def _nearest_in_table(name: str) -> str:
-    found = difflib.get_close_matches(name, Webhook.model_fields, n=1, cutoff=0.5)
-    return f": did you mean {found[0]}?" if found else f": it may have {', '.join(Webhook.model_fields)}"
+def _nearest_in(table: type[Section], name: str) -> str:
+    found = difflib.get_close_matches(name, table.model_fields, n=1, cutoff=0.5)
+    return f": did you mean {found[0]}?" if found else f": it may have {', '.join(table.model_fields)}"
 
 
 def _place_within(steps: tuple[int | str, ...]) -> str:
@@ -216,7 +216,8 @@ def _plain(error: ValidationError, merged: Mapping[str, tuple[Any, str]]) -> Ite
             case "literal_error" | "enum":
                 text = f"it must be {context['expected']}"
             case "extra_forbidden":
-                text = f"there is no {steps[-1]!r} in this table{_nearest_in_table(str(steps[-1]))}"
+                table = HeaderFile if "headers" in steps else Webhook
+                text = f"there is no {steps[-1]!r} in this table{_nearest_in(table, str(steps[-1]))}"
             case "value_error":
                 text = str(context["error"])
             case kind:

@@ -59,11 +59,14 @@ class SinkModule(Protocol[T_contra]):
 
 
 def form_of(target: str) -> str:
-    """Return the form of a target: `-`, `path`, or the scheme of a URL."""
+    """Return the form of a target: `-`, `path`, or the scheme of a URL, also of one that lacks a slash."""
     if target == "-":
         return "-"
-    scheme, separator, _ = target.strip().partition("://")
-    return scheme.lower() if separator else "path"
+    scheme, separator, _ = target.strip().lower().partition("://")
+    if separator:
+        return scheme
+    scheme, separator, _ = scheme.partition(":")
+    return scheme if separator and scheme in WEBHOOK else "path"
 
 
 def checked_target(target: str) -> str:

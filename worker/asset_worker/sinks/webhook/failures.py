@@ -41,7 +41,7 @@ def reason_of(error: BaseException, *, host: str, timeout: float) -> str:
         case aiohttp.ClientPayloadError():
             return "the answer was cut off"
         case aiohttp.ClientResponseError():
-            return "the answer is not HTTP"
+            return "the answer is not HTTP, or its head is too long"
         case OSError() if error.errno in _RESETS or isinstance(error, ConnectionResetError):
             return "the connection was reset"
         case OSError():
