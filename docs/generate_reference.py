@@ -73,10 +73,17 @@ def _commands() -> Iterator[str]:
     for name in COMMANDS:
         command = asset_worker.get_command(group, name)
         assert command is not None
-        context = click.Context(
-            command, info_name=name, parent=group, terminal_width=HELP_WIDTH, max_content_width=HELP_WIDTH
-        )
-        yield from [f"### {name}", "", "```text", command.get_help(context), "```", ""]
+        yield from [f"### {name}", "", *_help(command, name, group)]
+
+
+def _help(command: click.Command, name: str, parent: click.Context) -> Iterator[str]:
+    context = click.Context(
+        command, info_name=name, parent=parent, terminal_width=HELP_WIDTH, max_content_width=HELP_WIDTH
+    )
+    yield from ["```text", command.get_help(context), "```", ""]
+    if isinstance(command, click.Group):
+        for each, subcommand in command.commands.items():
+            yield from _help(subcommand, each, context)
 
 
 def _exit_codes() -> Iterator[str]:

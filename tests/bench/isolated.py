@@ -64,7 +64,13 @@ async def worker(
         async with (
             open_session(base_url, total_timeout=10) as session,
             open_local_queue(
-                Path(folder), clock, sinks=["-"], dedupe_window=60, max_pending=10**6, first_looks=lambda n: [0.0] * n
+                Path(folder),
+                clock,
+                sinks=["-"],
+                dedupe_window=60,
+                dead_letter_retention=86_400.0,
+                max_pending=10**6,
+                first_looks=lambda n: [0.0] * n,
             ) as queue,
         ):
             api = AssetsApi(session, base_url, key, gate, Retries(never), redact=secrets.redact)

@@ -119,7 +119,13 @@ async def queued() -> Figures:
     """Pending assets in the queue, journal and all."""
     with tempfile.TemporaryDirectory() as folder:
         async with open_local_queue(
-            Path(folder), SystemClock(), sinks=["-"], dedupe_window=60, max_pending=10**7, first_looks=lambda _: []
+            Path(folder),
+            SystemClock(),
+            sinks=["-"],
+            dedupe_window=60,
+            dead_letter_retention=86_400.0,
+            max_pending=10**7,
+            first_looks=lambda _: [],
         ) as queue:
             before = resident()
             for start in range(0, IN_MEMORY, 10_000):

@@ -16,6 +16,8 @@ from asset_worker.runtime.redaction import Secrets
 from tests.doubles.threads import InlineThread
 from tests.unit.queue.conformance import DEDUPE_WINDOW, IDS
 
+RETENTION = 1000.0
+
 
 class CrashableQueue(LocalQueue):
     """A local engine that a test may end as kill -9 would; the test may look into its journal."""
@@ -35,13 +37,17 @@ def directory_in_memory():
     return TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None)
 
 
-def open_local(path, clock, *, thread=None, max_pending=1_000_000, sinks=("stdout",), window=DEDUPE_WINDOW):
+def open_local(
+    path, clock, *, thread=None, max_pending=1_000_000, sinks=("stdout",), independent=(), window=DEDUPE_WINDOW
+):
     return CrashableQueue(
         Journal(path),
         thread or InlineThread(),
         clock,
         sinks=sinks,
+        independent=independent,
         dedupe_window=window,
+        dead_letter_retention=RETENTION,
         max_pending=max_pending,
         first_looks=lambda count: [0.0] * count,
     )

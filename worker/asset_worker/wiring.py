@@ -295,7 +295,7 @@ def redact_proxy_password(api: tree.Api, secrets: Secrets) -> None:
 
 @asynccontextmanager
 async def make_queue(
-    settings: Settings, plan: RunPlan, clock: Clock, sinks: Sequence[Sink]
+    settings: Settings, plan: RunPlan, clock: Clock, sinks: Sequence[OrderedSink | IndependentSink]
 ) -> AsyncIterator[QueueEngine[Outbox]]:
     """Open the queue in the state directory, which stays locked until exit; without state, in memory.
 
@@ -315,7 +315,9 @@ async def make_queue(
             directory.path,
             clock,
             sinks=names,
+            independent=[sink.name for sink in sinks if sink.kind == "independent"],
             dedupe_window=window,
+            dead_letter_retention=settings.events.dead_letter_retention,
             max_pending=most,
             first_looks=lambda count: first_looks(count, settings.poll, random.random),
             check_directory=directory.check,

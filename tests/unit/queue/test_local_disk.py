@@ -24,6 +24,7 @@ from tests.unit.queue.conformance import IDS
 
 OPTIONS = {
     "sinks": ("stdout",),
+    "dead_letter_retention": 60.0,
     "dedupe_window": 60.0,
     "max_pending": 9,
     "first_looks": lambda count: [0.0] * count,

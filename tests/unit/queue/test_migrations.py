@@ -186,15 +186,28 @@ def test_all_that_version_0_1_0_had_pending_is_found(path):
     assert {asset_id: row.accepted_at for asset_id, row in found.items()} == {
         asset_id: FIRST if submission.line < 27 else SECOND for asset_id, (submission, _) in PENDING.items()
     }
-    assert pragma(path, "user_version") == SCHEMA_VERSION == 4
+    assert pragma(path, "user_version") == SCHEMA_VERSION == 5
 
 
 def test_its_other_tables_are_left_as_they_are(path):
-    tables = ("settled", "outbox", "sinks", "dead_letters", "intakes", "tally")
+    tables = ("settled", "outbox", "sinks", "intakes", "tally")
     before = {table: rows(path, "*", table=table) for table in tables}
     assert all(before.values())
     Journal(path).close()
     assert {table: rows(path, "*", table=table) for table in tables} == before
+
+
+def test_its_dead_letters_are_kept_and_their_times_count_from_the_first_start(path):
+    columns = ("sink", "position", "id", "body", "reason")
+    before = rows(path, *columns, table="dead_letters")
+    assert len(before) == 1
+    Journal(path).close()
+    assert rows(path, *columns, table="dead_letters") == before
+    later = ("asset_id", "attempts", "first_at", "last_at")
+    assert rows(path, *later, table="dead_letters") == [(None, None, None, None)]
+    with closing(Journal(path)) as journal, journal.transaction():
+        journal.end_future(NOW, among_pending=False)
+    assert rows(path, *later, table="dead_letters") == [(None, None, None, NOW)]
 
 
 def test_its_rows_have_the_shape_of_the_present_version(path):

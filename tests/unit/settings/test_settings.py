@@ -46,6 +46,7 @@ DEFAULTS = {
     "queue.rotated": ("NAME.*[0-9]*", "NAME.old", "NAME-DATE*", "STEM-DATE*SUFFIX", "STEM.[0-9]*SUFFIX"),
     "events.sinks": ("-",),
     "events.secret_file": None,
+    "events.dead_letter_retention": 2592000,
     "log.format": None,
     "log.level": "info",
     "admin.host": "127.0.0.1",

@@ -3,13 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asset_worker.domain.deliveries import Condition
 from asset_worker.sinks.endpoint import (
     FAILURES_TO_DOWN,
     FIRST_PROBE_SECONDS,
     LONGEST_PROBE_SECONDS,
     UP,
 )
-from asset_worker.sinks.ports import Condition, Delivered, Failed, Gone
+from asset_worker.sinks.ports import Delivered, Failed, Gone
 
 FAILED = Failed("HTTP 500")
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "wait": "Wait for these assets, once.",
     "submit": "Append assets to a queue file, the safe way.",
     "status": "Show what is pending and what completed lately.",
+    "dead-letters": "Show, retry or drop events that a webhook refused for good.",
     "schedule": "Show what was learned about how long assets take.",
     "simulate": "Serve a stand-in for the assets API on this machine.",
     "demo": "Run simulator and worker end to end, without a key.",
@@ -42,7 +43,8 @@ class _Commands(click.Group):
             return None
         gc.disable()  # what is imported stays, and looking for garbage meanwhile takes a tenth of a start
         try:
-            command = getattr(importlib.import_module(f"asset_worker.cli.{cmd_name}"), cmd_name)
+            module = cmd_name.replace("-", "_")
+            command = getattr(importlib.import_module(f"asset_worker.cli.{module}"), module)
         finally:
             gc.enable()
         assert isinstance(command, click.Command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from asset_worker.queue.local.status_report import StatusReport, read_status
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.text import visible, visible_json_bytes
 
+RETRY = "asset-worker dead-letters retry"
 MAX_LIMIT = 1_000_000
 """The largest `--limit`: the default of `queue.max_pending`."""
 
@@ -64,10 +66,25 @@ def _lines(report: StatusReport) -> list[str]:
         f"outbox     {count} kept for {sink}, which is not in the settings any more"
         for sink, count in sorted(report.outbox_kept.items())
     ]
-    if report.outbox_count > max([0, *report.outbox_depth.values(), *report.outbox_kept.values()]):
-        lines.append(f"outbox     {report.outbox_count} to send to a sink that has had none yet")
-    if report.dead_letters:
-        lines.append(f"dead letters  {report.dead_letters}")
+    if report.outbox_new:
+        lines.append(f"outbox     {report.outbox_new} to send to a sink that has had none yet")
+    return lines + _webhook_lines(report)
+
+
+def _webhook_lines(report: StatusReport) -> list[str]:
+    lines = []
+    for sink, line in sorted(report.waiting_for_retry.items()):
+        when = f"in {_age(line.next_in)}" if line.next_in > 0 else "now, if a worker runs"
+        lines.append(f"retries    {line.count} of {sink}, the next one {when}")
+    for sink, condition in sorted(report.conditions.items()):
+        advice = (
+            "" if condition.kind == "down" else f": restart, SIGHUP or `{RETRY} --sink {shlex.quote(sink)}` resumes"
+        )
+        lines.append(f"problem    {sink} is {condition.kind} since {condition.since} ({condition.error}){advice}")
+    lines += [
+        f"dead letters  {count} of {sink}: see `asset-worker dead-letters list`"
+        for sink, count in sorted(report.dead_letters_by_sink.items())
+    ]
     return lines
 
 

@@ -7,7 +7,7 @@ the events are dropped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
@@ -16,7 +16,7 @@ class SinkState(msgspec.Struct, frozen=True):
     """What an engine keeps about a sink."""
 
     position: int
-    """The position in the outbox up to which it has all events."""
+    """The position in the outbox up to which it has all events, or a record of each that it lacks."""
     checkpoint: bytes | None = None
     """Its own checkpoint, recorded with the position."""
     absent_since: float | None = None
@@ -31,23 +31,33 @@ class SinkState(msgspec.Struct, frozen=True):
 
 
 def states_at_start(
-    known: Mapping[str, SinkState], sinks: Iterable[str], *, first: int, last: int, now: float
+    known: Mapping[str, SinkState],
+    sinks: Iterable[str],
+    *,
+    first: int,
+    last: int,
+    now: float,
+    with_records: Collection[str] = (),
 ) -> dict[str, SinkState]:
     """Return the states of the sinks of this start, and of those of earlier starts that are absent.
 
-    `known` are the states that were kept; `sinks` are those in the settings; `first` and `last` are the positions of
-    the first and the last event in the outbox; `now` is in steady time. A sink that is new, or was not in
-    use while events were deleted, starts with the oldest event that is kept.
+    `known` are the states that were kept; `sinks` are those in the settings; `first` is the position of the first event
+    that a sink has not passed, and `last` that of the last event; `now` is in steady time; `with_records` are the sinks
+    that have records of events that they lack. A sink that is new, or was not in use while events were deleted, starts
+    with the event at `first`: the ones before it are kept only for the sinks whose records name them.
     """
     states = {}
     for name in sinks:
         kept = known.get(name, SinkState(0))
         states[name] = SinkState(max(kept.position, first - 1), kept.checkpoint)
-    for name in known.keys() - states.keys():
-        state = known[name]
+    for name in (known.keys() | set(with_records)) - states.keys():
+        state = known.get(name, SinkState(last))
         if state.absent_since is None:
-            is_owed = first - 1 <= state.position < last  # before that, an earlier version has dropped its events
+            # Before `first`, an earlier version has dropped its events.
+            is_owed = first - 1 <= state.position < last or name in with_records
             state = msgspec.structs.replace(state, absent_since=now, is_released=not is_owed)
+        elif state.is_released and name in with_records:  # put back from its dead letters while it was absent
+            state = SinkState(last, state.checkpoint, absent_since=now)
         states[name] = state
     return states
 

@@ -7,60 +7,20 @@ grows with each asset of the run.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from math import inf
 from types import MappingProxyType
 
 from asset_worker.domain.assets import AssetId
-from asset_worker.domain.events import Event, Stored
+from asset_worker.domain.events import Event
 from asset_worker.domain.progress import Progress
 from asset_worker.domain.submissions import Submission
+from asset_worker.queue.memory_outbox import MemoryOutbox
 from asset_worker.queue.pending import PendingAssets
 from asset_worker.queue.ports import Lease
 from asset_worker.queue.room import Room
-from asset_worker.queue.sink_positions import SinkPositions
 from asset_worker.runtime.clock import Clock
-
-
-class MemoryOutbox:
-    """The events to send, in order. An event is dropped when every sink has it."""
-
-    def __init__(self, sinks: Sequence[str], room: Room) -> None:
-        self._events: list[Stored] = []
-        self._last = 0
-        self._sinks = SinkPositions(dict.fromkeys(sinks, (0, None)), room, last=0)
-
-    def add(self, events: Iterable[Event]) -> None:
-        """Put events into the outbox, in this order."""
-        for event in events:
-            self._last += 1
-            self._events.append(Stored(self._last, event.id, event.body))
-        self._sinks.add(self._last)
-
-    def depth(self) -> int:
-        """Return how many events have not reached every sink yet."""
-        return self._sinks.depth()
-
-    async def wait(self, sink: str) -> None:
-        """Wait until there are events to read."""
-        await self._sinks.wait(sink)
-
-    async def read(self, sink: str, limit: int) -> list[Stored]:
-        """Return the first `limit` events that this sink does not have, in order."""
-        dropped = self._last - len(self._events)
-        start = self._sinks.position(sink) - dropped
-        return self._events[start : start + limit]
-
-    async def checkpoint(self, sink: str) -> bytes | None:
-        """Return the checkpoint that was last recorded with the sink's position; None: there is none."""
-        return self._sinks.checkpoint(sink)
-
-    async def advance(self, sink: str, position: int, checkpoint: bytes | None) -> None:
-        """Record that the sink has all events up to `position`."""
-        self._sinks.advance(sink, position, checkpoint)
-        dropped = self._last - len(self._events)
-        del self._events[: self._sinks.done_by_all(sink, position) - dropped]
 
 
 class MemoryQueue(PendingAssets):
@@ -113,8 +73,12 @@ class MemoryQueue(PendingAssets):
             self._outcomes.update(event.outcome.value for event in events)
 
     def outbox_depth(self) -> int:
-        """Return how many events have not reached every sink yet."""
+        """Return how many events the sink lacks that lacks most."""
         return self.outbox.depth()
+
+    def dead_letter_count(self) -> int:
+        """Return how many events independent sinks have refused for good."""
+        return self.outbox.dead_letters
 
     async def begin(self, *, ends_by_itself: bool) -> None:
         """Begin a run. If it ends by itself, its outcomes are counted."""

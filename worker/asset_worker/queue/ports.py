@@ -132,7 +132,11 @@ class QueueStatus(Protocol):
         ...
 
     def outbox_depth(self) -> int:
-        """Return how many events have not reached every sink yet."""
+        """Return how many events the sink lacks that lacks most. An event that waits for a retry counts as well."""
+        ...
+
+    def dead_letter_count(self) -> int:
+        """Return how many events are dead letters: independent sinks refused them for good."""
         ...
 
 

@@ -211,6 +211,9 @@ class Events(Section):
     secret_file: File | None = None
     """A file of secrets that sign the requests of all webhooks, unless their tables name another: one `whsec_…` on each
     line. It is read again when it changes. Without a secret, only webhooks on this machine can be used."""
+    dead_letter_retention: PositiveSeconds = 2_592_000
+    """Seconds for which an event that a webhook refused for good is kept after its last attempt, to be sent again with
+    `asset-worker dead-letters retry`. Thirty days leave time to notice, and to repair the receiver."""
 
     @model_validator(mode="after")
     def _webhooks_sign(self) -> Events:

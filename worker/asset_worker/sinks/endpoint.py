@@ -12,7 +12,8 @@ from typing import Final
 
 import msgspec
 
-from asset_worker.sinks.ports import Attempt, Condition, Delivered, Gone
+from asset_worker.domain.deliveries import Condition
+from asset_worker.sinks.ports import Attempt, Delivered, Gone
 
 FAILURES_TO_DOWN: Final = 10
 """Failures in a row, of at least two events, after which a receiver is down."""

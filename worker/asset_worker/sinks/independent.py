@@ -16,11 +16,12 @@ from typing import Any
 
 import structlog
 
+from asset_worker.domain.deliveries import Condition, Owed, Taken
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.randomness import Uniform
 from asset_worker.runtime.stop import Stop
 from asset_worker.sinks.endpoint import UP, Endpoint
-from asset_worker.sinks.ports import Condition, Delivered, Failed, IndependentOutbox, IndependentSink, Owed, Taken
+from asset_worker.sinks.ports import Delivered, Failed, IndependentOutbox, IndependentSink
 from asset_worker.sinks.retry_plan import next_delay
 
 _log = structlog.get_logger()

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from asset_worker.domain.deliveries import Condition, Taken
 from asset_worker.domain.events import Stored
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.redaction import Secrets
@@ -186,40 +187,6 @@ class Outbox(Protocol):
     async def advance(self, sink: str, position: int, checkpoint: bytes | None) -> None:
         """Record that the sink has all events up to `position`; durable when this returns."""
         ...
-
-
-class Owed(msgspec.Struct, frozen=True):
-    """An event that an independent sink has not accepted yet, with its record. Instants are in steady time."""
-
-    event: Stored
-    asset_id: str | None
-    """The asset that it is about; None: a rejected line."""
-    attempts: int
-    """The attempts that count, made so far."""
-    first_at: float | None
-    """When the first of them was made; None: there was none."""
-    next_at: float
-    """When the next attempt is due."""
-
-
-class Taken(msgspec.Struct, frozen=True):
-    """The result of `IndependentOutbox.take`."""
-
-    events: list[Owed]
-    next_at: float | None
-    """When the next event is due, in steady time, of those that have a record and were not due; None: there is none."""
-
-
-class Condition(msgspec.Struct, frozen=True):
-    """What is wrong with an independent sink as a whole."""
-
-    kind: Literal["down", "paused"]
-    """`down`: it fails for several events in a row, and is probed. `paused`: it wants no more events until a restart, a
-    SIGHUP or `dead-letters retry`."""
-    since: float
-    """When it began, in steady time."""
-    error: str
-    """The latest failure, for people."""
 
 
 class IndependentOutbox(Protocol):

@@ -362,6 +362,41 @@ EVENTS: Final = (
         ("sink", "detail"),
     ),
     LogEvent(
+        "dead_letters.retried",
+        "info",
+        "A command asked for dead letters to be sent again: `count` events are due again for the sink. 0: it had none, "
+        "and was resumed. `request`: the request's ID.",
+        ("sink", "count", "request"),
+    ),
+    LogEvent(
+        "dead_letters.dropped",
+        "info",
+        "A command asked for dead letters to be dropped: `count` events of the sink are gone. `request`: the request's "
+        "ID.",
+        ("sink", "count", "request"),
+    ),
+    LogEvent(
+        "dead_letters.pruned",
+        "warning",
+        "`count` dead letters were deleted, because their last attempt was longer ago than "
+        "`events.dead_letter_retention`: `kept_for`, in seconds.",
+        ("count", "kept_for"),
+    ),
+    LogEvent(
+        "dead_letters.request_refused",
+        "warning",
+        "A file in the directory `requests` was not carried out, for this reason. If it was no request, it was renamed "
+        "to `*.refused`.",
+        ("file", "reason"),
+    ),
+    LogEvent(
+        "dead_letters.requests_unusable",
+        "warning",
+        "The directory `requests` in the state directory `path` can't be used, so no command is carried out. Logged "
+        "once per problem.",
+        ("path", "error"),
+    ),
+    LogEvent(
         "sink.absent",
         "warning",
         "At the start: a sink that was owed events is not in the settings any more. `events`: how many are kept for "

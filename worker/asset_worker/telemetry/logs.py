@@ -20,7 +20,7 @@ from asset_worker.runtime.stderr import report_dropped_lines, styled_stderr
 from asset_worker.runtime.text import visible, visible_json_bytes, visible_lines
 from asset_worker.telemetry.spells import Spells
 
-EVENT_NAME = re.compile(r"[a-z]+\.[a-z_]+")
+EVENT_NAME = re.compile(r"[a-z_]+\.[a-z_]+")
 """The form of our own events' names. They are constants, so they hold no key. Other libraries log sentences."""
 _TRACEBACK: Final = "exception"
 """The field that is shown on lines of its own."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
@@ -23,29 +23,38 @@ RETRY_SECONDS = 1.0
 """The wait between two attempts while the disk is full or failing."""
 
 
+class _Write(NamedTuple):
+    """A change that waits for its transaction."""
+
+    change: Callable[[Journal], Any]
+    done: asyncio.Future[Any]
+    applied: Callable[[Any], None] | None
+
+
 class Commits:
     """Runs transactions on a journal for callers in the event loop."""
 
     def __init__(self, journal: Journal, thread: WorkerThread) -> None:
         self._journal = journal
         self._thread = thread
-        self._waiting: list[tuple[Callable[[Journal], Any], asyncio.Future[Any]]] = []
+        self._waiting: list[_Write] = []
         self._task: asyncio.Task[None] | None = None
         self._retries = True
         self.failing = False
         """Whether the last attempt failed, and will be retried."""
 
-    async def write(self, change: Callable[[Journal], T]) -> T:
+    async def write(self, change: Callable[[Journal], T], applied: Callable[[T], None] | None = None) -> T:
         """Run `change` within a transaction. Return what it returns, once the transaction is durable.
 
         Changes are made in the order of the calls. After a transient failure (a full disk, an I/O error) the
-        transaction is retried until it succeeds.
+        transaction is retried until it succeeds. `applied` is called with what `change` returns as soon as it is
+        durable, also if the caller was cancelled: what is counted in memory then stays true.
 
         Raises:
             sqlite3.Error: the journal is damaged, or it can't be written after `stop_retrying`.
         """
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append((change, done))
+        self._waiting.append(_Write(change, done, applied))
         if self._task is None:
             self._task = asyncio.create_task(self._commit_all(), name="commits")
         return await done
@@ -79,11 +88,12 @@ class Commits:
         try:
             while self._waiting:
                 group, self._waiting = self._waiting, []
-                await self._commit([change for change, _ in group], [done for _, done in group])
+                await self._commit(group)
         finally:
             self._task = None
 
-    async def _commit(self, changes: list[Callable[[Journal], Any]], waiters: list[asyncio.Future[Any]]) -> None:
+    async def _commit(self, group: list[_Write]) -> None:
+        changes = [write.change for write in group]
         while True:
             try:
                 results = await self._thread.run(self._transact, changes)
@@ -96,13 +106,15 @@ class Commits:
                 failure = error
             else:
                 self._recovered()
-                for done, result in zip(waiters, results, strict=True):
-                    if not done.done():
-                        done.set_result(result)
+                for write, result in zip(group, results, strict=True):
+                    if write.applied is not None:
+                        write.applied(result)
+                    if not write.done.done():
+                        write.done.set_result(result)
                 return
-            for done in waiters:
-                if not done.done():
-                    done.set_exception(failure)
+            for write in group:
+                if not write.done.done():
+                    write.done.set_exception(failure)
             return
 
     def _transact(self, changes: list[Callable[[Journal], Any]]) -> list[Any]:

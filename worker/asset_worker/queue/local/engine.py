@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +18,7 @@ from asset_worker.domain.submissions import Submission
 from asset_worker.queue.local.commits import Commits
 from asset_worker.queue.local.journal import FILE_NAME, Journal, Settlement
 from asset_worker.queue.local.outbox import LocalOutbox
+from asset_worker.queue.local.request_service import RequestService
 from asset_worker.queue.pending import NOT_LOOKED_AT, PendingAssets
 from asset_worker.queue.ports import Lease
 from asset_worker.queue.room import Room
@@ -35,6 +36,8 @@ PRUNE_EVERY_SECONDS = 60.0
 CHECK_FILES_SECONDS = 1.0
 """The interval at which the place of the files is checked: what is written to files that were moved away is not found
 by the next start."""
+SERVE_REQUESTS_SECONDS = 0.25
+"""The interval at which the worker looks for requests of commands, which wait for the answer."""
 PRUNE_ROWS = 20_000
 """Rows deleted in one transaction at most, so that writers don't wait long for it."""
 
@@ -59,7 +62,9 @@ class LocalQueue(PendingAssets):
         clock: Clock,
         *,
         sinks: Sequence[str],
+        independent: Collection[str] = (),
         dedupe_window: float,
+        dead_letter_retention: float,
         max_pending: int,
         first_looks: Callable[[int], list[float]],
         check_directory: Callable[[], None] = lambda: None,
@@ -71,7 +76,9 @@ class LocalQueue(PendingAssets):
             thread: runs all calls to the journal.
             clock: the clock; its steady time is resumed from the journal.
             sinks: the names of the sinks that read the outbox.
+            independent: those of them that take or refuse each event by itself.
             dedupe_window: seconds after its completion in which an asset is not accepted again.
+            dead_letter_retention: seconds for which a dead letter is kept after its last attempt.
             max_pending: the number of pending assets, and of undelivered events, for which there is room.
             first_looks: returns the delays, in seconds, of that many first looks.
             check_directory: raises an error if the journal's directory is no longer this process's.
@@ -80,6 +87,7 @@ class LocalQueue(PendingAssets):
         super().__init__(clock, room)
         self._commits = Commits(journal, thread)
         self._dedupe_window = dedupe_window
+        self._dead_letter_retention = dead_letter_retention
         self._unsaved: dict[AssetId, Progress] = {}
         self._ends_by: float | None = None
         clock.resume(journal.clock_mark())
@@ -89,8 +97,17 @@ class LocalQueue(PendingAssets):
         self._check_directory = check_directory
         kept = (journal.first_position(), journal.last_position())
         self.outbox = LocalOutbox(
-            self._commits, room, sinks=sinks, known=journal.sinks(), kept=kept, now=clock.steady(), window=dedupe_window
+            self._commits,
+            room,
+            sinks=sinks,
+            known=journal.sinks(),
+            kept=kept,
+            records=journal.undelivered.count_by_sink(),
+            dead_letters=journal.dead_letters.count(),
+            now=clock.steady(),
+            window=dedupe_window,
         )
+        self._requests = RequestService(journal.path.parent, self._commits, self.outbox, clock, receivers=independent)
         self.intakes: Mapping[str, bytes] = journal.intakes()
         self._restore(self._kept(journal, now=clock.steady()), first_looks)
 
@@ -153,8 +170,12 @@ class LocalQueue(PendingAssets):
         return self._commits.failing
 
     def outbox_depth(self) -> int:
-        """Return how many events have not reached every sink yet."""
+        """Return how many events the sink lacks that lacks most."""
         return self.outbox.depth()
+
+    def dead_letter_count(self) -> int:
+        """Return how many dead letters there are."""
+        return self.outbox.dead_letters
 
     async def begin(self, *, ends_by_itself: bool) -> None:
         """Begin a run. If it ends by itself, its outcomes are counted, on top of those of an interrupted run."""
@@ -169,14 +190,16 @@ class LocalQueue(PendingAssets):
         await self.outbox.begin(now)
 
     async def run_maintenance(self) -> None:
-        """Save progress, delete old settlements, and check that the files are still in place, until cancelled.
+        """Save progress, carry out requests, delete what is old, and check the files' place, until cancelled.
 
         Raises:
             JournalError: the journal's file is no longer at its path.
             StateDirectoryError: the directory is no longer at its path, or another process has taken it.
         """
         # The files are watched while a write waits for the disk, too: it may wait for a disk that was replaced.
-        tasks = [asyncio.create_task(work) for work in (self._watch_files(), self._save_and_prune())]
+        tasks = [
+            asyncio.create_task(work) for work in (self._watch_files(), self._save_and_prune(), self._serve_requests())
+        ]
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -193,6 +216,16 @@ class LocalQueue(PendingAssets):
         self._check_directory()
         journal.check_path()
 
+    async def _serve_requests(self) -> None:
+        loop = asyncio.get_running_loop()
+        clean_at = loop.time()
+        while True:
+            await self._requests.serve()
+            if loop.time() >= clean_at:
+                await self._requests.clean()
+                clean_at = loop.time() + PRUNE_EVERY_SECONDS
+            await asyncio.sleep(SERVE_REQUESTS_SECONDS)
+
     async def _save_and_prune(self) -> None:
         loop = asyncio.get_running_loop()
         prune_at = loop.time()
@@ -200,6 +233,7 @@ class LocalQueue(PendingAssets):
             await self._save_progress()
             if loop.time() >= prune_at:
                 await self._prune()
+                await self._prune_dead_letters()
                 await self.outbox.drop_expired(self._clock.steady())
                 prune_at = loop.time() + PRUNE_EVERY_SECONDS
             await asyncio.sleep(PROGRESS_EVERY_SECONDS)
@@ -242,6 +276,11 @@ class LocalQueue(PendingAssets):
         while await self._commits.write(lambda journal: journal.prune(before=before, limit=PRUNE_ROWS)) == PRUNE_ROWS:
             pass
 
+    async def _prune_dead_letters(self) -> None:
+        before = self._clock.steady() - self._dead_letter_retention
+        if count := await self.outbox.prune_dead_letters(before=before):
+            _log.warning("dead_letters.pruned", count=count, kept_for=self._dead_letter_retention)
+
     async def _within_shutdown_time(self, work: Awaitable[T]) -> T | None:
         """Return what `work` returns; None: the disk is full, failing or hanging. The thread is then abandoned."""
         self._commits.stop_retrying()
@@ -260,7 +299,9 @@ async def open_local_queue(
     clock: Clock,
     *,
     sinks: Sequence[str],
+    independent: Collection[str] = (),
     dedupe_window: float,
+    dead_letter_retention: float,
     max_pending: int,
     first_looks: Callable[[int], list[float]],
     check_directory: Callable[[], None] = lambda: None,
@@ -279,7 +320,9 @@ async def open_local_queue(
         thread,
         clock,
         sinks=sinks,
+        independent=independent,
         dedupe_window=dedupe_window,
+        dead_letter_retention=dead_letter_retention,
         max_pending=max_pending,
         first_looks=first_looks,
         check_directory=check_directory,

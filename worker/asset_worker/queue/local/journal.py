@@ -19,15 +19,19 @@ from pathlib import Path
 import msgspec
 
 from asset_worker.domain.assets import AssetId
+from asset_worker.domain.deliveries import Condition
 from asset_worker.domain.events import Event
 from asset_worker.domain.progress import Progress
 from asset_worker.domain.submissions import Submission
 from asset_worker.queue.absent_sinks import SinkState
+from asset_worker.queue.local.dead_letter_rows import DeadLetterRows
 from asset_worker.queue.local.files import create_private, identity_of, reason_not_to_open
 from asset_worker.queue.local.migrations import MIGRATIONS, SCHEMA_VERSION
 from asset_worker.queue.local.pending_rows import PendingRow, read_pending
+from asset_worker.queue.local.request_rows import RequestRows
 from asset_worker.queue.local.schema import check_schema, check_values, restrict
-from asset_worker.queue.local.sink_rows import count_events_after, read_sinks, write_sink
+from asset_worker.queue.local.sink_rows import count_events_after, read_sinks, write_condition, write_sink
+from asset_worker.queue.local.undelivered_rows import UndeliveredRows
 from asset_worker.runtime.steady_time import Mark, Reading
 
 FILE_NAME = "journal.sqlite3"
@@ -97,6 +101,9 @@ class Journal:
             )
             self._execute = self._connection.execute
             self._prepare()
+            self.undelivered = UndeliveredRows(self._connection)
+            self.dead_letters = DeadLetterRows(self._connection)
+            self.requests = RequestRows(self._connection)
         self._identity = identity_of(path)
 
     def _prepare(self) -> None:
@@ -244,9 +251,9 @@ class Journal:
         self._execute("DELETE FROM tally")
 
     def first_position(self) -> int:
-        """Return the position of the outbox's oldest event; if the outbox is empty, that of the next event."""
-        [first] = self._execute("SELECT min(position) FROM outbox").fetchone()
-        return self.last_position() + 1 if first is None else int(first)
+        """Return the position of the oldest event that a sink has not passed; that of the next event: all have."""
+        row = self._execute("SELECT position FROM passed").fetchone()
+        return 1 if row is None else int(row[0]) + 1
 
     def last_position(self) -> int:
         """Return the position of the event that was added last; 0: there has been none."""
@@ -259,9 +266,9 @@ class Journal:
             "SELECT position, id, body FROM outbox WHERE position > ? ORDER BY position LIMIT ?", (position, limit)
         ).fetchall()
 
-    def count_events_after(self, position: int) -> int:
-        """Return how many events the outbox holds after a position."""
-        return count_events_after(self._connection, position)
+    def count_owed(self, sink: str, position: int) -> int:
+        """Return how many events a sink with this position lacks: those after it, and those with a record."""
+        return count_events_after(self._connection, position) + self.undelivered.count(sink)
 
     def sinks(self) -> dict[str, SinkState]:
         """Return the state of each sink, by its name, those included that are absent from the settings.
@@ -283,8 +290,24 @@ class Journal:
         self.delete_events(done_by_all)
 
     def delete_events(self, through: int) -> None:
-        """Delete the events in the outbox up to a position."""
-        self._execute("DELETE FROM outbox WHERE position <= ?", (through,))
+        """Delete the events up to a position that all sinks have passed, except those that a record names."""
+        first = self.first_position()
+        if through < first:
+            return
+        self._execute(
+            "DELETE FROM outbox WHERE position BETWEEN ? AND ? "
+            "AND NOT EXISTS (SELECT 1 FROM undelivered WHERE undelivered.position = outbox.position)",
+            (first, through),
+        )
+        self._execute("INSERT OR REPLACE INTO passed (only, position) VALUES (0, ?)", (through,))
+
+    def forget_conditions(self) -> None:
+        """Record that no independent sink has a problem: a start resumes all of them."""
+        self._execute("DELETE FROM conditions")
+
+    def set_condition(self, sink: str, condition: Condition | None) -> None:
+        """Record what is wrong with an independent sink; None: it works."""
+        write_condition(self._connection, sink, condition)
 
     def intakes(self) -> dict[str, bytes]:
         """Return the position of each intake, by its name."""
@@ -311,6 +334,8 @@ class Journal:
 
         Settlements keep the time that they took.
         """
+        self.undelivered.end_future(now)
+        self.dead_letters.end_future(now)
         if among_pending:
             self._execute("UPDATE pending SET accepted_at = ?1 WHERE accepted_at > ?1", (now,))
         self._execute(

@@ -36,13 +36,23 @@ class StateDirectoryUnavailableError(StateDirectoryError):
     """The state directory can't be used now: another process holds it, or its disk is full or failing."""
 
 
+class StateDirectoryInUseError(StateDirectoryUnavailableError):
+    """The state directory can't be used now: another process holds it."""
+
+    def __init__(self, path: Path, holder: str) -> None:
+        self.reason = f"the state directory {path} is in use by {holder}"
+        """What is the case, without what to do."""
+        super().__init__(f"{self.reason}: stop that worker, or name another directory with --state-dir")
+
+
 class StateDirectory:
     """A directory locked for this process, as a context manager; created if it doesn't exist.
 
     The locks are flocks, which the kernel releases when the process ends, however that happens.
 
     Raises:
-        StateDirectoryUnavailableError: on entering: another process holds the lock, or the disk is full or failing.
+        StateDirectoryInUseError: on entering: another process holds the lock.
+        StateDirectoryUnavailableError: on entering: the disk is full or failing.
         StateDirectoryError: on entering: the directory can't be created, written or locked, its path is not UTF-8, or
             others may change what is in it.
     """
@@ -141,11 +151,8 @@ class StateDirectory:
             os.close(self._file)
             self._file = None
 
-    def _in_use(self) -> StateDirectoryUnavailableError:
-        return StateDirectoryUnavailableError(
-            f"the state directory {self.path} is in use by {self._holder()}: stop that worker, or name another "
-            "directory with --state-dir"
-        )
+    def _in_use(self) -> StateDirectoryInUseError:
+        return StateDirectoryInUseError(self.path, self._holder())
 
     def _holder(self) -> str:
         try:

@@ -98,6 +98,46 @@ def _add_clock(connection: sqlite3.Connection) -> None:
     )
 
 
+def _add_records_of_deliveries(connection: sqlite3.Connection) -> None:
+    """Add what independent sinks need: records of events that they lack, their conditions, and requests of commands.
+
+    `passed` holds the position up to which all sinks have passed the events: of those, only the ones that a record
+    names are kept. Dead letters get more columns; when a dead letter of an earlier version was made is not known.
+    """
+    _run(
+        connection,
+        """
+        CREATE TABLE undelivered (
+            sink TEXT NOT NULL, position INTEGER NOT NULL, asset_id TEXT, attempts INTEGER NOT NULL, first_at REAL,
+            next_at REAL NOT NULL, error TEXT, PRIMARY KEY (sink, position)
+        ) WITHOUT ROWID;
+        CREATE INDEX undelivered_by_time ON undelivered (sink, next_at, position);
+        CREATE INDEX undelivered_by_asset ON undelivered (sink, asset_id, position);
+        CREATE INDEX undelivered_by_position ON undelivered (position);
+        CREATE TABLE passed (only INTEGER PRIMARY KEY, position INTEGER NOT NULL);
+        INSERT INTO passed VALUES (
+            0,
+            coalesce(
+                (SELECT min(position) - 1 FROM outbox), (SELECT seq FROM sqlite_sequence WHERE name = 'outbox'), 0
+            )
+        );
+        ALTER TABLE dead_letters ADD COLUMN asset_id TEXT;
+        ALTER TABLE dead_letters ADD COLUMN attempts INTEGER;
+        ALTER TABLE dead_letters ADD COLUMN first_at REAL;
+        ALTER TABLE dead_letters ADD COLUMN last_at REAL;
+        UPDATE dead_letters SET
+            asset_id = CASE WHEN json_valid(CAST(body AS TEXT)) THEN json_extract(CAST(body AS TEXT), '$.subject') END,
+            last_at = (SELECT steady FROM clock);
+        CREATE INDEX dead_letters_by_time ON dead_letters (last_at);
+        CREATE INDEX dead_letters_by_id ON dead_letters (id);
+        CREATE TABLE conditions (
+            sink TEXT PRIMARY KEY, kind TEXT NOT NULL, since REAL NOT NULL, error TEXT NOT NULL
+        ) WITHOUT ROWID;
+        CREATE TABLE requests (id TEXT PRIMARY KEY, answer BLOB NOT NULL, at REAL NOT NULL) WITHOUT ROWID
+        """,
+    )
+
+
 def _run(connection: sqlite3.Connection, script: str) -> None:
     """Run the statements one by one, because `executescript` would commit the transaction first."""
     for statement in script.split(";"):
@@ -109,6 +149,7 @@ MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (
     _add_tally,
     _gather_renditions,
     _add_clock,
+    _add_records_of_deliveries,
 )
 """The first migration turns an empty file into a journal of version 1; each other one upgrades it by one version."""
 SCHEMA_VERSION: Final = len(MIGRATIONS)

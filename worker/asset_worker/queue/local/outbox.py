@@ -1,16 +1,24 @@
-"""The outbox in the journal: events are written with their settlements, and deleted when every sink has them."""
+"""The outbox in the journal: events are written with their settlements, and deleted when every sink has them.
+
+What is in memory are each sink's position and numbers of events: a million that are owed take no memory.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Final
 
 import msgspec
 import structlog
 
+from asset_worker.domain.deliveries import Condition, Owed, Taken
 from asset_worker.domain.events import Stored
 from asset_worker.queue.absent_sinks import SinkState, seconds_left, states_at_start
 from asset_worker.queue.local.commits import Commits
 from asset_worker.queue.local.journal import Journal
+from asset_worker.queue.local.undelivered_rows import Claim
 from asset_worker.queue.room import Room
 from asset_worker.queue.sink_positions import SinkPositions
 
@@ -19,8 +27,21 @@ _log = structlog.get_logger()
 PUT_IT_BACK = "put it back into events.sinks within that time, and it gets them; or else they are dropped"
 
 
+EXAMINED_EVENTS: Final = 500
+"""New events that a sink's filter sees in one transaction at most."""
+CHANGED_RECORDS: Final = 5_000
+"""Records that are changed or deleted in one transaction at most. Other writers don't wait long for it."""
+
+PRUNED_DEAD_LETTERS: Final = 1_000
+"""Dead letters, which hold whole events, that are deleted in one transaction at most."""
+
+
 class LocalOutbox:
-    """The journal's outbox, as deliveries use it: each sink has its own position."""
+    """The journal's outbox, as deliveries use it: each sink has its own position.
+
+    It is an `Outbox` and an `IndependentOutbox` (`sinks.ports`). What it counts changes when a transaction is durable,
+    also if the caller was cancelled meanwhile.
+    """
 
     def __init__(
         self,
@@ -30,6 +51,8 @@ class LocalOutbox:
         sinks: Sequence[str],
         known: Mapping[str, SinkState],
         kept: tuple[int, int],
+        records: Mapping[str, int],
+        dead_letters: int,
         now: float,
         window: float,
     ) -> None:
@@ -40,14 +63,16 @@ class LocalOutbox:
             room: is taken by the events that the slowest sink lacks.
             sinks: the names of the sinks of this run.
             known: the state of each sink of earlier runs.
-            kept: the positions of the first and the last event in the outbox.
+            kept: the positions of the first event that a sink has not passed, and of the last event.
+            records: how many events have a record, by their sink.
+            dead_letters: how many dead letters there are.
             now: the steady time.
             window: for how many seconds events are kept for a sink that is absent from the settings.
         """
         first, last = kept
         self._commits = commits
         self._window = window
-        states = states_at_start(known, sinks, first=first, last=last, now=now)
+        states = states_at_start(known, sinks, first=first, last=last, now=now, with_records=records)
         self._changed = {name: state for name, state in states.items() if known.get(name) != state}
         self._held = {name: state for name, state in states.items() if state.is_held}
         self._sinks = SinkPositions(
@@ -55,7 +80,11 @@ class LocalOutbox:
             room,
             last=last,
             held={name: state.position for name, state in self._held.items()},
+            records=records,
         )
+        self.dead_letters = dead_letters
+        """How many dead letters there are."""
+        self._retried = {name: asyncio.Event() for name in sinks}
 
     async def begin(self, now: float) -> None:
         """Record which sinks there are; log what is kept for absent ones, or drop it if its time is over."""
@@ -64,7 +93,8 @@ class LocalOutbox:
         def change(journal: Journal) -> dict[str, int]:
             for name, state in self._changed.items():
                 journal.set_sink(name, state)
-            return {name: journal.count_events_after(state.position) for name, state in held.items()}
+            journal.forget_conditions()
+            return {name: journal.count_owed(name, state.position) for name, state in held.items()}
 
         counts = await self._commits.write(change)
         for name, count in counts.items():
@@ -81,15 +111,20 @@ class LocalOutbox:
                 await self._drop(name, state)
 
     async def _drop(self, name: str, state: SinkState) -> None:
+        count = 0
+        while deleted := await self._commits.write(
+            lambda journal: journal.undelivered.delete_some(name, CHANGED_RECORDS)
+        ):
+            count += deleted
         unneeded = self._sinks.release(name)
 
         def change(journal: Journal) -> int:
-            count = journal.count_events_after(state.position)
+            count = journal.count_owed(name, state.position)
             journal.set_sink(name, msgspec.structs.replace(state, is_released=True))
             journal.delete_events(unneeded)
             return count
 
-        count = await self._commits.write(change)
+        count += await self._commits.write(change)
         _log.warning("sink.dropped", sink=name, events=count)
 
     def add(self, last: int) -> None:
@@ -97,16 +132,20 @@ class LocalOutbox:
         self._sinks.add(last)
 
     def depth(self) -> int:
-        """Return how many events have not reached every sink yet."""
+        """Return how many events the sink lacks that lacks most."""
         return self._sinks.depth()
 
+    def owed(self, sink: str) -> int:
+        """Return how many events the sink lacks: those with a record, and those after its position."""
+        return self._sinks.owed(sink)
+
     async def wait(self, sink: str) -> None:
-        """Wait until there are events to read."""
+        """Wait until there are events after the sink's position."""
         await self._sinks.wait(sink)
 
     async def read(self, sink: str, limit: int) -> list[Stored]:
         """Return the first `limit` events that this sink does not have, in order."""
-        if self._sinks.has_all(sink):
+        if self._sinks.has_passed_all(sink):
             return []
         position = self._sinks.position(sink)
         rows = await self._commits.read(lambda journal: journal.events_after(position, limit))
@@ -119,5 +158,124 @@ class LocalOutbox:
     async def advance(self, sink: str, position: int, checkpoint: bytes | None) -> None:
         """Record that the sink has all events up to `position`; durable when this returns."""
         done_by_all = self._sinks.done_by_all(sink, position)
-        await self._commits.write(lambda journal: journal.advance(sink, position, checkpoint, done_by_all=done_by_all))
-        self._sinks.advance(sink, position, checkpoint)
+        await self._commits.write(
+            lambda journal: journal.advance(sink, position, checkpoint, done_by_all=done_by_all),
+            applied=lambda _: self._sinks.advance(sink, position, checkpoint),
+        )
+
+    async def take(
+        self,
+        sink: str,
+        limit: int,
+        *,
+        now: float,
+        until: float,
+        without: Collection[int],
+        wants: Callable[[Stored], bool],
+    ) -> Taken:
+        """Return at most `limit` events to send now; see `IndependentOutbox.take`. `wants` is called in a thread."""
+        events: list[Owed] = []
+        next_at = None
+        if self._sinks.records(sink):
+            left_out = frozenset(without)
+
+            def query(journal: Journal) -> tuple[list[Owed], float | None]:
+                due = journal.undelivered.due(sink, limit, until=until, without=left_out)
+                return due, journal.undelivered.next_at(sink, after=until, without=left_out)
+
+            events, next_at = await self._commits.read(query)
+        while len(events) < limit and not self._sinks.has_passed_all(sink):
+            events += await self._claim(sink, limit - len(events), now=now, wants=wants)
+        return Taken(events, next_at)
+
+    async def _claim(self, sink: str, limit: int, *, now: float, wants: Callable[[Stored], bool]) -> list[Owed]:
+        """Record the next events that the sink wants. Return those of them that may be sent, at most `limit`."""
+        position, done_by_all = self._sinks.position(sink), self._sinks.done_by_all(sink, self._sinks.last)
+
+        def change(journal: Journal) -> Claim:
+            claim = journal.undelivered.claim(sink, position, limit, examine=EXAMINED_EVENTS, now=now, wants=wants)
+            journal.advance(sink, claim.position, None, done_by_all=min(claim.position, done_by_all))
+            return claim
+
+        def count(claim: Claim) -> None:
+            self._sinks.add_records(sink, claim.recorded)
+            self._sinks.advance(sink, claim.position, None)
+
+        return (await self._commits.write(change, applied=count)).events
+
+    async def wait_for_retry(self, sink: str) -> None:
+        """Wait until `dead-letters retry` asks for this sink. Requests from before the call count once."""
+        await self._retried[sink].wait()
+        self._retried[sink].clear()
+
+    def ask_for_retry(self, sink: str) -> None:
+        """End the present wait, or else the next one, in `wait_for_retry`."""
+        self._retried[sink].set()
+
+    def count_request(self, counts: Mapping[str, int], *, is_retry: bool) -> None:
+        """Count dead letters that are gone, by their sink. `is_retry`: they are events with a record again."""
+        self.dead_letters -= sum(counts.values())
+        for sink, count in counts.items() if is_retry else ():
+            self._sinks.add_records(sink, count)
+            self.ask_for_retry(sink)
+
+    async def prune_dead_letters(self, *, before: float) -> int:
+        """Delete the dead letters whose last attempt was before `before`, in several transactions. Return how many."""
+        pruned = 0
+        while count := await self._commits.write(
+            lambda journal: journal.dead_letters.prune(before=before, limit=PRUNED_DEAD_LETTERS),
+            applied=self._count_pruned,
+        ):
+            pruned += count
+        return pruned
+
+    def _count_pruned(self, count: int) -> None:
+        self.dead_letters -= count
+
+    async def delivered(self, sink: str, position: int, *, now: float) -> None:
+        """Delete the record of an event that the sink accepted. The asset's next event is due `now`."""
+        await self._commits.write(
+            lambda journal: journal.undelivered.delete(sink, position, now=now),
+            applied=lambda deleted: self._sinks.add_records(sink, -deleted),
+        )
+
+    async def failed(
+        self, sink: str, position: int, *, attempts: int, first_at: float, next_at: float, error: str
+    ) -> None:
+        """Change the record of an event that was not accepted. Later events of its asset wait at least as long."""
+        await self._commits.write(
+            lambda journal: journal.undelivered.change(
+                sink, position, attempts=attempts, first_at=first_at, next_at=next_at, error=error
+            )
+        )
+
+    async def dead_letter(
+        self, sink: str, position: int, *, attempts: int, first_at: float, now: float, reason: str
+    ) -> None:
+        """Keep an event whose last attempt failed as a dead letter. The asset's next event is due `now`."""
+
+        def change(journal: Journal) -> int:
+            journal.dead_letters.add(sink, position, attempts=attempts, first_at=first_at, now=now, reason=reason)
+            return journal.undelivered.delete(sink, position, now=now)
+
+        def count(deleted: int) -> None:
+            self.dead_letters += deleted
+            self._sinks.add_records(sink, -deleted)
+
+        await self._commits.write(change, applied=count)
+
+    async def make_all_due(self, sink: str, *, now: float) -> None:
+        """Make every event with a record due `now` that would be due later, in several transactions."""
+        after: int | None = 0
+        while after is not None:
+            after = await self._commits.write(
+                partial(_make_due, sink=sink, after=after, limit=CHANGED_RECORDS, now=now)
+            )
+
+    async def set_condition(self, sink: str, condition: Condition | None) -> None:
+        """Record what is wrong with the sink, for `status`; None: it works."""
+        await self._commits.write(lambda journal: journal.set_condition(sink, condition))
+
+
+def _make_due(journal: Journal, *, sink: str, after: int, limit: int, now: float) -> int | None:
+    return journal.undelivered.make_due(sink, after=after, limit=limit, now=now)

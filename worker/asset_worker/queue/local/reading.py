@@ -4,18 +4,85 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, TypeVar
 
-from asset_worker.queue.local.files import LOG_SUFFIX
-from asset_worker.queue.local.schema import restrict
+import msgspec
+
+from asset_worker.queue.local.files import LOG_SUFFIX, reason_not_to_open
+from asset_worker.queue.local.journal import FILE_NAME, JournalError, read_clock_mark
+from asset_worker.queue.local.migrations import SCHEMA_VERSION
+from asset_worker.queue.local.schema import check_schema, check_values, restrict
+from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.private_files import open_to_read
 
 _LACKS_FILES: Final = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY}
 """SQLite's errors when it can't create the file of shared memory, `-shm`, without which it reads no log."""
+
+_Found = TypeVar("_Found")
+
+
+def check_journal_exists(directory: Path) -> Path:
+    """Return the path of the journal in `directory`.
+
+    Raises:
+        JournalError: there is none, or it can't be examined.
+    """
+    path = directory / FILE_NAME
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise JournalError(
+            f"no worker has kept its state in {directory}: name its directory with --state-dir"
+        ) from None
+    except OSError as error:
+        raise JournalError(f"{path} can't be read ({error.strerror}): check the path and the rights on it") from error
+    return path
+
+
+def read_journal(directory: Path, clock: Clock, read: Callable[[sqlite3.Connection, float], _Found]) -> _Found:
+    """Return what `read` returns for the journal in `directory` and the steady time now, which `clock` resumes from it.
+
+    Raises:
+        JournalError: there is no journal, or it can't be read by this version.
+    """
+    path = check_journal_exists(directory)
+    if (reason := reason_not_to_open(path)) is not None:
+        raise JournalError(reason)
+    try:
+        with opened_to_read(path) as connection:
+            _check_version(connection, path)
+            check_schema(connection, SCHEMA_VERSION)
+            check_values(connection)
+            clock.resume(read_clock_mark(connection))
+            return read(connection, clock.steady())
+    except OSError as error:
+        raise JournalError(
+            f"{path} can't be read, because its directory can't be written, and there is no room for a temporary copy "
+            f"({error.strerror}): set TMPDIR to a directory that can be written"
+        ) from error
+    except (sqlite3.Error, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise JournalError(
+            f"{path} can't be read ({error}): check the rights on it; if it is damaged, the next start of the "
+            "worker says what to do"
+        ) from error
+
+
+def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+    [version] = connection.execute("PRAGMA user_version").fetchone()
+    if version < SCHEMA_VERSION:
+        raise JournalError(
+            f"{path} is of an earlier version (schema {version}, this asset-worker reads {SCHEMA_VERSION}): start the "
+            "worker once with this version, which upgrades it, or ask with the version that the worker has"
+        )
+    if version > SCHEMA_VERSION:
+        raise JournalError(
+            f"{path} is of a newer version (schema {version}, this asset-worker reads {SCHEMA_VERSION}): ask with "
+            "the version that the worker has"
+        )
 
 
 @contextmanager

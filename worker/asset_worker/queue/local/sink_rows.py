@@ -1,4 +1,4 @@
-"""The sinks in the journal's database: the table `sinks`, whose column `mark` holds a checkpoint, or more.
+"""The sinks in the journal's database: the tables `conditions`, and `sinks`, whose `mark` holds a checkpoint, or more.
 
 Before the checkpoint of a sink that is absent from the settings, `mark` says since when. No checkpoint begins with
 these bytes.
@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from asset_worker.domain.deliveries import Condition
 from asset_worker.queue.absent_sinks import SinkState
 
 _ABSENT: Final = b"absent "
@@ -41,6 +42,30 @@ def count_events_after(connection: sqlite3.Connection, position: int) -> int:
     """Return how many events the outbox holds after a position."""
     [count] = connection.execute("SELECT count(*) FROM outbox WHERE position > ?", (position,)).fetchone()
     return int(count)
+
+
+def read_conditions(connection: sqlite3.Connection) -> dict[str, Condition]:
+    """Return what is wrong with each independent sink that has a problem, by its name.
+
+    Raises:
+        msgspec.ValidationError: a row is not that of a condition.
+    """
+    rows = connection.execute("SELECT sink, kind, since, error FROM conditions")
+    return {
+        name: msgspec.convert({"kind": kind, "since": since, "error": error}, Condition)
+        for name, kind, since, error in rows
+    }
+
+
+def write_condition(connection: sqlite3.Connection, name: str, condition: Condition | None) -> None:
+    """Write what is wrong with an independent sink; None: nothing is."""
+    if condition is None:
+        connection.execute("DELETE FROM conditions WHERE sink = ?", (name,))
+    else:
+        connection.execute(
+            "INSERT OR REPLACE INTO conditions (sink, kind, since, error) VALUES (?, ?, ?, ?)",
+            (name, condition.kind, condition.since, condition.error),
+        )
 
 
 def _mark_of(state: SinkState) -> bytes | None:

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
+from asset_worker.domain.events import timestamp
 from asset_worker.domain.progress import Progress
 from asset_worker.domain.submissions import Options
-from asset_worker.queue.local.files import reason_not_to_open
-from asset_worker.queue.local.journal import FILE_NAME, JournalError, read_clock_mark
-from asset_worker.queue.local.migrations import SCHEMA_VERSION
-from asset_worker.queue.local.reading import opened_to_read
-from asset_worker.queue.local.schema import check_schema, check_values
-from asset_worker.queue.local.sink_rows import count_events_after, read_sinks
+from asset_worker.queue.local.reading import read_journal
+from asset_worker.queue.local.sink_rows import count_events_after, read_conditions, read_sinks
 from asset_worker.runtime.clock import Clock
-
-_Found = TypeVar("_Found")
 
 RECENT_SECONDS = 86400.0
 """How far back completions are counted."""
@@ -52,6 +45,25 @@ class CompletedLine(msgspec.Struct, frozen=True):
     """Seconds since completion."""
 
 
+class RetryLine(msgspec.Struct, frozen=True):
+    """The events that one webhook has not accepted yet, and that wait for their next attempt."""
+
+    count: int
+    next_in: float
+    """Seconds to the earliest of the next attempts; 0: it is due."""
+
+
+class ConditionLine(msgspec.Struct, frozen=True):
+    """What is wrong with one webhook as a whole."""
+
+    kind: str
+    """`down` or `paused`."""
+    since: str
+    """When it began: RFC 3339, UTC, by the present wall clock."""
+    error: str
+    """Its latest failure."""
+
+
 class StatusReport(msgspec.Struct, frozen=True):
     """What a state directory holds."""
 
@@ -72,8 +84,15 @@ class StatusReport(msgspec.Struct, frozen=True):
     """Events that each sink does not have yet, by the sink."""
     outbox_kept: dict[str, int]
     """Events that are kept for each sink that was removed from the settings, by the sink."""
+    outbox_new: int
+    """Events to send to a sink that has had none yet."""
+    waiting_for_retry: dict[str, RetryLine]
+    """By the webhook. These events are part of `outbox_depth`."""
+    conditions: dict[str, ConditionLine]
+    """By the webhook; those that work are left out."""
     dead_letters: int
-    """Events that a sink refused permanently."""
+    """Events that a sink refused for good."""
+    dead_letters_by_sink: dict[str, int]
 
 
 class PendingAsset(msgspec.Struct, frozen=True):
@@ -96,7 +115,9 @@ def read_status(directory: Path, *, clock: Clock, limit: int) -> StatusReport:
     Raises:
         JournalError: there is no journal, or it can't be read by this version.
     """
-    return _read_journal(directory, clock, lambda connection, now: _read(connection, now, limit))
+    return read_journal(
+        directory, clock, lambda connection, now: _read(connection, now, limit, ahead=clock.now() - now)
+    )
 
 
 def read_asset(directory: Path, asset_id: str, *, clock: Clock) -> PendingAsset | CompletedLine | None:
@@ -105,53 +126,7 @@ def read_asset(directory: Path, asset_id: str, *, clock: Clock) -> PendingAsset 
     Raises:
         JournalError: there is no journal, or it can't be read by this version.
     """
-    return _read_journal(directory, clock, lambda connection, now: _read_asset(connection, now, asset_id))
-
-
-def _read_journal(directory: Path, clock: Clock, read: Callable[[sqlite3.Connection, float], _Found]) -> _Found:
-    path = directory / FILE_NAME
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        raise JournalError(
-            f"no worker has kept its state in {directory}: name its directory with --state-dir"
-        ) from None
-    except OSError as error:
-        raise JournalError(f"{path} can't be read ({error.strerror}): check the path and the rights on it") from error
-    if (reason := reason_not_to_open(path)) is not None:
-        raise JournalError(reason)
-    try:
-        with opened_to_read(path) as connection:
-            _check_version(connection, path)
-            check_schema(connection, SCHEMA_VERSION)
-            check_values(connection)
-            clock.resume(read_clock_mark(connection))
-            return read(connection, clock.steady())
-    except OSError as error:
-        raise JournalError(
-            f"{path} can't be read, because its directory can't be written, and there is no room for a temporary copy "
-            f"({error.strerror}): set TMPDIR to a directory that can be written"
-        ) from error
-    except (sqlite3.Error, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise JournalError(
-            f"{path} can't be read ({error}): check the rights on it; if it is damaged, the next start of the "
-            "worker says what to do"
-        ) from error
-
-
-def _check_version(connection: sqlite3.Connection, path: Path) -> None:
-    [version] = connection.execute("PRAGMA user_version").fetchone()
-    if version < SCHEMA_VERSION:
-        raise JournalError(
-            f"{path} is of an earlier version (schema {version}, this asset-worker reads {SCHEMA_VERSION}): start the "
-            "worker once with this version, which upgrades it, or ask for the status with the version that the worker "
-            "has"
-        )
-    if version > SCHEMA_VERSION:
-        raise JournalError(
-            f"{path} is of a newer version (schema {version}, this asset-worker reads {SCHEMA_VERSION}): ask for the "
-            "status with the version that the worker has"
-        )
+    return read_journal(directory, clock, lambda connection, now: _read_asset(connection, now, asset_id))
 
 
 def _read_asset(connection: sqlite3.Connection, now: float, asset_id: str) -> PendingAsset | CompletedLine | None:
@@ -171,7 +146,8 @@ def _read_asset(connection: sqlite3.Connection, now: float, asset_id: str) -> Pe
     return None
 
 
-def _read(connection: sqlite3.Connection, now: float, limit: int) -> StatusReport:
+def _read(connection: sqlite3.Connection, now: float, limit: int, *, ahead: float) -> StatusReport:
+    """Return the report. `ahead` is the wall clock minus steady time, in seconds."""
     execute = connection.execute
     waiting_on: dict[str, int] = {}
     total, oldest = 0, now
@@ -202,9 +178,16 @@ def _read(connection: sqlite3.Connection, now: float, limit: int) -> StatusRepor
         "SELECT outcome, count(*) FROM settled WHERE completed_at > ? GROUP BY outcome", (now - RECENT_SECONDS,)
     ).fetchall()
     sinks = read_sinks(connection)
-    depths = {name: count_events_after(connection, state.position) for name, state in sinks.items()}
+    after = {name: count_events_after(connection, state.position) for name, state in sinks.items()}
+    retries = {
+        name: RetryLine(count, max(0.0, next_at - now))
+        for name, count, next_at in execute("SELECT sink, count(*), min(next_at) FROM undelivered GROUP BY sink")
+    }
+    depths = {name: count + (retries[name].count if name in retries else 0) for name, count in after.items()}
     [outbox_count] = execute("SELECT count(*) FROM outbox").fetchone()
-    [dead_letters] = execute("SELECT count(*) FROM dead_letters").fetchone()
+    [new_count] = execute("SELECT count(*) FROM outbox WHERE position > (SELECT position FROM passed)").fetchone()
+    has_kept = {name for name, state in sinks.items() if state.absent_since is None or state.is_held}
+    dead_letters = dict(execute("SELECT sink, count(*) FROM dead_letters GROUP BY sink").fetchall())
     return StatusReport(
         pending_count=total,
         oldest_age=now - oldest if total else 0.0,
@@ -215,5 +198,12 @@ def _read(connection: sqlite3.Connection, now: float, limit: int) -> StatusRepor
         outbox_count=outbox_count,
         outbox_depth={name: depth for name, depth in depths.items() if sinks[name].absent_since is None},
         outbox_kept={name: depth for name, depth in depths.items() if sinks[name].is_held},
-        dead_letters=dead_letters,
+        outbox_new=new_count if new_count > max((after[name] for name in has_kept), default=0) else 0,
+        waiting_for_retry=retries,
+        conditions={
+            name: ConditionLine(condition.kind, timestamp(condition.since + ahead), condition.error)
+            for name, condition in read_conditions(connection).items()
+        },
+        dead_letters=sum(dead_letters.values()),
+        dead_letters_by_sink=dead_letters,
     )

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from typing import Final
+
+CREATED_AGAIN: Final = "remove it, and the next command creates it again"
 
 
 def reason_to_distrust(path: Path, *, mode: int, owner: int, user: int) -> str | None:
@@ -34,4 +37,17 @@ def reason_to_distrust(path: Path, *, mode: int, owner: int, user: int) -> str |
             f"everybody may write to the state directory {path} (mode {stat.S_IMODE(mode):04o}), and so change what is "
             f"kept there: {withdraw}name a directory in it, which the worker will create: --state-dir {path / 'state'}"
         )
+    return None
+
+
+def reason_to_distrust_requests(path: Path, *, mode: int, owner: int, user: int) -> str | None:
+    """Return why the directory of requests must not be used, and what to do; None: it may.
+
+    It must belong to this user or to root, and nobody else may have the right to write to it, its group neither:
+    commands create it for one user. The arguments are those of `reason_to_distrust`.
+    """
+    if owner not in {user, 0}:
+        return f"{path} belongs to user {owner}, and this process runs as user {user}: {CREATED_AGAIN}"
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"others may write to {path} (mode {stat.S_IMODE(mode):04o}): take that right away (chmod 0700 {path})"
     return None

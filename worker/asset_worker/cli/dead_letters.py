@@ -1,0 +1,227 @@
+"""The command `asset-worker dead-letters`: events that a webhook refused for good, kept for the operator."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from asset_worker.cli.usage import PathOption, fail, settings_from, state_directory
+from asset_worker.domain.run_plan import Exit
+from asset_worker.queue.local.dead_letter_access import NoAnswerError, ask
+from asset_worker.queue.local.dead_letter_report import EVERY, DeadLetter, Found, read_dead_letter, read_dead_letters
+from asset_worker.queue.local.dead_letter_requests import Answer, Request
+from asset_worker.queue.local.journal import JournalError, JournalUnavailableError
+from asset_worker.queue.local.lock import StateDirectoryError, StateDirectoryUnavailableError
+from asset_worker.queue.local.request_files import UnusableRequestsError
+from asset_worker.runtime.clock import SystemClock
+from asset_worker.runtime.text import clip, visible, visible_json_bytes
+
+DEFAULT_LIMIT = 100
+"""Dead letters that `list` shows people."""
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _common_options(command: _Command) -> _Command:
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="JSON, for scripts."),
+        click.option("--config", type=PathOption(dir_okay=False), help="Settings file (TOML)."),
+        click.option("--state-dir", type=PathOption(), help="The state directory of the worker."),
+    ):
+        command = option(command)
+    return command
+
+
+def _selection(command: _Command) -> _Command:
+    for option in (
+        click.option("--all", "every", is_flag=True, help="Every dead letter."),
+        click.option("--sink", help="Only those of this sink, by its name."),
+        click.argument("ids", nargs=-1, metavar="[ID]..."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(name="dead-letters")
+def dead_letters() -> None:
+    """Show, retry or drop events that a webhook refused for good.
+
+    An event is a dead letter when the last attempt of its retry plan has failed. It is kept for
+    events.dead_letter_retention. The worker may run or not.
+
+    \b
+    Examples:
+      asset-worker dead-letters list
+      asset-worker dead-letters show 6298d673f1090f1100476d4c.1
+      asset-worker dead-letters retry --all
+    """
+
+
+@dead_letters.command(name="list")
+@click.option("--sink", help="Only those of this sink, by its name.")
+@click.option(
+    "--limit", type=click.IntRange(1), help=f"The latest so many.  [default: {DEFAULT_LIMIT}; with --json, all]"
+)
+@_common_options
+def list_(sink: str | None, limit: int | None, state_dir: Path | None, config: Path | None, as_json: bool) -> None:
+    """Show the dead letters, the latest first: one line each."""
+    shown = limit or (EVERY if as_json else DEFAULT_LIMIT)
+    directory = _directory(state_dir, config)
+    show = _print_json if as_json else _print_table
+    try:
+        read_dead_letters(directory, show, clock=SystemClock(), sink=sink, limit=shown)
+    except JournalError as error:
+        fail(str(error))
+
+
+@dead_letters.command()
+@click.argument("event_id", metavar="ID")
+@click.option("--sink", help="Only that of this sink, by its name.")
+@_common_options
+def show(event_id: str, sink: str | None, state_dir: Path | None, config: Path | None, as_json: bool) -> None:
+    """Show one dead letter, by the event's ID, with the event. Several sinks may have refused it."""
+    directory = _directory(state_dir, config)
+    try:
+        letters = read_dead_letter(directory, event_id, clock=SystemClock(), sink=sink)
+    except JournalError as error:
+        fail(str(error))
+    if not letters:
+        of = "" if sink is None else f" of the sink {sink}"
+        fail(f"no dead letter{of} has the ID {event_id}: see `asset-worker dead-letters list`", code=Exit.NOT_READY)
+    if as_json:
+        _print_json(Found(len(letters), letters))
+    else:
+        click.echo("\n\n".join("\n".join(_lines(letter)) for letter in letters))
+
+
+@dead_letters.command()
+@_selection
+@_common_options
+def retry(
+    ids: tuple[str, ...], sink: str | None, every: bool, state_dir: Path | None, config: Path | None, as_json: bool
+) -> None:
+    """Send dead letters again, as if they had never been tried.
+
+    With --sink, a sink that is paused is resumed as well, even if it has no dead letters.
+    """
+    request = _request("retry", ids, sink, every)
+    answer = _answer(request, state_dir, config, as_json=as_json)
+    for name, count in answer.counts.items():
+        click.echo(f"{count} to be sent again to {visible(name)}")
+    for name, count in answer.left.items():
+        click.echo(f"{count} left as they are: {visible(name)} is not a webhook in events.sinks", err=True)
+    if not answer.counts:
+        click.echo(
+            "there are no such dead letters" + ("" if sink is None else "; the sink is resumed if it was paused")
+        )
+
+
+@dead_letters.command()
+@_selection
+@_common_options
+def drop(
+    ids: tuple[str, ...], sink: str | None, every: bool, state_dir: Path | None, config: Path | None, as_json: bool
+) -> None:
+    """Delete dead letters: they will never be sent."""
+    request = _request("drop", ids, sink, every)
+    answer = _answer(request, state_dir, config, as_json=as_json)
+    for name, count in answer.counts.items():
+        click.echo(f"{count} of {visible(name)} dropped")
+    if not answer.counts:
+        click.echo("there are no such dead letters")
+
+
+def _request(action: str, ids: tuple[str, ...], sink: str | None, every: bool) -> Request:
+    if every and (ids or sink is not None):
+        raise click.UsageError("--all goes with neither an ID nor --sink")
+    if not every and not ids and sink is None:
+        raise click.UsageError(f"name IDs, --sink or --all: what to {action}?")
+    return msgspec.convert({"action": action, "ids": ids or None, "sink": sink, "all": every}, Request)
+
+
+def _answer(request: Request, state_dir: Path | None, config: Path | None, *, as_json: bool) -> Answer:
+    """Return the answer to a request that was carried out. Any other ends the process. With `as_json`, print it."""
+    directory = _directory(state_dir, config)
+    try:
+        answer = ask(directory, request, clock=SystemClock())
+    except NoAnswerError as error:
+        fail(str(error), code=Exit.NOT_READY)
+    except (JournalUnavailableError, StateDirectoryUnavailableError) as error:
+        fail(str(error), code=Exit.TEMPORARY)
+    except (JournalError, StateDirectoryError, UnusableRequestsError) as error:
+        fail(str(error))
+    except sqlite3.Error as error:
+        fail(f"the journal in {directory} can't be written ({error}): nothing was done", code=Exit.TEMPORARY)
+    except OSError as error:
+        fail(
+            f"no request can be left for the worker in {directory / 'requests'} ({error.strerror}): run this command "
+            "as the user of the worker"
+        )
+    if answer.error is not None:
+        fail(answer.error, code=Exit.NOT_READY)
+    if as_json:
+        click.echo(msgspec.json.encode({"counts": answer.counts, "left": answer.left}))
+        sys.exit(Exit.DONE)
+    return answer
+
+
+def _directory(state_dir: Path | None, config: Path | None) -> Path:
+    return state_directory(settings_from(config, {"state": {"dir": state_dir}}))
+
+
+def _print_json(found: Found) -> None:
+    """Write one JSON object a line, as they are read."""
+    for letter in found.letters:
+        click.echo(visible_json_bytes(msgspec.json.encode(letter)))
+
+
+def _print_table(found: Found) -> None:
+    letters = list(found.letters)
+    if not letters:
+        click.echo("there are no dead letters", err=True)
+        return
+    rows = [("ID", "SINK", "ATTEMPTS", "FIRST", "LAST", "REASON"), *map(_row, letters)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for row in rows:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        click.echo(line if columns is None else clip(line, columns))
+    if found.total > len(letters):
+        click.echo(f"the latest {len(letters)} of {found.total}: --limit shows more", err=True)
+
+
+def _row(letter: DeadLetter) -> tuple[str, ...]:
+    return (
+        visible(letter.id),
+        visible(letter.sink),
+        _or_dash(letter.attempts),
+        _or_dash(letter.first_at),
+        _or_dash(letter.last_at),
+        visible(letter.reason),
+    )
+
+
+def _lines(letter: DeadLetter) -> list[str]:
+    event = letter.event if isinstance(letter.event, str) else bytes(letter.event).decode()
+    values = {
+        "id": letter.id,
+        "sink": letter.sink,
+        "asset": _or_dash(letter.asset_id),
+        "attempts": _or_dash(letter.attempts),
+        "first": _or_dash(letter.first_at),
+        "last": _or_dash(letter.last_at),
+        "reason": letter.reason,
+        "event": event,
+    }
+    return [f"{name:<9} {visible(value)}" for name, value in values.items()]
+
+
+def _or_dash(value: object) -> str:
+    return "-" if value is None else str(value)

@@ -1,0 +1,171 @@
+"""The outbox in memory, for the engine that keeps nothing between runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Sequence
+from operator import attrgetter
+
+import msgspec
+
+from asset_worker.domain.deliveries import Condition, Owed, Taken
+from asset_worker.domain.events import Event, Stored, heading_of
+from asset_worker.queue.room import Room
+from asset_worker.queue.sink_positions import SinkPositions
+
+_due_order = attrgetter("next_at", "event.position")
+
+
+class MemoryOutbox:
+    """The events to send, in order. An event is dropped when no sink needs it any more.
+
+    Dead letters are counted and dropped: no command could show them.
+    """
+
+    def __init__(self, sinks: Sequence[str], room: Room) -> None:
+        self._events: dict[int, Stored] = {}
+        """By position, in order."""
+        self._sinks = SinkPositions(dict.fromkeys(sinks, (0, None)), room, last=0)
+        self._dropped = 0
+        """The position up to which all sinks have passed the events."""
+        self._records: dict[str, dict[int, Owed]] = {name: {} for name in sinks}
+        """The records of each sink, by the position of their event."""
+        self._never = asyncio.Event()
+        self.dead_letters = 0
+        """How many events were refused for good."""
+
+    def add(self, events: Iterable[Event]) -> None:
+        """Put events into the outbox, in this order."""
+        last = self._sinks.last
+        for event in events:
+            last += 1
+            self._events[last] = Stored(last, event.id, event.body)
+        self._sinks.add(last)
+
+    def depth(self) -> int:
+        """Return how many events the sink lacks that lacks most."""
+        return self._sinks.depth()
+
+    def owed(self, sink: str) -> int:
+        """Return how many events the sink lacks: those with a record, and those after its position."""
+        return self._sinks.owed(sink)
+
+    async def wait(self, sink: str) -> None:
+        """Wait until there are events after the sink's position."""
+        await self._sinks.wait(sink)
+
+    async def read(self, sink: str, limit: int) -> list[Stored]:
+        """Return the first `limit` events after the sink's position, in order."""
+        start = self._sinks.position(sink) + 1
+        return [self._events[position] for position in range(start, min(start + limit, self._sinks.last + 1))]
+
+    async def checkpoint(self, sink: str) -> bytes | None:
+        """Return the checkpoint that was last recorded with the sink's position; None: there is none."""
+        return self._sinks.checkpoint(sink)
+
+    async def advance(self, sink: str, position: int, checkpoint: bytes | None) -> None:
+        """Record that the sink has all events up to `position`."""
+        self._sinks.advance(sink, position, checkpoint)
+        dropped, self._dropped = self._dropped, self._sinks.done_by_all(sink, position)
+        for each in range(dropped + 1, self._dropped + 1):
+            self._drop_unneeded(each)
+
+    async def take(
+        self,
+        sink: str,
+        limit: int,
+        *,
+        now: float,
+        until: float,
+        without: Collection[int],
+        wants: Callable[[Stored], bool],
+    ) -> Taken:
+        """Return at most `limit` events to send now; see `IndependentOutbox.take`."""
+        records = self._records[sink]
+        candidates = sorted(
+            (owed for position, owed in records.items() if position not in without and self._is_first(sink, owed)),
+            key=_due_order,
+        )
+        events = [owed for owed in candidates if owed.next_at <= until][:limit]
+        later = [owed.next_at for position, owed in records.items() if position not in without and owed.next_at > until]
+        while len(events) < limit and (new := await self.read(sink, 1)):
+            if wants(new[0]):
+                owed = self._record(sink, new[0], now)
+                if self._is_first(sink, owed):
+                    events.append(owed)
+            await self.advance(sink, new[0].position, None)
+        return Taken(events, min(later, default=None))
+
+    async def wait_for_retry(self, sink: str) -> None:
+        """Wait for ever: nobody can ask for a retry."""
+        del sink
+        await self._never.wait()
+
+    async def delivered(self, sink: str, position: int, *, now: float) -> None:
+        """Delete the record of an event that the sink accepted. The asset's next event is due `now`."""
+        owed = self._records[sink].pop(position, None)
+        if owed is None:
+            return
+        self._sinks.add_records(sink, -1)
+        if (following := min(self._of_same_asset(sink, owed), key=_position, default=None)) is not None:
+            self._replace(sink, following, next_at=min(now, following.next_at))
+        if position <= self._dropped:
+            self._drop_unneeded(position)
+
+    async def failed(
+        self, sink: str, position: int, *, attempts: int, first_at: float, next_at: float, error: str
+    ) -> None:
+        """Change the record of an event that was not accepted. Later events of its asset wait at least as long."""
+        del error
+        owed = self._records[sink].get(position)
+        if owed is None:
+            return
+        self._records[sink][position] = msgspec.structs.replace(
+            owed, attempts=attempts, first_at=first_at, next_at=next_at
+        )
+        for each in self._of_same_asset(sink, owed):
+            if each.event.position > position:
+                self._replace(sink, each, next_at=max(next_at, each.next_at))
+
+    async def dead_letter(
+        self, sink: str, position: int, *, attempts: int, first_at: float, now: float, reason: str
+    ) -> None:
+        """Count a dead letter. The asset's next event is due `now`."""
+        del attempts, first_at, reason
+        self.dead_letters += position in self._records[sink]
+        await self.delivered(sink, position, now=now)
+
+    async def make_all_due(self, sink: str, *, now: float) -> None:
+        """Make every event with a record due `now` that would be due later."""
+        for owed in [each for each in self._records[sink].values() if self._is_first(sink, each)]:
+            self._replace(sink, owed, next_at=min(now, owed.next_at))
+
+    async def set_condition(self, sink: str, condition: Condition | None) -> None:
+        """Do nothing: nobody can ask for the status."""
+
+    def _record(self, sink: str, event: Stored, now: float) -> Owed:
+        owed = Owed(event, heading_of(event).subject, 0, None, now)
+        earlier = [each.next_at for each in self._of_same_asset(sink, owed)]
+        owed = msgspec.structs.replace(owed, next_at=max([now, *earlier]))
+        self._records[sink][event.position] = owed
+        self._sinks.add_records(sink, 1)
+        return owed
+
+    def _of_same_asset(self, sink: str, owed: Owed) -> list[Owed]:
+        """Return the other events of its asset that have a record."""
+        records = self._records[sink].values()
+        return [each for each in records if each.asset_id is not None and each.asset_id == owed.asset_id]
+
+    def _is_first(self, sink: str, owed: Owed) -> bool:
+        return all(each.event.position >= owed.event.position for each in self._of_same_asset(sink, owed))
+
+    def _replace(self, sink: str, owed: Owed, *, next_at: float) -> None:
+        self._records[sink][owed.event.position] = msgspec.structs.replace(owed, next_at=next_at)
+
+    def _drop_unneeded(self, position: int) -> None:
+        if not any(position in records for records in self._records.values()):
+            self._events.pop(position, None)
+
+
+def _position(owed: Owed) -> int:
+    return owed.event.position
