@@ -130,7 +130,10 @@ class Service:
             ]
             if self._reloading is not None:
                 reload = self._reloading.run(
-                    self._key, key_changed=parts.gate.key_changed, reload_tls=parts.session.reload_tls
+                    self._key,
+                    key_changed=parts.gate.key_changed,
+                    reload_tls=parts.session.reload_tls,
+                    reload_sinks=[each.reload for each in parts.deliveries],
                 )
                 background.append(group.create_task(reload, name="reload"))
             if parts.keep_schedule is not None:

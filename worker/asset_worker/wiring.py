@@ -48,7 +48,16 @@ from asset_worker.schedule.waits import exponential, fixed, from_tenacity, sprea
 from asset_worker.settings import tree
 from asset_worker.settings.tree import Settings
 from asset_worker.sinks.delivery import SHUTDOWN_RETRY_SECONDS, Delivery
-from asset_worker.sinks.ports import IndependentSink, OrderedSink, Outbox, Sink, SinkContext, UnusableTargetError
+from asset_worker.sinks.independent import IndependentDelivery
+from asset_worker.sinks.ports import (
+    AnyOutbox,
+    IndependentSink,
+    OrderedSink,
+    Outbox,
+    Sink,
+    SinkContext,
+    UnusableTargetError,
+)
 from asset_worker.sinks.registry import Target, find_problem, open_sink
 from asset_worker.telemetry.sources import Sources
 
@@ -153,6 +162,14 @@ def shutdown_grace(settings: Settings, plan: RunPlan) -> float:
     return settings.shutdown.grace if plan.keeps_state else SHUTDOWN_RETRY_SECONDS
 
 
+def drain_patience(settings: Settings, plan: RunPlan) -> float:
+    """Return for how many seconds a run that is done waits for the next attempt at an event that a webhook refused.
+
+    A service leaves it to its next start.
+    """
+    return shutdown_grace(settings, plan) if plan.ends_by_itself else 0.0
+
+
 def reader_patience(settings: Settings, plan: RunPlan) -> float:
     """Return how many seconds a run that is done waits for a reader that takes no events.
 
@@ -176,14 +193,14 @@ def event_source(api: tree.Api) -> str:
 class Parts(msgspec.Struct, frozen=True):
     """The parts of one run, built but not started."""
 
-    queue: QueueEngine[Outbox]
+    queue: QueueEngine[AnyOutbox]
     session: Session
     gate: Gate
     retries: Retries
     poller: Poller
     ingest: Ingest
     intakes: Sequence[Intake]
-    deliveries: Sequence[Delivery]
+    deliveries: Sequence[Delivery | IndependentDelivery]
     keep_schedule: Callable[[], Coroutine[Any, Any, None]] | None
     """Saves what the schedule has learned, until cancelled; None: it doesn't learn, or the run keeps no state."""
 
@@ -215,7 +232,7 @@ async def build(
         poller = make_poller(
             settings, plan, queue=queue, api=api, gate=gate, chosen=chosen, clock=clock, secrets=secrets
         )
-        deliveries = [Delivery(ordered(sink), queue.outbox, clock) for sink in sinks]
+        deliveries = [make_delivery(settings, plan, sink, queue.outbox, clock) for sink in sinks]
         for target, delivery in zip(settings.events.targets, deliveries, strict=True):
             await refuse_unusable(target, queue.outbox, delivery.sink)
             await delivery.check()  # a target that can't be used is known before `/readyz` is served
@@ -251,11 +268,13 @@ def output_of(sinks: Sequence[Sink]) -> Callable[[int], bool]:
     return is_output
 
 
-def ordered(sink: OrderedSink | IndependentSink) -> OrderedSink:
-    """Return a sink that takes events in order."""
-    if sink.kind == "independent":
-        raise NotImplementedError
-    return sink
+def make_delivery(
+    settings: Settings, plan: RunPlan, sink: OrderedSink | IndependentSink, outbox: AnyOutbox, clock: Clock
+) -> Delivery | IndependentDelivery:
+    """Return the delivery to a sink."""
+    if sink.kind == "ordered":
+        return Delivery(sink, outbox, clock)
+    return IndependentDelivery(sink, outbox, clock, drain_patience=drain_patience(settings, plan))
 
 
 async def refuse_unusable(target: Target, outbox: Outbox, sink: str) -> None:
@@ -296,7 +315,7 @@ def redact_proxy_password(api: tree.Api, secrets: Secrets) -> None:
 @asynccontextmanager
 async def make_queue(
     settings: Settings, plan: RunPlan, clock: Clock, sinks: Sequence[OrderedSink | IndependentSink]
-) -> AsyncIterator[QueueEngine[Outbox]]:
+) -> AsyncIterator[QueueEngine[AnyOutbox]]:
     """Open the queue in the state directory, which stays locked until exit; without state, in memory.
 
     Raises:

@@ -29,6 +29,7 @@ def busy(pending: int) -> Snapshot:
         proven_list_shapes=2,
         list_disagreements=3,
         outbox_depth=10,
+        dead_letters=11,
         problems=("the API refuses the key",),
         problem_details=(Problem("a sink fails"), Problem("the API refuses the key", 100.0, "401")),
     )
@@ -57,6 +58,7 @@ async def test_the_state_of_the_worker_is_logged_every_minute():
                 "proven_list_shapes": 2,
                 "list_disagreements": 3,
                 "outbox_depth": 10,
+                "dead_letters": 11,
                 "problems": ["the API refuses the key"],
                 "problem_details": [
                     {"problem": "a sink fails"},

@@ -42,9 +42,12 @@ asset_worker_proven_list_shapes 12.0
 # HELP asset_worker_list_disagreements_total Retrieves that disagreed with a list that showed the asset done.
 # TYPE asset_worker_list_disagreements_total counter
 asset_worker_list_disagreements_total 13.0
-# HELP asset_worker_outbox_events Events that have not reached every sink yet.
+# HELP asset_worker_outbox_events Events that the sink lacks that lacks most; those that wait for a retry count as well.
 # TYPE asset_worker_outbox_events gauge
 asset_worker_outbox_events 10.0
+# HELP asset_worker_dead_letters Events that a webhook accepted in no attempt of its retry plan, and that are kept.
+# TYPE asset_worker_dead_letters gauge
+asset_worker_dead_letters 11.0
 # HELP asset_worker_ready 1 while nothing keeps the worker from working, else 0.
 # TYPE asset_worker_ready gauge
 asset_worker_ready 1.0
@@ -66,6 +69,7 @@ def test_every_metric_is_a_public_promise():
         proven_list_shapes=12,
         list_disagreements=13,
         outbox_depth=10,
+        dead_letters=11,
     )
     registry.register(SnapshotCollector(lambda: now))
     assert generate_latest(registry).decode() == EXPECTED

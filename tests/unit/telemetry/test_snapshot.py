@@ -28,6 +28,7 @@ QUEUE = SimpleNamespace(
     due_count=lambda: 2,
     oldest_age=lambda: 3.5,
     outbox_depth=lambda: 4,
+    dead_letter_count=lambda: 5,
 )
 SOURCES = Sources(
     queue=QUEUE,
@@ -60,6 +61,7 @@ def test_every_value_is_read_from_its_part():
         proven_list_shapes=1,
         list_disagreements=3,
         outbox_depth=4,
+        dead_letters=5,
         problems=(),
         problem_details=(),
         is_ready=True,

@@ -106,6 +106,9 @@ class Delivery:
         self._recovered()
         return True
 
+    async def reload(self) -> None:
+        """Do nothing: a file and stdout have nothing that could be read again."""
+
     async def _wait_until_usable(self, stop: Stop) -> None:
         """Wait until the sink can be used, there is an event for it, or the stop."""
         while not await self.check():

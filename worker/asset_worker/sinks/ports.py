@@ -251,3 +251,7 @@ class IndependentOutbox(Protocol):
     def owed(self, sink: str) -> int:
         """Return how many events the sink lacks: those with a record, and those after its position."""
         ...
+
+
+class AnyOutbox(Outbox, IndependentOutbox, Protocol):
+    """The events to send, for sinks of both kinds."""

@@ -212,8 +212,15 @@ class Snapshot:
     )
     outbox_depth: int = gauge(
         "outbox_events",
-        "Events that have not reached every sink yet.",
+        "Events that the sink lacks that lacks most; those that wait for a retry count as well.",
         lambda sources: sources.queue.outbox_depth(),
+        unit="events",
+        empty=int,
+    )
+    dead_letters: int = gauge(
+        "dead_letters",
+        "Events that a webhook accepted in no attempt of its retry plan, and that are kept.",
+        lambda sources: sources.queue.dead_letter_count(),
         unit="events",
         empty=int,
     )

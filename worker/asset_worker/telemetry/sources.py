@@ -35,7 +35,11 @@ class PendingCounts(Protocol):
         ...
 
     def outbox_depth(self) -> int:
-        """Return how many events have not reached every sink yet."""
+        """Return how many events the sink lacks that lacks most."""
+        ...
+
+    def dead_letter_count(self) -> int:
+        """Return how many events are dead letters."""
         ...
 
 
