@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
 
@@ -99,3 +100,16 @@ async def test_wait_ignores_webhooks(worker):
     )
     await ends(run, 1)
     assert json.loads(run.stdout)["data"]["outcome"] == "timed_out"
+
+
+async def test_secrets_on_the_command_line_are_reported_and_not_shown(worker):
+    """Every user of the machine sees them."""
+    worker.submit("a1")
+    run = worker.run("--events", "http://u:S3CRET@127.0.0.1:1/hooks?S3CRET", "--events", "-", base_url=NO_API)
+    warning = await run.until("sink.url_exposed")
+    assert warning["sink"].startswith("http://127.0.0.1:1/hooks#")
+    assert "events.sinks" in warning["detail"]
+    run.send(signal.SIGTERM)
+    await run.end()
+    assert len(run.logs("sink.url_exposed")) == 1
+    assert "S3CRET" not in run.stderr

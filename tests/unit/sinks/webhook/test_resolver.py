@@ -2,34 +2,10 @@
 
 from __future__ import annotations
 
-import socket
-
 import pytest
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from asset_worker.sinks.webhook.resolver import GuardedResolver, NotPublicError
-
-
-class Lookups(AbstractResolver):
-    """A resolver whose answers a test decides."""
-
-    def __init__(self, *answers: list[str]) -> None:
-        self.answers = list(answers)
-        self.asked: list[str] = []
-        self.is_closed = False
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        self.asked.append(host)
-        found = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        return [
-            ResolveResult(hostname=host, host=address, port=port, family=socket.AF_INET, proto=0, flags=0)
-            for address in found
-        ]
-
-    async def close(self) -> None:
-        self.is_closed = True
+from tests.doubles.webhooks import Lookups
 
 
 async def addresses(host: str, *found: str) -> list[str]:

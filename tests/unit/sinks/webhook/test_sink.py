@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from base64 import b64encode
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import aiohttp
-import msgspec
 import pytest
-import trustme
 from aiohttp import web
 from aioresponses import aioresponses
 from hypothesis import given, settings
@@ -22,61 +18,30 @@ from standardwebhooks.webhooks import WebhookVerificationError
 from structlog.testing import capture_logs
 
 from asset_worker.domain.events import Stored
-from asset_worker.runtime.clock import Clock, SystemClock
 from asset_worker.runtime.redaction import Secrets
-from asset_worker.settings.tree import Settings
 from asset_worker.sinks.ports import (
     Attempt,
     Delivered,
     Failed,
     Gone,
-    IndependentSink,
-    SinkContext,
     TargetNotReadyError,
     UnusableTargetError,
 )
-from asset_worker.sinks.registry import find_problem, find_warnings, open_sink
-from asset_worker.sinks.webhook.sink import BODY_BYTES, WebhookSink
+from asset_worker.sinks.registry import find_problem, find_warnings
+from asset_worker.sinks.webhook.sink import BODY_BYTES
 from tests.doubles.clocks import ManualClock
-from tests.doubles.webhooks import receiving, serving
-from tests.unit.sinks.webhook.test_resolver import Lookups
-
-ONE, OTHER = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
-BODY = (
-    b'{"specversion":"1.0","id":"a1.1","source":"https://api.twelvelabs.io/v1.3/assets",'
-    b'"type":"dev.asset-worker.asset.ready","subject":"a1","time":"2026-11-23T14:00:00.123Z",'
-    b'"datacontenttype":"application/json","data":{"asset_id":"a1","outcome":"ready"}}'
+from tests.doubles.webhooks import (
+    BODY,
+    EVENT,
+    ONE,
+    OTHER,
+    attempt,
+    put,
+    receiving,
+    serving,
+    target_of,
+    webhook,
 )
-EVENT = Stored(1, "a1.1", BODY)
-
-
-def webhook(url: str, *, clock: Clock | None = None, secrets: Secrets | None = None, **table: Any) -> IndependentSink:
-    table = {"timeout": 5.0} | table
-    target = Settings.model_validate({"events": {"sinks": [{"url": url} | table]}}).events.targets[0]
-    sink = open_sink(target, SinkContext(clock or SystemClock(), secrets or Secrets()))
-    assert sink.kind == "independent"
-    return sink
-
-
-async def attempt(url: str, **table: Any) -> Attempt:
-    sink = webhook(url, **table)
-    try:
-        return await sink.attempt(EVENT)
-    finally:
-        await sink.close()
-
-
-def put(path: Path, text: str | None) -> None:
-    """Write the file; None: remove it."""
-    path.unlink() if text is None else path.write_text(text)
-
-
-@pytest.fixture
-def secret_file(tmp_path: Path) -> Path:
-    path = tmp_path / "secrets"
-    path.write_text(ONE)
-    path.chmod(0o600)
-    return path
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
@@ -337,12 +302,26 @@ def test_any_status_headers_and_body_are_an_attempt(status: int, headers: dict[s
     assert status // 100 == 2 or not isinstance(found, Delivered)
 
 
-async def test_a_compressed_answer_is_not_decompressed():
+@pytest.mark.parametrize(
+    ("status", "meaning"), [(200, Delivered()), (500, Failed("HTTP 500: Internal Server Error"))], ids=str
+)
+async def test_a_compressed_answer_is_not_decompressed(status: int, meaning: Attempt):
+    """A few bytes could become gigabytes; and these here would be an error."""
+
     async def answer(_: web.Request) -> web.Response:
-        return web.Response(status=500, body=b"\x1f\x8b bomb", headers={"Content-Encoding": "gzip"})
+        return web.Response(status=status, body=b"\x1f\x8b bomb", headers={"Content-Encoding": "gzip"})
 
     async with receiving(answer) as receiver:
-        assert await attempt(f"http://127.0.0.1:{receiver.port}/") == Failed("HTTP 500: Internal Server Error")
+        assert await attempt(f"http://127.0.0.1:{receiver.port}/") == meaning
+
+
+async def test_long_and_many_headers_are_no_failure():
+    async def answer(_: web.Request) -> web.Response:
+        many = {f"X-{number}": "x" for number in range(500)}
+        return web.Response(headers=many | {"Content-Security-Policy": "x" * 50_000})
+
+    async with receiving(answer) as receiver:
+        assert await attempt(f"http://127.0.0.1:{receiver.port}/") == Delivered()
 
 
 async def test_nothing_that_is_secret_is_in_a_reason(secret_file: Path, tmp_path: Path):
@@ -351,7 +330,7 @@ async def test_nothing_that_is_secret_is_in_a_reason(secret_file: Path, tmp_path
 
     async def echo(request: web.Request) -> web.Response:
         parts = [request.path_qs, *request.headers.values()]
-        return web.Response(status=500, text=" ".join(parts[part]) if part >= 0 else (await request.text()))
+        return web.Response(status=500, text=parts[part] if part >= 0 else await request.text())
 
     part = -1
     async with receiving(echo) as receiver:
@@ -359,7 +338,7 @@ async def test_nothing_that_is_secret_is_in_a_reason(secret_file: Path, tmp_path
         sink = webhook(
             url, secret_file=secret_file, headers={"X-A": "S3CRETheader", "X-B": {"file": tmp_path / "token"}}
         )
-        for part in range(-1, 12):  # noqa: B007 - `echo` reads it
+        for part in range(-1, 11):  # noqa: B007 - `echo` reads it
             found = await sink.attempt(EVENT)
             assert isinstance(found, Failed)
             assert "S3CRET" not in found.reason
@@ -367,83 +346,6 @@ async def test_nothing_that_is_secret_is_in_a_reason(secret_file: Path, tmp_path
             assert "specversion" not in found.reason
             assert b64encode(b"S3CRETuser:S3CRETpass").decode() not in found.reason
         assert "S3CRET" not in sink.name
-        await sink.close()
-
-
-async def test_a_private_address_is_refused_when_it_is_connected_to(secret_file: Path):
-    """However the name behaved before: it is looked up for each connection, and that very address is used."""
-    target = Settings.model_validate(
-        {"events": {"sinks": [{"url": "https://app.example/", "timeout": 0.2}], "secret_file": secret_file}}
-    ).events.targets[0]
-    assert not isinstance(target, str)
-    lookups = Lookups(["192.0.2.1"], ["169.254.169.254"], ["::ffff:169.254.169.254"], ["64:ff9b::a9fe:a9fe"])
-    sink = WebhookSink(target, SinkContext(SystemClock(), Secrets()), resolver=lookups)
-    for address in ("192.0.2.1", "169.254.169.254", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe"):
-        assert await sink.attempt(EVENT) == Failed(
-            f"app.example leads to {address}, which is not a public address: set allow_private = true in the table of "
-            "this sink if that is meant"
-        )
-    assert lookups.asked == ["app.example"] * 4
-    await sink.close()
-
-
-async def test_a_name_that_leads_elsewhere_between_two_deliveries_is_refused():
-    """The first connection is to a public address, here played by a server of this machine."""
-    async with receiving() as receiver:
-        target = Settings.model_validate(
-            {"events": {"sinks": [{"url": f"http://localhost:{receiver.port}/", "timeout": 2}]}}
-        ).events.targets[0]
-        assert not isinstance(target, str)
-        lookups = Lookups(["127.0.0.1"], ["169.254.169.254"])
-        receiver.answering = closing
-        sink = WebhookSink(target, SinkContext(SystemClock(), Secrets()), resolver=lookups)
-        assert await sink.attempt(EVENT) == Delivered()
-        found = await sink.attempt(EVENT)
-        assert isinstance(found, Failed)
-        assert "169.254.169.254" in found.reason
-        assert len(receiver.received) == 1
-        await sink.close()
-
-
-async def closing(_: web.Request) -> web.Response:
-    return web.Response(headers={"Connection": "close"})
-
-
-async def test_allow_private_permits_any_address():
-    async with receiving() as receiver:
-        target = Settings.model_validate(
-            {
-                "events": {
-                    "sinks": [{"url": f"http://app.internal:{receiver.port}/", "allow_private": True}],
-                    "secret_file": "/unused",
-                }
-            }
-        ).events.targets[0]
-        assert not isinstance(target, str)
-        target = msgspec.structs.replace(target, secret_file=None)
-        sink = WebhookSink(target, SinkContext(SystemClock(), Secrets()), resolver=Lookups(["127.0.0.1"]))
-        assert await sink.attempt(EVENT) == Delivered()
-        assert receiver.received[0].headers["Host"] == f"app.internal:{receiver.port}"
-        await sink.close()
-
-
-async def test_tls_is_checked_and_its_roots_are_read_again_at_a_reload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    authority, roots = trustme.CA(), tmp_path / "roots.pem"
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(tls)
-    monkeypatch.setenv("SSL_CERT_FILE", str(roots))
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
-    async with receiving(tls=tls) as receiver:
-        sink = webhook(f"https://localhost:{receiver.port}/")
-        found = await sink.attempt(EVENT)
-        assert isinstance(found, Failed)
-        assert found.reason.startswith("the certificate of localhost can't be trusted (")
-        with capture_logs() as logs:
-            await sink.reload()
-        assert [(log["event"], log["sink"]) for log in logs] == [("sink.reload_failed", sink.name)]
-        authority.cert_pem.write_to_path(roots)
-        await sink.reload()
-        assert await sink.attempt(EVENT) == Delivered()
         await sink.close()
 
 
@@ -457,60 +359,6 @@ async def test_a_reload_reads_secrets_at_once(secret_file: Path):
         await sink.attempt(EVENT)
         await sink.close()
     receiver.received[1].verify(OTHER)
-
-
-async def test_connections_are_kept_and_no_more_than_the_concurrency():
-    peers: set[object] = set()
-    present = most = 0
-
-    async def answer(request: web.Request) -> web.Response:
-        nonlocal present, most
-        assert request.transport is not None
-        peers.add(request.transport.get_extra_info("peername"))
-        present += 1
-        most = max(most, present)
-        await asyncio.sleep(0.01)
-        present -= 1
-        return web.Response()
-
-    async with receiving(answer) as receiver:
-        sink = webhook(f"http://127.0.0.1:{receiver.port}/", concurrency=3)
-        assert sink.concurrency == 3
-        for _ in range(3):
-            assert set(await asyncio.gather(*(sink.attempt(EVENT) for _ in range(9)))) == {Delivered()}
-        await sink.close()
-    assert most == 3
-    assert len(peers) == 3
-
-
-async def test_a_cookie_is_not_kept():
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(headers={"Set-Cookie": "a=b"})
-
-    async with receiving(answer) as receiver:
-        sink = webhook(f"http://127.0.0.1:{receiver.port}/")
-        for _ in range(2):
-            await sink.attempt(EVENT)
-        await sink.close()
-    assert "Cookie" not in receiver.received[1].headers
-
-
-async def test_a_cancelled_attempt_ends_at_once():
-    arrived = asyncio.Event()
-
-    async def answer(_: web.Request) -> web.Response:
-        arrived.set()
-        await asyncio.sleep(30)
-        return web.Response()
-
-    async with receiving(answer) as receiver:
-        sink = webhook(f"http://127.0.0.1:{receiver.port}/")
-        attempting = asyncio.create_task(sink.attempt(EVENT))
-        await arrived.wait()
-        attempting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await attempting
-        await sink.close()
 
 
 @pytest.mark.parametrize("mode", ["structured", "binary"])
@@ -565,9 +413,7 @@ def test_secrets_that_are_missing_are_awaited_and_bad_ones_refused(
     with pytest.raises(UnusableTargetError) as refused:
         webhook("http://127.0.0.1:1/", secret_file=secret_file)
     assert type(refused.value) is kind
-    target = Settings.model_validate(
-        {"events": {"sinks": ["http://127.0.0.1:1/"], "secret_file": secret_file}}
-    ).events.targets[0]
+    target = target_of("http://127.0.0.1:1/", secret_file=secret_file)
     problem = find_problem(target)
     assert problem is not None
     assert problem.is_final == is_final
@@ -578,9 +424,7 @@ def test_secrets_that_are_missing_are_awaited_and_bad_ones_refused(
 def test_what_somebody_should_correct_is_found_and_logged(secret_file: Path):
     secret_file.write_text("whsec_" + b64encode(b"short").decode())
     secret_file.chmod(0o644)
-    target = Settings.model_validate(
-        {"events": {"sinks": ["http://127.0.0.1:1/"], "secret_file": secret_file}}
-    ).events.targets[0]
+    target = target_of("http://127.0.0.1:1/", secret_file=secret_file)
     assert find_problem(target) is None
     exposed, short = find_warnings(target)
     assert "mode 0644" in exposed
