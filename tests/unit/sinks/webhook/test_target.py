@@ -201,6 +201,8 @@ def test_a_name_that_misleads_or_shows_secrets_is_refused(name: str):
         (["Webhook-Id"], "set by the worker itself"),
         (["ce-type"], "set by the worker itself"),
         (["transfer-encoding"], "set by the worker itself"),
+        (["Expect"], "not sent that way"),
+        (["content-encoding"], "not sent that way"),
         (["X-A", "x-a"], "twice"),
     ],
 )

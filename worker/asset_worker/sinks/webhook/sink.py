@@ -166,7 +166,7 @@ class WebhookSink:
         thread = DaemonThread("certificates")
         try:
             self._tls = await thread.run(tls_context)
-        except TlsRootsError as error:
+        except (TlsRootsError, OSError) as error:
             _log.warning("sink.reload_failed", sink=self.name, error=str(error))
         finally:
             thread.close()

@@ -26,6 +26,8 @@ HASH_DIGITS: Final = 8
 OUR_HEADERS: Final = frozenset({"connection", "content-length", "content-type", "host", "transfer-encoding"})
 OUR_PREFIXES: Final = ("ce-", "webhook-")
 """The headers that the sink sets itself."""
+FRAMING_HEADERS: Final = frozenset({"content-encoding", "expect", "keep-alive", "te", "trailer", "upgrade"})
+"""Headers that say how a message is sent (RFC 9110, sections 7.6, 8.4 and 10.1): it would not be sent that way."""
 _VISIBLE: Final = re.compile(r"[!-~]+")
 _HOST_NAME: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?\.?")
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -196,6 +198,8 @@ def checked_headers(names: list[str]) -> None:
             raise ValueError(f"{name!r} is not the name of a header: it has letters, digits and - alone")
         if lower in OUR_HEADERS or lower.startswith(OUR_PREFIXES):
             raise ValueError(f"the header {name} is set by the worker itself: leave it out")
+        if lower in FRAMING_HEADERS:
+            raise ValueError(f"the header {name} says how a request is sent, and it is not sent that way: leave it out")
         if lower in seen:
             raise ValueError(f"the header {name} is named twice: leave one out")
         seen.add(lower)
