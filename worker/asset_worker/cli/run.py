@@ -61,8 +61,8 @@ def run(
     """Watch the assets that a queue file or stdin names, and emit one event for each when it is done.
 
     The key is read from TWELVE_LABS_API_KEY, or from the file that api.key_file names. Stop with SIGTERM or Ctrl-C:
-    what is pending is kept, and the next run continues with it. SIGHUP reads the key file, the log level and the
-    certificate authorities again.
+    what is pending is kept, and the next run continues with it. SIGHUP reads the key file, the secrets of webhooks, the
+    log level and the certificate authorities again.
 
     \b
     Examples:
@@ -70,12 +70,13 @@ def run(
       asset-worker run --queue-file assets.txt --once --events events.jsonl
       upload-videos | asset-worker run --stdin
       asset-worker run --config /etc/asset-worker/worker.toml --admin-port 9090
+      asset-worker run --config worker.toml --events https://app.example/hooks
 
     \b
     Exit codes: 0 done, every asset ready (a service: stopped by a signal); 1 at least one was not ready, or an
     unexpected error; 2 bad usage or settings; 3 the key is refused (--once); 75 it can't start now, try again: the
-    state directory or the port is in use, the disk is full, the key file is not there yet. With --once, a signal that
-    ends it ends it as any other command: a shell loop around it ends, too.
+    state directory or the port is in use, the disk is full, the key file or a webhook's secrets are not there yet. With
+    --once, a signal that ends it ends it as any other command: a shell loop around it ends, too.
     """
     flags = {
         "queue": {"file": queue_file, "stdin": stdin or None},

@@ -28,8 +28,8 @@ class Exit(IntEnum):
     """The key is refused: `wait` ends at once, `run --once` after a minute. A service keeps trying."""
     TEMPORARY = 75
     """It could not start for a reason that may pass, so start it again: the state directory or the admin port is in
-    use, the disk is full or failing, the key file is not there yet or is empty, or another process has locked the
-    journal (`EX_TEMPFAIL` of sysexits.h)."""
+    use, the disk is full or failing, the key file or a file of a webhook is not there yet or is empty, or another
+    process has locked the journal (`EX_TEMPFAIL` of sysexits.h)."""
 
 
 class RunPlan(msgspec.Struct, frozen=True):
