@@ -127,6 +127,7 @@ def test_a_flag_replaces_the_sinks_and_keeps_the_secrets(tmp_path: Path):
 @pytest.mark.parametrize("url", [URL, "https://10.0.0.7/", "https://localhost.example/"])
 def test_a_webhook_elsewhere_needs_a_secret(url: str):
     text = problem(url, secret_file=None)
+    assert text.startswith("--events: requests to https://")
     assert "events.secret_file" in text
     assert "or secret_file in the table" in text
     assert "openssl rand" in text

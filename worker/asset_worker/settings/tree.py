@@ -14,7 +14,16 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import platformdirs
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from asset_worker.domain.assets import WaitFor
 from asset_worker.intake.file.names import ROTATED, checked_glob
@@ -200,6 +209,10 @@ class Queue(Section):
 class Events(Section):
     """Where completion events go."""
 
+    # Before `sinks`, whose check needs it.
+    secret_file: File | None = None
+    """A file of secrets that sign the requests of all webhooks, unless their tables name another: one `whsec_…` on each
+    line. It is read again when it changes. Without a secret, only webhooks on this machine can be used."""
     sinks: Annotated[
         tuple[SinkSetting, ...],
         BeforeValidator(as_list),
@@ -208,23 +221,23 @@ class Events(Section):
     ] = ("-",)
     """The targets, each of which gets every event. A target is a file, a URL, or - for stdout. A table with a `url`
     says more about a webhook."""
-    secret_file: File | None = None
-    """A file of secrets that sign the requests of all webhooks, unless their tables name another: one `whsec_…` on each
-    line. It is read again when it changes. Without a secret, only webhooks on this machine can be used."""
     dead_letter_retention: PositiveSeconds = 2_592_000
     """Seconds for which an event that a webhook refused for good is kept after its last attempt, to be sent again with
     `asset-worker dead-letters retry`. Thirty days leave time to notice, and to repair the receiver."""
 
-    @model_validator(mode="after")
-    def _webhooks_sign(self) -> Events:
-        for each in self.sinks:
-            if isinstance(each, Webhook) and not (each.secret_file or self.secret_file or each.is_for_this_machine):
+    @field_validator("sinks")
+    @classmethod
+    def _webhooks_sign(cls, value: tuple[str | Webhook, ...], info: ValidationInfo) -> tuple[str | Webhook, ...]:
+        for each in value:
+            if isinstance(each, str) or each.secret_file or each.is_for_this_machine:
+                continue
+            if info.data.get("secret_file", ...) is None:  # it is missing in `data` if it is wrong by itself
                 raise ValueError(
                     f"requests to {each.shown_name} would not be signed, so that anybody could send such: set "
                     "events.secret_file, or secret_file in the table of this sink, to a file with a line whsec_… "
                     f"({HOW_TO_MAKE_ONE})"
                 )
-        return self
+        return value
 
     @property
     def targets(self) -> tuple[Target, ...]:
