@@ -80,7 +80,8 @@ class WebhookSink:
         self._target = target
         self._clock = context.clock
         self._secrets = context.secrets
-        self._url = rules.parsed(target.url)
+        self._credentials = rules.credentials_of(target.url)
+        self._url = rules.parsed(target.url).with_user(None)
         self._proxy = proxy_of_environment(self._url)
         self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
@@ -136,6 +137,8 @@ class WebhookSink:
             return Failed("the event in the journal is damaged, so that its attributes can't be read")
         sent_at = self._clock.now()
         headers = {name: self._value(value) for name, value in self._headers.items()}
+        if self._credentials is not None:
+            headers["Authorization"] = f"Basic {self._credentials}"
         headers |= request.headers | signed_headers(event.id, int(sent_at), request.body, self._present_secrets())
         body = bytearray()
         response: aiohttp.ClientResponse | None = None
@@ -230,8 +233,9 @@ class WebhookSink:
                 self._secrets.add(each)
 
     def _redact_url(self) -> None:
-        url = self._url
-        for text in (url.user, url.password, url.raw_query_string, url.query_string, *url.query.values()):
+        url = rules.parsed(self._target.url)
+        own = (url.user, url.password, self._credentials, url.raw_query_string, url.query_string, *url.query.values())
+        for text in own:
             self._own_secrets.add(text or "")
         for password in (url.password or "", (self._proxy and self._proxy.password) or ""):
             if len(password) >= SHORTEST_KEY:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Mapping
 from hashlib import sha256
 from ipaddress import IPv4Address, ip_address
@@ -140,6 +141,12 @@ def has_user(url: str) -> bool:
     """Return whether a URL has user-info, which is sent as Basic authentication."""
     found = parsed(url)
     return bool(found.raw_user or found.raw_password)
+
+
+def credentials_of(url: str) -> str | None:
+    """Return the user-info of a URL as Basic authentication sends it, in UTF-8 (RFC 7617); None: there is none."""
+    found = parsed(url)
+    return b64encode(f"{found.user or ''}:{found.password or ''}".encode()).decode() if has_user(url) else None
 
 
 def has_secret(url: str) -> bool:
