@@ -15,10 +15,10 @@ from asset_worker.sinks.ports import Attempt, Delivered, Failed
 DOWN = Failed("HTTP 503")
 
 
-def event(asset: str | None, count: int = 1, outcome: Outcome = Outcome.READY) -> Event:
-    """The event of an asset's completion; None: that of a rejected line."""
+def event(asset: str | None, count: int = 1, outcome: Outcome = Outcome.READY, *, size: int = 0) -> Event:
+    """The event of an asset's completion; None: that of a rejected line. It has at least `size` bytes."""
     about = {} if asset is None else {"subject": asset}
-    body = {"id": f"{asset}.{count}", "type": TYPE_PREFIX + outcome.value, **about, "data": {}}
+    body = {"id": f"{asset}.{count}", "type": TYPE_PREFIX + outcome.value, **about, "data": {"name": "x" * size}}
     return Event(f"{asset}.{count}", outcome, json.dumps(body).encode())
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -115,7 +115,7 @@ class IndependentDelivery:
         Set `stop` when no more assets will be settled. What is due then is sent; what is due later, or can't be sent to
         a receiver that is down or paused, is left to the next run, unless it is due within the drain's patience.
         """
-        watching = [asyncio.create_task(self._wake_when(stop.wait())), asyncio.create_task(self._watch_requests())]
+        watching = [asyncio.create_task(self._wake_when(stop.wait)), asyncio.create_task(self._watch_requests())]
         try:
             await self._outbox.set_condition(self.sink, None)  # a restart resumes
             await self._deliver(stop)
@@ -168,10 +168,10 @@ class IndependentDelivery:
 
     def _await_new(self) -> None:
         if self._awaiting_new is None or self._awaiting_new.done():
-            self._awaiting_new = asyncio.create_task(self._wake_when(self._outbox.wait(self.sink)))
+            self._awaiting_new = asyncio.create_task(self._wake_when(partial(self._outbox.wait, self.sink)))
 
-    async def _wake_when(self, wait: Coroutine[Any, Any, None]) -> None:
-        await wait
+    async def _wake_when(self, wait: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        await wait()
         self._wake.set()
 
     async def _watch_requests(self) -> None:
