@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Final, Literal
 
@@ -140,6 +141,7 @@ class WebhookSink:
         if self._credentials is not None:
             headers["Authorization"] = f"Basic {self._credentials}"
         headers |= request.headers | signed_headers(event.id, int(sent_at), request.body, self._present_secrets())
+        content = BytesIO(request.body)  # written in pieces: of large bytes in one piece, aiohttp warns
         body = bytearray()
         response: aiohttp.ClientResponse | None = None
         failure = ""
@@ -147,7 +149,7 @@ class WebhookSink:
             async with (
                 asyncio.timeout(self._target.timeout),
                 self._opened().post(
-                    self._url, data=request.body, headers=headers, allow_redirects=False, ssl=self._tls
+                    self._url, data=content, headers=headers, allow_redirects=False, ssl=self._tls
                 ) as response,
             ):
                 await _read_into(body, response)
