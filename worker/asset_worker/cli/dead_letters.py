@@ -29,6 +29,16 @@ DEFAULT_LIMIT = 100
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
+def _checked(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Return IDs or names as they are. Whatever is not UTF-8 can't be in the journal."""
+    for text in (value,) if isinstance(value, str) else value or ():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise click.BadParameter("it is not UTF-8 text", ctx, param) from None
+    return value
+
+
 def _common_options(command: _Command) -> _Command:
     for option in (
         click.option("--json", "as_json", is_flag=True, help="JSON, for scripts."),
@@ -42,8 +52,8 @@ def _common_options(command: _Command) -> _Command:
 def _selection(command: _Command) -> _Command:
     for option in (
         click.option("--all", "every", is_flag=True, help="Every dead letter."),
-        click.option("--sink", help="Only those of this sink, by its name."),
-        click.argument("ids", nargs=-1, metavar="[ID]..."),
+        click.option("--sink", callback=_checked, help="Only those of this sink, by its name."),
+        click.argument("ids", nargs=-1, callback=_checked, metavar="[ID]..."),
     ):
         command = option(command)
     return command
@@ -65,7 +75,7 @@ def dead_letters() -> None:
 
 
 @dead_letters.command(name="list")
-@click.option("--sink", help="Only those of this sink, by its name.")
+@click.option("--sink", callback=_checked, help="Only those of this sink, by its name.")
 @click.option(
     "--limit", type=click.IntRange(1), help=f"The latest so many.  [default: {DEFAULT_LIMIT}; with --json, all]"
 )
@@ -82,8 +92,8 @@ def list_(sink: str | None, limit: int | None, state_dir: Path | None, config: P
 
 
 @dead_letters.command()
-@click.argument("event_id", metavar="ID")
-@click.option("--sink", help="Only that of this sink, by its name.")
+@click.argument("event_id", callback=_checked, metavar="ID")
+@click.option("--sink", callback=_checked, help="Only that of this sink, by its name.")
 @_common_options
 def show(event_id: str, sink: str | None, state_dir: Path | None, config: Path | None, as_json: bool) -> None:
     """Show one dead letter, by the event's ID, with the event. Several sinks may have refused it."""

@@ -78,7 +78,7 @@ def _webhook_lines(report: StatusReport) -> list[str]:
         lines.append(f"retries    {line.count} of {sink}, the next one {when}")
     for sink, condition in sorted(report.conditions.items()):
         advice = (
-            "" if condition.kind == "down" else f": restart, SIGHUP or `{RETRY} --sink {shlex.quote(sink)}` resumes"
+            "" if condition.kind == "down" else f": restart, SIGHUP or `{RETRY} --sink {shlex.quote(sink)}` resumes it"
         )
         lines.append(f"problem    {sink} is {condition.kind} since {condition.since} ({condition.error}){advice}")
     lines += [

@@ -166,7 +166,7 @@ class RequestFiles:
             if error.errno not in {errno.EACCES, errno.EPERM, errno.EFBIG}:
                 raise
             reason = f"it can't be read ({error.strerror})"
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             reason = f"it is not a request ({error})"
         return self._refuse(directory, name, reason, identity[1])
 
