@@ -21,8 +21,12 @@ from typing import Any, NoReturn
 
 from asset_worker.cli import main
 from asset_worker.intake.file.follower import Follower
-from asset_worker.queue.local import engine, schedule_store
+from asset_worker.queue.local import engine, request_files, schedule_store
+from asset_worker.queue.local.dead_letter_rows import DeadLetterRows
 from asset_worker.queue.local.journal import Journal
+from asset_worker.queue.local.request_files import RequestFiles
+from asset_worker.queue.local.request_rows import RequestRows
+from asset_worker.queue.local.undelivered_rows import UndeliveredRows
 from asset_worker.sinks.file import sink as file_sink
 from asset_worker.sinks.file.sink import FileSink
 
@@ -43,12 +47,23 @@ STEPS: dict[str, tuple[Any, str]] = {
     "examine": (FileSink, "_find_written"),
     "send": (FileSink, "_send"),
     "keep": (schedule_store, "save"),
+    "claim": (UndeliveredRows, "claim"),
+    "failed": (UndeliveredRows, "change"),
+    "delivered": (UndeliveredRows, "delete"),
+    "all_due": (UndeliveredRows, "make_due"),
+    "dead_letter": (DeadLetterRows, "add"),
+    "put_back": (DeadLetterRows, "put_back"),
+    "carried_out": (RequestRows, "add"),
+    "answer": (RequestFiles, "answer"),
 }
 CALLS: dict[str, tuple[Any, str]] = {
     "write": (file_sink, "write"),
     "sync": (file_sink, "fdatasync"),
     "truncate": (file_sink, "ftruncate"),
     "draft": (schedule_store, "fsync"),
+    "answer_sync": (request_files, "fsync"),
+    "answer_rename": (request_files, "rename"),
+    "request_unlink": (request_files, "unlink"),
 }
 """Steps that are system calls: the module that makes the call, and the name of the call."""
 

@@ -122,10 +122,11 @@ class RequestFiles:
             return None
 
     def delete(self, request_id: str) -> None:
-        """Delete a request that is done, and its answer."""
+        """Delete a request that is done, its answer, and what a worker that was killed has left of it."""
         with suppress(FileNotFoundError), self._opened() as directory:
-            _delete(directory, f"{request_id}.json")
-            _delete(directory, request_id + _ANSWER_SUFFIX)
+            for name in (f"{request_id}.json", request_id + _ANSWER_SUFFIX):
+                _delete(directory, name)
+                _delete(directory, name + _DRAFT_SUFFIX)
             os.fsync(directory)
 
     @property
