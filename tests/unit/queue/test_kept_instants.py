@@ -18,7 +18,7 @@ from asset_worker.queue.local.engine import MARK_EVERY_SECONDS, PROGRESS_EVERY_S
 from asset_worker.queue.local.journal import FILE_NAME
 from asset_worker.queue.local.status_report import read_status
 from tests.doubles.clocks import LoopClock, ManualClock
-from tests.doubles.local_queue import maintain, open_local, put, settle
+from tests.doubles.local_queue import RETENTION, maintain, open_local, put, settle
 from tests.unit.queue.conformance import DEDUPE_WINDOW, IDS
 
 HOUR = 3600.0
@@ -255,3 +255,25 @@ async def test_a_mark_is_kept_with_progress_and_once_a_minute_without_it(path):
     maintaining.cancel()
     await queue.close()
     assert kept == pytest.approx([1.0, 31.0, 2.0, 2.0], abs=1.1)
+
+
+async def test_instants_of_records_and_dead_letters_that_can_not_be_right_end_no_wait_and_prolong_none(tmp_path):
+    """A row was damaged: its event would never be due, and a dead letter would be kept for ever."""
+    path, clock = tmp_path / FILE_NAME, ManualClock(wall=NOW)
+    queue = open_local(path, clock, sinks=["hook"], independent=["hook"])
+    await queue.begin(ends_by_itself=False)
+    await settle(queue, 0, 1, 2)
+    taken = await queue.outbox.take("hook", 9, now=NOW, until=NOW, without=(), wants=lambda _: True)
+    assert len(taken.events) == 3
+    await queue.outbox.failed("hook", 1, attempts=1, first_at=NOW, next_at=NOW + HOUR, error="why")
+    await queue.outbox.failed("hook", 2, attempts=1, first_at=NOW + YEAR, next_at=float("inf"), error="why")
+    await queue.outbox.dead_letter("hook", 3, attempts=1, first_at=NOW, now=NOW + YEAR, reason="why")
+    await queue.close()
+    queue = open_local(path, clock, sinks=["hook"], independent=["hook"])
+    await queue.begin(ends_by_itself=False)
+    taken = await queue.outbox.take("hook", 9, now=NOW, until=NOW, without=(), wants=lambda _: True)
+    assert [(owed.event.position, owed.first_at, owed.next_at) for owed in taken.events] == [(2, NOW, NOW)]
+    assert taken.next_at == NOW + HOUR
+    clock.move(RETENTION + 1)
+    await queue._prune_dead_letters()
+    assert queue.dead_letter_count() == 0

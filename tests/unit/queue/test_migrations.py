@@ -365,3 +365,38 @@ def test_pending_assets_in_the_same_state_share_what_was_last_seen(path):
     processing = [each for each in found if each == LastSeen("processing", **CLIP)]
     assert len(processing) == 3
     assert len(set(map(id, processing))) == 1
+
+
+async def test_the_queue_goes_on_where_a_worker_of_version_4_ended(tmp_path):
+    """It kept no records. Two events wait for stdout, one for each sink; and more for a sink that was removed."""
+    path, file, gone = tmp_path / FILE_NAME, "file:/srv/events.jsonl", "file:/srv/gone.jsonl"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript((DATA / "journal-f327ddd.sql").read_text())
+    later = 1795800010.0
+    assert rows(path, "sink", "position", table="dead_letters") == [("old", 2), ("old", 4)]
+    queue = open_local(path, ManualClock(wall=later), sinks=(file, "stdout", "hook"), independent=("hook",))
+    await queue.begin(ends_by_itself=False)
+    assert queue.dead_letter_count() == 2
+    assert rows(path, "position", "asset_id", "attempts", "first_at", "last_at", table="dead_letters") == [
+        (2, "asset-1", None, None, later),
+        (4, None, None, None, later),
+    ]
+    assert rows(path, "position", table="passed") == [(1,)]
+    read = {sink: [event.position for event in await queue.outbox.read(sink, 9)] for sink in (file, "stdout")}
+    assert read == {file: [5], "stdout": [3, 4, 5]}
+    assert await queue.outbox.checkpoint(file) == b"mark"
+    taken = await queue.outbox.take("hook", 9, now=later, until=later, without=(), wants=lambda _: True)
+    assert [(owed.event.position, owed.asset_id) for owed in taken.events] == [
+        (2, "asset-1"),
+        (3, "asset-2"),
+        (4, None),
+        (5, "asset-3"),
+    ]
+    for sink in (file, "stdout"):
+        await queue.outbox.advance(sink, 5, None)
+    for position in (2, 3, 4, 5):
+        await queue.outbox.delivered("hook", position, now=later)
+    assert [position for position, *_ in queue.journal.events_after(0, 9)] == [2, 3, 4, 5], "they wait for the other"
+    await queue.close()
+    report = read_status(tmp_path, clock=ManualClock(wall=later), limit=9)
+    assert (report.outbox_kept, report.dead_letters) == ({gone: 4}, 2)

@@ -11,5 +11,5 @@ engine they use: they see the protocols in `ports.py`. The layers, each on top o
 - `local/`: an engine with a journal on the disk
 
 The outboxes of both engines share `sink_positions.py`. Every engine passes the same suites in `tests/unit/queue`:
-`conformance.py` for `Queue` and `QueueStatus`, `test_lifecycle.py` and `test_outbox.py`.
+`conformance.py` for `Queue` and `QueueStatus`, `test_lifecycle.py`, `test_outbox.py` and `test_independent_outbox.py`.
 """

@@ -59,10 +59,6 @@ class SinkPositions:
         """Return whether there is no event after this sink's position."""
         return self._positions[sink] >= self.last
 
-    def records(self, sink: str) -> int:
-        """Return how many events this sink has passed without having them."""
-        return self._records[sink]
-
     def add_records(self, sink: str, count: int) -> None:
         """Record that there are so many more such events; fewer, if `count` is negative."""
         self._records[sink] += count

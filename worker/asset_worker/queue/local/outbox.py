@@ -174,16 +174,13 @@ class LocalOutbox:
         wants: Callable[[Stored], bool],
     ) -> Taken:
         """Return at most `limit` events to send now; see `IndependentOutbox.take`. `wants` is called in a thread."""
-        events: list[Owed] = []
-        next_at = None
-        if self._sinks.records(sink):
-            left_out = frozenset(without)
+        left_out = frozenset(without)
 
-            def query(journal: Journal) -> tuple[list[Owed], float | None]:
-                due = journal.undelivered.due(sink, limit, until=until, without=left_out)
-                return due, journal.undelivered.next_at(sink, after=until, without=left_out)
+        def query(journal: Journal) -> tuple[list[Owed], float | None]:
+            due = journal.undelivered.due(sink, limit, until=until, without=left_out)
+            return due, journal.undelivered.next_at(sink, after=until, without=left_out)
 
-            events, next_at = await self._commits.read(query)
+        events, next_at = await self._commits.read(query)
         while len(events) < limit and not self._sinks.has_passed_all(sink):
             events += await self._claim(sink, limit - len(events), now=now, wants=wants)
         return Taken(events, next_at)
