@@ -27,6 +27,8 @@ POINTS = [
     "commit:after:4",
     "commit:before:5",
     "commit:after:5",
+    "commit:before:6",
+    "commit:after:6",
     "accept:after:1",
     "position:before:1",
     "position:after:1",

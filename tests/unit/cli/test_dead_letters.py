@@ -113,6 +113,17 @@ def test_retry_and_drop_say_what_they_did(state):
     assert "the sink is resumed if it was paused" in called(state, "retry", "--sink", SINK).stdout
 
 
+def test_dead_letters_that_can_not_be_sent_again_are_left_and_named(state):
+    with closing(Journal(state / FILE_NAME)) as journal, journal.transaction():
+        journal._execute("UPDATE dead_letters SET attempts = NULL WHERE sink = ?", (OTHER,))
+    result = called(state, "retry", "--all")
+    assert (result.exit_code, result.stdout) == (0, f"2 to be sent again to {SINK}\n")
+    assert result.stderr == f"1 left as they are: {OTHER} is not a webhook in events.sinks\n"
+    result = called(state, "retry", "--all")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"1 left as they are: {OTHER} is not a webhook in events.sinks\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [

@@ -127,6 +127,8 @@ def retry(
         click.echo(f"{count} to be sent again to {visible(name)}")
     for name, count in answer.left.items():
         click.echo(f"{count} left as they are: {visible(name)} is not a webhook in events.sinks", err=True)
+    if answer.left and not answer.counts:
+        sys.exit(Exit.NOT_READY)
     if not answer.counts:
         click.echo(
             "there are no such dead letters" + ("" if sink is None else "; the sink is resumed if it was paused")

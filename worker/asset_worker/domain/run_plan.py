@@ -20,7 +20,8 @@ class Exit(IntEnum):
     """Done, and every asset is `ready`. For a service: it was stopped by SIGTERM or SIGINT."""
     NOT_READY = 1
     """Done, and at least one asset is not `ready`. Or the state directory was moved, deleted or replaced while the
-    worker ran, or there was an unexpected error, which is in the log."""
+    worker ran, or there was an unexpected error, which is in the log. Of `dead-letters`: there is no such event or
+    sink, or the worker does not answer."""
     USAGE = 2
     """Bad usage or settings; or the state directory, the admin address, a sink or the proxy can't be used. Starting
     again does not help."""

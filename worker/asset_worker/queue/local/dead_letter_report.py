@@ -9,8 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from asset_worker.domain.events import timestamp
-from asset_worker.queue.local.reading import read_journal
+from asset_worker.queue.local.reading import read_journal, shown_instant
 from asset_worker.runtime.clock import Clock
 
 _COLUMNS: Final = "id, sink, asset_id, attempts, first_at, last_at, reason"
@@ -93,18 +92,11 @@ def _letters(rows: Iterable[tuple[Any, ...]], ahead: float) -> Iterator[DeadLett
             sink,
             asset_id,
             attempts,
-            _shown(first_at, ahead),
-            _shown(last_at, ahead),
+            shown_instant(first_at, ahead),
+            shown_instant(last_at, ahead),
             reason,
             *map(_decoded, body),
         )
-
-
-def _shown(instant: float | None, ahead: float) -> str | None:
-    try:
-        return None if instant is None else timestamp(instant + ahead)
-    except (OverflowError, ValueError):
-        return None  # the row is damaged
 
 
 def _decoded(body: bytes) -> Any:

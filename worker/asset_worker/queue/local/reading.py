@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from asset_worker.domain.events import timestamp
 from asset_worker.queue.local.files import LOG_SUFFIX, reason_not_to_open
 from asset_worker.queue.local.journal import FILE_NAME, JournalError, read_clock_mark
 from asset_worker.queue.local.migrations import SCHEMA_VERSION
@@ -83,6 +84,17 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
             f"{path} is of a newer version (schema {version}, this asset-worker reads {SCHEMA_VERSION}): ask with "
             "the version that the worker has"
         )
+
+
+def shown_instant(steady: float | None, ahead: float) -> str | None:
+    """Return an instant of steady time as RFC 3339, UTC. `ahead` is the wall clock minus steady time, in seconds.
+
+    None: there is none, or it is so far away that its row must be damaged.
+    """
+    try:
+        return None if steady is None else timestamp(steady + ahead)
+    except (OverflowError, ValueError):
+        return None
 
 
 @contextmanager

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from asset_worker.domain.events import timestamp
 from asset_worker.domain.progress import Progress
 from asset_worker.domain.submissions import Options
-from asset_worker.queue.local.reading import read_journal
+from asset_worker.queue.local.reading import read_journal, shown_instant
 from asset_worker.queue.local.sink_rows import count_events_after, read_conditions, read_sinks
 from asset_worker.runtime.clock import Clock
 
@@ -58,8 +57,8 @@ class ConditionLine(msgspec.Struct, frozen=True):
 
     kind: str
     """`down` or `paused`."""
-    since: str
-    """When it began: RFC 3339, UTC, by the present wall clock."""
+    since: str | None
+    """When it began: RFC 3339, UTC, by the present wall clock; None: its row is damaged."""
     error: str
     """Its latest failure."""
 
@@ -201,7 +200,7 @@ def _read(connection: sqlite3.Connection, now: float, limit: int, *, ahead: floa
         outbox_new=new_count if new_count > max((after[name] for name in has_kept), default=0) else 0,
         waiting_for_retry=retries,
         conditions={
-            name: ConditionLine(condition.kind, timestamp(condition.since + ahead), condition.error)
+            name: ConditionLine(condition.kind, shown_instant(condition.since, ahead), condition.error)
             for name, condition in read_conditions(connection).items()
         },
         dead_letters=sum(dead_letters.values()),
