@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shlex
 import sys
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from asset_worker.cli.usage import fail
+from asset_worker.cli.usage import PathOption, fail
 from asset_worker.domain.run_plan import Exit
 from asset_worker.runtime.ending import STOPPING
 from asset_worker.runtime.line_stream import LineStream
 from asset_worker.runtime.os_errors import may_pass
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stop import Stop
+from asset_worker.runtime.text import visible
 from asset_worker.runtime.threads import DaemonThread
 from asset_worker.simulator.controls import MOST_ASSETS
-from asset_worker.simulator.faults import Fault, FaultKind
+from asset_worker.simulator.faults import OF_API, OF_RECEIVER, Fault
 from asset_worker.simulator.limits import Limit, Style
+from asset_worker.simulator.receiver import PATH, ReceiverOptions
 from asset_worker.simulator.server import Options, Simulator
+from asset_worker.simulator.signatures import SECRET_BYTES, secret_text, secrets_of
 from asset_worker.telemetry.logs import configure
 
 KEY_VARIABLE = "TWELVE_LABS_API_KEY"
+SIGNING_KEY_VARIABLE = "WEBHOOK_SECRET"
+SIGNING_KEY_SETTING = "ASSET_WORKER_EVENTS__SECRET_FILE"
 
 
 class _Text(click.ParamType[Any]):
@@ -69,7 +78,20 @@ class _Text(click.ParamType[Any]):
     "faults",
     multiple=True,
     type=_Text("kind[=argument][:probability][@from-to]", Fault.parse),
-    help=f"A fault, as in status=503:0.1; may be repeated. Kinds: {', '.join(FaultKind)}.",
+    help=f"A fault, as in status=503:0.1; may be repeated. Kinds: {', '.join(OF_API)}.",
+)
+@click.option("--receiver", is_flag=True, help=f"Also receive webhooks, at {PATH}; their signatures are verified.")
+@click.option(
+    "--receiver-fault",
+    "receiver_faults",
+    multiple=True,
+    type=_Text("kind[=argument][:probability][@from-to]", partial(Fault.parse, kinds=OF_RECEIVER)),
+    help=f"A fault of the receiver, as in hang:0.1; may be repeated. Kinds: {', '.join(OF_RECEIVER)}.",
+)
+@click.option(
+    "--receiver-secret-file",
+    type=PathOption(dir_okay=False),
+    help=f"The secrets of webhooks, one whsec_… a line. Default: {SIGNING_KEY_VARIABLE}, else a new one is shown.",
 )
 def simulate(
     port: int,
@@ -79,6 +101,9 @@ def simulate(
     key: str | None,
     limit: Limit | None,
     faults: tuple[Fault, ...],
+    receiver: bool,
+    receiver_faults: tuple[Fault, ...],
+    receiver_secret_file: Path | None,
 ) -> None:
     """Serve a stand-in for the assets API on 127.0.0.1, until a signal comes.
 
@@ -86,20 +111,32 @@ def simulate(
     Examples:
       asset-worker simulate --assets 20 --time-scale 10 > queue.txt
       asset-worker simulate --port 9000 --limit 60/60 --fault status=503:0.1 --fault hang@30-40
+      asset-worker simulate --receiver --receiver-fault status=500:0.3 --receiver-fault drip:0.1
 
     \b
     While it runs:
       curl -X POST localhost:8123/_simulator/assets -d '{"count": 5, "kind": "clip"}'
       curl -X PUT  localhost:8123/_simulator/faults -d '["html=502:0.5"]'
       curl localhost:8123/_simulator/stats
+      curl -X PUT  localhost:8123/_simulator/receiver/faults -d '["gone"]'
+      curl localhost:8123/_simulator/receiver
     """
+    if not receiver and (receiver_faults or receiver_secret_file):
+        fail("--receiver-fault and --receiver-secret-file need --receiver")
     # Errors of the server go to the log once a spell: a client can cause as many as it likes.
     secrets = Secrets()
     secrets.add(key or "")
     configure("console", "info", secrets)
-    options = Options(port=port, seed=seed, time_scale=time_scale, key=key, limit=limit, faults=faults)
+    hooks: ReceiverOptions | None = None
+    set_secret: list[str] = []
+    if receiver:
+        written, set_secret = _secrets(receiver_secret_file)
+        for secret in written:
+            secrets.add(secret_text(secret))
+        hooks = ReceiverOptions(secrets=written, faults=receiver_faults, seed=seed, report=_report)
+    options = Options(port=port, seed=seed, time_scale=time_scale, key=key, limit=limit, faults=faults, receiver=hooks)
     try:
-        asyncio.run(_serve(options, assets, _how_to_set_the_key(key)))
+        asyncio.run(_serve(options, assets, _how_to_set_the_key(key), set_secret))
     except BrokenPipeError:
         sys.exit(1)  # nobody reads the IDs any more
     except OSError as error:
@@ -116,7 +153,40 @@ def _how_to_set_the_key(key: str | None) -> str:
     return f"export {KEY_VARIABLE}={key or 'any'}"
 
 
-async def _serve(options: Options, assets: int, set_key: str) -> None:
+def _report(line: str) -> None:
+    click.echo(visible(line), err=True)
+
+
+def _secrets(path: Path | None) -> tuple[tuple[bytes, ...], list[str]]:
+    """Return the secrets of the receiver, and the lines for the other terminal that have the worker sign with them.
+
+    Only a new secret is shown. If the given ones can't be used, say why and end the process.
+    """
+    given, where = os.environ.get(SIGNING_KEY_VARIABLE, ""), SIGNING_KEY_VARIABLE
+    if path is not None:
+        where = str(path)
+        try:
+            given = path.read_text()
+        except (OSError, ValueError) as error:
+            fail(f"the secrets of the receiver can't be read from {path}: {getattr(error, 'strerror', 'not UTF-8')}")
+    if not given and path is None:
+        new = os.urandom(SECRET_BYTES)
+        return (new,), [
+            f"(umask 077; echo {secret_text(new)} > webhook-secret)",
+            f"export {SIGNING_KEY_SETTING}=$PWD/webhook-secret",
+        ]
+    try:
+        found = secrets_of(given)
+    except ValueError as error:
+        fail(f"the secrets of the receiver in {where} can't be used: {error}")
+    if path is None:
+        return found, [
+            f"# and sign with the secret that {SIGNING_KEY_VARIABLE} has here: {SIGNING_KEY_SETTING} names its file"
+        ]
+    return found, [f"export {SIGNING_KEY_SETTING}={shlex.quote(str(path.absolute()))}"]
+
+
+async def _serve(options: Options, assets: int, set_key: str, set_secret: list[str]) -> None:
     stop = Stop()
     for number in STOPPING:
         asyncio.get_running_loop().add_signal_handler(number, stop.set, number.name)
@@ -128,4 +198,8 @@ async def _serve(options: Options, assets: int, set_key: str) -> None:
         click.echo(f"the stand-in serves at {simulator.base_url}; in another terminal:", err=True)
         click.echo(f"  export TWELVELABS_BASE_URL={simulator.base_url}", err=True)
         click.echo(f"  {set_key}", err=True)
+        if simulator.receiver is not None:
+            click.echo(f"webhooks are received at {simulator.hooks_url}; in the other terminal:", err=True)
+            for line in (*set_secret, f"asset-worker run --queue-file queue.txt --events {simulator.hooks_url}"):
+                click.echo(f"  {line}", err=True)
         await stop.wait()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 from random import Random
 from typing import Final
@@ -55,6 +56,10 @@ class FaultKind(StrEnum):
     """A list shows each asset as it will be when all is done."""
     STALE = "stale"
     """The answer shows the state of this many (simulated) seconds ago; default 60."""
+    GONE = "gone"
+    """410: the receiver wants no more webhooks."""
+    RETRY_AFTER = "retry-after"
+    """503 with `Retry-After`, in seconds; default 5."""
 
 
 _DEFAULTS: Final = {
@@ -66,13 +71,30 @@ _DEFAULTS: Final = {
     FaultKind.REDIRECT: "https://elsewhere.example/",
     FaultKind.LAG: "60",
     FaultKind.STALE: "60",
+    FaultKind.RETRY_AFTER: "5",
 }
 OF_LISTS: Final = frozenset({FaultKind.OMIT, FaultKind.LAG, FaultKind.MIX, FaultKind.BARE, FaultKind.LIE})
 """Kinds that only lists meet."""
+OF_RECEIVER: Final = (
+    FaultKind.STATUS,
+    FaultKind.HTML,
+    FaultKind.SLOW,
+    FaultKind.HANG,
+    FaultKind.RESET,
+    FaultKind.CUT,
+    FaultKind.DRIP,
+    FaultKind.HUGE,
+    FaultKind.REDIRECT,
+    FaultKind.GONE,
+    FaultKind.RETRY_AFTER,
+)
+"""Kinds that the receiver of webhooks has: those that do without an asset."""
+OF_API: Final = tuple(kind for kind in FaultKind if kind not in {FaultKind.GONE, FaultKind.RETRY_AFTER})
+"""Kinds that the API has."""
 MOST: Final = float(1 << 40)
 """The largest number of a fault: bytes, or seconds."""
 _GRAMMAR = re.compile(
-    r"(?P<kind>[a-z]+)(?:=(?P<argument>.+?))?(?::(?P<probability>\d*\.?\d+))?(?:@(?P<start>\d*\.?\d+)-(?P<end>\d*\.?\d+)?)?"
+    r"(?P<kind>[a-z-]+)(?:=(?P<argument>.+?))?(?::(?P<probability>\d*\.?\d+))?(?:@(?P<start>\d*\.?\d+)-(?P<end>\d*\.?\d+)?)?"
 )
 
 
@@ -92,19 +114,19 @@ class Fault(msgspec.Struct, frozen=True):
         return float(self.argument)
 
     @classmethod
-    def parse(cls, text: str) -> Fault:
+    def parse(cls, text: str, kinds: Collection[FaultKind] = OF_API) -> Fault:
         """Return the fault that a text describes.
 
         Raises:
-            ValueError: the text is not a fault.
+            ValueError: the text is not a fault of one of these kinds.
         """
         match = _GRAMMAR.fullmatch(text)
         if match is None:
             raise ValueError(
                 f"{text!r} is not a fault: write KIND[=ARGUMENT][:PROBABILITY][@FROM-TO], as in status=503:0.1"
             )
-        if match["kind"] not in set(FaultKind):
-            raise ValueError(f"{match['kind']!r} is not a kind of fault: use one of {', '.join(FaultKind)}")
+        if match["kind"] not in kinds:
+            raise ValueError(f"{match['kind']!r} is not a kind of fault: use one of {', '.join(kinds)}")
         kind = FaultKind(match["kind"])
         probability = float(match["probability"] or 1)
         if probability > 1:
@@ -136,3 +158,27 @@ def pick_fault(faults: Sequence[Fault], random: Random, *, since: float, is_list
         if fault.start <= since < fault.end and random.random() < fault.probability:
             return fault
     return None
+
+
+class Faults:
+    """The faults that are set, and since when."""
+
+    def __init__(self, random: Random, kinds: Collection[FaultKind]) -> None:
+        """`kinds`: those that texts may name."""
+        self._random = random
+        self._kinds = kinds
+        self.current: tuple[Fault, ...] = ()
+        self._set_at = 0.0
+
+    def replace(self, *faults: Fault | str) -> None:
+        """Replace the faults; their times count from now.
+
+        Raises:
+            ValueError: a text is not a fault.
+        """
+        self.current = tuple(each if isinstance(each, Fault) else Fault.parse(each, self._kinds) for each in faults)
+        self._set_at = time.monotonic()
+
+    def pick(self, *, is_list: bool = False) -> Fault | None:
+        """Return the fault that a request meets now; None: it meets none."""
+        return pick_fault(self.current, self._random, since=time.monotonic() - self._set_at, is_list=is_list)

@@ -1,15 +1,17 @@
-"""The simulator's HTTP server: the API's endpoints under `/v1.3`, and controls under `/_simulator`."""
+"""The simulator's HTTP server: the API's endpoints under `/v1.3`, and controls under `/_simulator`.
+
+With a receiver of webhooks (`receiver`), it serves that, too.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 import time
 from array import array
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from itertools import repeat
 from random import Random
 from typing import Any, Final, Self
 
@@ -18,10 +20,12 @@ from aiohttp import web
 
 from asset_worker.simulator.answers import RefusedError, Reply, asset_id_of, listing_of, upload_of
 from asset_worker.simulator.controls import MOST_ASSETS, NewAssets, body_of, refusal
-from asset_worker.simulator.faults import Fault, FaultKind, pick_fault
+from asset_worker.simulator.faults import OF_API, Fault, FaultKind, Faults
 from asset_worker.simulator.lifecycles import outcome
 from asset_worker.simulator.limits import Limit, Window
+from asset_worker.simulator.receiver import PATH, Receiver, ReceiverOptions
 from asset_worker.simulator.store import Store
+from asset_worker.simulator.transport import reset, stream
 
 PREFIX: Final = "/v1.3"
 UPLOAD_BYTES_LIMIT: Final = 200 << 20
@@ -45,6 +49,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Simulated seconds in one real second: with 60, assets take seconds instead of minutes."""
     limit: Limit | None = None
     faults: tuple[Fault, ...] = ()
+    receiver: ReceiverOptions | None = None
+    """None: webhooks are not received."""
 
 
 class Stats:
@@ -97,8 +103,8 @@ class Simulator:
         self.stats = Stats()
         self.key = self.options.key
         self._window = Window(self.options.limit) if self.options.limit else None
-        self._faults: tuple[Fault, ...] = ()
-        self._faults_set_at = 0.0
+        self.faults = Faults(self.random, OF_API)
+        self.receiver = Receiver(self.options.receiver) if self.options.receiver else None
         self.base_url = ""
 
     async def __aenter__(self) -> Self:
@@ -120,6 +126,7 @@ class Simulator:
                 web.put("/_simulator/limit", self._control(self._put_limit)),
                 web.put("/_simulator/key", self._control(self._put_key)),
                 web.get("/_simulator/stats", self._control(self._get_stats)),
+                *(self.receiver.routes(self._control) if self.receiver else ()),
                 web.route("*", "/{path:.*}", self._endpoint("stray", self._refuse_path)),
             ]
         )
@@ -139,14 +146,18 @@ class Simulator:
     async def __aexit__(self, *_: object) -> None:
         await self._runner.cleanup()
 
+    @property
+    def hooks_url(self) -> str:
+        """Where webhooks are received, if they are."""
+        return self.base_url.removesuffix(PREFIX) + PATH
+
     def set_faults(self, *faults: Fault | str) -> None:
         """Replace the faults; their times count from now.
 
         Raises:
             ValueError: a text is not a fault.
         """
-        self._faults = tuple(fault if isinstance(fault, Fault) else Fault.parse(fault) for fault in faults)
-        self._faults_set_at = time.monotonic()
+        self.faults.replace(*faults)
 
     def set_limit(self, limit: Limit | None) -> None:
         """Replace the rate limit; None: no limit."""
@@ -163,12 +174,7 @@ class Simulator:
             with stats.one_in_flight():
                 stats.by_route[name] += 1
                 stats.times.append(asyncio.get_running_loop().time())
-                fault = pick_fault(
-                    self._faults,
-                    self.random,
-                    since=time.monotonic() - self._faults_set_at,
-                    is_list=name == "list",
-                )
+                fault = self.faults.pick(is_list=name == "list")
                 if fault is not None:
                     stats.by_fault[fault.kind] += 1
                 headers: dict[str, str] = {}
@@ -211,7 +217,7 @@ class Simulator:
             case Fault(kind=FaultKind.HANG):
                 await asyncio.sleep(86_400)
             case Fault(kind=FaultKind.RESET):
-                _reset(request)
+                reset(request)
                 return Reply(503)
             case Fault(kind=FaultKind.STATUS):
                 raise RefusedError(int(fault.number), None, "Ordered from the simulator.")
@@ -225,16 +231,17 @@ class Simulator:
         self, request: web.Request, reply: Reply, headers: dict[str, str], fault: Fault | None
     ) -> web.StreamResponse:
         body = reply.encoded
+        head: dict[str, Any] = {"status": reply.status, "headers": headers}
         match fault:
             case Fault(kind=FaultKind.CUT) if body:
-                return await _stream(request, reply.status, headers, len(body), [body[: len(body) // 2]], cut=True)
+                return await stream(request, [body[: len(body) // 2]], size=len(body), cut=True, **head)
             case Fault(kind=FaultKind.DRIP):
                 single_bytes = [body[place : place + 1] for place in range(len(body))]
-                return await _stream(request, reply.status, headers, len(body), single_bytes, pause=fault.number)
+                return await stream(request, single_bytes, size=len(body), pause=fault.number, **head)
             case Fault(kind=FaultKind.HUGE):
                 block = b" " * (1 << 20)
                 size = int(fault.number)
-                return await _stream(request, reply.status, headers, size, [block] * (size >> 20))
+                return await stream(request, repeat(block, size >> 20), size=size, **head)
         return web.Response(status=reply.status, body=body, content_type=reply.content_type, headers=headers)
 
     async def _retrieve(self, request: web.Request, fault: Fault | None) -> Reply:
@@ -299,7 +306,7 @@ class Simulator:
         """Replace the faults: `["status=503:0.1"]`; `[]`: no faults."""
         faults: list[str] = await body_of(request, list[str])
         self.set_faults(*faults)
-        return _json(self._faults)
+        return _json(self.faults.current)
 
     async def _put_limit(self, request: web.Request) -> web.Response:
         """Replace the rate limit: `"60/60:vendor"`; null: no limit."""
@@ -331,36 +338,3 @@ def _staleness(fault: Fault | None) -> float:
 
 def _json(document: Any) -> web.Response:
     return web.Response(body=msgspec.json.encode(document), content_type="application/json")
-
-
-def _reset(request: web.Request) -> None:
-    """Close the connection as a crashing server does: with RST instead of FIN."""
-    if request.transport is None:
-        return
-    raw = request.transport.get_extra_info("socket")
-    if raw is not None:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    request.transport.abort()
-
-
-async def _stream(
-    request: web.Request,
-    status: int,
-    headers: dict[str, str],
-    size: int,
-    blocks: Sequence[bytes],
-    *,
-    pause: float = 0.0,
-    cut: bool = False,
-) -> web.StreamResponse:
-    response = web.StreamResponse(status=status, headers=headers)
-    response.content_type = "application/json"
-    response.content_length = size
-    await response.prepare(request)
-    for block in blocks:
-        await response.write(block)
-        if pause:
-            await asyncio.sleep(pause)
-    if cut and request.transport is not None:
-        request.transport.close()
-    return response
