@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
@@ -56,3 +57,12 @@ def worker(tmp_path: Path, forking: Forking) -> Iterator[Worker]:
     it = Worker(tmp_path, forking)
     yield it
     it.kill_all()
+
+
+@pytest.fixture
+def reserved_port() -> Iterator[int]:
+    """A port that no other process gets while nothing listens on it: it stays bound."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]

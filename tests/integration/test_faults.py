@@ -10,7 +10,6 @@ import asyncio
 import math
 import re
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -92,15 +91,6 @@ async def elsewhere(aiohttp_server_of):
         return web.json_response({"_id": asset_id, "status": "failed", "error": {"message": "somebody else's"}})
 
     return await aiohttp_server_of(web.route("*", "/{path:.*}", answer)), received
-
-
-@pytest.fixture
-def reserved_port() -> Iterator[int]:
-    """A port that no other process gets while nothing listens on it: it stays bound."""
-    with socket.socket() as holder:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        holder.bind(("127.0.0.1", 0))
-        yield holder.getsockname()[1]
 
 
 def assets(store: Store, count: int) -> dict[str, str]:

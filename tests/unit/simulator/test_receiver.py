@@ -72,7 +72,7 @@ def test_a_signature_is_that_of_the_reference_implementation(secret, text):
     headers = signed(body, secret=secret, at=1_000_000)
     assert headers["webhook-signature"] == f"v1,{signature(secret, ID, '1000000', body)}"
     assert find_problem(headers, body, [secret], now=1_000_000) is None
-    assert secrets_of(f"\n{secret_text(secret)}\r\n") == (secret,)
+    assert secrets_of(f"\n# the new one\n{secret_text(secret)}\r\n") == (secret,)
 
 
 def test_one_signature_that_matches_one_secret_is_enough():

@@ -28,14 +28,15 @@ def secret_text(secret: bytes) -> str:
 
 
 def secrets_of(text: str) -> tuple[bytes, ...]:
-    """Return the secrets in a text, one a line; blank lines are skipped.
+    """Return the secrets in a text, one a line; blank lines and those that begin with # are skipped.
 
     Raises:
         ValueError: a line is not a secret, or there is none. The message holds no part of the text.
     """
     found = []
     for number, line in enumerate(text.splitlines(), 1):
-        if not (written := line.strip()):
+        written = line.strip()
+        if not written or written.startswith("#"):
             continue
         body = written.removeprefix(PREFIX)
         try:
