@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from asset_worker.simulator.server import Options, Simulator
+from tests.integration.example_receiver import ExampleReceiver
 from tests.integration.forking import Forking
 from tests.integration.processes import Worker
 
@@ -66,3 +67,13 @@ def reserved_port() -> Iterator[int]:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind(("127.0.0.1", 0))
         yield holder.getsockname()[1]
+
+
+@pytest.fixture
+def example(tmp_path: Path, reserved_port: int) -> Iterator[ExampleReceiver]:
+    """The receiver that people copy, in a folder of its own; not started yet."""
+    folder = tmp_path / "receiver"
+    folder.mkdir()
+    it = ExampleReceiver(folder, reserved_port)
+    yield it
+    it.kill()

@@ -1,4 +1,8 @@
-"""kill -9 at random moments while assets are processed, and what must be true in the end."""
+"""kill -9 at random moments while assets are processed, and what must be true in the end.
+
+Events go to a file, and with `hooks` also to a receiver that fails, and that answers 410 in one run of ten until it is
+resumed; secrets are rotated meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ import msgspec
 from asset_worker.simulator.lifecycles import outcome
 from asset_worker.simulator.server import Simulator
 from tests.integration.processes import Worker, eventually
+from tests.integration.webhooks import Hooks
 
 ASSETS_PER_KILL = 30
 INVALID_SHARE = 0.01
@@ -35,28 +40,42 @@ class Survived(msgspec.Struct):
     """Broken promises. Empty: no event was lost, repeated or wrong."""
 
 
-async def survive(simulator: Simulator, worker: Worker, *, kills: int, random: Random, within: float = 120) -> Survived:
+async def survive(
+    simulator: Simulator,
+    worker: Worker,
+    *,
+    kills: int,
+    random: Random,
+    within: float = 120,
+    each: int = ASSETS_PER_KILL,
+    hooks: Hooks | None = None,
+) -> Survived:
     """Kill the worker `kills` times, starting it again each time; then let it finish.
 
     A third of the runs are short and timed from the start of the process, the others from `worker.started`. So kills
-    hit both the start and the work, on a fast machine and on a slow one.
+    hit both the start and the work, on a fast machine and on a slow one. `each`: assets for each kill.
     """
-    survived = Survived(assets=kills * ASSETS_PER_KILL)
+    survived = Survived(assets=kills * each)
+    webhooks = [hooks.table()] if hooks else []
     began = asyncio.get_running_loop().time()
     ids, invalid = [], 0
     for number in range(kills):
-        run = worker.run(base_url=simulator.base_url)
+        if hooks:
+            hooks.rotate()
+        run = worker.run(base_url=simulator.base_url, webhooks=webhooks)
         is_short = number % 3 == 0
         if not is_short:
             await run.until("worker.started")
-        for _ in range(3):
-            new = [simulator.store.add() for _ in range(ASSETS_PER_KILL // 3)]
+        for batch in range(3):
+            new = [simulator.store.add() for _ in range(each // 3)]
             ids += new
-            lines = [*new, *(each for each in new if random.random() < REPEATED_SHARE)]
+            lines = [*new, *(again for again in new if random.random() < REPEATED_SHARE)]
             if random.random() < INVALID_SHARE * len(lines):
                 invalid += 1
                 lines.append(f"no asset {invalid}")
             worker.submit(*lines)
+            if hooks and batch == 0 and number % 10 == 1:
+                await hooks.refuse_once(run)
             await asyncio.sleep(random.uniform(0, 0.15 if is_short else 0.3))
         if run.process.poll() is not None:
             survived.wrong.append(f"run {number} ended by itself: {run.stderr[-2000:]}")
@@ -65,17 +84,20 @@ async def survive(simulator: Simulator, worker: Worker, *, kills: int, random: R
         survived.kills += 1
         survived.before_started += not run.logs("worker.started")
 
-    run = worker.run(base_url=simulator.base_url)
+    run = worker.run(base_url=simulator.base_url, webhooks=webhooks)
     wanted = len(ids) + invalid
     with suppress(AssertionError):  # missing events are reported below
         await eventually(
             lambda: worker.events_file.exists() and worker.events_file.read_bytes().count(b"\n") >= wanted, within
         )
+        await eventually(lambda: hooks is None or hooks.receiver.deliveries.accepted >= wanted, within)
     run.send(signal.SIGTERM)
     if (code := await run.end()) != 0:
         survived.wrong.append(f"the last run's exit code is {code}: {run.stderr[-2000:]}")
     survived.seconds = asyncio.get_running_loop().time() - began
-    _check(survived, worker, {each: outcome(simulator.store.lifecycle(each)) for each in ids}, invalid)
+    _check(survived, worker, {one: outcome(simulator.store.lifecycle(one)) for one in ids}, invalid)
+    if hooks:
+        survived.wrong += hooks.wrong(worker)
     return survived
 
 

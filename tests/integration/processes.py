@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -136,20 +137,22 @@ class Worker:
         self._runs.append(run)
         return run
 
-    def run(self, *arguments: str | Path, base_url: str | None = None, **options: Any) -> Run:
-        """Start `asset-worker run` on this folder's queue file, events file and state directory."""
-        return self.start(
-            "run",
-            "--queue-file",
-            self.queue_file,
-            "--events",
-            self.events_file,
-            "--state-dir",
-            self.state,
-            *arguments,
-            base_url=base_url,
-            **options,
-        )
+    def run(
+        self,
+        *arguments: str | Path,
+        base_url: str | None = None,
+        webhooks: Sequence[Mapping[str, Any]] = (),
+        **options: Any,
+    ) -> Run:
+        """Start `asset-worker run` on this folder's queue file, events file and state directory.
+
+        `webhooks` are further sinks, as tables of the setting `events.sinks`.
+        """
+        sinks: list[str | Path] = ["--events", self.events_file]
+        if webhooks:
+            sinks, options["EVENTS__SINKS"] = [], json.dumps([str(self.events_file), *webhooks])
+        where = ("--queue-file", self.queue_file, "--state-dir", self.state)
+        return self.start("run", *where, *sinks, *arguments, base_url=base_url, **options)
 
     def events(self) -> list[dict[str, Any]]:
         """The events in the complete lines of the events file."""

@@ -5,6 +5,7 @@ even rate, while its memory, file descriptors, journal and the lag of its event 
 the second half of the run never grows.
 
 `python -m tests.integration.soak --kills 1000`: kill -9 at random moments while assets are processed (`kills.survive`).
+With `--webhooks`, their events also go to a receiver that fails a third of the time.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from asset_worker.simulator.lifecycles import KINDS, FailureRates, draw
 from asset_worker.simulator.server import Options, Simulator
 from tests.integration.kills import Survived, survive
 from tests.integration.processes import Worker
+from tests.integration.webhooks import FAULTS, Hooks, receiving
 
 SAMPLE_SECONDS = 2.0
 AHEAD_SECONDS = 5.0
@@ -199,10 +201,14 @@ async def soak(
     )
 
 
-async def _survive(kills: int, seed: int, faults: tuple[str, ...], worker: Worker) -> Survived:
+async def _survive(kills: int, seed: int, faults: tuple[str, ...], worker: Worker, *, webhooks: bool) -> Survived:
     parsed = tuple(map(Fault.parse, faults))
-    async with Simulator(Options(time_scale=300, seed=seed, faults=parsed)) as simulator:
-        return await survive(simulator, worker, kills=kills, random=Random(seed), within=300)
+    receiver = receiving(seed=seed) if webhooks else None
+    async with Simulator(Options(time_scale=300, seed=seed, faults=parsed, receiver=receiver)) as simulator:
+        hooks = Hooks(simulator, worker.folder) if webhooks else None
+        if hooks:
+            hooks.receiver.faults.replace(*FAULTS)
+        return await survive(simulator, worker, kills=kills, random=Random(seed), within=300, hooks=hooks)
 
 
 @click.command()
@@ -213,13 +219,14 @@ async def _survive(kills: int, seed: int, faults: tuple[str, ...], worker: Worke
 @click.option(
     "--fault", "faults", multiple=True, help="A fault between the kills, as in status=503:0.1; may be repeated."
 )
-def main(assets: int, seconds: float, kills: int, seed: int, faults: tuple[str, ...]) -> None:
+@click.option("--webhooks", is_flag=True, help="With --kills: also send webhooks, to a receiver that fails.")
+def main(assets: int, seconds: float, kills: int, seed: int, faults: tuple[str, ...], webhooks: bool) -> None:
     """Run one worker for long and check what grows, or kill it again and again and check what is lost."""
     with tempfile.TemporaryDirectory() as folder:
         worker = Worker(Path(folder))
         try:
             if kills:
-                survived = asyncio.run(_survive(kills, seed, faults, worker))
+                survived = asyncio.run(_survive(kills, seed, faults, worker, webhooks=webhooks))
                 click.echo(
                     f"{survived.kills} kills survived, {survived.before_started} of them before the worker was ready; "
                     f"{survived.assets} assets, {survived.lines} events, {survived.seconds:.0f} s"
