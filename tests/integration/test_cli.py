@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -379,6 +380,11 @@ async def test_the_demo_shows_every_outcome_and_ends_by_itself(worker):
         "rejected",
     }
     assert "events in" in run.stderr
+    delivered = re.search(
+        r"webhook: 42 of 42 events delivered in (\d+) attempts \(failed: .+\), each signed", run.stderr
+    )
+    assert delivered is not None, run.stderr
+    assert int(delivered[1]) > 42
 
 
 @pytest.mark.parametrize("command", ["run", "wait", "submit", "status", "schedule", "simulate", "demo", "config"])

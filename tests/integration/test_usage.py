@@ -161,8 +161,9 @@ async def test_on_a_terminal_progress_leaves_events_complete(serve, worker):
 async def test_on_a_terminal_the_demo_shows_every_event(worker):
     async with on_a_terminal(worker, "demo") as it:
         assert await it.run.end() == 0
-        await eventually(lambda: "events in" in it.shown.decode(), otherwise=lambda: it.shown)
-        assert len(it.events()) == int(it.lines[-2].split()[0])
+        await eventually(lambda: "webhook:" in it.shown.decode(), otherwise=lambda: it.shown)
+        [summary] = [line for line in it.lines if " events in " in line]
+        assert len(it.events()) == int(summary.split()[0])
 
 
 async def test_on_a_terminal_it_says_why_a_service_does_not_start(worker):

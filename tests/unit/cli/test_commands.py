@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from asset_worker.cli import asset_worker
-from asset_worker.cli.demo import demo
+from asset_worker.cli.demo import demo, describe_webhooks
 from asset_worker.cli.run import run
 from asset_worker.cli.schedule import schedule
 from asset_worker.cli.status import status
@@ -23,6 +23,7 @@ from asset_worker.domain.progress import LastSeen, Progress
 from asset_worker.domain.submissions import Submission
 from asset_worker.queue.local.journal import FILE_NAME, Journal
 from asset_worker.settings.tree import Settings
+from asset_worker.simulator.deliveries import Deliveries, Delivery
 
 TOO_LONG = "x" * 300
 """A name that no file can have. Like a directory without permission, but for root, too."""
@@ -178,6 +179,31 @@ def test_the_demo_says_what_to_do_without_a_temporary_directory(monkeypatch):
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", list)
     result = invoked(demo)
     assert (result.exit_code, "TMPDIR" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("received", "bad_signatures", "is_good", "says"),
+    [
+        (["a.1", "b.1"], 0, True, "2 of 2 events delivered in 2 attempts (failed: none), each signed, none twice"),
+        (
+            ["a.1", "b.1", "a.1"],
+            0,
+            True,
+            "2 of 2 events delivered in 3 attempts (failed: none), each signed, 1 came again",
+        ),
+        (["a.1"], 0, False, "1 of 2 events"),
+        (["a.1", "b.1"], 1, False, "NOT each signed"),
+        (["a.1", "b.1", "c.1"], 0, False, "2 of 2 events"),
+    ],
+)
+def test_the_demo_fails_unless_each_event_was_received_and_signed(capsys, received, bad_signatures, is_good, says):
+    deliveries = Deliveries()
+    for each in received:
+        deliveries.requests += 1
+        deliveries.accept(Delivery(each, "x.ready", None, None, "binary"), at=0)
+    deliveries.bad_signatures = bad_signatures
+    assert describe_webhooks(deliveries, {"a.1", "b.1"}) == is_good
+    assert says in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("timeout", ["0", "-1", "nan", "inf", "soon", "1m30"])

@@ -1,14 +1,16 @@
-"""The command `asset-worker demo`: runs the simulator and the worker end to end."""
+"""The command `asset-worker demo`: runs the simulator and the worker end to end, with a webhook that fails at times."""
 
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -20,13 +22,21 @@ from asset_worker.runtime.ending import SIGNAL_BASE
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.service import Service
 from asset_worker.settings.loading import load
+from asset_worker.simulator.deliveries import Deliveries
+from asset_worker.simulator.faults import OF_RECEIVER, Fault
 from asset_worker.simulator.lifecycles import KINDS, FailureRates, Lifecycle, Rendition, draw
+from asset_worker.simulator.receiver import ReceiverOptions
 from asset_worker.simulator.server import Options, Simulator
+from asset_worker.simulator.signatures import SECRET_BYTES, secret_text
 from asset_worker.telemetry.logs import configure
 
 COUNTS = {"image": 8, "document": 3, "text": 2, "audio": 4, "clip": 11}
 TIME_SCALE = 8.0
 KEY = "tlk_for_the_demo"
+RECEIVER_FAULTS = ("status=503:0.2", "reset:0.15")
+"""A third of the attempts to deliver a webhook fail."""
+RETRY = (0.2, 0.4, 0.8, *[1.0] * 17)
+"""Seconds from each failed attempt to the next: so many that no event becomes a dead letter by chance."""
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -42,7 +52,8 @@ class _Line(msgspec.Struct, frozen=True):
 def demo() -> None:
     """Run simulator and worker end to end: a few dozen assets of every kind, no key, no network, in a few seconds.
 
-    Completion events go to stdout, everything else to stderr. Exit code 0 if every asset had the expected outcome.
+    Completion events go to stdout, everything else to stderr. They are also sent as webhooks, to a receiver that fails
+    a third of the time. Exit code 0 if every asset had the expected outcome, and every event was received.
 
     \b
     Examples:
@@ -59,20 +70,28 @@ def demo() -> None:
 
 
 async def _demo(folder: Path) -> int:
-    async with Simulator(Options(time_scale=TIME_SCALE, seed=7, key=KEY)) as simulator:
+    secret = os.urandom(SECRET_BYTES)
+    faults = tuple(Fault.parse(text, OF_RECEIVER) for text in RECEIVER_FAULTS)
+    receiver = ReceiverOptions(secrets=(secret,), faults=faults, seed=7)
+    async with Simulator(Options(time_scale=TIME_SCALE, seed=7, key=KEY, receiver=receiver)) as simulator:
         lines = list(_lines(simulator))
         queue, events = folder / "queue", folder / "events.jsonl"
         queue.write_text("".join(f"{line.text}\n" for line in lines))
+        secret_file = folder / "webhook-secret"
+        secret_file.touch(mode=0o600)
+        secret_file.write_text(f"{secret_text(secret)}\n")
         click.echo(f"simulator at {simulator.base_url}; {len(lines)} lines in {queue}", err=True)
+        click.echo(f"webhooks to {simulator.hooks_url}, where a third of the attempts fail", err=True)
         started = time.time()
-        code = await _run_worker(simulator, queue, events)
+        webhook = {"url": simulator.hooks_url, "name": "webhook", "secret_file": str(secret_file), "retry": RETRY}
+        code = await _run_worker(simulator, queue, [str(events), webhook])
         if code > SIGNAL_BASE:
             return code
         took = time.time() - started
         return _summarize(simulator, lines, events.read_bytes(), took)
 
 
-async def _run_worker(simulator: Simulator, queue: Path, events: Path) -> int:
+async def _run_worker(simulator: Simulator, queue: Path, sinks: list[Any]) -> int:
     settings = load(
         config=None,
         environ={},
@@ -81,7 +100,7 @@ async def _run_worker(simulator: Simulator, queue: Path, events: Path) -> int:
             "poll": {"initial": 0.4, "max": 1.5, "not_found_grace": 4, "rendition_deadline": 5},
             "limits": {"requests_per_second": 0},
             "queue": {"file": queue},
-            "events": {"sinks": ["-", str(events)]},
+            "events": {"sinks": ["-", *sinks]},
             "state": {"dir": queue.with_name("state")},
             "log": {"level": "warning"},
         },
@@ -144,7 +163,24 @@ def _summarize(simulator: Simulator, lines: list[_Line], events: bytes, took: fl
         f"known {sum(lags) / max(1, len(lags)):.1f} s after each was done, on average",
         err=True,
     )
-    return 0 if actual == expected and not wrong else 1
+    assert simulator.receiver is not None
+    all_received = describe_webhooks(
+        simulator.receiver.deliveries, {msgspec.json.decode(event)["id"] for event in events.splitlines()}
+    )
+    return 0 if actual == expected and not wrong and all_received else 1
+
+
+def describe_webhooks(deliveries: Deliveries, sent: set[str]) -> bool:
+    """Print how the webhooks were delivered. Return whether exactly the events with these IDs were, all signed."""
+    received = {event.id for event in deliveries.events()}
+    failures = [f"{count} × {answer}" for answer, count in sorted(deliveries.by_answer.items()) if answer != "204"]
+    click.echo(
+        f"webhook: {len(received & sent)} of {len(sent)} events delivered in {deliveries.requests} attempts "
+        f"(failed: {', '.join(failures) or 'none'}), {'NOT ' if deliveries.bad_signatures else ''}each signed, "
+        f"{f'{deliveries.repeats} came again' if deliveries.repeats else 'none twice'}",
+        err=True,
+    )
+    return received == sent and not deliveries.bad_signatures
 
 
 def _lag(simulator: Simulator, event: dict[str, str]) -> float:
