@@ -1,7 +1,7 @@
 """Runs the benchmarks on all cores: `python -m tests.bench [section …]`.
 
-The sections are grid (a), scarce (b), cpu (c), robustness (d), rates and targets. Without an argument all of them run,
-and the figures are written to `results/bench.json`, from which `tests.bench.report` makes tables and plots.
+The sections are grid (a), scarce (b), cpu (c), robustness (d), rates, targets and webhooks. Without an argument all of
+them run, and the figures are written to `results/bench.json`, from which `tests.bench.report` makes tables and plots.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from click import echo
 
-from tests.bench import cpu, grid, rates, report, robustness, scarce, targets
+from tests.bench import cpu, grid, rates, report, robustness, scarce, targets, webhooks
 from tests.bench.workloads import WORKLOADS
 
 
@@ -37,7 +37,7 @@ def main() -> None:
     """Run, print, and write what was measured."""
     began = time.monotonic()
     chosen = sys.argv[1:]
-    sections = chosen or ["grid", "robustness", "scarce", "targets", "cpu", "rates"]
+    sections = chosen or ["grid", "robustness", "scarce", "targets", "cpu", "rates", "webhooks"]
     found: dict[str, Any] = {}
     with ProcessPoolExecutor(2) as pool:
         for name, futures in virtual(pool, sections).items():
@@ -48,6 +48,8 @@ def main() -> None:
     if "rates" in sections:
         found["looks_per_cpu_second"] = rates.looks_per_cpu_second()
         found["bytes_each"] = rates.memory()
+    if "webhooks" in sections:
+        found["webhooks"] = webhooks.measure()
     echo(f"{time.monotonic() - began:.0f} s in all", err=True)
     if not chosen:
         report.RESULTS.parent.mkdir(exist_ok=True)

@@ -71,6 +71,30 @@ def short_table(found: dict[str, Any]) -> list[str]:
     return table(["strategy", "requests per asset", "mean lag, s", "p95 lag, s"], rows)
 
 
+def webhook_table(found: dict[str, Any]) -> list[str]:
+    """What deliveries cost, how late they are, and what other receivers change about that."""
+    price, alone, beside = (found["webhooks"][name] for name in ("price", "lag", "lag_beside_dead"))
+    rows = [
+        ["events delivered per CPU second of the worker", f"{price['events_per_cpu_second']:,.0f}", "–"],
+        ["from settled to received: median · 99th percentile", _milliseconds(alone), "–"],
+        ["the same beside a receiver that never answers", _milliseconds(beside), "–"],
+        ["mean with such a receiver / without", f"{beside['ratio']:.2f}", "≤ 1.1"],
+        *(
+            [
+                f"events per second to a receiver that takes 200 ms, `concurrency` {row['concurrency']}",
+                f"{row['events_per_second']:.0f}, {row['share']:.2f} of what is possible",
+                "≥ 0.8",
+            ]
+            for row in found["webhooks"]["slow"]
+        ),
+    ]
+    return table(["what", "measured", "goal"], rows)
+
+
+def _milliseconds(row: dict[str, Any]) -> str:
+    return f"{1000 * row['p50']:.0f} ms · {1000 * row['p99']:.0f} ms"
+
+
 def bars(found: dict[str, Any]) -> list[str]:
     """Requests for each asset as bars of text."""
     width = max(map(len, BARS.values())) + 2
@@ -170,6 +194,8 @@ def show(found: dict[str, Any]) -> None:
         echo(f"\n{name}")
         for row in _flat(rows) if isinstance(rows, list) else [rows]:
             echo("  " + "  ".join(_figures(row)))
+    if "webhooks" in found:
+        echo("\n" + "\n".join(webhook_table(found)))
     if {"grid", "situations", "scarce", "cpu"} <= found.keys() and "auto" in {row["way"] for row in found["grid"]}:
         head = ["target", "before", "goal", "measured", ""]
         rows = [[*each[:4], "met" if each.is_met else "not met"] for each in targets(found)]
@@ -197,6 +223,7 @@ def main() -> None:
     found = json.loads(RESULTS.read_text())
     show(found)
     renew(ROOT / "docs/polling.md", "## What it costs", cost_table(found), begins="|")
+    renew(ROOT / "docs/webhooks.md", "## Measured", webhook_table(found), begins="|")
     renew(ROOT / "README.md", "## What polling costs", short_table(found), begins="|")
     renew(ROOT / "README.md", "## What polling costs", bars(found), begins="```text", ends="```")
 

@@ -219,6 +219,7 @@ def test_the_costs_that_the_documents_show_are_those_that_were_measured():
     for document, heading, made in (
         (README, "What polling costs", report.short_table(found)),
         (ROOT / "docs/polling.md", "What it costs", report.cost_table(found)),
+        (ROOT / "docs/webhooks.md", "Measured", report.webhook_table(found)),
     ):
         assert [f"| {' | '.join(row)} |" for row in table_of(document, heading)] == made[2:]
 
