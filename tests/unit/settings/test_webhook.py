@@ -202,6 +202,7 @@ def test_what_is_wrong_with_a_url_does_not_show_its_secrets():
             {"url": URL, "retry": ["5s", "x"]}, "retry, entry 2: it must be a number of seconds", id="no duration"
         ),
         pytest.param({"url": URL, "retry": [0]}, "retry, entry 1: it must be more than 0", id="no wait"),
+        pytest.param({"url": URL, "retry": ["32d"]}, "retry, entry 1: it must be 2678400 or less", id="a long wait"),
         pytest.param({"url": URL, "retry": 5}, "retry: it must be a list", id="a number as plan"),
         pytest.param(
             {"url": URL, "allow_private": "yes"}, "allow_private: it must be true or false", id="a word for a boolean"

@@ -208,11 +208,11 @@ def _plain(error: ValidationError, merged: Mapping[str, tuple[Any, str]]) -> Ite
         context = problem.get("ctx", {})
         match problem["type"]:
             case "greater_than":
-                text = f"it must be more than {context['gt']:g}"
+                text = f"it must be more than {context['gt']:.15g}"
             case "greater_than_equal":
-                text = f"it must be {context['ge']:g} or more"
+                text = f"it must be {context['ge']:.15g} or more"
             case "less_than_equal":
-                text = f"it must be {context['le']:g} or less"
+                text = f"it must be {context['le']:.15g} or less"
             case "literal_error" | "enum":
                 text = f"it must be {context['expected']}"
             case "extra_forbidden":

@@ -11,7 +11,17 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Secr
 
 from asset_worker.domain.assets import Outcome
 from asset_worker.runtime.durations import seconds_of
-from asset_worker.settings.types import INTEGER, TABLE, TEXT, Boolean, File, PositiveSeconds, Section, Unit, as_list
+from asset_worker.settings.types import (
+    INTEGER,
+    TABLE,
+    TEXT,
+    Boolean,
+    File,
+    PositiveSeconds,
+    Section,
+    Unit,
+    as_list,
+)
 from asset_worker.sinks.webhook.target import (
     Mode,
     WebhookTarget,
@@ -27,6 +37,8 @@ from asset_worker.sinks.webhook.target import (
 
 RETRY: Final = ("5s", "5m", "30m", "2h", "5h", "10h", "14h", "20h", "24h")
 """The plan that the Standard Webhooks specification recommends: more than three days in all."""
+LONGEST_DELAY: Final = 31 * 86_400
+"""Seconds. Nobody means to repeat a call a month later; the journal takes far longer delays for damage."""
 
 
 def _outcome(value: Any) -> Any:
@@ -107,10 +119,12 @@ class Webhook(Section):
     """The content mode of the CloudEvents HTTP binding. `structured`: the whole event is the body. `binary`: the body
     is its `data`, and the rest are `ce-…` headers."""
     retry: Annotated[
-        tuple[PositiveSeconds, ...], BeforeValidator(as_list), Field(json_schema_extra={"default": [*RETRY]})
+        tuple[Annotated[PositiveSeconds, Field(le=LONGEST_DELAY)], ...],
+        BeforeValidator(as_list),
+        Field(json_schema_extra={"default": [*RETRY]}),
     ] = tuple(map(seconds_of, RETRY))
-    """How long to wait after each failed attempt. After the last attempt, the event is a dead letter. An empty list:
-    one attempt alone."""
+    """How long to wait after each failed attempt, a month at most. After the last attempt, the event is a dead letter.
+    An empty list: one attempt alone."""
     allow_private: Boolean = False
     """Whether addresses may be connected to that are not public, and plain http may be used."""
 
