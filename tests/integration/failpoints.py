@@ -88,10 +88,11 @@ def kill_at(point: str, when: str, hit: int) -> None:
             hits = is_hit()
             if hits and when == "before":
                 crash()
-            result = original(*args, **kwargs)
-            if hits:
-                crash()
-            return result
+            try:
+                return original(*args, **kwargs)
+            finally:  # also if it fails, as when another process has done the same just before
+                if hits:
+                    crash()
 
         return step
 
