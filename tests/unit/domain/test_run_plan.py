@@ -39,6 +39,7 @@ def test_what_ends_every_kind_of_run_alike(plan: RunPlan, end: dict[str, object]
     "end",
     [
         pytest.param({"outcomes": {"ready", "failed"}}, id="one failed"),
+        pytest.param({"outcomes": {"ready", "dead_letter"}}, id="an event that a webhook refused for good"),
         pytest.param({"outcomes": None}, id="outcomes not known"),
         pytest.param({"has_left": True}, id="something left"),
     ],

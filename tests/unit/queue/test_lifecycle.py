@@ -46,6 +46,34 @@ async def test_a_run_that_ends_by_itself_reports_its_outcomes(engine):
     await engine.close()
 
 
+async def refuse_for_good(queue, sink="hook"):
+    [owed] = (await queue.outbox.take(sink, 9, now=0.0, until=0.0, without=(), wants=lambda _: True)).events
+    await queue.outbox.dead_letter(sink, owed.event.position, attempts=1, first_at=0.0, now=0.0, reason="HTTP 500")
+
+
+async def test_a_run_that_ends_by_itself_reports_dead_letters_also_those_before_a_crash(path):
+    """They are no events that were delivered."""
+    queue = open_local(path, ManualClock(), sinks=["hook"], independent=["hook"])
+    await queue.begin(ends_by_itself=True)
+    await settle(queue, 0)
+    await refuse_for_good(queue)
+    queue.crash()
+    for expected in ({"ready": 1, "dead_letter": 1}, {}):
+        queue = open_local(path, ManualClock(), sinks=["hook"], independent=["hook"])
+        await queue.begin(ends_by_itself=True)
+        assert await queue.finish() == expected
+        await queue.close()
+
+
+async def test_a_service_does_not_count_dead_letters(path):
+    queue = open_local(path, ManualClock(), sinks=["hook"], independent=["hook"])
+    await queue.begin(ends_by_itself=False)
+    await settle(queue, 0)
+    await refuse_for_good(queue)
+    assert await queue.finish() == {}
+    await queue.close()
+
+
 async def test_a_run_that_does_nothing_reports_no_outcome(engine):
     await engine.begin(ends_by_itself=True)
     assert await engine.finish() == {}

@@ -19,9 +19,9 @@ class Exit(IntEnum):
     DONE = 0
     """Done, and every asset is `ready`. For a service: it was stopped by SIGTERM or SIGINT."""
     NOT_READY = 1
-    """Done, and at least one asset is not `ready`. Or the state directory was moved, deleted or replaced while the
-    worker ran, or there was an unexpected error, which is in the log. Of `dead-letters`: there is no such event or
-    sink, or the worker does not answer."""
+    """Done, and at least one asset is not `ready`, or an event was not delivered. Or the state directory was moved,
+    deleted or replaced while the worker ran, or there was an unexpected error, which is in the log. Of `dead-letters`:
+    there is no such event or sink, or the worker does not answer."""
     USAGE = 2
     """Bad usage or settings; or the state directory, the admin address, a sink or the proxy can't be used. Starting
     again does not help."""
@@ -63,7 +63,8 @@ class RunEnd(msgspec.Struct, frozen=True):
     has_left: bool
     """Assets are pending, events have not been delivered, or input is left to read because they were not."""
     outcomes: AbstractSet[str] | None
-    """The outcomes of the plan's assets, those of interrupted runs included; None: they could not be read."""
+    """The outcomes of the plan's assets, those of interrupted runs included, and another word if a sink refused an
+    event for good; None: they could not be read."""
     signalled: int | None
     """128 + the number of the signal that asked the run to stop; None: none did."""
     is_done: bool

@@ -37,6 +37,8 @@ from asset_worker.runtime.steady_time import Mark, Reading
 FILE_NAME = "journal.sqlite3"
 APPLICATION_ID = 0x61737377
 """'assw' in ASCII: shows in the file's header which program it belongs to (`PRAGMA application_id`)."""
+DEAD_LETTER = "dead_letter"
+"""Dead letters among the counts of outcomes: no outcome has this name."""
 
 CACHE_KIB = 16_000
 CHECKPOINT_PAGES = 4_000
@@ -229,11 +231,18 @@ class Journal:
         self._connection.executemany(
             "INSERT INTO outbox (id, body) VALUES (?, ?)", ((event.id, event.body) for event in events)
         )
+        self._count(event.outcome.value for event in events)
+
+    def count_dead_letter(self) -> None:
+        """Count a dead letter among the outcomes if the run ends by itself: it has not done all that it was asked."""
+        self._count([DEAD_LETTER])
+
+    def _count(self, outcomes: Iterable[str]) -> None:
         if self._counts_outcomes:
             self._connection.executemany(
                 "INSERT INTO tally (outcome, count) VALUES (?, 1) "
                 "ON CONFLICT (outcome) DO UPDATE SET count = count + 1",
-                ((event.outcome.value,) for event in events),
+                ((each,) for each in outcomes),
             )
 
     def begin_run(self, *, ends_by_itself: bool) -> None:
@@ -243,7 +252,7 @@ class Journal:
             self.end_run()
 
     def tally(self) -> dict[str, int]:
-        """Return the number of events by outcome since the last `end_run`."""
+        """Return the number of events by outcome since the last `end_run`, and of dead letters as `DEAD_LETTER`."""
         return dict(self._execute("SELECT outcome, count FROM tally").fetchall())
 
     def end_run(self) -> None:

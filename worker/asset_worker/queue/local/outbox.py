@@ -253,6 +253,7 @@ class LocalOutbox:
 
         def change(journal: Journal) -> int:
             journal.dead_letters.add(sink, position, attempts=attempts, first_at=first_at, now=now, reason=reason)
+            journal.count_dead_letter()
             return journal.undelivered.delete(sink, position, now=now)
 
         def count(deleted: int) -> None:
