@@ -220,6 +220,39 @@ async def test_a_receiver_that_is_gone_pauses_the_sink_and_a_resume_goes_on(path
     assert [log["event"] for log in logs] == ["sink.paused", "sink.recovered"]
 
 
+async def test_a_receiver_that_was_down_at_the_last_stop_is_down_until_it_accepts_an_event(path):
+    """A restart uses up no attempt, and when the receiver works again, what is due in hours is due at once."""
+    receiver = ScriptedReceiver(lambda _: DOWN, retry=(5, *[5 * HOUR] * 3))
+    for number in range(4):
+        async with running(path, receiver) as run:
+            if not number:
+                await run.add(*(event(f"a{number}") for number in range(30)))
+            await asyncio.sleep(1)
+            assert run.delivery.problem == "the sink hook is down"
+            assert run.delivery.failing_since == pytest.approx(run.clock.now() - now(), abs=1)
+            assert run.delivery.failing_for <= 1, "a run gives it up only after its own grace period"
+            await asyncio.sleep(600)
+    receiver.answer, before = lambda _: Delivered(), len(receiver.attempts)
+    async with running(path, receiver) as run:
+        await asyncio.sleep(1)
+        assert (len(receiver.accepted), run.outbox.depth(), run.delivery.problem) == (30, 0, None)
+        assert len(receiver.attempts) == before + 30
+    async with running(path, receiver) as run:
+        assert run.delivery.problem is None
+
+
+async def test_a_receiver_that_was_down_and_is_owed_nothing_is_no_problem_after_a_restart(path):
+    """There is no event to probe it with."""
+    receiver = ScriptedReceiver(lambda _: DOWN, retry=())
+    async with running(path, receiver) as run:
+        await run.add(*(event(f"a{number}") for number in range(20)))
+        await asyncio.sleep(HOUR)
+        assert (run.delivery.problem, run.outbox.depth()) == ("the sink hook is down", 0)
+    async with running(path, receiver) as run:
+        await asyncio.sleep(1)
+        assert run.delivery.problem is None
+
+
 async def test_a_restart_resumes_a_paused_sink(path):
     """Its events are sent again."""
     receiver = ScriptedReceiver(lambda _: Gone("HTTP 410"))

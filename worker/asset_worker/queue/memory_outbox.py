@@ -140,6 +140,11 @@ class MemoryOutbox:
         for owed in [each for each in self._records[sink].values() if self._is_first(sink, each)]:
             self._replace(sink, owed, next_at=min(now, owed.next_at))
 
+    async def condition(self, sink: str) -> Condition | None:
+        """Return None: there was no earlier run."""
+        del sink
+        return None
+
     async def set_condition(self, sink: str, condition: Condition | None) -> None:
         """Do nothing: nobody can ask for the status."""
 

@@ -94,5 +94,16 @@ class Endpoint(msgspec.Struct, frozen=True):
         return failed
 
 
+def still_down(condition: Condition, *, now: float) -> Endpoint:
+    """Return a receiver that was down when the last run ended, with the first probe due `now`."""
+    return Endpoint(
+        failures=FAILURES_TO_DOWN,
+        is_of_several=True,
+        since=condition.since,
+        error=condition.error,
+        probe_at=now,
+    )
+
+
 UP: Final = Endpoint()
 """A receiver of which nothing bad is known."""

@@ -20,7 +20,7 @@ from asset_worker.domain.deliveries import Condition, Owed, Taken
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.randomness import Uniform
 from asset_worker.runtime.stop import Stop
-from asset_worker.sinks.endpoint import UP, Endpoint
+from asset_worker.sinks.endpoint import UP, Endpoint, still_down
 from asset_worker.sinks.ports import Delivered, Failed, IndependentOutbox, IndependentSink
 from asset_worker.sinks.retry_plan import next_delay
 
@@ -51,6 +51,8 @@ class IndependentDelivery:
         self.sink = sink.name
         self.delivered = 0
         """Events that the sink accepted since the start."""
+        self._began = 0.0
+        """When this run found the receiver down at its start, in steady time."""
         self._endpoint: Endpoint = UP
         self._recorded: Condition | None = None
         """What was recorded last about the receiver as a whole."""
@@ -75,14 +77,15 @@ class IndependentDelivery:
 
     @property
     def failing_for(self) -> float | None:
-        """Seconds for which the receiver has been down or paused; None: it is neither."""
+        """Seconds of this run for which the receiver has been down or paused; None: it is neither."""
         condition = self._endpoint.condition
-        return None if condition is None else max(0.0, self._clock.steady() - condition.since)
+        return None if condition is None else max(0.0, self._clock.steady() - max(condition.since, self._began))
 
     @property
     def failing_since(self) -> float | None:
         """Since when the receiver has been down or paused, in seconds since the epoch, UTC; None: it is neither."""
-        return None if self.failing_for is None else self._clock.now() - self.failing_for
+        condition = self._endpoint.condition
+        return None if condition is None else self._clock.now() - max(0.0, self._clock.steady() - condition.since)
 
     @property
     def last_error(self) -> str | None:
@@ -117,7 +120,7 @@ class IndependentDelivery:
         """
         watching = [asyncio.create_task(self._wake_when(stop.wait)), asyncio.create_task(self._watch_requests())]
         try:
-            await self._outbox.set_condition(self.sink, None)  # a restart resumes
+            await self._begin()
             await self._deliver(stop)
         finally:
             tasks = [*watching, *self._in_flight.values(), *filter(None, [self._awaiting_new])]
@@ -125,6 +128,19 @@ class IndependentDelivery:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._sink.close()
+
+    async def _begin(self) -> None:
+        """Resume a receiver that was paused. One that was down, and is owed events, is so until it accepts one.
+
+        Otherwise nobody would know, when it works again, that all it is owed is due.
+        """
+        recorded = await self._outbox.condition(self.sink)
+        if recorded is None or recorded.kind != "down" or not self._outbox.owed(self.sink):
+            await self._outbox.set_condition(self.sink, None)
+            return
+        self._began = self._clock.steady()
+        self._endpoint, self._recorded = still_down(recorded, now=self._began), recorded
+        self._log_change(None, recorded)
 
     async def _deliver(self, stop: Stop) -> None:
         drain_ends = math.inf

@@ -244,8 +244,12 @@ class IndependentOutbox(Protocol):
         """Make every event with a record due `now` that would be due later."""
         ...
 
+    async def condition(self, sink: str) -> Condition | None:
+        """Return what was recorded last as wrong with the sink, also by an earlier run; None: it works."""
+        ...
+
     async def set_condition(self, sink: str, condition: Condition | None) -> None:
-        """Record what is wrong with the sink, for `status`; None: it works."""
+        """Record what is wrong with the sink, for `status` and the next run; None: it works."""
         ...
 
     def owed(self, sink: str) -> int:

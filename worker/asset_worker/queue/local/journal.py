@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,7 +30,13 @@ from asset_worker.queue.local.migrations import MIGRATIONS, SCHEMA_VERSION
 from asset_worker.queue.local.pending_rows import PendingRow, read_pending
 from asset_worker.queue.local.request_rows import RequestRows
 from asset_worker.queue.local.schema import check_schema, check_values, restrict
-from asset_worker.queue.local.sink_rows import count_events_after, read_sinks, write_condition, write_sink
+from asset_worker.queue.local.sink_rows import (
+    count_events_after,
+    read_conditions,
+    read_sinks,
+    write_condition,
+    write_sink,
+)
 from asset_worker.queue.local.undelivered_rows import UndeliveredRows
 from asset_worker.runtime.steady_time import Mark, Reading
 
@@ -310,9 +316,15 @@ class Journal:
         )
         self._execute("INSERT OR REPLACE INTO passed (only, position) VALUES (0, ?)", (through,))
 
-    def forget_conditions(self) -> None:
-        """Record that no independent sink has a problem: a start resumes all of them."""
-        self._execute("DELETE FROM conditions")
+    def conditions(self) -> dict[str, Condition]:
+        """Return what is wrong with each independent sink that has a problem, by its name; see `sinks` for errors."""
+        with _translating_errors(self.path):
+            return read_conditions(self._connection)
+
+    def forget_conditions(self, *, but_of: Collection[str]) -> None:
+        """Forget what is wrong with sinks other than these, which are those of this run."""
+        for sink in self.conditions().keys() - set(but_of):
+            self.set_condition(sink, None)
 
     def set_condition(self, sink: str, condition: Condition | None) -> None:
         """Record what is wrong with an independent sink; None: it works."""

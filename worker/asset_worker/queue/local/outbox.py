@@ -88,12 +88,12 @@ class LocalOutbox:
 
     async def begin(self, now: float) -> None:
         """Record which sinks there are; log what is kept for absent ones, or drop it if its time is over."""
-        held = self._held
+        held, sinks = self._held, self._retried.keys()
 
         def change(journal: Journal) -> dict[str, int]:
             for name, state in self._changed.items():
                 journal.set_sink(name, state)
-            journal.forget_conditions()
+            journal.forget_conditions(but_of=sinks)
             return {name: journal.count_owed(name, state.position) for name, state in held.items()}
 
         counts = await self._commits.write(change)
@@ -270,8 +270,12 @@ class LocalOutbox:
                 partial(_make_due, sink=sink, after=after, limit=CHANGED_RECORDS, now=now)
             )
 
+    async def condition(self, sink: str) -> Condition | None:
+        """Return what was recorded last as wrong with the sink, also by an earlier run; None: it works."""
+        return await self._commits.read(lambda journal: journal.conditions().get(sink))
+
     async def set_condition(self, sink: str, condition: Condition | None) -> None:
-        """Record what is wrong with the sink, for `status`; None: it works."""
+        """Record what is wrong with the sink, for `status` and the next run; None: it works."""
         await self._commits.write(lambda journal: journal.set_condition(sink, condition))
 
 
