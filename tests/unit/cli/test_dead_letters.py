@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from contextlib import closing
 
 import msgspec
@@ -161,6 +163,21 @@ def test_no_answer_is_an_error_that_says_what_becomes_of_the_request(state, monk
     monkeypatch.setattr("asset_worker.cli.dead_letters.ask", refuse)
     result = called(state, "retry", "--all")
     assert (result.exit_code, result.stderr) == (1, "asset-worker: no answer within 30 seconds\n")
+
+
+@pytest.mark.parametrize(
+    ("problem", "code", "advice"),
+    [(errno.ENOSPC, 75, "check the disk"), (errno.EACCES, 2, "as the user of the worker")],
+)
+def test_a_request_that_can_not_be_written_is_an_error_that_says_why(state, monkeypatch, problem, code, advice):
+    def refuse(*_, **__):
+        raise OSError(problem, os.strerror(problem))
+
+    monkeypatch.setattr("asset_worker.cli.dead_letters.ask", refuse)
+    result = called(state, "retry", "--all")
+    assert result.exit_code == code
+    assert f"({os.strerror(problem)}): " in result.stderr
+    assert advice in result.stderr
 
 
 def test_status_shows_what_webhooks_lack_and_what_is_wrong_with_them(state):

@@ -21,6 +21,7 @@ from asset_worker.queue.local.journal import JournalError, JournalUnavailableErr
 from asset_worker.queue.local.lock import StateDirectoryError, StateDirectoryUnavailableError
 from asset_worker.queue.local.request_files import UnusableRequestsError
 from asset_worker.runtime.clock import SystemClock
+from asset_worker.runtime.os_errors import may_pass
 from asset_worker.runtime.text import clip, visible, visible_json_bytes
 
 DEFAULT_LIMIT = 100
@@ -172,9 +173,11 @@ def _answer(request: Request, state_dir: Path | None, config: Path | None, *, as
     except sqlite3.Error as error:
         fail(f"the journal in {directory} can't be written ({error}): nothing was done", code=Exit.TEMPORARY)
     except OSError as error:
+        passes = may_pass(error)
+        what_to_do = "check the disk, and try again" if passes else "run this command as the user of the worker"
         fail(
-            f"no request can be left for the worker in {directory / 'requests'} ({error.strerror}): run this command "
-            "as the user of the worker"
+            f"no request can be left for the worker in {directory / 'requests'} ({error.strerror}): {what_to_do}",
+            code=Exit.TEMPORARY if passes else Exit.USAGE,
         )
     if answer.error is not None:
         fail(answer.error, code=Exit.NOT_READY)
