@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from asset_worker.cli import asset_worker
 from asset_worker.domain.deliveries import Condition
 from asset_worker.queue.local.dead_letter_access import NoAnswerError
+from asset_worker.queue.local.dead_letter_report import read_dead_letters
 from asset_worker.queue.local.journal import FILE_NAME, Journal
 from asset_worker.runtime.clock import SystemClock
 from tests.unit.queue.test_independent_outbox import event_of, wants_all
@@ -78,6 +79,14 @@ def test_list_as_json_has_all_fields_of_each(state):
     assert (found[0]["sink"], found[0]["attempts"], found[0]["reason"]) == (SINK, 10, EVIL)
     assert all(each["first_at"].endswith("Z") and each["first_at"] < each["last_at"] for each in found)
     assert objects(called(state, "list", "--json", "--limit", "1").stdout) == found[:1]
+
+
+def test_a_reader_that_goes_away_is_not_taken_for_an_unreadable_journal(state):
+    def show(_):
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        read_dead_letters(state, show, clock=SystemClock())
 
 
 def test_list_of_none_says_so(tmp_path):

@@ -47,6 +47,8 @@ def check_journal_exists(directory: Path) -> Path:
 def read_journal(directory: Path, clock: Clock, read: Callable[[sqlite3.Connection, float], _Found]) -> _Found:
     """Return what `read` returns for the journal in `directory` and the steady time now, which `clock` resumes from it.
 
+    An OSError of `read` is about what it writes.
+
     Raises:
         JournalError: there is no journal, or it can't be read by this version.
     """
@@ -54,17 +56,19 @@ def read_journal(directory: Path, clock: Clock, read: Callable[[sqlite3.Connecti
     if (reason := reason_not_to_open(path)) is not None:
         raise JournalError(reason)
     try:
-        with opened_to_read(path) as connection:
+        with ExitStack() as stack:
+            try:
+                connection = stack.enter_context(opened_to_read(path))
+            except OSError as error:
+                raise JournalError(
+                    f"{path} can't be read, because its directory can't be written, and there is no room for a "
+                    f"temporary copy ({error.strerror}): set TMPDIR to a directory that can be written"
+                ) from error
             _check_version(connection, path)
             check_schema(connection, SCHEMA_VERSION)
             check_values(connection)
             clock.resume(read_clock_mark(connection))
             return read(connection, clock.steady())
-    except OSError as error:
-        raise JournalError(
-            f"{path} can't be read, because its directory can't be written, and there is no room for a temporary copy "
-            f"({error.strerror}): set TMPDIR to a directory that can be written"
-        ) from error
     except (sqlite3.Error, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise JournalError(
             f"{path} can't be read ({error}): check the rights on it; if it is damaged, the next start of the "
