@@ -25,7 +25,7 @@ from asset_worker.simulator.receiver import Receiver
 from asset_worker.simulator.server import Options, Simulator
 from tests.bench.isolated import Figures
 from tests.integration.processes import Run, Worker, eventually
-from tests.integration.webhooks import Hooks, receiving
+from tests.integration.webhooks import TIMEOUT, Hooks, receiving
 
 BACKLOG = 5000
 SLOW_BACKLOG = 2000
@@ -77,7 +77,7 @@ async def _price() -> Figures:
     async with Simulator(Options(receiver=receiving())) as simulator:
         with _worker() as worker:
             hooks = Hooks(simulator, worker.folder)
-            run = await _with_backlog(simulator, worker, hooks, BACKLOG, timeout="15s")
+            run = await _with_backlog(simulator, worker, hooks, BACKLOG)
             found = await _drain(run, hooks.receiver, BACKLOG)
     return {"events_per_cpu_second": BACKLOG / found["cpu"], "events_per_second": BACKLOG / found["seconds"]}
 
@@ -87,7 +87,7 @@ async def _slow(concurrency: int) -> Figures:
     async with Simulator(Options(receiver=receiving())) as simulator:
         with _worker() as worker:
             hooks = Hooks(simulator, worker.folder)
-            table = {"timeout": "15s", "concurrency": concurrency}
+            table = {"concurrency": concurrency}
             run = await _with_backlog(simulator, worker, hooks, SLOW_BACKLOG, **table)
             found = await _drain(run, hooks.receiver, SLOW_BACKLOG, f"slow={SLOW_SECONDS}")
     rate = SLOW_BACKLOG / (found["seconds"] + SLOW_SECONDS)
@@ -116,8 +116,8 @@ async def _lag() -> list[Figures]:
             broken.receiver.faults.replace("hang")
             base = {"base_url": alone.base_url, "LOG__LEVEL": "warning"}
             runs = [
-                first.run(webhooks=[good.table(timeout="15s")], **base),
-                second.run(webhooks=[other.table(timeout="15s"), broken.table()], **base),
+                first.run(webhooks=[good.table()], **base),
+                second.run(webhooks=[other.table(), broken.table(timeout=TIMEOUT)], **base),
             ]
             warm_at = time.time() + WARM_UP_SECONDS
             count, step = 0, 1 / RATE

@@ -18,7 +18,7 @@ import msgspec
 from asset_worker.simulator.lifecycles import outcome
 from asset_worker.simulator.server import Simulator
 from tests.integration.processes import Worker, eventually
-from tests.integration.webhooks import Hooks
+from tests.integration.webhooks import TIMEOUT, Hooks
 
 ASSETS_PER_KILL = 30
 INVALID_SHARE = 0.01
@@ -56,7 +56,7 @@ async def survive(
     hit both the start and the work, on a fast machine and on a slow one. `each`: assets for each kill.
     """
     survived = Survived(assets=kills * each)
-    webhooks = [hooks.table()] if hooks else []
+    webhooks = [hooks.table(timeout=TIMEOUT)] if hooks else []
     began = asyncio.get_running_loop().time()
     ids, invalid = [], 0
     for number in range(kills):

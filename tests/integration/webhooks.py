@@ -24,6 +24,7 @@ FAULTS = (
 """One attempt in three fails; of some, the receiver has accepted the event all the same."""
 SECRET = b"the first secret of all!"
 TIMEOUT = "1s"
+"""For receivers that hang. Others get the usual one: a busy machine may delay an answer by seconds."""
 RETRY = ["0.1s", "0.2s", "0.4s", *["0.5s"] * 30]
 """So many that chance makes no dead letter: they all fail once in 10^16."""
 
@@ -62,7 +63,6 @@ class Hooks:
             "url": self._url,
             "name": self._name,
             "secret_file": str(self.file),
-            "timeout": TIMEOUT,
             "retry": RETRY,
         }
         return usual | changes
