@@ -91,10 +91,11 @@ class Framework:
         return lambda function: self.routes.setdefault(path, function)
 
 
-@pytest.mark.parametrize(("sent", "status"), [(headers(), 204), ({}, 401)])
+@pytest.mark.parametrize("status", [204, 401])
 @pytest.mark.parametrize("name", ["flask", "fastapi"])
-def test_the_code_for_other_frameworks_verifies_and_keeps(monkeypatch, name, sent, status):
+def test_the_code_for_other_frameworks_verifies_and_keeps(monkeypatch, name, status):
     kept = []
+    sent = headers() if status == 204 else {}
 
     async def body():
         return BODY
