@@ -194,6 +194,25 @@ async def test_a_probe_that_is_early_does_not_count(path):
         assert run.queue.dead_letter_count() == 2
 
 
+async def test_a_receiver_that_can_not_take_several_events_at_once_uses_up_no_attempts(path):
+    """Each probe is accepted, so that everything is due, and fails: that is soon over and over again."""
+    plan = (5, 300, HOUR, 5 * HOUR)
+    receiver = ScriptedReceiver(latency=15, retry=plan)
+
+    def answer(_):
+        was_alone = receiver.most_in_flight == 1
+        if not receiver.in_flight.total():
+            receiver.most_in_flight = 0
+        return Delivered() if was_alone else DOWN
+
+    receiver.answer = answer
+    async with running(path, receiver) as run:
+        await run.add(*(event(f"a{number}") for number in range(40)))
+        await asyncio.sleep(sum(plan))
+        assert run.queue.dead_letter_count() == 0
+        assert len(receiver.accepted) > 30
+
+
 async def test_an_event_that_fails_by_itself_is_not_the_only_probe(path):
     """The receiver works again for all others: one of them is soon the probe."""
     receiver = ScriptedReceiver(lambda each: DOWN if now() < HOUR or each.id == "bad.1" else Delivered())

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asset_worker.sinks.retry_plan import JITTER, next_delay
+from asset_worker.sinks.retry_plan import JITTER, is_planned, next_delay
 
 SPECIFIED = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
 """That of the Standard Webhooks specification, after the first attempt."""
@@ -46,3 +46,16 @@ def test_retry_after_is_obeyed_up_to_the_longest_delay(retry_after, delay):
 def test_jitter_only_makes_delays_longer():
     """By a fifth at most."""
     assert next_delay(SPECIFIED, 2, retry_after=None, uniform=lambda: 0.5) == pytest.approx(330)
+
+
+@given(plan=PLANS, drawn=UNIFORM, latency=st.floats(0, 100))
+def test_attempts_that_keep_to_the_delays_all_count_and_those_that_come_sooner_do_not(plan, drawn, latency):
+    since_first = 0.0
+    for attempts in range(1, len(plan) + 1):
+        sooner = sum(plan[:attempts]) - 0.1
+        assert not is_planned(plan, attempts, since_first=sooner)
+        delay = next_delay(plan, attempts, retry_after=None, uniform=lambda: drawn)
+        assert delay is not None
+        since_first += delay
+        assert is_planned(plan, attempts, since_first=since_first)
+        since_first += latency

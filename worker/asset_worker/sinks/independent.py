@@ -22,7 +22,7 @@ from asset_worker.runtime.randomness import Uniform
 from asset_worker.runtime.stop import Stop
 from asset_worker.sinks.endpoint import UP, Endpoint, still_down
 from asset_worker.sinks.ports import Delivered, Failed, IndependentOutbox, IndependentSink
-from asset_worker.sinks.retry_plan import next_delay
+from asset_worker.sinks.retry_plan import is_planned, next_delay
 
 _log = structlog.get_logger()
 
@@ -253,11 +253,12 @@ class IndependentDelivery:
             self.delivered += 1
         elif isinstance(result, Failed) and owed.next_at <= began:
             # A probe that was sent before its event was due uses up none of the event's attempts.
-            await self._record_failure(owed, result, now)
+            await self._record_failure(owed, result, began, now)
 
-    async def _record_failure(self, owed: Owed, failed: Failed, now: float) -> None:
-        attempts = owed.attempts + 1
+    async def _record_failure(self, owed: Owed, failed: Failed, began: float, now: float) -> None:
         first_at = now if owed.first_at is None else owed.first_at
+        counts = owed.first_at is None or is_planned(self._sink.retry, owed.attempts, since_first=began - owed.first_at)
+        attempts = owed.attempts + counts
         delay = next_delay(self._sink.retry, attempts, retry_after=failed.retry_after, uniform=self._uniform)
         event_id = owed.event.id
         if delay is None:
