@@ -70,6 +70,17 @@ def test_requests_that_were_on_their_way_are_no_probes():
     assert (later.probe_at, later.error) == (down.probe_at, "late")
 
 
+def test_a_receiver_that_asks_for_a_wait_is_not_probed_before():
+    """Up to a minute, whoever of those on their way hears it."""
+    endpoint = failing(*range(9)).after(Failed("HTTP 429", 20.0), position=9, now=9.0)
+    assert endpoint.probe_at == 29.0
+    late = endpoint.after(Failed("HTTP 429", 30.0), position=10, now=10.0)
+    assert late.probe_at == 40.0
+    probed = late.after(Failed("HTTP 429", 1e9), position=11, now=40.0)
+    assert probed.probe_at == 40.0 + LONGEST_PROBE_SECONDS
+    assert probed.after(FAILED, position=12, now=100.0).probe_at == 104.0
+
+
 def test_a_receiver_that_is_gone_gets_nothing_until_it_is_resumed():
     """Whatever those answer that were on their way."""
     gone = failing(1, 2).after(Gone("HTTP 410"), position=3, now=50.0)
@@ -86,14 +97,23 @@ def test_somebody_may_ask_for_a_probe_at_once():
     assert endpoint.after(FAILED, position=1, now=100.0).probe_at == 100.0 + 2 * FIRST_PROBE_SECONDS
 
 
-@given(st.lists(st.tuples(st.integers(1, 4), st.sampled_from([Delivered(), FAILED]), st.floats(0, 100)), max_size=60))
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(1, 4),
+            st.sampled_from([Delivered(), FAILED, Failed("HTTP 429", 30.0), Failed("HTTP 429", 1e9)]),
+            st.floats(0, 100),
+        ),
+        max_size=60,
+    )
+)
 def test_it_is_down_exactly_while_the_row_is_long_enough(attempts):
     """And a probe is never more than a minute away."""
     endpoint, now, row = UP, 0.0, []
     for position, result, seconds in attempts:
         now += seconds
         endpoint = endpoint.after(result, position=position, now=now)
-        row = [*row, position] if result is FAILED else []
+        row = [*row, position] if isinstance(result, Failed) else []
         is_long = len(row) >= FAILURES_TO_DOWN and len(set(row)) > 1
         assert endpoint.is_down == is_long
         if endpoint.probe_at is not None:

@@ -19,7 +19,7 @@ FAILURES_TO_DOWN: Final = 10
 """Failures in a row, of at least two events, after which a receiver is down."""
 FIRST_PROBE_SECONDS: Final = 1.0
 LONGEST_PROBE_SECONDS: Final = 60.0
-"""The delay from one probe to the next doubles from the one to the other."""
+"""The delay from one probe to the next doubles from the one to the other. `Retry-After` is obeyed up to the longest."""
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -83,14 +83,15 @@ class Endpoint(msgspec.Struct, frozen=True):
             since=since,
             error=result.reason,
         )
+        asked_for = now + min(result.retry_after or 0.0, LONGEST_PROBE_SECONDS)
         if self.probe_at is not None:
             # Several may have been on their way when it was found to be down: those are no probes.
             is_probe = now >= self.probe_at
             delay = min(2 * self.probe_delay, LONGEST_PROBE_SECONDS) if is_probe else self.probe_delay
             at = now + delay if is_probe else self.probe_at
-            return msgspec.structs.replace(failed, probe_at=at, probe_delay=delay)
+            return msgspec.structs.replace(failed, probe_at=max(at, asked_for), probe_delay=delay)
         if failed.failures >= FAILURES_TO_DOWN and failed.is_of_several:
-            return msgspec.structs.replace(failed, probe_at=now + FIRST_PROBE_SECONDS)
+            return msgspec.structs.replace(failed, probe_at=max(now + FIRST_PROBE_SECONDS, asked_for))
         return failed
 
 
