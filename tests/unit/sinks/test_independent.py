@@ -239,6 +239,31 @@ async def test_a_receiver_that_is_gone_pauses_the_sink_and_a_resume_goes_on(path
     assert [log["event"] for log in logs] == ["sink.paused", "sink.recovered"]
 
 
+@pytest.mark.parametrize("answer", [Gone("HTTP 410"), DOWN])
+async def test_what_is_read_while_the_receiver_is_found_to_be_away_is_not_sent(path, answer):
+    """The journal is slow, and takes a second to find the next event."""
+    receiver = ScriptedReceiver(lambda each: Delivered() if each.id == "quick.1" else answer, concurrency=11)
+    attempt = receiver.attempt
+
+    async def slow_attempt(each):
+        await asyncio.sleep(0.0 if each.id == "quick.1" else 0.5)
+        return await attempt(each)
+
+    receiver.attempt = slow_attempt
+    async with running(path, receiver) as run:
+        take = run.outbox.take
+
+        async def slow_take(*arguments, **options):
+            taken = await take(*arguments, **options)
+            await asyncio.sleep(1.0 if receiver.accepted else 0.0)
+            return taken
+
+        run.outbox.take = slow_take
+        await run.add(event("quick"), *(event(f"a{number}") for number in range(20)))
+        await asyncio.sleep(1.75)
+        assert len(receiver.attempts) == 11
+
+
 async def test_a_receiver_that_was_down_at_the_last_stop_is_down_until_it_accepts_an_event(path):
     """A restart uses up no attempt, and when the receiver works again, what is due in hours is due at once."""
     receiver = ScriptedReceiver(lambda _: DOWN, retry=(5, *[5 * HOUR] * 3))

@@ -149,8 +149,10 @@ class IndependentDelivery:
             now = self._clock.steady()
             if stop.is_set():
                 drain_ends = min(drain_ends, now + self._drain_patience)
-            slots = self._endpoint.slots(in_flight=len(self._in_flight), concurrency=self._sink.concurrency, now=now)
+            slots = self._slots(now)
             taken = await self._take(slots, now)
+            if len(taken.events) > self._slots(now):
+                continue  # meanwhile the receiver was found to be down or paused
             for owed in taken.events:
                 self._start(owed)
             if len(taken.events) < slots:
@@ -161,6 +163,10 @@ class IndependentDelivery:
             # An attempt that ends wakes the loop, and what is due meanwhile has to wait for a slot anyway.
             await self._wait(None if not slots and self._in_flight else due_at)
             self._forget_ended()
+
+    def _slots(self, now: float) -> int:
+        """Return how many more events may be sent now."""
+        return self._endpoint.slots(in_flight=len(self._in_flight), concurrency=self._sink.concurrency, now=now)
 
     async def _take(self, slots: int, now: float) -> Taken:
         """Return the events to send now, at most `slots`."""
