@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from asset_worker.domain.assets import AssetId, Done, Outcome
-from asset_worker.domain.deliveries import Owed, Taken
+from asset_worker.domain.deliveries import Condition, Owed, Taken
 from asset_worker.domain.events import Times, completed, heading_of
 from asset_worker.domain.submissions import Submission
 from asset_worker.queue.local import outbox as local_outbox
@@ -622,3 +622,15 @@ async def test_an_event_that_is_damaged_is_sent_without_regard_to_order(queue):
     with queue.journal.transaction():
         queue.journal._execute("UPDATE outbox SET body = x'7b' WHERE position = 2")
     assert [(owed.event.position, owed.asset_id) for owed in (await take(queue)).events] == [(1, "a"), (2, None)]
+
+
+async def test_a_start_ends_every_condition_but_that_a_sink_of_the_run_is_down(tmp_path):
+    """A paused sink is resumed. A kind that this version does not know is no reason not to start."""
+    queue = open_local(tmp_path / FILE_NAME, ManualClock(), sinks=["down", "paused", "newer"])
+    for sink, kind in (("down", "down"), ("paused", "paused"), ("newer", "???"), ("absent", "down")):
+        queue.journal._execute("INSERT INTO conditions VALUES (?, ?, 5.0, 'why')", (sink, kind))
+    await queue.begin(ends_by_itself=False)
+    assert queue.journal.conditions() == {"down": Condition("down", 5.0, "why")}
+    assert await queue.outbox.condition("down") == Condition("down", 5.0, "why")
+    assert await queue.outbox.condition("paused") is None
+    await queue.close()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -321,10 +321,12 @@ class Journal:
         with _translating_errors(self.path):
             return read_conditions(self._connection)
 
-    def forget_conditions(self, *, but_of: Collection[str]) -> None:
-        """Forget what is wrong with sinks other than these, which are those of this run."""
-        for sink in self.conditions().keys() - set(but_of):
-            self.set_condition(sink, None)
+    def begin_conditions(self, sinks: Iterable[str]) -> None:
+        """Forget what a start ends: all that is wrong with sinks but that one of these, those of the run, is down."""
+        self._execute(
+            "DELETE FROM conditions WHERE kind <> 'down' OR sink NOT IN (SELECT value FROM json_each(?))",
+            (_encode([*sinks]).decode(),),
+        )
 
     def set_condition(self, sink: str, condition: Condition | None) -> None:
         """Record what is wrong with an independent sink; None: it works."""

@@ -93,7 +93,7 @@ class LocalOutbox:
         def change(journal: Journal) -> dict[str, int]:
             for name, state in self._changed.items():
                 journal.set_sink(name, state)
-            journal.forget_conditions(but_of=sinks)
+            journal.begin_conditions(sinks)
             return {name: journal.count_owed(name, state.position) for name, state in held.items()}
 
         counts = await self._commits.write(change)
