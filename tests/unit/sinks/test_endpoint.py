@@ -90,9 +90,19 @@ def test_a_receiver_that_is_gone_gets_nothing_until_it_is_resumed():
     assert slots(gone, now=1e9) == 0
 
 
+def test_a_receiver_that_is_resumed_works_unless_it_was_down():
+    """Then it is down until it accepts an event: all that it is owed is due only then."""
+    assert failing(1, 2).after(Gone("HTTP 410"), position=3, now=50.0).resumed(60.0) == UP
+    resumed = failing(*range(10)).after(Gone("HTTP 410"), position=3, now=50.0).resumed(60.0)
+    assert (resumed.is_down, resumed.is_paused, slots(resumed, now=60.0)) == (True, False, 1)
+    assert resumed.after(FAILED, position=1, now=60.0).is_down
+    assert resumed.after(Delivered(), position=1, now=60.0) == UP
+    assert failing(1).resumed(60.0) == failing(1)
+
+
 def test_somebody_may_ask_for_a_probe_at_once():
     """The intervals then start from the shortest."""
-    endpoint = failing(*range(16), endpoint=UP).probed_now(100.0)
+    endpoint = failing(*range(16), endpoint=UP).resumed(100.0)
     assert slots(endpoint, now=100.0) == 1
     assert endpoint.after(FAILED, position=1, now=100.0).probe_at == 100.0 + 2 * FIRST_PROBE_SECONDS
 

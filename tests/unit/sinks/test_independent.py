@@ -297,6 +297,19 @@ async def test_a_receiver_that_was_down_and_is_owed_nothing_is_no_problem_after_
         assert run.delivery.problem is None
 
 
+async def test_all_is_due_when_a_receiver_works_that_was_down_and_then_paused(path):
+    """What failed while it was down would be due in hours."""
+    answers: dict[float, Attempt] = {0: DOWN, 600: Gone("HTTP 410"), HOUR: Delivered()}
+    receiver = ScriptedReceiver(lambda _: answers[max(at for at in answers if at <= now())], retry=(5, 5 * HOUR))
+    async with running(path, receiver) as run:
+        await run.add(*(event(f"a{number}") for number in range(20)))
+        await asyncio.sleep(HOUR)
+        assert "is paused" in run.delivery.problem
+        run.delivery.resume()
+        await asyncio.sleep(1)
+        assert (len(receiver.accepted), run.delivery.problem) == (20, None)
+
+
 async def test_a_restart_resumes_a_paused_sink(path):
     """Its events are sent again."""
     receiver = ScriptedReceiver(lambda _: Gone("HTTP 410"))

@@ -40,6 +40,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     probe_delay: float = FIRST_PROBE_SECONDS
     """Seconds from the last probe to the next."""
     is_paused: bool = False
+    was_down: bool = False
+    """Whether it was down when it was paused."""
 
     @property
     def is_down(self) -> bool:
@@ -61,9 +63,13 @@ class Endpoint(msgspec.Struct, frozen=True):
             return max(0, concurrency - in_flight)
         return 1 if not in_flight and now >= self.probe_at else 0
 
-    def probed_now(self, now: float) -> Endpoint:
-        """Return the receiver, which is down, with the next probe due `now`: somebody says that it works again."""
-        return msgspec.structs.replace(self, probe_at=now, probe_delay=FIRST_PROBE_SECONDS)
+    def resumed(self, now: float) -> Endpoint:
+        """Return the receiver after somebody said that it works again: if it was down, a probe is due `now`."""
+        if not self.is_down and not self.was_down:
+            return UP if self.is_paused else self
+        return msgspec.structs.replace(
+            self, is_paused=False, was_down=False, probe_at=now, probe_delay=FIRST_PROBE_SECONDS
+        )
 
     def after(self, result: Attempt, *, position: int, now: float) -> Endpoint:
         """Return the receiver as it is after one more attempt, at the event at `position`, has ended `now`."""
@@ -73,7 +79,7 @@ class Endpoint(msgspec.Struct, frozen=True):
             case Delivered():
                 return UP
             case Gone(reason):
-                return Endpoint(is_paused=True, since=now, error=reason)
+                return Endpoint(is_paused=True, was_down=self.is_down, since=now, error=reason)
         since = self.since if self.failures else now
         first = self.first_failed if self.failures else position
         failed = Endpoint(

@@ -224,10 +224,7 @@ class IndependentDelivery:
         """Resume, if somebody asks for it; record and log what has changed about the receiver as a whole."""
         if self._is_resumed:
             self._is_resumed = False
-            if self._endpoint.is_paused:
-                self._endpoint = UP
-            elif self._endpoint.is_down:
-                self._endpoint = self._endpoint.probed_now(self._clock.steady())
+            self._endpoint = self._endpoint.resumed(self._clock.steady())
         before, now = self._recorded, self._endpoint.condition
         if (before and before.kind) == (now and now.kind):
             return
