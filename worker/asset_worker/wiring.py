@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from asset_worker.poller.feedback import Feedback
 from asset_worker.poller.loop import Poller
 from asset_worker.poller.policy import Batching, Policy
 from asset_worker.queue.local.engine import open_local_queue
-from asset_worker.queue.local.lock import StateDirectory
+from asset_worker.queue.local.lock import hold
 from asset_worker.queue.local.schedule_store import FILE_NAME, load_or_start, save_periodically
 from asset_worker.queue.memory import open_memory_queue
 from asset_worker.queue.ports import Queue, QueueEngine
@@ -329,7 +329,8 @@ async def make_queue(
         async with open_memory_queue(clock, sinks=names, dedupe_window=window, max_pending=most) as in_memory:
             yield in_memory
         return
-    with StateDirectory(settings.state.directory) as directory:
+    with ExitStack() as stack:
+        directory = await hold(settings.state.directory, stack)
         async with open_local_queue(
             directory.path,
             clock,

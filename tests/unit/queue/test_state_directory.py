@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import fcntl
 import os
 import shutil
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import pytest
 
-from asset_worker.queue.local.lock import StateDirectory, StateDirectoryError, StateDirectoryUnavailableError
+from asset_worker.queue.local.lock import (
+    COMMAND,
+    COMMAND_CHECK_SECONDS,
+    StateDirectory,
+    StateDirectoryError,
+    StateDirectoryUnavailableError,
+    hold,
+)
 
 
 @pytest.fixture
@@ -30,6 +38,23 @@ def test_a_second_worker_is_refused_with_the_name_of_the_process_that_holds_the_
         assert f"in use by process {os.getpid()} on" in refused(path)
     with StateDirectory(path):
         pass
+
+
+async def test_a_worker_waits_for_a_command_that_holds_the_directory_and_not_for_another_worker(path):
+    """Otherwise `dead-letters retry` would end a worker that happens to start."""
+    with StateDirectory(path, holder=COMMAND), ExitStack() as stack:
+        starting = asyncio.create_task(hold(path, stack))
+        await asyncio.sleep(2 * COMMAND_CHECK_SECONDS)
+        assert not starting.done()
+        assert f"in use by a command, process {os.getpid()} on" in refused(path)
+        starting.cancel()
+    with ExitStack() as stack:
+        with StateDirectory(path, holder=COMMAND):
+            starting = asyncio.create_task(hold(path, stack))
+            await asyncio.sleep(0)
+        assert (await starting).path == path
+        with pytest.raises(StateDirectoryUnavailableError, match="in use by process"), ExitStack() as other:
+            await hold(path, other)
 
 
 def test_deleting_the_lock_file_lets_nobody_in(path):

@@ -10,7 +10,7 @@ from typing import Final
 
 from asset_worker.queue.local.dead_letter_requests import Answer, Request, carry_out
 from asset_worker.queue.local.journal import FILE_NAME, Journal
-from asset_worker.queue.local.lock import StateDirectory, StateDirectoryInUseError
+from asset_worker.queue.local.lock import COMMAND, StateDirectory, StateDirectoryInUseError
 from asset_worker.queue.local.reading import check_journal_exists
 from asset_worker.queue.local.request_files import RequestFiles
 from asset_worker.runtime.clock import Clock
@@ -72,8 +72,8 @@ def ask(
 
 
 def _carry_out_alone(directory: Path, request_id: str, request: Request, clock: Clock) -> Answer:
-    """Carry out a request while no worker runs. The lock is held for a moment; a worker would not start meanwhile."""
-    with StateDirectory(directory) as held:
+    """Carry out a request while no worker runs. The lock is held for a moment; a worker that starts waits for it."""
+    with StateDirectory(directory, holder=COMMAND) as held:
         journal = Journal(held.path / FILE_NAME)
         try:
             clock.resume(journal.clock_mark())

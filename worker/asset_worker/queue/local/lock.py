@@ -7,6 +7,7 @@ and it is the only lock where the file system can't lock directories (NFS).
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import socket
@@ -26,6 +27,12 @@ from asset_worker.runtime.private_files import (
 
 FILE_NAME = "lock"
 HOLDER_BYTES = 200
+WORKER = "process"
+COMMAND = "a command, process"
+"""How the lock file names who holds the directory: a command holds it only for a moment."""
+COMMAND_SECONDS = 20.0
+"""How long a worker waits for a command, which may have a gigabyte of a journal to check."""
+COMMAND_CHECK_SECONDS = 0.05
 
 
 class StateDirectoryError(Exception):
@@ -42,6 +49,8 @@ class StateDirectoryInUseError(StateDirectoryUnavailableError):
     def __init__(self, path: Path, holder: str) -> None:
         self.reason = f"the state directory {path} is in use by {holder}"
         """What is the case, without what to do."""
+        self.is_for_a_moment = holder.startswith(COMMAND)
+        """Whether a command holds it, and not a worker."""
         super().__init__(f"{self.reason}: stop that worker, or name another directory with --state-dir")
 
 
@@ -57,9 +66,13 @@ class StateDirectory:
             others may change what is in it.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Store the path. Nothing is locked or created before the context is entered."""
+    def __init__(self, path: Path, *, holder: str = WORKER) -> None:
+        """Store the path. Nothing is locked or created before the context is entered.
+
+        `holder` says what this process is: a worker or a command.
+        """
         self.path = path
+        self._holder_name = holder
         self._closing = ExitStack()
         self._directory = -1
         self._is_directory_locked = False
@@ -143,7 +156,7 @@ class StateDirectory:
         with suppress(OSError):  # the disk is full; the lock works without the text
             if os.fstat(descriptor).st_nlink == 1:  # otherwise it is a file of another name, too, which stays as it is
                 os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+                os.pwrite(descriptor, f"{self._holder_name} {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         return descriptor
 
     def _close_file(self) -> None:
@@ -181,6 +194,22 @@ class StateDirectory:
             f"the state directory {self.path} can't be used ({error.strerror}): make it writable for this user, or "
             "name another with --state-dir"
         )
+
+
+async def hold(path: Path, stack: ExitStack) -> StateDirectory:
+    """Lock the state directory until `stack` is closed. A command that holds it for a moment is waited for.
+
+    Raises:
+        StateDirectoryError: see `StateDirectory`.
+    """
+    for _ in range(int(COMMAND_SECONDS / COMMAND_CHECK_SECONDS)):
+        try:
+            return stack.enter_context(StateDirectory(path))
+        except StateDirectoryInUseError as error:
+            if not error.is_for_a_moment:
+                raise
+        await asyncio.sleep(COMMAND_CHECK_SECONDS)
+    return stack.enter_context(StateDirectory(path))
 
 
 def find_distrust(path: Path, status: os.stat_result) -> str | None:
