@@ -115,8 +115,8 @@ def test_status_counts_events_for_a_sink_that_has_never_had_one(tmp_path):
 def test_status_shows_how_far_each_sink_is_behind(tmp_path):
     with closing(Journal(tmp_path / FILE_NAME)) as journal, journal.transaction():
         journal.add_events([event(number) for number in range(6)])
-        journal.advance("stdout", 2, None, done_by_all=2)
-        journal.advance("file:/e", 6, None, done_by_all=2)
+        journal.advance("stdout", 2, None, others=())
+        journal.advance("file:/e", 6, None, others=["stdout"])
     lines = invoked(status, "--state-dir", tmp_path).stdout.splitlines()
     assert [line for line in lines if line.startswith("outbox")] == [
         "outbox     0 to send to file:/e",
@@ -133,7 +133,7 @@ def test_status_shows_nothing_that_a_terminal_obeys(tmp_path):
         journal.accept([Submission(asset_id, EVIL, 7)], at=1.0, window_start=0.0)
         journal.save_progress({asset_id: Progress(polls=1, last_seen=LastSeen(EVIL), waiting_on=(EVIL,))})
         journal.add_events([event(0)])
-        journal.advance(EVIL, 0, None, done_by_all=0)
+        journal.advance(EVIL, 0, None, others=())
     shown = r"file:/e\x1b]52;c;eA==\x07\n\x9b\u202e\x7f"
     lines = invoked(status, "--state-dir", tmp_path).stdout.splitlines()
     assert all(line.isprintable() for line in lines)

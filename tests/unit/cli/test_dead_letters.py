@@ -32,7 +32,7 @@ def state(tmp_path):
         journal.add_events([event_of("a", 1), event_of("b", 1), event_of("c", 1)])
         for sink in (SINK, OTHER):
             journal.undelivered.claim(sink, 0, 9, examine=9, now=now, wants=wants_all)
-            journal.advance(sink, 3, None, done_by_all=3 if sink == OTHER else 0)
+            journal.advance(sink, 3, None, others=[SINK, OTHER])
         refused = [(SINK, 1, "503"), (OTHER, 1, "timeout"), (SINK, 2, EVIL)]
         for at, (sink, position, reason) in enumerate(refused, start=-60):
             journal.dead_letters.add(sink, position, attempts=10, first_at=now - 3600, now=now + at, reason=reason)

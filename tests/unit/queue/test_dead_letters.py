@@ -34,7 +34,7 @@ def journal(tmp_path):
             journal.add_events([event_of("a", number) for number in (1, 2, 3)])
             for sink, positions in ((A, (1, 2, 3)), (B, (3,))):
                 journal.undelivered.claim(sink, 0, 9, examine=9, now=1.0, wants=wants_all)
-                journal.advance(sink, 3, None, done_by_all=3 if sink == B else 0)
+                journal.advance(sink, 3, None, others=[A, B])
                 for position in (1, 2, 3):
                     if position in positions:
                         journal.dead_letters.add(sink, position, attempts=9, first_at=1.0, now=2.0, reason="why")
@@ -135,7 +135,7 @@ def test_events_of_a_webhook_that_was_removed_are_not_sent_again_by_a_worker_wit
 def test_a_sink_without_dead_letters_may_be_asked_for(journal, receivers):
     """It may be paused."""
     with journal.transaction():
-        journal.advance("idle", 3, None, done_by_all=3)
+        journal.advance("idle", 3, None, others=[A, B])
     assert done(journal, Request("retry", sink="idle"), receivers).answer == Answer()
 
 

@@ -568,6 +568,25 @@ async def test_events_that_are_not_wanted_are_passed_in_several_transactions(que
     assert [position for position, *_ in queue.journal.events_after(0, 99)] == [94, 95]
 
 
+async def test_no_event_is_left_that_was_claimed_while_it_was_added(queue):
+    """A transaction that adds it may be durable before the queue in memory knows of it."""
+    await put(queue, events=[event_of("a", 1)])
+    with queue.journal.transaction():
+        queue.journal.add_events([event_of("b", 1)])
+    for position in positions(await take(queue, 9)):
+        await queue.outbox.delivered("hook", position, now=5.0)
+    assert queue.journal.events_after(0, 9) == []
+
+
+async def test_no_event_is_left_that_two_sinks_pass_at_once(tmp_path):
+    sinks = ["file", "stdout"]
+    queue = open_local(tmp_path / FILE_NAME, ManualClock(), thread=SuspendingThread(), sinks=sinks)
+    await queue.begin(ends_by_itself=False)
+    await put(queue, events=[event_of("a", 1), event_of("b", 1)])
+    await asyncio.gather(*(queue.outbox.advance(sink, 2, None) for sink in sinks))
+    assert queue.journal.events_after(0, 9) == []
+
+
 async def test_all_become_due_in_several_transactions(queue, monkeypatch):
     monkeypatch.setattr(local_outbox, "CHANGED_RECORDS", 3)
     await put(queue, events=[event_of(f"a{number}", 1) for number in range(10)])

@@ -22,7 +22,7 @@ def filled(path, count, *, failed=True):
     with journal.transaction():
         journal.add_events([event_of(f"a{number // 2}", number % 2 + 1) for number in range(count)])
         claim = journal.undelivered.claim(SINK, 0, count, examine=count, now=0.0, wants=wants_all)
-        journal.advance(SINK, claim.position, None, done_by_all=claim.position)
+        journal.advance(SINK, claim.position, None, others=())
         if failed:
             journal._execute("UPDATE undelivered SET attempts = 1, first_at = 0.0, next_at = 10.0 + position")
         journal.add_events([event_of(f"b{number}", 1) for number in range(count)])
@@ -60,7 +60,7 @@ OPERATIONS = {
     "fail": lambda j: j.undelivered.change(SINK, 1, attempts=2, first_at=1.0, next_at=999.0, error="why"),
     "give up": dead,
     "make some due": lambda j: j.undelivered.make_due(SINK, after=4, limit=20, now=3.0),
-    "let another sink pass an event": lambda j: j.advance("file", FEW + 2, None, done_by_all=FEW + 2),
+    "let another sink pass an event": lambda j: j.advance("file", FEW + 2, None, others=()),
     "forget some records": lambda j: j.undelivered.delete_some(SINK, 5),
     "prune dead letters": lambda j: j.dead_letters.prune(before=5.0, limit=5),
     "find the dead letters of an event": lambda j: j.dead_letters.missing(Selection(("a7.1",))),

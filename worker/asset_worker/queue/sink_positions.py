@@ -84,6 +84,10 @@ class SinkPositions:
         others = (reached for name, reached in self._positions.items() if name != sink)
         return min([position, *others, *self._held.values()])
 
+    def others(self, sink: str) -> list[str]:
+        """Return the other sinks for which events are kept, absent ones included."""
+        return [name for name in (*self._positions, *self._held) if name != sink]
+
     def release(self, absent: str) -> int:
         """Keep no more events for an absent sink. Return up to which position no event is needed any more."""
         del self._held[absent]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from asset_worker.queue.local.request_rows import RequestRows
 from asset_worker.queue.local.schema import check_schema, check_values, restrict
 from asset_worker.queue.local.sink_rows import (
     count_events_after,
+    lowest_position,
     read_conditions,
     read_sinks,
     write_condition,
@@ -299,10 +300,13 @@ class Journal:
         """Record the state of a sink."""
         write_sink(self._connection, name, state)
 
-    def advance(self, sink: str, position: int, checkpoint: bytes | None, *, done_by_all: int) -> None:
-        """Record that the sink has all events up to `position`; delete those up to `done_by_all`."""
+    def advance(self, sink: str, position: int, checkpoint: bytes | None, *, others: Collection[str]) -> None:
+        """Record that the sink has passed all events up to `position`; delete those that the others have passed, too.
+
+        The positions of the others are those of this transaction: in memory they may be older.
+        """
         self.set_sink(sink, SinkState(position, checkpoint))
-        self.delete_events(done_by_all)
+        self.delete_events(lowest_position(self._connection, {sink, *others}))
 
     def delete_events(self, through: int) -> None:
         """Delete the events up to a position that all sinks have passed, except those that a record names."""

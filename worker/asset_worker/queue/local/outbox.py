@@ -157,9 +157,9 @@ class LocalOutbox:
 
     async def advance(self, sink: str, position: int, checkpoint: bytes | None) -> None:
         """Record that the sink has all events up to `position`; durable when this returns."""
-        done_by_all = self._sinks.done_by_all(sink, position)
+        others = self._sinks.others(sink)
         await self._commits.write(
-            lambda journal: journal.advance(sink, position, checkpoint, done_by_all=done_by_all),
+            lambda journal: journal.advance(sink, position, checkpoint, others=others),
             applied=lambda _: self._sinks.advance(sink, position, checkpoint),
         )
 
@@ -187,11 +187,11 @@ class LocalOutbox:
 
     async def _claim(self, sink: str, limit: int, *, now: float, wants: Callable[[Stored], bool]) -> list[Owed]:
         """Record the next events that the sink wants. Return those of them that may be sent, at most `limit`."""
-        position, done_by_all = self._sinks.position(sink), self._sinks.done_by_all(sink, self._sinks.last)
+        position, others = self._sinks.position(sink), self._sinks.others(sink)
 
         def change(journal: Journal) -> Claim:
             claim = journal.undelivered.claim(sink, position, limit, examine=EXAMINED_EVENTS, now=now, wants=wants)
-            journal.advance(sink, claim.position, None, done_by_all=min(claim.position, done_by_all))
+            journal.advance(sink, claim.position, None, others=others)
             return claim
 
         def count(claim: Claim) -> None:

@@ -7,6 +7,7 @@ these bytes.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 import msgspec
@@ -36,6 +37,15 @@ def write_sink(connection: sqlite3.Connection, name: str, state: SinkState) -> N
         "ON CONFLICT (name) DO UPDATE SET position = excluded.position, mark = excluded.mark",
         (name, state.position, _mark_of(state)),
     )
+
+
+def lowest_position(connection: sqlite3.Connection, names: AbstractSet[str]) -> int:
+    """Return the position up to which all these sinks have passed the events; 0: one of them is not recorded yet."""
+    [lowest, count] = connection.execute(
+        "SELECT min(position), count(*) FROM sinks WHERE name IN (SELECT value FROM json_each(?))",
+        (msgspec.json.encode(names).decode(),),
+    ).fetchone()
+    return int(lowest) if count == len(names) else 0
 
 
 def count_events_after(connection: sqlite3.Connection, position: int) -> int:
