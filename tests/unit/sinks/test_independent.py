@@ -2,19 +2,15 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import asynccontextmanager
 
 import pytest
 from structlog.testing import capture_logs
 
 from asset_worker.domain.assets import Outcome
 from asset_worker.queue.local.journal import FILE_NAME
-from asset_worker.runtime.stop import Stop
-from asset_worker.sinks.independent import IndependentDelivery
 from asset_worker.sinks.ports import Attempt, Delivered, Failed, Gone
-from tests.doubles.clocks import LoopClock
 from tests.doubles.independent import DOWN, ScriptedReceiver, event
-from tests.doubles.local_queue import open_local, put
+from tests.unit.sinks.deliveries import failing_until, now, running
 
 pytestmark = pytest.mark.virtual_time
 
@@ -24,57 +20,6 @@ HOUR, DAY = 3_600.0, 86_400.0
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / FILE_NAME
-
-
-def now():
-    return asyncio.get_running_loop().time()
-
-
-class Run:
-    """A worker's outbox and the deliveries from it."""
-
-    def __init__(self, path, *receivers, patience=0.0):
-        self.clock = LoopClock(asyncio.get_running_loop())
-        names = [each.name for each in receivers]
-        self.queue = open_local(path, self.clock, sinks=names, independent=names)
-        self.outbox = self.queue.outbox
-        self.stop = Stop()
-        self.deliveries = [
-            IndependentDelivery(each, self.outbox, self.clock, drain_patience=patience, uniform=lambda: 0.0)
-            for each in receivers
-        ]
-        self.delivery = self.deliveries[0]
-
-    async def __aenter__(self):
-        await self.queue.begin(ends_by_itself=False)
-        self.tasks = [asyncio.create_task(each.run(self.stop)) for each in self.deliveries]
-        return self
-
-    async def __aexit__(self, *_):
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.wait(self.tasks)
-        self.queue.crash()
-
-    async def add(self, *events):
-        await put(self.queue, events=events)
-
-    async def end(self):
-        """Stop, and wait for the deliveries. Return how long that took."""
-        began = now()
-        self.stop.set("test")
-        await asyncio.gather(*self.tasks)
-        return now() - began
-
-
-@asynccontextmanager
-async def running(path, *receivers, patience=0.0):
-    async with Run(path, *receivers, patience=patience) as run:
-        yield run
-
-
-def failing_until(instant, answer=DOWN):
-    return lambda _: Delivered() if now() >= instant else answer
 
 
 async def test_events_are_sent_at_once_and_as_many_together_as_allowed(path):
