@@ -134,6 +134,17 @@ def test_a_webhook_elsewhere_needs_a_secret(url: str):
     assert webhook({"url": url, "secret_file": "/run/s"}, secret_file=None).secret_file == Path("/run/s")
 
 
+@pytest.mark.parametrize("events", [{"secret_file": "whsec_c2Vj/cmV0"}, {}], ids=["all webhooks", "one"])
+def test_a_secret_in_the_place_of_its_file_is_refused_and_not_shown(events: dict[str, str]):
+    text = problem(URL if events else {"url": URL, "secret_file": "whsec_c2Vj/cmV0"}, **events)
+    assert text.endswith("secret_file: it must be the path of a file, and not a secret: put the secret into a file")
+
+
+def test_the_schema_has_the_longest_delay_of_a_plan():
+    """As the keyword that editors understand."""
+    assert '"maximum": 2678400' in json.dumps(json_schema())
+
+
 @pytest.mark.parametrize("url", [LOCAL, "http://localhost:1/", "https://[::1]/"])
 def test_a_webhook_on_this_machine_needs_none(url: str):
     assert webhook(url, secret_file=None).secret_file is None

@@ -43,7 +43,7 @@ from asset_worker.settings.types import (
     as_list,
     lower,
 )
-from asset_worker.settings.webhook import Webhook
+from asset_worker.settings.webhook import SecretFile, Webhook
 from asset_worker.sinks.registry import WEBHOOK, Target, checked_target, form_of
 from asset_worker.sinks.webhook.signing import HOW_TO_MAKE_ONE
 
@@ -210,7 +210,7 @@ class Events(Section):
     """Where completion events go."""
 
     # Before `sinks`, whose check needs it.
-    secret_file: File | None = None
+    secret_file: SecretFile | None = None
     """A file of secrets that sign the requests of all webhooks, unless their tables name another: one `whsec_…` on each
     line. It is read again when it changes. Without a secret, only webhooks on this machine can be used."""
     sinks: Annotated[
@@ -233,9 +233,9 @@ class Events(Section):
                 continue
             if info.data.get("secret_file", ...) is None:  # it is missing in `data` if it is wrong by itself
                 raise ValueError(
-                    f"requests to {each.shown_name} would not be signed, so that anybody could send such: set "
-                    "events.secret_file, or secret_file in the table of this sink, to a file with a line whsec_… "
-                    f"({HOW_TO_MAKE_ONE})"
+                    f"requests to {each.shown_name} would not be signed, so its receiver could not tell them from "
+                    "forged ones: set events.secret_file, or secret_file in the table of this sink, to a file with a "
+                    f"line whsec_… ({HOW_TO_MAKE_ONE})"
                 )
         return value
 

@@ -89,11 +89,9 @@ def lower(value: Any) -> Any:
 # The limits come before the validator: only then does pydantic write them to the JSON Schema as its keywords.
 NUMBER = _typed(int, float, words="a number")
 INTEGER = _typed(int, words="a whole number")
-PositiveSeconds = Annotated[
-    float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_seconds), _NumberOrText(), Unit("seconds")
-]
-Seconds = Annotated[
-    float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_seconds), _NumberOrText(), Unit("seconds")
-]
+DURATION = BeforeValidator(_seconds)
+NUMBER_OR_TEXT = _NumberOrText()
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False), DURATION, NUMBER_OR_TEXT, Unit("seconds")]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), DURATION, NUMBER_OR_TEXT, Unit("seconds")]
 Boolean = Annotated[bool, _typed(bool, words="true or false")]
 File = Annotated[Path, BeforeValidator(_path)]

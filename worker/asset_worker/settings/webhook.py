@@ -12,7 +12,9 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Secr
 from asset_worker.domain.assets import Outcome
 from asset_worker.runtime.durations import seconds_of
 from asset_worker.settings.types import (
+    DURATION,
     INTEGER,
+    NUMBER_OR_TEXT,
     TABLE,
     TEXT,
     Boolean,
@@ -22,6 +24,7 @@ from asset_worker.settings.types import (
     Unit,
     as_list,
 )
+from asset_worker.sinks.webhook.signing import PREFIX
 from asset_worker.sinks.webhook.target import (
     Mode,
     WebhookTarget,
@@ -54,6 +57,17 @@ def _some(value: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
     if not value:
         raise ValueError("it must not be empty: leave it out to send all outcomes")
     return value
+
+
+def _no_secret(value: Path) -> Path:
+    if str(value).startswith(PREFIX):
+        raise ValueError("it must be the path of a file, and not a secret: put the secret into a file")
+    return value
+
+
+SecretFile = Annotated[File, AfterValidator(_no_secret)]
+"""A file of secrets. A secret in its place would be shown in messages, as paths are."""
+Delay = Annotated[float, Field(gt=0, le=LONGEST_DELAY, allow_inf_nan=False), DURATION, NUMBER_OR_TEXT, Unit("seconds")]
 
 
 class HeaderFile(Section):
@@ -99,7 +113,7 @@ class Webhook(Section):
     name: Annotated[str, AfterValidator(checked_name)] | None = None
     """The name in logs, metrics and status. The events that are still to be sent are kept under it. Not set: scheme,
     host and path of the URL, and a short hash of all of it."""
-    secret_file: File | None = None
+    secret_file: SecretFile | None = None
     """A file of secrets that sign the requests, one `whsec_…` on each line. The first signs first, and all of them
     sign: so one can be replaced by another. It is read again when it changes. Not set: `events.secret_file`."""
     outcomes: (
@@ -119,7 +133,7 @@ class Webhook(Section):
     """The content mode of the CloudEvents HTTP binding. `structured`: the whole event is the body. `binary`: the body
     is its `data`, and the rest are `ce-…` headers."""
     retry: Annotated[
-        tuple[Annotated[PositiveSeconds, Field(le=LONGEST_DELAY)], ...],
+        tuple[Delay, ...],
         BeforeValidator(as_list),
         Field(json_schema_extra={"default": [*RETRY]}),
     ] = tuple(map(seconds_of, RETRY))
