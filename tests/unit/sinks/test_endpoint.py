@@ -39,6 +39,7 @@ def test_one_event_alone_never_makes_it_down():
     endpoint = failing(*[7] * 50)
     assert not endpoint.is_down
     assert failing(8, endpoint=endpoint).is_down
+    assert failing(7, 8, *[7] * 8).is_down, "whichever fails last"
 
 
 def test_any_success_ends_the_row():

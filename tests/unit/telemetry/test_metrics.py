@@ -42,7 +42,7 @@ asset_worker_proven_list_shapes 12.0
 # HELP asset_worker_list_disagreements_total Retrieves that disagreed with a list that showed the asset done.
 # TYPE asset_worker_list_disagreements_total counter
 asset_worker_list_disagreements_total 13.0
-# HELP asset_worker_outbox_events Events that the sink lacks that lacks most; those that wait for a retry count as well.
+# HELP asset_worker_outbox_events Events that the sink furthest behind still lacks, those that wait for a retry as well.
 # TYPE asset_worker_outbox_events gauge
 asset_worker_outbox_events 10.0
 # HELP asset_worker_dead_letters Events that a webhook accepted in no attempt of its retry plan, and that are kept.

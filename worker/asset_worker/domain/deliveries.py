@@ -22,7 +22,7 @@ class Owed(msgspec.Struct, frozen=True):
     attempts: int
     """The attempts that count, made so far."""
     first_at: float | None
-    """When the first of them was made; None: there was none."""
+    """When the first of them failed; None: there was none."""
     next_at: float
     """When the next attempt is due."""
 

@@ -73,7 +73,7 @@ class MemoryQueue(PendingAssets):
             self._outcomes.update(event.outcome.value for event in events)
 
     def outbox_depth(self) -> int:
-        """Return how many events the sink lacks that lacks most."""
+        """Return how many events the sink furthest behind still lacks."""
         return self.outbox.depth()
 
     def dead_letter_count(self) -> int:

@@ -43,7 +43,7 @@ class MemoryOutbox:
         self._sinks.add(last)
 
     def depth(self) -> int:
-        """Return how many events the sink lacks that lacks most."""
+        """Return how many events the sink furthest behind still lacks."""
         return self._sinks.depth()
 
     def owed(self, sink: str) -> int:

@@ -132,7 +132,7 @@ class QueueStatus(Protocol):
         ...
 
     def outbox_depth(self) -> int:
-        """Return how many events the sink lacks that lacks most. An event that waits for a retry counts as well."""
+        """Return how many events the sink furthest behind still lacks, those that wait for a retry included."""
         ...
 
     def dead_letter_count(self) -> int:

@@ -70,7 +70,7 @@ class SinkPositions:
         return max(0, self.last - self._positions[sink]) + self._records[sink]
 
     def depth(self) -> int:
-        """Return how many events the sink lacks that lacks most. Absent sinks don't count."""
+        """Return how many events the sink furthest behind still lacks. Absent sinks don't count."""
         return max(map(self.owed, self._positions), default=0)
 
     async def wait(self, sink: str) -> None:

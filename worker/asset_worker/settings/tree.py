@@ -220,7 +220,7 @@ class Events(Section):
         Field(json_schema_extra={"minItems": 1}),
     ] = ("-",)
     """The targets, each of which gets every event. A target is a file, a URL, or - for stdout. A table with a `url`
-    says more about a webhook."""
+    holds other settings of a webhook as well."""
     dead_letter_retention: PositiveSeconds = 2_592_000
     """Seconds for which an event that a webhook refused for good is kept after its last attempt, to be sent again with
     `asset-worker dead-letters retry`. Thirty days leave time to notice, and to repair the receiver."""

@@ -41,7 +41,7 @@ from asset_worker.sinks.webhook.target import (
 RETRY: Final = ("5s", "5m", "30m", "2h", "5h", "10h", "14h", "20h", "24h")
 """The plan that the Standard Webhooks specification recommends: more than three days in all."""
 LONGEST_DELAY: Final = 31 * 86_400
-"""Seconds. Nobody means to repeat a call a month later; the journal takes far longer delays for damage."""
+"""Seconds. A longer delay is a mistake. (In the journal, delays of more than a year are taken for damage.)"""
 
 
 def _outcome(value: Any) -> Any:
@@ -126,7 +126,7 @@ class Webhook(Section):
     headers: Annotated[dict[str, Header], AfterValidator(_checked_names)] = Field(default_factory=dict)
     """More headers, each a text, or a table with the `file` that holds it."""
     timeout: PositiveSeconds = 15
-    """How long a request may take, with its answer. Receivers should answer first, and work then."""
+    """How long a request may take, with its answer. Receivers should answer before they process the event."""
     concurrency: Annotated[int, Field(ge=1, le=1000), INTEGER, Unit("requests")] = 8
     """The largest number of requests in flight at once. Events of one asset are never sent at once."""
     mode: Mode = "structured"
@@ -138,7 +138,7 @@ class Webhook(Section):
         Field(json_schema_extra={"default": [*RETRY]}),
     ] = tuple(map(seconds_of, RETRY))
     """How long to wait after each failed attempt, a month at most. After the last attempt, the event is a dead letter.
-    An empty list: one attempt alone."""
+    An empty list: there is only one attempt."""
     allow_private: Boolean = False
     """Whether addresses may be connected to that are not public, and plain http may be used."""
 

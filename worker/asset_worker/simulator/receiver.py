@@ -118,7 +118,7 @@ class Receiver:
 
 
 def _name_of(fault: Fault | None) -> str:
-    """Return what is answered: a status, or the kind of a fault that is none."""
+    """Return what is answered: a status, or the kind of the fault if it gives no status."""
     match fault:
         case None:
             return "204"

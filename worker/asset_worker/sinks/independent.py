@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import shlex
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
@@ -71,7 +72,7 @@ class IndependentDelivery:
         if self._endpoint.is_paused:
             return (
                 f"the sink {self.sink} is paused, because its receiver wants no more events: a restart, SIGHUP or "
-                f"`asset-worker dead-letters retry --sink {self.sink}` resumes it"
+                f"`asset-worker dead-letters retry --sink {shlex.quote(self.sink)}` resumes it"
             )
         return f"the sink {self.sink} is down" if self._endpoint.is_down else None
 

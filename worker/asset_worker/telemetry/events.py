@@ -385,8 +385,8 @@ EVENTS: Final = (
     LogEvent(
         "dead_letters.request_refused",
         "warning",
-        "A file in the directory `requests` was not carried out, for this reason. If it was no request, it was renamed "
-        "to `*.refused`.",
+        "A file in the directory `requests` was not carried out, for this reason. If it was not a request, it was "
+        "renamed to `*.refused`.",
         ("file", "reason"),
     ),
     LogEvent(

@@ -212,7 +212,7 @@ class Snapshot:
     )
     outbox_depth: int = gauge(
         "outbox_events",
-        "Events that the sink lacks that lacks most; those that wait for a retry count as well.",
+        "Events that the sink furthest behind still lacks, those that wait for a retry as well.",
         lambda sources: sources.queue.outbox_depth(),
         unit="events",
         empty=int,

@@ -35,7 +35,7 @@ class PendingCounts(Protocol):
         ...
 
     def outbox_depth(self) -> int:
-        """Return how many events the sink lacks that lacks most."""
+        """Return how many events the sink furthest behind still lacks."""
         ...
 
     def dead_letter_count(self) -> int:

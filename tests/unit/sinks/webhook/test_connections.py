@@ -42,7 +42,7 @@ async def test_a_private_address_is_refused_when_it_is_connected_to(secret_file:
     for address in ("192.0.2.1", "169.254.169.254", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe"):
         assert await sink.attempt(EVENT) == Failed(
             f"app.example leads to {address}, which is not a public address: set allow_private = true in the table of "
-            "this sink if that is meant"
+            "this sink if that is intended"
         )
     assert lookups.asked == ["app.example"] * 4
     await sink.close()

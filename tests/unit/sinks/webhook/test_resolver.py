@@ -25,7 +25,7 @@ async def test_a_name_that_leads_nowhere_else_is_refused_with_what_to_do(address
         await addresses("app.example", address)
     assert str(refused.value) == (
         f"app.example leads to {address}, which is not a public address: set allow_private = true in the table of this "
-        "sink if that is meant"
+        "sink if that is intended"
     )
 
 

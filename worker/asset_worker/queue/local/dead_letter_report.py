@@ -27,9 +27,9 @@ class DeadLetter(msgspec.Struct, frozen=True):
     attempts: int | None
     """How often it was sent."""
     first_at: str | None
-    """When it was sent first."""
+    """When the first attempt failed."""
     last_at: str | None
-    """When it was sent last."""
+    """When the last attempt failed."""
     reason: str
     """What happened then."""
     event: Any = msgspec.UNSET

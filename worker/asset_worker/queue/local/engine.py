@@ -170,7 +170,7 @@ class LocalQueue(PendingAssets):
         return self._commits.failing
 
     def outbox_depth(self) -> int:
-        """Return how many events the sink lacks that lacks most."""
+        """Return how many events the sink furthest behind still lacks."""
         return self.outbox.depth()
 
     def dead_letter_count(self) -> int:

@@ -66,7 +66,7 @@ class RequestFiles:
     Every method may raise:
 
     Raises:
-        UnusableRequestsError: others may write to the directory, or it is none.
+        UnusableRequestsError: others may write to the directory, or it is not a directory.
         OSError: what is asked for is not possible now.
     """
 

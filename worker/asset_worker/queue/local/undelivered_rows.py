@@ -107,10 +107,6 @@ class UndeliveredRows:
                     break
         return Claim(position, recorded, events)
 
-    def put_back(self, sink: str, position: int, asset_id: str | None, *, now: float) -> None:
-        """Record an event that was a dead letter, due `now`, as if it had never been tried."""
-        self._insert(sink, position, asset_id, now)
-
     def change(self, sink: str, position: int, *, attempts: int, first_at: float, next_at: float, error: str) -> None:
         """Change the record of an event after a failed attempt. Later events of its asset are due no sooner."""
         self._execute(

@@ -1,4 +1,4 @@
-"""Which IP addresses are public: on the internet, and nobody's own network. Pure functions.
+"""Which IP addresses are public: reachable on the internet, and in no private network. Pure functions.
 
 A name that others control may lead into the network of the worker: to a database, or to the metadata of a cloud, which
 hands out credentials (server-side request forgery, CWE-918). The lists are IANA's registries of special-purpose
@@ -50,7 +50,7 @@ _NAT64: Final = IPv6Network("64:ff9b::/96")
 
 
 def is_public(address: str) -> bool:
-    """Return whether an IP address is public. With a zone (`%eth0`) it is not, and neither is what is no address."""
+    """Return whether an IP address is public. One with a zone (`%eth0`) is not; nor is any other text."""
     try:
         found = ip_address(address)
     except ValueError:

@@ -14,7 +14,7 @@ from asset_worker.sinks.webhook.addresses import is_loopback_address, is_public
 
 
 class NotPublicError(OSError):
-    """A name leads to no public address. The message says which address, and what to do."""
+    """A name leads only to addresses that are not public. The message names one, and says what to do."""
 
 
 class GuardedResolver(AbstractResolver):
@@ -30,8 +30,8 @@ class GuardedResolver(AbstractResolver):
         """Return the addresses of a host that may be connected to.
 
         Raises:
-            NotPublicError: it has none of these, but others.
-            OSError: it has none, or the resolver fails.
+            NotPublicError: it has addresses, but none of them may be connected to.
+            OSError: it has no addresses, or the resolver fails.
         """
         found = await self._resolver.resolve(host, port, family)
         is_allowed = is_loopback_address if host == "localhost" else is_public
@@ -50,5 +50,5 @@ def _refusal(host: str, address: str) -> str:
         return f"localhost leads to {address}, which is not this machine: check /etc/hosts"
     return (
         f"{host} leads to {address}, which is not a public address: set allow_private = true in the table of this sink "
-        "if that is meant"
+        "if that is intended"
     )

@@ -23,7 +23,7 @@ HOW_TO_MAKE_ONE: Final = 'echo "whsec_$(openssl rand -base64 32)" makes one'
 
 
 class BadSecretsError(ValueError):
-    """A file holds no usable secrets. The message says why, and holds no part of it."""
+    """A file holds no usable secrets. The message says why, and shows no part of the file."""
 
 
 class Secret(msgspec.Struct, frozen=True):
@@ -47,7 +47,7 @@ def parse_secrets(text: str) -> tuple[Secret, ...]:
     """Return the secrets of a file, one a line. Blank lines and lines that begin with # are skipped.
 
     Raises:
-        BadSecretsError: there is none, or a line is none.
+        BadSecretsError: there is no secret, or a line is not one.
     """
     secrets = tuple(dict.fromkeys(_secrets(text)))
     if not secrets:

@@ -63,10 +63,10 @@ class WebhookTarget(msgspec.Struct, frozen=True, kw_only=True, repr_omit_default
 
 
 def checked_url(text: str) -> str:
-    """Return the URL of a webhook without blanks around it. Whether plain http is allowed, `check_transport` knows.
+    """Return the URL of a webhook without blanks around it. `check_transport` decides whether plain http is allowed.
 
     Raises:
-        ValueError: it can't be used; the message says what to do, and holds nothing of the URL but its host.
+        ValueError: it can't be used; the message says what to do, and shows nothing of the URL but its host.
     """
     written = text.strip()
     if not _VISIBLE.fullmatch(written) or "\\" in written:
@@ -125,7 +125,7 @@ def parsed(url: str) -> URL:
     """Return a URL as the HTTP client reads it.
 
     Raises:
-        ValueError: it is no URL.
+        ValueError: it is not a URL.
     """
     from yarl import URL  # noqa: PLC0415 - settings without a webhook need not load it
 
