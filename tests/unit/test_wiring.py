@@ -56,6 +56,13 @@ def test_how_looks_share_lists_follows_from_the_longest_and_the_shortest_delay(
     assert batching.gather < batching.ahead
 
 
+def test_a_service_sends_nothing_to_a_webhook_in_the_second_half_of_its_grace_period():
+    """A request that is cut off would be sent again."""
+    ended = settings(shutdown={"grace": 10})
+    assert wiring.last_start(ended, KEEPS) == 5
+    assert wiring.last_start(ended, RunPlan(once=True, ends_by_itself=True)) == math.inf
+
+
 def test_lists_can_be_turned_off():
     assert wiring.batching(settings(poll={"batch": "off"}).poll) is None
 

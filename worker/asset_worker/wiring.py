@@ -170,6 +170,15 @@ def drain_patience(settings: Settings, plan: RunPlan) -> float:
     return shutdown_grace(settings, plan) if plan.ends_by_itself else 0.0
 
 
+def last_start(settings: Settings, plan: RunPlan) -> float:
+    """Return for how many seconds after the stop events are still sent to a webhook.
+
+    A service leaves its requests the other half of the grace period to end: one that is cut off is sent again by the
+    next start, although it may have arrived.
+    """
+    return math.inf if plan.ends_by_itself else shutdown_grace(settings, plan) / 2
+
+
 def reader_patience(settings: Settings, plan: RunPlan) -> float:
     """Return how many seconds a run that is done waits for a reader that takes no events.
 
@@ -274,7 +283,13 @@ def make_delivery(
     """Return the delivery to a sink."""
     if sink.kind == "ordered":
         return Delivery(sink, outbox, clock)
-    return IndependentDelivery(sink, outbox, clock, drain_patience=drain_patience(settings, plan))
+    return IndependentDelivery(
+        sink,
+        outbox,
+        clock,
+        drain_patience=drain_patience(settings, plan),
+        last_start=last_start(settings, plan),
+    )
 
 
 async def refuse_unusable(target: Target, outbox: Outbox, sink: str) -> None:

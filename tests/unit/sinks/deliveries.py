@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import asynccontextmanager
 
 from asset_worker.runtime.stop import Stop
@@ -20,14 +21,21 @@ def now():
 class Run:
     """A worker's outbox and the deliveries from it."""
 
-    def __init__(self, path, *receivers, patience=0.0):
+    def __init__(self, path, *receivers, patience=0.0, last_start=math.inf):
         self.clock = LoopClock(asyncio.get_running_loop())
         names = [each.name for each in receivers]
         self.queue = open_local(path, self.clock, sinks=names, independent=names)
         self.outbox = self.queue.outbox
         self.stop = Stop()
         self.deliveries = [
-            IndependentDelivery(each, self.outbox, self.clock, drain_patience=patience, uniform=lambda: 0.0)
+            IndependentDelivery(
+                each,
+                self.outbox,
+                self.clock,
+                drain_patience=patience,
+                last_start=last_start,
+                uniform=lambda: 0.0,
+            )
             for each in receivers
         ]
         self.delivery = self.deliveries[0]
@@ -55,8 +63,8 @@ class Run:
 
 
 @asynccontextmanager
-async def running(path, *receivers, patience=0.0):
-    async with Run(path, *receivers, patience=patience) as run:
+async def running(path, *receivers, **options):
+    async with Run(path, *receivers, **options) as run:
         yield run
 
 

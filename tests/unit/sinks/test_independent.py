@@ -288,6 +288,16 @@ async def test_the_stop_finishes_what_is_in_flight_and_leaves_what_is_due_later(
         assert (len(receiver.accepted), receiver.closed, run.outbox.depth()) == (12, True, 1)
 
 
+async def test_a_stop_begins_no_attempt_that_may_not_end_in_time(path):
+    """What is left is for the next run."""
+    receiver = ScriptedReceiver(latency=2)
+    async with running(path, receiver, last_start=5) as run:
+        await run.add(*(event(f"a{number}") for number in range(100)))
+        await asyncio.sleep(0.5)
+        assert await run.end() == pytest.approx(5.5, abs=0.1)
+        assert (len(receiver.accepted), run.outbox.depth()) == (24, 76)
+
+
 async def test_a_run_that_is_done_waits_for_attempts_that_are_due_soon(path):
     """But not for those that are due in five minutes."""
     answers: Iterator[Attempt] = iter([DOWN, Delivered()])

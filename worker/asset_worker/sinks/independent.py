@@ -41,13 +41,24 @@ class IndependentDelivery:
         clock: Clock,
         *,
         drain_patience: float = 0.0,
+        last_start: float = math.inf,
         uniform: Uniform = random.random,
     ) -> None:
-        """`drain_patience`: after the stop, events that are due again within this many seconds are waited for."""
+        """Make a delivery; see `run`.
+
+        Args:
+            sink: the sink.
+            outbox: the events.
+            clock: the clock.
+            drain_patience: after the stop, events that are due again within this many seconds are waited for.
+            last_start: so many seconds after the stop, the last attempt begins.
+            uniform: draws the jitter.
+        """
         self._sink = sink
         self._outbox = outbox
         self._clock = clock
         self._drain_patience = drain_patience
+        self._last_start = last_start
         self._uniform = uniform
         self.sink = sink.name
         self.delivered = 0
@@ -144,13 +155,14 @@ class IndependentDelivery:
         self._log_change(None, recorded)
 
     async def _deliver(self, stop: Stop) -> None:
-        drain_ends = math.inf
+        drain_ends = starts_end = math.inf
         while True:
             await self._apply_changes()
             now = self._clock.steady()
             if stop.is_set():
                 drain_ends = min(drain_ends, now + self._drain_patience)
-            slots = self._slots(now)
+                starts_end = min(starts_end, now + self._last_start)
+            slots = self._slots(now) if now <= starts_end else 0
             taken = await self._take(slots, now)
             if len(taken.events) > self._slots(now):
                 continue  # meanwhile the receiver was found to be down or paused
