@@ -587,6 +587,16 @@ async def test_no_event_is_left_that_two_sinks_pass_at_once(tmp_path):
     assert queue.journal.events_after(0, 9) == []
 
 
+async def test_a_new_event_is_due_no_sooner_than_the_one_of_its_asset_that_failed(queue):
+    """A take does not look at it again and again."""
+    await put(queue, events=[event_of("a", 1)])
+    await take(queue)
+    await queue.outbox.failed("hook", 1, attempts=1, first_at=5.0, next_at=99.0, error="why")
+    await put(queue, events=[event_of("a", 2)])
+    assert await take(queue) == Taken([], 99.0)
+    assert queue.journal._execute("SELECT next_at FROM undelivered").fetchall() == [(99.0,), (99.0,)]
+
+
 async def test_all_become_due_in_several_transactions(queue, monkeypatch):
     monkeypatch.setattr(local_outbox, "CHANGED_RECORDS", 3)
     await put(queue, events=[event_of(f"a{number}", 1) for number in range(10)])
