@@ -16,7 +16,7 @@ from asset_worker.queue.local.dead_letter_access import NoAnswerError
 from asset_worker.queue.local.dead_letter_report import read_dead_letters
 from asset_worker.queue.local.journal import FILE_NAME, Journal
 from asset_worker.runtime.clock import SystemClock
-from tests.unit.queue.test_independent_outbox import event_of, wants_all
+from tests.unit.queue.outbox_model import event_of, wants_all
 
 SINK, OTHER = "https://app.example/hooks#0a1b2c3d", "billing"
 EVIL = "503 \x1b]52;c;eA==\x07 Service\nUnavailable \u202e"

@@ -20,7 +20,7 @@ from asset_worker.queue.local.lock import StateDirectory
 from asset_worker.queue.local.request_files import Found, Refused, RequestFiles, UnusableRequestsError
 from tests.doubles.clocks import ManualClock
 from tests.doubles.local_queue import open_local
-from tests.unit.queue.test_independent_outbox import event_of, wants_all
+from tests.unit.queue.outbox_model import event_of, wants_all
 
 A, B, OLD = "https://a.example/#1", "https://b.example/#2", "stdout"
 ID = "0123456789abcdef0123456789abcdef"

@@ -10,7 +10,7 @@ import pytest
 
 from asset_worker.queue.local.dead_letter_rows import Selection
 from asset_worker.queue.local.journal import Journal
-from tests.unit.queue.test_independent_outbox import event_of, wants_all
+from tests.unit.queue.outbox_model import event_of, wants_all
 
 FEW, MANY = 50, 20_000
 SINK = "hook"
