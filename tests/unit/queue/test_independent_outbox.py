@@ -14,7 +14,7 @@ from asset_worker.queue.local.request_files import RequestFiles
 from tests.doubles.clocks import ManualClock
 from tests.doubles.local_queue import open_local, put
 from tests.doubles.threads import SuspendingThread
-from tests.unit.queue.conformance import turns
+from tests.unit.queue.conformance import DEDUPE_WINDOW, turns
 from tests.unit.queue.outbox_model import (
     event_of,
     wants_all,
@@ -80,6 +80,36 @@ async def test_a_new_event_is_due_no_sooner_than_the_one_of_its_asset_that_faile
     await put(queue, events=[event_of("a", 2)])
     assert await take(queue) == Taken([], 99.0)
     assert queue.journal._execute("SELECT next_at FROM undelivered").fetchall() == [(99.0,), (99.0,)]
+
+
+async def test_no_event_is_left_of_a_webhook_that_was_dropped(tmp_path):
+    """Nothing else needs those of which it had a record."""
+    path, clock = tmp_path / FILE_NAME, ManualClock()
+    queue = open_local(path, clock, sinks=["hook"], independent=["hook"])
+    await queue.begin(ends_by_itself=False)
+    await put(queue, events=[event_of("a", 1), event_of("b", 1)])
+    await take(queue)
+    await queue.close()
+    queue = open_local(path, clock, sinks=["file"])
+    await queue.begin(ends_by_itself=False)
+    assert [event_id for _, event_id, _ in queue.journal.events_after(0, 9)] == ["a.1", "b.1"]
+    clock.move(DEDUPE_WINDOW)
+    await queue.outbox.drop_expired(clock.steady())
+    assert queue.journal.events_after(0, 9) == []
+
+
+async def test_an_event_stays_until_the_last_webhook_has_it(tmp_path):
+    hooks = ["hook", "other"]
+    queue = open_local(tmp_path / FILE_NAME, ManualClock(), sinks=hooks, independent=hooks)
+    await queue.begin(ends_by_itself=False)
+    await put(queue, events=[event_of("a", 1)])
+    for sink in hooks:
+        await queue.outbox.take(sink, 9, now=5.0, until=5.0, without=(), wants=wants_all)
+    kept = []
+    for sink in hooks:
+        await queue.outbox.delivered(sink, 1, now=5.0)
+        kept.append(len(queue.journal.events_after(0, 9)))
+    assert kept == [1, 0]
 
 
 async def test_all_become_due_in_several_transactions(queue, monkeypatch):

@@ -145,3 +145,15 @@ def test_a_file_that_others_may_read_is_used_and_reported(file: Path):
         assert watched(file).current(0) == ONE
     assert events(logs) == [("warning", "sink.file_exposed")]
     assert "mode 0644" in logs[0]["detail"]
+
+
+def test_an_exposed_file_is_reported_again_only_when_something_else_is_wrong_with_it(file: Path):
+    """It may be read again often."""
+    file.chmod(0o644)
+    with capture_logs() as logs:
+        found = watched(file)
+        found.reload()
+        file.chmod(0o664)
+        found.reload()
+    assert events(logs) == [("warning", "sink.file_exposed")] * 2
+    assert ["0644" in log["detail"] for log in logs] == [True, False]
