@@ -80,6 +80,8 @@ async def test_a_new_event_is_due_no_sooner_than_the_one_of_its_asset_that_faile
     await put(queue, events=[event_of("a", 2)])
     assert await take(queue) == Taken([], 99.0)
     assert queue.journal._execute("SELECT next_at FROM undelivered").fetchall() == [(99.0,), (99.0,)]
+    await queue.outbox.make_all_due("hook", now=5.0)
+    assert queue.journal._execute("SELECT next_at FROM undelivered").fetchall() == [(5.0,), (99.0,)]
 
 
 async def test_no_event_is_left_of_a_webhook_that_was_dropped(tmp_path):
