@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
+from asset_worker.queue.local.dead_letter_requests import Request
 from asset_worker.queue.local.journal import FILE_NAME
+from asset_worker.queue.local.request_files import RequestFiles
 from asset_worker.sinks.ports import Delivered, Gone
 from tests.doubles.independent import DOWN, ScriptedReceiver, event
 from tests.unit.sinks.deliveries import failing_until, running
@@ -92,6 +94,20 @@ async def test_a_receiver_that_is_down_is_probed_at_once_if_somebody_asks_for_it
         run.delivery.resume()
         await asyncio.sleep(1)
         assert len(receiver.accepted) == 20
+
+
+async def test_a_dead_letter_is_sent_as_soon_as_a_command_asks_for_it(path):
+    """The delivery does not wait for something else to happen."""
+    receiver = ScriptedReceiver(lambda _: DOWN, retry=())
+    async with running(path, receiver) as run:
+        await run.add(event("a"))
+        await asyncio.sleep(1)
+        assert run.queue.dead_letter_count() == 1
+        receiver.answer = lambda _: Delivered()
+        RequestFiles(path.parent).write("0" * 32, Request("retry", ids=("a.1",)))
+        await run.queue._requests.serve()
+        await asyncio.sleep(1)
+        assert receiver.accepted == ["a.1"]
 
 
 async def test_a_pause_makes_nothing_due(path):
