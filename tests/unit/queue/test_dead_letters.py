@@ -13,6 +13,7 @@ from asset_worker.queue.local.dead_letter_requests import Answer, Request, carry
 from asset_worker.queue.local.journal import FILE_NAME, Journal, JournalError
 from asset_worker.queue.local.lock import StateDirectory
 from asset_worker.queue.local.request_files import RequestFiles
+from asset_worker.runtime.steady_time import Mark
 from tests.doubles.clocks import ManualClock
 from tests.doubles.local_queue import open_local
 from tests.unit.queue.outbox_model import event_of, wants_all
@@ -265,6 +266,15 @@ def test_without_a_worker_a_command_does_it_itself_and_leaves_no_file(journal, t
     assert not (tmp_path / "requests").exists()
     with closing(Journal(tmp_path / FILE_NAME)) as again:
         assert len(records(again)) == 3
+
+
+def test_without_a_worker_what_is_put_back_is_due_by_the_time_of_the_journal(journal, tmp_path):
+    """It may differ from the wall clock, which was set meanwhile."""
+    clock = ManualClock()
+    with journal.transaction():
+        journal.set_clock_mark(Mark(clock.steady() + 5_000, clock.read()))
+    ask(tmp_path, Request("retry", sink=B), clock=ManualClock())
+    assert records(journal) == [(B, 3, "a", 0, None, clock.steady() + 5_000)]
 
 
 def test_no_state_directory_is_created(tmp_path):

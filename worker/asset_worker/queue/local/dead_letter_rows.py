@@ -87,8 +87,7 @@ class DeadLetterRows:
     def prune(self, *, before: float, limit: int) -> int:
         """Delete at most `limit` dead letters whose last attempt was earlier than `before`. Return how many."""
         return self._execute(
-            "DELETE FROM dead_letters WHERE rowid IN "
-            "(SELECT rowid FROM dead_letters WHERE last_at < ? ORDER BY last_at LIMIT ?)",
+            "DELETE FROM dead_letters WHERE rowid IN (SELECT rowid FROM dead_letters WHERE last_at < ? LIMIT ?)",
             (before, limit),
         ).rowcount
 
