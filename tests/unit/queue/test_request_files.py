@@ -45,6 +45,33 @@ def test_a_request_is_found_answered_and_gone(files, tmp_path):
     assert names(tmp_path) == []
 
 
+def test_a_request_is_on_the_disk_before_it_has_its_name(files, tmp_path, monkeypatch):
+    """And its name is on the disk before the command waits for an answer."""
+    steps, sync, rename = [], os.fsync, os.rename
+
+    def synced(descriptor):
+        found = os.fstat(descriptor)
+        steps.append("directory" if stat.S_ISDIR(found.st_mode) else found.st_size)
+        sync(descriptor)
+
+    def renamed(*arguments, **others):
+        steps.append("rename")
+        rename(*arguments, **others)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "rename", renamed)
+    files.write(ID, RETRY)
+    size = (tmp_path / "requests" / f"{ID}.json").stat().st_size
+    assert steps[-3:] == [size, "rename", "directory"]
+
+
+def test_what_a_worker_that_was_killed_has_left_of_an_answer_goes_with_the_request(files, tmp_path):
+    files.write(ID, RETRY)
+    (tmp_path / "requests" / f"{ID}.answer.json.draft").touch(mode=0o600)
+    files.delete(ID)
+    assert names(tmp_path) == []
+
+
 def link(path):
     path.with_name("target").write_bytes(msgspec.json.encode(RETRY))
     path.symlink_to("target")
