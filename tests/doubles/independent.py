@@ -73,9 +73,6 @@ class ScriptedReceiver:
     async def reload(self) -> None:
         self.reloads += 1
 
-    async def check(self) -> None:
-        """Nothing is wrong."""
-
     def writes_to(self, _descriptor: int) -> bool:
         return False
 

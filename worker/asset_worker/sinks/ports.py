@@ -91,14 +91,6 @@ class Sink(Protocol):
         """The sink's name, the same after a restart: the outbox keeps the sink's position under it."""
         ...
 
-    async def check(self) -> None:
-        """Check that events can be sent, as far as that can be seen without one, and leave no trace.
-
-        Raises:
-            SinkUnavailableError: they can't be sent now.
-        """
-        ...
-
     def writes_to(self, descriptor: int) -> bool:
         """Return whether the file of a descriptor is one that events are, or were, written to. Any thread may ask.
 
@@ -120,6 +112,14 @@ class OrderedSink(Sink, Protocol):
     @property
     def kind(self) -> Literal["ordered"]:
         """Tells this protocol from the other."""
+        ...
+
+    async def check(self) -> None:
+        """Check that events can be sent, as far as that can be seen without one, and leave no trace.
+
+        Raises:
+            SinkUnavailableError: they can't be sent now.
+        """
         ...
 
     def resume(self, checkpoint: bytes | None) -> None:

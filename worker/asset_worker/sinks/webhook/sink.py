@@ -123,9 +123,6 @@ class WebhookSink:
         except msgspec.DecodeError:
             return True  # the attempt will say what is wrong with it
 
-    async def check(self) -> None:
-        """Do nothing: the files were read when the sink was made, and only an event shows whether it is received."""
-
     def writes_to(self, descriptor: int) -> bool:  # noqa: ARG002 - of the protocol
         """Return False: no file is written."""
         return False
