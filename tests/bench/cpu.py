@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 import aiohttp
 from tenacity import AsyncRetrying, retry_if_result, wait_fixed
 
-from asset_worker import wiring
+from asset_worker import policies
 from asset_worker.domain.progress import Progress
 from asset_worker.domain.submissions import Submission
 from asset_worker.runtime.stop import Stop
@@ -77,8 +77,8 @@ async def ours(base_url: str, batch: str) -> Figures:
     async def follow(asset_id: str) -> None:
         await queue.put([Submission(followers.after(asset_id), "-", 1)], events=[], intake="-", position=None)
 
-    schedule = wiring.schedule(settings, taught(ONE_CLASS), random.Random(1).random)
-    batching = wiring.batching(settings)
+    schedule = policies.schedule(settings, taught(ONE_CLASS), random.Random(1).random)
+    batching = policies.batching(settings)
     async with worker(base_url, schedule=schedule, batching=batching, limits=Limits(), on_ended=follow) as (
         queue,
         make_poller,

@@ -20,7 +20,7 @@ import structlog
 import uvloop
 from click import echo
 
-from asset_worker import wiring
+from asset_worker import policies, wiring
 from asset_worker.api.client import AssetsApi
 from asset_worker.api.key import ApiKey
 from asset_worker.api.retry import Retries
@@ -91,7 +91,7 @@ async def worker(
                         expectations=Expectations(deadline=10**6),
                         source="-",
                         redact=secrets.redact,
-                        looks_at_once=wiring.looks_at_once(limits),
+                        looks_at_once=policies.looks_at_once(limits),
                         batching=batching,
                     ),
                     clock=clock,

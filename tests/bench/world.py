@@ -18,7 +18,7 @@ from typing import Any
 
 import structlog
 
-from asset_worker import wiring
+from asset_worker import policies, wiring
 from asset_worker.api.gate import Gate
 from asset_worker.api.subjects import Endpoint, Subject
 from asset_worker.domain.assets import Asset, AssetId, Expectations, asset_from
@@ -146,7 +146,7 @@ class World:
         gate = wiring.make_gate(limits, self._clock)
         self.api = VirtualApi(gate, list_lag=list_lag, latency=latency)
         self.queue = RecordingQueue(self._clock, self._settled)
-        self.schedule = wiring.schedule(poll, learned, random.random)
+        self.schedule = policies.schedule(poll, learned, random.random)
         self.poller = Poller(
             self.queue,
             self.api,
@@ -155,8 +155,8 @@ class World:
                 expectations=expectations,
                 source="s",
                 redact=Secrets().redact,
-                looks_at_once=wiring.looks_at_once(limits),
-                batching=wiring.batching(poll),
+                looks_at_once=policies.looks_at_once(limits),
+                batching=policies.batching(poll),
             ),
             clock=self._clock,
             feedback=wiring.make_feedback(self.schedule, gate, self._clock),

@@ -17,6 +17,7 @@ from asset_worker import __version__
 from asset_worker.domain.assets import AssetId
 from asset_worker.domain.run_plan import RunEnd, RunPlan, exit_code
 from asset_worker.domain.submissions import Batch, Submission
+from asset_worker.policies import reader_patience, shutdown_grace
 from asset_worker.reloading import Reloading
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.ending import die_of_signal, exit_at_once, exit_code_of
@@ -26,7 +27,7 @@ from asset_worker.runtime.stop import Stop
 from asset_worker.settings.tree import Settings
 from asset_worker.telemetry.heartbeat import log_heartbeat, watch_lag
 from asset_worker.telemetry.snapshot import Snapshot, take_snapshot
-from asset_worker.wiring import build, make_key, reader_patience, shutdown_grace, sources_of
+from asset_worker.wiring import build, make_key, sources_of
 
 _log = structlog.get_logger()
 

@@ -1,34 +1,32 @@
 """Builds the parts of a run from the settings and the plan.
 
-The first half derives policies: pure functions of the settings, each rule in one place. The second half builds the
-parts, one function each. Nothing is started here; `service` runs what `build` returns.
+One function builds each part; how it behaves is derived from the settings in `policies`. Nothing is started here;
+`service` runs what `build` returns.
 """
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import msgspec
 from yarl import URL
 
-from asset_worker.api.client import LIST_LIMIT, AssetsApi
+from asset_worker import policies
+from asset_worker.api.client import AssetsApi
 from asset_worker.api.gate import Gate
 from asset_worker.api.key import ApiKey
 from asset_worker.api.retry import Retries
 from asset_worker.api.session import Session, open_session
-from asset_worker.domain.assets import Expectations
 from asset_worker.domain.run_plan import RunPlan
 from asset_worker.intake.ingest import Ingest
 from asset_worker.intake.ports import Intake, IntakeContext
 from asset_worker.intake.registry import open_intake
 from asset_worker.poller.feedback import Feedback
 from asset_worker.poller.loop import Poller
-from asset_worker.poller.policy import Batching, Policy
+from asset_worker.poller.policy import Policy
 from asset_worker.queue.local.engine import open_local_queue
 from asset_worker.queue.local.lock import hold
 from asset_worker.queue.local.schedule_store import FILE_NAME, load_or_start, save_periodically
@@ -37,17 +35,14 @@ from asset_worker.queue.ports import Queue, QueueEngine
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.paths import is_same_open_file
 from asset_worker.runtime.proxy import proxy_of_environment
-from asset_worker.runtime.randomness import Uniform
 from asset_worker.runtime.redaction import SHORTEST_KEY, Secrets
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import DaemonThread
 from asset_worker.schedule.adaptive import AdaptiveSchedule
-from asset_worker.schedule.learned import LearnedState
 from asset_worker.schedule.ports import Schedule
-from asset_worker.schedule.waits import exponential, fixed, from_tenacity, spread
 from asset_worker.settings import tree
 from asset_worker.settings.tree import Settings
-from asset_worker.sinks.delivery import SHUTDOWN_RETRY_SECONDS, Delivery
+from asset_worker.sinks.delivery import Delivery
 from asset_worker.sinks.independent import IndependentDelivery
 from asset_worker.sinks.ports import (
     AnyOutbox,
@@ -60,143 +55,6 @@ from asset_worker.sinks.ports import (
 )
 from asset_worker.sinks.registry import Target, find_problem, open_sink
 from asset_worker.telemetry.sources import Sources
-
-LOOKS_PER_REQUEST = 2
-"""Looks in progress for each request that may be in flight: a look that waits for its retry sends nothing."""
-FIRST_LOOKS_SECONDS = 0.01
-"""Seconds between the first looks after a restart. All of them are made within the longest delay."""
-LEAST_AHEAD_SECONDS = 0.1
-AHEAD_SHARE = 0.05
-"""Assets that are due within this share of the longest delay join a list request that is sent anyway. A look that early
-does no harm, and two thousand assets, each due once in the longest delay, are enough to fill the lists."""
-GATHER_SHARE = 1 / 3
-"""After a list request that was not full, new assets wait for one another for this share of the time ahead."""
-GATHER_SHARE_OF_INITIAL = 1 / 4
-LAST_LOOK_SECONDS = 60.0
-MAX_GATHER_SECONDS = 0.5
-"""The longest such wait: the first look at a new asset must not be noticeably late, whatever the settings."""
-
-
-def expectations(settings: Settings, plan: RunPlan) -> Expectations:
-    """Return what is awaited of an asset whose submission doesn't say otherwise.
-
-    Somebody waits for the end of a run that keeps no state. In such a run a deadline ends a wait even without an answer
-    (`unanswered_factor` 1).
-    """
-    expected = Expectations(
-        wait_for=dict(settings.wait_for),
-        deadline=settings.poll.deadline,
-        rendition_deadline=settings.poll.rendition_deadline,
-        not_found_grace=settings.poll.not_found_grace,
-    )
-    return expected if plan.keeps_state else msgspec.structs.replace(expected, unanswered_factor=1.0)
-
-
-def last_look(plan: RunPlan) -> float:
-    """Return how many seconds a look may take at an asset that is past its age limit.
-
-    In a run that keeps no state, every asset is new, and somebody waits for the end.
-    """
-    return LAST_LOOK_SECONDS if plan.keeps_state else 0.0
-
-
-def longest_delay(poll: tree.Poll) -> float:
-    """Return the longest delay, in seconds, that the schedule gives when there is no backlog."""
-    return poll.initial if poll.strategy == "fixed" else poll.max
-
-
-def batching(poll: tree.Poll) -> Batching | None:
-    """Return how looks share list requests; None: each look is a retrieve."""
-    if poll.batch == "off":
-        return None
-    ahead = max(LEAST_AHEAD_SECONDS, AHEAD_SHARE * longest_delay(poll))
-    gather = min(ahead * GATHER_SHARE, poll.initial * GATHER_SHARE_OF_INITIAL, MAX_GATHER_SECONDS)
-    return Batching(LIST_LIMIT, ahead=ahead, gather=gather, confirm_all=poll.batch == "confirm")
-
-
-def looks_at_once(limits: tree.Limits) -> int:
-    """Return how many looks may be in progress at once."""
-    return limits.concurrency * LOOKS_PER_REQUEST
-
-
-def first_looks(count: int, poll: tree.Poll, uniform: Uniform) -> list[float]:
-    """Return the delays, in seconds, of the first looks at `count` assets that were pending before this start."""
-    span = min(longest_delay(poll), count * FIRST_LOOKS_SECONDS) if count > 1 else 0.0
-    return spread(count, span=span, uniform=uniform)
-
-
-def schedule(poll: tree.Poll, learned: LearnedState | None, uniform: Uniform) -> Schedule:
-    """Return the schedule that `poll.strategy` names. `learned`: what an adaptive schedule learned in earlier runs."""
-    match poll.strategy:
-        case "fixed":
-            return from_tenacity(fixed(interval=poll.initial, uniform=uniform))
-        case "exponential":
-            return from_tenacity(
-                exponential(initial=poll.initial, multiplier=poll.multiplier, maximum=poll.max, uniform=uniform)
-            )
-        case "adaptive":
-            return adaptive(poll, learned, uniform)
-
-
-def adaptive(
-    poll: tree.Poll, learned: LearnedState | None, uniform: Uniform, *, requests_per_look: float = 1.0
-) -> AdaptiveSchedule:
-    """Return the adaptive schedule. `requests_per_look` is what a look costs before this process has made any."""
-    return AdaptiveSchedule(
-        learned,
-        initial=poll.initial,
-        multiplier=poll.multiplier,
-        maximum=poll.max,
-        looks=poll.looks,
-        requests_per_look=requests_per_look,
-        uniform=uniform,
-    )
-
-
-def shutdown_grace(settings: Settings, plan: RunPlan) -> float:
-    """Return how many seconds work in progress may take after a stop.
-
-    A run that keeps no state writes to a terminal or a pipe, and a reader that has gone does not come back: its time is
-    short.
-    """
-    return settings.shutdown.grace if plan.keeps_state else SHUTDOWN_RETRY_SECONDS
-
-
-def drain_patience(settings: Settings, plan: RunPlan) -> float:
-    """Return for how many seconds a run that is done waits for the next attempt at an event that a webhook refused.
-
-    A service leaves it to its next start.
-    """
-    return shutdown_grace(settings, plan) if plan.ends_by_itself else 0.0
-
-
-def last_start(settings: Settings, plan: RunPlan) -> float:
-    """Return for how many seconds after the stop events are still sent to a webhook.
-
-    A service leaves its requests the other half of the grace period to end: one that is cut off is sent again by the
-    next start, although it may have arrived.
-    """
-    return math.inf if plan.ends_by_itself else shutdown_grace(settings, plan) / 2
-
-
-def reader_patience(settings: Settings, plan: RunPlan) -> float:
-    """Return how many seconds a run that is done waits for a reader that takes no events.
-
-    A reader of a pipe may be slow, and is waited for as by any other program. But the end of a run that keeps no state
-    must not depend on it.
-    """
-    return math.inf if plan.keeps_state else settings.shutdown.grace
-
-
-def inputs(queue: tree.Queue) -> tuple[Path | str, ...]:
-    """Return the inputs that intakes read: the queue file's path, and `-` for stdin."""
-    files = () if queue.file is None else (queue.file,)
-    return (*files, "-") if queue.stdin else files
-
-
-def event_source(api: tree.Api) -> str:
-    """Return the `source` of every event (CloudEvents 1.0)."""
-    return f"{api.base_url}/assets"
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -237,7 +95,7 @@ async def build(
         )
         api = AssetsApi(session, settings.api.base_url, key, gate, retries, redact=secrets.redact)
         chosen = make_schedule(settings, plan)
-        ingest = Ingest(queue, clock, source=event_source(settings.api), secrets=secrets)
+        ingest = Ingest(queue, clock, source=policies.event_source(settings.api), secrets=secrets)
         poller = make_poller(
             settings, plan, queue=queue, api=api, gate=gate, chosen=chosen, clock=clock, secrets=secrets
         )
@@ -261,7 +119,7 @@ async def build(
             retries=retries,
             poller=poller,
             ingest=ingest,
-            intakes=[open_intake(source, intake_context) for source in inputs(settings.queue)],
+            intakes=[open_intake(source, intake_context) for source in policies.inputs(settings.queue)],
             deliveries=deliveries,
             keep_schedule=make_schedule_keeper(settings, plan, chosen),
         )
@@ -287,8 +145,8 @@ def make_delivery(
         sink,
         outbox,
         clock,
-        drain_patience=drain_patience(settings, plan),
-        last_start=last_start(settings, plan),
+        drain_patience=policies.drain_patience(settings, plan),
+        last_start=policies.last_start(settings, plan),
     )
 
 
@@ -354,7 +212,7 @@ async def make_queue(
             dedupe_window=window,
             dead_letter_retention=settings.events.dead_letter_retention,
             max_pending=most,
-            first_looks=lambda count: first_looks(count, settings.poll, random.random),
+            first_looks=lambda count: policies.first_looks(count, settings.poll, random.random),
             check_directory=directory.check,
         ) as durable:
             yield durable
@@ -371,7 +229,7 @@ def make_schedule(settings: Settings, plan: RunPlan) -> Schedule:
     """Return the schedule, with what earlier runs have learned."""
     is_kept = settings.poll.strategy == "adaptive" and plan.keeps_state
     learned = load_or_start(settings.state.directory / FILE_NAME) if is_kept else None
-    return schedule(settings.poll, learned, random.random)
+    return policies.schedule(settings.poll, learned, random.random)
 
 
 def make_schedule_keeper(
@@ -400,12 +258,12 @@ def make_poller(
         api,
         schedule=chosen,
         policy=Policy(
-            expectations=expectations(settings, plan),
-            source=event_source(settings.api),
+            expectations=policies.expectations(settings, plan),
+            source=policies.event_source(settings.api),
             redact=secrets.redact,
-            looks_at_once=looks_at_once(settings.limits),
-            batching=batching(settings.poll),
-            last_look=last_look(plan),
+            looks_at_once=policies.looks_at_once(settings.limits),
+            batching=policies.batching(settings.poll),
+            last_look=policies.last_look(plan),
             refusal_is_final=plan.key_refused_limit is not None,
         ),
         clock=clock,

@@ -11,6 +11,8 @@ from asset_worker.cli.usage import PathOption, fail, settings_from, state_direct
 from asset_worker.domain.assets import ASSET_ID, AssetId
 from asset_worker.domain.run_plan import RunPlan
 from asset_worker.domain.submissions import Submission
+from asset_worker.policies import adaptive, expectations
+from asset_worker.policies import schedule as schedule_for
 from asset_worker.poller.foresight import NextLook, next_look
 from asset_worker.queue.local.journal import JournalError
 from asset_worker.queue.local.schedule_store import FILE_NAME, load
@@ -24,8 +26,6 @@ from asset_worker.schedule.learned import LearnedState, UnreadableState
 from asset_worker.schedule.ports import Schedule, WaitState
 from asset_worker.schedule.report import plot, rows, seconds_text, table
 from asset_worker.settings.tree import Poll, Settings
-from asset_worker.wiring import adaptive, expectations
-from asset_worker.wiring import schedule as schedule_for
 
 PLOTTED = 6
 
