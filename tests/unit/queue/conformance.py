@@ -234,6 +234,18 @@ class QueueMachine(RuleBasedStateMachine):
         assert lease.ready_age == (None if ready_at is None else now - ready_at)
         assert lease.missing_age == (None if missing_at is None else now - missing_at)
 
+    @rule(asset_ids=st.lists(st.sampled_from(IDS), unique=True))
+    def lease(self, asset_ids):
+        """Due or not: what is pending and not leased."""
+        free = [each for each in asset_ids if each in self.pending and self.pending[each].due is not None]
+        leases = self.queue.lease(asset_ids, not_seen_since=float("inf"))
+        assert [lease.submission.asset_id for lease in leases] == free
+        for lease in leases:
+            w = self.pending[lease.submission.asset_id]
+            self.check_lease(lease, w)
+            self.leases[lease.submission.asset_id] = lease
+            w.due = None
+
     @precondition(lambda self: sum(w.due is not None and w.due <= self.now() for w in self.pending.values()) > 1)
     @rule()
     def two_take_at_once(self):

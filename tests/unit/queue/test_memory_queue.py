@@ -6,6 +6,7 @@ from sys import getrefcount
 
 import pytest
 
+from asset_worker.domain.progress import Progress
 from asset_worker.queue.memory import MemoryQueue, open_memory_queue
 from tests.doubles.clocks import ManualClock
 from tests.doubles.local_queue import put, rejection, settle
@@ -72,3 +73,30 @@ async def test_the_search_for_overdue_assets_goes_round_in_steps():
     clock.move(1.0)
     found += [queue.take_overdue(2, age_limit=lambda _: 1.0) for _ in range(2)]
     assert [len(leases) for leases in found] == [0, 0, 2, 1]
+
+
+async def test_an_asset_that_was_looked_at_since_is_not_leased_for_an_older_look():
+    clock = ManualClock()
+    queue = MemoryQueue(clock, sinks=["a"], dedupe_window=60.0, max_pending=9)
+    await put(queue, 1, 2)
+    [first, second] = await queue.take(2)
+    await queue.defer(first, 30.0, Progress(waiting_at=clock.steady()))
+    clock.move(5.0)
+    await queue.defer(second, 30.0, Progress(waiting_at=clock.steady()))
+    asset_ids = [each.submission.asset_id for each in (first, second)]
+    [lease] = queue.lease(asset_ids, not_seen_since=clock.steady())
+    assert (lease.submission, lease.late) == (first.submission, -25.0)
+
+
+async def test_assets_that_are_leased_again_and_again_before_they_are_due_take_no_more_memory():
+    clock = ManualClock()
+    queue = MemoryQueue(clock, sinks=["a"], dedupe_window=60.0, max_pending=9)
+    await put(queue, 1)
+    [lease] = await queue.take(1)
+    for _ in range(3_000):
+        await queue.defer(lease, 86_400.0, lease.progress)
+        [lease] = queue.lease([lease.submission.asset_id], not_seen_since=clock.steady())
+    assert len(queue._heap) < 1_100
+    await queue.defer(lease, 5.0, lease.progress)
+    clock.move(5.0)
+    assert [each.submission for each in await queue.take(9)] == [lease.submission]

@@ -147,11 +147,22 @@ class ListLooker:
             return
         self._suspension.answered()
         self._learn_lag({asset_id: shown.get(asset_id) for asset_id in asset_ids}, asked_at)
-        for asset_id in shown:
-            self._refusals.shown(asset_id)
+        async for check in self.act_on(leases, {asset_id: shown.get(asset_id, Missing()) for asset_id in asset_ids}):
+            yield check
+
+    async def act_on(
+        self, leases: Sequence[Lease], shown: Mapping[AssetId, Asset | Missing | None]
+    ) -> AsyncIterator[Check]:
+        """Act on what a list shows of the assets. Yield a check for each asset that must be retrieved.
+
+        `shown` has each asset of the leases. `Missing`: the list leaves it out; None: it can't be read there.
+        """
+        for asset_id, document in shown.items():
+            if not isinstance(document, Missing):
+                self._refusals.shown(asset_id)
         listed: list[_Listed] = []
         for lease in leases:
-            document = shown.get(lease.submission.asset_id, Missing())
+            document = shown[lease.submission.asset_id]
             if document is None:
                 yield Check(lease, None)
             else:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 
+from asset_worker.domain.assets import Asset, AssetId
 from asset_worker.domain.submissions import Options
 from asset_worker.poller.actions import Actions
 from asset_worker.poller.batching import Check, ListLooker, by_request
@@ -60,6 +62,7 @@ class Poller:
         self._policy = policy
         self._started_at = clock.monotonic()
         self._slots = asyncio.Semaphore(policy.looks_at_once)
+        self._shown: asyncio.Queue[tuple[list[Lease], Mapping[AssetId, Asset]]] = asyncio.Queue()
         self._actions = Actions(
             queue, schedule=schedule, policy=policy, clock=clock, feedback=feedback, refusals=refusals
         )
@@ -98,10 +101,29 @@ class Poller:
         """Whether refusals are the key's, as far as is known: no asset is answered that could show the opposite."""
         return self._refusals.key_is_refused
 
+    def shown(self, assets: Sequence[Asset], *, asked_at: float) -> None:
+        """Look at the pending ones of these assets as a page of the account shows them: no request is needed for that.
+
+        They are leased when this returns, before anything else can look at them. `asked_at` is when the page was
+        requested, in steady time: what was looked at since then is left out. Nothing is done while looks share no
+        lists.
+        """
+        if self._lists.batching_at(self._clock.monotonic()) is None:
+            return
+        by_id = {asset.id: asset for asset in assets}
+        if leases := self._queue.lease(by_id, not_seen_since=asked_at):
+            self._shown.put_nowait(
+                (leases, {lease.submission.asset_id: by_id[lease.submission.asset_id] for lease in leases})
+            )
+
     async def run(self, stop: Stop) -> None:
         """Look at what is due until the stop, then finish the looks in progress."""
         async with asyncio.TaskGroup() as looks:
-            endless = [looks.create_task(self._take(looks, stop)), looks.create_task(self._give_up_overdue())]
+            endless = [
+                looks.create_task(self._take(looks, stop)),
+                looks.create_task(self._take_shown(looks, stop)),
+                looks.create_task(self._give_up_overdue()),
+            ]
             await stop.wait()
             # Assets that are leased but not yet looked at stay pending, for the next start.
             for task in endless:
@@ -142,6 +164,11 @@ class Poller:
             if late > BACKLOG_SECONDS or batching is None:
                 await asyncio.sleep(0)
 
+    async def _take_shown(self, looks: asyncio.TaskGroup, stop: Stop) -> None:
+        while True:
+            leases, shown = await self._shown.get()
+            looks.create_task(self._check_all(self._lists.act_on(leases, shown), looks, stop))
+
     async def _give_up_overdue(self) -> None:
         """Settle the assets past their age limit that can't be looked at. They may be behind others in the queue."""
         while True:
@@ -180,10 +207,13 @@ class Poller:
     async def _list(self, leases: list[Lease], looks: asyncio.TaskGroup, stop: Stop) -> None:
         """List several assets, and start the checks that are needed. The slot is released here, as in `_look_at`."""
         try:
-            async for check in self._lists.look_at(leases, stop):
-                looks.create_task(self._check(check, stop))
+            await self._check_all(self._lists.look_at(leases, stop), looks, stop)
         finally:
             self._slots.release()
+
+    async def _check_all(self, checks: AsyncIterator[Check], looks: asyncio.TaskGroup, stop: Stop) -> None:
+        async for check in checks:
+            looks.create_task(self._check(check, stop))
 
     async def _check(self, check: Check, stop: Stop) -> None:
         """Retrieve an asset after a list, in a slot of its own, unless it is settled from the list after all."""

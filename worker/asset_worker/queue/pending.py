@@ -24,6 +24,9 @@ from asset_worker.runtime.clock import Clock
 NOT_LOOKED_AT = Progress()
 FIRST_LOOK = ("first look",)
 """What an asset waits for until it has been looked at."""
+SUPERSEDED_ENTRIES = 1_000
+"""When the heap holds so many more entries than twice the pending assets, it is rebuilt: an asset that is leased before
+it is due leaves an entry behind."""
 
 
 class Pending(msgspec.Struct, gc=False):
@@ -50,7 +53,7 @@ class PendingAssets:
         self._pending: dict[AssetId, Pending] = {}
         """In the order of acceptance."""
         self._being_accepted: set[AssetId] = set()
-        self._heap = DueHeap()
+        self._heap = DueHeap(self._is_due_at)
         self._examined = 0
         """How many of the pending assets `take_overdue` has examined since it last began with the first."""
         self._pushed = asyncio.Event()
@@ -74,12 +77,7 @@ class PendingAssets:
             if next_due is not None and next_due <= now:
                 steady = self._clock.steady()
                 due_now = self._heap.pop_due(now + ahead, limit)
-                leases = [
-                    self._lease(each, steady, late=now - due) for due, each in due_now if self._is_due_at(each, due)
-                ]
-                if leases:
-                    return leases
-                continue
+                return [self._lease(asset_id, steady, late=now - due) for due, asset_id in due_now]
             self._pushed.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if next_due is None else next_due - now):
@@ -100,6 +98,24 @@ class PendingAssets:
             and steady - pending.accepted_at
             >= (usual if (options := pending.submission.options) is None else age_limit(options))
         ]
+
+    def lease(self, asset_ids: Iterable[AssetId], *, not_seen_since: float) -> list[Lease]:
+        """Return leases on those of the assets that are pending, not leased, and were not looked at since then.
+
+        They need not be due. `not_seen_since` is in steady time.
+        """
+        now, steady = self._clock.monotonic(), self._clock.steady()
+        leases: list[Lease] = []
+        for asset_id in asset_ids:
+            pending = self._pending.get(asset_id)
+            if pending is None or pending.due is None:
+                continue
+            if pending.progress.waiting_at is None or pending.progress.waiting_at < not_seen_since:
+                leases.append(self._lease(asset_id, steady, late=now - pending.due))
+        if len(self._heap) > 2 * len(self._pending) + SUPERSEDED_ENTRIES:
+            self._heap = DueHeap(self._is_due_at)
+            self._heap.push_all([(each.due, key) for key, each in self._pending.items() if each.due is not None])
+        return leases
 
     async def idle(self) -> None:
         """Wait until nothing is pending."""
@@ -198,7 +214,7 @@ class PendingAssets:
         self._note_idle()
 
     def _is_due_at(self, asset_id: AssetId, due: float) -> bool:
-        """Return whether an entry of the heap counts. It doesn't if `take_overdue` has leased the asset since."""
+        """Return whether an entry of the heap counts. It doesn't if the asset has been leased otherwise since."""
         pending = self._pending.get(asset_id)
         return pending is not None and pending.due == due
 

@@ -6,11 +6,12 @@ engine and shuts it down, uses `QueueLifecycle`. Nobody outside this package nee
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import msgspec
 
+from asset_worker.domain.assets import AssetId
 from asset_worker.domain.events import Event
 from asset_worker.domain.progress import Progress
 from asset_worker.domain.submissions import Options, Submission
@@ -81,6 +82,13 @@ class Queue(Protocol):
 
         Return leases on those that are due and were accepted at least `age_limit` seconds ago, which depends on the
         options of the submission.
+        """
+        ...
+
+    def lease(self, asset_ids: Iterable[AssetId], *, not_seen_since: float) -> list[Lease]:
+        """Return leases on those of the assets that are pending, not leased, and were not looked at since then.
+
+        They need not be due: something else than the schedule has shown them. `not_seen_since` is in steady time.
         """
         ...
 
