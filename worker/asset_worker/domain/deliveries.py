@@ -6,11 +6,14 @@ instants are in steady time (`runtime.steady_time`).
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from asset_worker.domain.events import Stored
+
+LONGEST_RETRY_DELAY: Final = 31 * 86_400
+"""The longest delay that a retry plan may have, in seconds. A longer one is a mistake."""
 
 
 class Owed(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, SecretStr, model_validator
 
 from asset_worker.domain.assets import Outcome
+from asset_worker.domain.deliveries import LONGEST_RETRY_DELAY
 from asset_worker.runtime.durations import seconds_of
 from asset_worker.settings.types import (
     DURATION,
@@ -40,8 +41,6 @@ from asset_worker.sinks.webhook.target import (
 
 RETRY: Final = ("5s", "5m", "30m", "2h", "5h", "10h", "14h", "20h", "24h")
 """The plan that the Standard Webhooks specification recommends: more than three days in all."""
-LONGEST_DELAY: Final = 31 * 86_400
-"""Seconds. A longer delay is a mistake. (In the journal, delays of more than a year are taken for damage.)"""
 
 
 def _outcome(value: Any) -> Any:
@@ -67,7 +66,9 @@ def _no_secret(value: Path) -> Path:
 
 SecretFile = Annotated[File, AfterValidator(_no_secret)]
 """A file of secrets. A secret in its place would be shown in messages, as paths are."""
-Delay = Annotated[float, Field(gt=0, le=LONGEST_DELAY, allow_inf_nan=False), DURATION, NUMBER_OR_TEXT, Unit("seconds")]
+Delay = Annotated[
+    float, Field(gt=0, le=LONGEST_RETRY_DELAY, allow_inf_nan=False), DURATION, NUMBER_OR_TEXT, Unit("seconds")
+]
 
 
 class HeaderFile(Section):

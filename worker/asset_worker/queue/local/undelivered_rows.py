@@ -12,11 +12,11 @@ from collections.abc import Callable, Collection, Iterator
 
 import msgspec
 
-from asset_worker.domain.deliveries import Owed
+from asset_worker.domain.deliveries import LONGEST_RETRY_DELAY, Owed
 from asset_worker.domain.events import Stored, heading_of
 
-LONGEST_DELAY_SECONDS = 366 * 86_400.0
-"""A record that is due later than this is damaged: no retry plan has so long a step."""
+LONGEST_DELAY_SECONDS = 2.0 * LONGEST_RETRY_DELAY
+"""A record that is due later than this is damaged: no retry plan has so long a step, its jitter included."""
 
 _encode = msgspec.json.Encoder().encode
 
