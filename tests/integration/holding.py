@@ -6,7 +6,6 @@ import asyncio
 import math
 from collections.abc import Callable
 
-import msgspec
 from aiohttp import web
 
 from asset_worker.simulator.answers import Reply
@@ -24,11 +23,8 @@ def waiting(simulator: Simulator, count: int, *, kind: Kind | None = None) -> li
 
 def change(simulator: Simulator, *asset_ids: str, to: Lifecycle = DONE) -> None:
     """Give the assets another lifecycle, which begins now."""
-    store = simulator.store
     for asset_id in asset_ids:
-        store._assets[asset_id] = msgspec.structs.replace(
-            store._assets[asset_id], lifecycle=to, began_at=store._clock()
-        )
+        simulator.store.change(asset_id, to)
 
 
 def hold_answers(simulator: Simulator, *, lists_too: bool = True) -> Callable[[], None]:

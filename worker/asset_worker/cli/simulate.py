@@ -33,6 +33,8 @@ from asset_worker.telemetry.logs import configure
 
 KEY_VARIABLE = "TWELVE_LABS_API_KEY"
 SIGNING_KEY_VARIABLE = "WEBHOOK_SECRET"
+MOST_SKEW = 1e8
+"""Seconds, some three years."""
 SIGNING_KEY_SETTING = "ASSET_WORKER_EVENTS__SECRET_FILE"
 
 
@@ -62,6 +64,12 @@ class _Text(click.ParamType[Any]):
     default=1.0,
     show_default=True,
     help="Simulated seconds per second: with 60, minutes become seconds.",
+)
+@click.option(
+    "--clock-skew",
+    type=click.FloatRange(-MOST_SKEW, MOST_SKEW),
+    default=0.0,
+    help="Seconds by which the server's clock is ahead of this machine's: that of Date and created_at.",
 )
 @click.option(
     "--key",
@@ -98,6 +106,7 @@ def simulate(
     assets: int,
     seed: int,
     time_scale: float,
+    clock_skew: float,
     key: str | None,
     limit: Limit | None,
     faults: tuple[Fault, ...],
@@ -116,6 +125,7 @@ def simulate(
     \b
     While it runs:
       curl -X POST localhost:8123/_simulator/assets -d '{"count": 5, "kind": "clip"}'
+      curl -X POST localhost:8123/_simulator/assets -d '{"count": 9000, "age": 86400, "spread": 80000}'
       curl -X PUT  localhost:8123/_simulator/faults -d '["html=502:0.5"]'
       curl localhost:8123/_simulator/stats
       curl -X PUT  localhost:8123/_simulator/receiver/faults -d '["gone"]'
@@ -134,7 +144,16 @@ def simulate(
         for secret in written:
             secrets.add(secret_text(secret))
         hooks = ReceiverOptions(secrets=written, faults=receiver_faults, seed=seed, report=_report)
-    options = Options(port=port, seed=seed, time_scale=time_scale, key=key, limit=limit, faults=faults, receiver=hooks)
+    options = Options(
+        port=port,
+        seed=seed,
+        time_scale=time_scale,
+        clock_skew=clock_skew,
+        key=key,
+        limit=limit,
+        faults=faults,
+        receiver=hooks,
+    )
     try:
         asyncio.run(_serve(options, assets, _how_to_set_the_key(key), set_secret))
     except BrokenPipeError:

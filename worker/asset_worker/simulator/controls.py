@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -9,12 +10,15 @@ from urllib.parse import urlsplit
 import msgspec
 from aiohttp import web
 
+from asset_worker.simulator.clock import read
 from asset_worker.simulator.lifecycles import KINDS, Kind
 
 MOST_ASSETS_AT_ONCE: Final = 100_000
 MOST_ASSETS: Final = 1_000_000
 """Assets that there may be, if they are made by the control endpoints or by `--assets`: about a gigabyte of memory."""
 BODY_BYTES: Final = 64 << 10
+OLDEST: Final = 1e9
+"""Seconds, some thirty years."""
 
 T = TypeVar("T")
 
@@ -25,6 +29,35 @@ class NewAssets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     count: Annotated[int, msgspec.Meta(ge=0, le=MOST_ASSETS_AT_ONCE)] = 1
     kind: str | None = None
     """None: each of a random kind."""
+    age: Annotated[float, msgspec.Meta(ge=0, le=OLDEST)] = 0.0
+    """Seconds since the creation of the first one."""
+    spread: Annotated[float, msgspec.Meta(ge=0, le=OLDEST)] = 0.0
+    """Seconds from the creation of the first one to that of the last; the others are in between, at even distances."""
+    created_at: str | None = None
+    """What all of them say of their creation: RFC 3339. None: the truth."""
+    visible_after: Annotated[float, msgspec.Meta(ge=0, le=OLDEST)] | None = None
+    """Simulated seconds from the creation of each until it is visible. None: most are at once."""
+
+    def ages(self) -> Iterator[float]:
+        """Yield the age of each asset, in seconds, the oldest first.
+
+        Raises:
+            ValueError: the last would be created in the future.
+        """
+        if self.spread > self.age:
+            raise ValueError("spread: at most the age")
+        return (self.age - self.spread * number / max(1, self.count - 1) for number in range(self.count))
+
+    def chosen_created_at(self) -> float | None:
+        """Return `created_at` in seconds since the epoch.
+
+        Raises:
+            ValueError: it is not an instant.
+        """
+        try:
+            return None if self.created_at is None else read(self.created_at)
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"created_at: {error}") from error
 
     def chosen_kind(self) -> Kind | None:
         """Return the kind.

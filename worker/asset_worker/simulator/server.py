@@ -6,11 +6,8 @@ With a receiver of webhooks (`receiver`), it serves that, too.
 from __future__ import annotations
 
 import asyncio
-import time
-from array import array
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
+from email.utils import formatdate
 from itertools import repeat
 from random import Random
 from typing import Any, Final, Self
@@ -19,11 +16,13 @@ import msgspec
 from aiohttp import web
 
 from asset_worker.simulator.answers import RefusedError, Reply, asset_id_of, listing_of, upload_of
+from asset_worker.simulator.clock import ServerClock
 from asset_worker.simulator.controls import MOST_ASSETS, NewAssets, body_of, refusal
 from asset_worker.simulator.faults import OF_API, Fault, FaultKind, Faults
 from asset_worker.simulator.lifecycles import outcome
 from asset_worker.simulator.limits import Limit, Window
 from asset_worker.simulator.receiver import PATH, Receiver, ReceiverOptions
+from asset_worker.simulator.stats import UNKNOWN_PATHS_LIMIT, Stats
 from asset_worker.simulator.store import Store
 from asset_worker.simulator.transport import reset, stream
 
@@ -31,8 +30,6 @@ PREFIX: Final = "/v1.3"
 UPLOAD_BYTES_LIMIT: Final = 200 << 20
 DONE_SECONDS: Final = 1e9
 """After so many simulated seconds, each asset that ever ends is done."""
-UNKNOWN_PATHS_LIMIT: Final = 100
-"""How many requests to unknown paths are recorded."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,50 +44,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """The same seed makes the same lifecycles."""
     time_scale: float = 1.0
     """Simulated seconds in one real second: with 60, assets take seconds instead of minutes."""
+    clock_skew: float = 0.0
+    """Seconds by which the server's clock, which `Date` and `created_at` show, is ahead of ours."""
     limit: Limit | None = None
     faults: tuple[Fault, ...] = ()
     receiver: ReceiverOptions | None = None
     """None: webhooks are not received."""
-
-
-class Stats:
-    """Statistics of the requests so far."""
-
-    def __init__(self) -> None:
-        self.requests = 0
-        self.by_route: Counter[str] = Counter()
-        self.by_status: Counter[int] = Counter()
-        self.by_fault: Counter[str] = Counter()
-        self.looks: Counter[str] = Counter()
-        """Answers about each asset by its ID, single or in a list."""
-        self.times = array("d")
-        """When each request came, in seconds on the event loop's clock."""
-        self.in_flight = 0
-        self.most_in_flight = 0
-        self.unknown_paths: list[str] = []
-        """Requests (method and path) that the API has no endpoint for."""
-
-    @contextmanager
-    def one_in_flight(self) -> Iterator[None]:
-        """Count one request, which is in flight inside the block."""
-        self.requests += 1
-        self.in_flight += 1
-        self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
-
-    def report(self) -> dict[str, Any]:
-        """Return the counts as `/_simulator/stats` shows them, ready for JSON."""
-        return {
-            "requests": self.requests,
-            "by_route": dict(self.by_route),
-            "by_status": {str(status): count for status, count in self.by_status.items()},
-            "by_fault": dict(self.by_fault),
-            "most_in_flight": self.most_in_flight,
-            "strays": self.unknown_paths,
-        }
 
 
 class Simulator:
@@ -99,7 +58,8 @@ class Simulator:
     def __init__(self, options: Options | None = None) -> None:
         self.options = options or Options()
         self.random = Random(self.options.seed)
-        self.store = Store(Random(self.options.seed + 1), self._simulated)
+        self.clock = ServerClock(self.options.clock_skew)
+        self.store = Store(Random(self.options.seed + 1), self.clock.now, time_scale=self.options.time_scale)
         self.stats = Stats()
         self.key = self.options.key
         self._window = Window(self.options.limit) if self.options.limit else None
@@ -163,9 +123,6 @@ class Simulator:
         """Replace the rate limit; None: no limit."""
         self._window = Window(limit) if limit else None
 
-    def _simulated(self) -> float:
-        return time.monotonic() * self.options.time_scale
-
     def _endpoint(
         self, name: str, act: Callable[[web.Request, Fault | None], Awaitable[Reply]]
     ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -200,7 +157,7 @@ class Simulator:
             raise RefusedError(401, "api_key_invalid", "The API key is invalid or has expired.")
         if self._window is None:
             return {}
-        answer = self._window.charge(time.time())
+        answer = self._window.charge(self.clock.now())
         if not answer.allowed:
             raise RefusedError(429, "too_many_requests", answer.message, answer.headers)
         return answer.headers
@@ -231,7 +188,8 @@ class Simulator:
         self, request: web.Request, reply: Reply, headers: dict[str, str], fault: Fault | None
     ) -> web.StreamResponse:
         body = reply.encoded
-        head: dict[str, Any] = {"status": reply.status, "headers": headers}
+        dated = {"Date": formatdate(self.clock.now(), usegmt=True), **headers}
+        head: dict[str, Any] = {"status": reply.status, "headers": dated}
         match fault:
             case Fault(kind=FaultKind.CUT) if body:
                 return await stream(request, [body[: len(body) // 2]], size=len(body), cut=True, **head)
@@ -242,11 +200,11 @@ class Simulator:
                 block = b" " * (1 << 20)
                 size = int(fault.number)
                 return await stream(request, repeat(block, size >> 20), size=size, **head)
-        return web.Response(status=reply.status, body=body, content_type=reply.content_type, headers=headers)
+        return web.Response(status=reply.status, body=body, content_type=reply.content_type, headers=dated)
 
     async def _retrieve(self, request: web.Request, fault: Fault | None) -> Reply:
         asset_id = asset_id_of(request.match_info["id"])
-        self.stats.looks[asset_id] += 1
+        self.stats.count_looks([asset_id], self.clock.now())
         asset = self.store.view(asset_id, ago=_staleness(fault))
         if asset is None:
             raise RefusedError(404, "resource_not_exist", f"Asset with id {asset_id} does not exist.")
@@ -255,7 +213,9 @@ class Simulator:
     async def _list(self, request: web.Request, fault: Fault | None) -> Reply:
         parameters = listing_of(request.query)
         assets, total = self.store.page(**parameters, ago=_staleness(fault))
-        self.stats.looks.update(asset["_id"] for asset in assets)
+        self.stats.count_looks((asset["_id"] for asset in assets), self.clock.now())
+        if not parameters["asset_ids"]:
+            self.stats.pages[parameters["page"]] += 1
         limit = parameters["page_limit"]
         pages = {
             "page": parameters["page"],
@@ -296,10 +256,13 @@ class Simulator:
     async def _post_assets(self, request: web.Request) -> web.Response:
         """Create assets: `{"count": 20, "kind": "clip"}`; without a kind, of random kinds."""
         wanted: NewAssets = await body_of(request, NewAssets, default=b"{}")
-        kind = wanted.chosen_kind()
+        kind, created_at = wanted.chosen_kind(), wanted.chosen_created_at()
         if len(self.store) + wanted.count > MOST_ASSETS:
             raise ValueError(f"there are {len(self.store)} assets, and may be {MOST_ASSETS}")
-        ids = [self.store.add(kind=kind) for _ in range(wanted.count)]
+        ids = [
+            self.store.add(kind=kind, age=age, created_at=created_at, visible_after=wanted.visible_after)
+            for age in wanted.ages()
+        ]
         return _json({"assets": [{"id": each, "outcome": outcome(self.store.lifecycle(each))} for each in ids]})
 
     async def _put_faults(self, request: web.Request) -> web.Response:
