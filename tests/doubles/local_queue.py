@@ -38,7 +38,15 @@ def directory_in_memory():
 
 
 def open_local(
-    path, clock, *, thread=None, max_pending=1_000_000, sinks=("stdout",), independent=(), window=DEDUPE_WINDOW
+    path,
+    clock,
+    *,
+    thread=None,
+    max_pending=1_000_000,
+    sinks=("stdout",),
+    independent=(),
+    window=DEDUPE_WINDOW,
+    keeps_events=False,
 ):
     return CrashableQueue(
         Journal(path),
@@ -50,6 +58,7 @@ def open_local(
         dead_letter_retention=RETENTION,
         max_pending=max_pending,
         first_looks=lambda count: [0.0] * count,
+        keeps_events=keeps_events,
     )
 
 

@@ -12,8 +12,9 @@ from asset_worker.domain.events import Event
 from asset_worker.domain.progress import LastSeen, Progress
 from asset_worker.domain.submissions import Options, Submission
 from asset_worker.queue.absent_sinks import SinkState
-from asset_worker.queue.local.journal import APPLICATION_ID, Journal, JournalError, Settlement
+from asset_worker.queue.local.journal import APPLICATION_ID, Journal, JournalError
 from asset_worker.queue.local.migrations import MIGRATIONS, SCHEMA_VERSION
+from asset_worker.queue.local.settled_rows import Settlement
 from tests.doubles.clocks import ManualClock
 from tests.doubles.local_queue import open_local
 from tests.unit.queue.conformance import DEDUPE_WINDOW
@@ -76,7 +77,7 @@ def test_a_journal_of_the_first_version_is_brought_up_to_date_and_loses_nothing(
         connection.execute("INSERT INTO intakes VALUES ('file:/q', x'33')")
         connection.commit()
     with closing(Journal(path)) as journal:
-        assert pragma(journal._connection, "user_version") == SCHEMA_VERSION == 5
+        assert pragma(journal._connection, "user_version") == SCHEMA_VERSION == 6
         first, second = journal.pending()
         assert first.submission == Submission(AssetId("asset-0"), "file:/q", 1)
         assert (first.accepted_at, first.completion, first.progress) == (1.0, 1, None)

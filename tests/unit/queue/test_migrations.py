@@ -186,7 +186,7 @@ def test_all_that_version_0_1_0_had_pending_is_found(path):
     assert {asset_id: row.accepted_at for asset_id, row in found.items()} == {
         asset_id: FIRST if submission.line < 27 else SECOND for asset_id, (submission, _) in PENDING.items()
     }
-    assert pragma(path, "user_version") == SCHEMA_VERSION == 5
+    assert pragma(path, "user_version") == SCHEMA_VERSION == 6
 
 
 def test_its_other_tables_are_left_as_they_are(path):
@@ -400,3 +400,19 @@ async def test_the_queue_goes_on_where_a_worker_of_version_4_ended(tmp_path):
     await queue.close()
     report = read_status(tmp_path, clock=ManualClock(wall=later), limit=9)
     assert (report.outbox_kept, report.dead_letters) == ({gone: 4}, 2)
+
+
+async def test_a_journal_of_version_5_gets_room_for_events(tmp_path):
+    path = tmp_path / FILE_NAME
+    with closing(sqlite3.connect(path)) as connection:
+        for migrate in MIGRATIONS[:5]:
+            migrate(connection)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("PRAGMA user_version = 5")
+        connection.execute("INSERT INTO settled VALUES ('asset-1', 3, 'ready', 1.0, 2.0)")
+        connection.commit()
+    queue = open_local(path, clock(), keeps_events=True)
+    settled = (await queue.find(AssetId("asset-1"))).settled
+    assert (settled.completion, settled.outcome, settled.event) == (3, "ready", None)
+    await queue.close()
+    assert rows(path, "*", table="last_events") == []

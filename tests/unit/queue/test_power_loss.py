@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from asset_worker.domain.assets import AssetId, Outcome
 from asset_worker.domain.events import Event
 from asset_worker.domain.submissions import Submission
-from asset_worker.queue.local.journal import Journal, Settlement
+from asset_worker.queue.local.journal import Journal
+from asset_worker.queue.local.settled_rows import Settlement
 
 ASSETS = 12
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from math import inf
 from types import MappingProxyType
 
 from asset_worker.domain.assets import AssetId
 from asset_worker.domain.events import Event
 from asset_worker.domain.progress import Progress
+from asset_worker.domain.states import AssetState, SettledState, combined
 from asset_worker.domain.submissions import Submission
 from asset_worker.queue.memory_outbox import MemoryOutbox
 from asset_worker.queue.pending import PendingAssets
@@ -34,8 +34,8 @@ class MemoryQueue(PendingAssets):
         room = Room(max_pending, clock)
         super().__init__(clock, room)
         self._dedupe_window = dedupe_window
-        self._settled: dict[AssetId, tuple[int, float]] = {}
-        """How often each asset was settled, and when it last was, in steady time."""
+        self._settled: dict[AssetId, SettledState] = {}
+        """How the last wait for each asset ended, without its event."""
         self._counts_outcomes = False
         self._outcomes: Counter[str] = Counter()
         self.outbox = MemoryOutbox(sinks, room)
@@ -50,9 +50,9 @@ class MemoryQueue(PendingAssets):
         with self._accepting(submissions) as new:
             accepted = []
             for submission in new:
-                count, settled_at = self._settled.get(submission.asset_id, (0, -inf))
-                if settled_at < now - self._dedupe_window:
-                    accepted.append((submission, count + 1))
+                settled = self._settled.get(submission.asset_id)
+                if settled is None or settled.completed_at < now - self._dedupe_window:
+                    accepted.append((submission, 1 if settled is None else settled.completion + 1))
             self._add(accepted, accepted_at=now)
         self._add_events(events)
         return [submission for submission, _ in accepted]
@@ -63,7 +63,9 @@ class MemoryQueue(PendingAssets):
 
     async def settle(self, lease: Lease, event: Event) -> None:
         """End a lease: the asset is no longer pending, and its event is in the outbox."""
-        self._settled[lease.submission.asset_id] = (lease.completion, self._clock.steady())
+        self._settled[lease.submission.asset_id] = SettledState(
+            lease.completion, event.outcome.value, lease.accepted_at, self._clock.steady(), event=None
+        )
         self._remove(lease)
         self._add_events([event])
 
@@ -71,6 +73,10 @@ class MemoryQueue(PendingAssets):
         self.outbox.add(events)
         if self._counts_outcomes:
             self._outcomes.update(event.outcome.value for event in events)
+
+    async def find(self, asset_id: AssetId) -> AssetState:
+        """Return what is known of an asset; its event is not kept."""
+        return combined(self._pending_state(asset_id), self._settled.get(asset_id))
 
     def outbox_depth(self) -> int:
         """Return how many events the sink furthest behind still lacks."""

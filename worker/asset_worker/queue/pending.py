@@ -15,6 +15,7 @@ import msgspec
 
 from asset_worker.domain.assets import AssetId
 from asset_worker.domain.progress import Progress
+from asset_worker.domain.states import PendingState
 from asset_worker.domain.submissions import Options, Submission
 from asset_worker.queue.heap import DueHeap
 from asset_worker.queue.ports import Lease
@@ -142,6 +143,14 @@ class PendingAssets:
             for what in pending.progress.waiting_on or FIRST_LOOK:
                 counts[what] = counts.get(what, 0) + 1
         return counts
+
+    def _pending_state(self, asset_id: AssetId) -> PendingState | None:
+        """Return what is known of an asset that is pending; None: it is not."""
+        pending = self._pending.get(asset_id)
+        if pending is None:
+            return None
+        due_in = None if pending.due is None else max(0.0, pending.due - self._clock.monotonic())
+        return PendingState(pending.accepted_at, pending.completion, pending.progress, due_in)
 
     @contextmanager
     def _accepting(self, submissions: Sequence[Submission]) -> Iterator[list[Submission]]:

@@ -1,7 +1,8 @@
-"""What a queue engine promises: three narrow protocols, and `QueueEngine`, which combines them.
+"""What a queue engine promises: four narrow protocols, and `QueueEngine`, which combines them.
 
-The intakes and the poller use `Queue`, telemetry and the commands use `QueueStatus`, and the service, which starts the
-engine and shuts it down, uses `QueueLifecycle`. Nobody outside this package needs to know which engine it is.
+The intakes and the poller use `Queue`, telemetry and the commands use `QueueStatus`, those who answer questions about
+one asset use `QueueLookup`, and the service, which starts the engine and shuts it down, uses `QueueLifecycle`. Nobody
+outside this package needs to know which engine it is.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import msgspec
 from asset_worker.domain.assets import AssetId
 from asset_worker.domain.events import Event
 from asset_worker.domain.progress import Progress
+from asset_worker.domain.states import AssetState
 from asset_worker.domain.submissions import Options, Submission
 
 OutboxT_co = TypeVar("OutboxT_co", covariant=True)
@@ -148,6 +150,14 @@ class QueueStatus(Protocol):
         ...
 
 
+class QueueLookup(Protocol):
+    """What is answered to those who ask for one asset."""
+
+    async def find(self, asset_id: AssetId) -> AssetState:
+        """Return what is known of an asset: that it is pending, how its last wait ended, or both."""
+        ...
+
+
 class QueueLifecycle(Protocol):
     """How the service starts and ends an engine: `begin`, then all work, `finish`, `close`."""
 
@@ -180,7 +190,7 @@ class QueueLifecycle(Protocol):
         ...
 
 
-class QueueEngine(Queue, QueueStatus, QueueLifecycle, Protocol[OutboxT_co]):
+class QueueEngine(Queue, QueueStatus, QueueLookup, QueueLifecycle, Protocol[OutboxT_co]):
     """A whole engine, as the service uses it.
 
     `OutboxT_co` is the outbox as sinks use it. It is a parameter because `sinks` defines that protocol, and `queue`

@@ -14,11 +14,13 @@ import structlog
 from asset_worker.domain.assets import AssetId
 from asset_worker.domain.events import Event
 from asset_worker.domain.progress import Progress
+from asset_worker.domain.states import AssetState, SettledState, combined
 from asset_worker.domain.submissions import Submission
 from asset_worker.queue.local.commits import Commits
-from asset_worker.queue.local.journal import FILE_NAME, Journal, Settlement
+from asset_worker.queue.local.journal import FILE_NAME, Journal
 from asset_worker.queue.local.outbox import LocalOutbox
 from asset_worker.queue.local.request_service import RequestService
+from asset_worker.queue.local.settled_rows import Settlement
 from asset_worker.queue.pending import NOT_LOOKED_AT, PendingAssets
 from asset_worker.queue.ports import Lease
 from asset_worker.queue.room import Room
@@ -32,6 +34,9 @@ _log = structlog.get_logger()
 KEEP_COUNTS_SECONDS = 7 * 86400
 """Settlements are kept for seven dedupe windows, and at least this long. The count of an asset's completions is part of
 its next event's ID: if it started again at 1, consumers would drop a new completion as a repeat."""
+KEEP_EVENTS_SECONDS = 86400.0
+"""Events are kept for a dedupe window, and at least this long: whoever submits an asset again in that time gets no new
+event, and may ask for the one before."""
 PRUNE_EVERY_SECONDS = 60.0
 CHECK_FILES_SECONDS = 1.0
 """The interval at which the place of the files is checked: what is written to files that were moved away is not found
@@ -67,6 +72,7 @@ class LocalQueue(PendingAssets):
         dead_letter_retention: float,
         max_pending: int,
         first_looks: Callable[[int], list[float]],
+        keeps_events: bool = False,
         check_directory: Callable[[], None] = lambda: None,
     ) -> None:
         """Restore what the journal holds.
@@ -81,6 +87,7 @@ class LocalQueue(PendingAssets):
             dead_letter_retention: seconds for which a dead letter is kept after its last attempt.
             max_pending: the number of pending assets, and of undelivered events, for which there is room.
             first_looks: returns the delays, in seconds, of that many first looks.
+            keeps_events: whether to keep the event of each asset's last completion, for `find`.
             check_directory: raises an error if the journal's directory is no longer this process's.
         """
         room = Room(max_pending, clock)
@@ -88,6 +95,7 @@ class LocalQueue(PendingAssets):
         self._commits = Commits(journal, thread)
         self._dedupe_window = dedupe_window
         self._dead_letter_retention = dead_letter_retention
+        self._keeps_events = keeps_events
         self._unsaved: dict[AssetId, Progress] = {}
         self._ends_by: float | None = None
         clock.resume(journal.clock_mark())
@@ -155,7 +163,7 @@ class LocalQueue(PendingAssets):
         settlement = Settlement(asset_id, lease.completion, event.outcome, lease.accepted_at, self._clock.steady())
 
         def change(journal: Journal) -> int:
-            journal.settle(settlement)
+            journal.settle(settlement, event.body if self._keeps_events else None)
             journal.add_events([event])
             return journal.last_position()
 
@@ -163,6 +171,23 @@ class LocalQueue(PendingAssets):
         self._unsaved.pop(asset_id, None)
         self._remove(lease)
         self.outbox.add(last)
+
+    async def find(self, asset_id: AssetId) -> AssetState:
+        """Return what is known of an asset. While the journal can't be read, it is tried again.
+
+        Raises:
+            sqlite3.Error: the journal is damaged, or it can't be read at the end of the process.
+        """
+        pending = self._pending_state(asset_id)  # before the read: a wait that ends meanwhile is in one of the two
+
+        def read(journal: Journal) -> SettledState | None:
+            found = journal.settled.find(asset_id)
+            if found is None:
+                return None
+            event = journal.settled.events.find(asset_id, completion=found.completion)
+            return SettledState(found.completion, found.outcome, found.accepted_at, found.completed_at, event)
+
+        return combined(pending, await self._commits.read(read))
 
     @property
     def failing(self) -> bool:
@@ -272,8 +297,17 @@ class LocalQueue(PendingAssets):
         self._mark = mark
 
     async def _prune(self) -> None:
-        before = self._clock.steady() - max(7 * self._dedupe_window, KEEP_COUNTS_SECONDS)
+        now = self._clock.steady()
+        before = now - max(7 * self._dedupe_window, KEEP_COUNTS_SECONDS)
         while await self._commits.write(lambda journal: journal.prune(before=before, limit=PRUNE_ROWS)) == PRUNE_ROWS:
+            pass
+        # Those that were kept before the endpoint was switched off are not needed any more.
+        kept_for = max(self._dedupe_window, KEEP_EVENTS_SECONDS) if self._keeps_events else 0.0
+
+        def prune_events(journal: Journal) -> int:
+            return journal.settled.events.prune(before=now - kept_for, limit=PRUNE_ROWS)
+
+        while await self._commits.write(prune_events) == PRUNE_ROWS:
             pass
 
     async def _prune_dead_letters(self) -> None:
@@ -304,6 +338,7 @@ async def open_local_queue(
     dead_letter_retention: float,
     max_pending: int,
     first_looks: Callable[[int], list[float]],
+    keeps_events: bool = False,
     check_directory: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[LocalQueue]:
     """Open the queue whose journal is in `directory`, which the caller has locked (`StateDirectory`).
@@ -325,6 +360,7 @@ async def open_local_queue(
         dead_letter_retention=dead_letter_retention,
         max_pending=max_pending,
         first_looks=first_looks,
+        keeps_events=keeps_events,
         check_directory=check_directory,
     )
     try:

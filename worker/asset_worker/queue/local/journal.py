@@ -30,6 +30,7 @@ from asset_worker.queue.local.migrations import MIGRATIONS, SCHEMA_VERSION
 from asset_worker.queue.local.pending_rows import PendingRow, read_pending
 from asset_worker.queue.local.request_rows import RequestRows
 from asset_worker.queue.local.schema import check_schema, check_values, restrict
+from asset_worker.queue.local.settled_rows import SettledRows, Settlement
 from asset_worker.queue.local.sink_rows import (
     count_events_after,
     lowest_position,
@@ -78,16 +79,6 @@ def is_transient(error: sqlite3.Error) -> bool:
     return code is not None and (code & 0xFF) in _TRANSIENT
 
 
-class Settlement(msgspec.Struct, frozen=True):
-    """What is kept about a wait that is over. Instants are in steady time."""
-
-    asset_id: AssetId
-    completion: int
-    outcome: str
-    accepted_at: float
-    completed_at: float
-
-
 class Journal:
     """The database, opened for writing.
 
@@ -113,6 +104,7 @@ class Journal:
             self.undelivered = UndeliveredRows(self._connection)
             self.dead_letters = DeadLetterRows(self._connection)
             self.requests = RequestRows(self._connection)
+            self.settled = SettledRows(self._connection)
         self._identity = identity_of(path)
 
     def _prepare(self) -> None:
@@ -196,11 +188,7 @@ class Journal:
         """
         if not submissions:
             return []
-        rows = self._execute(
-            "SELECT asset_id, completion, completed_at FROM settled WHERE asset_id IN (SELECT value FROM json_each(?))",
-            (_encode([submission.asset_id for submission in submissions]).decode(),),
-        )
-        settled = {asset_id: (completion, completed_at) for asset_id, completion, completed_at in rows}
+        settled = self.settled.last_completions([submission.asset_id for submission in submissions])
         accepted = []
         for submission in submissions:
             completion, completed_at = settled.get(submission.asset_id, (0, None))
@@ -216,14 +204,14 @@ class Journal:
         )
         return accepted
 
-    def settle(self, settlement: Settlement) -> None:
-        """Move an asset from pending to settled."""
+    def settle(self, settlement: Settlement, event: bytes | None = None) -> None:
+        """Move an asset from pending to settled. `event`: the body of its event, if that is kept to be asked for."""
         self._execute("DELETE FROM pending WHERE asset_id = ?", (settlement.asset_id,))
-        self._execute(
-            "INSERT OR REPLACE INTO settled (asset_id, completion, outcome, accepted_at, completed_at) "
-            "VALUES (?, ?, ?, ?, ?)",
-            msgspec.structs.astuple(settlement),
-        )
+        self.settled.add(settlement)
+        if event is not None:
+            self.settled.events.keep(
+                settlement.asset_id, completion=settlement.completion, at=settlement.completed_at, body=event
+            )
 
     def save_progress(self, progress: Mapping[AssetId, Progress]) -> None:
         """Record the progress of these assets; those that are not pending are ignored."""
@@ -357,27 +345,16 @@ class Journal:
         )
 
     def end_future(self, now: float, *, among_pending: bool) -> None:
-        """Set instants that are later than `now`, in steady time, to `now`. `among_pending`: some acceptances are.
-
-        Settlements keep the time that they took.
-        """
+        """Set instants that are later than `now`, in steady time, to `now`. `among_pending`: some acceptances are."""
         self.undelivered.end_future(now)
         self.dead_letters.end_future(now)
+        self.settled.end_future(now)
         if among_pending:
             self._execute("UPDATE pending SET accepted_at = ?1 WHERE accepted_at > ?1", (now,))
-        self._execute(
-            "UPDATE settled SET accepted_at = accepted_at - (completed_at - ?1), completed_at = ?1 "
-            "WHERE completed_at > ?1",
-            (now,),
-        )
 
     def prune(self, *, before: float, limit: int) -> int:
         """Delete at most `limit` settlements older than `before`, in steady time. Return how many."""
-        return self._execute(
-            "DELETE FROM settled WHERE asset_id IN "
-            "(SELECT asset_id FROM settled WHERE completed_at < ? ORDER BY completed_at LIMIT ?)",
-            (before, limit),
-        ).rowcount
+        return self.settled.prune(before=before, limit=limit)
 
 
 def read_clock_mark(connection: sqlite3.Connection) -> Mark | None:

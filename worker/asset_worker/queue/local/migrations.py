@@ -138,6 +138,22 @@ def _add_records_of_deliveries(connection: sqlite3.Connection) -> None:
     )
 
 
+def _add_last_events(connection: sqlite3.Connection) -> None:
+    """Add the event of each asset's last completion, for those who ask by HTTP.
+
+    It is a table of its own, because every accepted submission looks into `settled`, whose rows are small.
+    """
+    _run(
+        connection,
+        """
+        CREATE TABLE last_events (
+            asset_id TEXT PRIMARY KEY, completion INTEGER NOT NULL, completed_at REAL NOT NULL, body BLOB NOT NULL
+        );
+        CREATE INDEX last_events_by_time ON last_events (completed_at)
+        """,
+    )
+
+
 def _run(connection: sqlite3.Connection, script: str) -> None:
     """Run the statements one by one, because `executescript` would commit the transaction first."""
     for statement in script.split(";"):
@@ -150,6 +166,7 @@ MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (
     _gather_renditions,
     _add_clock,
     _add_records_of_deliveries,
+    _add_last_events,
 )
 """The first migration turns an empty file into a journal of version 1; each other one upgrades it by one version."""
 SCHEMA_VERSION: Final = len(MIGRATIONS)
