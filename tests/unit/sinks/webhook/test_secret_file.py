@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from asset_worker.runtime.watched_file import CHECK_SECONDS, LARGEST_BYTES, WatchedFile
 from asset_worker.sinks.ports import TargetNotReadyError, UnusableTargetError
-from asset_worker.sinks.webhook.secret_file import CHECK_SECONDS, LARGEST_BYTES, WatchedFile, read
+from asset_worker.sinks.webhook.secret_file import read, watch
 from asset_worker.sinks.webhook.signing import parse_secrets
 
 ONE, OTHER = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
@@ -25,7 +26,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def watched(file: Path, seen: list[str] | None = None) -> WatchedFile[str]:
-    return WatchedFile(file, one_secret, sink="hooks", on_read=(seen if seen is not None else []).append)
+    return watch(file, one_secret, sink="hooks", on_read=(seen if seen is not None else []).append)
 
 
 def one_secret(text: str) -> str:
@@ -38,12 +39,12 @@ def events(logs) -> list[tuple[str, str]]:
 
 def test_a_change_is_seen_within_a_second_and_no_sooner(file: Path):
     seen: list[str] = []
-    watch = watched(file, seen)
+    found = watched(file, seen)
     with capture_logs() as logs:
-        assert watch.current(0) == ONE
+        assert found.current(0) == ONE
         file.write_text(OTHER)
-        assert watch.current(CHECK_SECONDS / 2) == ONE
-        assert watch.current(CHECK_SECONDS) == OTHER
+        assert found.current(CHECK_SECONDS / 2) == ONE
+        assert found.current(CHECK_SECONDS) == OTHER
     assert seen == [ONE, OTHER]
     assert events(logs) == [("info", "sink.file_changed")]
     assert (logs[0]["sink"], logs[0]["path"]) == ("hooks", str(file))
@@ -51,24 +52,24 @@ def test_a_change_is_seen_within_a_second_and_no_sooner(file: Path):
 
 
 def test_a_file_that_is_replaced_by_another_of_the_same_size_and_time_is_seen(file: Path):
-    watch, before = watched(file), file.stat()
+    found, before = watched(file), file.stat()
     other = file.with_name("other")
     other.write_text(OTHER)
     os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
     other.replace(file)
-    assert watch.current(0) == OTHER
+    assert found.current(0) == OTHER
 
 
 def test_an_unchanged_file_is_not_read_again(file: Path, monkeypatch: pytest.MonkeyPatch):
-    watch = watched(file)
+    found = watched(file)
     monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("it was read"))
     for second in range(10):
-        assert watch.current(second) == ONE
+        assert found.current(second) == ONE
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "bad", "not UTF-8", "large", "a pipe"])
 def test_what_was_read_last_stays_in_use_and_is_reported_once(file: Path, damage: str):
-    watch = watched(file)
+    found = watched(file)
     match damage:
         case "missing":
             file.unlink()
@@ -85,26 +86,26 @@ def test_what_was_read_last_stays_in_use_and_is_reported_once(file: Path, damage
             os.mkfifo(file)
     with capture_logs() as logs:
         for second in range(5):
-            assert watch.current(second) == ONE
+            assert found.current(second) == ONE
     assert events(logs) == [("warning", "sink.file_unreadable")]
     assert "S3CRET" not in repr(logs)
     with capture_logs() as logs:
-        watch.reload()
+        found.reload()
     assert events(logs) == [("warning", "sink.file_unreadable")]
     file.unlink(missing_ok=True)
     file.write_text(OTHER)
     file.chmod(0o600)
     with capture_logs() as logs:
-        assert watch.current(100) == OTHER
+        assert found.current(100) == OTHER
     assert events(logs) == [("info", "sink.file_changed")]
 
 
 def test_a_reload_reads_at_once(file: Path):
-    watch = watched(file)
-    watch.current(0)
+    found = watched(file)
+    found.current(0)
     file.write_text(OTHER)
-    watch.reload()
-    assert watch.current(0) == OTHER
+    found.reload()
+    assert found.current(0) == OTHER
 
 
 @pytest.mark.parametrize(

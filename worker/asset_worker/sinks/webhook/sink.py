@@ -25,6 +25,7 @@ from asset_worker.runtime.secret_files import exposure
 from asset_worker.runtime.sockets import socket_maker
 from asset_worker.runtime.threads import DaemonThread
 from asset_worker.runtime.tls import TlsRootsError, tls_context
+from asset_worker.runtime.watched_file import WatchedFile
 from asset_worker.sinks.ports import (
     Attempt,
     Failed,
@@ -38,7 +39,7 @@ from asset_worker.sinks.webhook.answers import Answer, attempt_of
 from asset_worker.sinks.webhook.failures import reason_of
 from asset_worker.sinks.webhook.requests import request_of
 from asset_worker.sinks.webhook.resolver import GuardedResolver
-from asset_worker.sinks.webhook.secret_file import WatchedFile, read
+from asset_worker.sinks.webhook.secret_file import read, watch
 from asset_worker.sinks.webhook.signing import (
     HOW_TO_MAKE_ONE,
     PREFIX,
@@ -212,10 +213,10 @@ class WebhookSink:
         return value if isinstance(value, str) else value.current(self._clock.monotonic())
 
     def _watched_secrets(self, path: Path) -> WatchedFile[tuple[Secret, ...]]:
-        return WatchedFile(path, parse_secrets, sink=self.name, on_read=partial(self._redact_secrets, path))
+        return watch(path, parse_secrets, sink=self.name, on_read=partial(self._redact_secrets, path))
 
     def _watched_header(self, path: Path) -> WatchedFile[str]:
-        return WatchedFile(path, rules.checked_header_value, sink=self.name, on_read=self._redact_value)
+        return watch(path, rules.checked_header_value, sink=self.name, on_read=self._redact_value)
 
     def _redact_secrets(self, path: Path, secrets: tuple[Secret, ...]) -> None:
         for each in secrets:
