@@ -24,6 +24,7 @@ from asset_worker.intake.file.follower import Follower
 from asset_worker.queue.local import engine, request_files, schedule_store
 from asset_worker.queue.local.dead_letter_rows import DeadLetterRows
 from asset_worker.queue.local.journal import Journal
+from asset_worker.queue.local.last_events import LastEvents
 from asset_worker.queue.local.request_files import RequestFiles
 from asset_worker.queue.local.request_rows import RequestRows
 from asset_worker.queue.local.undelivered_rows import UndeliveredRows
@@ -41,6 +42,8 @@ STEPS: dict[str, tuple[Any, str]] = {
     "tally": (Journal, "tally"),
     "end_run": (Journal, "end_run"),
     "prune": (Journal, "prune"),
+    "keep_event": (LastEvents, "keep"),
+    "prune_events": (LastEvents, "prune"),
     "prepare": (Journal, "_prepare"),
     "read": (Follower, "step"),
     "record": (FileSink, "_record"),

@@ -1,4 +1,4 @@
-"""Reloads what may change while a service runs, without a restart: log, key file, TLS roots and webhooks' secrets."""
+"""Reloads what may change while a service runs, without a restart: log, key file, TLS roots, secrets."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ class Reloading:
         self._requested.set()
 
     async def run(
-        self, key: ApiKey, *, key_changed: Callable[[], None], reload_tls: Reload, reload_sinks: Sequence[Reload] = ()
+        self, key: ApiKey, *, key_changed: Callable[[], None], reload_tls: Reload, reload_others: Sequence[Reload] = ()
     ) -> None:
         """Reload at each request, forever. `key_changed` is called when the file holds another key."""
         while True:
             await self._requested.wait()
             self._requested.clear()
-            await self.reload(key, key_changed=key_changed, reload_tls=reload_tls, reload_sinks=reload_sinks)
+            await self.reload(key, key_changed=key_changed, reload_tls=reload_tls, reload_others=reload_others)
 
     async def reload(
-        self, key: ApiKey, *, key_changed: Callable[[], None], reload_tls: Reload, reload_sinks: Sequence[Reload] = ()
+        self, key: ApiKey, *, key_changed: Callable[[], None], reload_tls: Reload, reload_others: Sequence[Reload] = ()
     ) -> None:
         """Reload now. If the settings can't be read, nothing is reloaded."""
         thread = DaemonThread("settings")  # the file may be on a network file system that hangs
@@ -68,6 +68,6 @@ class Reloading:
             await reload_tls()
         except TlsRootsError as error:
             _log.warning("worker.reload_failed", error=str(error))
-        for reload_sink in reload_sinks:
-            await reload_sink()
+        for reload_other in reload_others:
+            await reload_other()
         _log.info("worker.reloaded", changed=changed, needs_restart=changed_keys(self._in_force, settings))

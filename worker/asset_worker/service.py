@@ -27,7 +27,7 @@ from asset_worker.runtime.stop import Stop
 from asset_worker.settings.tree import Settings
 from asset_worker.telemetry.heartbeat import log_heartbeat, watch_lag
 from asset_worker.telemetry.snapshot import Snapshot, take_snapshot
-from asset_worker.wiring import build, make_key, sources_of
+from asset_worker.wiring import build, make_key, make_tokens, serve_admin, sources_of
 
 _log = structlog.get_logger()
 
@@ -48,10 +48,11 @@ class Service:
     def __init__(
         self, settings: Settings, plan: RunPlan, *, secrets: Secrets, reloading: Reloading | None = None
     ) -> None:
-        """Read the key. Nothing starts yet. `reloading`: what SIGHUP does; None: SIGHUP ends the process.
+        """Read the key and the tokens. Nothing starts yet. `reloading`: what SIGHUP does; None: it ends the process.
 
         Raises:
             BadKeyError: there is no usable key.
+            TokenNotThereError, TokenFileError: the file of tokens can't be used.
         """
         self._settings = settings
         self._plan = plan
@@ -59,6 +60,7 @@ class Service:
         self._reloading = reloading
         self._clock = SystemClock()
         self._key = make_key(settings.api, secrets)
+        self._tokens = make_tokens(settings.admin, secrets, self._clock)
         self._grace = shutdown_grace(settings, plan)
         self._reader_patience = reader_patience(settings, plan)
         self._stop = Stop()
@@ -101,11 +103,17 @@ class Service:
                 )
             )
             self._sources = sources_of(parts)
-            admin = self._settings.admin
-            if admin.port is not None:
-                from asset_worker.telemetry.admin import serving  # noqa: PLC0415 - most runs don't serve
-
-                await stack.enter_async_context(serving(self.snapshot, host=admin.host, port=admin.port))
+            await stack.enter_async_context(
+                serve_admin(
+                    self._settings.admin,
+                    parts,
+                    self._tokens,
+                    read=self.snapshot,
+                    secrets=self._secrets,
+                    clock=self._clock,
+                    stop=self._stop,
+                )
+            )
             self.is_built = True
             self._log_start()
             # The parts live as long as the process: the garbage collector need not check them again and again.
@@ -130,11 +138,12 @@ class Service:
                 group.create_task(self._watch_refusals(), name="refusals"),
             ]
             if self._reloading is not None:
+                with_files = [*parts.deliveries, *filter(None, [self._tokens])]
                 reload = self._reloading.run(
                     self._key,
                     key_changed=parts.gate.key_changed,
                     reload_tls=parts.session.reload_tls,
-                    reload_sinks=[each.reload for each in parts.deliveries],
+                    reload_others=[each.reload for each in with_files],
                 )
                 background.append(group.create_task(reload, name="reload"))
             if parts.keep_schedule is not None:
@@ -246,6 +255,7 @@ class Service:
             base_url=settings.api.base_url,
             queue_file=settings.queue.file and str(settings.queue.file),
             stdin=settings.queue.stdin,
+            http=self._parts.http is not None,
             sinks=[each.sink for each in self._parts.deliveries],
             state_dir=str(settings.state.dir) if self._plan.keeps_state else None,
             strategy=settings.poll.strategy,

@@ -21,6 +21,7 @@ from asset_worker.api.key import ApiKey
 from asset_worker.api.retry import Retries
 from asset_worker.api.session import Session, open_session
 from asset_worker.domain.run_plan import RunPlan
+from asset_worker.intake.http.intake import HttpIntake
 from asset_worker.intake.ingest import Ingest
 from asset_worker.intake.ports import Intake, IntakeContext
 from asset_worker.intake.registry import open_intake
@@ -54,6 +55,8 @@ from asset_worker.sinks.ports import (
     UnusableTargetError,
 )
 from asset_worker.sinks.registry import Target, find_problem, open_sink
+from asset_worker.telemetry.bearer import BearerTokens
+from asset_worker.telemetry.snapshot import Snapshot
 from asset_worker.telemetry.sources import Sources
 
 
@@ -68,6 +71,8 @@ class Parts(msgspec.Struct, frozen=True):
     ingest: Ingest
     intakes: Sequence[Intake]
     deliveries: Sequence[Delivery | IndependentDelivery]
+    http: HttpIntake | None
+    """The one of the intakes that is served on the admin port; None: there is none."""
     keep_schedule: Callable[[], Coroutine[Any, Any, None]] | None
     """Saves what the schedule has learned, until cancelled; None: it doesn't learn, or the run keeps no state."""
 
@@ -112,6 +117,8 @@ async def build(
             is_output=output_of(sinks),
             partial_wait=settings.queue.partial_wait,
         )
+        intakes = [open_intake(source, intake_context) for source in policies.inputs(settings.queue)]
+        http = HttpIntake(ingest, stop, endless=not plan.once) if settings.admin.accepts_submissions else None
         yield Parts(
             queue=queue,
             session=session,
@@ -119,7 +126,8 @@ async def build(
             retries=retries,
             poller=poller,
             ingest=ingest,
-            intakes=[open_intake(source, intake_context) for source in policies.inputs(settings.queue)],
+            intakes=[*intakes, *filter(None, [http])],
+            http=http,
             deliveries=deliveries,
             keep_schedule=make_schedule_keeper(settings, plan, chosen),
         )
@@ -174,6 +182,17 @@ def make_key(api: tree.Api, secrets: Secrets) -> ApiKey:
     return ApiKey(value=api.key_value, file=api.key_file, on_read=secrets.add)
 
 
+def make_tokens(admin: tree.Admin, secrets: Secrets, clock: Clock) -> BearerTokens | None:
+    """Return the tokens of clients that submit over HTTP, and redact them from now on; None: nobody can.
+
+    Raises:
+        TokenNotThereError, TokenFileError: the file of tokens can't be used.
+    """
+    if admin.token_file is None or not admin.accepts_submissions:
+        return None
+    return BearerTokens(admin.token_file, now=clock.monotonic, on_read=secrets.add)
+
+
 def redact_proxy_password(api: tree.Api, secrets: Secrets) -> None:
     """Redact the password of the proxy that the environment names, unless it may be an ordinary word.
 
@@ -213,6 +232,7 @@ async def make_queue(
             dead_letter_retention=settings.events.dead_letter_retention,
             max_pending=most,
             first_looks=lambda count: policies.first_looks(count, settings.poll, random.random),
+            keeps_events=settings.admin.token_file is not None,
             check_directory=directory.check,
         ) as durable:
             yield durable
@@ -280,6 +300,37 @@ def make_feedback(chosen: Schedule, gate: Gate, clock: Clock) -> Feedback | None
         breaker_is_open=lambda: gate.reason is not None,
         wall_offset=lambda: clock.now() - clock.steady(),
     )
+
+
+@asynccontextmanager
+async def serve_admin(
+    admin: tree.Admin,
+    parts: Parts,
+    tokens: BearerTokens | None,
+    *,
+    read: Callable[[], Snapshot],
+    secrets: Secrets,
+    clock: Clock,
+    stop: Stop,
+) -> AsyncIterator[None]:
+    """Serve the admin endpoints, if they have a port, while the context lasts. `read` returns the worker as it is now.
+
+    Raises:
+        AdminAddressError: they can't be served at their address.
+    """
+    if admin.port is None:
+        yield
+        return
+    # Most runs serve nothing, and need not load an HTTP server.
+    from asset_worker.intake.http.endpoints import Endpoints, routes_without_token  # noqa: PLC0415
+    from asset_worker.telemetry.admin import Guarded, serving  # noqa: PLC0415
+
+    routes, guarded = routes_without_token(), None
+    if parts.http is not None and tokens is not None:
+        endpoints = Endpoints(parts.http, parts.queue, clock, stop, redact=secrets.redact)
+        routes, guarded = (), Guarded(endpoints.routes(), tokens)
+    async with serving(read, host=admin.host, port=admin.port, routes=routes, guarded=guarded):
+        yield
 
 
 def sources_of(parts: Parts) -> Sources:

@@ -51,6 +51,7 @@ DEFAULTS = {
     "log.level": "info",
     "admin.host": "127.0.0.1",
     "admin.port": None,
+    "admin.token_file": None,
     "shutdown.grace": 25,
 }
 
@@ -367,6 +368,7 @@ def test_the_example_file_is_good_and_shows_every_setting_with_its_default(tmp_p
         "state.dir",
         "log.format",
         "admin.port",
+        "admin.token_file",
     }
     for path in set(found) - examples:
         default = DEFAULTS[path]

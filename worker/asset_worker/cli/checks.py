@@ -19,6 +19,8 @@ from asset_worker.runtime.secret_files import exposure
 from asset_worker.settings.tree import NoStateDirectoryError, Settings, State
 from asset_worker.sinks.registry import Target, find_problem
 from asset_worker.sinks.registry import find_warnings as find_sink_warnings
+from asset_worker.telemetry.bearer import check_token_file
+from asset_worker.telemetry.errors import TokenFileError, TokenNotThereError
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -35,16 +37,21 @@ def find_problems(settings: Settings) -> Iterator[Problem]:
     yield from sink_problems(settings.events.targets)
     if settings.queue.file is not None and (found := queue_file_problem(settings.queue.file)):
         yield found
+    if (file := settings.admin.token_file) is not None:
+        try:
+            check_token_file(file)
+        except TokenFileError as error:
+            yield Problem(str(error), is_final=not isinstance(error, TokenNotThereError))
     if (text := _state_problem(settings.state)) is not None:
         yield Problem(text, is_final=True)
 
 
 def find_warnings(settings: Settings) -> Iterator[str]:
     """Yield what a worker with these settings would put up with, but somebody should correct."""
-    file = settings.api.key_file
-    with suppress(OSError):  # a file that is not there yet is no problem
-        if file is not None and (found := exposure(file)) is not None:
-            yield f"the key file {file} is exposed: {found}"
+    for what, file in (("key file", settings.api.key_file), ("file of tokens", settings.admin.token_file)):
+        with suppress(OSError):  # a file that is not there yet is no problem
+            if file is not None and (found := exposure(file)) is not None:
+                yield f"the {what} {file} is exposed: {found}"
     for target in settings.events.targets:
         yield from find_sink_warnings(target)
 

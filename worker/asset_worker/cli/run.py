@@ -42,7 +42,11 @@ KEY_REFUSED_SECONDS = 60.0
 )
 @click.option("--state-dir", type=PathOption(), help="The directory for what must survive a restart.")
 @click.option("--once", is_flag=True, help="End when the inputs are read to their end and nothing is pending.")
-@click.option("--admin-port", type=click.IntRange(0, 65535), help="Serve /metrics, /healthz and /readyz on this port.")
+@click.option(
+    "--admin-port",
+    type=click.IntRange(0, 65535),
+    help="Serve /metrics, /healthz, /readyz and, with tokens, /submissions on this port.",
+)
 @click.option(
     "--log-format", type=click.Choice(["json", "console"]), help="Default: json, unless stderr is a terminal."
 )
@@ -58,11 +62,11 @@ def run(
     log_format: str | None,
     log_level: str | None,
 ) -> None:
-    """Watch the assets that a queue file or stdin names, and emit one event for each when it is done.
+    """Watch the assets that a queue file, stdin or HTTP requests name, and emit one event for each when it is done.
 
     The key is read from TWELVE_LABS_API_KEY, or from the file that api.key_file names. Stop with SIGTERM or Ctrl-C:
-    what is pending is kept, and the next run continues with it. SIGHUP reads the key file, the secrets of webhooks, the
-    log level and the certificate authorities again.
+    what is pending is kept, and the next run continues with it. SIGHUP reads the key file, the tokens of HTTP clients,
+    the secrets of webhooks, the log level and the certificate authorities again.
 
     \b
     Examples:
@@ -86,10 +90,14 @@ def run(
         "log": {"format": log_format, "level": log_level},
     }
     settings = settings_from(config, flags)
-    if settings.queue.file is None and not settings.queue.stdin:
-        fail("there is nothing to watch: give --queue-file or --stdin (or queue.file or queue.stdin in the settings)")
+    accepts_http = settings.admin.accepts_submissions
+    if settings.queue.file is None and not settings.queue.stdin and (once or not accepts_http):
+        fail(
+            "there is nothing to watch: give --queue-file or --stdin (or queue.file or queue.stdin in the settings); "
+            "or, for a service, --admin-port with admin.token_file in the settings"
+        )
     _check_inputs(settings.queue, once=once, sinks=settings.events.local_targets)
-    ends_by_itself = once or settings.queue.file is None
+    ends_by_itself = once or (settings.queue.file is None and not accepts_http)
     plan = RunPlan(once=once, key_refused_limit=KEY_REFUSED_SECONDS if once else None, ends_by_itself=ends_by_itself)
     read_again = partial(load, config=config, environ=os.environ, overrides=flags)
     end_with(

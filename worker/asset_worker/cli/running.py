@@ -23,7 +23,7 @@ from asset_worker.runtime.redaction import Secrets
 from asset_worker.service import Service
 from asset_worker.settings.tree import NoStateDirectoryError, Settings
 from asset_worker.sinks.ports import TargetNotReadyError, UnusableTargetError
-from asset_worker.telemetry.errors import AdminAddressError, AdminAddressInUseError
+from asset_worker.telemetry.errors import AdminAddressError, AdminAddressInUseError, TokenFileError, TokenNotThereError
 from asset_worker.telemetry.logs import configure
 
 _log = structlog.get_logger()
@@ -34,6 +34,7 @@ _MAY_PASS = (
     KeyNotThereError,
     StateDirectoryUnavailableError,
     TargetNotReadyError,
+    TokenNotThereError,
 )
 """The errors that keep the service from starting now, but perhaps not later."""
 _MUST_BE_CORRECTED = (
@@ -43,6 +44,7 @@ _MUST_BE_CORRECTED = (
     JournalError,
     NoStateDirectoryError,
     StateDirectoryError,
+    TokenFileError,
     UnusableTargetError,
 )
 """Those that keep it from starting until somebody corrects what they name."""

@@ -23,14 +23,14 @@ class Exit(IntEnum):
     deleted or replaced while the worker ran, or there was an unexpected error, which is in the log. Of `dead-letters`:
     there is no such event or sink, or the worker does not answer."""
     USAGE = 2
-    """Bad usage or settings; or the state directory, the admin address, a sink or the proxy can't be used. Starting
-    again does not help."""
+    """Bad usage or settings; or the state directory, the admin address, the file of tokens, a sink or the proxy
+    can't be used. Starting again does not help."""
     KEY_REFUSED = 3
     """The key is refused: `wait` ends at once, `run --once` after a minute. A service keeps trying."""
     TEMPORARY = 75
     """It could not start for a reason that may pass, so start it again: the state directory or the admin port is in
-    use, the disk is full or failing, the key file or a file of a webhook is not there yet or is empty, or another
-    process has locked the journal (`EX_TEMPFAIL` of sysexits.h)."""
+    use, the disk is full or failing, the key file, the file of tokens or a file of a webhook is not there yet or is
+    empty, or another process has locked the journal (`EX_TEMPFAIL` of sysexits.h)."""
 
 
 class RunPlan(msgspec.Struct, frozen=True):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, Protocol
 from uuid import uuid4
 
 import msgspec
 import structlog
 
+from asset_worker.domain.assets import AssetId
 from asset_worker.domain.events import Event, rejected
 from asset_worker.domain.submissions import Batch, Options, Rejection, Submission
 from asset_worker.intake.rejections import REPORTED_IN_A_ROW, RejectedRow, row_after, shown_rejections, shown_zeros
@@ -29,6 +30,10 @@ class QueueWriter(Protocol):
 
     async def room(self) -> int:
         """Wait until there is room. Return how many submissions and events may be put."""
+        ...
+
+    def has_room_for(self, asset_ids: Collection[AssetId]) -> bool:
+        """Return whether all of these assets may be put now that are not pending yet."""
         ...
 
     async def put(
@@ -68,8 +73,16 @@ class Ingest:
         """Wait until there is room. Return how many lines may be handed over."""
         return await self._queue.room()
 
-    async def accept(self, batch: Batch) -> None:
-        """Put a batch into the queue, with the API key redacted in it; durable when this returns."""
+    def has_room_for(self, asset_ids: Collection[AssetId]) -> bool:
+        """Return whether all of these assets that are not pending yet may be accepted now."""
+        return self._queue.has_room_for(asset_ids)
+
+    async def accept(self, batch: Batch) -> list[Submission]:
+        """Put a batch into the queue, with secrets redacted in it; durable when this returns.
+
+        Return the submissions that were accepted; the others are repeats. Without rejections, the queue has what is new
+        in the batch before this first waits.
+        """
         batch = self._redacted(batch)
         events = await self._events_of(batch.rejections)
         accepted = await self._queue.put(batch.submissions, events=events, intake=batch.intake, position=batch.position)
@@ -78,6 +91,7 @@ class Ingest:
         row = self._rows.get(batch.intake)
         self._rows[batch.intake] = row_after(row, batch, now=self._clock.steady())
         self._log(batch, accepted)
+        return accepted
 
     async def _events_of(self, rejections: Sequence[Rejection]) -> list[Event]:
         now = self._clock.now()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
-from asset_worker.domain.submissions import Batch
+from asset_worker.domain.submissions import Batch, Submission
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.stop import Stop
 
@@ -19,8 +19,8 @@ class BatchReceiver(Protocol):
         """Wait until there is room. Return how many lines may be handed over: submissions and rejections together."""
         ...
 
-    async def accept(self, batch: Batch) -> None:
-        """Accept a batch; it is durable when this returns."""
+    async def accept(self, batch: Batch) -> Sequence[Submission]:
+        """Accept a batch; it is durable when this returns. Return the submissions that are no repeats."""
         ...
 
 

@@ -7,7 +7,7 @@ and removes what it has settled.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 
@@ -64,6 +64,11 @@ class PendingAssets:
     async def room(self) -> int:
         """Wait until there is room. Return how many submissions and events of rejected lines may be put."""
         return await self._room.wait()
+
+    def has_room_for(self, asset_ids: Collection[AssetId]) -> bool:
+        """Return whether there is room for all of these assets that are not pending yet."""
+        new = {each for each in asset_ids if each not in self._pending and each not in self._being_accepted}
+        return not new or len(new) + len(self._being_accepted) <= self._room.left()
 
     @property
     def waiting_for_sinks_since(self) -> float | None:

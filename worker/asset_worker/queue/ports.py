@@ -7,7 +7,7 @@ outside this package needs to know which engine it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -59,6 +59,13 @@ class Queue(Protocol):
 
         Return how many submissions and events of rejected lines may be put, taken together. A `put` of more is taken,
         too: what was read and can't be read again must not be lost.
+        """
+        ...
+
+    def has_room_for(self, asset_ids: Collection[AssetId]) -> bool:
+        """Return whether there is room for all of these assets that are not pending yet, now and without waiting.
+
+        What is being put counts, so whoever puts them before anything else happens does not exceed the limit.
         """
         ...
 

@@ -37,9 +37,13 @@ class Room:
         self._waiting_since: float | None = None
         """When an intake began to wait for the sinks, in steady time; None: none does."""
 
+    def left(self) -> int:
+        """Return how many lines may be handed over now; 0 or less: none."""
+        return room_left(self._limit, pending=self._pending, undelivered=self._undelivered)
+
     async def wait(self) -> int:
         """Wait until there is room. Return how many lines may be handed over."""
-        while (left := room_left(self._limit, pending=self._pending, undelivered=self._undelivered)) <= 0:
+        while (left := self.left()) <= 0:
             if self._undelivered > self._limit:
                 self._begin_to_wait()
             self._changed.clear()

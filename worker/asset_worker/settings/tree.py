@@ -294,13 +294,21 @@ class Log(Section):
 
 
 class Admin(Section):
-    """The HTTP endpoints /metrics, /healthz and /readyz."""
+    """The HTTP endpoints /metrics, /healthz and /readyz, and /submissions."""
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
-    """The address to listen on. The endpoints ask for no password: everyone on that network can read them. If it is a
-    name, requests for that name are answered, too."""
+    """The address to listen on. /metrics, /healthz and /readyz ask for no token: everyone on that network can read
+    them. If it is a name, requests for that name are answered, too."""
     port: Annotated[int, Field(ge=0, le=65535), INTEGER] | None = None
     """The port. Not set: the endpoints are off. 0: any free port; the log says which (`admin.serving`)."""
+    token_file: File | None = None
+    """A file of tokens for clients that submit assets over HTTP (`POST /submissions`): one on each line, of at least 16
+    visible characters. It is read again when it changes. Not set: nothing can be submitted over HTTP."""
+
+    @property
+    def accepts_submissions(self) -> bool:
+        """Whether assets may be submitted over HTTP."""
+        return self.port is not None and self.token_file is not None
 
 
 class Shutdown(Section):

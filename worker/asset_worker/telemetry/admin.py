@@ -1,11 +1,12 @@
-"""The admin endpoints: /metrics, /healthz and /readyz."""
+"""The admin endpoints: /metrics, /healthz and /readyz, and those of others that need a token."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import NamedTuple
 
 import structlog
 from aiohttp import web
@@ -13,10 +14,11 @@ from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CollectorRegistry
 from prometheus_client.aiohttp import make_aiohttp_handler
 
-from asset_worker.runtime.hosts import can_not_be_rebound
+from asset_worker.runtime.hosts import can_not_be_rebound, is_loopback
 from asset_worker.runtime.os_errors import may_pass
 from asset_worker.runtime.threads import DaemonThread
-from asset_worker.telemetry.admin_port import Refusals, listening
+from asset_worker.telemetry.admin_port import Connection, Refusals, listening
+from asset_worker.telemetry.bearer import BearerTokens
 from asset_worker.telemetry.errors import AdminAddressError, AdminAddressInUseError
 from asset_worker.telemetry.metrics import SnapshotCollector
 from asset_worker.telemetry.snapshot import Snapshot, shown_problem
@@ -25,11 +27,32 @@ _log = structlog.get_logger()
 
 SHUTDOWN_SECONDS = 1.0
 """How long shutting down waits for requests that are still being answered."""
+PUBLIC = frozenset({"/metrics", "/healthz", "/readyz"})
+"""The paths that never need a token."""
+BUSY_RETRY_SECONDS = 1
+"""`Retry-After` when too many clients with a token are connected."""
+
+
+class Guarded(NamedTuple):
+    """Endpoints that need a token."""
+
+    routes: Sequence[web.RouteDef]
+    tokens: BearerTokens
 
 
 @asynccontextmanager
-async def serving(read: Callable[[], Snapshot], *, host: str, port: int) -> AsyncIterator[None]:
+async def serving(
+    read: Callable[[], Snapshot],
+    *,
+    host: str,
+    port: int,
+    routes: Sequence[web.RouteDef] = (),
+    guarded: Guarded | None = None,
+) -> AsyncIterator[None]:
     """Serve the admin endpoints while the context lasts. `read` returns the worker as it is now.
+
+    `routes` are served as well, without a token, and those of `guarded` with one. Beyond this machine, everything that
+    is not `PUBLIC` needs one, if there are any.
 
     Raises:
         AdminAddressInUseError: the address can't be bound now: another process listens there, for example.
@@ -52,6 +75,11 @@ async def serving(read: Callable[[], Snapshot], *, host: str, port: int) -> Asyn
     registry.register(SnapshotCollector(read))
     refusals, names = Refusals(), {host, socket.gethostname()}
     app = web.Application(middlewares=[_only_from(names, refusals)])
+    app.router.add_routes(routes)
+    if guarded is not None:
+        found = app.router.add_routes(guarded.routes)
+        only = {route.resource for route in found} if is_loopback(host) else None
+        app.middlewares.append(_only_with_token(guarded.tokens, only, refusals))
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", make_aiohttp_handler(registry))
@@ -89,6 +117,44 @@ def _only_from(names: Collection[str], refusals: Refusals) -> Middleware:
         )
 
     return check_host
+
+
+def _only_with_token(
+    tokens: BearerTokens, only: Collection[web.AbstractResource | None] | None, refusals: Refusals
+) -> Middleware:
+    """Return what refuses requests without a token, for the resources in `only`; None: for all that are not public.
+
+    A request that a browser sends for a page of another site has an `Origin` (Fetch, section 3.2), and is refused, too:
+    no page has business here.
+    """
+
+    @web.middleware
+    async def check_token(request: web.Request, handler: Handler) -> web.StreamResponse:
+        needs_token = request.path not in PUBLIC if only is None else request.match_info.route.resource in only
+        if not needs_token:
+            return await handler(request)
+        connection = request.protocol
+        assert isinstance(connection, Connection)
+        connection.linger()
+        if "Origin" in request.headers:
+            refusals.log("request of a web page", request.remote, request.headers["Origin"])
+            return _refusal(403, "requests of web pages are refused: send no Origin")
+        if not tokens.accepts(request.headers.getall("Authorization", [])):
+            refusals.log("no valid token", request.remote, f"{request.method} {request.path}")
+            return _refusal(
+                401,
+                "send Authorization: Bearer TOKEN, with a token of admin.token_file",
+                {"WWW-Authenticate": "Bearer"},
+            )
+        if not connection.trust():
+            return _refusal(503, "too many clients are connected: try again", {"Retry-After": str(BUSY_RETRY_SECONDS)})
+        return await handler(request)
+
+    return check_token
+
+
+def _refusal(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.json_response({"error": text}, status=status, headers=headers)
 
 
 async def _add_full_name(names: set[str]) -> None:

@@ -27,6 +27,13 @@ MOST_CONNECTIONS = 32
 """A probe and a scraper need one each, for a moment."""
 REQUEST_SECONDS = 5.0
 """How long a connection may last: its request must come whole, and the answer be read, in this time."""
+MOST_TRUSTED = 64
+"""Connections of clients that have presented a token, besides the others."""
+TRUSTED_SECONDS = 30.0
+"""How long such a connection may last: it may send megabytes, and wait until they are on the disk."""
+LINGER_SECONDS = 1.0
+"""How long the rest of a request is read and dropped after its answer. Closing the connection before the client has
+sent everything would reset it, and the client might not see the answer."""
 RESERVED_DESCRIPTORS = 64
 """Descriptors of the process that are left to its work: for 20 requests to the API at once (`limits.concurrency`), each
 with a name lookup, and the files of the inputs, the sinks and the journal. Of these the port takes only a few."""
@@ -42,12 +49,18 @@ DETAIL_CHARACTERS = 200
 SERVER_NAME = "asset-worker"
 
 
-def room(descriptor: int, limit: float) -> int:
-    """Return how many connections there may be, of which the newest has this descriptor.
+def room(descriptor: int, limit: float, *, most: int = MOST_CONNECTIONS) -> int:
+    """Return how many connections there may be, of which the newest has this descriptor: usually `most`.
 
     The system gives the lowest free number, so at least `descriptor` of the `limit` that the process may have are used.
     """
-    return MOST_CONNECTIONS if descriptor < limit - RESERVED_DESCRIPTORS else FEW_CONNECTIONS
+    return most if descriptor < limit - RESERVED_DESCRIPTORS else FEW_CONNECTIONS
+
+
+def descriptor_limit() -> float:
+    """Return how many descriptors the process may have."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return math.inf if limit == resource.RLIM_INFINITY else limit
 
 
 class Refusals:
@@ -82,7 +95,9 @@ class AdminPort:
         self.server = server
         self.refusals = refusals
         self.open: dict[Connection, None] = {}
-        """The connections that are open, the oldest first."""
+        """The connections that are open and not trusted, the oldest first."""
+        self.trusted: set[Connection] = set()
+        """Those of clients that have presented a token: they are not closed for new ones."""
 
     async def accept(self, listener: socket.socket) -> None:
         """Accept connections forever."""
@@ -96,8 +111,7 @@ class AdminPort:
                 self._close_oldest(leave=0, why="no connection could be accepted")
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
-            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-            most = room(client.fileno(), math.inf if limit == resource.RLIM_INFINITY else limit)
+            most = room(client.fileno(), descriptor_limit())
             self._close_oldest(leave=most - 1, why="the oldest is closed for a new one")
             try:
                 await loop.connect_accepted_socket(lambda: Connection(self), client)
@@ -116,7 +130,7 @@ class AdminPort:
 
 
 class Connection(web.RequestHandler):
-    """One connection: it lasts for one request, and at most `REQUEST_SECONDS`.
+    """One connection: it lasts for one request, and at most `REQUEST_SECONDS`, or `TRUSTED_SECONDS` with a token.
 
     It is not kept for another request: a client that comes every few seconds does not need that, and an idle connection
     would be one more thing to limit.
@@ -133,12 +147,31 @@ class Connection(web.RequestHandler):
         """Start the time of the connection."""
         super().connection_made(transport)
         self._port.open[self] = None
-        self._expiry = asyncio.get_running_loop().call_later(REQUEST_SECONDS, self._expire)
+        self._expire_in(REQUEST_SECONDS)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget the connection."""
         self._forget()
         super().connection_lost(exc)
+
+    def linger(self) -> None:
+        """Read what comes after the answer, for a while: the endpoint may answer before a large body has come."""
+        self._lingering_time = LINGER_SECONDS
+
+    def trust(self) -> bool:
+        """Give a client that has presented a token more time, and don't close its connection for new ones.
+
+        Return whether there are few enough of them.
+        """
+        connected = None if self.transport is None else self.transport.get_extra_info("socket")
+        if connected is None:  # it has gone
+            return False
+        if len(self._port.trusted) >= room(connected.fileno(), descriptor_limit(), most=MOST_TRUSTED):
+            return False
+        self._forget()
+        self._port.trusted.add(self)
+        self._expire_in(TRUSTED_SECONDS)
+        return True
 
     def end(self, what: str, detail: str) -> None:
         """Close the connection now, and log why."""
@@ -147,11 +180,15 @@ class Connection(web.RequestHandler):
             self._port.refusals.log(what, self._client, detail)
             self.transport.abort()
 
-    def _expire(self) -> None:
-        self.end("too slow", f"no whole request, or the answer not read, within {REQUEST_SECONDS:g} s")
+    def _expire_in(self, seconds: float) -> None:
+        self._expiry = asyncio.get_running_loop().call_later(seconds, self._expire, seconds)
+
+    def _expire(self, seconds: float) -> None:
+        self.end("too slow", f"no whole request, or the answer not read, within {seconds:g} s")
 
     def _forget(self) -> None:
         self._port.open.pop(self, None)
+        self._port.trusted.discard(self)
         if self._expiry is not None:
             self._expiry.cancel()
 

@@ -31,7 +31,7 @@ EVENTS: Final = (
         "worker.started",
         "info",
         "The worker has opened its queue and starts work. `pending`: assets left by an earlier run.",
-        ("version", "base_url", "queue_file", "stdin", "sinks", "state_dir", "strategy", "pending"),
+        ("version", "base_url", "queue_file", "stdin", "http", "sinks", "state_dir", "strategy", "pending"),
     ),
     LogEvent(
         "worker.heartbeat",
@@ -413,10 +413,29 @@ EVENTS: Final = (
         "admin.serving", "info", "The admin endpoints are served at these addresses, with their ports.", ("addresses",)
     ),
     LogEvent(
+        "admin.token_changed",
+        "info",
+        "The file of tokens (`admin.token_file`) holds other tokens now: they are valid from now on, and no others.",
+        ("path",),
+    ),
+    LogEvent(
+        "admin.token_exposed",
+        "warning",
+        "Others may read the file of tokens: `detail` says who, and what to do.",
+        ("path", "detail"),
+    ),
+    LogEvent(
+        "admin.token_unreadable",
+        "warning",
+        "The file of tokens can't be read again. The tokens that were read last stay valid.",
+        ("path", "error"),
+    ),
+    LogEvent(
         "admin.refused",
         "warning",
         "A client of the admin port was refused. `what`: `malformed request`; `unknown host` (`detail` is its `Host`); "
-        "`too slow`: no whole request within 5 s; or `too many connections`: the oldest was closed for a new one. "
+        "`request of a web page` (`detail` is its `Origin`); `no valid token`; `too slow`: no whole request within "
+        "5 s, or 30 s with a token; or `too many connections`: the oldest was closed for a new one. "
         "Logged once a spell for each `what`: after a minute without one it is logged again, and `unlogged` counts "
         "those of the spell before that were not.",
         ("what", "client", "detail", "unlogged"),
