@@ -246,6 +246,25 @@ class QueueMachine(RuleBasedStateMachine):
             self.leases[lease.submission.asset_id] = lease
             w.due = None
 
+    @rule(asset_id=st.sampled_from(IDS))
+    def find(self, asset_id):
+        """Pending, settled, both or neither."""
+        found, w = self.run(self.queue.find(asset_id)), self.pending.get(asset_id)
+        assert (found.pending is None) == (w is None)
+        if found.pending is not None and w is not None:
+            assert (found.pending.accepted_at, found.pending.completion) == (w.accepted_at, w.completion)
+            assert found.pending.due_in == (None if w.due is None else max(0.0, w.due - self.now()))
+            assert found.pending.progress in (w.progress if w.restored else w.progress[-1:])
+        last = None if found.settled is None else (found.settled.completion, found.settled.completed_at)
+        known = asset_id in self.settled_at
+        assert last == ((self.completions[asset_id], self.settled_at[asset_id]) if known else None)
+
+    @rule(ids=st.lists(st.sampled_from(IDS)))
+    def has_room_for(self, ids):
+        """What is pending takes no more room, and what comes twice takes it once."""
+        new = set(ids) - self.pending.keys()
+        assert self.queue.has_room_for(ids) == (not new or len(new) <= self.room_left())
+
     @precondition(lambda self: sum(w.due is not None and w.due <= self.now() for w in self.pending.values()) > 1)
     @rule()
     def two_take_at_once(self):
