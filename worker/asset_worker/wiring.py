@@ -118,7 +118,7 @@ async def build(
             partial_wait=settings.queue.partial_wait,
         )
         intakes = [open_intake(source, intake_context) for source in policies.inputs(settings.queue)]
-        http = HttpIntake(ingest, stop, endless=not plan.once) if settings.admin.accepts_submissions else None
+        http = HttpIntake(ingest, stop, endless=not plan.ends_by_itself) if settings.admin.accepts_submissions else None
         yield Parts(
             queue=queue,
             session=session,
