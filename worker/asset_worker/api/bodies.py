@@ -70,10 +70,22 @@ def decode_body(body: bytes) -> Decoded:
         raise MalformedAnswerError(f"the answer is not JSON: {error}") from error
 
 
-def decode_list(body: bytes) -> list[Decoded]:
-    """Return the documents of the assets in a list. If it is not quite JSON, each is read on its own.
+class DecodedPage(msgspec.Struct, frozen=True):
+    """A list of assets, or one page of it."""
 
-    Of an asset that can't be read, only the `_id` is in its document; None: it is not known.
+    documents: list[Decoded]
+    """Of an asset that can't be read, only the `_id` is in its document; None: it is not known."""
+    total: int | None = None
+    """How many assets the whole list has (`page_info.total_results`); None: that can't be read."""
+
+
+def decode_list(body: bytes) -> list[Decoded]:
+    """Return the documents of the assets in a list; see `decode_page`."""
+    return decode_page(body).documents
+
+
+def decode_page(body: bytes) -> DecodedPage:
+    """Return the documents of the assets in a list. If it is not quite JSON, each is read on its own.
 
     Raises:
         MalformedAnswerError: it is not a list of assets.
@@ -84,12 +96,17 @@ def decode_list(body: bytes) -> list[Decoded]:
         answer = None  # the lenient reader tells what is wrong
     try:
         if answer is None or _nests_deeper(body, answer, ANSWER_LEVELS + LIST_LEVELS):
-            return read_list(body)
+            return DecodedPage(read_list(body))
     except (ValueError, RecursionError) as error:
         raise MalformedAnswerError(f"the answer is not JSON: {error}") from error
     if not isinstance(answer, dict) or not isinstance(documents := answer.get("data"), list):
         raise MalformedAnswerError("the answer is not a list of assets")
-    return [Decoded(document) for document in documents]
+    return DecodedPage([Decoded(document) for document in documents], _total_in(answer.get("page_info")))
+
+
+def _total_in(page_info: object) -> int | None:
+    total = page_info.get("total_results") if isinstance(page_info, dict) else None
+    return total if isinstance(total, int) and not isinstance(total, bool) and total >= 0 else None
 
 
 def decode_error(body: bytes) -> VendorError:

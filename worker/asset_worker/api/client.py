@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import aiohttp
+import msgspec
 from yarl import URL
 
 from asset_worker.api.bodies import (
@@ -16,10 +17,12 @@ from asset_worker.api.bodies import (
     decode_body,
     decode_error,
     decode_list,
+    decode_page,
     read_body,
 )
 from asset_worker.api.errors import (
     AnswerTooLargeError,
+    ApiError,
     HeldError,
     MalformedAnswerError,
     RateLimitedError,
@@ -30,10 +33,12 @@ from asset_worker.api.gate import Gate
 from asset_worker.api.key import ApiKey
 from asset_worker.api.odd_answers import OddAnswers
 from asset_worker.api.responses import LONGEST_TEXT, error_of, is_success
-from asset_worker.api.retry import Retries
+from asset_worker.api.retry import Retries, retry_after_of
 from asset_worker.api.session import Session
 from asset_worker.api.subjects import Endpoint, Subject
 from asset_worker.domain.assets import Asset, AssetId, MalformedAssetError, asset_from
+from asset_worker.domain.listings import PAGE_LENGTH, NoPage, Page
+from asset_worker.runtime.http_fields import parse_http_date
 
 T = TypeVar("T")
 
@@ -45,6 +50,16 @@ SHORTEST_LIST: Final = 10
 
 LIST_ATTEMPTS: Final = 2
 """Attempts of a list request. If it fails, a retrieve follows, which has more attempts."""
+
+
+PAGE_PARTS: Final = 5
+"""A page that is too large is read in so many parts, and if need be these again: two assets are never too large."""
+
+
+class _Answer(msgspec.Struct, Generic[T], frozen=True):
+    body: T
+    date: str | None
+    """The field `Date`; None: there is none."""
 
 
 class AssetsApi:
@@ -151,9 +166,53 @@ class AssetsApi:
                 found |= await self._list_or_halves(part)
         return found
 
+    async def page(self, number: int, *, types: Sequence[str] = (), filename: str = "") -> Page | NoPage:
+        """Return a page of all assets of these types with this text in their names; empty: any. Pages count from 1.
+
+        Of a page that is too large, parts are requested one by one.
+        """
+        filters = [("asset_types", each) for each in types] + ([("filename", filename)] if filename else [])
+        try:
+            return await self._page_or_parts(number, PAGE_LENGTH, filters)
+        except ApiError as error:
+            return NoPage(str(error), retry_after_of(error))
+
+    async def _page_or_parts(self, number: int, length: int, filters: list[tuple[str, str]]) -> Page:
+        subject = Subject(Endpoint.LIST, "")
+        try:
+            return await self._with_retries(partial(self._page, number, length, filters, subject), subject, length)
+        except AnswerTooLargeError as error:
+            if length < PAGE_PARTS:
+                raise
+            self._odd.report([f"a list is too large: {error}"])
+        first = (number - 1) * PAGE_PARTS + 1
+        parts = [
+            await self._page_or_parts(each, length // PAGE_PARTS, filters) for each in range(first, first + PAGE_PARTS)
+        ]
+        assets = tuple(asset for part in parts for asset in part.assets)
+        return Page(assets, sum(part.unreadable for part in parts), parts[-1].total, parts[0].served_at)
+
+    async def _page(self, number: int, length: int, filters: list[tuple[str, str]], subject: Subject) -> Page:
+        url = self._assets.with_query([("page", str(number)), ("page_limit", str(length)), *filters])
+        answer = await self._get(url, LIST_BYTES_LIMIT, decode_page, subject)
+        assets: list[Asset] = []
+        for decoded in answer.body.documents:
+            try:
+                asset = asset_from(self._redact(decoded.document))
+            except MalformedAssetError as error:
+                self._odd.report([f"an element of the list of all assets: {error}"])
+                continue
+            assets.append(asset)
+            if decoded.repairs or asset.oddities:
+                self._odd.report((*decoded.repairs, *asset.oddities), asset.id)
+        served_at = None if answer.date is None else parse_http_date(answer.date)
+        return Page(tuple(assets), len(answer.body.documents) - len(assets), answer.body.total, served_at)
+
     async def _list_with_retries(self, asset_ids: Sequence[AssetId]) -> dict[AssetId, Asset | None]:
         subject = Subject(Endpoint.LIST, asset_ids[0])
-        attempt = partial(self._list, asset_ids, subject)
+        return await self._with_retries(partial(self._list, asset_ids, subject), subject, len(asset_ids))
+
+    async def _with_retries(self, attempt: Callable[[], Awaitable[T]], subject: Subject, assets: int) -> T:
         try:
             return await attempt()
         except (AnswerTooLargeError, HeldError, RateLimitedError):
@@ -162,7 +221,7 @@ class AssetsApi:
         except TransientError as error:
             may_repeat = self._may_repeat(subject)
             return await self._retries.again(
-                attempt, error, attempts=LIST_ATTEMPTS, may_repeat=may_repeat, assets=len(asset_ids)
+                attempt, error, attempts=LIST_ATTEMPTS, may_repeat=may_repeat, assets=assets
             )
 
     def _may_repeat(self, subject: Subject) -> Callable[[BaseException], bool]:
@@ -175,7 +234,7 @@ class AssetsApi:
     async def _retrieve(self, asset_id: AssetId, subject: Subject) -> Asset:
         # An asset ID has no characters that a URL would encode.
         url = self._assets.joinpath(asset_id, encoded=True)
-        decoded = await self._get(url, ASSET_BYTES_LIMIT, decode_body, subject)
+        decoded = (await self._get(url, ASSET_BYTES_LIMIT, decode_body, subject)).body
         try:
             asset = asset_from(self._redact(decoded.document))
         except MalformedAssetError as error:
@@ -190,7 +249,7 @@ class AssetsApi:
         wanted = {asset_id.lower(): asset_id for asset_id in asset_ids} | {asset_id: asset_id for asset_id in asset_ids}
         found: dict[AssetId, Asset | None] = {}
         unreadable: list[AssetId] = []
-        answer = await self._get(self._assets.with_query(query), LIST_BYTES_LIMIT, decode_list, subject)
+        answer = (await self._get(self._assets.with_query(query), LIST_BYTES_LIMIT, decode_list, subject)).body
         documents = self._redact([decoded.document for decoded in answer])
         for decoded, document in zip(answer, documents, strict=True):
             try:
@@ -207,8 +266,8 @@ class AssetsApi:
                     self._odd.report((*decoded.repairs, *asset.oddities), asset_id)
         return dict.fromkeys(unreadable) | found
 
-    async def _get(self, url: URL, limit: int, decode: Callable[[bytes], T], subject: Subject) -> T:
-        """Make one attempt, through the gate. Return the body of a success, decoded.
+    async def _get(self, url: URL, limit: int, decode: Callable[[bytes], T], subject: Subject) -> _Answer[T]:
+        """Make one attempt, through the gate. Return the body of a success, decoded, and its date.
 
         Raises:
             ApiError: another answer, none, or one of more than `limit` bytes.
@@ -232,7 +291,7 @@ class AssetsApi:
                 why = self._redact(f"the request failed: {type(error).__name__}: {error}")
                 raise TransientError(_encodable(why)[:LONGEST_TEXT]) from error
             if is_success(response.status):
-                return decode(body)
+                return _Answer(decode(body), response.headers.get("Date"))
             failure = decode_error(body)
             message = self._redact(failure.message or failure.code or "")
             is_list = subject.endpoint is Endpoint.LIST

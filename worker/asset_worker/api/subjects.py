@@ -41,7 +41,7 @@ class Subject(msgspec.Struct, frozen=True):
 
     endpoint: Endpoint
     asset_id: str
-    """The asset; of a list, its first asset."""
+    """The asset; of a list, its first asset, or empty if the list is of all assets."""
 
     @property
     def key(self) -> str:
