@@ -30,13 +30,21 @@ class FakeQueue:
         self.submissions: list[Submission] = []
         self.events: list[Event] = []
         self.positions: list[tuple[str, bytes | None]] = []
+        self.accepts_settled = True
 
     async def room(self) -> int:
         return 5
 
     async def put(
-        self, submissions: Sequence[Submission], *, events: Sequence[Event], intake: str, position: bytes | None
+        self,
+        submissions: Sequence[Submission],
+        *,
+        events: Sequence[Event],
+        intake: str,
+        position: bytes | None,
+        accepts_settled: bool = True,
     ) -> list[Submission]:
+        self.accepts_settled = accepts_settled
         fresh = []
         for submission in submissions:
             if submission.asset_id not in self._known:

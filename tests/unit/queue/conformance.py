@@ -116,9 +116,10 @@ class QueueMachine(RuleBasedStateMachine):
         due = self.next_due()
         return due is None or due > self.now()
 
-    def is_new(self, asset_id) -> bool:
+    def is_new(self, asset_id, *, accepts_settled=True) -> bool:
         settled_at = self.settled_at.get(asset_id)
-        return asset_id not in self.pending and (settled_at is None or settled_at < self.clock.steady() - DEDUPE_WINDOW)
+        may_be_again = accepts_settled and settled_at is not None and settled_at < self.clock.steady() - DEDUPE_WINDOW
+        return asset_id not in self.pending and (settled_at is None or may_be_again)
 
     def new_ids(self) -> list[AssetId]:
         return [asset_id for asset_id in IDS if self.is_new(asset_id)]
@@ -137,7 +138,7 @@ class QueueMachine(RuleBasedStateMachine):
             events.append(rejected(Rejection("file:/q", self.count, "why", b"x", str(self.count)), at=0.0, source="s"))
         return events
 
-    def put_with(self, submissions, events, intake):
+    def put_with(self, submissions, events, intake, *, accepts_settled=True):
         """The put, and what of it is new once it is done."""
         self.count += 1
         position = b"%d" % self.count
@@ -145,9 +146,13 @@ class QueueMachine(RuleBasedStateMachine):
         new = [
             submission
             for submission in submissions
-            if submission is firsts[submission.asset_id] and self.is_new(submission.asset_id)
+            if submission is firsts[submission.asset_id]
+            and self.is_new(submission.asset_id, accepts_settled=accepts_settled)
         ]
-        return self.queue.put(submissions, events=events, intake=intake, position=position), position, new
+        work = self.queue.put(
+            submissions, events=events, intake=intake, position=position, accepts_settled=accepts_settled
+        )
+        return work, position, new
 
     def accepted(self, submissions) -> None:
         for submission in submissions:
@@ -164,11 +169,17 @@ class QueueMachine(RuleBasedStateMachine):
         self.put(ids, False, 0, INTAKES[0])
 
     @precondition(lambda self: self.room_left())
-    @rule(ids=IDS_OF_ONE_PUT, metadata=st.booleans(), rejected=st.integers(0, 2), intake=st.sampled_from(INTAKES))
-    def put(self, ids, metadata, rejected, intake):
+    @rule(
+        ids=IDS_OF_ONE_PUT,
+        metadata=st.booleans(),
+        rejected=st.integers(0, 2),
+        intake=st.sampled_from(INTAKES),
+        accepts_settled=st.booleans(),
+    )
+    def put(self, ids, metadata, rejected, intake, accepts_settled=True):
         submissions = self.submissions(ids[: self.room_left()], Options(metadata={"k": "v"}) if metadata else None)
         events = self.rejections(rejected)
-        work, position, new = self.put_with(submissions, events, intake)
+        work, position, new = self.put_with(submissions, events, intake, accepts_settled=accepts_settled)
         assert self.run(work) == new
         self.put_is_kept(new, events, intake, position)
 

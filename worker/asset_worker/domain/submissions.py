@@ -31,15 +31,20 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
 
     asset_id: AssetId
     origin: str
-    """Where it came from: `file:/var/spool/assets`, `stdin`, `command`."""
+    """Where it came from: `file:/var/spool/assets`, `stdin`, `command`, `account`."""
     line: int
-    """The line's number in its origin, from 1."""
+    """The line's number in its origin, from 1; 0: the origin has no lines."""
     options: Options | None = None
 
     @property
     def source(self) -> str:
-        """Origin and line: `file:/var/spool/assets:12`."""
-        return f"{self.origin}:{self.line}"
+        """Origin and line, `file:/var/spool/assets:12`; the origin alone if it has no lines."""
+        return source_of(self.origin, self.line)
+
+
+def source_of(origin: str, line: int) -> str:
+    """Return where a line is, `file:/var/spool/assets:12`; the origin alone if `line` is 0."""
+    return f"{origin}:{line}" if line else origin
 
 
 class Rejection(msgspec.Struct, frozen=True):
@@ -79,6 +84,9 @@ class Batch(msgspec.Struct, frozen=True):
     """Only the intake knows what it means; None: this intake can't be read again."""
     zeros: Sequence[Zeros] = ()
     """The runs of zeros between the lines, to be reported."""
+    accepts_settled: bool = True
+    """Whether an asset is accepted again that was settled longer ago than the dedupe window. False: an asset is listed
+    for ever, and nobody asks for it again by listing it."""
 
 
 def expectations_for(options: Options | None, defaults: Expectations) -> Expectations:

@@ -37,11 +37,18 @@ class QueueWriter(Protocol):
         ...
 
     async def put(
-        self, submissions: Sequence[Submission], *, events: Sequence[Event], intake: str, position: bytes | None
+        self,
+        submissions: Sequence[Submission],
+        *,
+        events: Sequence[Event],
+        intake: str,
+        position: bytes | None,
+        accepts_settled: bool = True,
     ) -> list[Submission]:
         """Store submissions, events and the intake's position in one transaction.
 
-        Return the submissions that were accepted; the others are repeats.
+        Without `accepts_settled`, an asset that was ever settled is a repeat, as far as that is known. Return the
+        submissions that were accepted; the others are repeats.
         """
         ...
 
@@ -85,7 +92,13 @@ class Ingest:
         """
         batch = self._redacted(batch)
         events = await self._events_of(batch.rejections)
-        accepted = await self._queue.put(batch.submissions, events=events, intake=batch.intake, position=batch.position)
+        accepted = await self._queue.put(
+            batch.submissions,
+            events=events,
+            intake=batch.intake,
+            position=batch.position,
+            accepts_settled=batch.accepts_settled,
+        )
         self.accepted += len(accepted)
         self.rejected += len(batch.rejections)
         row = self._rows.get(batch.intake)

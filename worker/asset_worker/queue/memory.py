@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from math import inf
 from types import MappingProxyType
 
 from asset_worker.domain.assets import AssetId
@@ -42,16 +43,23 @@ class MemoryQueue(PendingAssets):
         self.intakes: Mapping[str, bytes] = MappingProxyType({})
 
     async def put(
-        self, submissions: Sequence[Submission], *, events: Sequence[Event], intake: str, position: bytes | None
+        self,
+        submissions: Sequence[Submission],
+        *,
+        events: Sequence[Event],
+        intake: str,
+        position: bytes | None,
+        accepts_settled: bool = True,
     ) -> list[Submission]:
         """Accept submissions and events; see `Queue.put`. The position is dropped: no later run could use it."""
         del intake, position
         now = self._clock.steady()
+        window_start = now - self._dedupe_window if accepts_settled else -inf
         with self._accepting(submissions) as new:
             accepted = []
             for submission in new:
                 settled = self._settled.get(submission.asset_id)
-                if settled is None or settled.completed_at < now - self._dedupe_window:
+                if settled is None or settled.completed_at < window_start:
                     accepted.append((submission, 1 if settled is None else settled.completion + 1))
             self._add(accepted, accepted_at=now)
         self._add_events(events)

@@ -70,12 +70,19 @@ class Queue(Protocol):
         ...
 
     async def put(
-        self, submissions: Sequence[Submission], *, events: Sequence[Event], intake: str, position: bytes | None
+        self,
+        submissions: Sequence[Submission],
+        *,
+        events: Sequence[Event],
+        intake: str,
+        position: bytes | None,
+        accepts_settled: bool = True,
     ) -> list[Submission]:
         """Accept submissions, which are due at once, and put events about rejected lines into the outbox.
 
-        The position that the intake has reached is recorded with them; None: it has none. Return the submissions that
-        were accepted; the others are repeats.
+        The position that the intake has reached is recorded with them; None: it has none. Without `accepts_settled`, an
+        asset that was ever settled is a repeat, as far as settlements are kept: for a week, or longer. Return the
+        submissions that were accepted; the others are repeats.
         """
         ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -132,7 +133,13 @@ class LocalQueue(PendingAssets):
             yield row.submission, min(row.accepted_at, now), row.completion, progress
 
     async def put(
-        self, submissions: Sequence[Submission], *, events: Sequence[Event], intake: str, position: bytes | None
+        self,
+        submissions: Sequence[Submission],
+        *,
+        events: Sequence[Event],
+        intake: str,
+        position: bytes | None,
+        accepts_settled: bool = True,
     ) -> list[Submission]:
         """Accept submissions, events and the intake's position in one transaction, durable when this returns."""
         with self._accepting(submissions) as new:
@@ -140,7 +147,9 @@ class LocalQueue(PendingAssets):
             def change(journal: Journal) -> tuple[list[tuple[Submission, int]], float, int]:
                 # Read at each attempt: while the disk is full, nothing is accepted, and no deadline has begun.
                 now = self._clock.steady()
-                accepted = journal.accept(new, at=now, window_start=now - self._dedupe_window)
+                accepted = journal.accept(
+                    new, at=now, window_start=now - self._dedupe_window if accepts_settled else -math.inf
+                )
                 if events:
                     journal.add_events(events)
                 if position is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from asset_worker.domain.progress import Progress
-from asset_worker.domain.submissions import Options
+from asset_worker.domain.submissions import Options, source_of
 from asset_worker.queue.local.reading import read_journal, shown_instant
 from asset_worker.queue.local.sink_rows import count_events_after, read_conditions, read_sinks
 from asset_worker.runtime.clock import Clock
@@ -163,7 +163,12 @@ def _read(connection: sqlite3.Connection, now: float, limit: int, *, ahead: floa
         status = progress.last_seen.status if progress.last_seen else None
         pending.append(
             PendingLine(
-                asset_id, f"{origin}:{line}", max(0.0, now - accepted_at), status, progress.waiting_on, progress.polls
+                asset_id,
+                source_of(origin, line),
+                max(0.0, now - accepted_at),
+                status,
+                progress.waiting_on,
+                progress.polls,
             )
         )
     completed = [
