@@ -12,6 +12,8 @@ from asset_worker import policies
 from asset_worker.api.client import LIST_LIMIT
 from asset_worker.domain.assets import Expectations, WaitFor
 from asset_worker.domain.run_plan import RunPlan
+from asset_worker.intake.account.filters import Filters
+from asset_worker.intake.account.position import BEFORE_ALL
 from asset_worker.poller.policy import Batching
 from asset_worker.schedule.adaptive import AdaptiveSchedule
 from asset_worker.schedule.ports import WaitState
@@ -156,17 +158,35 @@ def test_the_adaptive_schedule_is_the_default():
 
 
 @pytest.mark.parametrize(
-    ("queue", "expected"),
+    ("sections", "expected"),
     [
         pytest.param({}, (), id="none"),
-        pytest.param({"file": "/q"}, (Path("/q"),), id="a file"),
-        pytest.param({"file": "-"}, (Path("-"),), id="a file of an odd name"),
-        pytest.param({"stdin": True}, ("-",), id="stdin"),
-        pytest.param({"file": "/q", "stdin": True}, (Path("/q"), "-"), id="both"),
+        pytest.param({"queue": {"file": "/q"}}, (Path("/q"),), id="a file"),
+        pytest.param({"queue": {"file": "-"}}, (Path("-"),), id="a file of an odd name"),
+        pytest.param({"queue": {"stdin": True}}, ("-",), id="stdin"),
+        pytest.param({"account": {"follow": True}}, ("account",), id="the account"),
+        pytest.param({"queue": {"file": "account"}}, (Path("account"),), id="a file of another odd name"),
+        pytest.param(
+            {"queue": {"file": "/q", "stdin": True}, "account": {"follow": True}},
+            (Path("/q"), "-", "account"),
+            id="all",
+        ),
     ],
 )
-def test_what_is_read(queue: dict[str, Any], expected: tuple[Path | str, ...]):
-    assert policies.inputs(settings(queue=queue).queue) == expected
+def test_what_is_read(sections: dict[str, Any], expected: tuple[Path | str, ...]):
+    assert policies.inputs(settings(**sections)) == expected
+
+
+@pytest.mark.parametrize(
+    ("since", "instant"), [("start", None), ("all", BEFORE_ALL), ("2026-11-27T08:00:00Z", 1_795_766_400.0)]
+)
+def test_since_when_assets_of_the_account_are_watched(since: str, instant: float | None):
+    assert policies.account_since(settings(account={"since": since}).account) == instant
+
+
+def test_which_assets_of_the_account_are_watched():
+    chosen = settings(account={"types": ["video"], "filename": " a ", "metadata": {"k": 1}}).account
+    assert policies.account_filters(chosen) == Filters(("video",), "a", {"k": 1})
 
 
 def test_events_name_the_api_they_come_from():

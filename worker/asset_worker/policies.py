@@ -10,6 +10,8 @@ import msgspec
 from asset_worker.api.client import LIST_LIMIT
 from asset_worker.domain.assets import Expectations
 from asset_worker.domain.run_plan import RunPlan
+from asset_worker.intake.account.filters import Filters
+from asset_worker.intake.account.position import BEFORE_ALL
 from asset_worker.poller.policy import Batching
 from asset_worker.runtime.randomness import Uniform
 from asset_worker.schedule.adaptive import AdaptiveSchedule
@@ -17,6 +19,7 @@ from asset_worker.schedule.learned import LearnedState
 from asset_worker.schedule.ports import Schedule
 from asset_worker.schedule.waits import exponential, fixed, from_tenacity, spread
 from asset_worker.settings import tree
+from asset_worker.settings.account import ALL, Account
 from asset_worker.settings.tree import Settings
 from asset_worker.sinks.delivery import SHUTDOWN_RETRY_SECONDS
 
@@ -147,10 +150,21 @@ def reader_patience(settings: Settings, plan: RunPlan) -> float:
     return math.inf if plan.keeps_state else settings.shutdown.grace
 
 
-def inputs(queue: tree.Queue) -> tuple[Path | str, ...]:
-    """Return the inputs that intakes read: the queue file's path, and `-` for stdin."""
+def inputs(settings: Settings) -> tuple[Path | str, ...]:
+    """Return the inputs that intakes read: the queue file's path, `-` for stdin, and `account`."""
+    queue = settings.queue
     files = () if queue.file is None else (queue.file,)
-    return (*files, "-") if queue.stdin else files
+    return (*files, *(["-"] if queue.stdin else []), *(["account"] if settings.account.follow else []))
+
+
+def account_since(account: Account) -> float | None:
+    """Return the instant, in seconds since the epoch, from which assets are watched; None: the start of following."""
+    return BEFORE_ALL if account.since == ALL else account.since_instant
+
+
+def account_filters(account: Account) -> Filters:
+    """Return which assets of the account are watched."""
+    return Filters(account.types, account.filename, account.metadata)
 
 
 def event_source(api: tree.Api) -> str:

@@ -255,6 +255,7 @@ class Service:
             base_url=settings.api.base_url,
             queue_file=settings.queue.file and str(settings.queue.file),
             stdin=settings.queue.stdin,
+            account=settings.account.follow,
             http=self._parts.http is not None,
             sinks=[each.sink for each in self._parts.deliveries],
             state_dir=str(settings.state.dir) if self._plan.keeps_state else None,

@@ -21,6 +21,7 @@ from asset_worker.api.key import ApiKey
 from asset_worker.api.retry import Retries
 from asset_worker.api.session import Session, open_session
 from asset_worker.domain.run_plan import RunPlan
+from asset_worker.intake.account.ports import Account
 from asset_worker.intake.http.intake import HttpIntake
 from asset_worker.intake.ingest import Ingest
 from asset_worker.intake.ports import Intake, IntakeContext
@@ -115,9 +116,10 @@ async def build(
             rotated=settings.queue.rotated,
             once=plan.once,
             is_output=output_of(sinks),
+            account=make_account(settings, plan, api, poller),
             partial_wait=settings.queue.partial_wait,
         )
-        intakes = [open_intake(source, intake_context) for source in policies.inputs(settings.queue)]
+        intakes = [open_intake(source, intake_context) for source in policies.inputs(settings)]
         http = HttpIntake(ingest, stop, endless=not plan.ends_by_itself) if settings.admin.accepts_submissions else None
         yield Parts(
             queue=queue,
@@ -131,6 +133,21 @@ async def build(
             deliveries=deliveries,
             keep_schedule=make_schedule_keeper(settings, plan, chosen),
         )
+
+
+def make_account(settings: Settings, plan: RunPlan, api: AssetsApi, poller: Poller) -> Account:
+    """Return the account of the API key, as it is followed if it is."""
+    account = settings.account
+    return Account(
+        pages=api,
+        viewer=poller,
+        address=settings.api.base_url,
+        interval=account.interval,
+        overlap=account.overlap,
+        since=policies.account_since(account),
+        filters=policies.account_filters(account),
+        patience=policies.expectations(settings, plan).unanswered_deadline,
+    )
 
 
 def output_of(sinks: Sequence[Sink]) -> Callable[[int], bool]:

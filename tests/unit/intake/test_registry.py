@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+import asset_worker.intake.account.intake
 import asset_worker.intake.file.intake
 import asset_worker.intake.stdin
 from asset_worker.intake.file.intake import INTERVAL_SECONDS, FileIntake
@@ -23,6 +24,7 @@ from tests.doubles.threads import InlineThread
 
 FILE: IntakeModule = asset_worker.intake.file.intake
 STDIN: IntakeModule = asset_worker.intake.stdin
+ACCOUNT: IntakeModule = asset_worker.intake.account.intake
 """The type checker holds the modules to the protocol."""
 
 
@@ -51,7 +53,11 @@ def test_the_form_of_an_input_decides_its_intake(tmp_path: Path):
 
 
 def test_every_form_has_a_module():
-    assert set(FORMS.values()) == {"asset_worker.intake.file.intake", "asset_worker.intake.stdin"}
+    assert set(FORMS.values()) == {
+        "asset_worker.intake.account.intake",
+        "asset_worker.intake.file.intake",
+        "asset_worker.intake.stdin",
+    }
 
 
 @pytest.mark.virtual_time

@@ -44,6 +44,13 @@ DEFAULTS = {
     "queue.partial_wait": 5,
     "queue.max_pending": 1_000_000,
     "queue.rotated": ("NAME.*[0-9]*", "NAME.old", "NAME-DATE*", "STEM-DATE*SUFFIX", "STEM.[0-9]*SUFFIX"),
+    "account.follow": False,
+    "account.interval": 10,
+    "account.overlap": 120,
+    "account.since": "start",
+    "account.types": (),
+    "account.filename": "",
+    "account.metadata": {},
     "events.sinks": ("-",),
     "events.secret_file": None,
     "events.dead_letter_retention": 2592000,
@@ -221,11 +228,58 @@ def test_a_wrong_value_is_one_plain_line_or_no_wrong_value(path, wrong):
         ({"ASSET_WORKER_STATE__DIR": "\udcff"}, "not UTF-8"),
         ({"STATE_DIRECTORY": "/var/lib/\udcff"}, "STATE_DIRECTORY: it is not UTF-8"),
         ({"ASSET_WORKER_ADMIN__PORT": "70000"}, "65535 or less"),
+        ({"ASSET_WORKER_ACCOUNT__INTERVAL": "0"}, "more than 0"),
+        ({"ASSET_WORKER_ACCOUNT__OVERLAP": "-1"}, "0 or more"),
+        ({"ASSET_WORKER_ACCOUNT__SINCE": "yesterday"}, "start, all, or an instant"),
+        ({"ASSET_WORKER_ACCOUNT__SINCE": "08:00"}, "start, all, or an instant"),
+        ({"ASSET_WORKER_ACCOUNT__TYPES": "video,film"}, "'image', 'video', 'audio' or 'document'"),
+        ({"ASSET_WORKER_ACCOUNT__TYPES": "[1"}, "not a JSON list"),
+        ({"ASSET_WORKER_ACCOUNT__METADATA": "{"}, 'not a JSON table: write it as {"project": "launch"}'),
+        ({"ASSET_WORKER_ACCOUNT__METADATA": "project=launch"}, "a table of texts, numbers"),
+        ({"ASSET_WORKER_ACCOUNT__METADATA": '{"a": null}'}, "a table of texts, numbers"),
+        ({"ASSET_WORKER_ACCOUNT__METADATA": '{"a": [1]}'}, "a table of texts, numbers"),
     ],
 )
 def test_a_bad_value_is_explained(environ, said):
     [problem] = problems(environ=environ)
     assert said in problem
+
+
+def test_the_account_is_set_in_a_file_as_in_the_environment(tmp_path):
+    toml = """
+    [account]
+    follow = true
+    since = 2026-11-27T08:00:00Z
+    types = "Video"
+    [account.metadata]
+    project = "launch"
+    "a.b" = [ "x" ]
+    draft = false
+    """
+    environ = {
+        "ASSET_WORKER_ACCOUNT__FOLLOW": "true",
+        "ASSET_WORKER_ACCOUNT__SINCE": "2026-11-27T08:00:00+00:00",
+        "ASSET_WORKER_ACCOUNT__TYPES": "VIDEO",
+        "ASSET_WORKER_ACCOUNT__METADATA": '{"project": "launch", "a.b": ["x"], "draft": false}',
+    }
+    found = loaded(toml, tmp_path=tmp_path)
+    assert found == loaded(environ=environ)
+    assert found.account.types == ("video",)
+    assert found.account.metadata == {"project": "launch", "a.b": ["x"], "draft": False}
+
+
+@pytest.mark.parametrize(
+    ("since", "instant"),
+    [
+        ("2026-11-27T08:00:00Z", 1_795_766_400.0),
+        ("2026-11-27T10:00:00+02:00", 1_795_766_400.0),
+        ("2026-11-27", 1_795_737_600.0),
+        ("ALL", None),
+        (" start ", None),
+    ],
+)
+def test_since_is_an_instant_or_a_word(since, instant):
+    assert loaded(environ={"ASSET_WORKER_ACCOUNT__SINCE": since}).account.since_instant == instant
 
 
 def test_a_fixed_delay_may_be_longer_than_poll_max():

@@ -16,9 +16,11 @@ from asset_worker.cli.checks import queue_file_problem
 from asset_worker.cli.running import run_service
 from asset_worker.cli.usage import PathOption, end_with, fail, settings_from
 from asset_worker.domain.run_plan import Exit, RunPlan
+from asset_worker.policies import inputs
 from asset_worker.runtime.links import UntrustedLinkError, refuse_untrusted, walked
 from asset_worker.runtime.paths import is_same_file
 from asset_worker.runtime.text import visible
+from asset_worker.settings.account import START
 from asset_worker.settings.loading import load
 from asset_worker.settings.tree import Queue
 from asset_worker.sinks.registry import WEBHOOK, checked_target, form_of
@@ -34,6 +36,7 @@ KEY_REFUSED_SECONDS = 60.0
 @click.option("--config", type=PathOption(dir_okay=False), help="Settings file (TOML).")
 @click.option("--queue-file", type=PathOption(readable=False), help="Follow this file: one asset per line.")
 @click.option("--stdin", is_flag=True, help="Read assets from stdin, one per line.")
+@click.option("--account", is_flag=True, help="Watch every new asset of the account.")
 @click.option(
     "--events",
     metavar="TARGET",
@@ -55,6 +58,7 @@ def run(
     config: Path | None,
     queue_file: Path | None,
     stdin: bool,
+    account: bool,
     events: tuple[str, ...],
     state_dir: Path | None,
     once: bool,
@@ -62,7 +66,7 @@ def run(
     log_format: str | None,
     log_level: str | None,
 ) -> None:
-    """Watch the assets that a queue file, stdin or HTTP requests name, and emit one event for each when it is done.
+    """Watch the account, a queue file, stdin or HTTP requests, and emit one event for each asset when it is done.
 
     The key is read from TWELVE_LABS_API_KEY, or from the file that api.key_file names. Stop with SIGTERM or Ctrl-C:
     what is pending is kept, and the next run continues with it. SIGHUP reads the key file, the tokens of HTTP clients,
@@ -70,6 +74,7 @@ def run(
 
     \b
     Examples:
+      asset-worker run --account --events https://app.example/hooks
       asset-worker run --queue-file /var/spool/assets
       asset-worker run --queue-file assets.txt --once --events events.jsonl
       upload-videos | asset-worker run --stdin
@@ -84,6 +89,7 @@ def run(
     """
     flags = {
         "queue": {"file": queue_file, "stdin": stdin or None},
+        "account": {"follow": account or None},
         "events": {"sinks": list(events) or None},
         "state": {"dir": state_dir},
         "admin": {"port": admin_port},
@@ -91,13 +97,19 @@ def run(
     }
     settings = settings_from(config, flags)
     accepts_http = settings.admin.accepts_submissions
-    if settings.queue.file is None and not settings.queue.stdin and (once or not accepts_http):
+    if not inputs(settings) and (once or not accepts_http):
         fail(
-            "there is nothing to watch: give --queue-file or --stdin (or queue.file or queue.stdin in the settings); "
-            "or, for a service, --admin-port with admin.token_file in the settings"
+            "there is nothing to watch: give --account, --queue-file or --stdin (or account.follow, queue.file or "
+            "queue.stdin in the settings); or, for a service, --admin-port with admin.token_file in the settings"
         )
     _check_inputs(settings.queue, once=once, sinks=settings.events.local_targets)
-    ends_by_itself = once or (settings.queue.file is None and not accepts_http)
+    if once and settings.account.follow and settings.account.since == START:
+        fail(
+            "--once reads the account once, and account.since is start, so there would be nothing to read: set it to "
+            "an instant or to all, as in ASSET_WORKER_ACCOUNT__SINCE=all"
+        )
+    is_endless = accepts_http or settings.account.follow or settings.queue.file is not None
+    ends_by_itself = once or not is_endless
     plan = RunPlan(once=once, key_refused_limit=KEY_REFUSED_SECONDS if once else None, ends_by_itself=ends_by_itself)
     read_again = partial(load, config=config, environ=os.environ, overrides=flags)
     end_with(

@@ -10,6 +10,7 @@ from asset_worker.cli.running import run_service
 from asset_worker.cli.usage import Duration, PathOption, end_with, fail, settings_from
 from asset_worker.domain.assets import AssetId, asset_id
 from asset_worker.domain.run_plan import RunPlan
+from asset_worker.settings.account import Account
 from asset_worker.settings.tree import Admin
 
 
@@ -44,8 +45,8 @@ def wait(ids: tuple[str, ...], timeout: float | None, config: Path | None, log_l
         config, {"poll": {"deadline": timeout}, "events": {"sinks": ["-"]}, "log": {"level": log_level}}
     )
     # The settings file may be a service's. Its inputs and admin endpoints are not for this command.
-    inputs = settings.queue.model_copy(update={"file": None, "stdin": False})
-    settings = settings.model_copy(update={"queue": inputs, "admin": Admin()})
+    queue = settings.queue.model_copy(update={"file": None, "stdin": False})
+    settings = settings.model_copy(update={"queue": queue, "account": Account(), "admin": Admin()})
     plan = RunPlan(asset_ids=tuple(found), keeps_state=False, key_refused_limit=0.0, ends_by_itself=True)
     # A person or a script waits for the events: unless a level was chosen, the log is only for problems.
     level = settings.log.level if "level" in settings.log.model_fields_set else "warning"

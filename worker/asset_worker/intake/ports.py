@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from asset_worker.domain.submissions import Batch, Submission
+from asset_worker.intake.account.ports import Account
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.stop import Stop
 
@@ -64,5 +65,7 @@ class IntakeContext(msgspec.Struct, frozen=True):
     """Read to the end of the input once, and don't follow it."""
     is_output: Callable[[int], bool]
     """Returns whether this process writes events or its log to the file of a descriptor, so that it is not read."""
+    account: Account | None = None
+    """The account to follow; None: none."""
     partial_wait: float = 0.0
     """With `once`, how long a last line without a newline may still grow, in seconds."""

@@ -17,11 +17,14 @@ from asset_worker.settings.types import TAGS, Section, Text
 from asset_worker.settings.webhook import HeaderFile, Webhook
 
 ENV_PREFIX = "ASSET_WORKER_"
-LISTS = {
+COMPOUND = {
+    "account.metadata": '{"project": "launch"}',
+    "account.types": '["video", "audio"]',
     "events.sinks": '["-", {"url": "https://app.example/hooks", "timeout": 5}]',
     "queue.rotated": '["NAME.*[0-9]*", "NAME-DATE*"]',
 }
-"""The settings that are lists, each with an example. A variable may hold JSON, or values separated by commas."""
+"""The settings that are lists or tables, each with an example. A variable may hold JSON, or the values of a list,
+separated by commas."""
 VENDOR_VARIABLES = {"TWELVE_LABS_API_KEY": "api.key", "TWELVELABS_BASE_URL": "api.base_url"}
 """The names that the vendor's SDK uses. Our own variables take precedence over them."""
 _SERVICE_LINK = re.compile(
@@ -112,25 +115,29 @@ class _Layer:
                 vendors[VENDOR_VARIABLES[name]] = (Text(text), name)
             elif name.upper().startswith(ENV_PREFIX):
                 path = name[len(ENV_PREFIX) :].lower().replace("__", ".")
-                ours[path] = (_from_text(text, name, path, problems) if path in LISTS else Text(text), name)
+                try:
+                    ours[path] = (_from_text(text) if path in COMPOUND else Text(text), name)
+                except ValueError:
+                    kind = "table" if COMPOUND[path].startswith("{") else "list"
+                    problems.append(f"{name}: is not a JSON {kind}: write it as {COMPOUND[path]}")
         return cls(vendors | ours)
 
 
-def _from_text(text: str, name: str, path: str, problems: list[str]) -> Any:
-    """Return the value of a variable for a list: JSON, or values separated by commas. If invalid, add to `problems`."""
-    if not text.lstrip().startswith(("[", "{")):
-        return [part.strip() for part in text.split(",")]
-    try:
+def _from_text(text: str) -> Any:
+    """Return the list or table in a variable: JSON, or the values of a list, separated by commas.
+
+    Raises:
+        ValueError: it begins as JSON and is none.
+    """
+    if text.lstrip().startswith(("[", "{")):
         return json.loads(text)
-    except ValueError:
-        problems.append(f"{name}: is not a JSON list: write it as {LISTS[path]}")
-        return ["-"]
+    return [part.strip() for part in text.split(",")]
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in tree.items():
         path = f"{prefix}{name}"
-        if isinstance(value, Mapping) and (value or not prefix) and path not in LISTS:
+        if isinstance(value, Mapping) and (value or not prefix) and path not in COMPOUND:
             yield from _leaves(value, f"{path}.")
         else:
             yield path, value
@@ -146,6 +153,7 @@ def _tree(values: Mapping[str, tuple[Any, str]]) -> dict[str, Any]:
 
 def _flag(path: str) -> str:
     flags = {
+        "account.follow": "--account",
         "queue.file": "--queue-file",
         "queue.stdin": "--stdin",
         "events.sinks": "--events",

@@ -29,6 +29,7 @@ from asset_worker.domain.assets import WaitFor
 from asset_worker.intake.file.names import ROTATED, checked_glob
 from asset_worker.runtime.hosts import is_loopback
 from asset_worker.runtime.paths import is_same_file
+from asset_worker.settings.account import Account
 from asset_worker.settings.types import (
     INTEGER,
     NUMBER,
@@ -326,6 +327,7 @@ class Settings(Section):
     limits: Limits = Limits()
     wait_for: Waits = Waits()
     queue: Queue = Queue()
+    account: Account = Account()
     events: Events = Events()
     state: State = Field(default_factory=State)
     log: Log = Log()

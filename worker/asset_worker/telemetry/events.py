@@ -31,7 +31,7 @@ EVENTS: Final = (
         "worker.started",
         "info",
         "The worker has opened its queue and starts work. `pending`: assets left by an earlier run.",
-        ("version", "base_url", "queue_file", "stdin", "http", "sinks", "state_dir", "strategy", "pending"),
+        ("version", "base_url", "queue_file", "stdin", "account", "http", "sinks", "state_dir", "strategy", "pending"),
     ),
     LogEvent(
         "worker.heartbeat",
@@ -155,6 +155,40 @@ EVENTS: Final = (
         "warning",
         "The stored position in the queue file can't be read, so the file is read from its start.",
         _FILE,
+    ),
+    LogEvent(
+        "account.following",
+        "info",
+        "The account is followed. `since`: which assets are watched, null: all, or from now on; `checkpoint`: the "
+        "newest asset that an earlier run has seen, null: there was none. Both are by the server's clock.",
+        ("since", "checkpoint"),
+    ),
+    LogEvent(
+        "account.catching_up",
+        "info",
+        "There are more new assets than are read at once, as after an outage: those created between `since` and "
+        "`until` are read while new ones are watched.",
+        ("since", "until"),
+    ),
+    LogEvent(
+        "account.backfilled",
+        "info",
+        "All older assets that are to be watched have been read, `count` of them by this run.",
+        ("count",),
+    ),
+    LogEvent(
+        "account.unreadable",
+        "warning",
+        "The list of the account's assets can't be read (`error`). It is read again after each interval. Logged once, "
+        "until `account.readable`.",
+        ("error",),
+    ),
+    LogEvent("account.readable", "info", "The list of the account's assets can be read again."),
+    LogEvent(
+        "account.position_unreadable",
+        "warning",
+        "A stored `position` in the account can't be read. So the account is followed as for the first time.",
+        ("position",),
     ),
     LogEvent(
         "asset.changed",

@@ -1,0 +1,128 @@
+"""Where assets belong in time, and how a walk goes on."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+
+import pytest
+
+from asset_worker.domain.assets import asset_from
+from asset_worker.domain.listings import Page
+from asset_worker.intake.account.walk import Step, Walk, hole_in, placed, read_on
+
+NOW = 1_800_000_000.0
+
+
+def page(*times: object, total: int | None = None, unreadable: int = 0) -> Page:
+    """A page of assets created so many seconds ago; a text or None: what stands in `created_at`."""
+
+    def shown(time: object) -> object:
+        return datetime.fromtimestamp(NOW - time, UTC).isoformat() if isinstance(time, int) else time
+
+    documents = [{"_id": f"a{place}", "status": "ready", "created_at": shown(time)} for place, time in enumerate(times)]
+    return Page(tuple(map(asset_from, documents)), unreadable, total, None)
+
+
+def ages(*times: object, above: float | None = None) -> list[float]:
+    listed = placed(page(*times), above=None if above is None else NOW - above, newest=NOW)
+    return [NOW - each.at for each in listed]
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        pytest.param((1, 2, 3), [1, 2, 3], id="in order"),
+        pytest.param((5, 5, 5), [5, 5, 5], id="equal"),
+        pytest.param((1, None, 3), [1, 1, 3], id="unreadable: the newer neighbour's"),
+        pytest.param((1, "yesterday", 3), [1, 1, 3], id="no time"),
+        pytest.param((None, 2, 3), [0, 2, 3], id="the newest is unreadable: now"),
+        pytest.param((None, None), [0, 0], id="all unreadable"),
+        pytest.param((1, 2, "1970-01-01T00:00:00Z", 4), [1, 2, 4, 4], id="1970 in the midst"),
+        pytest.param((1, 2, -(10**9), 4), [1, 1, 2, 4], id="the future in the midst"),
+        pytest.param((-(10**9), 2, 3), [-(10**9), 2, 3], id="the future at the top"),
+        pytest.param((), [], id="an empty page"),
+        pytest.param((7,), [7], id="one asset"),
+    ],
+)
+def test_an_asset_belongs_where_its_time_or_its_neighbours_say(times: tuple[object, ...], expected: list[float]):
+    assert ages(*times) == expected
+
+
+def test_on_a_later_page_the_page_before_is_the_neighbour():
+    assert ages(None, 9, above=5) == [5, 9]
+    assert ages(-(10**9), 9, 10, above=5) == [5, 9, 10]
+
+
+def full(first: int, total: int | None) -> Page:
+    return page(*range(first, first + 50), total=total)
+
+
+def after(walk: Walk, found: Page) -> Step:
+    return read_on(walk, found, newest=NOW)
+
+
+def test_a_walk_goes_from_page_to_page_and_knows_how_far_it_has_come():
+    step = after(Walk(), full(1, 120))
+    # By the last asset but one: a single false time in the last place must not end a walk.
+    assert step.walk == Walk(2, 120, NOW - 49)
+    assert not step.is_end
+    assert not step.has_shifted
+    step = after(step.walk, full(51, 120))
+    assert step.walk == Walk(3, 120, NOW - 99)
+    assert after(step.walk, page(*range(101, 121), total=120)).is_end
+
+
+@pytest.mark.parametrize(
+    ("shown", "is_end"),
+    [
+        pytest.param(page(1, 2, total=52), True, id="short, as the total says"),
+        pytest.param(page(1, 2, total=80), True, id="shorter than the total says, but no page follows"),
+        pytest.param(page(1, 2, total=None), False, id="no total: the next page is empty"),
+        pytest.param(page(1, 2, total=400), False, id="a short page in the midst"),
+        pytest.param(page(total=50), True, id="empty"),
+        pytest.param(page(total=None), True, id="empty, and no total"),
+        pytest.param(full(1, 100), False, id="full: the total may be capped"),
+        pytest.param(page(1, total=3), False, id="a total that the page refutes"),
+    ],
+)
+def test_which_page_is_the_last(shown: Page, is_end: bool):
+    assert after(Walk(page=2), shown).is_end is is_end
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "page_number"),
+    [
+        pytest.param(500, 499, 6, id="one deleted: the page before again"),
+        pytest.param(500, 450, 6, id="fifty"),
+        pytest.param(500, 449, 5, id="fifty-one"),
+        pytest.param(500, 10, 1, id="nearly all"),
+    ],
+)
+def test_a_list_that_gets_shorter_sends_the_reader_back_by_as_many_pages(before: int, now: int, page_number: int):
+    step = after(Walk(7, before, NOW - 10), full(300, now))
+    assert step.has_shifted
+    assert step.walk == Walk(page_number, now, NOW - 10)
+    assert len(step.listed) == 50
+
+
+def test_a_list_that_grows_sends_nobody_back():
+    assert not after(Walk(7, 500, NOW), full(300, 501)).has_shifted
+
+
+def test_a_page_without_a_total_does_not_hide_that_the_list_gets_shorter():
+    step = after(Walk(7, 500, NOW), full(300, None))
+    assert after(step.walk, full(350, 499)).has_shifted
+
+
+def test_unreadable_elements_have_places_but_no_times():
+    step = after(Walk(), page(total=3, unreadable=3))
+    assert step.is_end
+    assert step.walk.low == math.inf
+
+
+def test_an_empty_page_is_a_hole_where_the_list_must_have_assets():
+    assert hole_in(page(total=500), 3) is not None
+    assert hole_in(page(total=100), 3) is None
+    assert hole_in(page(total=None), 3) is None
+    assert hole_in(page(total=500, unreadable=1), 3) is None

@@ -1,0 +1,100 @@
+"""Walks down the list of assets, page by page: pure.
+
+The list has no cursor: a page is a number of places from the newest asset on. An upload moves everything down, so the
+next page repeats assets. A deletion moves everything up, past a reader who has read the page above: the list is then
+shorter (`total_results`), and the reader goes back by as many pages. Each page is compared with the one before it, not
+with the first: an upload before a deletion would hide it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from asset_worker.domain.assets import Asset
+from asset_worker.domain.instants import seconds_of
+from asset_worker.domain.listings import PAGE_LENGTH, Page
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """An asset, and its place in the list."""
+
+    asset: Asset
+    at: float
+    """When it was created, by the server's clock, in seconds since the epoch, UTC; see `placed`."""
+
+
+class Walk(msgspec.Struct, frozen=True):
+    """How far a reader has come."""
+
+    page: int = 1
+    """The next page."""
+    total: int | None = None
+    """How many assets the list had at the last page; None: unknown."""
+    low: float = math.inf
+    """Every asset that was created later than this has been read, as far as it was listed."""
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What one page means for a walk."""
+
+    listed: tuple[Listed, ...]
+    walk: Walk
+    """The walk after this page."""
+    has_shifted: bool = False
+    """Whether assets may have moved past the reader, who now goes back."""
+    is_end: bool = False
+    """Whether there are no older assets."""
+
+
+def read_on(walk: Walk, page: Page, *, newest: float) -> Step:
+    """Return what a page means, which is the one that the walk asked for.
+
+    `newest` is where an asset belongs that has no readable creation time and no newer neighbour.
+    """
+    listed = placed(page, above=None if walk.low == math.inf else walk.low, newest=newest)
+    before, count = (walk.page - 1) * PAGE_LENGTH, len(page.assets) + page.unreadable
+    total = walk.total if page.total is None else page.total
+    if walk.page > 1 and walk.total is not None and total is not None and total < walk.total:
+        back = -(-(walk.total - total) // PAGE_LENGTH)
+        return Step(listed, Walk(max(1, walk.page - back), total, walk.low), has_shifted=True)
+    # A total may be capped: only an empty page, or a short one that agrees with it, is the last one.
+    is_last = count < PAGE_LENGTH and page.total is not None and before + count <= page.total <= before + PAGE_LENGTH
+    is_end = not count or is_last
+    # One asset with a false time, in the last place, must not end a walk.
+    low = min([walk.low, *([max(each.at for each in listed[-2:])] if listed else [])])
+    return Step(listed, Walk(walk.page + 1, total, low), is_end=is_end)
+
+
+def hole_in(page: Page, number: int) -> str | None:
+    """Return what is wrong with a page that is empty although there must be assets on it, for people; None: nothing."""
+    if page.assets or page.unreadable or page.total is None or page.total <= (number - 1) * PAGE_LENGTH:
+        return None
+    return f"page {number} of the list of assets is empty, although the list has {page.total} assets"
+
+
+def placed(page: Page, *, above: float | None, newest: float) -> tuple[Listed, ...]:
+    """Return the assets of a page with their places in time, by their own `created_at` and those of their neighbours.
+
+    An asset without a readable time gets that of the newer neighbour. A single time that is out of order, such as 1970
+    among those of today, is replaced by the nearer of its neighbours' times.
+
+    Args:
+        page: the page.
+        above: the time of the last asset on the page before; None: there is none.
+        newest: the time of a first asset that has no neighbour.
+    """
+    times: list[float] = []
+    for asset in page.assets:
+        created = seconds_of(asset.document.get("created_at"))
+        newer = times[-1] if times else newest if above is None else above
+        times.append(newer if created is None else created)
+    newer_ones = [times[0] if above is None else above, *times] if times else []
+    older_ones = [*times[1:], *times[-1:]]
+    found = map(_median, zip(newer_ones, times, older_ones, strict=False))
+    return tuple(Listed(asset, at) for asset, at in zip(page.assets, found, strict=True))
+
+
+def _median(three: tuple[float, float, float]) -> float:
+    return sorted(three)[1]

@@ -1,0 +1,91 @@
+"""The settings of the account that is followed."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from asset_worker.domain.instants import seconds_of
+from asset_worker.settings.types import Boolean, PositiveSeconds, Seconds, Section, as_list, lower
+
+START: Final = "start"
+ALL: Final = "all"
+
+_HOW_TO_WRITE_SINCE: Final = "it must be start, all, or an instant with its time and offset, as in 2026-11-27T08:00:00Z"
+_HOW_TO_WRITE_METADATA: Final = (
+    'it must be a table of texts, numbers, booleans or lists of texts: {project = "launch"} in the settings file, '
+    '{"project": "launch"} in a variable'
+)
+
+
+def _since(value: Any) -> Any:
+    """Return the words in small letters, and an instant of TOML as text."""
+    match value:
+        case datetime():
+            return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
+        case date():
+            return datetime.combine(value, time(), UTC).isoformat()
+        case str() if value.strip().lower() in {START, ALL}:
+            return value.strip().lower()
+        case str() if seconds_of(value.strip()) is not None:
+            return value.strip()
+        case _:
+            raise ValueError(_HOW_TO_WRITE_SINCE)
+
+
+def _metadata(value: Any) -> Any:
+    if not isinstance(value, dict) or not all(_may_be_metadata(each) for each in value.values()):
+        raise ValueError(_HOW_TO_WRITE_METADATA)
+    return value
+
+
+def _may_be_metadata(value: object) -> bool:
+    """Return whether the API knows such a value (vendor's reference page "Create an asset", v1.3)."""
+    if isinstance(value, list):
+        return all(isinstance(each, str) for each in value)
+    return isinstance(value, str | int | float | bool)
+
+
+def _small(value: Any) -> Any:
+    return [lower(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+class Account(Section):
+    """The account whose new assets are watched without being submitted."""
+
+    follow: Boolean = False
+    """Whether to watch every new asset of the account that the API key belongs to."""
+    interval: PositiveSeconds = 10
+    """Seconds between two requests for the newest assets: a new one is looked at within this time. An account in which
+    nothing happens costs one request each time."""
+    overlap: Seconds = 120
+    """Seconds for which an asset may be missing in the list after its creation. Assets so much older than the newest
+    are listed again after each change. A longer time costs requests where many assets are uploaded."""
+    since: Annotated[
+        str,
+        BeforeValidator(_since),
+        Field(json_schema_extra={"anyOf": [{"enum": [START, ALL]}, {"format": "date-time"}]}),
+    ] = START
+    """Which assets are watched. `start`: those created since the account was first followed with this state directory.
+    An instant: those created since then. `all`: every asset of the account."""
+    types: Annotated[
+        tuple[Literal["image", "video", "audio", "document"], ...], BeforeValidator(_small), BeforeValidator(as_list)
+    ] = ()
+    """Only assets of these types: `image`, `video`, `audio`, `document`. Empty: of any type."""
+    filename: Annotated[str, AfterValidator(str.strip)] = ""
+    """Only assets with this text in their file names. Empty: with any name."""
+    metadata: Annotated[dict[str, Any], BeforeValidator(_metadata)] = Field(
+        default_factory=dict,
+        json_schema_extra={
+            "default": {},
+            "additionalProperties": {"type": ["string", "number", "boolean", "array"], "items": {"type": "string"}},
+        },
+    )
+    """Only assets whose `user_metadata` has these keys with exactly these values. Empty: with any."""
+
+    @property
+    def since_instant(self) -> float | None:
+        """The instant of `since`, in seconds since the epoch, UTC; None: it is a word."""
+        return seconds_of(self.since)
