@@ -76,8 +76,8 @@ async def worker(
             api = AssetsApi(session, base_url, key, gate, Retries(never), redact=secrets.redact)
             settle = queue.settle
 
-            async def settle_and_report(lease: Any, event: Any) -> None:
-                await settle(lease, event)
+            async def settle_and_report(lease: Any, event: Any, **steps: Any) -> None:
+                await settle(lease, event, **steps)
                 await on_ended(lease.submission.asset_id)
 
             queue.settle = settle_and_report

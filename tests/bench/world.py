@@ -122,8 +122,8 @@ class RecordingQueue(MemoryQueue):
         super().__init__(clock, sinks=(), dedupe_window=60, max_pending=10**6)
         self._on_settled = on_settled
 
-    async def settle(self, lease, event):
-        await super().settle(lease, event)
+    async def settle(self, lease, event, *, steps=()):
+        await super().settle(lease, event, steps=steps)
         self._on_settled(lease.submission.asset_id, event.outcome)
 
 

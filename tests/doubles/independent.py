@@ -22,6 +22,13 @@ def event(asset: str | None, count: int = 1, outcome: Outcome = Outcome.READY, *
     return Event(f"{asset}.{count}", outcome, json.dumps(body).encode())
 
 
+def step(asset: str, name: str, count: int = 1) -> Event:
+    """The event of a step of an asset."""
+    event_id = f"{asset}.{count}.{name}"
+    body = {"id": event_id, "type": TYPE_PREFIX + name, "subject": asset, "data": {}}
+    return Event(event_id, None, json.dumps(body).encode())
+
+
 class ScriptedReceiver:
     """An independent sink whose receiver answers after `latency` seconds what `answer` returns for the event."""
 
@@ -34,7 +41,7 @@ class ScriptedReceiver:
         name: str = "hook",
         concurrency: int = 8,
         retry: Sequence[float] = (5, 300, 1800),
-        latency: float = 0.0,
+        latency: float | Callable[[Stored], float] = 0.0,
         outcomes: Sequence[str] | None = None,
     ) -> None:
         self.answer = answer
@@ -62,7 +69,7 @@ class ScriptedReceiver:
         self.in_flight[asset] += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight.total())
         try:
-            await asyncio.sleep(self.latency)
+            await asyncio.sleep(self.latency if isinstance(self.latency, float | int) else self.latency(event))
         finally:
             self.in_flight[asset] -= 1
         result = self.answer(event)

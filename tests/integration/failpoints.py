@@ -52,6 +52,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "keep": (schedule_store, "save"),
     "claim": (UndeliveredRows, "claim"),
     "failed": (UndeliveredRows, "change"),
+    "superseded": (DeadLetterRows, "supersede"),
     "delivered": (UndeliveredRows, "delete"),
     "all_due": (UndeliveredRows, "make_due"),
     "dead_letter": (DeadLetterRows, "add"),

@@ -232,7 +232,7 @@ def completion_event(asset: Asset, outcome: Outcome = Outcome.READY, reason: str
         Done(outcome, reason),
         asset=asset,
         completion=1,
-        times=Times(submitted=0.0, completed=1.0),
+        times=Times(submitted=0.0, seen=1.0),
         polls=1,
         redact=Secrets().redact,
         source="s",

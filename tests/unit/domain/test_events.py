@@ -33,9 +33,7 @@ def make(options=None, document=DOCUMENT, outcome=Outcome.READY, reason=None):
         Done(outcome, reason),
         asset=document and asset_from(document),
         completion=1,
-        times=Times(
-            submitted=1795442300.0, completed=1795442400.123, ready=1795442350.0, last_seen_waiting=1795442390.5
-        ),
+        times=Times(submitted=1795442300.0, seen=1795442400.123, ready=1795442350.0, last_seen_waiting=1795442390.5),
         polls=7,
         source=SOURCE,
         redact=SECRETS.redact,
@@ -103,7 +101,7 @@ def test_what_was_never_seen_is_null():
         Done(Outcome.NOT_FOUND, "why"),
         asset=None,
         completion=2,
-        times=Times(submitted=0.0, completed=1.0),
+        times=Times(submitted=0.0, seen=1.0),
         polls=3,
         source=SOURCE,
         redact=SECRETS.redact,

@@ -12,14 +12,16 @@ from abc import abstractmethod
 from collections import Counter
 from dataclasses import dataclass, field
 
+import msgspec
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from asset_worker.domain.assets import AssetId, Done, Outcome
-from asset_worker.domain.events import Event, Times, completed, rejected
+from asset_worker.domain.events import Event, Times, completed, reached, rejected
 from asset_worker.domain.progress import Progress
 from asset_worker.domain.submissions import Options, Rejection, Submission
+from asset_worker.domain.transitions import Transition
 from asset_worker.queue.ports import Lease
 from asset_worker.runtime.redaction import Secrets
 from tests.doubles.clocks import LoopClock
@@ -318,25 +320,61 @@ class QueueMachine(RuleBasedStateMachine):
 
     async def deferred(self, asset_id, delay, seen) -> None:
         lease, w = self.leases.pop(asset_id), self.pending[asset_id]
-        now, before = self.clock.steady(), lease.progress
-        ready_at = now if seen == "ready" and before.ready_at is None else before.ready_at
-        missing_at = None if seen != "missing" else now if before.missing_at is None else before.missing_at
-        progress = Progress(
-            polls=before.polls + 1, waiting_on=WAITING_ON[seen], ready_at=ready_at, missing_at=missing_at
-        )
+        progress = self.progress_after(lease, seen)
         await self.queue.defer(lease, delay, progress)
         w.due = self.now() + delay
         w.progress.append(progress)
+
+    def progress_after(self, lease, seen) -> Progress:
+        now, before = self.clock.steady(), lease.progress
+        ready_at = now if seen == "ready" and before.ready_at is None else before.ready_at
+        missing_at = None if seen != "missing" else now if before.missing_at is None else before.missing_at
+        return Progress(
+            polls=before.polls + 1,
+            waiting_on=WAITING_ON[seen],
+            ready_at=ready_at,
+            missing_at=missing_at,
+            announced=before.announced,
+        )
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), delay=DELAYS, seen=SEEN)
     def defer(self, data, delay, seen):
         self.run(self.deferred(self.draw_leased(data), delay, seen))
 
-    def event_for(self, lease) -> Event:
-        return completed(
+    def draw_steps(self, data, least=0):
+        return data.draw(st.lists(st.sampled_from(Transition), unique=True, min_size=least, max_size=2), label="steps")
+
+    def deferring_with_steps(self, asset_id, delay, steps):
+        """The call, the progress that records the steps, and the IDs of their events."""
+        lease = self.leases[asset_id]
+        before = self.progress_after(lease, "waiting")
+        progress = msgspec.structs.replace(before, announced=(*before.announced, *(each.value for each in steps)))
+        new = [self.event_for(lease, each) for each in steps if each not in before.announced]
+        return self.queue.defer(lease, delay, progress, new), progress, [event.id for event in new]
+
+    def deferred_with_steps(self, asset_id, progress, event_ids) -> None:
+        """The progress is kept with the events."""
+        del self.leases[asset_id]
+        self.pending[asset_id].progress = [progress]
+        self.events += event_ids
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), delay=DELAYS)
+    def defer_with_steps(self, data, delay):
+        asset_id = self.draw_leased(data)
+        work, progress, event_ids = self.deferring_with_steps(asset_id, delay, self.draw_steps(data, 1))
+        self.run(work)
+        before = self.pending[asset_id].progress
+        self.deferred_with_steps(asset_id, progress, event_ids)
+        if not event_ids:
+            self.pending[asset_id].progress = [*before, progress]
+        self.pending[asset_id].due = self.now() + delay
+
+    def event_for(self, lease, step=None) -> Event:
+        return (completed if step is None else reached)(
             lease.submission,
-            Done(Outcome.READY),
+            Done(Outcome.READY) if step is None else step,
             asset=None,
             completion=lease.completion,
             times=Times(lease.accepted_at, self.clock.now()),
@@ -345,11 +383,17 @@ class QueueMachine(RuleBasedStateMachine):
             source="s",
         )
 
+    def steps_at_the_end(self, asset_id) -> list[Event]:
+        """The event of a step that the look that settles is the first to see, if there is one."""
+        lease = self.leases[asset_id]
+        return [self.event_for(lease, Transition.PLAYABLE)] if "playable" not in lease.progress.announced else []
+
     def settling(self, asset_id):
         lease = self.leases[asset_id]
-        return self.queue.settle(lease, self.event_for(lease))
+        return self.queue.settle(lease, self.event_for(lease), steps=self.steps_at_the_end(asset_id))
 
     def settled(self, asset_id) -> None:
+        self.events += [event.id for event in self.steps_at_the_end(asset_id)]
         lease = self.leases.pop(asset_id)
         self.events.append(self.event_for(lease).id)
         self.completions[asset_id] = lease.completion
@@ -558,6 +602,21 @@ class DurableQueueMachine(QueueMachine):
         if returned or event_id in self.run(self.sent()):
             self.leases = {asset_id: leases[asset_id]}
             self.settled(asset_id)
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), delay=DELAYS, turns=TURNS)
+    def crash_while_deferring_with_steps(self, data, delay, turns):
+        """Both are kept, the events and the progress that records them, or neither."""
+        asset_id = self.draw_leased(data)
+        leases = dict(self.leases)
+        work, progress, event_ids = self.deferring_with_steps(asset_id, delay, self.draw_steps(data, 1))
+        returned = self.run(self.cut_short(work, turns))
+        self.started_again()
+        if event_ids and (returned or event_ids[0] in self.run(self.sent())):
+            self.leases = {asset_id: leases[asset_id]}
+            self.deferred_with_steps(asset_id, progress, event_ids)
+        elif not event_ids:
+            self.pending[asset_id].progress.append(progress)
 
     async def cut_short(self, work, count):
         """Whether it had returned when the crash came."""

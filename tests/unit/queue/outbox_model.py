@@ -13,8 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from asset_worker.domain.assets import AssetId, Done, Outcome
 from asset_worker.domain.deliveries import Owed
-from asset_worker.domain.events import Times, completed, heading_of
+from asset_worker.domain.events import Times, completed, heading_of, reached
 from asset_worker.domain.submissions import Submission
+from asset_worker.domain.transitions import Transition
 from asset_worker.queue.memory import MemoryQueue
 from asset_worker.runtime.redaction import Secrets
 from tests.doubles.clocks import ManualClock
@@ -29,13 +30,14 @@ PICKY = "other hook"
 ASSETS = ["a1", "a2", "a3", None]
 
 
-def event_of(asset, number, outcome=Outcome.READY):
-    """The event `<asset>.<number>`, or that of a rejected line."""
+def event_of(asset, number, what=Outcome.READY):
+    """The event `<asset>.<number>`, that of a step of this wait, or that of a rejected line."""
     if asset is None:
         return rejection(str(number))
-    return completed(
+    is_step = isinstance(what, Transition)
+    return (reached if is_step else completed)(
         Submission(AssetId(asset), "stdin", number),
-        Done(outcome),
+        what if is_step else Done(what),
         asset=None,
         completion=number,
         times=Times(0.0, 0.0),
@@ -49,11 +51,12 @@ def wants_all(event):
     return True
 
 
-def wants_failed(event):
-    return heading_of(event).word == "failed"
+def wants_some(event):
+    return heading_of(event).word in {"failed", "overdue"}
 
 
-WANTS = {"hook": wants_all, PICKY: wants_failed}
+WANTS = {"hook": wants_all, PICKY: wants_some}
+KINDS = [Outcome.READY, Outcome.FAILED, Transition.PLAYABLE, Transition.OVERDUE]
 
 
 @dataclass
@@ -69,8 +72,8 @@ class Hook:
 
     position: int = 0
     records: dict[int, Record] = field(default_factory=dict)
-    dead: dict[int, tuple[int, float, float]] = field(default_factory=dict)
-    """The dead letters: attempts, time of the first and of the last."""
+    dead: dict[int, tuple[int, float | None, float]] = field(default_factory=dict)
+    """The dead letters: attempts, time of the first (None: it was never sent) and of the last."""
 
 
 @dataclass
@@ -95,8 +98,9 @@ class IndependentMachine(RuleBasedStateMachine):
         self.runner = asyncio.Runner(loop_factory=VirtualTimeLoop)
         self.clock = ManualClock()
         self.starts = 0
-        self.events: list[tuple[str | None, bool]] = []
-        """The asset of the event at position n, the one before index n, and whether the picky sink wants it."""
+        self.events: list[tuple[str | None, bool, bool]] = []
+        """The asset of the event at position n, the one before index n; whether the picky sink wants it; and whether
+        it reports a step."""
         self.ids: list[str] = []
         self.kept = Kept()
         self.in_flight: dict[str, dict[int, Owed]] = {}
@@ -122,10 +126,14 @@ class IndependentMachine(RuleBasedStateMachine):
     def wanted(self, sink, position):
         return sink != PICKY or self.events[position - 1][1]
 
+    def is_step(self, position):
+        return self.events[position - 1][2]
+
     @initialize(hooks=st.sets(st.sampled_from(HOOKS), min_size=1))
     def start(self, hooks):
         self.hooks = sorted(hooks)
         self.in_flight = {sink: {} for sink in self.hooks}
+        self.held_up: set[tuple[str, int]] = set()
         self.queue = self.run(self.opened())
         self.starts += 1
 
@@ -140,11 +148,66 @@ class IndependentMachine(RuleBasedStateMachine):
         asset = self.asset(position)
         return asset is None or all(other >= position for other in hook.records if self.asset(other) == asset)
 
-    def model_take(self, kept, sink, limit, until, without):
+    def holds_up(self, hook, position):
+        """Whether this is a step whose completion has a record."""
+        asset = self.asset(position)
+        return self.is_step(position) and any(
+            other > position and self.asset(other) == asset and not self.is_step(other) for other in hook.records
+        )
+
+    def supersede(self, hook, positions):
+        for position in positions:
+            record = hook.records[position]
+            hook.dead[position] = (record.attempts, record.first_at, self.now())
+            self.gone(hook, position)
+        return {self.ids[position - 1] for position in positions}
+
+    def make_way(self, hook, completion, without):
+        """What the record of a completion supersedes."""
+        asset = self.asset(completion)
+        steps = [each for each in hook.records if self.asset(each) == asset and self.is_step(each)]
+        if asset is None or self.is_step(completion):
+            return set()
+        waiting = [
+            each
+            for each in steps
+            if hook.records[each].first_at is not None and hook.records[each].next_at > self.now()
+        ]
+        if not waiting:
+            return set()
+        free = [each for each in steps if each in waiting or each not in without]
+        return self.supersede(hook, free)
+
+    def model_take(self, kept, sink, limit, until, without, transitions):
         """Return what `take` returns, and change what is kept."""
         hook, now = kept.hooks[sink], self.now()
+        taken = self.model_due(hook, limit, 0, until, without)
+        superseded, holding_up = set(), set()
+        later = [r.next_at for position, r in hook.records.items() if position not in without and r.next_at > until]
+        while len(taken) < limit and hook.position < self.last:
+            hook.position += 1
+            position = hook.position
+            if self.wanted(sink, position):
+                gone = self.make_way(hook, position, without)
+                superseded |= gone
+                taken = [each for each in taken if self.ids[each - 1] not in gone]
+                earlier = [
+                    record.next_at
+                    for other, record in hook.records.items()
+                    if self.asset(position) is not None and self.asset(other) == self.asset(position)
+                ]
+                hook.records[position] = Record(0, None, max([now, *earlier]))
+                if not earlier and not self.is_step(position):
+                    taken.append(position)
+        taken += self.model_due(hook, limit - len(taken), transitions, until, {*without, *taken})
+        holding_up = {position for position in hook.records if self.holds_up(hook, position)}
+        self.pass_events(kept)
+        return taken, min(later, default=None), superseded, holding_up
+
+    def model_due(self, hook, limit, transitions, until, without):
+        """What is due: the steps whose completion has no record come last."""
         busy = {self.asset(position) for position in without} - {None}
-        due = sorted(
+        in_order = sorted(
             (record.next_at, position)
             for position, record in hook.records.items()
             if record.next_at <= until
@@ -152,22 +215,10 @@ class IndependentMachine(RuleBasedStateMachine):
             and self.is_first(hook, position)
             and self.asset(position) not in busy
         )
-        taken = [position for _, position in due][:limit]
-        later = [r.next_at for position, r in hook.records.items() if position not in without and r.next_at > until]
-        while len(taken) < limit and hook.position < self.last:
-            hook.position += 1
-            position = hook.position
-            if self.wanted(sink, position):
-                earlier = [
-                    record.next_at
-                    for other, record in hook.records.items()
-                    if self.asset(position) is not None and self.asset(other) == self.asset(position)
-                ]
-                hook.records[position] = Record(0, None, max([now, *earlier]))
-                if not earlier:
-                    taken.append(position)
-        self.pass_events(kept)
-        return taken, min(later, default=None)
+        found = [position for _, position in in_order]
+        yielding = [each for each in found if self.is_step(each) and not self.holds_up(hook, each)]
+        due = [each for each in found if each not in yielding][:limit]
+        return [*due, *yielding[: min(limit - len(due), transitions)]]
 
     def pass_events(self, kept):
         positions = [kept.ordered, *(kept.hooks[sink].position for sink in [*self.hooks, *kept.held])]
@@ -185,12 +236,13 @@ class IndependentMachine(RuleBasedStateMachine):
     # What sinks do
 
     @precondition(lambda self: self.last - self.kept.passed < 12)
-    @rule(kinds=st.lists(st.tuples(st.sampled_from(ASSETS), st.booleans()), min_size=1, max_size=4))
+    @rule(kinds=st.lists(st.tuples(st.sampled_from(ASSETS), st.sampled_from(KINDS)), min_size=1, max_size=4))
     def events_are_added(self, kinds):
         events = []
-        for asset, fails in kinds:
-            event = event_of(asset, self.last + 1, Outcome.FAILED if fails else Outcome.READY)
-            self.events.append((asset, fails and asset is not None))
+        for asset, what in kinds:
+            event = event_of(asset, self.last + 1, what)
+            is_wanted = what in {Outcome.FAILED, Transition.OVERDUE}
+            self.events.append((asset, is_wanted and asset is not None, event.outcome is None))
             self.ids.append(event.id)
             events.append(event)
         self.run(put(self.queue, events=events))
@@ -205,18 +257,37 @@ class IndependentMachine(RuleBasedStateMachine):
         self.kept.ordered = position
         self.pass_events(self.kept)
 
-    def take(self, sink, limit, until):
+    def take(self, sink, limit, until, transitions):
         return self.outbox.take(
-            sink, limit, now=self.now(), until=until, without=self.in_flight[sink].keys(), wants=WANTS[sink]
+            sink,
+            limit,
+            now=self.now(),
+            until=until,
+            without=self.in_flight[sink].keys(),
+            wants=WANTS[sink],
+            transitions=transitions,
         )
 
-    @rule(data=st.data(), limit=st.integers(1, 4), until=st.sampled_from([0.0, 5.0, float("inf")]))
-    def one_takes(self, data, limit, until):
+    @rule(
+        data=st.data(),
+        limit=st.integers(1, 4),
+        until=st.sampled_from([0.0, 5.0, float("inf")]),
+        transitions=st.integers(0, 4),
+    )
+    def one_takes(self, data, limit, until, transitions):
         sink = data.draw(st.sampled_from(self.hooks))
         until += self.now()
-        taken = self.run(self.take(sink, limit, until))
-        expected = self.model_take(self.kept, sink, limit, until, self.in_flight[sink])
-        assert ([owed.event.position for owed in taken.events], taken.next_at) == expected
+        taken = self.run(self.take(sink, limit, until, transitions))
+        positions, next_at, superseded, holding_up = self.model_take(
+            self.kept, sink, limit, until, self.in_flight[sink], transitions
+        )
+        assert ([owed.event.position for owed in taken.events], taken.next_at) == (positions, next_at)
+        assert set(taken.superseded) == superseded
+        at_hand = {*self.in_flight[sink], *positions}
+        self.held_up |= {(sink, position) for position in taken.holding_up}
+        assert set(taken.holding_up) & at_hand <= holding_up
+        assert {(sink, position) for position in holding_up & at_hand} <= self.held_up, "it was never said"
+        assert all(owed.is_transition == self.is_step(owed.event.position) for owed in taken.events)
         for owed in taken.events:
             position, record = owed.event.position, self.kept.hooks[sink].records[owed.event.position]
             assert (owed.event.id, owed.asset_id) == (self.ids[position - 1], self.asset(position))
@@ -238,6 +309,11 @@ class IndependentMachine(RuleBasedStateMachine):
             hook = kept.hooks[sink]
             if position not in hook.records:
                 return
+            if how != "delivered" and self.holds_up(hook, position):
+                hook.records[position] = Record(attempts, first_at, hook.records[position].next_at)
+                steps = [each for each in hook.records if self.asset(each) == self.asset(position)]
+                self.supersede(hook, [each for each in steps if self.holds_up(hook, each)])
+                return
             if how == "failed":
                 hook.records[position] = Record(attempts, first_at, now + delay)
                 for other, later in hook.records.items():
@@ -252,7 +328,7 @@ class IndependentMachine(RuleBasedStateMachine):
             return self.outbox.delivered(sink, position, now=now), change
         if how == "failed":
             call = self.outbox.failed(
-                sink, position, attempts=attempts, first_at=first_at, next_at=now + delay, error="why"
+                sink, position, attempts=attempts, first_at=first_at, now=now, next_at=now + delay, error="why"
             )
             return call, change
         call = self.outbox.dead_letter(sink, position, attempts=attempts, first_at=first_at, now=now, reason="why")

@@ -76,7 +76,7 @@ async def test_a_new_event_is_due_no_sooner_than_the_one_of_its_asset_that_faile
     """A take does not look at it again and again."""
     await put(queue, events=[event_of("a", 1)])
     await take(queue)
-    await queue.outbox.failed("hook", 1, attempts=1, first_at=5.0, next_at=99.0, error="why")
+    await queue.outbox.failed("hook", 1, attempts=1, first_at=5.0, now=5.0, next_at=99.0, error="why")
     await put(queue, events=[event_of("a", 2)])
     assert await take(queue) == Taken([], 99.0)
     assert queue.journal._execute("SELECT next_at FROM undelivered").fetchall() == [(99.0,), (99.0,)]
@@ -118,7 +118,7 @@ async def test_all_become_due_in_several_transactions(queue, monkeypatch):
     monkeypatch.setattr(local_outbox, "CHANGED_RECORDS", 3)
     await put(queue, events=[event_of(f"a{number}", 1) for number in range(10)])
     for position in positions(await take(queue, 10)):
-        await queue.outbox.failed("hook", position, attempts=1, first_at=5.0, next_at=99.0, error="why")
+        await queue.outbox.failed("hook", position, attempts=1, first_at=5.0, now=5.0, next_at=99.0, error="why")
     assert await take(queue, 10) == Taken([], 99.0)
     await queue.outbox.make_all_due("hook", now=5.0)
     assert positions(await take(queue, 10)) == list(range(1, 11))
@@ -159,7 +159,7 @@ async def test_an_event_that_was_put_back_is_not_sent_while_a_later_one_of_its_a
     await queue._requests.serve()
     later = queue._clock.steady()
     assert positions(await take(queue, without=[2], until=later)) == []
-    await queue.outbox.failed("hook", 2, attempts=1, first_at=5.0, next_at=5.0, error="why")
+    await queue.outbox.failed("hook", 2, attempts=1, first_at=5.0, now=5.0, next_at=5.0, error="why")
     assert positions(await take(queue, until=later)) == [1]
 
 

@@ -77,7 +77,7 @@ def test_a_journal_of_the_first_version_is_brought_up_to_date_and_loses_nothing(
         connection.execute("INSERT INTO intakes VALUES ('file:/q', x'33')")
         connection.commit()
     with closing(Journal(path)) as journal:
-        assert pragma(journal._connection, "user_version") == SCHEMA_VERSION == 6
+        assert pragma(journal._connection, "user_version") == SCHEMA_VERSION == 7
         first, second = journal.pending()
         assert first.submission == Submission(AssetId("asset-0"), "file:/q", 1)
         assert (first.accepted_at, first.completion, first.progress) == (1.0, 1, None)

@@ -265,8 +265,8 @@ async def test_instants_of_records_and_dead_letters_that_can_not_be_right_end_no
     await settle(queue, 0, 1, 2)
     taken = await queue.outbox.take("hook", 9, now=NOW, until=NOW, without=(), wants=lambda _: True)
     assert len(taken.events) == 3
-    await queue.outbox.failed("hook", 1, attempts=1, first_at=NOW, next_at=NOW + HOUR, error="why")
-    await queue.outbox.failed("hook", 2, attempts=1, first_at=NOW + YEAR, next_at=float("inf"), error="why")
+    await queue.outbox.failed("hook", 1, attempts=1, first_at=NOW, now=NOW, next_at=NOW + HOUR, error="why")
+    await queue.outbox.failed("hook", 2, attempts=1, first_at=NOW + YEAR, now=NOW, next_at=float("inf"), error="why")
     await queue.outbox.dead_letter("hook", 3, attempts=1, first_at=NOW, now=NOW + YEAR, reason="why")
     await queue.close()
     queue = open_local(path, clock, sinks=["hook"], independent=["hook"])

@@ -186,7 +186,7 @@ def test_all_that_version_0_1_0_had_pending_is_found(path):
     assert {asset_id: row.accepted_at for asset_id, row in found.items()} == {
         asset_id: FIRST if submission.line < 27 else SECOND for asset_id, (submission, _) in PENDING.items()
     }
-    assert pragma(path, "user_version") == SCHEMA_VERSION == 6
+    assert pragma(path, "user_version") == SCHEMA_VERSION == 7
 
 
 def test_its_other_tables_are_left_as_they_are(path):

@@ -151,7 +151,7 @@ ROWS = {
         "INSERT INTO dead_letters VALUES ('stdout', 1, 'a1.1', x'7b', 'why', 'a1', 3, 1, 'x')",
         "the table 'dead_letters'",
     ),
-    "a record": ("INSERT INTO undelivered VALUES ('hook', 1, 'a1', 1, 1, 'x', NULL)", "the table 'undelivered'"),
+    "a record": ("INSERT INTO undelivered VALUES ('hook', 1, 'a1', 1, 1, 'x', NULL, 0)", "the table 'undelivered'"),
     "the position that all have passed": ("UPDATE passed SET position = 'x'", "the table 'passed'"),
     "the condition of a sink": ("INSERT INTO conditions VALUES ('hook', 'down', 'x', '')", "the table 'conditions'"),
     "a request": ("INSERT INTO requests VALUES ('1', 7, 1)", "the table 'requests'"),

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
+from asset_worker.domain.transitions import Transition
 from asset_worker.queue.local.dead_letter_rows import Selection
 from asset_worker.queue.local.journal import Journal
 from tests.unit.queue.outbox_model import event_of, wants_all
@@ -49,13 +50,26 @@ def dead(journal):
     journal.undelivered.delete(SINK, 3, now=2.0)
 
 
+def completion(journal):
+    """Record the completion of an asset, one of whose steps waits for a retry."""
+    [[position]] = journal._execute("SELECT max(position) FROM outbox")
+    journal.add_events([event_of("c", 1, Transition.PLAYABLE), event_of("c", 1)])
+    journal.undelivered.claim(SINK, position, 1, examine=1, now=1.0, wants=wants_all)
+    journal.undelivered.change(SINK, position + 1, attempts=1, first_at=1.0, next_at=99.0, error="why")
+    claim = journal.undelivered.claim(SINK, position + 1, 1, examine=1, now=9.0, wants=wants_all)
+    assert claim.superseded == ["c.1.playable"]
+
+
 OPERATIONS = {
-    "take what is due": lambda j: j.undelivered.due(SINK, 8, until=15.0, without=[1, 3]),
-    "take a probe": lambda j: j.undelivered.due(SINK, 1, until=math.inf, without=[1, 3]),
-    "take when all are due": lambda j: j.undelivered.due(SINK, 8, until=1e9, without=[1, 3]),
+    "take what is due": lambda j: j.undelivered.due(SINK, 8, until=15.0, without=[1, 3], gives_way=False),
+    "take a probe": lambda j: j.undelivered.due(SINK, 1, until=math.inf, without=[1, 3], gives_way=False),
+    "take when all are due": lambda j: j.undelivered.due(SINK, 8, until=1e9, without=[1, 3], gives_way=False),
     "find when the next is due": lambda j: j.undelivered.next_at(SINK, after=20.0, without=[12]),
     "claim": lambda j: j.undelivered.claim(SINK, 0, 8, examine=500, now=9.0, wants=wants_all),
     "claim what is not wanted": lambda j: j.undelivered.claim(SINK, 0, 8, examine=40, now=9.0, wants=lambda _: False),
+    "take steps that are due": lambda j: j.undelivered.due(SINK, 8, until=1e9, without=[], gives_way=True),
+    "claim a completion": completion,
+    "supersede": lambda j: j.undelivered.supersede(SINK, 1, attempts=2, first_at=1.0, now=9.0),
     "deliver": lambda j: j.undelivered.delete(SINK, 1, now=9.0),
     "fail": lambda j: j.undelivered.change(SINK, 1, attempts=2, first_at=1.0, next_at=999.0, error="why"),
     "give up": dead,
@@ -102,9 +116,9 @@ def test_the_events_of_one_asset_that_wait_for_its_first_one_are_not_examined_ag
     with closing(Journal(tmp_path / "j")) as journal, journal.transaction():
         journal.add_events([event_of("a1", number) for number in range(1, 1001)])
         journal.undelivered.claim(SINK, 0, 9, examine=1000, now=1.0, wants=wants_all)
-        [first] = journal.undelivered.due(SINK, 8, until=1.0, without=())
+        [first] = journal.undelivered.due(SINK, 8, until=1.0, without=(), gives_way=False)
         journal.undelivered.change(SINK, first.event.position, attempts=1, first_at=1.0, next_at=60.0, error="why")
         with steps(journal) as counted:
-            assert journal.undelivered.due(SINK, 8, until=59.0, without=()) == []
+            assert journal.undelivered.due(SINK, 8, until=59.0, without=(), gives_way=False) == []
         assert counted[0] < 100
         assert journal.undelivered.next_at(SINK, after=59.0, without=()) == 60.0

@@ -129,3 +129,17 @@ def test_it_is_down_exactly_while_the_row_is_long_enough(attempts):
         assert endpoint.is_down == is_long
         if endpoint.probe_at is not None:
             assert endpoint.probe_at <= now + LONGEST_PROBE_SECONDS
+
+
+def test_a_receiver_that_refuses_steps_is_not_down():
+    """It may refuse all of them, and take every completion."""
+    endpoint = UP
+    for position in range(50):
+        endpoint = endpoint.after(FAILED, position=position, now=1.0, is_transition=True)
+    assert endpoint == UP
+    for position in range(FAILURES_TO_DOWN):
+        endpoint = endpoint.after(FAILED, position=position, now=1.0)
+    assert endpoint.is_down
+    probed = endpoint.after(FAILED, position=99, now=5.0, is_transition=True)
+    assert probed.probe_at is not None
+    assert probed.probe_at > 5.0, "a step that fails as a probe is a probe that failed"

@@ -47,7 +47,7 @@ async def test_no_attempt_is_recorded_that_began_before_its_event_was_due(path):
         async def failed(sink, position, *, next_at, **others):
             recorded.append((run.clock.steady() - receiver.latency, due_at.get(position, 0.0)))
             due_at[position] = next_at
-            await record(sink, position, next_at=next_at, **others)
+            return await record(sink, position, next_at=next_at, **others)
 
         run.outbox.failed = failed
         await run.add(event("a"), event("b"))

@@ -128,9 +128,11 @@ def retry(
         click.echo(f"{count} to be sent again to {visible(name)}")
     for name, count in answer.left.items():
         click.echo(f"{count} left as they are: {visible(name)} is not a webhook in events.sinks", err=True)
+    for name, count in answer.over.items():
+        click.echo(f"{count} of {visible(name)} left as they are: they report steps of assets that are done", err=True)
     if answer.left and not answer.counts:
         sys.exit(Exit.NOT_READY)
-    if not answer.counts:
+    if not answer.counts and not answer.over:
         click.echo(
             "there are no such dead letters" + ("" if sink is None else "; the sink is resumed if it was paused")
         )
@@ -182,7 +184,8 @@ def _answer(request: Request, state_dir: Path | None, config: Path | None, *, as
     if answer.error is not None:
         fail(answer.error, code=Exit.NOT_READY)
     if as_json:
-        click.echo(msgspec.json.encode({"counts": answer.counts, "left": answer.left}))
+        shown = {"counts": answer.counts, "left": answer.left}
+        click.echo(msgspec.json.encode(shown | ({"over": answer.over} if answer.over else {})))
         sys.exit(Exit.DONE)
     return answer
 

@@ -28,6 +28,8 @@ class Owed(msgspec.Struct, frozen=True):
     """When the first of them failed; None: there was none."""
     next_at: float
     """When the next attempt is due."""
+    is_transition: bool = False
+    """Whether it reports a step, so that it must not hold up the completion of its asset."""
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -37,6 +39,10 @@ class Taken(msgspec.Struct, frozen=True):
     next_at: float | None
     """When the next event is due of those that have a record and were not due, those left out aside; None: there is
     none. The event may then still have to wait for an earlier one of its asset."""
+    superseded: tuple[str, ...] = ()
+    """The IDs of the transitions that became dead letters, because they held up a completion."""
+    holding_up: tuple[int, ...] = ()
+    """The positions, of those left out, of transitions whose completion has a record, and has to wait for them."""
 
 
 class Condition(msgspec.Struct, frozen=True):

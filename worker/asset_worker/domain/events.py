@@ -1,4 +1,4 @@
-"""Completion events: one JSON object per line, CloudEvents 1.0 in structured mode.
+"""Events, of completions and of steps before them: one JSON object per line, CloudEvents 1.0 in structured mode.
 
 The attribute rules are those of the CloudEvents specification 1.0.2; `traceparent` is its distributed tracing
 extension.
@@ -14,6 +14,7 @@ import msgspec
 
 from asset_worker.domain.assets import Asset, Outcome
 from asset_worker.domain.renditions import RENDITIONS
+from asset_worker.domain.transitions import TRANSITIONS, Transition
 from asset_worker.runtime.text import visible_json_bytes
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ SHOWN_TAIL_BYTES: Final = 256
 """Bytes that the event of a rejected line shows of the beginning and of the end of a line that is longer than both."""
 
 TYPE_PREFIX = "dev.asset-worker.asset."
-"""The CloudEvents type without the outcome that ends it."""
+"""The CloudEvents type without its last word: the outcome, or the name of the transition."""
 
 Redact = Callable[[Any], Any]
 """Takes decoded JSON, and returns it with the API key redacted wherever it occurs."""
@@ -34,10 +35,11 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class Event(msgspec.Struct, frozen=True):
-    """A completion event, encoded once: every delivery sends the same bytes."""
+    """An event, encoded once: every delivery sends the same bytes."""
 
     id: str
-    outcome: Outcome
+    outcome: Outcome | None
+    """How the wait ended; None: it goes on, and the event is a transition."""
     body: bytes
     """The JSON on one line, without the newline, and without characters that a terminal would obey."""
 
@@ -60,8 +62,13 @@ class Heading(msgspec.Struct, frozen=True):
 
     @property
     def word(self) -> str:
-        """The last word of the type: the outcome of a completion."""
+        """The last word of the type: the outcome of a completion, or the name of a transition."""
         return self.type.rsplit(".", 1)[-1]
+
+    @property
+    def is_transition(self) -> bool:
+        """Whether the event reports a step, and the completion of the wait is still to come."""
+        return self.word in TRANSITIONS
 
 
 _decode_heading = msgspec.json.Decoder(Heading).decode
@@ -80,7 +87,8 @@ class Times(msgspec.Struct, frozen=True):
     """The instants of one wait, in seconds of one clock. Events have those of the wall clock, since the epoch, UTC."""
 
     submitted: float
-    completed: float
+    seen: float
+    """When the look ended from which the event is made: for a completion, the end of the wait."""
     ready: float | None = None
     """When `ready` was first seen; None: never."""
     last_seen_waiting: float | None = None
@@ -90,7 +98,7 @@ class Times(msgspec.Struct, frozen=True):
         """Return the same instants by another clock, which shows `seconds` more. Their order stays the same."""
         return Times(
             self.submitted + seconds,
-            self.completed + seconds,
+            self.seen + seconds,
             None if self.ready is None else self.ready + seconds,
             None if self.last_seen_waiting is None else self.last_seen_waiting + seconds,
         )
@@ -119,17 +127,70 @@ def completed(
         source: the CloudEvents source.
         redact: removes the API key, which an answer may echo.
     """
+    return _event_of_wait(
+        submission,
+        verdict,
+        verdict.outcome.value,
+        identity=f"{submission.asset_id}.{completion}",
+        asset=asset,
+        times=times,
+        polls=polls,
+        source=source,
+        redact=redact,
+    )
+
+
+def reached(
+    submission: Submission,
+    transition: Transition,
+    *,
+    asset: Asset | None,
+    completion: int,
+    times: Times,
+    polls: int,
+    source: str,
+    redact: Redact,
+) -> Event:
+    """Return the event of a step, with the fields of a completion; those that only an outcome has are null.
+
+    The arguments are those of `completed`; `completion` is the number of the completion to which the wait leads.
+    """
+    return _event_of_wait(
+        submission,
+        None,
+        transition.value,
+        identity=f"{submission.asset_id}.{completion}.{transition.value}",
+        asset=asset,
+        times=times,
+        polls=polls,
+        source=source,
+        redact=redact,
+    )
+
+
+def _event_of_wait(
+    submission: Submission,
+    verdict: Done | None,
+    word: str,
+    *,
+    identity: str,
+    asset: Asset | None,
+    times: Times,
+    polls: int,
+    source: str,
+    redact: Redact,
+) -> Event:
     asset_id = submission.asset_id
     options = submission.options
     data = {
         "asset_id": asset_id,
-        "outcome": verdict.outcome.value,
-        "reason": redact(verdict.reason),
+        "outcome": None if verdict is None else verdict.outcome.value,
+        "reason": redact(None if verdict is None else verdict.reason),
         "renditions": redact({name: asset and asset.renditions.get(name) for name in RENDITIONS}),
         "asset": redact(asset and asset.document),
         "submitted_at": timestamp(times.submitted),
         "ready_at": times.ready and timestamp(times.ready),
-        "completed_at": timestamp(times.completed),
+        "completed_at": None if verdict is None else timestamp(times.seen),
         "last_seen_waiting_at": times.last_seen_waiting and timestamp(times.last_seen_waiting),
         "polls": polls,
         "submission": {
@@ -138,11 +199,12 @@ def completed(
         },
     }
     return _event(
-        f"{asset_id}.{completion}",
-        verdict.outcome,
+        identity,
+        None if verdict is None else verdict.outcome,
+        word,
         data,
         subject=asset_id,
-        time=times.completed,
+        time=times.seen,
         source=source,
         traceparent=options.traceparent if options else None,
     )
@@ -167,7 +229,15 @@ def rejected(rejection: Rejection, *, at: float, source: str) -> Event:
         "polls": 0,
         "submission": {"source": f"{rejection.origin}:{rejection.line}", "metadata": {}},
     }
-    return _event(f"rejected.{rejection.key}", Outcome.REJECTED, data, subject=None, time=at, source=source)
+    return _event(
+        f"rejected.{rejection.key}",
+        Outcome.REJECTED,
+        Outcome.REJECTED.value,
+        data,
+        subject=None,
+        time=at,
+        source=source,
+    )
 
 
 def _shown(rejection: Rejection) -> str:
@@ -190,7 +260,8 @@ def timestamp(seconds: float) -> str:
 
 def _event(
     identity: str,
-    outcome: Outcome,
+    outcome: Outcome | None,
+    word: str,
     data: dict[str, Any],
     *,
     subject: str | None,
@@ -202,7 +273,7 @@ def _event(
         "specversion": "1.0",
         "id": identity,
         "source": source,
-        "type": TYPE_PREFIX + outcome.value,
+        "type": TYPE_PREFIX + word,
     }
     if subject is not None:
         attributes["subject"] = subject

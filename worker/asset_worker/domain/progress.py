@@ -53,6 +53,8 @@ class Progress(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """When the asset was first found missing after it had been seen; None again once it is back."""
     waiting_at: float | None = None
     """When a look last found it not done; None: never."""
+    announced: tuple[str, ...] = ()
+    """The transitions that were reported: each at most once in a wait, even if the state is taken back."""
     identity: int | None = None
     """A hash of what never changes about the asset, as the last look that saw it showed it; None: no look saw it."""
 

@@ -21,6 +21,8 @@ class Rendition(msgspec.Struct, frozen=True, kw_only=True):
     """Terminal statuses of a rendition that can be used."""
     failed: frozenset[str]
     """Terminal statuses of a rendition that will never come."""
+    ready_event: str | None = None
+    """The name of the transition that reports it ready (`domain.transitions`); None: there is none."""
 
     def is_known(self, status: str) -> bool:
         """Return whether the status is documented."""
@@ -33,10 +35,16 @@ class Rendition(msgspec.Struct, frozen=True, kw_only=True):
 
 RENDITIONS: Final[Mapping[str, Rendition]] = {
     "hls": Rendition(
-        unfinished=frozenset({"pending", "processing"}), succeeded=frozenset({"ready"}), failed=frozenset({"error"})
+        unfinished=frozenset({"pending", "processing"}),
+        succeeded=frozenset({"ready"}),
+        failed=frozenset({"error"}),
+        ready_event="playable",
     ),
     "thumbnail": Rendition(
-        unfinished=frozenset({"pending", "processing"}), succeeded=frozenset({"ready"}), failed=frozenset({"error"})
+        unfinished=frozenset({"pending", "processing"}),
+        succeeded=frozenset({"ready"}),
+        failed=frozenset({"error"}),
+        ready_event="thumbnail_ready",
     ),
 }
 """By the key of the rendition in the API's answer (vendor's reference page "Retrieve an asset", v1.3).

@@ -65,22 +65,24 @@ class MemoryQueue(PendingAssets):
         self._add_events(events)
         return [submission for submission, _ in accepted]
 
-    async def defer(self, lease: Lease, delay: float, progress: Progress) -> None:
-        """End a lease: the asset stays pending, and is due again in `delay` seconds."""
+    async def defer(self, lease: Lease, delay: float, progress: Progress, events: Sequence[Event] = ()) -> None:
+        """End a lease: the asset stays pending, and is due again in `delay` seconds. Its events are in the outbox."""
         self._postpone(lease, delay, progress)
+        self._add_events(events)
 
-    async def settle(self, lease: Lease, event: Event) -> None:
-        """End a lease: the asset is no longer pending, and its event is in the outbox."""
+    async def settle(self, lease: Lease, event: Event, *, steps: Sequence[Event] = ()) -> None:
+        """End a lease: the asset is no longer pending, and its event is in the outbox, after those of `steps`."""
+        assert event.outcome is not None
         self._settled[lease.submission.asset_id] = SettledState(
             lease.completion, event.outcome.value, lease.accepted_at, self._clock.steady(), event=None
         )
         self._remove(lease)
-        self._add_events([event])
+        self._add_events([*steps, event])
 
     def _add_events(self, events: Sequence[Event]) -> None:
         self.outbox.add(events)
         if self._counts_outcomes:
-            self._outcomes.update(event.outcome.value for event in events)
+            self._outcomes.update(event.outcome.value for event in events if event.outcome is not None)
 
     async def find(self, asset_id: AssetId) -> AssetState:
         """Return what is known of an asset; its event is not kept."""

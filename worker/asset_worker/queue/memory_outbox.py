@@ -79,22 +79,39 @@ class MemoryOutbox:
         until: float,
         without: Collection[int],
         wants: Callable[[Stored], bool],
+        transitions: int = 0,
     ) -> Taken:
         """Return at most `limit` events to send now; see `IndependentOutbox.take`."""
         records = self._records[sink]
-        candidates = sorted(
-            (owed for position, owed in records.items() if position not in without and self._is_first(sink, owed)),
-            key=_due_order,
-        )
-        events = [owed for owed in candidates if owed.next_at <= until][:limit]
         later = [owed.next_at for position, owed in records.items() if position not in without and owed.next_at > until]
+        events = self._due(sink, limit, 0, until=until, without=without)
+        superseded: list[str] = []
         while len(events) < limit and (new := await self.read(sink, 1)):
             if wants(new[0]):
+                superseded += (gone := await self._make_way(sink, new[0], now=now, without=without))
+                events = [owed for owed in events if owed.event.id not in gone]
                 owed = self._record(sink, new[0], now)
-                if self._is_first(sink, owed):
+                if self._is_first(sink, owed) and not owed.is_transition:
                     events.append(owed)
             await self.advance(sink, new[0].position, None)
-        return Taken(events, min(later, default=None))
+        known = {*without, *(owed.event.position for owed in events)}
+        events += self._due(sink, limit - len(events), transitions, until=until, without=known)
+        holding_up = (position for position, owed in records.items() if self._holds_up(sink, owed))
+        return Taken(events, min(later, default=None), tuple(superseded), tuple(holding_up))
+
+    def _due(self, sink: str, limit: int, transitions: int, *, until: float, without: Collection[int]) -> list[Owed]:
+        """Return what is due: what does not give way, then at most `transitions` of what does."""
+        candidates = sorted(
+            (
+                owed
+                for position, owed in self._records[sink].items()
+                if position not in without and owed.next_at <= until and self._is_first(sink, owed)
+            ),
+            key=_due_order,
+        )
+        yielding = [owed for owed in candidates if owed.is_transition and not self._holds_up(sink, owed)]
+        due = [owed for owed in candidates if owed not in yielding][:limit]
+        return [*due, *yielding[: min(limit - len(due), transitions)]]
 
     async def wait_for_retry(self, sink: str) -> None:
         """Wait for ever: nobody can ask for a retry."""
@@ -113,27 +130,36 @@ class MemoryOutbox:
             self._drop_unneeded(position)
 
     async def failed(
-        self, sink: str, position: int, *, attempts: int, first_at: float, next_at: float, error: str
-    ) -> None:
-        """Change the record of an event that was not accepted. Later events of its asset wait at least as long."""
+        self, sink: str, position: int, *, attempts: int, first_at: float, now: float, next_at: float, error: str
+    ) -> tuple[str, ...]:
+        """Change the record of an event that was not accepted, or supersede it; see `IndependentOutbox.failed`."""
         del error
         owed = self._records[sink].get(position)
         if owed is None:
-            return
+            return ()
+        if superseded := await self._supersede_with(sink, owed, now=now):
+            return superseded
         self._records[sink][position] = msgspec.structs.replace(
             owed, attempts=attempts, first_at=first_at, next_at=next_at
         )
         for each in self._of_same_asset(sink, owed):
             if each.event.position > position:
                 self._replace(sink, each, next_at=max(next_at, each.next_at))
+        return ()
 
     async def dead_letter(
         self, sink: str, position: int, *, attempts: int, first_at: float, now: float, reason: str
-    ) -> None:
-        """Count a dead letter. The asset's next event is due `now`."""
+    ) -> tuple[str, ...]:
+        """Count a dead letter, and all that are superseded with it. The asset's next event is due `now`."""
         del attempts, first_at, reason
-        self.dead_letters += position in self._records[sink]
+        owed = self._records[sink].get(position)
+        if owed is None:
+            return ()
+        if superseded := await self._supersede_with(sink, owed, now=now):
+            return superseded
+        self.dead_letters += 1
         await self.delivered(sink, position, now=now)
+        return ()
 
     async def make_all_due(self, sink: str, *, now: float) -> None:
         """Make every event with a record due `now` that would be due later."""
@@ -149,12 +175,52 @@ class MemoryOutbox:
         """Do nothing: nobody can ask for the status."""
 
     def _record(self, sink: str, event: Stored, now: float) -> Owed:
-        owed = Owed(event, heading_of(event).subject, 0, None, now)
+        heading = heading_of(event)
+        owed = Owed(event, heading.subject, 0, None, now, heading.is_transition)
         earlier = [each.next_at for each in self._of_same_asset(sink, owed)]
         owed = msgspec.structs.replace(owed, next_at=max([now, *earlier]))
         self._records[sink][event.position] = owed
         self._sinks.add_records(sink, 1)
         return owed
+
+    async def _supersede_with(self, sink: str, owed: Owed, *, now: float) -> tuple[str, ...]:
+        """If this is a transition that holds up a completion, supersede all that do. Return their IDs."""
+        if not self._holds_up(sink, owed):
+            return ()
+        all_of_them = [owed, *(each for each in self._of_same_asset(sink, owed) if each is not owed)]
+        superseded = [each for each in all_of_them if self._holds_up(sink, each)]
+        await self._supersede(sink, superseded, now=now)
+        return tuple(each.event.id for each in superseded)
+
+    async def _supersede(self, sink: str, superseded: Iterable[Owed], *, now: float) -> None:
+        for each in superseded:
+            self.dead_letters += 1
+            await self.delivered(sink, each.event.position, now=now)
+
+    async def _make_way(self, sink: str, event: Stored, *, now: float, without: Collection[int]) -> list[str]:
+        """Make way for an event that is about to get a record, if it is the completion of an asset.
+
+        Return the IDs of the transitions that are superseded.
+        """
+        heading = heading_of(event)
+        if heading.subject is None or heading.is_transition:
+            return []
+        earlier = [
+            each for each in self._records[sink].values() if each.asset_id == heading.subject and each.is_transition
+        ]
+        waiting = [each for each in earlier if each.first_at is not None and each.next_at > now]
+        if not waiting:
+            return []
+        superseded = [each for each in earlier if each in waiting or each.event.position not in without]
+        await self._supersede(sink, superseded, now=now)
+        return [each.event.id for each in superseded]
+
+    def _holds_up(self, sink: str, owed: Owed) -> bool:
+        """Return whether this is a transition whose completion has a record."""
+        return owed.is_transition and any(
+            each.event.position > owed.event.position and not each.is_transition
+            for each in self._of_same_asset(sink, owed)
+        )
 
     def _of_same_asset(self, sink: str, owed: Owed) -> list[Owed]:
         """Return the other events of its asset that have a record."""

@@ -46,8 +46,9 @@ class Queue(Protocol):
     """The hot path: accept submissions, lease what is due, end each lease.
 
     - All instants that are kept, and all ages, are by steady time: setting the wall clock changes none of them.
-    - `put` and `settle` do all or nothing. When they return, the result is as durable as the engine makes it: on the
-      disk with a local engine, until the process ends with a memory engine.
+    - `put`, `settle`, and `defer` with events, do all or nothing. When they return, the result is as durable as the
+      engine makes it: on the disk with a local engine, until the process ends with a memory engine.
+    - Events of one asset are in the outbox in the order of the calls: steps, then the completion.
     - An asset that is pending, or was settled within the dedupe window, is not accepted again.
     - An asset has at most one lease at a time, and is settled once.
     - After a crash of a durable engine, what was accepted and not settled is pending again, with its acceptance time
@@ -108,15 +109,19 @@ class Queue(Protocol):
         """
         ...
 
-    async def defer(self, lease: Lease, delay: float, progress: Progress) -> None:
+    async def defer(self, lease: Lease, delay: float, progress: Progress, events: Sequence[Event] = ()) -> None:
         """End a lease: the asset stays pending with this progress, and is due again in `delay` seconds.
 
-        The progress need not be durable when this returns.
+        `events` report steps. With any, they are in the outbox, and the progress that records them is as durable as
+        they are; without, the progress need not be durable when this returns.
         """
         ...
 
-    async def settle(self, lease: Lease, event: Event) -> None:
-        """End a lease: the asset is no longer pending, and its event is in the outbox."""
+    async def settle(self, lease: Lease, event: Event, *, steps: Sequence[Event] = ()) -> None:
+        """End a lease: the asset is no longer pending, and its event is in the outbox.
+
+        `steps` are events of steps that the same look was the first to see. They come before it.
+        """
         ...
 
 

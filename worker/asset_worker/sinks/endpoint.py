@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from asset_worker.domain.deliveries import Condition
-from asset_worker.sinks.ports import Attempt, Delivered, Gone
+from asset_worker.sinks.ports import Attempt, Delivered, Failed, Gone
 
 FAILURES_TO_DOWN: Final = 10
 """Failures in a row, of at least two events, after which a receiver is down."""
@@ -71,10 +71,16 @@ class Endpoint(msgspec.Struct, frozen=True):
             self, is_paused=False, was_down=False, probe_at=now, probe_delay=FIRST_PROBE_SECONDS
         )
 
-    def after(self, result: Attempt, *, position: int, now: float) -> Endpoint:
-        """Return the receiver as it is after one more attempt, at the event at `position`, has ended `now`."""
+    def after(self, result: Attempt, *, position: int, now: float, is_transition: bool = False) -> Endpoint:
+        """Return the receiver as it is after one more attempt, at the event at `position`, has ended `now`.
+
+        A transition that fails says nothing about a receiver that is up: it may refuse all of them, and take every
+        completion.
+        """
         if self.is_paused:
             return self  # the events that were on their way when it answered 410 say nothing new
+        if is_transition and isinstance(result, Failed) and not self.is_down:
+            return self
         match result:
             case Delivered():
                 return UP

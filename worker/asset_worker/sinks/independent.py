@@ -10,7 +10,7 @@ import asyncio
 import math
 import random
 import shlex
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -22,13 +22,50 @@ from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.randomness import Uniform
 from asset_worker.runtime.stop import Stop
 from asset_worker.sinks.endpoint import UP, Endpoint, still_down
-from asset_worker.sinks.ports import Delivered, Failed, IndependentOutbox, IndependentSink
+from asset_worker.sinks.ports import Attempt, Delivered, Failed, IndependentOutbox, IndependentSink
 from asset_worker.sinks.retry_plan import is_planned, next_delay
 
 _log = structlog.get_logger()
 
+CUT_OFF_SECONDS = 1.0
+"""An attempt to deliver a transition may take so long while a completion waits for it to end. A receiver that answers
+before it works takes far less."""
+CUT_OFF = Failed(f"no answer within {CUT_OFF_SECONDS:g} s, and a completion waits")
 RECHECK_SECONDS = 60.0
 """The longest wait before the records are read again: the loop's timers stand still while the machine is suspended."""
+
+
+class _Flight:
+    """An attempt that is being made."""
+
+    def __init__(self, owed: Owed) -> None:
+        self.owed = owed
+        self._began = asyncio.get_running_loop().time()
+        self._ends_at: float | None = None
+        self._limit: asyncio.Timeout | None = None
+        self.task: asyncio.Task[None]
+
+    async def limited(self, attempt: Coroutine[Any, Any, Attempt]) -> Attempt:
+        """Return the result of the attempt, or of cutting it off."""
+        try:
+            async with asyncio.timeout_at(self._ends_at) as self._limit:
+                return await attempt
+        except TimeoutError:
+            return CUT_OFF
+        finally:
+            self._limit = None
+
+    @property
+    def may_be_cut_off(self) -> bool:
+        """Whether it is an attempt at a transition, and not cut off yet."""
+        return self.owed.is_transition and self._ends_at is None and not self.task.done()
+
+    def cut_off(self) -> None:
+        """Let the attempt take no more than `CUT_OFF_SECONDS` in all."""
+        if self._ends_at is None:
+            self._ends_at = self._began + CUT_OFF_SECONDS
+            if self._limit is not None:
+                self._limit.reschedule(self._ends_at)
 
 
 class IndependentDelivery:
@@ -68,7 +105,7 @@ class IndependentDelivery:
         self._endpoint: Endpoint = UP
         self._recorded: Condition | None = None
         """What was recorded last about the receiver as a whole."""
-        self._in_flight: dict[int, asyncio.Task[None]] = {}
+        self._in_flight: dict[int, _Flight] = {}
         """The attempts that are being made, by the position of their event."""
         self._probed: set[int] = set()
         """The events that were sent as probes since the receiver has been down: each gets its turn."""
@@ -135,7 +172,8 @@ class IndependentDelivery:
             await self._begin()
             await self._deliver(stop)
         finally:
-            tasks = [*watching, *self._in_flight.values(), *filter(None, [self._awaiting_new])]
+            attempts = [each.task for each in self._in_flight.values()]
+            tasks = [*watching, *attempts, *filter(None, [self._awaiting_new])]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -164,11 +202,15 @@ class IndependentDelivery:
                 starts_end = min(starts_end, now + self._last_start)
             slots = self._slots(now) if now <= starts_end else 0
             taken = await self._take(slots, now)
-            if len(taken.events) > self._slots(now):
-                continue  # meanwhile the receiver was found to be down or paused
-            for owed in taken.events:
+            self._log_superseded(taken.superseded)
+            is_out_of_date = len(taken.events) > self._slots(now)  # it was found to be down or paused meanwhile
+            for owed in () if is_out_of_date else taken.events:
                 self._start(owed)
-            if len(taken.events) < slots:
+            for position in self._in_flight.keys() & set(taken.holding_up):
+                self._in_flight[position].cut_off()
+            if is_out_of_date:
+                continue
+            if len(taken.events) < slots or self._may_make_room():
                 self._await_new()
             due_at = taken.next_at if slots else self._endpoint.probe_at
             if not self._in_flight and stop.is_set() and (due_at is None or due_at > drain_ends):
@@ -184,8 +226,12 @@ class IndependentDelivery:
     async def _take(self, slots: int, now: float) -> Taken:
         """Return the events to send now, at most `slots`."""
         if not slots:
+            if self._may_make_room():
+                await self._make_room(now)
             return Taken([], None)
-        take = partial(self._outbox.take, self.sink, slots, now=now, wants=self._sink.wants)
+        most = max(1, self._sink.concurrency // 2)  # the others are for completions
+        left = max(0, most - sum(each.owed.is_transition for each in self._in_flight.values()))
+        take = partial(self._outbox.take, self.sink, slots, now=now, wants=self._sink.wants, transitions=left)
         if not self._endpoint.is_down:
             return await take(until=now, without=self._in_flight.keys())
         # One probe, with any event that is owed; each gets its turn, for one may fail by itself.
@@ -196,10 +242,27 @@ class IndependentDelivery:
         self._probed.update(owed.event.position for owed in taken.events)
         return taken
 
+    def _may_make_room(self) -> bool:
+        """Return whether attempts at transitions may be cut off for what else is due."""
+        is_up = self._endpoint.condition is None
+        return is_up and any(flight.may_be_cut_off for flight in self._in_flight.values())
+
+    async def _make_room(self, now: float) -> None:
+        """Cut off the transitions that are on their way if something else is due, and has to wait for them."""
+        in_flight = self._in_flight
+        taken = await self._outbox.take(
+            self.sink, 1, now=now, until=now, without=in_flight.keys(), wants=self._sink.wants, transitions=0
+        )
+        self._log_superseded(taken.superseded)
+        if taken.events or taken.holding_up:
+            for flight in in_flight.values():
+                if flight.may_be_cut_off:
+                    flight.cut_off()
+
     def _start(self, owed: Owed) -> None:
-        attempt = asyncio.create_task(self._attempt(owed), name=self.sink)
-        attempt.add_done_callback(lambda _: self._wake.set())
-        self._in_flight[owed.event.position] = attempt
+        flight = self._in_flight[owed.event.position] = _Flight(owed)
+        flight.task = asyncio.create_task(self._attempt(flight), name=self.sink)
+        flight.task.add_done_callback(lambda _: self._wake.set())
 
     def _await_new(self) -> None:
         if self._awaiting_new is None or self._awaiting_new.done():
@@ -228,10 +291,10 @@ class IndependentDelivery:
         Raises:
             Exception: the outbox could not record one of them.
         """
-        for position, attempt in list(self._in_flight.items()):
-            if attempt.done():
+        for position, flight in list(self._in_flight.items()):
+            if flight.task.done():
                 del self._in_flight[position]
-                attempt.result()
+                flight.task.result()
 
     async def _apply_changes(self) -> None:
         """Resume, if somebody asks for it; record and log what has changed about the receiver as a whole."""
@@ -257,12 +320,14 @@ class IndependentDelivery:
             failed_for = round(self._clock.steady() - before.since, 3)
             _log.info("sink.recovered", sink=self.sink, failed_for=failed_for)
 
-    async def _attempt(self, owed: Owed) -> None:
+    async def _attempt(self, flight: _Flight) -> None:
         """Send one event, and record the result, which is durable when this returns."""
-        began = self._clock.steady()
-        result = await self._sink.attempt(owed.event)
+        owed, began = flight.owed, self._clock.steady()
+        result = await flight.limited(self._sink.attempt(owed.event))
         now = self._clock.steady()
-        self._endpoint = self._endpoint.after(result, position=owed.event.position, now=now)
+        self._endpoint = self._endpoint.after(
+            result, position=owed.event.position, now=now, is_transition=owed.is_transition
+        )
         if isinstance(result, Delivered):
             self._probed.clear()
             await self._outbox.delivered(self.sink, owed.event.position, now=now)
@@ -278,19 +343,25 @@ class IndependentDelivery:
         delay = next_delay(self._sink.retry, attempts, retry_after=failed.retry_after, uniform=self._uniform)
         event_id = owed.event.id
         if delay is None:
-            await self._outbox.dead_letter(
+            superseded = await self._outbox.dead_letter(
                 self.sink, owed.event.position, attempts=attempts, first_at=first_at, now=now, reason=failed.reason
             )
-            _log.error("sink.dead_letter", sink=self.sink, id=event_id, attempts=attempts, reason=failed.reason)
+            if not superseded:
+                _log.error("sink.dead_letter", sink=self.sink, id=event_id, attempts=attempts, reason=failed.reason)
+            self._log_superseded(superseded)
             return
-        await self._outbox.failed(
+        superseded = await self._outbox.failed(
             self.sink,
             owed.event.position,
             attempts=attempts,
             first_at=first_at,
+            now=now,
             next_at=now + delay,
             error=failed.reason,
         )
+        self._log_superseded(superseded)
+        if superseded:
+            return
         _log.info(
             "sink.attempt_failed",
             sink=self.sink,
@@ -299,3 +370,7 @@ class IndependentDelivery:
             error=failed.reason,
             retry_in=round(delay, 3),
         )
+
+    def _log_superseded(self, event_ids: Iterable[str]) -> None:
+        for event_id in event_ids:
+            _log.info("sink.superseded", sink=self.sink, id=event_id)

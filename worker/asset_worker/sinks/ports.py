@@ -206,6 +206,7 @@ class IndependentOutbox(Protocol):
         until: float,
         without: Collection[int],
         wants: Callable[[Stored], bool],
+        transitions: int,
     ) -> Taken:
         """Return at most `limit` events to send now, those whose position is in `without` left out.
 
@@ -213,6 +214,11 @@ class IndependentOutbox(Protocol):
         record that is due `now`. Of one asset, only the earliest event that has a record is returned: the later ones
         wait until it is delivered or a dead letter, also while it is in `without`. New events that the sink does not
         want are passed over. Fewer than `limit` are returned only if there are no more.
+
+        Transitions whose completion has no record come after the others, and at most `transitions` of them. When a
+        completion gets a record, and a transition of its asset waits for a retry, then that one is superseded, and so
+        are the others of the asset that are not in `without`: they become dead letters, and the completion is due
+        `now`.
         """
         ...
 
@@ -229,15 +235,22 @@ class IndependentOutbox(Protocol):
         ...
 
     async def failed(
-        self, sink: str, position: int, *, attempts: int, first_at: float, next_at: float, error: str
-    ) -> None:
-        """Change the record of an event that was not accepted. Later events of its asset wait at least as long."""
+        self, sink: str, position: int, *, attempts: int, first_at: float, now: float, next_at: float, error: str
+    ) -> tuple[str, ...]:
+        """Change the record of an event that was not accepted. Later events of its asset wait at least as long.
+
+        If it is a transition whose completion has a record, it is superseded instead, and so are all that hold up the
+        completion, which is then due `now`. Return the IDs of those.
+        """
         ...
 
     async def dead_letter(
         self, sink: str, position: int, *, attempts: int, first_at: float, now: float, reason: str
-    ) -> None:
-        """Keep an event whose last attempt failed as a dead letter. The asset's next event is due `now`."""
+    ) -> tuple[str, ...]:
+        """Keep an event whose last attempt failed as a dead letter. The asset's next event is due `now`.
+
+        If it is superseded (see `failed`), `reason` is not kept. Return the IDs of all that are.
+        """
         ...
 
     async def make_all_due(self, sink: str, *, now: float) -> None:

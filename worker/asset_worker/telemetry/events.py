@@ -358,6 +358,13 @@ EVENTS: Final = (
         ("sink", "id", "attempts", "reason"),
     ),
     LogEvent(
+        "sink.superseded",
+        "info",
+        "A webhook did not accept the event `id` of a step before its asset was done. The event is a dead letter with "
+        "the reason `superseded`, so that it does not delay the completion; it is not sent again.",
+        ("sink", "id"),
+    ),
+    LogEvent(
         "sink.file_changed",
         "info",
         "A file of a webhook has changed, and what it holds now is used: secrets that sign, or the value of a header.",

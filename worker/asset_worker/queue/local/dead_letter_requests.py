@@ -16,6 +16,10 @@ from asset_worker.queue.local.journal import Journal
 
 NAMED_IDS: Final = 5
 """IDs that an error names at most."""
+_OVER: Final = (
+    "an event that reports a step of an asset can't be sent again once the asset is done, because no step comes after "
+    "the completion"
+)
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,6 +41,8 @@ class Answer(msgspec.Struct, frozen=True):
     """How many events were put back or dropped, by their sink."""
     left: dict[str, int] = {}
     """How many were left as they are, by their sink: it is not one that can get them now."""
+    over: dict[str, int] = {}
+    """How many were left as they are, by their sink: they report steps of assets that are done."""
     error: str | None = None
     """Why nothing was done; None: it was."""
 
@@ -79,6 +85,11 @@ def _answer(journal: Journal, request: Request, receivers: Collection[str] | Non
     if request.action == "drop":
         rows.delete(named)
         return Answer(counts)
+    over = rows.count_by_sink(msgspec.structs.replace(named, is_over=True))
+    if over and request.ids:
+        return Answer(error=f"{_OVER}: nothing was done")
+    named = msgspec.structs.replace(named, is_over=False)
+    counts = rows.count_by_sink(named)
     able = rows.independent_sinks() if receivers is None else receivers
     left = {sink: count for sink, count in counts.items() if sink not in able}
     if left and not request.all:
@@ -88,7 +99,7 @@ def _answer(journal: Journal, request: Request, receivers: Collection[str] | Non
         )
     put_back = {sink: count for sink, count in counts.items() if sink not in left}
     rows.put_back(msgspec.structs.replace(named, sinks=tuple(put_back)), now=now)
-    return Answer(put_back, left)
+    return Answer(put_back, left, over)
 
 
 def _no_dead_letter(missing: list[str], sink: str | None) -> str:

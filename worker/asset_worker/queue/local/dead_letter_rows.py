@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import Final
 
 import msgspec
+
+SUPERSEDED: Final = "superseded"
+"""The reason of a dead letter that reports a step of an asset whose completion was to be sent."""
+
+_IS_OVER: Final = (
+    "(id GLOB asset_id || '.*.*' AND NOT EXISTS (SELECT 1 FROM pending WHERE pending.asset_id = dead_letters.asset_id "
+    "AND dead_letters.id GLOB pending.asset_id || '.' || pending.completion || '.*'))"
+)
+"""The condition that a dead letter reports a step of a wait that is over: its completion must not be followed by it."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -16,6 +26,8 @@ class Selection(msgspec.Struct, frozen=True):
     """The IDs of their events; None: any."""
     sinks: tuple[str, ...] | None = None
     """The names of their sinks; None: any."""
+    is_over: bool | None = None
+    """Whether they report steps of waits that are over; None: any."""
 
 
 class DeadLetterRows:
@@ -64,6 +76,17 @@ class DeadLetterRows:
             (sink, position, reason, attempts, first_at, now),
         )
 
+    def supersede(self, sink: str, position: int, *, now: float) -> str:
+        """Copy a transition that a record names, and what the record holds, into the dead letters. Return its ID."""
+        [event_id] = self._execute(
+            "INSERT OR REPLACE INTO dead_letters "
+            "(sink, position, id, body, reason, asset_id, attempts, first_at, last_at) "
+            "SELECT u.sink, u.position, o.id, o.body, ?3, u.asset_id, u.attempts, u.first_at, ?4 FROM undelivered AS u "
+            "JOIN outbox AS o ON o.position = u.position WHERE u.sink = ?1 AND u.position = ?2 RETURNING id",
+            (sink, position, SUPERSEDED, now),
+        ).fetchone()
+        return str(event_id)
+
     def put_back(self, selection: Selection, *, now: float) -> None:
         """Put the selected events back into the outbox, each with a record for its sink that is due `now`."""
         where, values = _condition(selection)
@@ -73,8 +96,9 @@ class DeadLetterRows:
             values,
         )
         self._execute(
-            "INSERT OR IGNORE INTO undelivered (sink, position, asset_id, attempts, next_at) "  # noqa: S608
-            f"SELECT sink, position, asset_id, 0, :now FROM dead_letters WHERE {where}",
+            "INSERT OR IGNORE INTO undelivered (sink, position, asset_id, attempts, next_at, gives_way) "  # noqa: S608
+            "SELECT sink, position, asset_id, 0, :now, asset_id IS NOT NULL AND id GLOB asset_id || '.*.*' "
+            f"FROM dead_letters WHERE {where}",
             {**values, "now": now},
         )
         self.delete(selection)
@@ -106,4 +130,6 @@ def _condition(selection: Selection) -> tuple[str, dict[str, str]]:
     if selection.sinks is not None:
         conditions.append("sink IN (SELECT value FROM json_each(:sinks))")
         values["sinks"] = _encode(selection.sinks).decode()
+    if selection.is_over is not None:
+        conditions.append(f"{_IS_OVER} IS TRUE" if selection.is_over else f"{_IS_OVER} IS NOT TRUE")
     return " AND ".join(conditions), values

@@ -161,19 +161,37 @@ class LocalQueue(PendingAssets):
         self.outbox.add(last)
         return [submission for submission, _ in accepted]
 
-    async def defer(self, lease: Lease, delay: float, progress: Progress) -> None:
-        """End a lease: the asset is due again in `delay` seconds. Maintenance saves the progress."""
-        self._postpone(lease, delay, progress)
-        self._unsaved[lease.submission.asset_id] = progress
+    async def defer(self, lease: Lease, delay: float, progress: Progress, events: Sequence[Event] = ()) -> None:
+        """End a lease: the asset is due again in `delay` seconds.
 
-    async def settle(self, lease: Lease, event: Event) -> None:
-        """End a lease: settle the asset and put its event into the outbox in one transaction; durable on return."""
+        Maintenance saves the progress; if there are events, it is saved with them, in one transaction.
+        """
+        asset_id = lease.submission.asset_id
+        if not events:
+            self._postpone(lease, delay, progress)
+            self._unsaved[asset_id] = progress
+            return
+
+        def change(journal: Journal) -> int:
+            journal.save_progress({asset_id: progress})
+            journal.add_events(events)
+            return journal.last_position()
+
+        # An older progress must not be saved after this one: the steps would be reported again.
+        self._unsaved.pop(asset_id, None)
+        last = await self._commits.write(change)
+        self._postpone(lease, delay, progress)
+        self.outbox.add(last)
+
+    async def settle(self, lease: Lease, event: Event, *, steps: Sequence[Event] = ()) -> None:
+        """End a lease: settle the asset and put its events into the outbox in one transaction; durable on return."""
+        assert event.outcome is not None
         asset_id = lease.submission.asset_id
         settlement = Settlement(asset_id, lease.completion, event.outcome, lease.accepted_at, self._clock.steady())
 
         def change(journal: Journal) -> int:
             journal.settle(settlement, event.body if self._keeps_events else None)
-            journal.add_events([event])
+            journal.add_events([*steps, event])
             return journal.last_position()
 
         last = await self._commits.write(change)

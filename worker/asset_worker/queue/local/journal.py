@@ -101,8 +101,8 @@ class Journal:
             )
             self._execute = self._connection.execute
             self._prepare()
-            self.undelivered = UndeliveredRows(self._connection)
             self.dead_letters = DeadLetterRows(self._connection)
+            self.undelivered = UndeliveredRows(self._connection, self.dead_letters)
             self.requests = RequestRows(self._connection)
             self.settled = SettledRows(self._connection)
         self._identity = identity_of(path)
@@ -221,12 +221,12 @@ class Journal:
         )
 
     def add_events(self, events: Iterable[Event]) -> None:
-        """Put events into the outbox, in this order. Count their outcomes if the run ends by itself."""
+        """Put events into the outbox, in this order. Count the outcomes among them if the run ends by itself."""
         events = tuple(events)
         self._connection.executemany(
             "INSERT INTO outbox (id, body) VALUES (?, ?)", ((event.id, event.body) for event in events)
         )
-        self._count(event.outcome.value for event in events)
+        self._count(event.outcome.value for event in events if event.outcome is not None)
 
     def count_dead_letter(self) -> None:
         """Count a dead letter among the outcomes if the run ends by itself: it has not done all that it was asked."""

@@ -154,6 +154,18 @@ def _add_last_events(connection: sqlite3.Connection) -> None:
     )
 
 
+def _add_transitions(connection: sqlite3.Connection) -> None:
+    """Add to the records whether their event gives way: what is due and does not is sent first."""
+    _run(
+        connection,
+        """
+        ALTER TABLE undelivered ADD COLUMN gives_way INTEGER NOT NULL DEFAULT 0;
+        DROP INDEX undelivered_by_time;
+        CREATE INDEX undelivered_by_time ON undelivered (sink, gives_way, next_at, position)
+        """,
+    )
+
+
 def _run(connection: sqlite3.Connection, script: str) -> None:
     """Run the statements one by one, because `executescript` would commit the transaction first."""
     for statement in script.split(";"):
@@ -167,6 +179,7 @@ MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (
     _add_clock,
     _add_records_of_deliveries,
     _add_last_events,
+    _add_transitions,
 )
 """The first migration turns an empty file into a journal of version 1; each other one upgrades it by one version."""
 SCHEMA_VERSION: Final = len(MIGRATIONS)

@@ -6,7 +6,7 @@ What is in memory are each sink's position and numbers of events: a million that
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -172,33 +172,70 @@ class LocalOutbox:
         until: float,
         without: Collection[int],
         wants: Callable[[Stored], bool],
+        transitions: int = 0,
     ) -> Taken:
         """Return at most `limit` events to send now; see `IndependentOutbox.take`. `wants` is called in a thread."""
         left_out = frozenset(without)
-
-        def query(journal: Journal) -> tuple[list[Owed], float | None]:
-            due = journal.undelivered.due(sink, limit, until=until, without=left_out)
-            return due, journal.undelivered.next_at(sink, after=until, without=left_out)
-
-        events, next_at = await self._commits.read(query)
+        due, yielding, next_at = await self._find_due(sink, limit, transitions, until=until, without=left_out)
+        taken = Taken([*due, *yielding], next_at, (), _positions_of_transitions(due))
+        if len(due) == limit or self._sinks.has_passed_all(sink):
+            return taken
+        events, superseded, holding_up = due, [], [*taken.holding_up]
         while len(events) < limit and not self._sinks.has_passed_all(sink):
-            events += await self._claim(sink, limit - len(events), now=now, wants=wants)
-        return Taken(events, next_at)
+            claim = await self._claim(sink, limit - len(events), now=now, wants=wants, without=left_out)
+            superseded += claim.superseded
+            holding_up += claim.holding_up
+            events = [owed for owed in (*events, *claim.events) if owed.event.id not in claim.superseded]
+        if (left := limit - len(events)) > 0:
+            known = left_out | {owed.event.position for owed in events}
+            due, yielding, _ = await self._find_due(sink, left, transitions, until=until, without=known)
+            events += [*due, *yielding]
+        return Taken(events, next_at, tuple(superseded), tuple(holding_up))
 
-    async def _claim(self, sink: str, limit: int, *, now: float, wants: Callable[[Stored], bool]) -> list[Owed]:
-        """Record the next events that the sink wants. Return those of them that may be sent, at most `limit`."""
+    async def _find_due(
+        self, sink: str, limit: int, transitions: int, *, until: float, without: Collection[int]
+    ) -> tuple[list[Owed], list[Owed], float | None]:
+        """Return what is due: what does not give way, then what does; and when the next record is due."""
+
+        def query(journal: Journal) -> tuple[list[Owed], list[Owed], float | None]:
+            find = partial(journal.undelivered.due, sink, until=until, without=without)
+            due = find(limit, gives_way=False)
+            yielding = find(min(limit - len(due), transitions), gives_way=True)
+            return due, yielding, journal.undelivered.next_at(sink, after=until, without=without)
+
+        return await self._commits.read(query)
+
+    async def _claim(
+        self,
+        sink: str,
+        limit: int,
+        *,
+        now: float,
+        wants: Callable[[Stored], bool],
+        without: Collection[int],
+    ) -> Claim:
+        """Record the next events that the sink wants, at most `limit` of which may be sent."""
         position, others = self._sinks.position(sink), self._sinks.others(sink)
 
         def change(journal: Journal) -> Claim:
-            claim = journal.undelivered.claim(sink, position, limit, examine=EXAMINED_EVENTS, now=now, wants=wants)
+            claim = journal.undelivered.claim(
+                sink,
+                position,
+                limit,
+                examine=EXAMINED_EVENTS,
+                now=now,
+                wants=wants,
+                without=without,
+            )
             journal.advance(sink, claim.position, None, others=others)
             return claim
 
         def count(claim: Claim) -> None:
-            self._sinks.add_records(sink, claim.recorded)
+            self.dead_letters += len(claim.superseded)
+            self._sinks.add_records(sink, claim.recorded - len(claim.superseded))
             self._sinks.advance(sink, claim.position, None)
 
-        return (await self._commits.write(change, applied=count)).events
+        return await self._commits.write(change, applied=count)
 
     async def wait_for_retry(self, sink: str) -> None:
         """Wait until `dead-letters retry` asks for this sink. Requests from before the call count once."""
@@ -237,30 +274,40 @@ class LocalOutbox:
         )
 
     async def failed(
-        self, sink: str, position: int, *, attempts: int, first_at: float, next_at: float, error: str
-    ) -> None:
-        """Change the record of an event that was not accepted. Later events of its asset wait at least as long."""
-        await self._commits.write(
-            lambda journal: journal.undelivered.change(
-                sink, position, attempts=attempts, first_at=first_at, next_at=next_at, error=error
-            )
-        )
+        self, sink: str, position: int, *, attempts: int, first_at: float, now: float, next_at: float, error: str
+    ) -> tuple[str, ...]:
+        """Change the record of an event that was not accepted, or supersede it; see `IndependentOutbox.failed`."""
+
+        def change(journal: Journal) -> list[str]:
+            rows = journal.undelivered
+            superseded = rows.supersede(sink, position, attempts=attempts, first_at=first_at, now=now)
+            if not superseded:
+                rows.change(sink, position, attempts=attempts, first_at=first_at, next_at=next_at, error=error)
+            return superseded
+
+        superseded = await self._commits.write(change, applied=lambda ids: self._count_dead(sink, len(ids)))
+        return tuple(superseded)
 
     async def dead_letter(
         self, sink: str, position: int, *, attempts: int, first_at: float, now: float, reason: str
-    ) -> None:
-        """Keep an event whose last attempt failed as a dead letter. The asset's next event is due `now`."""
+    ) -> tuple[str, ...]:
+        """Keep an event whose last attempt failed as a dead letter; see `IndependentOutbox.dead_letter`."""
 
-        def change(journal: Journal) -> int:
+        def change(journal: Journal) -> tuple[list[str], int]:
+            rows = journal.undelivered
+            if superseded := rows.supersede(sink, position, attempts=attempts, first_at=first_at, now=now):
+                return superseded, len(superseded)
             journal.dead_letters.add(sink, position, attempts=attempts, first_at=first_at, now=now, reason=reason)
             journal.count_dead_letter()
-            return journal.undelivered.delete(sink, position, now=now)
+            return [], rows.delete(sink, position, now=now)
 
-        def count(deleted: int) -> None:
-            self.dead_letters += deleted
-            self._sinks.add_records(sink, -deleted)
+        superseded, _ = await self._commits.write(change, applied=lambda done: self._count_dead(sink, done[1]))
+        return tuple(superseded)
 
-        await self._commits.write(change, applied=count)
+    def _count_dead(self, sink: str, count: int) -> None:
+        """Count records that are dead letters now."""
+        self.dead_letters += count
+        self._sinks.add_records(sink, -count)
 
     async def make_all_due(self, sink: str, *, now: float) -> None:
         """Make every event with a record due `now` that would be due later, in several transactions."""
@@ -281,3 +328,8 @@ class LocalOutbox:
 
 def _make_due(journal: Journal, *, sink: str, after: int, limit: int, now: float) -> int | None:
     return journal.undelivered.make_due(sink, after=after, limit=limit, now=now)
+
+
+def _positions_of_transitions(due: Iterable[Owed]) -> tuple[int, ...]:
+    """Return the positions of the transitions among events that don't give way: their completion has a record."""
+    return tuple(owed.event.position for owed in due if owed.is_transition)

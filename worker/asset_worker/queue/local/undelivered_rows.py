@@ -8,12 +8,13 @@ than it returns or changes, apart from those of the same asset: a million events
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import msgspec
 
 from asset_worker.domain.deliveries import LONGEST_RETRY_DELAY, Owed
 from asset_worker.domain.events import Stored, heading_of
+from asset_worker.queue.local.dead_letter_rows import DeadLetterRows
 
 LONGEST_DELAY_SECONDS = 2.0 * LONGEST_RETRY_DELAY
 """A record that is due later than this is damaged: no retry plan has so long a step, its jitter included."""
@@ -21,22 +22,35 @@ LONGEST_DELAY_SECONDS = 2.0 * LONGEST_RETRY_DELAY
 _encode = msgspec.json.Encoder().encode
 
 
-class Claim(msgspec.Struct, frozen=True):
+_IS_TRANSITION = "o.id GLOB u.asset_id || '.*.*'"
+"""The condition that the record `u` is that of a transition, whose event is `o`: `<asset>.<count>.<name>`."""
+
+
+class Claim(msgspec.Struct):
     """What `UndeliveredRows.claim` did."""
 
     position: int
     """The last event that it examined."""
-    recorded: int
+    recorded: int = 0
     """How many events got a record."""
-    events: list[Owed]
+    events: list[Owed] = []
     """Those of them that may be sent now."""
+    superseded: list[str] = []
+    """The IDs of the transitions that became dead letters, and have no record any more."""
+    holding_up: list[int] = []
+    """The positions of the transitions whose completion was recorded, and waits for them."""
 
 
 class UndeliveredRows:
-    """The table `undelivered`."""
+    """The table `undelivered`.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    A record *gives way* if it is that of a transition whose completion has no record: of the events that are due, those
+    that don't are sent first. So a completion never waits for a step of another asset.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, dead_letters: DeadLetterRows) -> None:
         self._execute = connection.execute
+        self._dead_letters = dead_letters
 
     def count(self, sink: str) -> int:
         """Return the number of records of a sink."""
@@ -47,65 +61,131 @@ class UndeliveredRows:
         """Return the number of records of each sink that has any."""
         return dict(self._execute("SELECT sink, count(*) FROM undelivered GROUP BY sink").fetchall())
 
-    def due(self, sink: str, limit: int, *, until: float, without: Collection[int]) -> list[Owed]:
+    def due(self, sink: str, limit: int, *, until: float, without: Collection[int], gives_way: bool) -> list[Owed]:
         """Return at most `limit` events with a record that is due by `until`, the earliest first.
 
-        Left out are the positions in `without`, the events of their assets, and the events whose asset has an earlier
-        record.
+        Either those that give way, or the others. Left out are the positions in `without`, the events of their assets,
+        and the events whose asset has an earlier record.
         """
         rows = self._execute(
-            "SELECT u.position, o.id, o.body, u.asset_id, u.attempts, u.first_at, u.next_at "
+            f"SELECT u.position, o.id, o.body, u.asset_id, u.attempts, u.first_at, u.next_at, {_IS_TRANSITION} "  # noqa: S608
             "FROM undelivered AS u INDEXED BY undelivered_by_time CROSS JOIN outbox AS o ON o.position = u.position "
-            "WHERE u.sink = ?1 AND u.next_at <= ?2 AND u.position NOT IN (SELECT value FROM json_each(?3)) "
+            "WHERE u.sink = ?1 AND u.gives_way = ?5 AND u.next_at <= ?2 "
+            "AND u.position NOT IN (SELECT value FROM json_each(?3)) "
             "AND NOT EXISTS (SELECT 1 FROM undelivered AS e INDEXED BY undelivered_by_asset "
             "WHERE e.sink = ?1 AND e.asset_id = u.asset_id "
             "AND (e.position < u.position OR e.position IN (SELECT value FROM json_each(?3)))) "
             "ORDER BY u.next_at, u.position LIMIT ?4",
-            (sink, until, _as_json(without), limit),
+            (sink, until, _as_json(without), limit, gives_way),
         )
         return [
-            Owed(Stored(position, event_id, body), asset_id, attempts, first_at, next_at)
-            for position, event_id, body, asset_id, attempts, first_at, next_at in rows
+            Owed(Stored(position, event_id, body), asset_id, attempts, first_at, next_at, bool(is_transition))
+            for position, event_id, body, asset_id, attempts, first_at, next_at, is_transition in rows
         ]
 
     def next_at(self, sink: str, *, after: float, without: Collection[int]) -> float | None:
         """Return when the first record is due of those that are due later than `after`; None: there is none."""
-        row = self._execute(
-            "SELECT next_at FROM undelivered INDEXED BY undelivered_by_time WHERE sink = ? AND next_at > ? "
-            "AND position NOT IN (SELECT value FROM json_each(?)) ORDER BY next_at LIMIT 1",
-            (sink, after, _as_json(without)),
-        ).fetchone()
-        return None if row is None else float(row[0])
+        found = [
+            self._execute(
+                "SELECT next_at FROM undelivered INDEXED BY undelivered_by_time "
+                "WHERE sink = ? AND gives_way = ? AND next_at > ? "
+                "AND position NOT IN (SELECT value FROM json_each(?)) ORDER BY next_at LIMIT 1",
+                (sink, gives_way, after, _as_json(without)),
+            ).fetchone()
+            for gives_way in (False, True)
+        ]
+        return min((float(row[0]) for row in found if row is not None), default=None)
 
     def claim(
-        self, sink: str, position: int, limit: int, *, examine: int, now: float, wants: Callable[[Stored], bool]
+        self,
+        sink: str,
+        position: int,
+        limit: int,
+        *,
+        examine: int,
+        now: float,
+        wants: Callable[[Stored], bool],
+        without: Collection[int] = (),
     ) -> Claim:
         """Record new events that the sink wants, until `limit` of them may be sent or `examine` were examined.
 
         Begin after `position`, or after the sink's recorded position, if that is later. The events are due `now`; one
-        whose asset has an earlier record is not sent yet, and due no sooner than that.
+        whose asset has an earlier record is not sent yet, and due no sooner than that; nor is a transition, which may
+        have to give way. If a completion finds that a transition of its asset waits for a retry, it is
+        superseded, and so are the other transitions of the asset, those in `without` aside.
         """
         row = self._execute("SELECT position FROM sinks WHERE name = ?", (sink,)).fetchone()
         position = position if row is None else max(position, row[0])
-        events: list[Owed] = []
-        recorded = 0
+        claim = Claim(position)
         for event in self._events_after(position, examine):
-            position = event.position
+            claim.position = event.position
             if not wants(event):
                 continue
-            recorded += 1
-            asset_id = _asset_of(event)
+            asset_id, is_transition = _subject_of(event)
+            if asset_id is not None and not is_transition:
+                self._make_way(claim, sink, asset_id, now=now, without=without)
             [earlier] = self._execute(
                 "SELECT max(next_at) FROM undelivered INDEXED BY undelivered_by_asset WHERE sink = ? AND asset_id = ?",
                 (sink, asset_id),
             ).fetchone()
             next_at = now if earlier is None else max(now, earlier)
-            self._insert(sink, event.position, asset_id, next_at)
-            if earlier is None:
-                events.append(Owed(event, asset_id, 0, None, next_at))
-                if len(events) == limit:
+            self._execute(
+                "INSERT INTO undelivered (sink, position, asset_id, attempts, next_at, gives_way) "
+                "VALUES (?, ?, ?, 0, ?, ?)",
+                (sink, event.position, asset_id, next_at, is_transition),
+            )
+            claim.recorded += 1
+            if earlier is None and not is_transition:
+                claim.events.append(Owed(event, asset_id, 0, None, next_at))
+                if len(claim.events) == limit:
                     break
-        return Claim(position, recorded, events)
+        return claim
+
+    def _make_way(self, claim: Claim, sink: str, asset_id: str, *, now: float, without: Collection[int]) -> None:
+        """Make way for the completion of an asset, which is about to get a record."""
+        rows = self._execute(
+            "SELECT u.position, u.first_at IS NOT NULL AND u.next_at > ? "  # noqa: S608
+            "FROM undelivered AS u INDEXED BY undelivered_by_asset JOIN outbox AS o ON o.position = u.position "
+            f"WHERE u.sink = ? AND u.asset_id = ? AND {_IS_TRANSITION}",
+            (now, sink, asset_id),
+        ).fetchall()
+        positions = [position for position, _ in rows]
+        if any(waits for _, waits in rows):
+            # One that waits may be in `without`: its attempt has just ended.
+            superseded = [position for position, waits in rows if waits or position not in without]
+            claim.superseded += self._supersede(sink, superseded, now=now)
+            positions = [each for each in positions if each not in superseded]
+        for position in positions:
+            self._execute("UPDATE undelivered SET gives_way = 0 WHERE sink = ? AND position = ?", (sink, position))
+            claim.holding_up.append(position)
+
+    def _supersede(self, sink: str, positions: Sequence[int], *, now: float) -> list[str]:
+        """Make dead letters of transitions that hold up a completion, which is then due `now`. Return their IDs."""
+        superseded = [self._dead_letters.supersede(sink, position, now=now) for position in positions]
+        for position in positions:
+            self.delete(sink, position, now=now)
+        return superseded
+
+    def supersede(self, sink: str, position: int, *, attempts: int, first_at: float, now: float) -> list[str]:
+        """Supersede a transition whose attempt failed, and all others, if they hold up a completion.
+
+        Return the IDs of what became dead letters; empty: the event is no transition, or no completion waits for it.
+        """
+        rows = self._execute(
+            "SELECT u.position FROM undelivered AS f "  # noqa: S608
+            "JOIN undelivered AS u INDEXED BY undelivered_by_asset ON u.sink = f.sink AND u.asset_id = f.asset_id "
+            f"JOIN outbox AS o ON o.position = u.position AND {_IS_TRANSITION} "
+            "WHERE f.sink = ? AND f.position = ? AND u.gives_way = 0",
+            (sink, position),
+        ).fetchall()
+        positions = [each for [each] in rows]
+        if position not in positions:
+            return []
+        self._execute(
+            "UPDATE undelivered SET attempts = ?, first_at = ? WHERE sink = ? AND position = ?",
+            (attempts, first_at, sink, position),
+        )
+        return self._supersede(sink, positions, now=now)
 
     def change(self, sink: str, position: int, *, attempts: int, first_at: float, next_at: float, error: str) -> None:
         """Change the record of an event after a failed attempt. Later events of its asset are due no sooner."""
@@ -174,12 +254,6 @@ class UndeliveredRows:
         )
         return (Stored(place, event_id, body) for place, event_id, body in rows)
 
-    def _insert(self, sink: str, position: int, asset_id: str | None, next_at: float) -> None:
-        self._execute(
-            "INSERT INTO undelivered (sink, position, asset_id, attempts, next_at) VALUES (?, ?, ?, 0, ?)",
-            (sink, position, asset_id, next_at),
-        )
-
     def _delete_unneeded_event(self, position: int) -> None:
         self._execute(
             "DELETE FROM outbox WHERE position = ?1 AND position <= (SELECT position FROM passed) "
@@ -192,9 +266,13 @@ def _as_json(positions: Collection[int]) -> str:
     return _encode(list(positions)).decode()
 
 
-def _asset_of(event: Stored) -> str | None:
-    """Return the asset that the event is about; None: none, or its body is damaged, so that it needs no order."""
+def _subject_of(event: Stored) -> tuple[str | None, bool]:
+    """Return the asset that the event is about, and whether the event is a transition.
+
+    None: it is about no asset, or its body is damaged, so that it needs no order.
+    """
     try:
-        return heading_of(event).subject
+        heading = heading_of(event)
     except msgspec.DecodeError:
-        return None
+        return None, False
+    return heading.subject, heading.is_transition
