@@ -30,7 +30,7 @@ def seen(status="processing", **more):
     return asset_from({"_id": ID, "status": status, **more})
 
 
-def decided(found, observation, *, held=0.0, is_retrieve=True, expectations=None, schedule=SCHEDULE):
+def decided(found, observation, *, held=0.0, is_retrieve=True, expectations=None, schedule=SCHEDULE, **options):
     return decide(
         found,
         observation,
@@ -42,4 +42,5 @@ def decided(found, observation, *, held=0.0, is_retrieve=True, expectations=None
         wall_offset=0.0,
         source="https://x/assets",
         redact=Secrets().redact,
+        **options,
     )

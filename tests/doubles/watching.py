@@ -16,6 +16,7 @@ from asset_worker.domain.submissions import Options
 from asset_worker.poller.loop import Poller
 from asset_worker.poller.policy import Batching
 from asset_worker.runtime.stop import Stop
+from asset_worker.schedule.ports import SlowAfter, never_known
 from asset_worker.schedule.waits import exponential, from_tenacity
 from asset_worker.simulator.lifecycles import KINDS, Lifecycle, Rendition
 from tests.doubles.clocks import LoopClock
@@ -42,7 +43,14 @@ class Watched(msgspec.Struct):
 Arrival = tuple[float, Sequence[str], Options | None]
 
 
-async def watch(world: World, arrivals: Sequence[Arrival], *, seconds: float, **changes: Any) -> Watched:
+async def watch(
+    world: World,
+    arrivals: Sequence[Arrival],
+    *,
+    seconds: float,
+    slow_after: SlowAfter = never_known,
+    **changes: Any,
+) -> Watched:
     """Submit assets, each group at its moment, poll until all are settled, and compare the events with the truth."""
     clock, stop = LoopClock(asyncio.get_running_loop()), Stop()
     queue = queue_in_memory(clock)
@@ -54,6 +62,7 @@ async def watch(world: World, arrivals: Sequence[Arrival], *, seconds: float, **
         schedule=from_tenacity(growing),
         policy=policy(expectations=EXPECTATIONS, **changes),
         clock=clock,
+        slow_after=slow_after,
         uniform=Random(2).random,
     )
     with capture_logs() as logs:
@@ -66,7 +75,16 @@ async def watch(world: World, arrivals: Sequence[Arrival], *, seconds: float, **
                 await queue.idle()
         stop.set("test")
         await running
-    expected = {
+    expected = expected_of(arrivals)
+    events = await events_in(queue)
+    named = [each for log in logs if log["event"] == "api.list_contradicted" for each in log["asset_ids"]]
+    ended = [event for event in events if event["data"]["outcome"] is not None]
+    return Watched(world, check(world, ended, expected, named), events, logs)
+
+
+def expected_of(arrivals: Sequence[Arrival]) -> dict[str, Expected]:
+    """What is awaited of each asset."""
+    return {
         asset_id: Expected(
             accepted=moment,
             deadline=(options and options.deadline) or EXPECTATIONS.deadline,
@@ -77,9 +95,6 @@ async def watch(world: World, arrivals: Sequence[Arrival], *, seconds: float, **
         for moment, ids, options in arrivals
         for asset_id in ids
     }
-    events = await events_in(queue)
-    named = [each for log in logs if log["event"] == "api.list_contradicted" for each in log["asset_ids"]]
-    return Watched(world, check(world, events, expected, named), events, logs)
 
 
 def clips(world: World, count: int, lifecycle: Lifecycle, *, born: float) -> list[str]:

@@ -14,6 +14,7 @@ import pytest
 from asset_worker.domain.assets import Outcome
 from asset_worker.domain.run_plan import Exit
 from asset_worker.domain.submissions import Submission
+from asset_worker.domain.transitions import Transition
 from asset_worker.intake.lines import parse
 from asset_worker.intake.splitter import Line
 from asset_worker.settings.loading import load
@@ -176,13 +177,18 @@ def test_the_json_that_a_document_shows_is_json_and_its_queue_lines_are_submissi
             assert isinstance(found, Submission), block
 
 
-def test_both_events_that_are_shown_have_the_same_fields():
-    """The README's and the one in events.md, which is a real one."""
+def test_all_events_that_are_shown_have_the_same_fields():
+    """The README's and those in events.md: a completion, which is a real one, and a step."""
     [short] = [json.loads(block) for block in blocks_of(README, "json")]
-    [whole] = [
+    whole = [
         shown for block in blocks_of(ROOT / "docs/events.md", "json") if "specversion" in (shown := json.loads(block))
     ]
-    assert (list(short), list(short["data"])) == (list(whole), list(whole["data"]))
+    assert [(list(each), list(each["data"])) for each in whole] == 2 * [(list(short), list(short["data"]))]
+
+
+def test_the_table_of_steps_has_them_all():
+    rows = table_of(ROOT / "docs/events.md", "Earlier news: the steps before the outcome")
+    assert [row[0].strip("`") for row in rows] == [each.value for each in Transition]
 
 
 @pytest.mark.parametrize(

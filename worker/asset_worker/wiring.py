@@ -41,7 +41,7 @@ from asset_worker.runtime.redaction import SHORTEST_KEY, Secrets
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import DaemonThread
 from asset_worker.schedule.adaptive import AdaptiveSchedule
-from asset_worker.schedule.ports import Schedule
+from asset_worker.schedule.ports import Schedule, never_known
 from asset_worker.settings import tree
 from asset_worker.settings.tree import Settings
 from asset_worker.sinks.delivery import Delivery
@@ -298,6 +298,7 @@ def make_poller(
             expectations=policies.expectations(settings, plan),
             source=policies.event_source(settings.api),
             redact=secrets.redact,
+            transitions=settings.events.transitions,
             looks_at_once=policies.looks_at_once(settings.limits),
             batching=policies.batching(settings.poll),
             last_look=policies.last_look(plan),
@@ -305,6 +306,7 @@ def make_poller(
         ),
         clock=clock,
         feedback=make_feedback(chosen, gate, clock),
+        slow_after=chosen.slow_after if isinstance(chosen, AdaptiveSchedule) else never_known,
     )
 
 

@@ -224,3 +224,16 @@ def test_a_timeout_may_have_units(timeout: str, seconds: float, monkeypatch: pyt
     monkeypatch.setattr("asset_worker.cli.wait.run_service", run_service)
     assert invoked(wait, "a1", "--timeout", timeout).exit_code == 0
     assert asked == [seconds]
+
+
+def test_wait_makes_one_event_of_each_asset_whatever_the_settings_of_a_service_are(monkeypatch: pytest.MonkeyPatch):
+    found: list[bool] = []
+
+    def run_service(settings: Settings, *_: object, **__: object) -> int:
+        found.append(settings.events.transitions)
+        return 0
+
+    monkeypatch.setattr("asset_worker.cli.wait.run_service", run_service)
+    monkeypatch.setenv("ASSET_WORKER_EVENTS__TRANSITIONS", "true")
+    assert invoked(wait, "a1").exit_code == 0
+    assert found == [False]

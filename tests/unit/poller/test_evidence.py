@@ -35,12 +35,12 @@ def changed(asset, **fields):
     return asset_from(asset.document | fields)
 
 
-def worth(listed, before=None, *, age=10.0, ready_age=None, expectations=None):
+def worth(listed, before=None, *, age=10.0, ready_age=None, expectations=None, steps=()):
     before = before or Progress()
     expectations = expectations or Expectations()
     found = lease(age=age, ready_age=ready_age, progress=before)
     step = decided(found, listed, is_retrieve=False, expectations=expectations)
-    return worth_of(listed, before, step.progress, expectations, is_over=isinstance(step, Settle), now=NOW)
+    return worth_of(listed, before, step.progress, expectations, is_over=isinstance(step, Settle), steps=steps, now=NOW)
 
 
 def known(asset, **more):
@@ -245,3 +245,45 @@ def test_the_document_of_another_asset_is_neither_behind_nor_in_agreement():
     assert not is_behind(DONE, PROCESSING)
     assert agree_on_state(PROCESSING, PROCESSING)
     assert not agree_on_state(another, PROCESSING)
+
+
+@pytest.mark.parametrize(
+    ("steps", "before", "expected"),
+    [
+        pytest.param((), None, Worth.STATE, id="no new step"),
+        pytest.param(("processed",), None, Worth.STEP, id="a new step"),
+        pytest.param(("processed",), known(DONE), Worth.DOUBTFUL, id="a new step, and a rendition taken back"),
+        pytest.param(("overdue",), None, Worth.DOUBTFUL, id="overdue"),
+        pytest.param(("playable", "overdue"), None, Worth.DOUBTFUL, id="a step, and overdue"),
+    ],
+)
+def test_a_step_is_worth_what_its_shape_has_proved_and_overdue_needs_a_retrieve(steps, before, expected):
+    assert worth(WAITING_FOR_HLS, before, steps=steps) is expected
+
+
+def test_a_step_that_ends_the_wait_is_worth_an_end():
+    assert worth(DONE, steps=("playable",)) is Worth.END
+
+
+@pytest.mark.parametrize(
+    ("retrieved", "why"),
+    [
+        pytest.param(WAITING_FOR_HLS, None, id="the same"),
+        pytest.param(DONE, None, id="moved on to the end"),
+        pytest.param(changed(WAITING_FOR_HLS, hls={"status": "error"}), None, id="moved on to an error"),
+        pytest.param(PROCESSING, "the list showed ready, hls processing, and the retrieve processing", id="not ready"),
+        pytest.param(Missing(), "the list showed the asset, and the retrieve did not", id="missing"),
+        pytest.param(changed(WAITING_FOR_HLS, size=1), "the list lacked size", id="lacks a key"),
+        pytest.param(
+            changed(WAITING_FOR_HLS, filename="b.mp4"), "the list showed the document of another asset", id="another"
+        ),
+    ],
+)
+def test_a_retrieve_agrees_about_a_step_if_it_takes_nothing_back(retrieved, why):
+    assert difference(WAITING_FOR_HLS, retrieved, Expectations()) == why
+
+
+def test_a_rendition_that_has_ended_in_another_way_disagrees():
+    listed = changed(WAITING_FOR_HLS, thumbnail={"status": "ready"})
+    retrieved = changed(WAITING_FOR_HLS, thumbnail={"status": "error"})
+    assert difference(listed, retrieved, Expectations()) is not None

@@ -54,6 +54,7 @@ DEFAULTS = {
     "events.sinks": ("-",),
     "events.secret_file": None,
     "events.dead_letter_retention": 2592000,
+    "events.transitions": False,
     "log.format": None,
     "log.level": "info",
     "admin.host": "127.0.0.1",

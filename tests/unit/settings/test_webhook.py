@@ -301,3 +301,26 @@ def test_only_targets_of_this_machine_are_compared_with_inputs():
 def test_an_editor_sees_what_is_wrong_in_a_table(sinks: list[object], is_valid: bool):
     assert Draft202012Validator(json_schema()).is_valid({"events": {"sinks": sinks}}) == is_valid
     json.dumps(json_schema())
+
+
+def with_steps(*outcomes: str, transitions: bool) -> Settings:
+    events = {"sinks": [{"url": LOCAL, "outcomes": [*outcomes]}], "transitions": transitions}
+    return load(config=None, environ={}, overrides={"events": events})
+
+
+def test_a_webhook_may_want_steps():
+    [target] = with_steps("playable", "ready", transitions=True).events.targets
+    assert isinstance(target, WebhookTarget)
+    assert target.outcomes == frozenset({"playable", "ready"})
+    with_steps("playable", "ready", transitions=False)  # it gets the others
+
+
+def test_a_webhook_that_would_get_nothing_is_refused():
+    with_steps("playable", "processed", transitions=True)
+    with pytest.raises(SettingsError, match=r"would get no events: all of its outcomes are steps.*transitions = true"):
+        with_steps("playable", "processed", transitions=False)
+
+
+def test_a_step_that_is_misspelt_is_named():
+    with pytest.raises(SettingsError, match="did you mean thumbnail_ready"):
+        with_steps("thumbnail-ready", transitions=True)

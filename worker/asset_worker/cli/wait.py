@@ -24,7 +24,7 @@ from asset_worker.settings.tree import Admin
 def wait(ids: tuple[str, ...], timeout: float | None, config: Path | None, log_level: str | None) -> None:
     """Wait for these assets, once: progress on a terminal, events on stdout, nothing kept.
 
-    The settings of inputs (queue.file, queue.stdin), sinks and admin endpoints are for `run` and are ignored here.
+    The settings of inputs (queue.file, queue.stdin), events and admin endpoints are for `run` and are ignored here.
 
     \b
     Examples:
@@ -42,7 +42,8 @@ def wait(ids: tuple[str, ...], timeout: float | None, config: Path | None, log_l
         except ValueError as error:
             fail(f"{text!r} is not an asset ID: {error}")
     settings = settings_from(
-        config, {"poll": {"deadline": timeout}, "events": {"sinks": ["-"]}, "log": {"level": log_level}}
+        config,
+        {"poll": {"deadline": timeout}, "events": {"sinks": ["-"], "transitions": False}, "log": {"level": log_level}},
     )
     # The settings file may be a service's. Its inputs and admin endpoints are not for this command.
     queue = settings.queue.model_copy(update={"file": None, "stdin": False})

@@ -20,7 +20,7 @@ from asset_worker.poller.per_asset_refusals import PerAssetRefusals
 from asset_worker.poller.policy import Policy
 from asset_worker.queue.ports import Lease, Queue
 from asset_worker.runtime.clock import Clock
-from asset_worker.schedule.ports import Schedule
+from asset_worker.schedule.ports import Schedule, SlowAfter, never_known
 
 _log = structlog.get_logger()
 
@@ -43,13 +43,16 @@ class Actions:
         clock: Clock,
         feedback: Feedback | None,
         refusals: PerAssetRefusals,
+        slow_after: SlowAfter = never_known,
     ) -> None:
-        """`feedback` is for a schedule that learns. `refusals` is to forget each asset that is settled."""
+        """`feedback` and `slow_after` are for a schedule that learns. `refusals` forgets each asset that is settled."""
+        self._slow_after = slow_after
         self._queue = queue
         self._schedule = schedule
         self._expectations = policy.expectations
         self._source = policy.source
         self._redact = policy.redact
+        self._transitions = policy.transitions
         self._clock = clock
         self._feedback = feedback
         self._refusals = refusals
@@ -77,6 +80,8 @@ class Actions:
             wall_offset=self._clock.now() - now,
             source=self._source,
             redact=self._redact,
+            transitions=self._transitions,
+            slow_after=self._slow_after,
         )
 
     async def carry_out(self, lease: Lease, observation: Observation, step: Settle | Defer) -> None:
@@ -86,13 +91,24 @@ class Actions:
         if self._feedback is not None:
             self._feedback.looked(lease, observation, held=self._held(lease))
         match step:
-            case Defer(delay=delay, progress=progress):
-                await self._queue.defer(lease, delay, progress)
+            case Defer():
+                await self._defer(lease, step)
             case Settle():
                 await self._settle(lease, step, elapsed=lease.age + self._held(lease))
 
+    async def _defer(self, lease: Lease, step: Defer) -> None:
+        await self._queue.defer(lease, step.delay, step.progress, step.steps)
+        if step.slow_after is not None:
+            _log.info(
+                "asset.overdue",
+                asset_id=lease.submission.asset_id,
+                waiting_on=list(step.look.waiting_on),
+                age=round(step.look.age, 3),
+                p99=round(step.slow_after, 3),
+            )
+
     async def _settle(self, lease: Lease, step: Settle, *, elapsed: float) -> None:
-        await self._queue.settle(lease, step.event)
+        await self._queue.settle(lease, step.event, steps=step.steps)
         self._refusals.forget(lease.submission.asset_id)
         self.completions[step.verdict.outcome] += 1
         _log.info(

@@ -54,12 +54,12 @@ class Check(msgspec.Struct, frozen=True):
     lease: Lease
     against: Asset | Missing | ListFailure | None
     """What the list showed about the asset, or how the list failed. None: the retrieve says nothing about lists."""
-    is_end: bool = False
-    """Whether the list showed the asset in a state that ends its wait."""
+    is_news: bool = False
+    """Whether the list showed the asset in a state that makes an event: it ends its wait, or is a new step."""
     is_held: bool = False
     """Whether it is retrieved only if `ListLooker.wait_for_release` says so: others may prove the list right."""
     is_audit: bool = False
-    """Whether it only shows how far lists lag."""
+    """Whether it may show how far lists lag, because the asset waits."""
 
 
 class _Listed(msgspec.Struct, frozen=True):
@@ -97,6 +97,8 @@ class ListLooker:
         self._suspension = ListSuspension()
         self._lag = ListLag()
         confirm_all = policy.batching is not None and policy.batching.confirm_all
+        self.settled = 0
+        """Assets settled from lists so far."""
         self.confirmations = Confirmations(api, confirm_all=confirm_all, clock=clock, uniform=uniform)
 
     def batching_at(self, now: float) -> Batching | None:
@@ -168,7 +170,7 @@ class ListLooker:
             else:
                 listed.append(self._judged(lease, document))
         audited = self._to_be_audited(listed)
-        settled: list[_Listed] = []
+        believed: list[_Listed] = []
         for each in listed:
             if each is audited:
                 yield Check(self._actions.count_look(each.lease), each.observation, is_audit=True)
@@ -177,9 +179,9 @@ class ListLooker:
             elif (check := self._check_of(each)) is not None:
                 yield check
             else:
-                settled.append(each)
+                believed.append(each)
         # Together, so that they share the journal's transactions.
-        await asyncio.gather(*(self._actions.carry_out(each.lease, each.observation, each.step) for each in settled))
+        await asyncio.gather(*map(self._carry_out, believed))
 
     def _asked_for(self, leases: Sequence[Lease]) -> list[AssetId]:
         """Return the assets that a list is asked for: those of the leases, and as many others to follow as it can hold.
@@ -201,24 +203,32 @@ class ListLooker:
             step.progress,
             expectations,
             is_over=isinstance(step, Settle),
+            steps=step.progress.announced[len(lease.progress.announced) :] if step.steps else (),
             now=self._clock.steady(),
         )
         return _Listed(lease, observation, step, worth)
 
     def _check_of(self, listed: _Listed) -> Check | None:
-        """Return how an asset is confirmed. None: it is settled from the list."""
+        """Return how an asset is confirmed. None: what follows is done from the list."""
         observation, lease = listed.observation, listed.lease
+        is_step = listed.worth is Worth.STEP
         is_end = isinstance(observation, Asset) and ends_the_wait(observation, self._expectations_for(lease))
-        if not isinstance(observation, Asset) or not is_end:
-            return Check(self._actions.count_look(lease), observation)
+        if not isinstance(observation, Asset) or not (is_end or is_step):
+            waits = isinstance(observation, Asset) and isinstance(listed.step, Defer) and bool(listed.step.steps)
+            return Check(self._actions.count_look(lease), observation, is_audit=waits)
         asset_id = lease.submission.asset_id
         match self.confirmations.treat(asset_id, observation, is_doubtful=listed.worth is Worth.DOUBTFUL):
             case Treatment.SETTLE:
                 return None
             case Treatment.CONFIRM:
-                return Check(self._actions.count_look(lease), observation, is_end=True)
+                return Check(self._actions.count_look(lease), observation, is_news=True, is_audit=is_step)
             case Treatment.HOLD:
-                return Check(lease, observation, is_end=True, is_held=True)
+                return Check(lease, observation, is_news=True, is_audit=is_step, is_held=True)
+
+    async def _carry_out(self, listed: _Listed) -> None:
+        """Do what follows from a list, of which nothing is to be confirmed."""
+        self.settled += isinstance(listed.step, Settle)
+        await self._actions.carry_out(listed.lease, listed.observation, listed.step)
 
     def _to_be_audited(self, listed: Sequence[_Listed]) -> _Listed | None:
         """Return the waiting asset that is likeliest to have ended, in some lists; otherwise None."""
@@ -234,20 +244,22 @@ class ListLooker:
         return self._feedback.chance_of_end(listed.step.look, within=AUDIT_WITHIN_SECONDS), self._uniform()
 
     async def wait_for_release(self, check: Check) -> Check | None:
-        """Wait until a held asset is released. Return the check to be made; None: it is settled from the list."""
+        """Wait until a held asset is released. Return the check to be made; None: the list is believed."""
         asset_id, listed = check.lease.submission.asset_id, check.against
         assert isinstance(listed, Asset)
         treatment = await self.confirmations.released(asset_id, listed, within=self._seconds_left([check.lease]))
         if treatment is Treatment.SETTLE:
-            step = self._actions.decide(check.lease, listed, is_retrieve=False)
-            await self._actions.carry_out(check.lease, listed, step)
-            return None
+            judged = self._judged(check.lease, listed)
+            if judged.worth is not Worth.DOUBTFUL:  # a deadline may have come meanwhile
+                await self._carry_out(judged)
+                return None
+            check = msgspec.structs.replace(check, is_news=False)
         return msgspec.structs.replace(check, lease=self._actions.count_look(check.lease), is_held=False)
 
     def compare(self, check: Check, observation: Observation | None) -> None:
         """Learn from the retrieve of a check whether lists are right. `observation` None: there was no look."""
         against = check.against
-        if check.is_end and isinstance(against, Asset):
+        if check.is_news and isinstance(against, Asset):
             self.confirmations.compare(
                 check.lease.submission.asset_id, against, observation, self._expectations_for(check.lease)
             )

@@ -1,4 +1,4 @@
-"""Decides with `ListHealth` which assets are settled from lists, holds assets meanwhile, and logs what was learned."""
+"""Decides with `ListHealth` which documents of lists are believed, holds assets meanwhile, logs what was learned."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROOM_SECONDS: Final = 1.0
 
 
 class Confirmations:
-    """Which assets that lists show done are settled from them, and what the retrieves of the others have shown."""
+    """Which assets that lists show done, or at a step, are believed to be; what the retrieves of others have shown."""
 
     def __init__(self, api: Api, *, confirm_all: bool, clock: Clock, uniform: Uniform) -> None:
         """`confirm_all`: a retrieve confirms each asset. `uniform` chooses which ones are audited otherwise."""
@@ -42,8 +42,6 @@ class Confirmations:
         self._room.set()
         self._ended_at = 0.0
         """When the latest confirmation ended, in monotonic seconds."""
-        self.settled = 0
-        """Assets settled from lists so far."""
         self.disagreements = 0
         """Retrieves so far that disagreed with a list that showed an asset done."""
 
@@ -67,7 +65,7 @@ class Confirmations:
                 break
 
     def treat(self, asset_id: AssetId, listed: Asset, *, is_doubtful: bool) -> Treatment:
-        """Return what to do with an asset that a list shows in a state that ends its wait.
+        """Return what to do with an asset that a list shows in a state that ends its wait, or at a new step.
 
         If it is to be held, `released` must be called next. `is_doubtful`: a retrieve must confirm it in any case.
         """
@@ -82,8 +80,6 @@ class Confirmations:
             self._held[asset_id] = asyncio.get_running_loop().create_future()
             if len(self._held) > HELD_AT_MOST:
                 self._room.clear()
-        elif treatment is Treatment.SETTLE:
-            self.settled += 1
         return treatment
 
     async def released(self, asset_id: AssetId, listed: Asset, *, within: float) -> Treatment:
@@ -129,7 +125,6 @@ class Confirmations:
         return self._api.has_capacity and self._clock.monotonic() >= self._ended_at + seconds
 
     def _carry_out(self, step: Step) -> None:
-        self.settled += len(step.settle)
         for treatment, asset_ids in ((Treatment.SETTLE, step.settle), (Treatment.CONFIRM, step.confirm)):
             for asset_id in asset_ids:
                 self._held[asset_id].set_result(treatment)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -17,14 +17,15 @@ from asset_worker.domain.assets import (
     assess,
     asset_from,
 )
-from asset_worker.domain.events import Event, Redact, Times, completed
+from asset_worker.domain.events import Event, Redact, Times, completed, reached
 from asset_worker.domain.instants import seconds_of
 from asset_worker.domain.progress import LastSeen, Progress
 from asset_worker.domain.renditions import RENDITIONS
 from asset_worker.domain.submissions import expectations_for
+from asset_worker.domain.transitions import Transition, steps_shown
 from asset_worker.poller.evidence import TERMINAL_STATUSES, identity_of, last_seen_in
 from asset_worker.queue.ports import Lease
-from asset_worker.schedule.ports import Phase, Schedule, WaitState
+from asset_worker.schedule.ports import Phase, Schedule, SlowAfter, WaitState, never_known
 
 
 class Settle(msgspec.Struct, frozen=True):
@@ -33,6 +34,8 @@ class Settle(msgspec.Struct, frozen=True):
     verdict: Done
     event: Event
     progress: Progress
+    steps: tuple[Event, ...] = ()
+    """The events of steps that this look was the first to see: they come before `event`."""
 
 
 class Defer(msgspec.Struct, frozen=True):
@@ -42,6 +45,10 @@ class Defer(msgspec.Struct, frozen=True):
     progress: Progress
     look: WaitState
     """The wait after the look, as the schedule sees it."""
+    steps: tuple[Event, ...] = ()
+    """The events of steps that this look was the first to see."""
+    slow_after: float | None = None
+    """The age, in seconds, past which such a wait is overdue, if this look was the first to show that it is."""
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -124,6 +131,8 @@ def decide(
     wall_offset: float,
     source: str,
     redact: Redact,
+    transitions: bool = False,
+    slow_after: SlowAfter = never_known,
 ) -> Settle | Defer:
     """Return what follows from one look.
 
@@ -137,7 +146,9 @@ def decide(
         now: steady time, in seconds.
         wall_offset: what the wall clock shows now minus steady time, in seconds; an event has the wall clock's times.
         source: the event's CloudEvents source.
-        redact: removes the API key from the event.
+        redact: removes the API key from the events.
+        transitions: whether each step is reported with an event.
+        slow_after: returns the age past which a wait is overdue.
     """
     before = lease.progress
     ages = ages_of(lease, observation, held=held, is_retrieve=is_retrieve)
@@ -147,7 +158,8 @@ def decide(
         isinstance(observation, Asset) and observation.status == "ready" and is_retrieve and not before.ready_is_certain
     )
     newly_missing = ages.missing is not None and before.missing_at is None
-    verdict = assess(observation, expectations_for(lease.submission.options, expectations), ages)
+    expected = expectations_for(lease.submission.options, expectations)
+    verdict = assess(observation, expected, ages)
     progress = msgspec.structs.replace(
         before,
         polls=before.polls + 1,
@@ -158,10 +170,11 @@ def decide(
         missing_at=None if isinstance(observation, Asset) else now if newly_missing else before.missing_at,
         identity=identity_of(observation) if isinstance(observation, Asset) else before.identity,
     )
-    if isinstance(verdict, Done):
-        event = completed(
+
+    def event(make: Callable[..., Event], what: Done | Transition) -> Event:
+        return make(
             lease.submission,
-            verdict,
+            what,
             asset=observation if isinstance(observation, Asset) else last_known(lease),
             completion=lease.completion,
             times=Times(lease.accepted_at, now, before.ready_at or progress.ready_at, before.waiting_at).shifted(
@@ -171,16 +184,29 @@ def decide(
             source=source,
             redact=redact,
         )
-        return Settle(verdict, event, progress)
+
+    shown = steps_shown(observation, expected) if transitions and isinstance(observation, Asset) else ()
+    steps = tuple(step for step in shown if step not in before.announced)
+    if isinstance(verdict, Done):
+        return Settle(verdict, event(completed, verdict), progress, tuple(event(reached, step) for step in steps))
+    look = wait_state(progress, ages, verdict.on)
+    limit = None
+    if isinstance(observation, Asset) and Transition.OVERDUE not in before.announced:
+        limit = slow_after(look)
+    if limit is not None and look.age > limit:
+        steps = (*steps, Transition.OVERDUE)
+    else:
+        limit = None
     progress = msgspec.structs.replace(
         progress,
         waiting_on=verdict.on,
         waiting_at=before.waiting_at if isinstance(observation, Unanswered) else now,
+        announced=(*before.announced, *(step.value for step in steps)),
     )
     requested = observation.retry_after if isinstance(observation, Unanswered) else 0.0
     # What a server asks for may postpone a look, but not a deadline: somebody waits for the outcome.
-    look = wait_state(progress, ages, verdict.on)
-    return Defer(min(max(schedule(look), requested), verdict.decides_in), progress, look)
+    delay = min(max(schedule(look), requested), verdict.decides_in)
+    return Defer(delay, progress, look, tuple(event(reached, step) for step in steps if transitions), limit)
 
 
 def wait_state(progress: Progress, ages: Ages, waiting_on: tuple[str, ...]) -> WaitState:

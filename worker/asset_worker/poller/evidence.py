@@ -8,6 +8,7 @@ itself is as good as others of its shape have proved to be (`list_health`).
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from asset_worker.domain.assets import Ages, Asset, Done, Expectations, Missing,
 from asset_worker.domain.instants import seconds_of
 from asset_worker.domain.progress import LastSeen, Progress
 from asset_worker.domain.renditions import RENDITIONS
+from asset_worker.domain.transitions import Transition
 
 TERMINAL_STATUSES: Final = frozenset({"ready", "failed"})
 """The statuses of an asset that has been processed."""
@@ -39,6 +41,8 @@ class Worth(Enum):
 
     STATE = "state"
     """The asset waits on, and nothing contradicts that."""
+    STEP = "step"
+    """The same, and it shows a step that is to be reported. How far that is trusted depends on its shape."""
     END = "end"
     """It ends the wait by itself, and contradicts nothing. How far that is trusted depends on its shape."""
     DOUBTFUL = "doubtful"
@@ -100,6 +104,7 @@ def worth_of(
     expectations: Expectations,
     *,
     is_over: bool,
+    steps: Sequence[str] = (),
     now: float,
 ) -> Worth:
     """Return what a list's document is worth.
@@ -110,6 +115,7 @@ def worth_of(
         after: the progress that `decide` made of both.
         expectations: what is awaited of the asset.
         is_over: whether `decide` ended the wait.
+        steps: the steps of which `decide` made events.
         now: steady time, in seconds.
     """
     if isinstance(listed, Missing):
@@ -122,9 +128,12 @@ def worth_of(
         return Worth.END
     if is_over:
         return Worth.DOUBTFUL  # a deadline ends the wait
+    if Transition.OVERDUE in steps:
+        return Worth.DOUBTFUL  # if the list lags, the asset may have ended in time
+    waits = Worth.STEP if steps else Worth.STATE
     if after.ready_at is None or after.ready_is_certain:
-        return Worth.STATE
-    return Worth.STATE if now - after.ready_at < UNCERTAIN_SHARE * expectations.rendition_deadline else Worth.DOUBTFUL
+        return waits
+    return waits if now - after.ready_at < UNCERTAIN_SHARE * expectations.rendition_deadline else Worth.DOUBTFUL
 
 
 def ends_the_wait(asset: Asset, expectations: Expectations) -> bool:
@@ -174,19 +183,27 @@ def agree_on_state(listed: Asset | Missing, retrieved: Asset | Missing) -> bool:
 
 
 def difference(listed: Asset, retrieved: Asset | Missing, expectations: Expectations) -> str | None:
-    """Return, for people, in what a list's document that ends the wait was wrong. None: the retrieve agrees.
+    """Return, for people, in what a list's document that makes an event was wrong. None: the retrieve agrees.
 
-    They agree if both end the wait with the same outcome and reason, and the list lacks no key that the retrieve has. A
-    rendition that is not awaited may have moved on.
+    They agree about the end of a wait if both end it with the same outcome and reason, and about a step if the
+    retrieve shows what has ended in the list. And the list lacks no key that the retrieve has, unless the asset has
+    moved on. A rendition that is not awaited may have done that.
     """
     if isinstance(retrieved, Missing):
         return "the list showed the asset, and the retrieve did not"
-    in_list = assess(listed, expectations, _BEFORE_ANY_DEADLINE)
-    in_retrieve = assess(retrieved, expectations, _BEFORE_ANY_DEADLINE)
-    if in_list != in_retrieve:
+    if ends_the_wait(listed, expectations):
+        in_list = assess(listed, expectations, _BEFORE_ANY_DEADLINE)
+        is_refuted = in_list != assess(retrieved, expectations, _BEFORE_ANY_DEADLINE)
+        may_lack = False
+    else:
+        is_refuted = _takes_back(listed, retrieved)
+        may_lack = last_seen_in(listed) != last_seen_in(retrieved)
+    if is_refuted:
         return f"the list showed {_described(listed)}, and the retrieve {_described(retrieved)}"
     if identity_of(listed) != identity_of(retrieved):
         return "the list showed the document of another asset"
+    if may_lack:
+        return None
     lacking = _lacking(listed.document, retrieved.document)
     if retrieved.status == "ready":
         for name in awaited_renditions(retrieved, expectations):
@@ -194,6 +211,17 @@ def difference(listed: Asset, retrieved: Asset | Missing, expectations: Expectat
             if isinstance(shown, dict) and isinstance(full, dict):
                 lacking += [f"{name}.{key}" for key in _lacking(shown, full)]
     return f"the list lacked {', '.join(lacking[:SHOWN_KEYS])}" if lacking else None
+
+
+def _takes_back(listed: Asset, retrieved: Asset) -> bool:
+    """Return whether something that has ended in a list has not, or in another way, in the retrieve after it."""
+    if is_older(last_seen_in(retrieved), last_seen_in(listed)):
+        return True
+    return any(
+        rendition.has_ended(shown) and shown != retrieved.renditions.get(name)
+        for name, rendition in RENDITIONS.items()
+        if (shown := listed.renditions.get(name)) is not None
+    )
 
 
 def _lacking(listed: dict[str, Any], retrieved: dict[str, Any]) -> list[str]:

@@ -25,7 +25,7 @@ from asset_worker.queue.ports import Lease, Queue
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.randomness import Uniform
 from asset_worker.runtime.stop import Stop
-from asset_worker.schedule.ports import Schedule
+from asset_worker.schedule.ports import Schedule, SlowAfter, never_known
 
 BACKLOG_SECONDS: Final = 0.5
 """When looks are later than this, each request gets a turn of the event loop to queue at the gate before more is taken.
@@ -51,9 +51,10 @@ class Poller:
         policy: Policy,
         clock: Clock,
         feedback: Feedback | None = None,
+        slow_after: SlowAfter = never_known,
         uniform: Uniform = random.random,
     ) -> None:
-        """`feedback` is for a schedule that learns; `uniform` decides which lists are audited."""
+        """`feedback` and `slow_after` are for a schedule that learns; `uniform` decides which lists are audited."""
         self._refusals = refusals = PerAssetRefusals()
         self._queue = queue
         self._api = api
@@ -64,7 +65,13 @@ class Poller:
         self._slots = asyncio.Semaphore(policy.looks_at_once)
         self._shown: asyncio.Queue[tuple[list[Lease], Mapping[AssetId, Asset]]] = asyncio.Queue()
         self._actions = Actions(
-            queue, schedule=schedule, policy=policy, clock=clock, feedback=feedback, refusals=refusals
+            queue,
+            schedule=schedule,
+            policy=policy,
+            clock=clock,
+            feedback=feedback,
+            refusals=refusals,
+            slow_after=slow_after,
         )
         self._retriever = Retriever(api, self._actions, policy=policy, clock=clock, refusals=refusals)
         self._lists = ListLooker(
@@ -84,7 +91,7 @@ class Poller:
     @property
     def completions_from_lists(self) -> int:
         """Assets settled so far from what a list showed, without a retrieve."""
-        return self._lists.confirmations.settled
+        return self._lists.settled
 
     @property
     def proven_list_shapes(self) -> int:

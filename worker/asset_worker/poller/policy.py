@@ -33,6 +33,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """Removes the key from the content of an event."""
     looks_at_once: int
     """Looks in progress at the same time, at most: retrieves and lists together."""
+    transitions: bool = False
+    """Whether each step of an asset is reported with an event."""
     batching: Batching | None = None
     """None: every look is a retrieve."""
     last_look: float = 0.0

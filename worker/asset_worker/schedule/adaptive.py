@@ -172,6 +172,10 @@ class AdaptiveSchedule:
         before = survival_at(max(look.age - within, 0.0), survival)
         return 1 - survival_at(max(look.age, 0.0), survival) / before if before > 0 else 1.0
 
+    def slow_after(self, look: WaitState) -> float | None:
+        """Return the age, in seconds, past which a wait is slower than 99 % of its class; None: that is not known."""
+        return self._knowledge.slow_after(look)
+
     def looked_late(self, lateness: float, *, since: float) -> None:
         """Lengthen or shorten all delays a little, depending on how late a look was made.
 

@@ -13,6 +13,7 @@ from asset_worker.schedule.life_table import (
     LifeTable,
     Rates,
     estimate,
+    evidence_of,
     pool,
     quantile,
     seen_until,
@@ -29,6 +30,11 @@ MAX_CLASSES: Final = 80
 CLOCK_TOLERANCE: Final = 5.0
 """Seconds that an asset's creation and its acceptance may be apart although it is new: clocks differ, and lines are not
 read at once."""
+
+ENDS_TO_KNOW_SLOW: Final = 100
+"""From so many ends of a class on, it is known which of its waits are slow."""
+_STORED_SHARE: Final = 0.995
+"""Of the evidence in a table, a little is lost when it is rounded to be stored (`learned`)."""
 
 _STALE_GROWTH: Final = 0.2
 """An estimate is out of date when its evidence has grown by this share."""
@@ -47,6 +53,8 @@ class Estimate(NamedTuple):
     """The age, in seconds, beyond which too few waits were seen to learn from."""
     p90: float
     """The duration within which nine tenths of all waits end, in seconds."""
+    p99: float
+    """The same for 99 of 100."""
     stale_at: float
     """The estimate is out of date when the table's `updates` reach this number."""
     step_stale_at: float
@@ -98,10 +106,20 @@ class Knowledge:
             survival,
             seen_until(chain),
             quantile(0.9, survival),
+            quantile(0.99, survival),
             own.updates + _STALE_GROWTH * max(own.evidence, _LEAST_EVIDENCE),
             step_updates + _STALE_GROWTH * max(sum(table.evidence for table in step), _LEAST_EVIDENCE),
         )
         return found
+
+    def slow_after(self, look: WaitState) -> float | None:
+        """Return the age, in seconds, past which a step that is waited on is slower than 99 % of its class.
+
+        None: too few of each class have ended. What was learned of other classes does not count.
+        """
+        enough = _STORED_SHARE * evidence_of(ENDS_TO_KNOW_SLOW)
+        known = [name for name in self.classes_of(look) if self.tables[name].evidence >= enough]
+        return min((self.estimate_of(name).p99 for name in known), default=None)
 
     def waits_of(self, name: AssetClass) -> list[float]:
         """Return the waits that the estimate for a class rests on in each bin of age; other classes count for a few."""

@@ -41,6 +41,12 @@ Rates = tuple[float, ...]
 """The hazard by bin: the expected number of ends while one wait lasts through the bin."""
 
 
+def evidence_of(ends: int) -> float:
+    """Return what is left, after the decay, of so many ends in a row: the `evidence` of a table that began empty."""
+    kept = 2 ** (-1 / HALF_LIFE)
+    return kept * (1 - kept**ends) / (1 - kept)
+
+
 class LifeTable:
     """The waits of one class of asset: exposure and ends by bin of age, with exponential decay.
 

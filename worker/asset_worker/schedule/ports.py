@@ -33,6 +33,16 @@ Schedule = Callable[[WaitState], float]
 """Takes the wait after a look, and returns the seconds until the next one."""
 
 
+SlowAfter = Callable[[WaitState], float | None]
+"""Takes the wait after a look, and returns the age, in seconds, past which it is slower than 99 % of its class; None:
+too few of the class were seen to know that."""
+
+
+def never_known(look: WaitState) -> None:
+    """Return None, as a `SlowAfter` of schedules that don't learn."""
+    del look
+
+
 class Learner(Protocol):
     """A schedule that learns from looks."""
 

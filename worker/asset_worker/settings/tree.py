@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from asset_worker.domain.assets import WaitFor
+from asset_worker.domain.transitions import Transition
 from asset_worker.intake.file.names import ROTATED, checked_glob
 from asset_worker.runtime.hosts import is_loopback
 from asset_worker.runtime.paths import is_same_file
@@ -208,9 +209,12 @@ class Queue(Section):
 
 
 class Events(Section):
-    """Where completion events go."""
+    """Which events there are, and where they go."""
 
-    # Before `sinks`, whose check needs it.
+    # These two come before `sinks`, whose checks need them.
+    transitions: Boolean = False
+    """Whether each step of an asset is reported, too, with an event before its completion: `processed`, `playable`,
+    `thumbnail_ready` and `overdue`."""
     secret_file: SecretFile | None = None
     """A file of secrets that sign the requests of all webhooks, unless their tables name another: one `whsec_…` on each
     line. It is read again when it changes. Without a secret, only webhooks on this machine can be used."""
@@ -237,6 +241,19 @@ class Events(Section):
                     f"requests to {each.shown_name} would not be signed, so its receiver could not tell them from "
                     "forged ones: set events.secret_file, or secret_file in the table of this sink, to a file with a "
                     f"line whsec_… ({HOW_TO_MAKE_ONE})"
+                )
+        return value
+
+    @field_validator("sinks")
+    @classmethod
+    def _each_gets_events(cls, value: tuple[str | Webhook, ...], info: ValidationInfo) -> tuple[str | Webhook, ...]:
+        for each in value:
+            if isinstance(each, str) or not each.outcomes or info.data.get("transitions") is not False:
+                continue
+            if all(isinstance(name, Transition) for name in each.outcomes):
+                raise ValueError(
+                    f"{each.shown_name} would get no events: all of its outcomes are steps, which are reported only "
+                    "with events.transitions = true"
                 )
         return value
 

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Secr
 
 from asset_worker.domain.assets import Outcome
 from asset_worker.domain.deliveries import LONGEST_RETRY_DELAY
+from asset_worker.domain.transitions import Transition
 from asset_worker.runtime.durations import seconds_of
 from asset_worker.settings.types import (
     DURATION,
@@ -43,8 +44,12 @@ RETRY: Final = ("5s", "5m", "30m", "2h", "5h", "10h", "14h", "20h", "24h")
 """The plan that the Standard Webhooks specification recommends: more than three days in all."""
 
 
+Word = Outcome | Transition
+"""What the type of an event ends in."""
+
+
 def _outcome(value: Any) -> Any:
-    words = [each.value for each in Outcome]
+    words = [each.value for each in (*Outcome, *Transition)]
     if value in words:
         return value
     nearest = difflib.get_close_matches(value, words, n=1) if isinstance(value, str) else []
@@ -52,7 +57,7 @@ def _outcome(value: Any) -> Any:
     raise ValueError(f"there is no such outcome: {hint}")
 
 
-def _some(value: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
+def _some(value: tuple[Word, ...]) -> tuple[Word, ...]:
     if not value:
         raise ValueError("it must not be empty: leave it out to send all outcomes")
     return value
@@ -119,11 +124,11 @@ class Webhook(Section):
     sign: so one can be replaced by another. It is read again when it changes. Not set: `events.secret_file`."""
     outcomes: (
         Annotated[
-            tuple[Annotated[Outcome, BeforeValidator(_outcome)], ...], BeforeValidator(as_list), AfterValidator(_some)
+            tuple[Annotated[Word, BeforeValidator(_outcome)], ...], BeforeValidator(as_list), AfterValidator(_some)
         ]
         | None
     ) = None
-    """The outcomes whose events are sent. Not set: all."""
+    """The outcomes whose events are sent, and the steps, if `events.transitions` is true. Not set: all."""
     headers: Annotated[dict[str, Header], AfterValidator(_checked_names)] = Field(default_factory=dict)
     """More headers, each a text, or a table with the `file` that holds it."""
     timeout: PositiveSeconds = 15

@@ -203,6 +203,14 @@ EVENTS: Final = (
         ("asset_id", "outcome", "reason", "elapsed", "polls"),
     ),
     LogEvent(
+        "asset.overdue",
+        "info",
+        "An asset waits longer than 99 % of its class: its `age` since acceptance, or since `ready` for renditions, is "
+        "past `p99`, both in seconds. Logged once for each wait, from 100 completions of the class on, if the schedule "
+        "is adaptive.",
+        ("asset_id", "waiting_on", "age", "p99"),
+    ),
+    LogEvent(
         "api.retry",
         "info",
         "A request failed and is sent again in `wait` seconds. A list request has `assets`, the number of its assets, "
