@@ -176,6 +176,43 @@ async def test_new_assets_are_found_while_thousands_are_caught_up_with(account, 
     assert max(queue.accepted.values()) == 1
 
 
+async def test_a_burst_within_one_second_is_read_to_its_end_though_a_date_is_rounded_down(account, queue):
+    async with Running(account, queue):
+
+        def upload(number):
+            if number == 1 and not account.assets:
+                for _ in range(1_500):
+                    account.upload()
+
+        account.before_page = upload
+        await asyncio.sleep(60)
+        assert len(queue.accepted) == 1_500
+
+
+async def test_without_totals_the_next_walk_finds_what_a_deletion_has_hidden(account, queue):
+    account.has_total = False
+    await run_for(intake_of(account, queue), 30)
+    ids = [account.upload() for _ in range(300)]
+    await asyncio.sleep(3_600)
+    account.before_page = lambda number: account.delete(ids[-1]) if number == 2 and ids[-1] in account.assets else None
+    async with Running(account, queue):
+        account.upload()
+        await asyncio.sleep(60)
+    assert account.assets.keys() <= queue.accepted.keys()
+
+
+async def test_what_the_backfill_has_read_within_the_overlap_is_known_after_a_month(account, queue):
+    await run_for(intake_of(account, queue), 30)
+    for _ in range(1_500):
+        account.upload()
+    await run_until_crash(intake_of(account, queue), queue, within=60)
+    assert len(queue.accepted) == 1_500
+    queue.forget_settlements()
+    await asyncio.sleep(30 * 86_400)
+    await run_for(intake_of(account, queue), 200)
+    assert max(queue.accepted.values()) == 1
+
+
 async def test_a_backfill_goes_on_where_it_was(account, queue):
     ids = {account.upload(age=1000 + number) for number in range(5_000)}
     await run_until_crash(intake_of(account, queue, since=BEFORE_ALL), queue, within=6)
