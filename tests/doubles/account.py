@@ -45,6 +45,8 @@ class FakeAccount:
         self.requested_at: list[float] = []
         self.before_page: Callable[[int], NoPage | None] = lambda number: None
         """Called before each answer; may change the account, or return what is answered instead of the page."""
+        self.latency = 0.1
+        """Seconds until a page is answered."""
         self.has_date = True
         self.has_total = True
         self.count = 0
@@ -74,7 +76,7 @@ class FakeAccount:
     async def page(self, number: int, *, types: Sequence[str], filename: str) -> Page | NoPage:
         self.requested.append(number)
         self.requested_at.append(self.clock.monotonic())
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(self.latency)
         if (failure := self.before_page(number)) is not None:
             return failure
         shown = [each for each in self.listed() if not types or each.document.get("file_type") in types]
@@ -152,12 +154,13 @@ def intake_of(
     overlap: float = 120.0,
     filters: Filters | None = None,
     patience: float = math.inf,
+    interval: float = 10.0,
 ) -> AccountIntake:
     followed = Account(
         pages=account,
         viewer=queue,
         address="https://api.example",
-        interval=10.0,
+        interval=interval,
         overlap=overlap,
         since=since,
         filters=filters or Filters(),

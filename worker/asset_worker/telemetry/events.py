@@ -179,8 +179,8 @@ EVENTS: Final = (
     LogEvent(
         "account.unreadable",
         "warning",
-        "The list of the account's assets can't be read (`error`). It is read again after each interval. Logged once, "
-        "until `account.readable`.",
+        "The list of the account's assets can't be read (`error`). It is asked for again after `account.interval`, "
+        "30 s at most. Logged once, until `account.readable`.",
         ("error",),
     ),
     LogEvent("account.readable", "info", "The list of the account's assets can be read again."),

@@ -177,6 +177,7 @@ async def test_new_assets_are_found_while_thousands_are_caught_up_with(account, 
 
 
 async def test_a_burst_within_one_second_is_read_to_its_end_though_a_date_is_rounded_down(account, queue):
+    account.latency = 0.001
     async with Running(account, queue):
 
         def upload(number):
@@ -192,12 +193,12 @@ async def test_a_burst_within_one_second_is_read_to_its_end_though_a_date_is_rou
 async def test_without_totals_the_next_walk_finds_what_a_deletion_has_hidden(account, queue):
     account.has_total = False
     await run_for(intake_of(account, queue), 30)
-    ids = [account.upload() for _ in range(300)]
-    await asyncio.sleep(3_600)
-    account.before_page = lambda number: account.delete(ids[-1]) if number == 2 and ids[-1] in account.assets else None
-    async with Running(account, queue):
-        account.upload()
-        await asyncio.sleep(60)
+    await asyncio.sleep(7_200)
+    for age in range(3_600, 600, -10):
+        account.upload(age=age)
+    newest = account.upload()
+    account.before_page = lambda number: account.delete(newest) if number == 2 and newest in account.assets else None
+    await run_for(intake_of(account, queue), 60)
     assert account.assets.keys() <= queue.accepted.keys()
 
 
@@ -316,6 +317,15 @@ async def test_a_failing_account_is_a_problem_until_it_recovers(account, queue):
         assert "account.readable" in [line["event"] for line in logs]
         assert problem_of(intake) is None
         assert new in queue.accepted
+
+
+async def test_a_failing_account_is_asked_again_soon_however_long_the_interval_is(account, queue):
+    for age in range(500):
+        account.upload(age=age)
+    account.before_page = lambda number: NoPage("500") if len(account.requested) < 3 else None
+    async with Running(account, queue, interval=3_600.0, since=BEFORE_ALL):
+        await asyncio.sleep(120)
+        assert len(queue.accepted) == 500
 
 
 async def test_a_failing_account_is_asked_once_an_interval_or_when_the_server_says(account, queue):

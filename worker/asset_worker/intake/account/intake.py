@@ -27,6 +27,10 @@ from asset_worker.runtime.stop import Stop
 _log = structlog.get_logger()
 
 ORIGIN: Final = "account"
+RETRY_SECONDS: Final = 30.0
+"""The longest wait until a page that could not be read is asked for again, unless the server asks for more."""
+PAUSE_SECONDS: Final = 5.0
+"""The wait of the backfill after the list got shorter: where much is deleted, it must not go back again and again."""
 STORE_SECONDS: Final = 1.0
 """How long a stop waits until the position is stored."""
 T = TypeVar("T", Position, Backlog)
@@ -99,14 +103,15 @@ class AccountIntake:
     async def _follow(self, stop: Stop) -> None:
         while not stop.is_set():
             began_at = self._clock.monotonic()
-            wait = await self._walk(stop)
+            failure = await self._walk(stop)
             if (self._once and self._has_followed.is_set()) or self.has_lost_input:
                 self._has_followed.set()
                 return
-            await stop.sleep(max(began_at + self._account.interval - self._clock.monotonic(), wait))
+            interval = self._account.interval if failure is None else self._wait_after(failure)
+            await stop.sleep(began_at + interval - self._clock.monotonic())
 
-    async def _walk(self, stop: Stop) -> float:
-        """Read the newest page, and older ones if it has changed. Return how many seconds the server asks to wait."""
+    async def _walk(self, stop: Stop) -> NoPage | None:
+        """Read the newest page, and older ones if it has changed. Return why it could not be finished; None: it was."""
         number: int | None = 1
         while number is not None:
             if await stop.race(self._receiver.room()) is None:
@@ -115,7 +120,7 @@ class AccountIntake:
             page = await self._page(number, self._follower, stop)
             if not isinstance(page, Page):
                 self._follower.give_up()
-                return page.retry_after if page is not None else 0.0
+                return page
             start = await self._start(page)
             found = self._follower.read(
                 page,
@@ -131,7 +136,11 @@ class AccountIntake:
             number = found.next_page
         else:
             self._has_followed.set()
-        return 0.0
+        return None
+
+    def _wait_after(self, failure: NoPage) -> float:
+        """Return after how many seconds a page is asked for again."""
+        return max(min(self._account.interval, RETRY_SECONDS), failure.retry_after)
 
     async def _start(self, page: Page) -> float:
         """Return when following began, by the server's clock, which the first answer fixes."""
@@ -163,15 +172,16 @@ class AccountIntake:
             await stop.race(self._account.pages.wait_for_capacity())
             asked_at = self._clock.steady()
             page = await self._page(self._backfill.page_from(since, total=self._follower.total), self._backfill, stop)
+            if isinstance(page, NoPage):
+                await stop.sleep(self._wait_after(page))
             if not isinstance(page, Page):
-                await stop.sleep(max(self._account.interval, page.retry_after if page is not None else 0.0))
                 continue
             found = self._backfill.read(page, since=since, server_now=self._server_now(page))
             new = self._follower.unknown(found.new)
             await self._hand_over(page, new, found.backlog, self._older_name, asked_at)
             count += len(new)
             if found.must_wait:
-                await stop.sleep(self._account.interval)
+                await stop.sleep(PAUSE_SECONDS)
 
     async def _page(self, number: int, reader: object, stop: Stop) -> Page | NoPage | None:
         """Return a page, or why there is none; None: the stop came first."""
