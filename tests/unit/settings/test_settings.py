@@ -233,6 +233,8 @@ def test_a_wrong_value_is_one_plain_line_or_no_wrong_value(path, wrong):
         ({"ASSET_WORKER_ACCOUNT__OVERLAP": "-1"}, "0 or more"),
         ({"ASSET_WORKER_ACCOUNT__SINCE": "yesterday"}, "start, all, or an instant"),
         ({"ASSET_WORKER_ACCOUNT__SINCE": "08:00"}, "start, all, or an instant"),
+        ({"ASSET_WORKER_ACCOUNT__SINCE": "0001-01-01T00:00:00+14:00"}, "start, all, or an instant"),
+        ({"ASSET_WORKER_ACCOUNT__SINCE": "9999-12-31T23:59:59-14:00"}, "start, all, or an instant"),
         ({"ASSET_WORKER_ACCOUNT__TYPES": "video,film"}, "'image', 'video', 'audio' or 'document'"),
         ({"ASSET_WORKER_ACCOUNT__TYPES": "[1"}, "not a JSON list"),
         ({"ASSET_WORKER_ACCOUNT__METADATA": "{"}, 'not a JSON table: write it as {"project": "launch"}'),
@@ -267,6 +269,12 @@ def test_the_account_is_set_in_a_file_as_in_the_environment(tmp_path):
     assert found == loaded(environ=environ)
     assert found.account.types == ("video",)
     assert found.account.metadata == {"project": "launch", "a.b": ["x"], "draft": False}
+
+
+@pytest.mark.parametrize("since", ["0001-01-01T00:00:00Z", "1969-12-31", "5", "true", "08:00:00", '""'])
+def test_a_since_in_a_file_is_explained_as_well(since, tmp_path):
+    [problem] = problems(toml=f"account.since = {since}", tmp_path=tmp_path)
+    assert "account.since: it must be start, all, or an instant since 1970" in problem
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time
+from datetime import date
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -13,7 +13,11 @@ from asset_worker.settings.types import Boolean, PositiveSeconds, Seconds, Secti
 START: Final = "start"
 ALL: Final = "all"
 
-_HOW_TO_WRITE_SINCE: Final = "it must be start, all, or an instant with its time and offset, as in 2026-11-27T08:00:00Z"
+_HOW_TO_WRITE_SINCE: Final = (
+    "it must be start, all, or an instant since 1970 with its time and offset, as in 2026-11-27T08:00:00Z"
+)
+_YEAR_9999: Final = 253_370_764_800.0
+"""In seconds since the epoch."""
 _HOW_TO_WRITE_METADATA: Final = (
     'it must be a table of texts, numbers, booleans or lists of texts: {project = "launch"} in the settings file, '
     '{"project": "launch"} in a variable'
@@ -22,17 +26,17 @@ _HOW_TO_WRITE_METADATA: Final = (
 
 def _since(value: Any) -> Any:
     """Return the words in small letters, and an instant of TOML as text."""
-    match value:
-        case datetime():
-            return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
-        case date():
-            return datetime.combine(value, time(), UTC).isoformat()
-        case str() if value.strip().lower() in {START, ALL}:
-            return value.strip().lower()
-        case str() if seconds_of(value.strip()) is not None:
-            return value.strip()
-        case _:
-            raise ValueError(_HOW_TO_WRITE_SINCE)
+    text = value.isoformat() if isinstance(value, date) else value.strip() if isinstance(value, str) else ""
+    if text.lower() in {START, ALL}:
+        return text.lower()
+    if not _is_instant(text):
+        raise ValueError(_HOW_TO_WRITE_SINCE)
+    return text
+
+
+def _is_instant(text: str) -> bool:
+    seconds = seconds_of(text)
+    return seconds is not None and 0 <= seconds < _YEAR_9999
 
 
 def _metadata(value: Any) -> Any:
