@@ -41,6 +41,7 @@ integration: $(STAMP) ## real processes, files, sockets and servers
 soak: $(STAMP) ## a thousand kills, and a hundred thousand assets (some twenty minutes)
 	$(BIN)/python -m tests.integration.soak --kills 1000
 	$(BIN)/python -m tests.integration.soak --kills 50 --webhooks
+	$(BIN)/python -m tests.integration.soak --kills 50 --account
 	$(BIN)/python -m tests.integration.soak
 
 bench: $(STAMP) ## what polling costs and how late it is, side by side with the usual ways (a quarter of an hour)

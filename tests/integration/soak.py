@@ -5,7 +5,8 @@ even rate, while its memory, file descriptors, journal and the lag of its event 
 the second half of the run never grows.
 
 `python -m tests.integration.soak --kills 1000`: kill -9 at random moments while assets are processed (`kills.survive`).
-With `--webhooks`, their events also go to a receiver that fails a third of the time.
+With `--webhooks`, their events also go to a receiver that fails a third of the time. With `--account`, nobody submits
+them: the worker follows an account of 100,000 older assets, whose list changes while it is read (`accounts.Storm`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from asset_worker.queue.local.journal import CHECKPOINT_PAGES, FILE_NAME
 from asset_worker.simulator.faults import Fault
 from asset_worker.simulator.lifecycles import KINDS, FailureRates, draw
 from asset_worker.simulator.server import Options, Simulator
+from tests.integration.accounts import Storm, Weathered, add_older
 from tests.integration.kills import Survived, survive
 from tests.integration.processes import Worker
 from tests.integration.webhooks import FAULTS, Hooks, receiving
@@ -34,6 +36,9 @@ AHEAD_SECONDS = 5.0
 """Assets submitted in this many seconds may be without their events; usually it is about two."""
 PATIENCE_SECONDS = 60.0
 """Seconds without an event after which the run ends."""
+OLDER_ASSETS = 100_000
+BURST = 500
+"""Assets that are uploaded within one interval of the account."""
 FAILURE_RATES = FailureRates(late_visible=0.01)
 PAGE_BYTES = 4096
 MAX_LOG_BYTES = 2 * CHECKPOINT_PAGES * PAGE_BYTES
@@ -211,6 +216,12 @@ async def _survive(kills: int, seed: int, faults: tuple[str, ...], worker: Worke
         return await survive(simulator, worker, kills=kills, random=Random(seed), within=300, hooks=hooks)
 
 
+async def _weather(kills: int, seed: int, worker: Worker) -> Weathered:
+    async with Simulator(Options(time_scale=1000, seed=seed)) as simulator:
+        add_older(simulator, OLDER_ASSETS)
+        return await Storm(simulator, worker, Random(seed)).rage(kills=kills, burst=BURST, within=300)
+
+
 @click.command()
 @click.option("--assets", default=100_000, show_default=True)
 @click.option("--seconds", default=200.0, show_default=True)
@@ -220,12 +231,19 @@ async def _survive(kills: int, seed: int, faults: tuple[str, ...], worker: Worke
     "--fault", "faults", multiple=True, help="A fault between the kills, as in status=503:0.1; may be repeated."
 )
 @click.option("--webhooks", is_flag=True, help="With --kills: also send webhooks, to a receiver that fails.")
-def main(assets: int, seconds: float, kills: int, seed: int, faults: tuple[str, ...], webhooks: bool) -> None:
+@click.option("--account", is_flag=True, help="With --kills: follow an account instead of a queue file.")
+def main(
+    assets: int, seconds: float, kills: int, seed: int, faults: tuple[str, ...], webhooks: bool, account: bool
+) -> None:
     """Run one worker for long and check what grows, or kill it again and again and check what is lost."""
     with tempfile.TemporaryDirectory() as folder:
         worker = Worker(Path(folder))
         try:
-            if kills:
+            if kills and account:
+                weathered = asyncio.run(_weather(kills, seed, worker))
+                click.echo(weathered.summary)
+                wrong = weathered.wrong
+            elif kills:
                 survived = asyncio.run(_survive(kills, seed, faults, worker, webhooks=webhooks))
                 click.echo(
                     f"{survived.kills} kills survived, {survived.before_started} of them before the worker was ready; "
