@@ -1,7 +1,8 @@
 """Runs the benchmarks on all cores: `python -m tests.bench [section …]`.
 
-The sections are grid (a), scarce (b), cpu (c), robustness (d), rates, targets and webhooks. Without an argument all of
-them run, and the figures are written to `results/bench.json`, from which `tests.bench.report` makes tables and plots.
+The sections are grid (a), scarce (b), cpu (c), robustness (d), rates, targets, webhooks and account. Without an
+argument all of them run, and the figures are written to `results/bench.json`, from which `tests.bench.report` makes
+tables and plots.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from click import echo
 
-from tests.bench import cpu, grid, rates, report, robustness, scarce, targets, webhooks
+from tests.bench import account, cpu, grid, rates, report, robustness, scarce, targets, webhooks
 from tests.bench.workloads import WORKLOADS
 
 
@@ -37,7 +38,7 @@ def main() -> None:
     """Run, print, and write what was measured."""
     began = time.monotonic()
     chosen = sys.argv[1:]
-    sections = chosen or ["grid", "robustness", "scarce", "targets", "cpu", "rates", "webhooks"]
+    sections = chosen or ["grid", "robustness", "scarce", "targets", "cpu", "rates", "webhooks", "account"]
     found: dict[str, Any] = {}
     with ProcessPoolExecutor(2) as pool:
         for name, futures in virtual(pool, sections).items():
@@ -50,6 +51,8 @@ def main() -> None:
         found["bytes_each"] = rates.memory()
     if "webhooks" in sections:
         found["webhooks"] = webhooks.measure()
+    if "account" in sections:
+        found["account"] = account.measure()
     echo(f"{time.monotonic() - began:.0f} s in all", err=True)
     if not chosen:
         report.RESULTS.parent.mkdir(exist_ok=True)
