@@ -381,10 +381,11 @@ async def test_the_demo_shows_every_outcome_and_ends_by_itself(worker):
     }
     assert "events in" in run.stderr
     delivered = re.search(
-        r"webhook: 42 of 42 events delivered in (\d+) attempts \(failed: .+\), each signed", run.stderr
+        r"webhook: 47 of 47 events delivered in (\d+) attempts \(failed: .+\), each signed", run.stderr
     )
     assert delivered is not None, run.stderr
-    assert int(delivered[1]) > 42
+    assert int(delivered[1]) > 47
+    assert sum(event["data"]["submission"]["source"] == "account" for event in run.events()) == 5
 
 
 @pytest.mark.parametrize("command", ["run", "wait", "submit", "status", "schedule", "simulate", "demo", "config"])

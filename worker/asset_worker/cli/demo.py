@@ -31,6 +31,9 @@ from asset_worker.simulator.signatures import SECRET_BYTES, secret_text
 from asset_worker.telemetry.logs import configure
 
 COUNTS = {"image": 8, "document": 3, "text": 2, "audio": 4, "clip": 11}
+FOLLOWED = 5
+"""Assets that nobody submits: the worker finds them in the account."""
+FOLLOWED_NAME = "unsubmitted.mp4"
 TIME_SCALE = 8.0
 KEY = "tlk_for_the_demo"
 RECEIVER_FAULTS = ("status=503:0.2", "reset:0.15")
@@ -43,6 +46,7 @@ class _Line(msgspec.Struct, frozen=True):
     """A line of the demo's queue file, and its expected outcome."""
 
     text: str
+    """Empty: there is no line, as nobody submits the asset."""
     outcome: str
     """The expected outcome; empty: the line is skipped."""
     asset_id: str | None = None
@@ -72,15 +76,17 @@ def demo() -> None:
 async def _demo(folder: Path) -> int:
     secret = os.urandom(SECRET_BYTES)
     faults = tuple(Fault.parse(text, OF_RECEIVER) for text in RECEIVER_FAULTS)
-    receiver = ReceiverOptions(secrets=(secret,), faults=faults, seed=7)
+    receiver = ReceiverOptions(secrets=(secret,), faults=faults, seed=3)
     async with Simulator(Options(time_scale=TIME_SCALE, seed=7, key=KEY, receiver=receiver)) as simulator:
         lines = list(_lines(simulator))
         queue, events = folder / "queue", folder / "events.jsonl"
-        queue.write_text("".join(f"{line.text}\n" for line in lines))
+        submitted = [line.text for line in lines if line.text]
+        queue.write_text("".join(f"{text}\n" for text in submitted))
         secret_file = folder / "webhook-secret"
         secret_file.touch(mode=0o600)
         secret_file.write_text(f"{secret_text(secret)}\n")
-        click.echo(f"simulator at {simulator.base_url}; {len(lines)} lines in {queue}", err=True)
+        click.echo(f"simulator at {simulator.base_url}; {len(submitted)} lines in {queue}", err=True)
+        click.echo(f"{FOLLOWED} more assets are submitted by nobody: the worker follows the account", err=True)
         click.echo(f"webhooks to {simulator.hooks_url}, where a third of the attempts fail", err=True)
         started = time.time()
         webhook = {"url": simulator.hooks_url, "name": "webhook", "secret_file": str(secret_file), "retry": RETRY}
@@ -100,6 +106,7 @@ async def _run_worker(simulator: Simulator, queue: Path, sinks: list[Any]) -> in
             "poll": {"initial": 0.4, "max": 1.5, "not_found_grace": 4, "rendition_deadline": 5},
             "limits": {"requests_per_second": 0},
             "queue": {"file": queue},
+            "account": {"follow": True, "since": "all", "filename": FOLLOWED_NAME, "interval": 1},
             "events": {"sinks": ["-", *sinks]},
             "state": {"dir": queue.with_name("state")},
             "log": {"level": "warning"},
@@ -143,6 +150,9 @@ def _lines(simulator: Simulator) -> Iterator[_Line]:
     yield _Line(f"{random.getrandbits(96):024x}", "not_found")
     for text in ("../../etc/passwd", '{"asset_id": 7}', '{"asset_id": "6298d673f1090f', "two words"):
         yield _Line(text, "rejected")
+    for number in range(FOLLOWED):
+        clip = Lifecycle(10 + 5 * number, hls=rendition(), thumbnail=rendition())
+        yield _Line("", "ready", store.add(clip, kind=KINDS["clip"], filename=FOLLOWED_NAME))
 
 
 def _summarize(simulator: Simulator, lines: list[_Line], events: bytes, took: float) -> int:

@@ -219,6 +219,7 @@ async def _serve(options: Options, assets: int, set_key: str, set_secret: list[s
         click.echo(f"  {set_key}", err=True)
         if simulator.receiver is not None:
             click.echo(f"webhooks are received at {simulator.hooks_url}; in the other terminal:", err=True)
-            for line in (*set_secret, f"asset-worker run --queue-file queue.txt --events {simulator.hooks_url}"):
+            watched = "--queue-file queue.txt" if assets else "--account"
+            for line in (*set_secret, f"asset-worker run {watched} --events {simulator.hooks_url}"):
                 click.echo(f"  {line}", err=True)
         await stop.wait()
