@@ -155,8 +155,11 @@ class Follower:
         )
         return self.updated() if self.position != before else None
 
-    def updated(self) -> Position:
-        """Return the position with what has been handed over, and until when the newest page has been read."""
-        seen_until = max(self.position.seen_until, self._server_now)
+    def updated(self, server_now: float = BEFORE_ALL) -> Position:
+        """Return the position with what has been handed over, and until when its filters have applied.
+
+        `server_now` is the server's clock, in seconds since the epoch, UTC, if it is known to have gone on.
+        """
+        seen_until = max(self.position.seen_until, self._server_now, server_now)
         self.position = msgspec.structs.replace(self.position, known=dict(self._known), seen_until=seen_until)
         return self.position

@@ -66,6 +66,8 @@ class AccountIntake:
         """Why each reader can't read, by its name."""
         self._read_at = clock.monotonic()
         """When a page was read last."""
+        self._ahead: float | None = None
+        """The server's clock minus steady time; None: it is not known yet."""
         self.has_lost_input = False
         """Whether a run that reads the account once has given up. The next run reads from the position on."""
 
@@ -89,7 +91,8 @@ class AccountIntake:
             readers.create_task(self._read_older(stop))
         with suppress(TimeoutError):
             async with asyncio.timeout(STORE_SECONDS):
-                await self._store(self._newest_name, self._follower.updated())
+                server_now = BEFORE_ALL if self._ahead is None else self._clock.steady() + self._ahead
+                await self._store(self._newest_name, self._follower.updated(server_now))
 
     def abandon(self) -> None:
         """Do nothing: what has not been accepted is read again by the next run."""
@@ -198,6 +201,7 @@ class AccountIntake:
                 self.has_lost_input = True
         elif isinstance(page, Page):
             self._read_at = self._clock.monotonic()
+            self._ahead = self._server_now(page) - self._clock.steady()
             if self._problems.pop(name, None) is not None and not self._problems:
                 _log.info("account.readable")
         return page

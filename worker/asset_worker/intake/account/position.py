@@ -43,7 +43,7 @@ class Position(msgspec.Struct, frozen=True):
     filters: Filters = Filters()
     earlier: Earlier | None = None
     seen_until: float = BEFORE_ALL
-    """When the newest page was read last."""
+    """Until when `filters` have applied: to the last page, or to the stop."""
     version: int = 1
 
 
