@@ -53,7 +53,7 @@ def read_on(walk: Walk, page: Page, *, newest: float) -> Step:
 
     `newest` is where an asset belongs that has no readable creation time and no newer neighbour.
     """
-    listed = placed(page, above=None if walk.low == math.inf else walk.low, newest=newest)
+    listed = placed(page, above=newest if walk.low == math.inf else walk.low)
     before, count = (walk.page - 1) * PAGE_LENGTH, len(page.assets) + page.unreadable
     total = walk.total if page.total is None else page.total
     if walk.page > 1 and walk.total is not None and total is not None and total < walk.total:
@@ -74,23 +74,18 @@ def hole_in(page: Page, number: int) -> str | None:
     return f"page {number} of the list of assets is empty, although the list has {page.total} assets"
 
 
-def placed(page: Page, *, above: float | None, newest: float) -> tuple[Listed, ...]:
+def placed(page: Page, *, above: float) -> tuple[Listed, ...]:
     """Return the assets of a page with their places in time, by their own `created_at` and those of their neighbours.
 
     An asset without a readable time gets that of the newer neighbour. A single time that is out of order, such as 1970
-    among those of today, is replaced by the nearer of its neighbours' times.
-
-    Args:
-        page: the page.
-        above: the time of the last asset on the page before; None: there is none.
-        newest: the time of a first asset that has no neighbour.
+    among those of today, is replaced by the nearer of its neighbours' times. `above` is the time of the asset above the
+    page; but the list may have changed since that was read, so the first asset may be newer.
     """
     times: list[float] = []
     for asset in page.assets:
         created = seconds_of(asset.document.get("created_at"))
-        newer = times[-1] if times else newest if above is None else above
-        times.append(newer if created is None else created)
-    newer_ones = [times[0] if above is None else above, *times] if times else []
+        times.append(created if created is not None else times[-1] if times else above)
+    newer_ones = [max(above, *times[:1]), *times] if times else []
     older_ones = [*times[1:], *times[-1:]]
     found = map(_median, zip(newer_ones, times, older_ones, strict=False))
     return tuple(Listed(asset, at) for asset, at in zip(page.assets, found, strict=True))
