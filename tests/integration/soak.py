@@ -216,8 +216,9 @@ async def _survive(kills: int, seed: int, faults: tuple[str, ...], worker: Worke
         return await survive(simulator, worker, kills=kills, random=Random(seed), within=300, hooks=hooks)
 
 
-async def _weather(kills: int, seed: int, worker: Worker) -> Weathered:
-    async with Simulator(Options(time_scale=1000, seed=seed)) as simulator:
+async def _weather(kills: int, seed: int, faults: tuple[str, ...], worker: Worker) -> Weathered:
+    parsed = tuple(map(Fault.parse, faults))
+    async with Simulator(Options(time_scale=1000, seed=seed, faults=parsed)) as simulator:
         add_older(simulator, OLDER_ASSETS)
         return await Storm(simulator, worker, Random(seed)).rage(kills=kills, burst=BURST, within=300)
 
@@ -240,7 +241,7 @@ def main(
         worker = Worker(Path(folder))
         try:
             if kills and account:
-                weathered = asyncio.run(_weather(kills, seed, worker))
+                weathered = asyncio.run(_weather(kills, seed, faults, worker))
                 click.echo(weathered.summary)
                 wrong = weathered.wrong
             elif kills:
