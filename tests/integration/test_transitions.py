@@ -11,7 +11,7 @@ import time
 import pytest
 from aiohttp import web
 
-from asset_worker.simulator.lifecycles import Lifecycle, Rendition
+from asset_worker.simulator.lifecycles import KINDS, Lifecycle, Rendition
 from tests.integration.holding import change, waiting
 from tests.integration.processes import eventually
 
@@ -159,3 +159,25 @@ async def test_a_crash_while_steps_are_superseded_sends_none_after_the_completio
         if is_end:
             first.setdefault(asset_id, number)
     assert first.keys() == set(ids)
+
+
+async def test_an_asset_that_waits_longer_than_its_class_is_overdue_once(serve, worker):
+    simulator = await serve()
+    kind = KINDS["image"]
+    usual = waiting(simulator, 130, kind=kind)
+    worker.submit(*usual)
+    run = worker.run(base_url=simulator.base_url, EVENTS__TRANSITIONS="true")
+    # What ends before a look has shown it waiting teaches nothing about its class.
+    await eventually(lambda: len(run.logs("asset.changed")) >= len(usual), otherwise=lambda: run.stderr)
+    change(simulator, *usual)
+    await eventually(lambda: len(worker.events()) >= len(usual), otherwise=lambda: run.stderr)
+    [late] = waiting(simulator, 1, kind=kind)
+    worker.submit(late)
+    await run.until("asset.overdue")
+    await eventually(lambda: f"{late}.1.overdue" in ids_of(worker.events()).get(late, ()))
+    change(simulator, late)
+    await eventually(lambda: f"{late}.1" in ids_of(worker.events())[late])
+    assert ids_of(worker.events())[late] == [f"{late}.1.overdue", f"{late}.1"]
+    logged = [log for log in run.logs("asset.overdue") if log["asset_id"] == late]
+    assert len(logged) == 1
+    assert logged[0]["age"] > logged[0]["p99"] > 0

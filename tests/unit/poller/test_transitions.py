@@ -15,8 +15,9 @@ import msgspec
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
-from asset_worker.domain.assets import asset_from
+from asset_worker.domain.assets import Expectations, asset_from
 from asset_worker.domain.submissions import Submission, expectations_for
 from asset_worker.domain.transitions import TRANSITIONS, steps_shown
 from asset_worker.poller.loop import Poller
@@ -27,7 +28,7 @@ from asset_worker.simulator.lifecycles import Lifecycle, Rendition
 from tests.doubles import list_faults as lists
 from tests.doubles.clocks import LoopClock
 from tests.doubles.local_queue import directory_in_memory, end_all_tasks, maintain, open_local
-from tests.doubles.polling import policy
+from tests.doubles.polling import policy, poll
 from tests.doubles.threads import SuspendingThread
 from tests.doubles.truth_check import Findings
 from tests.doubles.virtual_time import run_virtually
@@ -259,3 +260,25 @@ async def test_an_overdue_wait_is_logged_without_transitions_too():
     assert {log["asset_id"] for log in found.logged("asset.overdue")} == set(ids)
     assert len(found.logged("asset.overdue")) == 2
     assert {word_of(event) for event in found.events} == {"ready"}
+
+
+@pytest.mark.virtual_time
+async def test_a_deadline_that_comes_while_a_step_is_held_is_not_taken_from_the_list():
+    """Others prove the shape of its document meanwhile; the outcome needs a retrieve."""
+    world = World(Random(9))
+    ids = clips(world, 10, Lifecycle(370, hls=Rendition(1000)), born=0)
+    world.retrieve_fails = lambda asset_id: 1.0
+    with capture_logs() as logs:
+        events, _, _ = await poll(
+            world,
+            ids=ids,
+            schedule=lambda look: 30.0,
+            expectations=Expectations(deadline=393.2),
+            looks_at_once=20,
+            batching=Batching(),
+            transitions=True,
+        )
+    assert [log["event"] for log in logs if log["event"].startswith("api.list")] == ["api.list_proven"]
+    assert {event["data"]["outcome"] for event in events} == {None, "timed_out"}
+    assert not any(world.answers[asset_id][-1].is_list for asset_id in ids)
+    check_order(events)
