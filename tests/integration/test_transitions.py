@@ -87,7 +87,7 @@ class Receiver:
         if is_end:
             return web.Response(status=204)
         if self.hangs:
-            await asyncio.sleep(30)
+            await asyncio.sleep(8)  # longer than the completions may take
         return web.Response(status=400)
 
     @property
