@@ -214,6 +214,62 @@ async def test_what_the_backfill_has_read_within_the_overlap_is_known_after_a_mo
     assert max(queue.accepted.values()) == 1
 
 
+async def test_uploads_that_fill_long_walks_do_not_keep_the_reader_of_older_assets_from_its_end(account, queue):
+    await run_for(intake_of(account, queue), 30)
+    await asyncio.sleep(7200)
+    missed = {account.upload(age=3500 - number * 0.5) for number in range(7_000)}
+    account.latency = 1.0
+    async with Running(account, queue, overlap=1200.0):
+        for _ in range(400):
+            account.upload()
+            account.upload()
+            await asyncio.sleep(1)
+    assert missed <= queue.accepted.keys()
+    assert max(queue.accepted.values()) == 1
+
+
+async def test_older_assets_are_read_while_others_are_deleted_all_the_time(account, queue):
+    ids = [account.upload(age=1000 + number) for number in range(3_000)]
+    async with Running(account, queue, since=BEFORE_ALL):
+        for each in ids[:900:15]:
+            account.delete(each)
+            await asyncio.sleep(2)
+        assert queue.accepted.keys() >= account.assets.keys()
+
+
+async def test_a_list_that_gets_shorter_at_each_page_is_no_spin(account, queue):
+    ids = [account.upload(age=1000 + number) for number in range(3_000)]
+
+    def delete(number):
+        if number > 1:
+            account.delete(ids.pop())
+
+    async with Running(account, queue, since=BEFORE_ALL):
+        account.before_page = delete
+        requested = len(account.requested)
+        await asyncio.sleep(300)
+    assert len(account.requested) - requested <= 300 / INTERVAL * 8
+
+
+async def test_a_server_that_ignores_page_numbers_is_a_problem_and_no_spin(account, queue):
+    ids = {account.upload(age=1000 + number) for number in range(60)}
+    page = account.page
+
+    async def first_page(number, **filters):
+        return await page(1, **filters)
+
+    account.page = first_page
+    async with Running(account, queue, since=BEFORE_ALL) as intake:
+        requested = len(account.requested)
+        await asyncio.sleep(300)
+        assert "page 2 of the list of assets is the same as page 1" in problem_of(intake)
+        assert len(account.requested) - requested <= 300 / INTERVAL * 4
+        account.page = page
+        await asyncio.sleep(2 * INTERVAL)
+        assert problem_of(intake) is None
+    assert queue.accepted.keys() == ids
+
+
 async def test_a_backfill_goes_on_where_it_was(account, queue):
     ids = {account.upload(age=1000 + number) for number in range(5_000)}
     await run_until_crash(intake_of(account, queue, since=BEFORE_ALL), queue, within=6)
@@ -333,6 +389,17 @@ async def test_a_failing_account_is_asked_once_an_interval_or_when_the_server_sa
     async with Running(account, queue):
         await asyncio.sleep(450)
     assert len(account.requested) == 11
+
+
+async def test_after_a_long_walk_that_fails_the_server_decides_when_to_ask_again(account, queue):
+    async with Running(account, queue):
+        for _ in range(300):
+            account.upload()
+        account.latency = 4.0
+        account.before_page = lambda number: NoPage("503", 45.0) if number == 4 else None
+        await asyncio.sleep(120)
+    place = account.requested.index(4)
+    assert account.requested_at[place + 1] - account.requested_at[place] == pytest.approx(4.0 + 45.0)
 
 
 async def test_a_walk_that_fails_begins_again_and_what_was_read_stays(account, queue):

@@ -9,7 +9,7 @@ import pytest
 
 from asset_worker.domain.assets import asset_from
 from asset_worker.domain.listings import Page
-from asset_worker.intake.account.walk import Step, Walk, hole_in, placed, read_on
+from asset_worker.intake.account.walk import Step, Walk, flaw_in, placed, read_on
 
 NOW = 1_800_000_000.0
 
@@ -126,7 +126,13 @@ def test_unreadable_elements_have_places_but_no_times():
 
 
 def test_an_empty_page_is_a_hole_where_the_list_must_have_assets():
-    assert hole_in(page(total=500), 3) is not None
-    assert hole_in(page(total=100), 3) is None
-    assert hole_in(page(total=None), 3) is None
-    assert hole_in(page(total=500, unreadable=1), 3) is None
+    assert flaw_in(page(total=500), 3, None) is not None
+    assert flaw_in(page(total=100), 3, None) is None
+    assert flaw_in(page(total=None), 3, None) is None
+    assert flaw_in(page(total=500, unreadable=1), 3, None) is None
+
+
+def test_a_page_that_repeats_the_one_above_is_not_its_own():
+    assert flaw_in(full(300, 500), 3, full(300, 500)) is not None
+    assert flaw_in(full(300, 550), 3, full(300, 500)) is None, "50 assets were uploaded meanwhile"
+    assert flaw_in(page(total=500, unreadable=50), 3, page(total=500, unreadable=50)) is None

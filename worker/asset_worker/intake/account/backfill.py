@@ -25,7 +25,7 @@ class FoundOlder(msgspec.Struct, frozen=True):
     backlog: Backlog | None = None
     """What is to be stored with them; None: it stays."""
     must_wait: bool = False
-    """Whether the list changes so that the reader had to go back: not at once again."""
+    """Whether the reader had to go back, and has come no further since it last had to: not at once again."""
 
 
 class Backfill:
@@ -39,6 +39,8 @@ class Backfill:
         """The upper end of the gap when this walk found it."""
         self._back = 0
         """Pages to go back if the next page is past the upper end; 0: that was found."""
+        self._shifted_at = math.inf
+        """How far this reader had come when it last went back without a wait; infinite: it waited since."""
 
     def add(self, gap: Gap) -> Backlog:
         """Add a gap. Return what is to be stored."""
@@ -49,6 +51,11 @@ class Backfill:
     def low_after(self, start: float) -> float:
         """Return the lower end of the lowest gap among the assets created since `start`; infinite: there is none."""
         return min((gap.low for gap in self.backlog.gaps if gap.low >= start), default=math.inf)
+
+    def is_catching_up(self, start: float, since: float) -> bool:
+        """Return whether there is a gap to be read among the assets created since `start`; see `gap_from`."""
+        gap = self.gap_from(since)
+        return gap is not None and gap.high > start
 
     def gap_from(self, since: float) -> Gap | None:
         """Return the gap that is to be read now, of which nothing counts that was created before `since`; None: none.
@@ -88,7 +95,10 @@ class Backfill:
         )
         self._walk = step.walk
         if step.has_shifted:
-            return FoundOlder(new, must_wait=True)
+            # The end of another asset costs one page; a list that gets shorter again and again must not be a spin.
+            must_wait = step.walk.low >= self._shifted_at
+            self._shifted_at = math.inf if must_wait else step.walk.low  # while it waits, more may be deleted
+            return FoundOlder(new, must_wait=must_wait)
         rest = self._rest(gap, step, since)
         if step.is_end or step.walk.low < low:
             self._walk = None

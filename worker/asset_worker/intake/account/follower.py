@@ -90,7 +90,9 @@ class Follower:
         """Record that the next page of the walk can't be read: the walk begins again with the newest page."""
         self._walk = None
 
-    def read(self, page: Page, *, now: float, server_now: float, unread_from: float = math.inf) -> Found:
+    def read(
+        self, page: Page, *, now: float, server_now: float, unread_from: float = math.inf, is_behind: bool = False
+    ) -> Found:
         """Return what to do with a page: the newest one, or the one that the result before asked for.
 
         Args:
@@ -98,6 +100,8 @@ class Follower:
             now: in monotonic seconds.
             server_now: the server's clock, in seconds since the epoch, UTC, perhaps rounded down to a second.
             unread_from: the assets known from here on are kept, as the backfill still reads there.
+            is_behind: whether the backfill still reads what an earlier walk has left to it. Then a long walk leaves it
+                nothing, and the floor stays: else the backfill would begin anew with each walk.
         """
         if self._walk is None:
             self._first = _Seen(tuple(asset.id for asset in page.assets), page.total)
@@ -116,6 +120,8 @@ class Follower:
         is_whole = not step.has_shifted and (step.is_end or step.walk.low < floor)
         if is_whole:
             floor = max(floor, self.position.checkpoint - self._overlap)
+            return Found(new, self._finish(now, floor=floor, keep_from=min(floor, unread_from)))
+        if self._pages >= MOST_PAGES and is_behind:
             return Found(new, self._finish(now, floor=floor, keep_from=min(floor, unread_from)))
         if self._pages >= MOST_PAGES:
             high = server_now if step.walk.low == math.inf else step.walk.low

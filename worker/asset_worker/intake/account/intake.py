@@ -19,7 +19,7 @@ from asset_worker.intake.account.follower import Follower
 from asset_worker.intake.account.ports import Account
 from asset_worker.intake.account.position import BEFORE_ALL, Backlog, Position, decode
 from asset_worker.intake.account.start import start_of
-from asset_worker.intake.account.walk import Listed, hole_in
+from asset_worker.intake.account.walk import Listed, flaw_in
 from asset_worker.intake.ports import BatchReceiver, IntakeContext
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.stop import Stop
@@ -64,6 +64,8 @@ class AccountIntake:
         self._has_gap = asyncio.Event()
         self._problems: dict[str, str] = {}
         """Why each reader can't read, by its name."""
+        self._last_pages: dict[str, tuple[int, Page]] = {}
+        """The page that each reader got last, and its number, by the reader's name."""
         self._read_at = clock.monotonic()
         """When a page was read last."""
         self._ahead: float | None = None
@@ -110,8 +112,10 @@ class AccountIntake:
             if (self._once and self._has_followed.is_set()) or self.has_lost_input:
                 self._has_followed.set()
                 return
-            interval = self._account.interval if failure is None else self._wait_after(failure)
-            await stop.sleep(began_at + interval - self._clock.monotonic())
+            if failure is None:
+                await stop.sleep(began_at + self._account.interval - self._clock.monotonic())
+            else:
+                await stop.sleep(self._wait_after(failure))
 
     async def _walk(self, stop: Stop) -> NoPage | None:
         """Read the newest page, and older ones if it has changed. Return why it could not be finished; None: it was."""
@@ -130,12 +134,16 @@ class AccountIntake:
                 now=self._clock.monotonic(),
                 server_now=self._server_now(page),
                 unread_from=self._backfill.low_after(start),
+                is_behind=self._backfill.is_catching_up(start, self._follower.since),
             )
-            if found.gap is not None:
+            if found.gap is None:
+                await self._hand_over(page, found.new, found.position, self._newest_name, asked_at)
+            else:
                 _log.info("account.catching_up", since=timestamp(found.gap.low), until=timestamp(found.gap.high))
-                await self._store(self._older_name, self._backfill.add(found.gap))
+                # With the page, as its assets count as handed over; before the position, which is past the gap.
+                await self._hand_over(page, found.new, self._backfill.add(found.gap), self._older_name, asked_at)
                 self._has_gap.set()
-            await self._hand_over(page, found.new, found.position, self._newest_name, asked_at)
+                await self._store(self._newest_name, self._follower.updated())
             number = found.next_page
         else:
             self._has_followed.set()
@@ -161,6 +169,7 @@ class AccountIntake:
         count = 0
         while not stop.is_set() and not self.has_lost_input:
             since = self._follower.since
+            self._has_gap.clear()
             if self._backfill.gap_from(since) is None:
                 if count:
                     await self._store(self._newest_name, self._follower.updated())
@@ -168,7 +177,6 @@ class AccountIntake:
                 if self._once:
                     return
                 count = 0
-                self._has_gap.clear()
                 await stop.race(self._has_gap.wait())
                 continue
             await stop.race(self._receiver.room())
@@ -190,8 +198,12 @@ class AccountIntake:
         """Return a page, or why there is none; None: the stop came first."""
         filters, name = self._account.filters, type(reader).__name__
         page = await stop.race(self._account.pages.page(number, types=filters.types, filename=filters.filename))
-        if isinstance(page, Page) and (hole := hole_in(page, number)) is not None:
-            page = NoPage(hole)
+        if isinstance(page, Page):
+            before, above = self._last_pages.get(name, (0, None))
+            if (flaw := flaw_in(page, number, above if before == number - 1 else None)) is not None:
+                page = NoPage(flaw)
+            else:
+                self._last_pages[name] = (number, page)
         if isinstance(page, NoPage) and not stop.is_set():
             if not self._problems:
                 _log.warning("account.unreadable", error=page.why)

@@ -67,11 +67,18 @@ def read_on(walk: Walk, page: Page, *, newest: float) -> Step:
     return Step(listed, Walk(walk.page + 1, total, low), is_end=is_end)
 
 
-def hole_in(page: Page, number: int) -> str | None:
-    """Return what is wrong with a page that is empty although there must be assets on it, for people; None: nothing."""
-    if page.assets or page.unreadable or page.total is None or page.total <= (number - 1) * PAGE_LENGTH:
-        return None
-    return f"page {number} of the list of assets is empty, although the list has {page.total} assets"
+def flaw_in(page: Page, number: int, above: Page | None) -> str | None:
+    """Return why a page can't be the one of this number, for people; None: it can be. `above` is the one before it.
+
+    A walk must end at no page that is empty although the list goes on, and go on for ever in no list whose server, or
+    a cache before it, takes no notice of the number.
+    """
+    count = len(page.assets) + page.unreadable
+    if not count and page.total is not None and page.total > (number - 1) * PAGE_LENGTH:
+        return f"page {number} of the list of assets is empty, although the list has {page.total} assets"
+    if page.assets and above is not None and page.assets == above.assets and page.total == above.total:
+        return f"page {number} of the list of assets is the same as page {number - 1}"
+    return None
 
 
 def placed(page: Page, *, above: float) -> tuple[Listed, ...]:
