@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from random import Random
 
 import msgspec
 import pytest
@@ -10,6 +12,7 @@ from structlog.testing import capture_logs
 
 from asset_worker.domain.listings import NoPage
 from asset_worker.intake.account.filters import Filters
+from asset_worker.intake.account.intake import READINGS
 from asset_worker.intake.account.position import BEFORE_ALL
 from asset_worker.runtime.stop import Stop
 from tests.doubles.account import FakeAccount, KeptQueue, intake_of, run_for, run_until_crash
@@ -268,6 +271,39 @@ async def test_a_server_that_ignores_page_numbers_is_a_problem_and_no_spin(accou
         await asyncio.sleep(2 * INTERVAL)
         assert problem_of(intake) is None
     assert queue.accepted.keys() == ids
+
+
+def leave_out(account, is_left_out):
+    """Let pages leave out assets of which `is_left_out(asset_id)` is true. The count of all stays what it was."""
+    page = account.page
+
+    async def page_with_holes(number, **filters):
+        found = await page(number, **filters)
+        return msgspec.structs.replace(found, assets=tuple(each for each in found.assets if not is_left_out(each.id)))
+
+    account.page = page_with_holes
+
+
+async def test_pages_that_leave_out_assets_at_random_hide_none(account, queue):
+    uniform = Random(1).random
+    ids = {account.upload(age=1000 + number) for number in range(3_000)}
+    leave_out(account, lambda _: uniform() < 0.1)
+    async with Running(account, queue, since=BEFORE_ALL):
+        for _ in range(1_200):
+            ids.add(account.upload())
+        await asyncio.sleep(200)
+    assert queue.accepted == Counter(ids)
+
+
+async def test_an_asset_that_is_counted_and_never_listed_costs_no_more_while_nothing_changes(account, queue):
+    hidden = [account.upload(age=500 + number) for number in range(20)][7]
+    leave_out(account, lambda asset_id: asset_id == hidden)
+    async with Running(account, queue):
+        await asyncio.sleep(3600)
+        requested = len(account.requested)
+        await asyncio.sleep(1000)
+    assert len(account.requested) - requested == 1000 / INTERVAL
+    assert requested <= (3600 + 5) / INTERVAL + 2 * READINGS
 
 
 async def test_a_backfill_goes_on_where_it_was(account, queue):

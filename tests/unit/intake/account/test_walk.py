@@ -9,7 +9,7 @@ import pytest
 
 from asset_worker.domain.assets import asset_from
 from asset_worker.domain.listings import Page
-from asset_worker.intake.account.walk import Step, Walk, flaw_in, placed, read_on
+from asset_worker.intake.account.walk import Step, Walk, flaw_in, lacks_assets, placed, read_on, united
 
 NOW = 1_800_000_000.0
 
@@ -136,3 +136,51 @@ def test_a_page_that_repeats_the_one_above_is_not_its_own():
     assert flaw_in(full(300, 500), 3, full(300, 500)) is not None
     assert flaw_in(full(300, 550), 3, full(300, 500)) is None, "50 assets were uploaded meanwhile"
     assert flaw_in(page(total=500, unreadable=50), 3, page(total=500, unreadable=50)) is None
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "number", "lacks"),
+    [
+        pytest.param(50, 500, 2, False, id="full"),
+        pytest.param(49, 500, 2, True, id="short"),
+        pytest.param(20, 70, 2, False, id="the last one"),
+        pytest.param(19, 70, 2, True, id="the last one, short"),
+        pytest.param(3, None, 1, False, id="unknown"),
+        pytest.param(0, 40, 2, False, id="past the end"),
+    ],
+)
+def test_a_page_lacks_assets_if_the_list_has_more(count, total, number, lacks):
+    assert lacks_assets(page(*range(count), total=total), number) is lacks
+
+
+def test_a_page_with_elements_that_can_not_be_read_lacks_none():
+    assert not lacks_assets(page(*range(40), total=500, unreadable=10), 1)
+
+
+@pytest.mark.parametrize(
+    ("first", "again", "both"),
+    [
+        ("abd", "acd", "abcd"),
+        ("acd", "abd", "abcd"),
+        ("bc", "ab", "abc"),
+        ("ab", "cd", "cdab"),
+        ("", "ab", "ab"),
+        ("ab", "", "ab"),
+    ],
+)
+def test_two_readings_show_what_either_shows_in_one_order(first, again, both):
+    readings = [
+        Page(tuple(asset_from({"_id": each, "status": "s"}) for each in ids), 0, 9, None) for ids in (first, again)
+    ]
+    found = united(*readings)
+    assert ("".join(sorted(asset.id for asset in found.assets)), found.total) == ("".join(sorted(both)), 9)
+    order = [asset.id for asset in found.assets]
+    for ids in (first, again):
+        assert [each for each in order if each in ids] == list(ids)
+
+
+def test_of_two_readings_the_later_one_says_what_an_asset_is():
+    first, again = (
+        Page((asset_from({"_id": "a", "status": status}),), 0, 1, at) for status, at in (("x", 1), ("y", 2))
+    )
+    assert united(first, again) == again

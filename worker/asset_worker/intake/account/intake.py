@@ -19,7 +19,7 @@ from asset_worker.intake.account.follower import Follower
 from asset_worker.intake.account.ports import Account
 from asset_worker.intake.account.position import BEFORE_ALL, Backlog, Position, decode
 from asset_worker.intake.account.start import start_of
-from asset_worker.intake.account.walk import Listed, flaw_in
+from asset_worker.intake.account.walk import Listed, flaw_in, lacks_assets, united
 from asset_worker.intake.ports import BatchReceiver, IntakeContext
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.stop import Stop
@@ -31,6 +31,9 @@ RETRY_SECONDS: Final = 30.0
 """The longest wait until a page that could not be read is asked for again, unless the server asks for more."""
 PAUSE_SECONDS: Final = 5.0
 """The wait of the backfill after the list got shorter: where much is deleted, it must not go back again and again."""
+READINGS: Final = 5
+"""How often a page is read at most that lacks assets. A list that leaves out every tenth asset at random leaves out one
+in a hundred thousand each time."""
 STORE_SECONDS: Final = 1.0
 """How long a stop waits until the position is stored."""
 T = TypeVar("T", Position, Backlog)
@@ -196,10 +199,10 @@ class AccountIntake:
 
     async def _page(self, number: int, reader: object, stop: Stop) -> Page | NoPage | None:
         """Return a page, or why there is none; None: the stop came first."""
-        filters, name = self._account.filters, type(reader).__name__
-        page = await stop.race(self._account.pages.page(number, types=filters.types, filename=filters.filename))
+        name = type(reader).__name__
+        before, above = self._last_pages.get(name, (0, None))
+        page = await self._whole_page(number, above if before == number else None, stop)
         if isinstance(page, Page):
-            before, above = self._last_pages.get(name, (0, None))
             if (flaw := flaw_in(page, number, above if before == number - 1 else None)) is not None:
                 page = NoPage(flaw)
             else:
@@ -217,6 +220,26 @@ class AccountIntake:
             if self._problems.pop(name, None) is not None and not self._problems:
                 _log.info("account.readable")
         return page
+
+    async def _whole_page(self, number: int, last: Page | None, stop: Stop) -> Page | NoPage | None:
+        """Return a page; one that lacks assets is read again, and has what any of the readings shows.
+
+        `last` is the page as it was read last, if it is the same one. A page that is as it was then is believed: the
+        list may count assets that it never shows.
+        """
+        page = await self._read_page(number, stop)
+        if _is_same(page, last):
+            return page
+        for _ in range(READINGS - 1):
+            if not isinstance(page, Page) or not lacks_assets(page, number):
+                break
+            again = await self._read_page(number, stop)
+            page = united(page, again) if isinstance(again, Page) else again
+        return page
+
+    async def _read_page(self, number: int, stop: Stop) -> Page | NoPage | None:
+        filters = self._account.filters
+        return await stop.race(self._account.pages.page(number, types=filters.types, filename=filters.filename))
 
     @property
     def _gives_up(self) -> bool:
@@ -240,6 +263,13 @@ class AccountIntake:
 
     def _server_now(self, page: Page) -> float:
         return self._clock.now() if page.served_at is None else page.served_at
+
+
+def _is_same(page: Page | NoPage | None, last: Page | None) -> bool:
+    """Return whether a page shows the same assets as when it was read last, of as many."""
+    if not isinstance(page, Page) or last is None or page.total != last.total:
+        return False
+    return [asset.id for asset in page.assets] == [asset.id for asset in last.assets]
 
 
 def open_intake(_source: Path | str, context: IntakeContext) -> AccountIntake:

@@ -81,6 +81,27 @@ def flaw_in(page: Page, number: int, above: Page | None) -> str | None:
     return None
 
 
+def lacks_assets(page: Page, number: int) -> bool:
+    """Return whether a page has fewer assets than it must have, going by how many the list has (`total_results`)."""
+    count, before = len(page.assets) + page.unreadable, (number - 1) * PAGE_LENGTH
+    return page.total is not None and count < min(PAGE_LENGTH, page.total - before)
+
+
+def united(first: Page, again: Page) -> Page:
+    """Return a page that was read twice, with the assets that either reading shows, newest first."""
+    found = {asset.id: asset for asset in again.assets}
+    order = [asset.id for asset in first.assets]
+    place = 0
+    for asset_id in found:
+        if asset_id in order:
+            place = max(place, order.index(asset_id) + 1)
+        else:
+            order.insert(place, asset_id)
+            place += 1
+    found = {asset.id: asset for asset in first.assets} | found
+    return msgspec.structs.replace(again, assets=tuple(found[asset_id] for asset_id in order))
+
+
 def placed(page: Page, *, above: float) -> tuple[Listed, ...]:
     """Return the assets of a page with their places in time, by their own `created_at` and those of their neighbours.
 
