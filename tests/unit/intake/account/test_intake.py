@@ -489,6 +489,14 @@ async def test_a_stop_ends_a_request_in_flight_at_once(account, queue):
         await asyncio.sleep(INTERVAL)
 
 
+async def test_what_was_created_before_the_start_and_appears_after_it_is_found_if_it_is_wanted(account, queue):
+    account.upload(age=500)
+    late = account.upload(age=50, appears_in=90)
+    async with Running(account, queue, since=BEFORE_ALL):
+        await asyncio.sleep(100)
+        assert late in queue.accepted
+
+
 async def test_once_reads_everything_since_an_instant_and_ends(account, queue):
     ids = {account.upload(age=age) for age in range(900)}
     account.upload(age=5_000)

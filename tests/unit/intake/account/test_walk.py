@@ -129,6 +129,8 @@ def test_an_empty_page_is_a_hole_where_the_list_must_have_assets():
     assert flaw_in(page(total=500), 3, None) is not None
     assert flaw_in(page(total=100), 3, None) is None
     assert flaw_in(page(total=None), 3, None) is None
+    assert flaw_in(page(total=None), 3, full(300, 500)) is not None
+    assert flaw_in(page(total=None), 3, full(300, 100)) is None
     assert flaw_in(page(total=500, unreadable=1), 3, None) is None
 
 

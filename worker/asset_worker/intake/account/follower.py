@@ -71,7 +71,8 @@ class Follower:
 
     def begin(self, start: float) -> Position:
         """Record when following began, by the server's clock. Return the position to be stored."""
-        self.position = msgspec.structs.replace(self.position, start=start, checkpoint=start, floor=start)
+        floor = start if self._since is None else start - self._overlap  # what came just before it may still appear
+        self.position = msgspec.structs.replace(self.position, start=start, checkpoint=start, floor=floor)
         return self.position
 
     @property

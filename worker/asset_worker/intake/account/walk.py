@@ -73,9 +73,9 @@ def flaw_in(page: Page, number: int, above: Page | None) -> str | None:
     A walk must end at no page that is empty although the list goes on, and go on for ever in no list whose server, or
     a cache before it, takes no notice of the number.
     """
-    count = len(page.assets) + page.unreadable
-    if not count and page.total is not None and page.total > (number - 1) * PAGE_LENGTH:
-        return f"page {number} of the list of assets is empty, although the list has {page.total} assets"
+    total = above.total if page.total is None and above is not None else page.total
+    if not page.assets and not page.unreadable and total is not None and total > (number - 1) * PAGE_LENGTH:
+        return f"page {number} of the list of assets is empty, although the list has {total} assets"
     if page.assets and above is not None and page.assets == above.assets and page.total == above.total:
         return f"page {number} of the list of assets is the same as page {number - 1}"
     return None
