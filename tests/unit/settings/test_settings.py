@@ -233,6 +233,7 @@ def test_a_wrong_value_is_one_plain_line_or_no_wrong_value(path, wrong):
         ({"ASSET_WORKER_ACCOUNT__OVERLAP": "-1"}, "0 or more"),
         ({"ASSET_WORKER_ACCOUNT__SINCE": "yesterday"}, "start, all, or an instant"),
         ({"ASSET_WORKER_ACCOUNT__SINCE": "08:00"}, "start, all, or an instant"),
+        ({"ASSET_WORKER_ACCOUNT__SINCE": "2026-11-27T08:00:00"}, "with its time and offset"),
         ({"ASSET_WORKER_ACCOUNT__SINCE": "0001-01-01T00:00:00+14:00"}, "start, all, or an instant"),
         ({"ASSET_WORKER_ACCOUNT__SINCE": "9999-12-31T23:59:59-14:00"}, "start, all, or an instant"),
         ({"ASSET_WORKER_ACCOUNT__TYPES": "video,film"}, "'image', 'video', 'audio' or 'document'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from typing import Annotated, Any, Final, Literal
 
@@ -16,6 +17,7 @@ ALL: Final = "all"
 _HOW_TO_WRITE_SINCE: Final = (
     "it must be start, all, or an instant since 1970 with its time and offset, as in 2026-11-27T08:00:00Z"
 )
+_OFFSET: Final = re.compile(r"(z|[+-]\d\d:?\d\d)$", re.IGNORECASE)
 _YEAR_9999: Final = 253_370_764_800.0
 """In seconds since the epoch."""
 _HOW_TO_WRITE_METADATA: Final = (
@@ -35,8 +37,10 @@ def _since(value: Any) -> Any:
 
 
 def _is_instant(text: str) -> bool:
+    """Return whether a text is a day, in UTC, or a time with an offset. Without one, it may be a local time."""
     seconds = seconds_of(text)
-    return seconds is not None and 0 <= seconds < _YEAR_9999
+    is_clear = len(text) == len("2026-11-27") or _OFFSET.search(text) is not None
+    return is_clear and seconds is not None and 0 <= seconds < _YEAR_9999
 
 
 def _metadata(value: Any) -> Any:
