@@ -339,6 +339,20 @@ async def test_an_earlier_since_goes_on_with_the_backfill_and_a_later_one_ends_i
     assert max(queue.accepted.values()) == 1
 
 
+async def test_what_a_later_since_leaves_unread_makes_no_position_grow_for_ever(account, queue):
+    await run_for(intake_of(account, queue), 30)
+    await asyncio.sleep(7200)
+    for age in range(3000):
+        account.upload(age=age)
+    await run_for(intake_of(account, queue), 4)
+    async with Running(account, queue, since=account.server_now()):
+        for _ in range(100):
+            account.upload()
+            await asyncio.sleep(60)
+    position = msgspec.json.decode(queue.positions["account:https://api.example"])
+    assert len(position["known"]) < 10
+
+
 async def test_assets_of_the_future_and_of_1970_blind_nobody(account, queue):
     async with Running(account, queue):
         future, past = account.upload(age=-2e9), account.upload(age=1e9)

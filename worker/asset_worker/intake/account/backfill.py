@@ -48,9 +48,9 @@ class Backfill:
         self.backlog = Backlog(merged(self.backlog.gaps, gap))
         return self.backlog
 
-    def low_after(self, start: float) -> float:
-        """Return the lower end of the lowest gap among the assets created since `start`; infinite: there is none."""
-        return min((gap.low for gap in self.backlog.gaps if gap.low >= start), default=math.inf)
+    def low_after(self, start: float, since: float) -> float:
+        """Return the lower end of the lowest gap to be read among the assets created since `start`; infinite: none."""
+        return min((gap.low for gap in self.backlog.gaps if gap.low >= start and gap.high > since), default=math.inf)
 
     def is_catching_up(self, start: float, since: float) -> bool:
         """Return whether there is a gap to be read among the assets created since `start`; see `gap_from`."""

@@ -136,7 +136,7 @@ class AccountIntake:
                 page,
                 now=self._clock.monotonic(),
                 server_now=self._server_now(page),
-                unread_from=self._backfill.low_after(start),
+                unread_from=self._backfill.low_after(start, self._follower.since),
                 is_behind=self._backfill.is_catching_up(start, self._follower.since),
             )
             if found.gap is None:
