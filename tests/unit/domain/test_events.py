@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from asset_worker.domain.assets import Done, Outcome, asset_from
 from asset_worker.domain.events import Times, completed, rejected, timestamp
+from asset_worker.domain.instants import seconds_of
 from asset_worker.domain.submissions import Options, Rejection, Submission
 from asset_worker.runtime.redaction import REDACTED, Secrets
 
@@ -164,3 +165,16 @@ def test_any_metadata_goes_through_unchanged(metadata):
 
 def test_timestamps_are_utc_to_the_millisecond():
     assert timestamp(0.9996) == "1970-01-01T00:00:00.999Z"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00.000Z"),
+        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000Z"),
+        ("9999-12-31T23:59:59.9999999Z", "9999-12-31T23:59:59.000Z"),
+        ("9999-12-31T23:59:59-14:00", "9999-12-31T23:59:59.000Z"),
+    ],
+)
+def test_an_instant_beyond_the_calendar_is_shown_as_its_end(text, shown):
+    assert timestamp(seconds_of(text)) == shown

@@ -25,6 +25,9 @@ SHOWN_HEAD_BYTES: Final = 768
 SHOWN_TAIL_BYTES: Final = 256
 """Bytes that the event of a rejected line shows of the beginning and of the end of a line that is longer than both."""
 
+_FIRST_INSTANT: Final = -62_135_596_800.0
+_LAST_INSTANT: Final = 253_402_300_799.0
+
 TYPE_PREFIX = "dev.asset-worker.asset."
 """The CloudEvents type without its last word: the outcome, or the name of the transition."""
 
@@ -254,8 +257,13 @@ def _utf8(raw: bytes) -> bytes:
 
 
 def timestamp(seconds: float) -> str:
-    """Return the RFC 3339 timestamp, in UTC and to the millisecond, of `seconds` since the epoch."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """Return the RFC 3339 timestamp, in UTC and to the millisecond, of `seconds` since the epoch.
+
+    Its years are 1 to 9999: an instant before or after them, as an offset can make it, is shown as their first or last
+    second.
+    """
+    shown = min(max(seconds, _FIRST_INSTANT), _LAST_INSTANT)
+    return datetime.fromtimestamp(shown, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _event(

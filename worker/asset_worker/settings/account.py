@@ -77,7 +77,7 @@ class Account(Section):
         Field(json_schema_extra={"anyOf": [{"enum": [START, ALL]}, {"format": "date-time"}]}),
     ] = START
     """Which assets are watched. `start`: those created since the account was first followed with this state directory.
-    An instant: those created since then. `all`: every asset of the account."""
+    An instant, in UTC if it has no offset: those created since then. `all`: every asset of the account."""
     types: Annotated[
         tuple[Literal["image", "video", "audio", "document"], ...], BeforeValidator(_small), BeforeValidator(as_list)
     ] = ()
