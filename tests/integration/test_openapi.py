@@ -25,7 +25,7 @@ AGREES = [
     checks.response_headers_conformance,
     checks.response_schema_conformance,
 ]
-"""The checks of each answer. That a bad submission is refused is none of them: it is answered within a 202."""
+"""The checks of each answer. No check asks for an error after a bad submission: it is refused within a 202."""
 
 
 @pytest.fixture

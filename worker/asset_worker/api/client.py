@@ -169,7 +169,7 @@ class AssetsApi:
     async def page(self, number: int, *, types: Sequence[str] = (), filename: str = "") -> Page | NoPage:
         """Return a page of all assets of these types with this text in their names; empty: any. Pages count from 1.
 
-        Of a page that is too large, parts are requested one by one.
+        Of a page that is too large, parts are requested one by one. `NoPage` says why it can't be read now.
         """
         filters = [("asset_types", each) for each in types] + ([("filename", filename)] if filename else [])
         try:

@@ -31,7 +31,7 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
 
     asset_id: AssetId
     origin: str
-    """Where it came from: `file:/var/spool/assets`, `stdin`, `command`, `account`."""
+    """Where it came from: `file:/var/spool/assets`, `stdin`, `command`, `account`, `http`."""
     line: int
     """The line's number in its origin, from 1; 0: the origin has no lines."""
     options: Options | None = None
@@ -85,8 +85,8 @@ class Batch(msgspec.Struct, frozen=True):
     zeros: Sequence[Zeros] = ()
     """The runs of zeros between the lines, to be reported."""
     accepts_settled: bool = True
-    """Whether an asset is accepted again that was settled longer ago than the dedupe window. False: an asset is listed
-    for ever, and nobody asks for it again by listing it."""
+    """Whether an asset that was settled longer ago than the dedupe window is accepted again. Not from a list of the
+    account, which goes on to show it: nobody has submitted it again."""
 
 
 def expectations_for(options: Options | None, defaults: Expectations) -> Expectations:

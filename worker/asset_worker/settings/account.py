@@ -69,8 +69,8 @@ class Account(Section):
     """Seconds between two requests for the newest assets: a new one is looked at within this time. An account in which
     nothing happens costs one request each time."""
     overlap: Seconds = 120
-    """Seconds for which an asset may be missing in the list after its creation. Assets so much older than the newest
-    are listed again after each change. A longer time costs requests where many assets are uploaded."""
+    """Seconds for which an asset may be missing in the list after its creation. After each change, what was created in
+    this time before the newest asset is read again: a longer time costs requests where many assets are uploaded."""
     since: Annotated[
         str,
         BeforeValidator(_since),

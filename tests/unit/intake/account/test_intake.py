@@ -592,3 +592,20 @@ class TestFilters:
             await asyncio.sleep(20)
         await run_for(intake_of(account, queue, filters=Filters(metadata={"b": 1})), 60)
         assert set(queue.accepted) == {late}
+
+
+@pytest.mark.parametrize(
+    ("since", "again", "shown"),
+    [
+        pytest.param(None, False, None, id="the first start: not known yet"),
+        pytest.param(None, True, "1970-01-12T15:09:58.890Z", id="a later start"),
+        pytest.param(BEFORE_ALL, False, "all", id="all"),
+        pytest.param(1_000_000.0, True, "1970-01-12T13:46:40.000Z", id="an instant"),
+    ],
+)
+async def test_the_log_says_which_assets_are_watched(account, queue, since, again, shown):
+    if again:
+        await run_for(intake_of(account, queue, since=since), 1)
+    with capture_logs() as logs:
+        await run_for(intake_of(account, queue, since=since), 1)
+    assert [log["since"] for log in logs if log["event"] == "account.following"] == [shown]

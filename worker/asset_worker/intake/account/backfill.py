@@ -25,7 +25,7 @@ class FoundOlder(msgspec.Struct, frozen=True):
     backlog: Backlog | None = None
     """What is to be stored with them; None: it stays."""
     must_wait: bool = False
-    """Whether the reader had to go back, and has come no further since it last had to: not at once again."""
+    """Whether to wait before the next page: the list got shorter again before the reader came any further."""
 
 
 class Backfill:

@@ -81,7 +81,7 @@ class Follower:
         start = self.position.start
         return self._since if self._since is not None else BEFORE_ALL if start is None else start
 
-    def unknown(self, listed: Iterable[Listed]) -> tuple[Listed, ...]:
+    def take_unknown(self, listed: Iterable[Listed]) -> tuple[Listed, ...]:
         """Return those of the assets that were not handed over before, and record that they now are."""
         new = tuple(each for each in listed if each.asset.id not in self._known)
         self._known.update((each.asset.id, each.at) for each in new if each.at >= self._keep_from)
@@ -101,8 +101,8 @@ class Follower:
             now: in monotonic seconds.
             server_now: the server's clock, in seconds since the epoch, UTC, perhaps rounded down to a second.
             unread_from: the assets known from here on are kept, as the backfill still reads there.
-            is_behind: whether the backfill still reads what an earlier walk has left to it. Then a long walk leaves it
-                nothing, and the floor stays: else the backfill would begin anew with each walk.
+            is_behind: whether the backfill still reads what an earlier walk has left to it. Then a long walk adds no
+                gap, and the floor stays: a gap added to its own would make the backfill begin anew each time.
         """
         if self._walk is None:
             self._first = _Seen(tuple(asset.id for asset in page.assets), page.total)
@@ -113,7 +113,7 @@ class Follower:
             self._walk_again_at = now + self._overlap
         step = read_on(self._walk or Walk(), page, newest=server_now)
         self._pages += 1
-        new = self._handed_over(step)
+        new = self._take_new(step)
         is_due = self._walk_again_at is not None and now >= self._walk_again_at
         if not has_changed and not is_due and self._walk is None:
             return Found(new)
@@ -132,12 +132,12 @@ class Follower:
         self._walk = step.walk
         return Found(new, next_page=step.walk.page)
 
-    def _handed_over(self, step: Step) -> tuple[Listed, ...]:
+    def _take_new(self, step: Step) -> tuple[Listed, ...]:
         floor, since = self.position.floor, self.since
         for each in step.listed:
             if each.at <= self._server_now + 1.0:  # one of the future must not become the checkpoint
                 self._newest = max(self._newest, each.at)
-        return self.unknown(each for each in step.listed if each.at >= max(floor, since) and self._admits(each))
+        return self.take_unknown(each for each in step.listed if each.at >= max(floor, since) and self._admits(each))
 
     def _admits(self, listed: Listed) -> bool:
         asset, earlier = listed.asset, self.position.earlier

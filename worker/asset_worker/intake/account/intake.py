@@ -85,10 +85,11 @@ class AccountIntake:
         """Read until `stop` is set or, with `once`, until all that is listed and wanted has been handed over."""
         if self._is_new:
             await self._store(self._newest_name, self._follower.position)
-        position, since = self._follower.position, self._follower.since
+        position = self._follower.position
+        since = position.start if self._account.since is None else self._account.since
         _log.info(
             "account.following",
-            since=None if since == BEFORE_ALL else timestamp(since),
+            since=None if since is None else "all" if since == BEFORE_ALL else timestamp(since),
             checkpoint=None if position.start is None else timestamp(position.checkpoint),
         )
         async with asyncio.TaskGroup() as readers:
@@ -191,7 +192,7 @@ class AccountIntake:
             if not isinstance(page, Page):
                 continue
             found = self._backfill.read(page, since=since, server_now=self._server_now(page))
-            new = self._follower.unknown(found.new)
+            new = self._follower.take_unknown(found.new)
             await self._hand_over(page, new, found.backlog, self._older_name, asked_at)
             count += len(new)
             if found.must_wait:

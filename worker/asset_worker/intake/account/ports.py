@@ -17,7 +17,10 @@ class AccountPages(Protocol):
     """The list of all assets of the account."""
 
     async def page(self, number: int, *, types: Sequence[str], filename: str) -> Page | NoPage:
-        """Return a page of the assets of these types with this text in their names; empty: any. Pages count from 1."""
+        """Return a page of the assets of these types with this text in their names; empty: any. Pages count from 1.
+
+        `NoPage` says why it can't be read now.
+        """
         ...
 
     async def wait_for_capacity(self) -> None:
