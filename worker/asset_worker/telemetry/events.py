@@ -159,9 +159,9 @@ EVENTS: Final = (
     LogEvent(
         "account.following",
         "info",
-        "The account is followed. `since`: assets created since then are watched, or `all`; null: from this first start "
-        "on. `checkpoint`: the newest asset that an earlier run has seen, null: there was none. Both times are by the "
-        "server's clock.",
+        "The account is followed. `since`: the creation time from which on assets are watched, or `all`; null: from "
+        "this first start on. `checkpoint`: the newest asset that an earlier run has seen, null: there was none. Both "
+        "times are by the server's clock.",
         ("since", "checkpoint"),
     ),
     LogEvent(

@@ -10,6 +10,7 @@ from asset_worker.domain.listings import Page
 from asset_worker.intake.account.filters import Filters
 from asset_worker.intake.account.follower import MOST_PAGES, Follower, Found
 from asset_worker.intake.account.position import Gap, Position
+from asset_worker.intake.account.walk import Listed
 
 START = 1_800_000_000.0
 OVERLAP = 120.0
@@ -59,3 +60,13 @@ def test_a_gap_below_nothing_but_unreadable_elements_begins_now():
     for _ in range(MOST_PAGES):
         found = read(reader, Page((), 50, 5000, None), at=5001)
     assert found.gap == Gap(START, START + 5001, 50 * MOST_PAGES, 5000)
+
+
+def test_after_a_restart_what_is_handed_over_from_a_gap_is_still_remembered():
+    """Otherwise it would be handed over again after a long stop, when its settlement is forgotten."""
+    position = Position(began=0.0, start=START, floor=START + 1000, known={"a500": START + 500})
+    reader = Follower(position, overlap=OVERLAP, since=None, filters=Filters())
+    listed = [Listed(asset, START + 600) for asset in page([600], total=1).assets]
+    assert [each.asset.id for each in reader.take_unknown(listed)] == ["a600"]
+    assert dict(reader.updated().known) == {"a500": START + 500, "a600": START + 600}
+    assert reader.take_unknown(listed) == ()
