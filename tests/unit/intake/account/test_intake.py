@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
 from random import Random
 
@@ -252,6 +253,19 @@ async def test_a_list_that_gets_shorter_at_each_page_is_no_spin(account, queue):
         requested = len(account.requested)
         await asyncio.sleep(300)
     assert len(account.requested) - requested <= 300 / INTERVAL * 8
+
+
+async def test_assets_of_the_same_time_that_change_places_are_all_found(account, queue):
+    shuffle = random.Random(1).random
+
+    def shuffled():
+        return sorted(account.assets.values(), key=lambda each: (-each.created_at, shuffle()))
+
+    account.listed = shuffled
+    for number in range(3_000):
+        account.upload(age=1000.0 + number // 3, resolution=1.0)
+    await run_for(intake_of(account, queue, since=BEFORE_ALL, once=True), 600)
+    assert account.assets.keys() == queue.accepted.keys()
 
 
 async def test_a_server_that_ignores_page_numbers_is_a_problem_and_no_spin(account, queue):

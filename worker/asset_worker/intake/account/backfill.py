@@ -94,8 +94,10 @@ class Backfill:
             if low <= each.at <= self._top and each.asset.id not in gap.ids and self._filters.admit(each.asset)
         )
         self._walk = step.walk
+        if step.has_shifted and step.walk.again:
+            return FoundOlder(new)
         if step.has_shifted:
-            # The end of another asset costs one page; a list that gets shorter again and again must not be a spin.
+            # Another deletion costs one page; a list that gets shorter again and again must not be a spin.
             must_wait = step.walk.low >= self._shifted_at
             self._shifted_at = math.inf if must_wait else step.walk.low  # while it waits, more may be deleted
             return FoundOlder(new, must_wait=must_wait)

@@ -4,17 +4,25 @@ The list has no cursor: a page is a number of places from the newest asset on. A
 next page repeats assets. A deletion moves everything up, past a reader who has read the page above: the list is then
 shorter (`total_results`), and the reader goes back by as many pages. Each page is compared with the one before it, not
 with the first: an upload before a deletion would hide it.
+
+Assets that were created at the same time may be listed in another order each time. Then a page repeats some of those
+above it in place of others, though the list has not become longer: both pages are read again.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import msgspec
 
 from asset_worker.domain.assets import Asset
 from asset_worker.domain.instants import seconds_of
 from asset_worker.domain.listings import PAGE_LENGTH, Page
+
+MOST_AGAIN: Final = 5
+"""How often two pages are read again at most because the second repeats assets of the first. Where two assets of the
+same time change places at random, one is then missed once in four thousand times."""
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -34,6 +42,10 @@ class Walk(msgspec.Struct, frozen=True):
     """How many assets the list had at the last page; None: unknown."""
     low: float = math.inf
     """Every asset that was created later than this has been read, as far as it was listed."""
+    ids: frozenset[str] = frozenset()
+    """The assets of the page above the next one, if that was read last."""
+    again: int = 0
+    """How often the page above was read again since the list repeated assets of it."""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -59,12 +71,16 @@ def read_on(walk: Walk, page: Page, *, newest: float) -> Step:
     if walk.page > 1 and walk.total is not None and total is not None and total < walk.total:
         back = -(-(walk.total - total) // PAGE_LENGTH)
         return Step(listed, Walk(max(1, walk.page - back), total, walk.low), has_shifted=True)
+    ids = frozenset(asset.id for asset in page.assets)
+    if walk.again < MOST_AGAIN and total is not None and total == walk.total and not ids.isdisjoint(walk.ids):
+        return Step(listed, Walk(walk.page - 1, total, walk.low, again=walk.again + 1), has_shifted=True)
     # A total may be capped: only an empty page, or a short one that agrees with it, is the last one.
     is_last = count < PAGE_LENGTH and page.total is not None and before + count <= page.total <= before + PAGE_LENGTH
     is_end = not count or is_last
     # One asset with a false time, in the last place, must not end a walk.
     low = min([walk.low, *([max(each.at for each in listed[-2:])] if listed else [])])
-    return Step(listed, Walk(walk.page + 1, total, low), is_end=is_end)
+    again = 0 if walk.ids else walk.again
+    return Step(listed, Walk(walk.page + 1, total, low, ids, again), is_end=is_end)
 
 
 def flaw_in(page: Page, number: int, above: Page | None) -> str | None:
