@@ -538,6 +538,21 @@ async def test_once_reads_everything_since_an_instant_and_ends(account, queue):
     assert set(queue.accepted) == {*ids, new}
 
 
+async def test_once_ends_though_the_list_counts_more_assets_than_it_shows(account, queue):
+    ids = {account.upload(age=500) for _ in range(120)}
+    page = account.page
+
+    async def page_that_counts_more(number, **filters):
+        return msgspec.structs.replace(await page(number, **filters), total=1_000)
+
+    account.page = page_that_counts_more
+    intake = intake_of(account, queue, since=BEFORE_ALL, once=True)
+    async with asyncio.timeout(60):
+        await intake.run(Stop())
+    assert queue.accepted.keys() == ids
+    assert problem_of(intake) is None
+
+
 async def test_once_gives_up_when_the_account_can_not_be_read(account, queue):
     account.before_page = lambda number: NoPage("503")
     intake = intake_of(account, queue, once=True, since=BEFORE_ALL, patience=600.0)

@@ -149,6 +149,11 @@ def test_an_empty_page_is_a_hole_where_the_list_must_have_assets():
     assert flaw_in(page(total=500, unreadable=1), 3, None) is None
 
 
+def test_a_short_page_and_an_empty_one_end_a_list_that_counts_more_assets_than_it_shows():
+    assert flaw_in(page(total=500), 3, page(1, 2, 3, total=500)) is None
+    assert flaw_in(page(total=500), 3, page(1, 2, 3, total=500, unreadable=47)) is not None
+
+
 def test_a_page_that_repeats_the_one_above_is_not_its_own():
     assert flaw_in(full(300, 500), 3, full(300, 500)) is not None
     assert flaw_in(full(300, 550), 3, full(300, 500)) is None, "50 assets were uploaded meanwhile"

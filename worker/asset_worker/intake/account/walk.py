@@ -87,10 +87,13 @@ def flaw_in(page: Page, number: int, above: Page | None) -> str | None:
     """Return why a page can't be the one of this number, for people; None: it can be. `above` is the one before it.
 
     A walk must end at no page that is empty although the list goes on, and go on for ever in no list whose server, or
-    a cache before it, takes no notice of the number.
+    a cache before it, takes no notice of the number. A short page and an empty one end it: a list may count more assets
+    than it shows.
     """
     total = above.total if page.total is None and above is not None else page.total
-    if not page.assets and not page.unreadable and total is not None and total > (number - 1) * PAGE_LENGTH:
+    has_ended = above is not None and len(above.assets) + above.unreadable < PAGE_LENGTH
+    is_empty = not page.assets and not page.unreadable
+    if is_empty and not has_ended and total is not None and total > (number - 1) * PAGE_LENGTH:
         return f"page {number} of the list of assets is empty, although the list has {total} assets"
     if page.assets and above is not None and page.assets == above.assets and page.total == above.total:
         return f"page {number} of the list of assets is the same as page {number - 1}"
