@@ -134,6 +134,12 @@ def test_a_page_without_a_total_does_not_hide_that_the_list_gets_shorter():
     assert after(step.walk, full(350, 499)).has_shifted
 
 
+def test_elements_that_are_no_assets_do_not_go_on_below_the_end_of_the_list():
+    assert after(Walk(4, 120), page(total=120, unreadable=4)).is_end
+    assert not after(Walk(3, 120), page(total=120, unreadable=50)).is_end
+    assert not after(Walk(4, None), page(total=None, unreadable=4)).is_end
+
+
 def test_unreadable_elements_have_places_but_no_times():
     step = after(Walk(), page(total=3, unreadable=3))
     assert step.is_end

@@ -76,7 +76,8 @@ def read_on(walk: Walk, page: Page, *, newest: float) -> Step:
         return Step(listed, Walk(walk.page - 1, total, walk.low, again=walk.again + 1), has_shifted=True)
     # A total may be capped: only an empty page, or a short one that agrees with it, is the last one.
     is_last = count < PAGE_LENGTH and page.total is not None and before + count <= page.total <= before + PAGE_LENGTH
-    is_end = not count or is_last
+    is_past_end = not page.assets and page.total is not None and before >= page.total  # junk goes on for ever
+    is_end = not count or is_last or is_past_end
     # One asset with a false time, in the last place, must not end a walk.
     low = min([walk.low, *([max(each.at for each in listed[-2:])] if listed else [])])
     again = 0 if walk.ids else walk.again
