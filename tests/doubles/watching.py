@@ -35,6 +35,8 @@ class Watched(msgspec.Struct):
     findings: Findings
     events: list[dict[str, Any]]
     logs: list[Any]
+    from_lists: int
+    """Assets that were settled from lists, as the poller counts them."""
 
     def logged(self, name: str) -> list[Any]:
         return [log for log in self.logs if log["event"] == name]
@@ -79,7 +81,7 @@ async def watch(
     events = await events_in(queue)
     named = [each for log in logs if log["event"] == "api.list_contradicted" for each in log["asset_ids"]]
     ended = [event for event in events if event["data"]["outcome"] is not None]
-    return Watched(world, check(world, ended, expected, named), events, logs)
+    return Watched(world, check(world, ended, expected, named), events, logs, poller.completions_from_lists)
 
 
 def expected_of(arrivals: Sequence[Arrival]) -> dict[str, Expected]:
