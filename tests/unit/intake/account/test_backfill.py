@@ -9,7 +9,7 @@ import pytest
 
 from asset_worker.domain.assets import asset_from
 from asset_worker.domain.listings import PAGE_LENGTH, Page
-from asset_worker.intake.account.backfill import Backfill
+from asset_worker.intake.account.backfill import Backfill, initial
 from asset_worker.intake.account.filters import Filters
 from asset_worker.intake.account.position import BEFORE_ALL, Backlog, Gap, merged
 
@@ -90,3 +90,12 @@ def test_the_place_moves_down_with_what_was_uploaded():
 )
 def test_gaps_that_overlap_become_one(gaps: list[Gap], new: Gap, expected: tuple[Gap, ...]):
     assert merged(gaps, new) == expected
+
+
+def test_only_a_gap_of_assets_created_since_the_start_is_one_to_catch_up_with():
+    """While old assets are read, a long walk of the follower may leave a gap; while such a gap is read, it may not."""
+    older = initial(START)
+    assert not Backfill(older, filters=Filters()).is_catching_up(START, BEFORE_ALL)
+    left = Backfill(Backlog((Gap(START, START + 10), *older.gaps)), filters=Filters())
+    assert left.is_catching_up(START, BEFORE_ALL)
+    assert not left.is_catching_up(START, since=START + 10)

@@ -638,3 +638,23 @@ async def test_the_log_says_which_assets_are_watched(account, queue, since, agai
     with capture_logs() as logs:
         await run_for(intake_of(account, queue, since=since), 1)
     assert [log["since"] for log in logs if log["event"] == "account.following"] == [shown]
+
+
+async def test_a_page_that_lacks_an_asset_at_each_reading_is_read_five_times_and_believed(account, queue, monkeypatch):
+    """The list may count an asset that it never shows: then an interval costs one request, as ever."""
+    whole_page = account.page
+
+    async def page(number, **filters):
+        found = await whole_page(number, **filters)
+        return msgspec.structs.replace(found, assets=found.assets[1:])
+
+    monkeypatch.setattr(account, "page", page)
+    for _ in range(3):
+        account.upload(age=60)
+    await run_for(intake_of(account, queue), 5)
+    assert account.requested == [1] * 5
+    async with Running(account, queue) as intake:
+        account.requested.clear()
+        await asyncio.sleep(10 * INTERVAL)
+        assert problem_of(intake) is None
+    assert account.requested == [1] * 10
