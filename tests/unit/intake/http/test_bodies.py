@@ -22,7 +22,7 @@ from asset_worker.intake.http.bodies import (
     items_in,
 )
 from asset_worker.intake.lines import parse
-from asset_worker.intake.splitter import Line
+from asset_worker.intake.splitter import LINE_BYTES_LIMIT, Line
 from asset_worker.runtime.redaction import Secrets
 
 KEY = "tlk_0123456789abcdefSECRET"
@@ -269,3 +269,19 @@ def test_no_single_step_takes_long():
             if count > 200_000:
                 break
         assert longest < 0.2
+
+
+@pytest.mark.parametrize(("more", "refused"), [(0, False), (1, True)])
+def test_an_object_has_as_many_bytes_as_a_line(more, refused):
+    head, tail = b'{"asset_id": "a1", "metadata": {"k": "', b'"}}'
+    body = head + b"x" * (LINE_BYTES_LIMIT - len(head) - len(tail) + more) + tail
+    [item] = items_in(body, Format.JSON, redact=lambda value: value)
+    assert isinstance(item, Refused) is refused
+
+
+def test_a_refused_item_does_not_show_a_secret_that_is_its_id():
+    body = b'{"asset_id": "tlk_0123456789SECRET", "deadline": "soon"}'
+    [item] = items_in(body, Format.JSON, redact=lambda value: value and value.replace("tlk_0123456789SECRET", "***"))
+    assert isinstance(item, Refused)
+    assert item.asset_id is None
+    assert "SECRET" not in item.reason
