@@ -25,8 +25,9 @@ SHOWN_HEAD_BYTES: Final = 768
 SHOWN_TAIL_BYTES: Final = 256
 """Bytes that the event of a rejected line shows of the beginning and of the end of a line that is longer than both."""
 
-_FIRST_INSTANT: Final = -62_135_596_800.0
-_LAST_INSTANT: Final = 253_402_300_799.0
+FIRST_INSTANT: Final = -62_135_596_800.0
+LAST_INSTANT: Final = 253_402_300_799.0
+"""The bounds of what `timestamp` can show, in seconds since the epoch."""
 
 TYPE_PREFIX = "dev.asset-worker.asset."
 """The CloudEvents type without its last word: the outcome, or the name of the transition."""
@@ -262,7 +263,7 @@ def timestamp(seconds: float) -> str:
     Its years are 1 to 9999: an instant before or after them, as an offset can make it, is shown as their first or last
     second.
     """
-    shown = min(max(seconds, _FIRST_INSTANT), _LAST_INSTANT)
+    shown = min(max(seconds, FIRST_INSTANT), LAST_INSTANT)
     return datetime.fromtimestamp(shown, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from asset_worker.domain.events import timestamp
+from asset_worker.domain.events import FIRST_INSTANT, LAST_INSTANT, timestamp
 from asset_worker.queue.local.files import LOG_SUFFIX, reason_not_to_open
 from asset_worker.queue.local.journal import FILE_NAME, JournalError, read_clock_mark
 from asset_worker.queue.local.migrations import SCHEMA_VERSION
@@ -95,10 +95,9 @@ def shown_instant(steady: float | None, ahead: float) -> str | None:
 
     None: there is none, or it is so far away that its row must be damaged.
     """
-    try:
-        return None if steady is None else timestamp(steady + ahead)
-    except (OverflowError, ValueError):
+    if steady is None or not FIRST_INSTANT <= steady + ahead <= LAST_INSTANT:
         return None
+    return timestamp(steady + ahead)
 
 
 @contextmanager
