@@ -31,6 +31,8 @@ IDS = [AssetId(f"asset-{number}") for number in range(8)]
 INTAKES = ["file:/q", "stdin"]
 DEDUPE_WINDOW = 100.0
 MAX_PENDING = 6
+EVENTS_OF_AN_END = 2
+"""How many events a settlement makes at most: the completion, and one of a step."""
 PATIENCE = 1.0
 """Seconds after which what was to return never will."""
 
@@ -440,7 +442,8 @@ class QueueMachine(RuleBasedStateMachine):
         self.put_is_kept([], [], INTAKES[1], position)
 
     @precondition(lambda self: self.leases and MAX_PENDING - len(self.pending) <= len(self.new_ids()))
-    @precondition(lambda self: self.undelivered() < MAX_PENDING and self.room_left() == MAX_PENDING - len(self.pending))
+    @precondition(lambda self: self.undelivered() + EVENTS_OF_AN_END <= MAX_PENDING)
+    @precondition(lambda self: self.room_left() == MAX_PENDING - len(self.pending))
     @rule(data=st.data())
     def settling_one_makes_room_for_another(self, data):
         self.put(self.new_ids()[: self.room_left()], False, 0, INTAKES[0])
