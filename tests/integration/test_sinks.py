@@ -20,7 +20,8 @@ async def test_a_sink_that_was_removed_and_put_back_has_every_event_once(serve, 
         ids = [simulator.store.add(Lifecycle()) for _ in range(completes)]
         worker.submit(*ids)
         expected.extend(f"{asset_id}.1" for asset_id in ids)
-        run = worker.run(*(each for sink in sinks for each in ("--events", sink)), base_url=simulator.base_url)
+        targets = [each for sink in sinks for each in ("--events", sink)]
+        run = worker.run(*targets, base_url=simulator.base_url, SHUTDOWN__GRACE="2")
         await eventually(lambda: len(worker.events()) == len(expected), otherwise=lambda: run.stderr)
         if failing in sinks and failing.is_file():
             await eventually(lambda: len(lines(failing)) == len(expected), otherwise=lambda: run.stderr)
@@ -101,7 +102,7 @@ async def test_a_directory_is_refused_as_a_target_unless_it_was_a_file_before(se
         if expected == 3:
             target.rmdir()
             (worker.folder / "aside").rename(target)
-        run = worker.run("--events", target, base_url=simulator.base_url)
+        run = worker.run("--events", target, base_url=simulator.base_url, SHUTDOWN__GRACE="2")
         await eventually(lambda count=expected: len(worker.events()) == count, otherwise=lambda run=run: run.stderr)
         if expected != 2:
             await eventually(lambda: target.read_bytes() == worker.events_file.read_bytes())
