@@ -189,3 +189,21 @@ async def run_until_crash(intake: AccountIntake, queue: KeptQueue, *, within: fl
     await asyncio.wait([running])
     queue.crash_in = None
     queue.crashed.clear()
+
+
+class Running:
+    """An intake that runs until the end of the block."""
+
+    def __init__(self, account, queue, **options):
+        self.intake = intake_of(account, queue, **options)
+        self.stop = Stop()
+
+    async def __aenter__(self):
+        self.task = asyncio.ensure_future(self.intake.run(self.stop))
+        await asyncio.sleep(5)
+        return self.intake
+
+    async def __aexit__(self, *_):
+        self.stop.set("test")
+        async with asyncio.timeout(1):
+            await self.task
