@@ -20,7 +20,7 @@ from asset_worker.runtime.stderr import write_stderr_in_background
 from asset_worker.runtime.text_streams import VisibleText
 
 COMMANDS = {
-    "run": "Watch the assets that a queue file or stdin names.",
+    "run": "Watch the account, a queue file, stdin or HTTP requests.",
     "wait": "Wait for these assets, once.",
     "submit": "Append assets to a queue file, the safe way.",
     "status": "Show what is pending and what completed lately.",
@@ -68,6 +68,10 @@ def asset_worker() -> None:
     Wait for one upload in a script:
       export TWELVE_LABS_API_KEY=tlk_…
       asset-worker wait 6298d673f1090f1100476d4c --timeout 600 && echo playable
+
+    \b
+    Watch every new asset of your account:
+      asset-worker run --account --events https://app.example/hooks
 
     \b
     Run beside an upload service that appends asset IDs to a file:
