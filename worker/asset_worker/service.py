@@ -18,6 +18,7 @@ from asset_worker.domain.assets import AssetId
 from asset_worker.domain.run_plan import RunEnd, RunPlan, exit_code
 from asset_worker.domain.submissions import Batch, Submission
 from asset_worker.policies import reader_patience, shutdown_grace
+from asset_worker.poller.observing import Observe, ignore
 from asset_worker.reloading import Reloading
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.ending import die_of_signal, exit_at_once, exit_code_of
@@ -27,6 +28,7 @@ from asset_worker.runtime.stop import Stop
 from asset_worker.settings.tree import Settings
 from asset_worker.telemetry.heartbeat import log_heartbeat, watch_lag
 from asset_worker.telemetry.snapshot import Snapshot, take_snapshot
+from asset_worker.telemetry.waiting import WaitingAsset
 from asset_worker.wiring import build, make_key, make_tokens, serve_admin, sources_of
 
 _log = structlog.get_logger()
@@ -46,9 +48,22 @@ class Service:
     """One run of the worker."""
 
     def __init__(
-        self, settings: Settings, plan: RunPlan, *, secrets: Secrets, reloading: Reloading | None = None
+        self,
+        settings: Settings,
+        plan: RunPlan,
+        *,
+        secrets: Secrets,
+        reloading: Reloading | None = None,
+        observe: Observe = ignore,
     ) -> None:
-        """Read the key and the tokens. Nothing starts yet. `reloading`: what SIGHUP does; None: it ends the process.
+        """Read the key and the tokens. Nothing starts yet.
+
+        Args:
+            settings: the settings.
+            plan: what this run does.
+            secrets: what is redacted from now on.
+            reloading: what SIGHUP does; None: it ends the process.
+            observe: is called after each look.
 
         Raises:
             BadKeyError: there is no usable key.
@@ -58,6 +73,7 @@ class Service:
         self._plan = plan
         self._secrets = secrets
         self._reloading = reloading
+        self._observe = observe
         self._clock = SystemClock()
         self._key = make_key(settings.api, secrets)
         self._tokens = make_tokens(settings.admin, secrets, self._clock)
@@ -100,6 +116,7 @@ class Service:
                     secrets=self._secrets,
                     clock=self._clock,
                     stop=self._stop,
+                    observe=self._observe,
                 )
             )
             self._sources = sources_of(parts)
@@ -234,6 +251,14 @@ class Service:
     def waiting_on(self) -> dict[str, int]:
         """Return the number of pending assets by what they wait for. It visits every pending asset."""
         return self._parts.queue.waiting_on()
+
+    def waiting(self, limit: int) -> list[WaitingAsset]:
+        """Return the assets that have been pending longest, at most `limit`."""
+        now = self._clock.steady()
+        return [
+            WaitingAsset(asset_id, now - state.accepted_at, state.due_in, state.progress)
+            for asset_id, state in self._parts.queue.oldest(limit).items()
+        ]
 
     def _end(self, tally: Mapping[str, int] | None) -> RunEnd:
         queue = self._parts.queue

@@ -28,6 +28,7 @@ from asset_worker.intake.ports import Intake, IntakeContext
 from asset_worker.intake.registry import open_intake
 from asset_worker.poller.feedback import Feedback
 from asset_worker.poller.loop import Poller
+from asset_worker.poller.observing import Observe, ignore
 from asset_worker.poller.policy import Policy
 from asset_worker.queue.local.engine import open_local_queue
 from asset_worker.queue.local.lock import hold
@@ -80,9 +81,16 @@ class Parts(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def build(
-    settings: Settings, plan: RunPlan, *, key: ApiKey, secrets: Secrets, clock: Clock, stop: Stop
+    settings: Settings,
+    plan: RunPlan,
+    *,
+    key: ApiKey,
+    secrets: Secrets,
+    clock: Clock,
+    stop: Stop,
+    observe: Observe = ignore,
 ) -> AsyncIterator[Parts]:
-    """Build the parts; on exit, close those that hold resources.
+    """Build the parts; on exit, close those that hold resources. `observe` is called after each look.
 
     Raises:
         NoStateDirectoryError: there is no state directory.
@@ -103,7 +111,15 @@ async def build(
         chosen = make_schedule(settings, plan)
         ingest = Ingest(queue, clock, source=policies.event_source(settings.api), secrets=secrets)
         poller = make_poller(
-            settings, plan, queue=queue, api=api, gate=gate, chosen=chosen, clock=clock, secrets=secrets
+            settings,
+            plan,
+            queue=queue,
+            api=api,
+            gate=gate,
+            chosen=chosen,
+            clock=clock,
+            secrets=secrets,
+            observe=observe,
         )
         deliveries = [make_delivery(settings, plan, sink, queue.outbox, clock) for sink in sinks]
         for target, delivery in zip(settings.events.targets, deliveries, strict=True):
@@ -288,6 +304,7 @@ def make_poller(
     chosen: Schedule,
     clock: Clock,
     secrets: Secrets,
+    observe: Observe = ignore,
 ) -> Poller:
     """Return the poller."""
     return Poller(
@@ -307,6 +324,7 @@ def make_poller(
         clock=clock,
         feedback=make_feedback(chosen, gate, clock),
         slow_after=chosen.slow_after if isinstance(chosen, AdaptiveSchedule) else never_known,
+        observe=observe,
     )
 
 

@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
-from asset_worker.domain.assets import Expectations, Unanswered
+from asset_worker.domain.assets import Expectations, Missing, Unanswered
 from asset_worker.poller.actions import LEAST_DELAY_SECONDS, Actions
+from asset_worker.poller.decide import Defer, Settle
 from asset_worker.poller.per_asset_refusals import DENIALS, PerAssetRefusals
 from tests.doubles.clocks import LoopClock
 from tests.doubles.looks import ID, IDS, SCHEDULE
@@ -30,6 +31,29 @@ async def test_an_asset_settled_while_it_was_refused_is_forgotten_among_the_refu
     await actions.act(lease, Unanswered("403"))
     assert dict(actions.completions) == {"timed_out": 1}
     assert not refusals.is_denied(ID)
+
+
+async def test_a_watcher_sees_each_look_and_what_follows_from_it():
+    clock, seen = LoopClock(asyncio.get_running_loop()), []
+    queue = queue_in_memory(clock)
+    actions = Actions(
+        queue,
+        schedule=SCHEDULE,
+        policy=policy(expectations=Expectations(not_found_grace=5.0)),
+        clock=clock,
+        feedback=None,
+        refusals=PerAssetRefusals(),
+        observe=lambda *look: seen.append(look),
+    )
+    await put(queue, [ID])
+    for _ in range(2):
+        [lease] = await queue.take(1)
+        await actions.act(lease, Missing())
+        await asyncio.sleep(5.0)
+    assert [(lease.submission.asset_id, observation, type(step)) for lease, observation, step in seen] == [
+        (ID, Missing(), Defer),
+        (ID, Missing(), Settle),
+    ]
 
 
 @pytest.mark.parametrize(

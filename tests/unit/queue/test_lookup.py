@@ -67,6 +67,20 @@ async def test_an_asset_is_unknown_then_pending_then_settled_then_both(engine, p
         assert await queue.find(IDS[1]) == AssetState()
 
 
+@pytest.mark.parametrize("engine", ["memory", "local"])
+async def test_the_oldest_pending_assets_come_in_the_order_of_acceptance(engine, path):
+    clock = ManualClock(NOW)
+    async with opened(engine, path, clock) as queue:
+        start = clock.steady()
+        await put(queue, 2)
+        await put(queue, 0, 1)
+        [lease] = await queue.take(1)
+        states = dict.fromkeys(IDS[:3], PendingState(start, 1, Progress(), 0.0))
+        states[lease.submission.asset_id] = PendingState(start, 1, Progress(), None)
+        assert list(queue.oldest(3).items()) == [(each, states[each]) for each in (IDS[2], *IDS[:2])]
+        assert list(queue.oldest(1)) == [IDS[2]]
+
+
 def test_a_wait_that_ended_after_it_was_read_as_pending_is_settled():
     pending = PendingState(1.0, 2, Progress(), 0.0)
     before, end = SettledState(1, "ready", 0.0, 0.5, None), SettledState(2, "failed", 1.0, 2.0, None)

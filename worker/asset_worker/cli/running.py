@@ -15,6 +15,7 @@ import structlog
 from asset_worker.api.key import BadKeyError, KeyNotThereError
 from asset_worker.cli.usage import fail, log_format
 from asset_worker.domain.run_plan import Exit, RunPlan
+from asset_worker.poller.observing import Observe, ignore
 from asset_worker.queue.local.journal import JournalError, JournalUnavailableError
 from asset_worker.queue.local.lock import StateDirectoryError, StateDirectoryUnavailableError
 from asset_worker.reloading import Reloading
@@ -58,12 +59,13 @@ def run_service(
     level: str | None = None,
     read_again: Callable[[], Settings] | None = None,
     on_start: Callable[[], None] = lambda: None,
+    observe: Observe = ignore,
 ) -> int:
     """Run a plan to its end and return the exit code. Progress is shown if stderr is a terminal.
 
     An error that keeps the service from starting ends the process; see `run_to_the_end`. `level` replaces the log level
     of the settings. `read_again` returns the settings as they are at a SIGHUP; it is called in a thread.
-    `on_start` is called when the log is set up.
+    `on_start` is called when the log is set up, `observe` after each look.
     """
     secrets = Secrets()
 
@@ -77,7 +79,7 @@ def run_service(
         reloading = None
         if read_again is not None and not plan.is_one_off:
             reloading = Reloading(settings, read=read_again, apply_log=apply_log)
-        service = Service(settings, plan, secrets=secrets, reloading=reloading)
+        service = Service(settings, plan, secrets=secrets, reloading=reloading, observe=observe)
         return await watched(service, title=title, sinks=settings.events.local_targets)
 
     return run_to_the_end(work())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from asset_worker.domain.progress import Progress
+from asset_worker.domain.submissions import Options
 
 
 class PendingState(msgspec.Struct, frozen=True):
@@ -17,6 +18,8 @@ class PendingState(msgspec.Struct, frozen=True):
     progress: Progress
     due_in: float | None
     """Seconds until its next look is due, at least 0; None: a look is in progress."""
+    options: Options | None = None
+    """What its submission asked for; None: nothing of its own."""
 
 
 class SettledState(msgspec.Struct, frozen=True):

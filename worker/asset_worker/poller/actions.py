@@ -16,6 +16,7 @@ from asset_worker.poller.changes import Changes
 from asset_worker.poller.deadlines import age_limit
 from asset_worker.poller.decide import Defer, Settle, decide
 from asset_worker.poller.feedback import Feedback
+from asset_worker.poller.observing import Observe, ignore
 from asset_worker.poller.per_asset_refusals import PerAssetRefusals
 from asset_worker.poller.policy import Policy
 from asset_worker.queue.ports import Lease, Queue
@@ -44,8 +45,10 @@ class Actions:
         feedback: Feedback | None,
         refusals: PerAssetRefusals,
         slow_after: SlowAfter = never_known,
+        observe: Observe = ignore,
     ) -> None:
         """`feedback` and `slow_after` are for a schedule that learns. `refusals` forgets each asset that is settled."""
+        self._observe = observe
         self._slow_after = slow_after
         self._queue = queue
         self._schedule = schedule
@@ -87,6 +90,7 @@ class Actions:
     async def carry_out(self, lease: Lease, observation: Observation, step: Settle | Defer) -> None:
         """Defer or settle as `step` says, which ends the lease. `step` comes from `decide`."""
         self.looks += 1
+        self._observe(lease, observation, step)
         self._changes.log(lease.submission.asset_id, lease.progress.last_seen, step.progress.last_seen)
         if self._feedback is not None:
             self._feedback.looked(lease, observation, held=self._held(lease))

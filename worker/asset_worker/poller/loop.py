@@ -18,6 +18,7 @@ from asset_worker.poller.batching import Check, ListLooker, by_request
 from asset_worker.poller.deadlines import LEAST_SECONDS, age_limit, given_up_at, too_late
 from asset_worker.poller.feedback import Feedback
 from asset_worker.poller.looks import Retriever
+from asset_worker.poller.observing import Observe, ignore
 from asset_worker.poller.per_asset_refusals import PerAssetRefusals
 from asset_worker.poller.policy import Policy
 from asset_worker.poller.ports import Api
@@ -52,6 +53,7 @@ class Poller:
         clock: Clock,
         feedback: Feedback | None = None,
         slow_after: SlowAfter = never_known,
+        observe: Observe = ignore,
         uniform: Uniform = random.random,
     ) -> None:
         """`feedback` and `slow_after` are for a schedule that learns; `uniform` decides which lists are audited."""
@@ -72,6 +74,7 @@ class Poller:
             feedback=feedback,
             refusals=refusals,
             slow_after=slow_after,
+            observe=observe,
         )
         self._retriever = Retriever(api, self._actions, policy=policy, clock=clock, refusals=refusals)
         self._lists = ListLooker(

@@ -149,13 +149,20 @@ class PendingAssets:
                 counts[what] = counts.get(what, 0) + 1
         return counts
 
+    def oldest(self, limit: int) -> dict[AssetId, PendingState]:
+        """Return the pending assets that were accepted first, at most `limit`, in the order of acceptance."""
+        states = ((asset_id, self._pending_state(asset_id)) for asset_id in islice(self._pending, limit))
+        return {asset_id: state for asset_id, state in states if state is not None}
+
     def _pending_state(self, asset_id: AssetId) -> PendingState | None:
         """Return what is known of an asset that is pending; None: it is not."""
         pending = self._pending.get(asset_id)
         if pending is None:
             return None
         due_in = None if pending.due is None else max(0.0, pending.due - self._clock.monotonic())
-        return PendingState(pending.accepted_at, pending.completion, pending.progress, due_in)
+        return PendingState(
+            pending.accepted_at, pending.completion, pending.progress, due_in, pending.submission.options
+        )
 
     @contextmanager
     def _accepting(self, submissions: Sequence[Submission]) -> Iterator[list[Submission]]:

@@ -15,7 +15,7 @@ import msgspec
 from asset_worker.domain.assets import AssetId
 from asset_worker.domain.events import Event
 from asset_worker.domain.progress import Progress
-from asset_worker.domain.states import AssetState
+from asset_worker.domain.states import AssetState, PendingState
 from asset_worker.domain.submissions import Options, Submission
 
 OutboxT_co = TypeVar("OutboxT_co", covariant=True)
@@ -158,6 +158,10 @@ class QueueStatus(Protocol):
 
         It visits every pending asset.
         """
+        ...
+
+    def oldest(self, limit: int) -> Mapping[AssetId, PendingState]:
+        """Return the pending assets that were accepted first, at most `limit`, in the order of acceptance."""
         ...
 
     def outbox_depth(self) -> int:
