@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from asyncio import create_task, to_thread
 from datetime import datetime
+from math import inf
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -36,10 +37,61 @@ async def test_wait_reports_the_result_by_its_exit_code(serve, worker):
     assert (await good.end(), await bad.end()) == (0, 1)
     assert [event["data"]["outcome"] for event in good.events()] == ["ready"]
     assert sorted(event["data"]["outcome"] for event in bad.events()) == ["failed", "ready"]
+    assert [line for line in bad.stderr.splitlines() if line.startswith("asset-worker: ")] == [
+        f"asset-worker: {failed}: failed: The file could not be processed."
+    ]
     # On a busy machine this one warning is logged nevertheless.
     assert [line for line in good.stderr.splitlines() if "worker.lagging" not in line] == []
     assert not worker.state.exists()
     assert not (worker.folder / "home").exists()
+
+
+async def test_wait_reads_ids_from_stdin_and_says_at_once_which_the_api_does_not_know(serve, worker):
+    """It begins before its input has ended. With `--quiet`, only why an asset is not ready is on stderr."""
+    simulator = await serve(time_scale=10)
+    ready, unknown = simulator.store.add(Lifecycle(5)), "6298d673f1090f1100476d4c"
+    reading, writing = os.pipe()
+    run = worker.start(
+        "wait", "-", "--not-found-grace", "2s", base_url=simulator.base_url, stdin=reading, LOG__LEVEL="info"
+    )
+    os.write(writing, f"{unknown}\n".encode())
+    await eventually(lambda: "the API doesn't know this ID yet; waiting up to 2 s" in run.stderr, within=10)
+    os.write(writing, f"{ready}\n".encode())
+    os.close(writing)
+    assert await run.end() == 1
+    assert {event["subject"]: event["data"]["outcome"] for event in run.events()} == {
+        unknown: "not_found",
+        ready: "ready",
+    }
+    quiet = worker.start("wait", ready, unknown, "--quiet", "--not-found-grace", "0.5", base_url=simulator.base_url)
+    assert await quiet.end() == 1
+    [line] = quiet.stderr.splitlines()
+    assert line.startswith(f"asset-worker: {unknown}: not found: ")
+    empty = worker.start("wait", "-", base_url=simulator.base_url)
+    assert await empty.end() == 2
+    assert "stdin held no asset ID" in empty.stderr
+
+
+async def test_wait_waits_for_what_it_is_asked_to(serve, worker):
+    simulator = await serve(time_scale=10)
+    endless = Rendition(ends_after=inf)
+    only_hls = simulator.store.add(Lifecycle(1, hls=Rendition(ends_after=1), thumbnail=endless))
+    only_thumbnail = simulator.store.add(Lifecycle(1, hls=endless, thumbnail=Rendition(ends_after=1)))
+    neither = simulator.store.add(Lifecycle(1, hls=endless, thumbnail=endless))
+    without = simulator.store.add(Lifecycle(1))
+    expected = [
+        ("hls", only_hls, 0),
+        ("thumbnail", only_thumbnail, 0),
+        ("asset", neither, 0),
+        ("all", without, 0),
+        ("all", only_hls, 4),
+        ("hls", without, 4),
+    ]
+    runs = [
+        worker.start("wait", asset_id, "--for", what, "--timeout", "3s", base_url=simulator.base_url)
+        for what, asset_id, _ in expected
+    ]
+    assert [await run.end() for run in runs] == [code for *_, code in expected]
 
 
 @pytest.mark.parametrize("problem", ["hang", "status=503", "reset"])
@@ -48,7 +100,7 @@ async def test_wait_ends_after_its_timeout_whatever_the_api_does(serve, worker, 
     asset_id = simulator.store.add(Lifecycle())
     simulator.set_faults(problem)
     run = worker.start("wait", asset_id, "--timeout", "4", base_url=simulator.base_url)
-    assert await run.end() == 1
+    assert await run.end() == 4
     [event] = run.events()
     assert event["data"]["outcome"] == "timed_out"
     assert {"hang": "before the answer", "status=503": "503 ", "reset": "the request failed"}[problem] in event["data"][
@@ -67,7 +119,7 @@ async def test_wait_takes_its_timeout_and_not_a_multiple_of_it(serve, worker, pr
         worker.start("wait", *some, "--timeout", str(timeout), base_url=simulator.base_url, LOG__LEVEL="info")
         for some in (ids[:1], ids[1:])
     ]
-    assert [await run.end() for run in runs] == [1, 1]
+    assert [await run.end() for run in runs] == [4, 4]
     for run in runs:
         assert {event["data"]["outcome"] for event in run.events()} == {"timed_out"}
         for event in run.events():

@@ -84,7 +84,7 @@ async def test_hours_in_suspend_count_toward_the_deadline(serve, worker):
     await looked_at_again(simulator, asset, run)
     assert worker.events() == []
     suspended.touch()
-    assert await run.end() == 1, run.stderr
+    assert await run.end() == 4, run.stderr
     [event] = worker.events()
     assert event["data"]["outcome"] == "timed_out"
     assert run.logs("asset.completed")[0]["elapsed"] == pytest.approx(5 * HOURS, abs=600)

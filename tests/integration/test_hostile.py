@@ -203,7 +203,7 @@ async def test_a_base_url_that_would_expose_the_key_is_refused(worker, base_url,
 
 async def test_an_unresolvable_host_name_makes_no_outcome_before_the_timeout(worker):
     run = worker.start("wait", "6298d673f1090f1100476d4c", "--timeout", "2", base_url="https://nothing.invalid/v1.3")
-    assert await run.end() == 1
+    assert await run.end() == 4
     [event] = run.events()
     assert event["data"]["outcome"] == "timed_out"
     assert event["data"]["asset"] is None

@@ -120,7 +120,7 @@ async def test_the_certificate_is_verified_before_anything_is_sent(
         base_url=f"https://localhost:{port}/v1.3",
         before=f"export SSL_CERT_FILE={authority.file};" if trusted else "",
     )
-    assert await run.end() == (0 if outcome == "ready" else 1), run.stderr
+    assert await run.end() == (0 if outcome == "ready" else 4), run.stderr
     [event] = run.events()
     assert event["data"]["outcome"] == outcome
     if outcome != "ready":
@@ -216,7 +216,7 @@ async def test_a_proxy_that_refuses_is_an_outage_that_names_it(worker, listen):
         base_url=f"https://{HOST}/v1.3",
         before=f"unset no_proxy NO_PROXY HTTPS_PROXY; export https_proxy=http://user:{PASSWORD}@127.0.0.1:{port};",
     )
-    assert await run.end() == 1
+    assert await run.end() == 4
     [event] = run.events()
     assert "the proxy refuses to connect: 407 Wrong password ********" in event["data"]["reason"]
     assert proxy.asked

@@ -98,7 +98,7 @@ async def test_wait_ignores_webhooks(worker):
         EVENTS__SINKS="http://127.0.0.1:1/hooks",
         POLL__INITIAL="0.1",
     )
-    await ends(run, 1)
+    await ends(run, 4)
     assert json.loads(run.stdout)["data"]["outcome"] == "timed_out"
 
 

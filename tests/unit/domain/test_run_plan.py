@@ -39,6 +39,9 @@ def test_what_ends_every_kind_of_run_alike(plan: RunPlan, end: dict[str, object]
     "end",
     [
         pytest.param({"outcomes": {"ready", "failed"}}, id="one failed"),
+        pytest.param({"outcomes": {"timed_out", "degraded"}}, id="time ran out, and one is degraded"),
+        pytest.param({"outcomes": {"timed_out", "dead_letter"}}, id="time ran out, and an event was refused"),
+        pytest.param({"outcomes": {"timed_out"}, "has_left": True}, id="time ran out, and an event is left"),
         pytest.param({"outcomes": {"ready", "dead_letter"}}, id="an event that a webhook refused for good"),
         pytest.param({"outcomes": None}, id="outcomes not known"),
         pytest.param({"has_left": True}, id="something left"),
@@ -47,6 +50,14 @@ def test_what_ends_every_kind_of_run_alike(plan: RunPlan, end: dict[str, object]
 def test_a_run_that_ends_by_itself_reports_what_is_not_ready(end: dict[str, object]):
     ended = msgspec.structs.replace(ALL_READY, **end)
     assert [exit_code(plan, ended) for plan in (WAIT, ONCE, STDIN)] == [Exit.NOT_READY] * 3
+    assert exit_code(SERVICE, ended) == Exit.DONE
+
+
+@pytest.mark.parametrize("outcomes", [{"timed_out"}, {"ready", "timed_out"}])
+def test_time_that_ran_out_has_a_code_of_its_own_if_all_others_are_ready(outcomes: set[str]):
+    ended = msgspec.structs.replace(ALL_READY, outcomes=outcomes)
+    assert [exit_code(plan, ended) for plan in (WAIT, ONCE, STDIN)] == [Exit.TIME_RAN_OUT] * 3
+    assert int(Exit.TIME_RAN_OUT) == 4
     assert exit_code(SERVICE, ended) == Exit.DONE
 
 

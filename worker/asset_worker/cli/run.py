@@ -82,10 +82,13 @@ def run(
       asset-worker run --config worker.toml --events https://app.example/hooks
 
     \b
-    Exit codes: 0 done, every asset ready (a service: stopped by a signal); 1 at least one was not ready, or an
-    unexpected error; 2 bad usage or settings; 3 the key is refused (--once); 75 it can't start now, try again: the
-    state directory or the port is in use, the disk is full, the key file, the file of tokens or a webhook's secrets are
-    not there yet. With --once, a signal that ends it ends it as any other command: a shell loop around it ends, too.
+    Exit codes: 0 done, every asset ready (a service: stopped by a signal); 1 at
+    least one was not ready, or an unexpected error; 2 bad usage or settings;
+    3 the key is refused (--once); 4 time ran out, and all others are ready;
+    75 it can't start now, try again: the state directory or the port is in use,
+    the disk is full, the key file, the file of tokens or a webhook's secrets are
+    not there yet. With --once, a signal that ends it ends it as any other
+    command: a shell loop around it ends, too.
     """
     flags = {
         "queue": {"file": queue_file, "stdin": stdin or None},

@@ -27,6 +27,8 @@ class Exit(IntEnum):
     can't be used. Starting again does not help."""
     KEY_REFUSED = 3
     """The key is refused: `wait` ends at once, `run --once` after a minute. A service keeps trying."""
+    TIME_RAN_OUT = 4
+    """Done, at least one asset `timed_out`, and every other one is `ready`: waiting longer may help."""
     TEMPORARY = 75
     """It could not start for a reason that may pass, so start it again: the state directory or the admin port is in
     use, the disk is full or failing, the key file, the file of tokens or a file of a webhook is not there yet or is
@@ -82,6 +84,10 @@ def exit_code(plan: RunPlan, end: RunEnd) -> int:
     if end.signalled is not None and plan.is_one_off and (end.has_left or not end.is_done):
         return end.signalled
     # Until its input has ended, a run that reads stdin is a service.
-    is_service = not plan.ends_by_itself or (end.signalled is not None and end.was_reading)
-    all_ready = not end.has_left and end.outcomes is not None and end.outcomes <= {Outcome.READY}
-    return Exit.DONE if all_ready or is_service else Exit.NOT_READY
+    if not plan.ends_by_itself or (end.signalled is not None and end.was_reading):
+        return Exit.DONE
+    if end.has_left or end.outcomes is None:
+        return Exit.NOT_READY
+    if end.outcomes <= {Outcome.READY}:
+        return Exit.DONE
+    return Exit.TIME_RAN_OUT if end.outcomes <= {Outcome.READY, Outcome.TIMED_OUT} else Exit.NOT_READY
