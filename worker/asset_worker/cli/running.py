@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from asset_worker.api.key import BadKeyError, KeyNotThereError
+from asset_worker.cli.form import USUAL, Form
 from asset_worker.cli.usage import fail, log_format
 from asset_worker.domain.run_plan import Exit, RunPlan
 from asset_worker.poller.observing import Observe, ignore
@@ -60,8 +61,9 @@ def run_service(
     read_again: Callable[[], Settings] | None = None,
     on_start: Callable[[], None] = lambda: None,
     observe: Observe = ignore,
+    form: Form = USUAL,
 ) -> int:
-    """Run a plan to its end and return the exit code. Progress is shown if stderr is a terminal.
+    """Run a plan to its end and return the exit code. Progress is shown if stderr is a terminal, as `form` says.
 
     An error that keeps the service from starting ends the process; see `run_to_the_end`. `level` replaces the log level
     of the settings. `read_again` returns the settings as they are at a SIGHUP; it is called in a thread.
@@ -80,7 +82,7 @@ def run_service(
         if read_again is not None and not plan.is_one_off:
             reloading = Reloading(settings, read=read_again, apply_log=apply_log)
         service = Service(settings, plan, secrets=secrets, reloading=reloading, observe=observe)
-        return await watched(service, title=title, sinks=settings.events.local_targets)
+        return await watched(service, title=title, sinks=settings.events.local_targets, form=form)
 
     return run_to_the_end(work())
 
@@ -113,14 +115,14 @@ def _lost_state(error: Exception) -> Exception | None:
     return error if isinstance(error, StateDirectoryError | JournalError) else None
 
 
-async def watched(service: Service, *, title: str, sinks: tuple[str, ...]) -> int:
+async def watched(service: Service, *, title: str, sinks: tuple[str, ...], form: Form = USUAL) -> int:
     """Run the service and return its exit code. Progress is shown if stderr is a terminal."""
-    if not sys.stderr.isatty():
+    if form.quiet or not sys.stderr.isatty():
         return await service.run()
     from asset_worker.cli import progress  # noqa: PLC0415 - rich, only for a terminal
 
     has_events = any(map(_may_reach_a_terminal, sinks))
-    run = progress.run_with_progress_lines if has_events else progress.run_with_live_display
+    run = progress.run_with_progress_lines if has_events or form.plain else progress.run_with_live_display
     return await run(service, title=title)
 
 
