@@ -8,6 +8,7 @@ from typing import Final
 
 import click
 
+from asset_worker.cli.form import Form
 from asset_worker.cli.notices import Notices
 from asset_worker.cli.running import run_service
 from asset_worker.cli.usage import Duration, PathOption, end_with, fail, settings_from
@@ -47,6 +48,8 @@ AWAITED: Final = {
     metavar="T",
     help="How long the API may not know an ID; else poll.not_found_grace.",
 )
+@click.option("--json", "as_json", is_flag=True, help="Events are JSON also on a terminal.")
+@click.option("--plain", is_flag=True, help="Progress is plain lines, without colours, as for a screen reader.")
 @click.option("--quiet", is_flag=True, help="Nothing on stderr unless an asset is not ready, or something is wrong.")
 @click.option("--config", type=PathOption(dir_okay=False), help="Settings file (TOML).")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Default: warning.")
@@ -55,6 +58,8 @@ def wait(
     timeout: float | None,
     what: str | None,
     not_found_grace: float | None,
+    as_json: bool,
+    plain: bool,
     quiet: bool,
     config: Path | None,
     log_level: str | None,
@@ -93,7 +98,8 @@ def wait(
     # A person or a script waits for the events: unless a level was chosen, the log is only for problems.
     usual_level = "error" if quiet else "warning"
     level = settings.log.level if "level" in settings.log.model_fields_set else usual_level
-    code = run_service(settings, plan, title="waiting", level=level, observe=notices.looked)
+    form = Form(json=as_json, quiet=quiet, plain=plain)
+    code = run_service(settings, plan, title="waiting", level=level, observe=notices.looked, form=form)
     notices.finish()
     if code == Exit.DONE and not notices.settled:
         fail("stdin held no asset ID, so nothing was waited for")
