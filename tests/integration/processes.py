@@ -51,6 +51,11 @@ class Run:
         lines = [json.loads(line) for line in self.stderr.split("\n")[:-1] if line.startswith("{") and named in line]
         return [line for line in lines if event in {None, line["event"]}]
 
+    @property
+    def accepted(self) -> int:
+        """How many submissions its log says that it has accepted."""
+        return sum(line.get("count", 1) for line in self.logs("intake.accepted"))
+
     def events(self) -> list[dict[str, Any]]:
         """The events on its stdout so far."""
         return [json.loads(line) for line in self.stdout.splitlines(keepends=True) if line.endswith(b"\n")]
@@ -144,7 +149,7 @@ class Worker:
         webhooks: Sequence[Mapping[str, Any]] = (),
         **options: Any,
     ) -> Run:
-        """Start `asset-worker run` on this folder's queue file, events file and state directory.
+        """Start `asset-worker run` on this folder's queue file, events file and state directory, with all of its log.
 
         `webhooks` are further sinks, as tables of the setting `events.sinks`.
         """
@@ -152,7 +157,7 @@ class Worker:
         if webhooks:
             sinks, options["EVENTS__SINKS"] = [], json.dumps([str(self.events_file), *webhooks])
         where = ("--queue-file", self.queue_file, "--state-dir", self.state)
-        return self.start("run", *where, *sinks, *arguments, base_url=base_url, **options)
+        return self.start("run", *where, *sinks, *arguments, base_url=base_url, **{"LOG__LEVEL": "debug"} | options)
 
     def events(self) -> list[dict[str, Any]]:
         """The events in the complete lines of the events file."""

@@ -154,7 +154,7 @@ async def test_a_later_start_on_a_full_disk_says_so_or_waits_and_loses_nothing(s
     worker.state.mkdir()
     mount("-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", worker.state)
     first = worker.run(base_url=simulator.base_url)
-    await eventually(lambda: len(first.logs("intake.accepted")) == len(ids), otherwise=lambda: first.stderr)
+    await eventually(lambda: first.accepted == len(ids), otherwise=lambda: first.stderr)
     first.send(signal.SIGTERM)
     assert await first.end() == 0
     ballast = fill(worker.state)

@@ -378,6 +378,9 @@ async def test_a_refused_key_stops_polling_until_its_file_holds_another_and_sett
     [line] = run.logs("api.key_refused")
     assert line["level"] == "error"
     assert "key is invalid" in line["error"], line
+    assert line["key_source"] == f"api.key_file {key_file}"
+    assert "put a key that works into that file" in line["hint"]
+    assert line["retry_in"] > 0
     assert len(run.logs("api.recovered")) == 1
     assert await status_of(admin) == (200, [])
     run.send(signal.SIGTERM)

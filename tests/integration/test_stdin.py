@@ -108,7 +108,7 @@ async def test_what_was_read_ahead_is_accepted_at_a_stop_and_the_rest_stays_in_t
     run = start(worker, simulator, path, QUEUE__MAX_PENDING="3", POLL__NOT_FOUND_GRACE="600")
     await run.until("worker.started")
     written = os.write(descriptor, text)
-    await eventually(lambda: len(run.logs("intake.accepted")) >= 3, otherwise=lambda: run.stderr)
+    await eventually(lambda: run.accepted >= 3, otherwise=lambda: run.stderr)
     written += await asyncio.to_thread(_write_all, path, text[written:])
     run.send(signal.SIGTERM)
     await run.end()

@@ -190,7 +190,7 @@ async def test_a_queue_file_and_http_share_their_assets(serve, worker):
     ids = waiting(simulator, 20)
     worker.submit(*ids[:15])
     run = start(worker, simulator.base_url, "--queue-file", str(worker.queue_file))
-    await eventually(lambda: len(run.logs("intake.accepted")) == 15, otherwise=lambda: run.stderr)
+    await eventually(lambda: run.accepted == 15, otherwise=lambda: run.stderr)
     _, answer = await (await client_of(run)).post(*ids[10:])
     assert (answer["accepted"], answer["repeated"]) == (5, 5)
     change(simulator, *ids)

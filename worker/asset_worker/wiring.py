@@ -17,7 +17,7 @@ from yarl import URL
 from asset_worker import policies
 from asset_worker.api.client import AssetsApi
 from asset_worker.api.gate import Gate
-from asset_worker.api.key import ApiKey
+from asset_worker.api.key import ANY_SOURCE, ApiKey, KeySource, key_source
 from asset_worker.api.retry import Retries
 from asset_worker.api.session import Session, open_session
 from asset_worker.domain.run_plan import RunPlan
@@ -102,7 +102,7 @@ async def build(
         context = SinkContext(clock, secrets)
         sinks = [open_sink(target, context) for target in settings.events.targets]
         queue = await stack.enter_async_context(make_queue(settings, plan, clock, sinks))
-        gate, retries = make_gate(settings.limits, clock), Retries(stop)
+        gate, retries = make_gate(settings.limits, clock, key_source(settings.api.key_file)), Retries(stop)
         redact_proxy_password(settings.api, secrets)
         session = await stack.enter_async_context(
             open_session(settings.api.base_url, total_timeout=settings.api.timeout)
@@ -271,10 +271,14 @@ async def make_queue(
             yield durable
 
 
-def make_gate(limits: tree.Limits, clock: Clock) -> Gate:
+def make_gate(limits: tree.Limits, clock: Clock, source: KeySource = ANY_SOURCE) -> Gate:
     """Return the gate that every request to the API passes."""
     return Gate(
-        clock=clock, requests_per_second=limits.requests_per_second, concurrency=limits.concurrency, share=limits.share
+        clock=clock,
+        requests_per_second=limits.requests_per_second,
+        concurrency=limits.concurrency,
+        share=limits.share,
+        key_source=source,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import aiohttp
 import msgspec
 import pytest
+from aiohttp.client_reqrep import ConnectionKey
 from aioresponses import CallbackResult, aioresponses
 from multidict import CIMultiDict, CIMultiDictProxy
 from structlog.testing import capture_logs
@@ -395,6 +397,29 @@ async def test_a_key_that_comes_back_in_an_error_is_redacted(client, server):
     with pytest.raises(TransientError) as failed:
         await client.retrieve(ID)
     assert KEY not in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            ConnectionRefusedError(errno.ECONNREFUSED, "x"),
+            "api.example.com:443 can't be connected to (Connection refused)",
+        ),
+        (aiohttp.ServerDisconnectedError(), "the connection was closed without an answer"),
+        (aiohttp.ClientPayloadError(), "the answer was cut off"),
+        (RuntimeError("unexpected"), "RuntimeError: unexpected"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+async def test_the_text_of_a_failed_connection_is_in_plain_words(client, server, error, text):
+    if isinstance(error, OSError):
+        key = ConnectionKey("api.example.com", 443, True, True, None, None, None)
+        error = aiohttp.ClientConnectorError(key, error)
+    server.get(URL_OF_IT, exception=error, repeat=True)
+    with pytest.raises(TransientError) as failed:
+        await client.retrieve(ID)
+    assert str(failed.value) == f"the request failed: {text}"
 
 
 REQUEST = aiohttp.RequestInfo(URL(URL_OF_IT), "GET", {}, URL(URL_OF_IT))

@@ -16,7 +16,7 @@ from asset_worker.api.errors import (
     StoppedError,
     TransientError,
 )
-from asset_worker.api.gate import Gate
+from asset_worker.api.gate import UNAVAILABLE_HINT, Gate
 from asset_worker.api.probes import FRESH_SECONDS
 from asset_worker.api.subjects import Endpoint, Subject
 from asset_worker.runtime.stop import Stop
@@ -284,7 +284,14 @@ async def test_an_outage_is_logged_once_probed_and_recovered_from() -> None:
         assert it.open_for == 0
         assert await request(it, 200) == 15
     assert logs == [
-        {"event": "api.unavailable", "log_level": "error", "error": "no answer"},
+        {
+            "event": "api.unavailable",
+            "log_level": "error",
+            "error": "no answer",
+            "retry_in": 1.0,
+            "key_source": "TWELVE_LABS_API_KEY or api.key",
+            "hint": UNAVAILABLE_HINT,
+        },
         {"event": "api.recovered", "log_level": "info", "seconds": 15.0},
     ]
 

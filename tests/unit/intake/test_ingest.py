@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from asset_worker.domain.events import Event
 from asset_worker.domain.submissions import Batch, Options, Rejection, Submission, Zeros
-from asset_worker.intake.ingest import LOGGED_ONE_BY_ONE, MADE_AT_ONCE, Ingest
+from asset_worker.intake.ingest import MADE_AT_ONCE, NAMED_IN_LOG, Ingest
 from asset_worker.intake.lines import parse, reject
 from asset_worker.intake.rejections import REPORTED_IN_A_ROW, RejectedRow
 from asset_worker.intake.splitter import Line, LineSplitter
@@ -137,12 +137,20 @@ async def test_each_acceptance_and_each_rejection_is_logged(ingest: Ingest):
 
 
 async def test_a_backlog_is_logged_in_one_line(ingest: Ingest):
-    ids = [f"a{number}" for number in range(LOGGED_ONE_BY_ONE + 1)]
+    ids = [f"a{number}" for number in range(NAMED_IN_LOG + 1)]
     with capture_logs() as logs:
         await ingest.accept(batch(*ids, "a0"))
     [log] = logs
-    assert (log["count"], log["repeats"]) == (1001, 1)
-    assert (log["first"], log["last"]) == ("file:/queue:1", "file:/queue:1001")
+    assert (log["count"], log["repeats"]) == (101, 1)
+    assert (log["first"], log["last"]) == ("file:/queue:1", "file:/queue:101")
+    assert log["asset_ids"] == ids[:100]
+
+
+async def test_nothing_is_logged_of_a_batch_of_repeats(ingest: Ingest):
+    await ingest.accept(batch("a1", "a2"))
+    with capture_logs() as logs:
+        await ingest.accept(batch("a1", "a2"))
+    assert logs == []
 
 
 async def test_many_rejections_at_once_are_logged_in_one_line_and_are_events_one_by_one(

@@ -38,6 +38,7 @@ from asset_worker.api.session import Session
 from asset_worker.api.subjects import Endpoint, Subject
 from asset_worker.domain.assets import Asset, AssetId, MalformedAssetError, asset_from
 from asset_worker.domain.listings import PAGE_LENGTH, NoPage, Page
+from asset_worker.runtime.failed_requests import failure_text
 from asset_worker.runtime.http_fields import parse_http_date
 
 T = TypeVar("T")
@@ -288,7 +289,8 @@ class AssetsApi:
                 raise TransientError(self._text("no answer that can be read", error)) from None
             except (aiohttp.ClientError, OSError, ValueError, RuntimeError, AssertionError) as error:
                 # aiohttp and uvloop raise the last two if a connection breaks at an unexpected moment.
-                why = self._redact(f"the request failed: {type(error).__name__}: {error}")
+                known = failure_text(error, host=self._assets.authority)
+                why = self._redact(f"the request failed: {known or f'{type(error).__name__}: {error}'}")
                 raise TransientError(_encodable(why)[:LONGEST_TEXT]) from error
             if is_success(response.status):
                 return _Answer(decode(body), response.headers.get("Date"))

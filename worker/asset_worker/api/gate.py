@@ -20,6 +20,7 @@ import structlog
 
 from asset_worker.api.breaker import Breaker, Change, Closed, Opened, Reason
 from asset_worker.api.errors import HeldError, RateLimitedError, StoppedError, TransientError
+from asset_worker.api.key import ANY_SOURCE, KeySource
 from asset_worker.api.limits.limiter import RateLimiter
 from asset_worker.api.limits.server_clock import ServerClock, parse_by_clocks
 from asset_worker.api.responses import Verdict, meaning_of, verdict_of
@@ -39,6 +40,12 @@ LONGEST_HELD_SECONDS: Final = 30.0
 """An attempt that need not wait for a probe comes back after this time: the longer the outage lasts, the later."""
 
 
+UNAVAILABLE_HINT: Final = (
+    "nothing is lost, and the work goes on by itself once the API answers: see `error`, and check the network, the "
+    "proxy and api.base_url"
+)
+
+
 class Gate:
     """Gives permission for attempts. There is one gate per process: all requests share the limits."""
 
@@ -49,6 +56,7 @@ class Gate:
         requests_per_second: float,
         concurrency: int,
         share: float,
+        key_source: KeySource = ANY_SOURCE,
         uniform: Uniform = random.random,
     ) -> None:
         """Create the gate of the process.
@@ -58,11 +66,13 @@ class Gate:
             requests_per_second: our own rate limit; 0: none.
             concurrency: the largest number of attempts in flight.
             share: how much of a reported quota we may use, from 0 to 1.
+            key_source: where the key comes from, for the log.
             uniform: provides the jitter of the breaker's probes.
         """
         self._limiter = RateLimiter(requests_per_second=requests_per_second, share=share)
         self._breaker = Breaker(concurrency=concurrency, uniform=uniform)
         self._concurrency = concurrency
+        self._key_source = key_source
         self._server_clock = ServerClock()
         self._clock, self._now = clock, clock.monotonic
         self._waiters: deque[tuple[asyncio.Future[None], Permit]] = deque()
@@ -243,8 +253,23 @@ class Gate:
             if self._trouble is not None and self._trouble.cause is Cause.PROXY_OR_KEY and self._trouble.since == now:
                 asyncio.get_running_loop().call_later(EDGE_SECONDS + SHORTEST_TIMER_SECONDS, self._log_lasting_edge)
         if change is not None:
-            _log_change(change, None if error is None else str(error))
+            self._log_change(change, None if error is None else str(error))
         self._grant_waiting()
+
+    def _log_change(self, change: Change, error: str | None) -> None:
+        delay = self._delay(self._now())
+        source, retry_in = self._key_source, None if delay == math.inf else round(delay, 3)
+        match change:
+            case Closed(seconds):
+                _log.info("api.recovered", seconds=round(seconds, 3))
+            case Opened(reason) if reason is Reason.UNAVAILABLE:
+                _log.error(
+                    "api.unavailable", error=error, retry_in=retry_in, key_source=source.name, hint=UNAVAILABLE_HINT
+                )
+            case Opened():
+                _log.error("api.key_refused", error=error, retry_in=retry_in, key_source=source.name, hint=source.hint)
+            case _:
+                assert_never(change)
 
     def _log_lasting_edge(self) -> None:
         trouble, was_logged = self._trouble, self._lasting_edge_is_logged
@@ -375,15 +400,3 @@ class Permit:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._gate.ended(self, error)
-
-
-def _log_change(change: Change, error: str | None) -> None:
-    match change:
-        case Closed(seconds):
-            _log.info("api.recovered", seconds=round(seconds, 3))
-        case Opened(reason) if reason is Reason.UNAVAILABLE:
-            _log.error("api.unavailable", error=error)
-        case Opened():
-            _log.error("api.key_refused", error=error)
-        case _:
-            assert_never(change)

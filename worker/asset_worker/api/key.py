@@ -6,7 +6,9 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
+import msgspec
 import structlog
 
 from asset_worker.runtime.os_errors import may_pass
@@ -25,6 +27,26 @@ class BadKeyError(Exception):
 
 class KeyNotThereError(BadKeyError):
     """The key file does not exist yet, or is still empty, or can't be read now."""
+
+
+class KeySource(msgspec.Struct, frozen=True):
+    """Where the key comes from, for the log. It holds no part of the key."""
+
+    name: str = "TWELVE_LABS_API_KEY or api.key"
+    hint: str = "set a key that works, and start the worker again"
+    """What to do when the key is refused."""
+
+
+ANY_SOURCE: Final = KeySource()
+"""The source of a key that is in no file."""
+
+
+def key_source(file: Path | None) -> KeySource:
+    """Return where the key comes from; `file` is the setting `api.key_file`."""
+    if file is None:
+        return ANY_SOURCE
+    hint = "put a key that works into that file: it is read again when it changes, and at SIGHUP"
+    return KeySource(f"api.key_file{_shown(file)}", hint)
 
 
 class ApiKey:

@@ -19,8 +19,8 @@ from asset_worker.runtime.redaction import REDACTED, Secrets
 
 _log = structlog.get_logger()
 
-LOGGED_ONE_BY_ONE = 1000
-"""A batch with more submissions comes from a backlog, and is logged in one line instead of thousands."""
+NAMED_IN_LOG = 100
+"""The line about a batch names so many of its assets, so that the log can be searched for them."""
 MADE_AT_ONCE: Final = 250
 """Events of rejected lines that are made before everything else in the event loop gets its turn: some milliseconds."""
 
@@ -117,13 +117,13 @@ class Ingest:
         return events
 
     def _log(self, batch: Batch, accepted: Sequence[Submission]) -> None:
-        if len(accepted) <= LOGGED_ONE_BY_ONE:
-            for submission in accepted:
-                _log.info("intake.accepted", asset_id=submission.asset_id, source=submission.source)
-        else:
+        if len(accepted) == 1:
+            _log.info("intake.accepted", asset_id=accepted[0].asset_id, source=accepted[0].source)
+        elif accepted:
             _log.info(
                 "intake.accepted",
                 count=len(accepted),
+                asset_ids=[each.asset_id for each in accepted[:NAMED_IN_LOG]],
                 first=accepted[0].source,
                 last=accepted[-1].source,
                 repeats=len(batch.submissions) - len(accepted),

@@ -31,7 +31,7 @@ class Changes:
             return
         for what, old, new, is_known in _compare(before, after):
             if old != new:
-                _log.info("asset.changed", **{"asset_id": asset_id, "what": what, "from": old, "to": new})
+                _log.debug("asset.changed", **{"asset_id": asset_id, "what": what, "from": old, "to": new})
             if new is not None and not is_known:
                 self._log_unknown(asset_id, what, new)
 

@@ -82,9 +82,9 @@ EVENTS: Final = (
     LogEvent(
         "intake.accepted",
         "info",
-        "An asset was accepted. More than 1,000 accepted at once share one line: `count` of them, from the line "
-        "`first` to the line `last`; `repeats` is the number of lines that were repeats.",
-        ("asset_id", "source", "count", "first", "last", "repeats"),
+        "An asset was accepted. Several accepted at once share one line: `count` of them, from the line `first` to the "
+        "line `last`, with their `asset_ids` (the first 100); `repeats` is the number of lines that were repeats.",
+        ("asset_id", "source", "count", "asset_ids", "first", "last", "repeats"),
     ),
     LogEvent(
         "intake.rejected",
@@ -193,7 +193,7 @@ EVENTS: Final = (
     ),
     LogEvent(
         "asset.changed",
-        "info",
+        "debug",
         "A status of an asset has changed. `what`: `status`, or the rendition; `from` is null at the first look.",
         ("asset_id", "what", "from", "to"),
     ),
@@ -229,8 +229,9 @@ EVENTS: Final = (
         "api.unavailable",
         "error",
         "Many requests in a row have failed: only single probes are sent until one succeeds. Logged once in an outage, "
-        "and when another problem of the API turns into one.",
-        ("error",),
+        "and when another problem of the API turns into one. `retry_in`: seconds until the next probe; `key_source`: "
+        "where the key comes from; `hint`: what to do.",
+        ("error", "retry_in", "key_source", "hint"),
     ),
     LogEvent(
         "api.proxy_or_key",
@@ -243,8 +244,9 @@ EVENTS: Final = (
         "api.key_refused",
         "error",
         "The API refuses the key: only single probes are sent until one succeeds. Logged once, until it recovers or "
-        "turns into another problem.",
-        ("error",),
+        "turns into another problem. `key_source`: where the key comes from; `retry_in`: seconds until the next probe; "
+        "`hint`: what to do.",
+        ("error", "retry_in", "key_source", "hint"),
     ),
     LogEvent(
         "api.recovered", "info", "The API answers again, or accepts the key again, after `seconds`.", ("seconds",)

@@ -18,6 +18,7 @@ from aiohttp.abc import AbstractResolver
 
 from asset_worker import __version__
 from asset_worker.domain.events import Stored, heading_of
+from asset_worker.runtime.failed_requests import failure_text
 from asset_worker.runtime.proxy import proxy_of_environment
 from asset_worker.runtime.redaction import SHORTEST_KEY, Secrets
 from asset_worker.runtime.resolver import ThreadResolver
@@ -36,9 +37,8 @@ from asset_worker.sinks.ports import (
 )
 from asset_worker.sinks.webhook import target as rules
 from asset_worker.sinks.webhook.answers import Answer, attempt_of
-from asset_worker.sinks.webhook.failures import reason_of
 from asset_worker.sinks.webhook.requests import request_of
-from asset_worker.sinks.webhook.resolver import GuardedResolver
+from asset_worker.sinks.webhook.resolver import GuardedResolver, NotPublicError
 from asset_worker.sinks.webhook.secret_file import read, watch
 from asset_worker.sinks.webhook.signing import (
     HOW_TO_MAKE_ONE,
@@ -152,7 +152,7 @@ class WebhookSink:
             ):
                 await _read_into(body, response)
         except Exception as error:  # noqa: BLE001 - whatever it is, this event was not accepted, and others are
-            failure = reason_of(error, host=self._url.host or "", timeout=self._target.timeout)
+            failure = self._reason_of(error)
         if response is None:
             return Failed(failure)
         if failure and 200 <= response.status < 300:
@@ -160,6 +160,15 @@ class WebhookSink:
         return attempt_of(
             _answer(response, bytes(body)), now=self._clock.now(), sent=request.body, redact=self._redacted
         )
+
+    def _reason_of(self, error: Exception) -> str:
+        """Return why an attempt got no answer."""
+        if isinstance(error, TimeoutError):
+            return f"no answer within {self._target.timeout:g} s"
+        if isinstance(error, aiohttp.ClientConnectorDNSError) and isinstance(error.os_error, NotPublicError):
+            return str(error.os_error)
+        known = failure_text(error, host=self._url.host or "")
+        return known or f"the request failed ({type(error).__name__})"
 
     async def reload(self) -> None:
         """Read secrets, header files and TLS roots again. What can't be read is logged, and stays as it is."""

@@ -1,4 +1,4 @@
-"""Says in plain words why there was no answer. It looks at errors of the HTTP client; it does no I/O."""
+"""Says in plain words why a request got no answer. It looks at errors of the HTTP client; it does no I/O."""
 
 from __future__ import annotations
 
@@ -9,21 +9,15 @@ from typing import Final
 
 import aiohttp
 
-from asset_worker.sinks.webhook.resolver import NotPublicError
-
 _RESETS: Final = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED})
 
 
-def reason_of(error: BaseException, *, host: str, timeout: float) -> str:
-    """Return why a request to `host` got no answer, for people. It shows nothing of the URL but the host.
+def failure_text(error: BaseException, *, host: str) -> str | None:
+    """Return why a request to `host` got no answer, for people; None: it is no error that a connection has.
 
-    `timeout` is the number of seconds that a request may take.
+    It shows nothing of the URL but the host.
     """
     match error:
-        case TimeoutError():
-            return f"no answer within {timeout:g} s"
-        case aiohttp.ClientConnectorDNSError() if isinstance(error.os_error, NotPublicError):
-            return str(error.os_error)
         case aiohttp.ClientConnectorDNSError():
             return f"the name {error.host} can't be resolved ({_text_of(error.os_error)})"
         case aiohttp.ClientConnectorCertificateError():
@@ -47,7 +41,7 @@ def reason_of(error: BaseException, *, host: str, timeout: float) -> str:
         case OSError():
             return f"the connection to {host} failed ({_text_of(error)})"
         case _:
-            return f"the request failed ({type(error).__name__})"
+            return None
 
 
 def _text_of(error: BaseException) -> str:
