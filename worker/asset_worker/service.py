@@ -1,22 +1,19 @@
-"""One run of the worker: starts the parts, waits for the end, and stops them in order.
+"""One run of the worker as a process: signals, admin endpoints, log of start and end, exit code.
 
-`Service.run` and `Service._run_parts`, read from top to bottom, show how the program runs. `wiring` decides what the
-parts are.
+`wiring` decides what the parts are, and `worker` runs them and stops them in order.
 """
 
 from __future__ import annotations
 
-import asyncio
 import gc
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
+from typing import Any
 
 import structlog
 
 from asset_worker import __version__
-from asset_worker.domain.assets import AssetId
 from asset_worker.domain.run_plan import RunEnd, RunPlan, exit_code
-from asset_worker.domain.submissions import Batch, Submission
 from asset_worker.policies import reader_patience, shutdown_grace
 from asset_worker.poller.observing import Observe, ignore
 from asset_worker.reloading import Reloading
@@ -30,17 +27,13 @@ from asset_worker.telemetry.heartbeat import log_heartbeat, watch_lag
 from asset_worker.telemetry.snapshot import Snapshot, take_snapshot
 from asset_worker.telemetry.waiting import WaitingAsset
 from asset_worker.wiring import build, make_key, make_tokens, serve_admin, sources_of
+from asset_worker.worker import DONE, UNDELIVERABLE, Worker
 
 _log = structlog.get_logger()
 
-DONE = "done"
-"""The reason of the stop when the plan is done."""
-UNDELIVERABLE = "the sinks fail, so the rest of the input is left to the next run"
-"""The reason of the stop when a `--once` can't read on."""
 GC_THRESHOLD = 5_000
 """The garbage collector runs after this many new objects. At Python's default of 700 it would run every thirty looks,
 which leave no garbage for it to find."""
-DELIVERY_CHECK_SECONDS = 0.25
 REFUSAL_CHECK_SECONDS = 0.1
 
 
@@ -77,14 +70,10 @@ class Service:
         self._clock = SystemClock()
         self._key = make_key(settings.api, secrets)
         self._tokens = make_tokens(settings.admin, secrets, self._clock)
-        self._grace = shutdown_grace(settings, plan)
-        self._reader_patience = reader_patience(settings, plan)
         self._stop = Stop()
         self._forced_stop = Stop()
         """Set by a signal or a refused key: the run ends although its plan is not done."""
         self._refused_too_long = False
-        self._was_reading = False
-        """Whether there was input left to read when the stop came."""
         self.is_built = False
         """Whether `snapshot` and `waiting_on` may be called."""
 
@@ -120,6 +109,16 @@ class Service:
                 )
             )
             self._sources = sources_of(parts)
+            self._worker = Worker(
+                parts,
+                self._plan,
+                clock=self._clock,
+                stop=self._stop,
+                forced_stop=self._forced_stop,
+                grace=shutdown_grace(self._settings, self._plan),
+                reader_patience=reader_patience(self._settings, self._plan),
+                max_pending=self._settings.queue.max_pending,
+            )
             await stack.enter_async_context(
                 serve_admin(
                     self._settings.admin,
@@ -137,94 +136,34 @@ class Service:
             gc.freeze()
             gc.set_threshold(GC_THRESHOLD)
             await self._stop.race(parts.queue.begin(ends_by_itself=self._plan.ends_by_itself))
-            await self._run_parts()
+            await self._worker.run(self._background())
             tally = await parts.queue.finish()
         code = exit_code(self._plan, self._end(tally))
         self._log_end(code)
         return code
 
-    async def _run_parts(self) -> None:
-        parts, stop, drain = self._parts, self._stop, Stop()
-        async with asyncio.TaskGroup() as group:
-            background = [
-                group.create_task(log_heartbeat(self.snapshot), name="heartbeat"),
-                group.create_task(watch_lag(), name="lag"),
-                group.create_task(parts.queue.run_maintenance(), name="queue"),
-                group.create_task(self._key.watch(stop, parts.gate.key_changed), name="key"),
-                group.create_task(parts.gate.watch(stop), name="gate"),
-                group.create_task(self._watch_refusals(), name="refusals"),
-            ]
-            if self._reloading is not None:
-                with_files = [*parts.deliveries, *filter(None, [self._tokens])]
-                reload = self._reloading.run(
-                    self._key,
-                    key_changed=parts.gate.key_changed,
-                    reload_tls=parts.session.reload_tls,
-                    reload_others=[each.reload for each in with_files],
-                )
-                background.append(group.create_task(reload, name="reload"))
-            if parts.keep_schedule is not None:
-                background.append(group.create_task(parts.keep_schedule(), name="schedule"))
-            deliveries = [group.create_task(each.run(drain), name=each.sink) for each in parts.deliveries]
-            intakes = [group.create_task(each.run(stop), name=each.name) for each in parts.intakes]
-            poller = group.create_task(parts.poller.run(stop), name="poller")
-            if self._plan.asset_ids:
-                await parts.ingest.accept(_batch(self._plan.asset_ids))
-
-            reason = await stop.race(self._until_done(intakes))
-            self._was_reading = not all(task.done() for task in intakes)
-            stop.set(reason or DONE)
-            _log.info("worker.stopping", reason=stop.reason, pending=parts.queue.pending_count())
-            grace_ends = self._clock.monotonic() + self._grace
-            await self._wait_or_cancel([*intakes, poller], until=grace_ends)
-            drain.set("stopping")
-            await self._forced_stop.race(self._until_delivered(deliveries))
-            await self._wait_or_cancel(deliveries, until=grace_ends)
-            for task in background:
-                task.cancel()
-
-    async def _until_done(self, intakes: list[asyncio.Task[None]]) -> str:
-        """Wait until the plan is done, or can't be done; for a service, until the stop. Return the reason to stop."""
-        if not self._plan.ends_by_itself:
-            await self._stop.wait()
-        while not all(task.done() for task in intakes):
-            if self._plan.once and self._is_stuck():
-                return UNDELIVERABLE
-            await asyncio.wait(intakes, timeout=DELIVERY_CHECK_SECONDS)
-        await self._parts.queue.idle()
-        return DONE
-
-    def _is_stuck(self) -> bool:
-        """Return whether nothing is left to do but to read on, for which there is no room because of sinks that fail.
-
-        They are given up after the grace period, as at the end of a run.
-        """
-        queue, failing = self._parts.queue, (each.failing_for for each in self._parts.deliveries)
-        has_no_room = queue.outbox_depth() > self._settings.queue.max_pending and not queue.pending_count()
-        return has_no_room and any(seconds is not None and seconds >= self._grace for seconds in failing)
-
-    async def _until_delivered(self, tasks: list[asyncio.Task[None]]) -> None:
-        """Wait until every sink has all events, or all sinks that don't are given up.
-
-        That is when they have been failing for the grace period, or have taken nothing for as long as a reader may.
-        """
-        delivered, progress_at = 0, self._clock.monotonic()
-        while not all(task.done() for task in tasks):
-            behind = [each for each, task in zip(self._parts.deliveries, tasks, strict=True) if not task.done()]
-            if all(each.failing_for is not None and each.failing_for >= self._grace for each in behind):
-                return
-            now, before = self._clock.monotonic(), delivered
-            if (delivered := sum(each.delivered for each in self._parts.deliveries)) > before:
-                progress_at = now
-            elif now - progress_at >= self._reader_patience:
-                return
-            await asyncio.wait(tasks, timeout=DELIVERY_CHECK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-
-    async def _wait_or_cancel(self, tasks: list[asyncio.Task[None]], *, until: float) -> None:
-        """Wait for the tasks until `until` (monotonic seconds), and cancel those that are not done by then."""
-        _, late = await asyncio.wait(tasks, timeout=max(0.0, until - self._clock.monotonic()))
-        for task in late:
-            task.cancel()
+    def _background(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """Return what runs beside the parts, by the names of its tasks."""
+        parts, stop = self._parts, self._stop
+        background = {
+            "heartbeat": log_heartbeat(self.snapshot),
+            "lag": watch_lag(),
+            "queue": parts.queue.run_maintenance(),
+            "key": self._key.watch(stop, parts.gate.key_changed),
+            "gate": parts.gate.watch(stop),
+            "refusals": self._watch_refusals(),
+        }
+        if self._reloading is not None:
+            with_files = [*parts.deliveries, *filter(None, [self._tokens])]
+            background["reload"] = self._reloading.run(
+                self._key,
+                key_changed=parts.gate.key_changed,
+                reload_tls=parts.session.reload_tls,
+                reload_others=[each.reload for each in with_files],
+            )
+        if parts.keep_schedule is not None:
+            background["schedule"] = parts.keep_schedule()
+        return background
 
     async def _watch_refusals(self) -> None:
         """Stop the run when the key has been refused for longer than the plan allows."""
@@ -269,7 +208,7 @@ class Service:
             outcomes=None if tally is None else tally.keys(),
             signalled=exit_code_of(self._forced_stop.reason),
             is_done=self._stop.reason == DONE,
-            was_reading=self._was_reading,
+            was_reading=self._worker.was_reading,
         )
 
     def _log_start(self) -> None:
@@ -301,8 +240,3 @@ class Service:
 
 def _log_ignored_signal(name: str) -> None:
     _log.warning("worker.signal_ignored", signal=name, detail="SIGHUP reloads, SIGTERM stops")
-
-
-def _batch(asset_ids: Iterable[AssetId]) -> Batch:
-    submissions = [Submission(asset_id, "command", number) for number, asset_id in enumerate(asset_ids, start=1)]
-    return Batch(submissions, [], "command", None)
