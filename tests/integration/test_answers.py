@@ -6,6 +6,7 @@ The simulator can't answer about one asset in another way than about the others:
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -90,6 +91,32 @@ async def test_wait_ends_an_asset_that_alone_is_denied_as_not_found(aiohttp_serv
     assert {asset_id: data["outcome"] for asset_id, data in found.items()} == {A: "ready", B: "not_found"}
     assert "denied for 4 s or more while others were answered: 40" in found[B]["reason"]
     assert api.requests.count(A) <= api.requests.count(B) + 10
+
+
+async def test_an_id_that_was_reserved_is_not_given_up_before_its_own_grace_ends_even_after_a_crash(
+    aiohttp_server_of, worker
+):
+    api, uploaded = Api(), asyncio.Event()
+    api.missing = {B, C}
+    api.special = lambda asset_id, _: (
+        refusal(404, "resource_not_exist") if asset_id in {B, C} and not uploaded.is_set() else None
+    )
+    base_url = await aiohttp_server_of(*api.routes())
+    settings = {"POLL__NOT_FOUND_GRACE": "1", "POLL__DEADLINE": "2"}
+    worker.submit(f'{{"asset_id": "{B}", "not_found_grace": "10m"}}', C)
+    run = worker.run(base_url=base_url, **settings)
+    await eventually(lambda: len(worker.events()) == 1, otherwise=lambda: run.stderr)
+    run.send(signal.SIGKILL)
+    await run.end()
+    run = worker.run(base_url=base_url, **settings)
+    await eventually(lambda: api.requests[-1] == B, otherwise=lambda: run.stderr)
+    uploaded.set()
+    api.missing = set()
+    await eventually(lambda: len(worker.events()) == 2, otherwise=lambda: run.stderr)
+    assert [(event["subject"], event["data"]["outcome"]) for event in worker.events()] == [
+        (C, "not_found"),
+        (B, "ready"),
+    ]
 
 
 async def test_wait_gives_up_at_once_if_the_only_asset_is_refused(aiohttp_server_of, worker):

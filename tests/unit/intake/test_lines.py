@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from asset_worker.domain.assets import ASSET_ID, WaitFor
@@ -13,6 +13,7 @@ from asset_worker.domain.events import rejected
 from asset_worker.domain.submissions import Options, Rejection, Submission, Zeros
 from asset_worker.intake.lines import DEADLINE_LIMIT, parse, parse_lines, reject
 from asset_worker.intake.splitter import LINE_BYTES_LIMIT, Line, LineSplitter
+from asset_worker.runtime.durations import PATTERN as DURATION_PATTERN
 
 BOM = b"\xef\xbb\xbf"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -343,6 +344,13 @@ def test_a_rejections_key_is_that_of_earlier_versions():
         pytest.param({"deadline": 600}, Options(deadline=600.0), id="a deadline"),
         pytest.param({"deadline": 0.5}, Options(deadline=0.5), id="a fraction of a second"),
         pytest.param({"deadline": DEADLINE_LIMIT}, Options(deadline=DEADLINE_LIMIT), id="ten years"),
+        pytest.param({"deadline": "10m"}, Options(deadline=600.0), id="a deadline in minutes"),
+        pytest.param({"deadline": "1h30m"}, Options(deadline=5400.0), id="a deadline in two units"),
+        pytest.param({"deadline": "3650d"}, Options(deadline=DEADLINE_LIMIT), id="ten years in days"),
+        pytest.param({"not_found_grace": 90}, Options(not_found_grace=90.0), id="a grace of its own"),
+        pytest.param({"not_found_grace": "1d"}, Options(not_found_grace=86400.0), id="a grace in days"),
+        pytest.param({"not_found_grace": "500ms"}, Options(not_found_grace=0.5), id="a short grace"),
+        pytest.param({"not_found_grace": "7d"}, Options(not_found_grace=604800.0), id="the longest grace"),
         pytest.param({"traceparent": f"00-{TRACE}"}, Options(traceparent=f"00-{TRACE}"), id="traceparent"),
         pytest.param({"traceparent": f"01-{TRACE}-x"}, Options(traceparent=f"01-{TRACE}-x"), id="of a later version"),
     ],
@@ -360,9 +368,33 @@ def test_wait_for_takes_known_renditions_and_choices_only(wait_for: Any):
     assert "wait_for" in reason(wait_for=wait_for)
 
 
-@pytest.mark.parametrize("deadline", [0, -1, True, "600", [600], {}, 10**9, 10**30, 1e300, -1e300], ids=json.dumps)
-def test_a_deadline_is_a_positive_number_of_seconds_of_ten_years_at_most(deadline: Any):
-    assert "deadline" in reason(deadline=deadline)
+DURATIONS = {
+    "deadline": "deadline must be more than 0 seconds, and at most ten years",
+    "not_found_grace": "not_found_grace must be more than 0 seconds, and at most seven days",
+}
+
+
+@pytest.mark.parametrize("key", DURATIONS)
+@pytest.mark.parametrize("value", [0, -1, 10**9, 10**30, 1e300, -1e300, "0s", "0.0h", "99999d"], ids=json.dumps)
+def test_a_duration_has_bounds_that_its_rejection_names(key: str, value: Any):
+    assert reason(**{key: value}) == DURATIONS[key]
+
+
+@pytest.mark.parametrize("key", DURATIONS)
+@pytest.mark.parametrize(
+    "value", [True, "600", "", "10 minutes", "-1s", "1m1h", "1w", "1e3s", [600], {}], ids=json.dumps
+)
+def test_a_duration_is_a_number_of_seconds_or_text_with_units(key: str, value: Any):
+    words = 'a number of seconds, or text with units, such as "90s", "10m" or "1h30m"'
+    assert reason(**{key: value}) == f"{key} must be {words}"
+
+
+@pytest.mark.parametrize("key", DURATIONS)
+@given(st.integers(0, 6), st.integers(0, 23), st.integers(0, 59))
+def test_text_with_units_is_the_same_as_its_seconds(key: str, days: int, hours: int, minutes: int):
+    text, seconds = f"{days}d{hours}h{minutes}m", days * 86400 + hours * 3600 + minutes * 60
+    assume(seconds > 0)
+    assert options(**{key: text}) == options(**{key: seconds})
 
 
 @pytest.mark.parametrize(
@@ -405,6 +437,7 @@ MEMBERS = st.fixed_dictionaries(
         "wait_for": st.dictionaries(st.sampled_from(["hls", "thumbnail"]), st.sampled_from([*WaitFor, "x"]) | JSON)
         | JSON,
         "deadline": st.integers() | st.floats() | JSON,
+        "not_found_grace": st.from_regex(DURATION_PATTERN) | st.floats() | JSON,
         "traceparent": st.from_regex(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?") | JSON,
     },
 )

@@ -7,6 +7,7 @@ import pytest
 
 from asset_worker.domain.assets import Expectations, Missing, Unanswered
 from asset_worker.domain.progress import LastSeen, Progress
+from asset_worker.domain.submissions import Options
 from asset_worker.poller.decide import Defer, Settle
 from tests.doubles.looks import decided, lease, seen
 
@@ -70,14 +71,14 @@ def test_a_degraded_asset_reports_the_renditions_that_are_ready():
     assert (step.verdict.outcome, names(step)) == ("degraded", ["thumbnail_ready"])
 
 
-def overdue(observation, *, age, p99, progress=None, transitions=True):
+def overdue(observation, *, age, p99, progress=None, transitions=True, options=None):
     asked = []
 
     def slow_after(look):
         asked.append(look)
         return p99
 
-    found = lease(age=age, progress=progress)
+    found = lease(age=age, progress=progress, options=options)
     return decided(found, observation, transitions=transitions, slow_after=slow_after), asked
 
 
@@ -94,6 +95,19 @@ def test_a_wait_past_the_p99_of_its_class_is_overdue_once():
 def test_a_wait_that_is_not_known_to_be_slow_is_not_overdue(age, p99):
     step, _ = overdue(seen(), age=age, p99=p99)
     assert (names(step), step.slow_after, step.progress.announced) == ([], None, ())
+
+
+@pytest.mark.parametrize(("age", "steps"), [(86_430.0, []), (86_430.1, ["overdue"])])
+def test_an_asset_with_a_grace_of_its_own_may_have_been_uploaded_at_the_end_of_it(age, steps):
+    step, _ = overdue(seen(), age=age, p99=30.0, options=Options(not_found_grace=86_400.0))
+    assert names(step) == steps
+
+
+def test_renditions_are_not_later_for_a_grace():
+    ready = Progress(ready_at=1.0, ready_is_certain=True)
+    found = lease(age=90_000.0, ready_age=31.0, progress=ready, options=Options(not_found_grace=86_400.0))
+    waiting = seen("ready", hls={"status": "processing"})
+    assert "overdue" in names(decided(found, waiting, transitions=True, slow_after=lambda look: 30.0))
 
 
 @pytest.mark.parametrize("observation", [Missing(), Unanswered("why")], ids=["missing", "unanswered"])

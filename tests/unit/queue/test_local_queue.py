@@ -97,7 +97,7 @@ async def test_a_rejection_goes_into_the_outbox_with_its_position(tmp_path):
 async def test_a_restart_keeps_options_progress_and_age(tmp_path):
     clock = ManualClock()
     queue = open_local(tmp_path / "j", clock)
-    options = Options(metadata={"a": [1, None]}, deadline=5.0)
+    options = Options(metadata={"a": [1, None]}, deadline=5.0, not_found_grace=86400.0)
     await put(queue, 0, options=options)
     [lease] = await queue.take(1)
     progress = Progress(

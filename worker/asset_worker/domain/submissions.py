@@ -18,9 +18,11 @@ class Options(msgspec.Struct, frozen=True, omit_defaults=True):
     wait_for: Mapping[str, WaitFor] = {}
     """By rendition; the settings apply to those that are not in it."""
     deadline: float | None = None
-    """Seconds from acceptance; None: as the settings say."""
+    """Seconds from acceptance; None: as the settings say, and `not_found_grace` more."""
     traceparent: str | None = None
     """W3C Trace Context, copied into the event (CloudEvents' distributed tracing extension)."""
+    not_found_grace: float | None = None
+    """Seconds from acceptance in which a 404 doesn't end the wait; None: as the settings say."""
 
 
 class Submission(msgspec.Struct, frozen=True, gc=False):
@@ -90,11 +92,17 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 def expectations_for(options: Options | None, defaults: Expectations) -> Expectations:
-    """Return what is awaited of an asset submitted with these options; `defaults` applies to what they don't set."""
+    """Return what is awaited of an asset submitted with these options; `defaults` applies to what they don't set.
+
+    A grace of its own means that the upload may end as late as that. So the deadline of the settings, which is for the
+    processing, is that much later.
+    """
     if options is None:
         return defaults
+    grace, deadline = options.not_found_grace, options.deadline
     return msgspec.structs.replace(
         defaults,
         wait_for={**defaults.wait_for, **options.wait_for},
-        deadline=defaults.deadline if options.deadline is None else options.deadline,
+        deadline=defaults.deadline + (grace or 0.0) if deadline is None else deadline,
+        not_found_grace=defaults.not_found_grace if grace is None else grace,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from math import isfinite
 from typing import Any, Final
@@ -20,9 +20,14 @@ from asset_worker.domain.nesting import METADATA_LEVELS, nests_deeper
 from asset_worker.domain.renditions import RENDITIONS
 from asset_worker.domain.submissions import Options, Rejection, Submission, Zeros
 from asset_worker.intake.splitter import LINE_BYTES_LIMIT, Line, LineSplitter, is_utf16, utf16_as_utf8
+from asset_worker.runtime.durations import WORDS as DURATION_WORDS
+from asset_worker.runtime.durations import seconds_of
 
 DEADLINE_LIMIT: Final = 10 * 365 * 86400.0
 """The longest deadline that a line may set: ten years, in seconds."""
+GRACE_LIMIT: Final = 7 * 86400.0
+"""The longest `not_found_grace` that a line may set, in seconds: seven days. A multipart upload may end a day after its
+ID was reserved, and a few days more leave room for one that is paused and begun again."""
 
 _HASHED_BYTES: Final = 1024
 """Bytes of a rejected line that its key is made from."""
@@ -191,7 +196,8 @@ def _submission(text: bytes) -> tuple[AssetId, Options | None]:
         raise _Unusable("asset_id must be 1 to 64 letters, digits, '-' or '_'")
     options = Options(
         metadata=_metadata(document.get("metadata")),
-        deadline=_deadline(document.get("deadline")),
+        deadline=_duration(document, "deadline", most=DEADLINE_LIMIT, in_words="ten years"),
+        not_found_grace=_duration(document, "not_found_grace", most=GRACE_LIMIT, in_words="seven days"),
         traceparent=_traceparent(document.get("traceparent")),
         wait_for=_wait_for(document.get("wait_for")),
     )
@@ -206,14 +212,20 @@ def _metadata(value: Any) -> dict[str, Any] | None:
     return value
 
 
-def _deadline(value: Any) -> float | None:
+def _duration(document: Mapping[str, Any], key: str, *, most: float, in_words: str) -> float | None:
+    """Return the seconds at a key of the object; None: it has none."""
+    value = document.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _Unusable("deadline must be a number of seconds")
-    if not (0 < value <= DEADLINE_LIMIT and isfinite(value)):
-        raise _Unusable("deadline must be more than 0 seconds, and at most ten years")
-    return float(value)
+    try:
+        seconds = seconds_of(value) if isinstance(value, str) else value
+    except ValueError:
+        seconds = None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise _Unusable(f"{key} must be {DURATION_WORDS}")
+    if not (0 < seconds <= most and isfinite(seconds)):
+        raise _Unusable(f"{key} must be more than 0 seconds, and at most {in_words}")
+    return float(seconds)
 
 
 def _traceparent(value: Any) -> str | None:

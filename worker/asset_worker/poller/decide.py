@@ -193,7 +193,7 @@ def decide(
     limit = None
     if isinstance(observation, Asset) and Transition.OVERDUE not in before.announced:
         limit = slow_after(look)
-    if limit is not None and look.age > limit:
+    if limit is not None and look.age > limit + late_start_of(lease, look):
         steps = (*steps, Transition.OVERDUE)
     else:
         limit = None
@@ -207,6 +207,15 @@ def decide(
     # What a server asks for may postpone a look, but not a deadline: somebody waits for the outcome.
     delay = min(max(schedule(look), requested), verdict.decides_in)
     return Defer(delay, progress, look, tuple(event(reached, step) for step in steps if transitions), limit)
+
+
+def late_start_of(lease: Lease, look: WaitState) -> float:
+    """Return how many seconds after the acceptance the processing of an asset may have begun, to be counted in its age.
+
+    An asset with a grace of its own may have been uploaded as late as at the end of it. Others count as new.
+    """
+    options = lease.submission.options
+    return 0.0 if options is None or look.phase != "asset" else options.not_found_grace or 0.0
 
 
 def wait_state(progress: Progress, ages: Ages, waiting_on: tuple[str, ...]) -> WaitState:

@@ -105,6 +105,11 @@ def test_other_bodies_are_refused(fields):
             id="options",
         ),
         pytest.param(
+            '{"asset_id": "a1", "deadline": "2d", "not_found_grace": "1d"}',
+            [accepted("a1", Options(deadline=172_800.0, not_found_grace=86_400.0))],
+            id="durations with units",
+        ),
+        pytest.param(
             '[{"asset_id": "a1", "deadline": -1}, {"asset_id": "a2"}]',
             [Refused("a1", "deadline must be more than 0 seconds, and at most ten years"), accepted("a2")],
             id="one of two is refused",

@@ -120,7 +120,8 @@ async def test_what_became_of_each_submission_is_answered():
         assert (status, body["accepted"]) == (202, 1)
         assert server.queue.ids == ["a1", "a2", "a3", "a4"]
         status, body, _ = await server.post(b'{"asset_id": "a1", "deadline": "x"}')
-        assert (status, body["refused"], body["items"][0]["reason"]) == (202, 1, "deadline must be a number of seconds")
+        assert (status, body["refused"]) == (202, 1)
+        assert body["items"][0]["reason"].startswith("deadline must be a number of seconds, or text with units")
 
 
 @pytest.mark.parametrize(
