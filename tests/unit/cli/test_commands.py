@@ -14,6 +14,7 @@ from asset_worker.cli import asset_worker
 from asset_worker.cli.demo import demo, describe_webhooks
 from asset_worker.cli.run import run
 from asset_worker.cli.schedule import schedule
+from asset_worker.cli.simulate import skew
 from asset_worker.cli.status import status
 from asset_worker.cli.submit import submit
 from asset_worker.cli.wait import wait
@@ -224,6 +225,32 @@ def test_a_timeout_may_have_units(timeout: str, seconds: float, monkeypatch: pyt
     monkeypatch.setattr("asset_worker.cli.wait.run_service", run_service)
     assert invoked(wait, "a1", "--timeout", timeout).exit_code == 0
     assert asked == [seconds]
+
+
+def test_without_a_key_the_variable_that_probably_holds_it_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("TWELVE_LABS_API_KEY", raising=False)
+    assert invoked(wait, "a1").stderr == (
+        "asset-worker: there is no API key: set TWELVE_LABS_API_KEY, or api.key_file to a file that holds it\n"
+    )
+    monkeypatch.setenv("TWELVELABS_API_KEY", "tlk_0123456789abcdef")
+    result = invoked(wait, "a1")
+    assert result.exit_code == 2
+    assert result.stderr.endswith(
+        "(TWELVELABS_API_KEY is set, but it is not read: did you mean TWELVE_LABS_API_KEY?)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("-90", -90), ("1h30m", 5400), ("-1h", -3600), ("0", 0), ("-0.5", -0.5)]
+)
+def test_the_clock_of_the_simulator_is_ahead_or_behind_by_a_duration(text: str, seconds: float):
+    assert skew(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "-", "--1", "1 h", "nan", "inf", "-inf", "2e8", "-5000d"])
+def test_a_skew_that_is_no_duration_is_refused(text: str):
+    with pytest.raises(ValueError, match="it must be "):
+        skew(text)
 
 
 def test_wait_makes_one_event_of_each_asset_whatever_the_settings_of_a_service_are(monkeypatch: pytest.MonkeyPatch):

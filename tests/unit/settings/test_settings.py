@@ -8,13 +8,14 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from asset_worker.settings.loading import SettingsError, load
 from asset_worker.settings.showing import as_toml, json_schema
 from asset_worker.settings.tree import Settings, known_keys
+from asset_worker.settings.variables import misnamed_key, nearest_key
 
 ROOT = Path(__file__).parents[3]
 KEY = "tlk_4F2SECRET"
@@ -153,21 +154,77 @@ def test_the_state_directory_is_systemds_where_it_gives_one():
 
 
 @pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        pytest.param("ASSET_WORKER_POLL__MAXX", "ASSET_WORKER_POLL__MAX", id="a slip"),
+        pytest.param("asset_worker_poll__deadlin", "ASSET_WORKER_POLL__DEADLINE", id="in small letters"),
+        pytest.param("ASSET_WORKER_POLL__CONCURRENCY", "ASSET_WORKER_LIMITS__CONCURRENCY", id="wrong section"),
+        pytest.param("ASSET_WORKER_ADMIN_PORT", "ASSET_WORKER_ADMIN__PORT", id="one underscore"),
+        pytest.param("ASSET_WORKER_POLL_NOT_FOUND_GRACE", "ASSET_WORKER_POLL__NOT_FOUND_GRACE", id="one everywhere"),
+        pytest.param("ASSET_WORKER_POLL__NOT__FOUND__GRACE", "ASSET_WORKER_POLL__NOT_FOUND_GRACE", id="two everywhere"),
+        pytest.param("ASSET_WORKER_ADMIN__PORT_", "ASSET_WORKER_ADMIN__PORT", id="one too many"),
+        pytest.param("ASSET_WORKER_API_KEY", "ASSET_WORKER_API__KEY", id="the key"),
+        pytest.param("ASSETWORKER_POLL__MAX", "ASSET_WORKER_POLL__MAX", id="another prefix"),
+        pytest.param("assetworker_poll_max", "ASSET_WORKER_POLL__MAX", id="small letters and another prefix"),
+        pytest.param("ASSET-WORKER_POLL__MAX", "ASSET_WORKER_POLL__MAX", id="a dash"),
+        pytest.param("TWELVE_LABS_BASE_URL", "TWELVELABS_BASE_URL", id="the vendor's, as that of the key"),
+    ],
+)
+def test_a_misspelt_variable_names_the_right_one(name, meant):
+    [problem] = problems(environ={name: "1"})
+    assert problem.startswith(f"{name}: there is no ")
+    assert problem.endswith(f": did you mean {meant}?")
+
+
+@pytest.mark.parametrize(
     ("environ", "said"),
     [
-        pytest.param({"ASSET_WORKER_POLL__DEADLIN": "1"}, "did you mean poll.deadline?", id="a slip"),
-        pytest.param({"ASSET_WORKER_POLL__CONCURRENCY": "1"}, "did you mean limits.concurrency?", id="wrong section"),
-        pytest.param({"ASSET_WORKER_POLL": "1"}, "poll is a section", id="a section"),
-        pytest.param({"ASSET_WORKER_ADMIN_PORT": "9090"}, "did you mean admin.port?", id="one underscore"),
-        pytest.param({"ASSET_WORKER_ADMIN__PORT_": "9090"}, "did you mean admin.port?", id="one too many"),
-        pytest.param({"ASSET_WORKER_X__PORT": "tcp://10.0.0.1:80"}, "did you mean admin.port?", id="two underscores"),
+        pytest.param({"ASSET_WORKER_POLL": "1"}, "poll is a section, with ASSET_WORKER_POLL__BATCH, ", id="a section"),
+        pytest.param({"ASSET_WORKER_X__PORT": "tcp://10.0.0.1:80"}, "did you mean ASSET_WORKER_ADMIN__PORT?", id="X"),
         pytest.param({"ASSET_WORKER_XYZZY__PLUGH": "1"}, "asset-worker config shows them all", id="nothing like it"),
     ],
 )
-def test_an_unknown_key_names_the_nearest_known(environ, said):
+def test_an_unknown_variable_is_named_with_what_there_is(environ, said):
     [problem] = problems(environ=environ)
     assert said in problem
     assert problem.startswith(next(iter(environ)))
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        pytest.param({"ASSETWORKERS": "4", "WORKER_POLL_MAX": "4", "POLL__MAX": "4"}, id="variables of others"),
+        pytest.param({"ASSETWORKER_POLL__MAX": " "}, id="an empty one"),
+        pytest.param({"ASSETWORKER_ADMIN_PORT": "tcp://10.0.0.1:80"}, id="a service link of Kubernetes"),
+        pytest.param({"TWELVELABS_API_KEY": KEY}, id="the key under another name, which another program may read"),
+        pytest.param({"TWELVE_LABS_BASE_URL": "x", "TWELVELABS_BASE_URL": "https://a.b"}, id="beside the right name"),
+        pytest.param({"TWELVE_LABS_BASE_URL": "x", "ASSET_WORKER_API__BASE_URL": "https://a.b"}, id="beside ours"),
+    ],
+)
+def test_a_variable_that_may_be_for_others_is_left_alone(environ):
+    assert load(config=None, environ=environ, overrides={}).poll == Settings().poll
+
+
+@pytest.mark.parametrize(
+    ("environ", "name"),
+    [
+        ({}, None),
+        ({"TWELVE_LABS_API_KEY": KEY}, None),
+        ({"TWELVELABS_API_KEY": KEY}, "TWELVELABS_API_KEY"),
+        ({"twelve_labs_api_key": KEY}, "twelve_labs_api_key"),
+        ({"TWELVELABS_API_KEY": " "}, None),
+    ],
+)
+def test_the_variable_that_holds_the_key_under_another_name_is_found(environ, name):
+    assert misnamed_key(environ) == name
+
+
+@given(st.sampled_from(sorted(DEFAULTS)), st.data())
+def test_any_key_with_one_letter_too_many_or_too_few_is_recognised(key, data):
+    place = data.draw(st.integers(1, len(key) - 1))
+    typo = data.draw(st.sampled_from([key[:place] + "q" + key[place:], key[:place] + key[place + 1 :]]))
+    assume(typo not in DEFAULTS and typo.count(".") == 1)
+    assert nearest_key(typo, set(DEFAULTS)) == key
 
 
 def test_an_unknown_key_in_the_file_is_named_with_the_file(tmp_path):

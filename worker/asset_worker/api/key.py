@@ -49,6 +49,10 @@ def key_source(file: Path | None) -> KeySource:
     return KeySource(f"api.key_file{_shown(file)}", hint)
 
 
+class NoKeyError(BadKeyError):
+    """No key is set, nor a file that holds one."""
+
+
 class ApiKey:
     """The key that is sent with each request."""
 
@@ -56,8 +60,9 @@ class ApiKey:
         """Read the key. `file` takes precedence over `value`. `on_read` is called with every key, so as to redact it.
 
         Raises:
+            NoKeyError: there is neither a key nor a file.
             KeyNotThereError: the file is missing or empty, or can't be read now.
-            BadKeyError: there is no key, it can't be read, or it has characters that no key has.
+            BadKeyError: the key can't be read, or it has characters that no key has.
         """
         self._file = file
         self._on_read = on_read
@@ -66,7 +71,7 @@ class ApiKey:
         self._exposure: str | None = None
         if file is None:
             if not value:
-                raise BadKeyError(
+                raise NoKeyError(
                     "there is no API key: set TWELVE_LABS_API_KEY, or api.key_file to a file that holds it"
                 )
             self._value = _checked(value, "api.key")

@@ -12,9 +12,9 @@ from typing import Any
 
 import structlog
 
-from asset_worker.api.key import BadKeyError, KeyNotThereError
+from asset_worker.api.key import BadKeyError, KeyNotThereError, NoKeyError
 from asset_worker.cli.form import USUAL, Form
-from asset_worker.cli.usage import fail, log_format
+from asset_worker.cli.usage import fail, log_format, misnamed_key_advice
 from asset_worker.domain.run_plan import Exit, RunPlan
 from asset_worker.poller.observing import Observe, ignore
 from asset_worker.queue.local.journal import JournalError, JournalUnavailableError
@@ -97,6 +97,8 @@ def run_to_the_end(work: Coroutine[Any, Any, int]) -> int:
         return run_loop(work)
     except _MAY_PASS as error:
         fail(str(error), code=Exit.TEMPORARY)
+    except NoKeyError as error:
+        fail(f"{error}{misnamed_key_advice(os.environ)}")
     except _MUST_BE_CORRECTED as error:
         fail(str(error))
     except Exception as error:  # noqa: BLE001 - every other error must reach the log

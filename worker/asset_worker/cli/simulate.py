@@ -16,6 +16,7 @@ from click.core import ParameterSource
 
 from asset_worker.cli.usage import PathOption, fail
 from asset_worker.domain.run_plan import Exit
+from asset_worker.runtime.durations import seconds_of
 from asset_worker.runtime.ending import STOPPING
 from asset_worker.runtime.line_stream import LineStream
 from asset_worker.runtime.os_errors import may_pass
@@ -23,6 +24,7 @@ from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.text import visible
 from asset_worker.runtime.threads import DaemonThread
+from asset_worker.settings.variables import KEY_VARIABLE
 from asset_worker.simulator.controls import MOST_ASSETS
 from asset_worker.simulator.faults import OF_API, OF_RECEIVER, Fault
 from asset_worker.simulator.limits import Limit, Style
@@ -31,7 +33,6 @@ from asset_worker.simulator.server import Options, Simulator
 from asset_worker.simulator.signatures import SECRET_BYTES, secret_text, secrets_of
 from asset_worker.telemetry.logs import configure
 
-KEY_VARIABLE = "TWELVE_LABS_API_KEY"
 SIGNING_KEY_VARIABLE = "WEBHOOK_SECRET"
 MOST_SKEW = 1e8
 """Seconds, some three years."""
@@ -52,6 +53,21 @@ class _Text(click.ParamType[Any]):
             self.fail(str(error), param, ctx)
 
 
+def skew(text: str) -> float:
+    """Return the seconds of a duration that may be negative.
+
+    Raises:
+        ValueError: it is none, or too long.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = seconds_of(text.removeprefix("-")) * (-1 if text.startswith("-") else 1)
+    if not -MOST_SKEW <= seconds <= MOST_SKEW:
+        raise ValueError(f"it must be {MOST_SKEW:.0f} seconds at most")
+    return seconds
+
+
 @click.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=8123, show_default=True, help="0: any free port.")
 @click.option(
@@ -67,9 +83,10 @@ class _Text(click.ParamType[Any]):
 )
 @click.option(
     "--clock-skew",
-    type=click.FloatRange(-MOST_SKEW, MOST_SKEW),
+    type=_Text("duration", skew),
+    metavar="T",
     default=0.0,
-    help="Seconds by which the server's clock is ahead of this machine's: that of Date and created_at.",
+    help="How far the server's clock (Date, created_at) is ahead of ours: 90, 1h, -10m.",
 )
 @click.option(
     "--key",

@@ -18,6 +18,7 @@ from asset_worker.runtime.paths import path_of
 from asset_worker.runtime.text import visible
 from asset_worker.settings.loading import SettingsError, load
 from asset_worker.settings.tree import NoStateDirectoryError, Settings
+from asset_worker.settings.variables import KEY_VARIABLE, misnamed_key
 
 
 class PathOption(click.Path):
@@ -74,6 +75,12 @@ def settings_from(config: Path | None, overrides: Mapping[str, Any]) -> Settings
         return load(config=config, environ=os.environ, overrides=overrides)
     except SettingsError as error:
         fail(*error.problems)
+
+
+def misnamed_key_advice(environ: Mapping[str, str]) -> str:
+    """Return what to add to the message that there is no API key: which variable probably holds it. Or nothing."""
+    name = misnamed_key(environ)
+    return "" if name is None else f" ({name} is set, but it is not read: did you mean {KEY_VARIABLE}?)"
 
 
 def state_directory(settings: Settings) -> Path:

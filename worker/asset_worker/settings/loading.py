@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,15 @@ from pydantic import ValidationError
 
 from asset_worker.settings.tree import Settings, known_keys
 from asset_worker.settings.types import TAGS, Section, Text
+from asset_worker.settings.variables import (
+    VENDOR_VARIABLES,
+    key_of,
+    misnamed_variables,
+    nearest_key,
+    variable_of,
+)
 from asset_worker.settings.webhook import HeaderFile, Webhook
 
-ENV_PREFIX = "ASSET_WORKER_"
 COMPOUND = {
     "account.metadata": '{"project": "launch"}',
     "account.types": '["video", "audio"]',
@@ -25,19 +30,6 @@ COMPOUND = {
 }
 """The settings that are lists or tables, each with an example. A variable may hold JSON, or the values of a list,
 separated by commas."""
-VENDOR_VARIABLES = {"TWELVE_LABS_API_KEY": "api.key", "TWELVELABS_BASE_URL": "api.base_url"}
-"""The names that the vendor's SDK uses. Our own variables take precedence over them."""
-_SERVICE_LINK = re.compile(
-    r"(?!\w*__)ASSET_WORKER_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_[A-Z]+(_PROTO|_PORT|_ADDR)?)"
-)
-_SERVICE_URL = re.compile(r"(?!\w*__)ASSET_WORKER_(\w+_)?PORT")
-"""Kubernetes sets these variables in all pods of a namespace for each Service named asset-worker or asset-worker-…
-They are ignored. Variables for settings have two underscores in a row. A `…_PORT` of Kubernetes holds a URL, which a
-misspelt `admin.port` does not."""
-
-
-def _is_service_link(name: str, text: str) -> bool:
-    return bool(_SERVICE_LINK.fullmatch(name) or (_SERVICE_URL.fullmatch(name) and "://" in text))
 
 
 class SettingsError(Exception):
@@ -70,7 +62,11 @@ def load(*, config: Path | None, environ: Mapping[str, str], overrides: Mapping[
     known = set(known_keys())
     for path in sorted(set(merged) - known):
         value, where = merged.pop(path)
-        problems.append(f"{where}: there is no setting {path}{_nearest(path, known, value)}")
+        named = variable_of if where in environ else str
+        problems.append(f"{where}: there is no setting {path}{_advice(path, known, value, named)}")
+    for name, meant in misnamed_variables(environ, known):
+        if VENDOR_VARIABLES.get(meant, "") not in merged:
+            problems.append(f"{name}: there is no such variable: did you mean {meant}?")
     try:
         settings = Settings.model_validate(_tree(merged))
     except ValidationError as error:
@@ -109,12 +105,9 @@ class _Layer:
         for name, text in environ.items():
             if not text.strip():
                 continue  # an empty variable counts as not set: container templates leave variables out this way
-            if _is_service_link(name, text):
-                continue
             if name in VENDOR_VARIABLES:
                 vendors[VENDOR_VARIABLES[name]] = (Text(text), name)
-            elif name.upper().startswith(ENV_PREFIX):
-                path = name[len(ENV_PREFIX) :].lower().replace("__", ".")
+            elif (path := key_of(name, text)) is not None:
                 try:
                     ours[path] = (_from_text(text) if path in COMPOUND else Text(text), name)
                 except ValueError:
@@ -162,16 +155,13 @@ def _flag(path: str) -> str:
     return flags.get(path, "--" + path.replace(".", "-"))
 
 
-def _nearest(path: str, known: set[str], value: Any) -> str:
-    sections = {key.split(".")[0] for key in known}
-    if path in sections and not isinstance(value, Mapping):
-        return f": {path} is a section, with {', '.join(sorted(key for key in known if key.startswith(path + '.')))}"
-    found = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
-    if not found:  # perhaps the right name in the wrong section
-        name = path.rsplit(".", 1)[-1]
-        found = difflib.get_close_matches(name, [key.split(".")[1] for key in known], n=1, cutoff=0.8)
-        found = [key for key in known if found and key.endswith(f".{found[0]}")][:1]
-    return f": did you mean {found[0]}?" if found else " (asset-worker config shows them all)"
+def _advice(path: str, known: set[str], value: Any, named: Callable[[str], str]) -> str:
+    """Return what to write instead of an unknown key. `named` returns a key as its source writes it."""
+    members = sorted(key for key in known if key.startswith(f"{path}."))
+    if members and not isinstance(value, Mapping):
+        return f": {path} is a section, with {', '.join(map(named, members))}"
+    found = nearest_key(path, known)
+    return f": did you mean {named(found)}?" if found else " (asset-worker config shows them all)"
 
 
 def _nearest_in(table: type[Section], name: str) -> str:
