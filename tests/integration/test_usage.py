@@ -184,3 +184,19 @@ async def test_a_terminal_that_goes_away_does_not_delay_the_end(serve, worker):
     change(simulator, asset_id)
     assert await run.end() == 0
     assert json.loads((worker.folder / "events").read_bytes())["subject"] == asset_id
+
+
+async def test_an_output_that_can_not_be_written_is_a_sentence_and_a_closed_pipe_is_none(worker):
+    full = [
+        worker.start(*each, redirect="> /dev/full")
+        for each in (["config"], ["config", "--schema"], ["schedule"], ["--help"])
+    ]
+    reader, writer = os.pipe()
+    os.close(reader)
+    closed = [worker.start(*each, stdout=writer) for each in (["config"], ["run", "--help"])]
+    os.close(writer)
+    for run in full:
+        assert await run.end() == 1
+        assert run.stderr == "asset-worker: the output can't be written: No space left on device\n"
+    for run in closed:
+        assert (await run.end(), run.stderr) == (1, "")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import importlib
-import io
 import os
 import signal
 import sys
@@ -17,7 +16,7 @@ import click
 from asset_worker import __version__
 from asset_worker.runtime.ending import SERVICE, SIGNAL_BASE, STOPPING, die_of_signal, hold_service_signals
 from asset_worker.runtime.stderr import write_stderr_in_background
-from asset_worker.runtime.text_streams import VisibleText
+from asset_worker.runtime.stdout import StdoutError, write_stdout_unbuffered
 
 COMMANDS = {
     "run": "Watch the account, a queue file, stdin or HTTP requests.",
@@ -110,11 +109,12 @@ def main() -> None:
     _handle_signals_while_loading()
     _open_standard_streams()
     write_stderr_in_background()
-    # Output for programs, such as events, is bytes, and is not changed by this.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout = VisibleText(sys.stdout.buffer, encoding=sys.stdout.encoding)
+    write_stdout_unbuffered()
     try:
         asset_worker(prog_name="asset-worker")
+    except StdoutError as error:
+        click.echo(f"asset-worker: the output can't be written: {error.strerror}", err=True)
+        sys.exit(1)
     finally:
         # The exit code is already decided: a signal in the interpreter's last milliseconds must not change it.
         for number in (*STOPPING, *SERVICE):
