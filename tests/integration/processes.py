@@ -157,7 +157,8 @@ class Worker:
         if webhooks:
             sinks, options["EVENTS__SINKS"] = [], json.dumps([str(self.events_file), *webhooks])
         where = ("--queue-file", self.queue_file, "--state-dir", self.state)
-        return self.start("run", *where, *sinks, *arguments, base_url=base_url, **{"LOG__LEVEL": "debug"} | options)
+        level = {} if "--config" in arguments else {"LOG__LEVEL": "debug"}  # a test's settings may have a level
+        return self.start("run", *where, *sinks, *arguments, base_url=base_url, **level | options)
 
     def events(self) -> list[dict[str, Any]]:
         """The events in the complete lines of the events file."""

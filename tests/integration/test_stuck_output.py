@@ -118,7 +118,7 @@ async def test_wait_ends_when_its_time_is_over_on_a_stopped_terminal(serve, work
     simulator = await serve()
     arguments = ("wait", ABSENT, "--timeout", "1")
     run = worker.start(*arguments, base_url=simulator.base_url, redirect=f"2>{terminal.path}")
-    assert await run.end(within=20) == 1
+    assert await run.end(within=20) == 4
 
 
 async def test_wait_ends_although_its_events_are_not_read(serve, worker, terminal):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from asset_worker.domain.assets import AssetId, Expectations, WaitFor
+
+ACCOUNT_ORIGIN: Final = "account"
+"""The origin of assets that nobody submitted: they were found in the account."""
 
 
 class Options(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -37,6 +40,11 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
     line: int
     """The line's number in its origin, from 1; 0: the origin has no lines."""
     options: Options | None = None
+
+    @property
+    def is_found(self) -> bool:
+        """Whether nobody has asked for it: the asset was found in the account."""
+        return self.origin == ACCOUNT_ORIGIN
 
     @property
     def source(self) -> str:

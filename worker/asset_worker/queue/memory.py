@@ -55,6 +55,7 @@ class MemoryQueue(PendingAssets):
         del intake, position
         now = self._clock.steady()
         window_start = now - self._dedupe_window if accepts_settled else -inf
+        asked = self._asked_for(submissions)
         with self._accepting(submissions) as new:
             accepted = []
             for submission in new:
@@ -62,8 +63,9 @@ class MemoryQueue(PendingAssets):
                 if settled is None or settled.completed_at < window_start:
                     accepted.append((submission, 1 if settled is None else settled.completion + 1))
             self._add(accepted, accepted_at=now)
+        self._replace(asked.values())
         self._add_events(events)
-        return [submission for submission, _ in accepted]
+        return [*(submission for submission, _ in accepted), *asked.values()]
 
     async def defer(self, lease: Lease, delay: float, progress: Progress, events: Sequence[Event] = ()) -> None:
         """End a lease: the asset stays pending, and is due again in `delay` seconds. Its events are in the outbox."""

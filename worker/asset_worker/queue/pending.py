@@ -184,6 +184,21 @@ class PendingAssets:
             self._being_accepted -= new.keys()
             self._note_idle()
 
+    def _asked_for(self, submissions: Sequence[Submission]) -> dict[AssetId, Submission]:
+        """Return the first submission of each pending asset that was only found in the account until now."""
+        asked: dict[AssetId, Submission] = {}
+        for submission in submissions:
+            pending = self._pending.get(submission.asset_id)
+            if pending is not None and pending.submission.is_found and not submission.is_found:
+                asked.setdefault(submission.asset_id, submission)
+        return asked
+
+    def _replace(self, submissions: Iterable[Submission]) -> None:
+        """Let these submissions take the place of those of the same assets, if they are still pending."""
+        for submission in submissions:
+            if (pending := self._pending.get(submission.asset_id)) is not None:
+                pending.submission = submission
+
     def _add(self, accepted: Sequence[tuple[Submission, int]], *, accepted_at: float) -> None:
         """Make submissions pending and due at once. Each comes with the number of the completion that it leads to."""
         mono = self._clock.monotonic()

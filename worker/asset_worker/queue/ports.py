@@ -81,6 +81,9 @@ class Queue(Protocol):
     ) -> list[Submission]:
         """Accept submissions, which are due at once, and put events about rejected lines into the outbox.
 
+        A submission of an asset that is pending because it was found in the account takes the place of that one, with
+        its options, and is accepted: until now, nobody had asked for the asset. Its age goes on.
+
         The position that the intake has reached is recorded with them; None: it has none. Without `accepts_settled`, an
         asset that was ever settled is a repeat, as far as settlements are kept: for a week, or longer. Return the
         submissions that were accepted; the others are repeats.

@@ -13,7 +13,7 @@ import structlog
 
 from asset_worker.domain.events import timestamp
 from asset_worker.domain.listings import NoPage, Page
-from asset_worker.domain.submissions import Batch, Submission
+from asset_worker.domain.submissions import ACCOUNT_ORIGIN, Batch, Submission
 from asset_worker.intake.account.backfill import Backfill, initial
 from asset_worker.intake.account.follower import Follower
 from asset_worker.intake.account.ports import Account
@@ -26,7 +26,6 @@ from asset_worker.runtime.stop import Stop
 
 _log = structlog.get_logger()
 
-ORIGIN: Final = "account"
 RETRY_SECONDS: Final = 30.0
 """The longest wait until a page that could not be read is asked for again, unless the server asks for more."""
 PAUSE_SECONDS: Final = 5.0
@@ -213,7 +212,7 @@ class AccountIntake:
                 _log.warning("account.unreadable", error=page.why)
             self._problems[name] = page.why
             if self._gives_up:
-                _log.error("intake.failed", source=ORIGIN, error=page.why)
+                _log.error("intake.failed", source=ACCOUNT_ORIGIN, error=page.why)
                 self.has_lost_input = True
         elif isinstance(page, Page):
             self._read_at = self._clock.monotonic()
@@ -254,7 +253,7 @@ class AccountIntake:
         The look comes in the same turn of the event loop, before the poller can begin another one.
         """
         if new or position is not None:
-            submissions = [Submission(each.asset.id, ORIGIN, 0) for each in new]
+            submissions = [Submission(each.asset.id, ACCOUNT_ORIGIN, 0) for each in new]
             stored = None if position is None else _encode(position)
             await self._receiver.accept(Batch(submissions, [], name, stored, accepts_settled=False))
         self._account.viewer.shown(page.assets, asked_at=asked_at)

@@ -142,24 +142,27 @@ class LocalQueue(PendingAssets):
         accepts_settled: bool = True,
     ) -> list[Submission]:
         """Accept submissions, events and the intake's position in one transaction, durable when this returns."""
+        asked = self._asked_for(submissions)
         with self._accepting(submissions) as new:
 
-            def change(journal: Journal) -> tuple[list[tuple[Submission, int]], float, int]:
+            def change(journal: Journal) -> tuple[list[tuple[Submission, int]], list[Submission], float, int]:
                 # Read at each attempt: while the disk is full, nothing is accepted, and no deadline has begun.
                 now = self._clock.steady()
                 accepted = journal.accept(
                     new, at=now, window_start=now - self._dedupe_window if accepts_settled else -math.inf
                 )
+                replaced = journal.replace_submissions(list(asked.values()))
                 if events:
                     journal.add_events(events)
                 if position is not None:
                     journal.set_intake(intake, position)
-                return accepted, now, journal.last_position() if events else 0
+                return accepted, replaced, now, journal.last_position() if events else 0
 
-            accepted, accepted_at, last = await self._commits.write(change)
+            accepted, replaced, accepted_at, last = await self._commits.write(change)
             self._add(accepted, accepted_at=accepted_at)
+        self._replace(replaced)
         self.outbox.add(last)
-        return [submission for submission, _ in accepted]
+        return [*(submission for submission, _ in accepted), *replaced]
 
     async def defer(self, lease: Lease, delay: float, progress: Progress, events: Sequence[Event] = ()) -> None:
         """End a lease: the asset is due again in `delay` seconds.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -12,6 +12,7 @@ from asset_worker.domain.progress import Progress
 from asset_worker.domain.submissions import Options, Submission
 from asset_worker.queue.local.schema import as_literal
 
+_encode = msgspec.json.Encoder().encode
 _decode_options = msgspec.json.Decoder(Options).decode
 _decode_progress = msgspec.json.Decoder(Progress).decode
 
@@ -44,6 +45,38 @@ def read_pending(connection: sqlite3.Connection) -> Iterator[PendingRow]:
             _checked_id(text), origins.setdefault(origin, origin), line, options and _decode_options(options)
         )
         yield PendingRow(submission, accepted_at, completion, progress and _progress_from(progress))
+
+
+def add_pending(connection: sqlite3.Connection, accepted: Sequence[tuple[Submission, int]], *, at: float) -> None:
+    """Make assets pending that are accepted at `at`, in steady time. Each comes with the number of its completion."""
+    # Sorted by key, so that neighbours share pages, which saves a third of the time for a million rows.
+    connection.executemany(
+        "INSERT INTO pending (asset_id, origin, line, options, accepted_at, completion) VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            (each.asset_id, each.origin, each.line, _options_row(each), at, completion)
+            for each, completion in sorted(accepted, key=_asset_id)
+        ),
+    )
+
+
+def replace_submissions(connection: sqlite3.Connection, submissions: Sequence[Submission]) -> list[Submission]:
+    """Let submissions take the place of those of the same pending assets. Return those that are still pending."""
+    return [
+        each
+        for each in submissions
+        if connection.execute(
+            "UPDATE pending SET origin = ?, line = ?, options = ? WHERE asset_id = ?",
+            (each.origin, each.line, _options_row(each), each.asset_id),
+        ).rowcount
+    ]
+
+
+def _options_row(submission: Submission) -> bytes | None:
+    return None if submission.options is None else _encode(submission.options)
+
+
+def _asset_id(accepted: tuple[Submission, int]) -> str:
+    return accepted[0].asset_id
 
 
 def _checked_id(text: str) -> AssetId:
