@@ -6,16 +6,15 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeAlias
 
-import structlog
-
 from asset_worker.api.key import ApiKey
+from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.threads import DaemonThread
 from asset_worker.runtime.tls import TlsRootsError
 from asset_worker.settings.changes import changed_keys, with_reloaded
 from asset_worker.settings.loading import SettingsError
 from asset_worker.settings.tree import Settings
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 Reload: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 

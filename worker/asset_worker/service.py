@@ -10,8 +10,6 @@ from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
-import structlog
-
 from asset_worker import __version__
 from asset_worker.domain.run_plan import RunEnd, RunPlan, exit_code
 from asset_worker.policies import reader_patience, shutdown_grace
@@ -19,6 +17,7 @@ from asset_worker.poller.observing import Observe, ignore
 from asset_worker.reloading import Reloading
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.ending import die_of_signal, exit_at_once, exit_code_of
+from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.signals import reloading_on_signals, stopping_on_signals
 from asset_worker.runtime.stop import Stop
@@ -29,7 +28,7 @@ from asset_worker.telemetry.waiting import WaitingAsset
 from asset_worker.wiring import build, make_key, make_tokens, serve_admin, sources_of
 from asset_worker.worker import DONE, UNDELIVERABLE, Worker
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 GC_THRESHOLD = 5_000
 """The garbage collector runs after this many new objects. At Python's default of 700 it would run every thirty looks,

@@ -10,16 +10,15 @@ import asyncio
 from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any
 
-import structlog
-
 from asset_worker.domain.assets import AssetId
 from asset_worker.domain.run_plan import RunPlan
 from asset_worker.domain.submissions import Batch, Submission
 from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.stop import Stop
 from asset_worker.wiring import Parts
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 DONE = "done"
 """The reason of the stop when the plan is done."""

@@ -16,8 +16,6 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self, assert_never
 
-import structlog
-
 from asset_worker.api.breaker import Breaker, Change, Closed, Opened, Reason
 from asset_worker.api.errors import HeldError, RateLimitedError, StoppedError, TransientError
 from asset_worker.api.key import ANY_SOURCE, KeySource
@@ -27,10 +25,11 @@ from asset_worker.api.responses import Verdict, meaning_of, verdict_of
 from asset_worker.api.subjects import Endpoint, Subject
 from asset_worker.api.trouble import EDGE_SECONDS, ApiProblem, Cause, Trouble, change_of_cause, trouble_after
 from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.randomness import Uniform
 from asset_worker.runtime.stop import Stop
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 SHORTEST_TIMER_SECONDS: Final = 1e-4
 """A timer shorter than the clock's resolution could fire too early, again and again."""

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import structlog
 
+from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.os_errors import may_pass
 from asset_worker.runtime.secret_files import exposure, identity_of
 from asset_worker.runtime.stop import Stop
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 CHECK_SECONDS = 1.0
 """The interval between checks whether the file has changed."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-import structlog
-
 from asset_worker.domain.assets import AssetId
+from asset_worker.runtime.log import get_logger
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 MAX_KINDS: Final = 100
 """Kinds that are logged at most, because they are kept in memory. There are far fewer."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-import structlog
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -20,10 +19,11 @@ from tenacity import (
 from tenacity.wait import wait_base
 
 from asset_worker.api.errors import HeldError, TransientError
+from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.stop import Stop
 
 T = TypeVar("T")
-_log = structlog.get_logger()
+_log = get_logger()
 
 ATTEMPTS = 4
 BACKOFF_SECONDS = 0.5

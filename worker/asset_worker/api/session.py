@@ -12,18 +12,18 @@ from types import SimpleNamespace
 from typing import Final
 
 import aiohttp
-import structlog
 from yarl import URL
 
 from asset_worker import __version__
 from asset_worker.api.dead_pool import DeadPool
+from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.proxy import proxy_of_environment
 from asset_worker.runtime.resolver import ThreadResolver
 from asset_worker.runtime.sockets import socket_maker
 from asset_worker.runtime.threads import DaemonThread
 from asset_worker.runtime.tls import tls_context
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 DNS_CACHE_SECONDS: Final = 30
 """Connections are kept, so lookups are rare anyway; an address that is out of date must not be used for long."""

@@ -8,16 +8,16 @@ from typing import Final, Protocol
 from uuid import uuid4
 
 import msgspec
-import structlog
 
 from asset_worker.domain.assets import AssetId
 from asset_worker.domain.events import Event, rejected
 from asset_worker.domain.submissions import Batch, Options, Rejection, Submission
 from asset_worker.intake.rejections import REPORTED_IN_A_ROW, RejectedRow, row_after, shown_rejections, shown_zeros
 from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.redaction import REDACTED, Secrets
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 NAMED_IN_LOG = 100
 """The line about a batch names so many of its assets, so that the log can be searched for them."""

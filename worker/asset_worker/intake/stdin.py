@@ -13,17 +13,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-import structlog
-
 from asset_worker.domain.submissions import Batch, Rejection
 from asset_worker.intake.descriptor import DescriptorReader
 from asset_worker.intake.lines import parse, parse_lines, reject
 from asset_worker.intake.ports import BatchReceiver, IntakeContext
 from asset_worker.intake.splitter import LINE_BYTES_LIMIT, Line, LineSplitter, count_newlines
+from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import DaemonThread, WorkerThread
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 ORIGIN: Final = "stdin"
 CLOSE_SECONDS: Final = 1.0

@@ -7,7 +7,6 @@ from collections.abc import Coroutine, Sequence
 from typing import Final
 
 import msgspec
-import structlog
 
 from asset_worker.api.errors import TransientError
 from asset_worker.api.retry import retry_after_of
@@ -21,9 +20,10 @@ from asset_worker.poller.per_asset_refusals import PerAssetRefusals
 from asset_worker.poller.policy import Policy
 from asset_worker.queue.ports import Lease, Queue
 from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.log import get_logger
 from asset_worker.schedule.ports import Schedule, SlowAfter, never_known
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 KEY_REFUSED_DELAY_SECONDS: Final = 1.0
 """When a refused key prevented a look at an asset, the asset is due again after this time."""

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final, assert_never
 
 import msgspec
-import structlog
 
 from asset_worker.api.errors import ApiError, HeldError, KeyRefusedError, RateLimitedError, TransientError
 from asset_worker.api.retry import retry_after_of
@@ -31,10 +30,11 @@ from asset_worker.poller.policy import Batching, Policy
 from asset_worker.poller.ports import Api
 from asset_worker.queue.ports import Lease
 from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.randomness import Uniform
 from asset_worker.runtime.stop import Stop
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 AUDIT_WITHIN_SECONDS: Final = 30.0
 """An audit is made of the asset that is likeliest to have ended within this time: lists may lag by so much."""

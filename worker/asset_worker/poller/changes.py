@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-import structlog
-
 from asset_worker.domain.assets import AssetId
 from asset_worker.domain.progress import LastSeen
 from asset_worker.domain.renditions import RENDITIONS
+from asset_worker.runtime.log import get_logger
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 STATUSES: Final = frozenset({"processing", "ready", "failed", "missing"})
 """The documented statuses of an asset, and `missing` for one that the API does not show."""

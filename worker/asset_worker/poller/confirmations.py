@@ -6,16 +6,15 @@ import asyncio
 from contextlib import suppress
 from typing import Final
 
-import structlog
-
 from asset_worker.domain.assets import Asset, AssetId, Expectations, Missing, Observation
 from asset_worker.poller.evidence import difference, shape_of
 from asset_worker.poller.list_health import OVERDUE_SECONDS, Disagreed, ListHealth, Proven, Step, Treatment
 from asset_worker.poller.ports import Api
 from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.randomness import Uniform
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 LONGEST_HOLD_SECONDS: Final = 30.0
 """An asset that was held for this time is confirmed for itself, if no confirmation has ended for as long."""

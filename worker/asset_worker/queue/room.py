@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 
-import structlog
-
 from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.log import get_logger
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 
 def room_left(limit: int, *, pending: int, undelivered: int) -> int:

@@ -7,11 +7,22 @@ import queue
 import signal
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar, copy_context
 from functools import partial
 from typing import ParamSpec, Protocol, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_started: ContextVar[list[threading.Thread] | None] = ContextVar("started", default=None)
+"""Where new threads are recorded; None: nowhere."""
+
+
+def record_threads() -> list[threading.Thread]:
+    """Return a list that each `DaemonThread` is added to that this thread or task, and those that it starts, make."""
+    threads: list[threading.Thread] = []
+    _started.set(threads)
+    return threads
 
 
 def leave_stop_signals_to_main_thread() -> None:
@@ -43,8 +54,12 @@ class DaemonThread:
 
     def __init__(self, name: str) -> None:
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run_calls, name=name, daemon=True)
+        # What is logged in the thread goes where the log of its maker goes.
+        run = partial(copy_context().run, self._run_calls)
+        self._thread = threading.Thread(target=run, name=name, daemon=True)
         self._thread.start()
+        if (started := _started.get()) is not None:
+            started.append(self._thread)
 
     async def run(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `call` in the thread; see `WorkerThread.run`."""

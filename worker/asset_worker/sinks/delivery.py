@@ -7,17 +7,17 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
-import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential, wait_random_exponential
 from tenacity.wait import wait_base
 
 from asset_worker.domain.events import Stored
 from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.stop import Stop
 from asset_worker.sinks.lines import first_bytes
 from asset_worker.sinks.ports import OrderedSink, Outbox, Sent, SinkUnavailableError
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 BATCH_EVENTS = 500
 BATCH_BYTES = 1 << 20

@@ -15,17 +15,16 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-import structlog
-
 from asset_worker.domain.deliveries import Condition, Owed, Taken
 from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.randomness import Uniform
 from asset_worker.runtime.stop import Stop
 from asset_worker.sinks.endpoint import UP, Endpoint, still_down
 from asset_worker.sinks.ports import Attempt, Delivered, Failed, IndependentOutbox, IndependentSink
 from asset_worker.sinks.retry_plan import is_planned, next_delay
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 CUT_OFF_SECONDS = 1.0
 """An attempt to deliver a transition may take so long while a completion waits for it to end. A receiver that answers

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple
 
-import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CollectorRegistry
 from prometheus_client.aiohttp import make_aiohttp_handler
 
 from asset_worker.runtime.hosts import can_not_be_rebound, is_loopback
+from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.os_errors import may_pass
 from asset_worker.runtime.threads import DaemonThread
 from asset_worker.telemetry.admin_port import Connection, Refusals, listening
@@ -23,7 +23,7 @@ from asset_worker.telemetry.errors import AdminAddressError, AdminAddressInUseEr
 from asset_worker.telemetry.metrics import SnapshotCollector
 from asset_worker.telemetry.snapshot import Snapshot, shown_problem
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 SHUTDOWN_SECONDS = 1.0
 """How long shutting down waits for requests that are still being answered."""

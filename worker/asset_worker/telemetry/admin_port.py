@@ -16,12 +16,12 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
-import structlog
 from aiohttp import web
 
+from asset_worker.runtime.log import get_logger
 from asset_worker.telemetry.spells import Spells
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 MOST_CONNECTIONS = 32
 """A probe and a scraper need one each, for a moment."""

@@ -9,13 +9,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final, TypeVar
 
-import structlog
-
+from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.watched_file import FileNotReadyError, UnusableFileError, WatchedFile, read
 from asset_worker.telemetry.errors import TokenFileError, TokenNotThereError
 
 T = TypeVar("T")
-_log = structlog.get_logger()
+_log = get_logger()
 
 SHORTEST_TOKEN: Final = 16
 """Characters. With fewer, guessing may succeed."""

@@ -7,11 +7,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import structlog
-
+from asset_worker.runtime.log import get_logger
 from asset_worker.telemetry.snapshot import DECLARATIONS, PROBLEM_FIELDS, Problem, Snapshot, shown_problem
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 HEARTBEAT_SECONDS = 60.0
 LAG_CHECK_SECONDS = 0.5

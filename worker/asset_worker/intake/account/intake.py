@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
-import structlog
 
 from asset_worker.domain.events import timestamp
 from asset_worker.domain.listings import NoPage, Page
@@ -22,9 +21,10 @@ from asset_worker.intake.account.start import start_of
 from asset_worker.intake.account.walk import Listed, flaw_in, lacks_assets, united
 from asset_worker.intake.ports import BatchReceiver, IntakeContext
 from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.stop import Stop
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 RETRY_SECONDS: Final = 30.0
 """The longest wait until a page that could not be read is asked for again, unless the server asks for more."""

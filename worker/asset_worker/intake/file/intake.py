@@ -8,17 +8,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-import structlog
-
 from asset_worker.intake.file.follower import FileEvent, Follower
 from asset_worker.intake.file.names import ROTATED
 from asset_worker.intake.file.queue_file import is_no_output
 from asset_worker.intake.ports import BatchReceiver, IntakeContext
 from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import DaemonThread, WorkerThread
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 INTERVAL_SECONDS: Final = 0.25
 """The interval between two looks. A look costs almost nothing and, unlike file system notifications, works on network

@@ -11,13 +11,12 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-import structlog
-
 from asset_worker.queue.local.journal import Journal, is_transient
+from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.threads import WorkerThread
 
 T = TypeVar("T")
-_log = structlog.get_logger()
+_log = get_logger()
 
 RETRY_SECONDS = 1.0
 """The wait between two attempts while the disk is full or failing."""

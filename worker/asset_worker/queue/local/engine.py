@@ -10,8 +10,6 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-import structlog
-
 from asset_worker.domain.assets import AssetId
 from asset_worker.domain.events import Event
 from asset_worker.domain.progress import Progress
@@ -26,11 +24,12 @@ from asset_worker.queue.pending import NOT_LOOKED_AT, PendingAssets
 from asset_worker.queue.ports import Lease
 from asset_worker.queue.room import Room
 from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.steady_time import Mark, step_between
 from asset_worker.runtime.threads import DaemonThread, WorkerThread
 
 T = TypeVar("T")
-_log = structlog.get_logger()
+_log = get_logger()
 
 KEEP_COUNTS_SECONDS = 7 * 86400
 """Settlements are kept for seven dedupe windows, and at least this long. The count of an asset's completions is part of

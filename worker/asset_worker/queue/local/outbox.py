@@ -11,7 +11,6 @@ from functools import partial
 from typing import Final
 
 import msgspec
-import structlog
 
 from asset_worker.domain.deliveries import Condition, Owed, Taken
 from asset_worker.domain.events import Stored
@@ -21,8 +20,9 @@ from asset_worker.queue.local.journal import Journal
 from asset_worker.queue.local.undelivered_rows import Claim
 from asset_worker.queue.room import Room
 from asset_worker.queue.sink_positions import SinkPositions
+from asset_worker.runtime.log import get_logger
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 PUT_IT_BACK = "put it back into events.sinks within that time, and it gets them; or else they are dropped"
 

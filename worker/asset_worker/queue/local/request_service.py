@@ -7,15 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import structlog
-
 from asset_worker.queue.local.commits import Commits
 from asset_worker.queue.local.dead_letter_requests import Answer, Done, Request, carry_out
 from asset_worker.queue.local.outbox import LocalOutbox
 from asset_worker.queue.local.request_files import Refused, RequestFiles, UnusableRequestsError
 from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.log import get_logger
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 KEEP_ANSWERS_SECONDS: Final = 7 * 86_400.0
 """How long a request is known to be carried out after its file was deleted: a disk that loses power may bring the file

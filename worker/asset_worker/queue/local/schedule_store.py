@@ -11,14 +11,13 @@ import os
 from pathlib import Path
 from typing import Final
 
-import structlog
-
+from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.private_files import open_new, open_to_read
 from asset_worker.runtime.threads import WorkerThread
 from asset_worker.schedule.adaptive import AdaptiveSchedule
 from asset_worker.schedule.learned import LearnedState, UnreadableState, from_bytes, to_bytes
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 FILE_NAME: Final = "schedule.msgpack"
 SAVE_EVERY_SECONDS: Final = 60.0

@@ -7,14 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-import structlog
-
 from asset_worker.runtime import watched_file
+from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.watched_file import FileNotReadyError, UnusableFileError, WatchedFile
 from asset_worker.sinks.ports import TargetNotReadyError, UnusableTargetError
 
 T = TypeVar("T")
-_log = structlog.get_logger()
+_log = get_logger()
 
 
 class FileReports:

@@ -13,12 +13,12 @@ from typing import Final, Literal
 
 import aiohttp
 import msgspec
-import structlog
 from aiohttp.abc import AbstractResolver
 
 from asset_worker import __version__
 from asset_worker.domain.events import Stored, heading_of
 from asset_worker.runtime.failed_requests import failure_text
+from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.proxy import proxy_of_environment
 from asset_worker.runtime.redaction import SHORTEST_KEY, Secrets
 from asset_worker.runtime.resolver import ThreadResolver
@@ -50,7 +50,7 @@ from asset_worker.sinks.webhook.signing import (
 )
 from asset_worker.sinks.webhook.target import WebhookTarget
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 BODY_BYTES: Final = 64 << 10
 """Bytes of an answer's body that are read at most. Nobody needs them but the person who reads why it failed."""
