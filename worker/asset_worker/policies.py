@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from asset_worker.api.client import LIST_LIMIT
-from asset_worker.domain.assets import Expectations
+from asset_worker.domain.assets import Expectations, WaitFor
 from asset_worker.domain.run_plan import RunPlan
 from asset_worker.intake.account.filters import Filters
 from asset_worker.intake.account.position import BEFORE_ALL
@@ -23,6 +25,13 @@ from asset_worker.settings.account import ALL, Account
 from asset_worker.settings.tree import Settings
 from asset_worker.sinks.delivery import SHUTDOWN_RETRY_SECONDS
 
+AWAITED: Final[Mapping[str, Mapping[str, WaitFor]]] = {
+    "asset": {"hls": WaitFor.IGNORE, "thumbnail": WaitFor.IGNORE},
+    "hls": {"hls": WaitFor.REQUIRED, "thumbnail": WaitFor.IGNORE},
+    "thumbnail": {"hls": WaitFor.IGNORE, "thumbnail": WaitFor.REQUIRED},
+    "all": {"hls": WaitFor.IF_REQUESTED, "thumbnail": WaitFor.IF_REQUESTED},
+}
+"""The settings `wait_for` that each value of `wait --for` stands for."""
 LOOKS_PER_REQUEST = 2
 """Looks in progress for each request that may be in flight: a look that waits for its retry sends nothing."""
 FIRST_LOOKS_SECONDS = 0.01

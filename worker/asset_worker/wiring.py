@@ -18,6 +18,7 @@ from asset_worker import policies
 from asset_worker.api.client import AssetsApi
 from asset_worker.api.gate import Gate
 from asset_worker.api.key import ANY_SOURCE, ApiKey, KeySource, key_source
+from asset_worker.api.limits.limiter import RateLimiter
 from asset_worker.api.retry import Retries
 from asset_worker.api.session import Session, open_session
 from asset_worker.domain.run_plan import RunPlan
@@ -271,14 +272,17 @@ async def make_queue(
             yield durable
 
 
-def make_gate(limits: tree.Limits, clock: Clock, source: KeySource = ANY_SOURCE) -> Gate:
-    """Return the gate that every request to the API passes."""
+def make_gate(
+    limits: tree.Limits, clock: Clock, source: KeySource = ANY_SOURCE, *, limiter: RateLimiter | None = None
+) -> Gate:
+    """Return the gate that every request to the API passes. `limiter`: that of an earlier gate; None: a new one."""
     return Gate(
         clock=clock,
         requests_per_second=limits.requests_per_second,
         concurrency=limits.concurrency,
         share=limits.share,
         key_source=source,
+        limiter=limiter,
     )
 
 

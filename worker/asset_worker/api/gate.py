@@ -57,6 +57,7 @@ class Gate:
         share: float,
         key_source: KeySource = ANY_SOURCE,
         uniform: Uniform = random.random,
+        limiter: RateLimiter | None = None,
     ) -> None:
         """Create the gate of the process.
 
@@ -67,8 +68,9 @@ class Gate:
             share: how much of a reported quota we may use, from 0 to 1.
             key_source: where the key comes from, for the log.
             uniform: provides the jitter of the breaker's probes.
+            limiter: that of an earlier gate with the same limits, which knows quotas and pauses; None: a new one.
         """
-        self._limiter = RateLimiter(requests_per_second=requests_per_second, share=share)
+        self._limiter = limiter or RateLimiter(requests_per_second=requests_per_second, share=share)
         self._breaker = Breaker(concurrency=concurrency, uniform=uniform)
         self._concurrency = concurrency
         self._key_source = key_source

@@ -12,22 +12,14 @@ from asset_worker.cli.form import Form
 from asset_worker.cli.notices import Notices
 from asset_worker.cli.running import run_service
 from asset_worker.cli.usage import Duration, PathOption, end_with, fail, settings_from
-from asset_worker.domain.assets import AssetId, WaitFor, asset_id
+from asset_worker.domain.assets import AssetId, asset_id
 from asset_worker.domain.run_plan import Exit, RunPlan
-from asset_worker.policies import expectations
+from asset_worker.policies import AWAITED, expectations
 from asset_worker.runtime.text import visible
 from asset_worker.settings.account import Account
 from asset_worker.settings.tree import Admin
 
 STDIN: Final = "-"
-
-AWAITED: Final = {
-    "asset": {"hls": WaitFor.IGNORE, "thumbnail": WaitFor.IGNORE},
-    "hls": {"hls": WaitFor.REQUIRED, "thumbnail": WaitFor.IGNORE},
-    "thumbnail": {"hls": WaitFor.IGNORE, "thumbnail": WaitFor.REQUIRED},
-    "all": {"hls": WaitFor.IF_REQUESTED, "thumbnail": WaitFor.IF_REQUESTED},
-}
-"""The settings `wait_for` that each value of `--for` stands for."""
 
 
 @click.command()

@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 
-from asset_worker.domain.assets import Asset, AssetId
+from asset_worker.domain.assets import Asset, AssetId, Observation
 from asset_worker.domain.submissions import Options
 from asset_worker.poller.actions import Actions
 from asset_worker.poller.batching import Check, ListLooker, by_request
 from asset_worker.poller.deadlines import LEAST_SECONDS, age_limit, given_up_at, too_late
+from asset_worker.poller.decide import Defer, Settle
 from asset_worker.poller.feedback import Feedback
 from asset_worker.poller.looks import Retriever
 from asset_worker.poller.observing import Observe, ignore
@@ -110,6 +111,10 @@ class Poller:
     def key_is_refused(self) -> bool:
         """Whether refusals are the key's, as far as is known: no asset is answered that could show the opposite."""
         return self._refusals.key_is_refused
+
+    def decide(self, lease: Lease, observation: Observation) -> Settle | Defer:
+        """Return what follows from a retrieve that shows this and ends now. Nothing is done."""
+        return self._actions.decide(lease, observation, is_retrieve=True)
 
     def shown(self, assets: Sequence[Asset], *, asked_at: float) -> None:
         """Look at the pending ones of these assets as a page of the account shows them: no request is needed for that.

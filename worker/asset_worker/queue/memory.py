@@ -1,7 +1,6 @@
-"""The queue engine in memory: for `wait`, which keeps nothing between runs, and for tests.
+"""The queue engine in memory: for `wait`, which keeps nothing between runs, for programs that embed it, and for tests.
 
-It keeps the promises of `ports.py` while the process lives. It never forgets which assets were settled, so its memory
-grows with each asset of the run.
+It keeps the promises of `ports.py` while the process lives. How often an asset was settled is known for a week.
 """
 
 from __future__ import annotations
@@ -22,6 +21,9 @@ from asset_worker.queue.pending import PendingAssets
 from asset_worker.queue.ports import Lease
 from asset_worker.queue.room import Room
 from asset_worker.runtime.clock import Clock
+
+KEEP_COUNTS_SECONDS = 7 * 86400.0
+"""Settlements are kept for seven dedupe windows, and at least this long, as by the engine with a journal."""
 
 
 class MemoryQueue(PendingAssets):
@@ -75,11 +77,25 @@ class MemoryQueue(PendingAssets):
     async def settle(self, lease: Lease, event: Event, *, steps: Sequence[Event] = ()) -> None:
         """End a lease: the asset is no longer pending, and its event is in the outbox, after those of `steps`."""
         assert event.outcome is not None
-        self._settled[lease.submission.asset_id] = SettledState(
-            lease.completion, event.outcome.value, lease.accepted_at, self._clock.steady(), event=None
+        now, asset_id = self._clock.steady(), lease.submission.asset_id
+        self._settled.pop(asset_id, None)  # so that they are in the order of settlement
+        self._settled[asset_id] = SettledState(
+            lease.completion, event.outcome.value, lease.accepted_at, now, event=None
         )
+        self._forget_settled(before=now - max(7 * self._dedupe_window, KEEP_COUNTS_SECONDS))
         self._remove(lease)
         self._add_events([*steps, event])
+
+    def drop(self, lease: Lease) -> None:
+        """End a lease: the asset is no longer pending, and there is no event: nobody waits for it any more."""
+        self._remove(lease)
+
+    def _forget_settled(self, *, before: float) -> None:
+        while self._settled:
+            asset_id = next(iter(self._settled))
+            if self._settled[asset_id].completed_at >= before:
+                return
+            del self._settled[asset_id]
 
     def _add_events(self, events: Sequence[Event]) -> None:
         self.outbox.add(events)

@@ -123,6 +123,26 @@ class PendingAssets:
             self._heap.push_all([(each.due, key) for key, each in self._pending.items() if each.due is not None])
         return leases
 
+    def accepted_at(self, asset_id: AssetId) -> float | None:
+        """Return when a pending asset was accepted, in steady time; None: it is not pending."""
+        pending = self._pending.get(asset_id)
+        return None if pending is None else pending.accepted_at
+
+    def amend(self, submission: Submission, *, due_in: float, completion: int | None = None) -> None:
+        """Replace the submission of a pending asset, which is then due in `due_in` seconds at the latest.
+
+        A lease that is held keeps the submission that it was made with. `completion` replaces the number of the
+        completion that the wait leads to; None: it stays. No engine keeps the change for the next start.
+        """
+        pending = self._pending[submission.asset_id]
+        pending.submission = submission
+        pending.completion = pending.completion if completion is None else completion
+        due = self._clock.monotonic() + due_in
+        if pending.due is not None and due < pending.due:
+            pending.due = due
+            self._heap.push(submission.asset_id, due)
+            self._pushed.set()
+
     async def idle(self) -> None:
         """Wait until nothing is pending."""
         await self._is_idle.wait()

@@ -71,10 +71,11 @@ def save(path: Path, learned: LearnedState) -> None:
 
 
 async def save_periodically(schedule: AdaptiveSchedule, path: Path, thread: WorkerThread) -> None:
-    """Save what was learned every minute, and a last time when cancelled."""
+    """Save what was learned every minute, and a last time when cancelled. The thread is closed then."""
     try:
         while True:
             await asyncio.sleep(SAVE_EVERY_SECONDS)
             await thread.run(save, path, schedule.learned())
     finally:
+        thread.close()
         save(path, schedule.learned())

@@ -1,0 +1,70 @@
+"""From the arguments of a client, and the environment, to what its engine needs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from asset_worker import policies, wiring
+from asset_worker.api.key import BadKeyError
+from asset_worker.domain.assets import Expectations
+from asset_worker.domain.run_plan import RunPlan
+from asset_worker.embedding.background import SECRETS, Source
+from asset_worker.embedding.errors import BadSettings, KeyMissing
+from asset_worker.embedding.terms import Seconds, What, renditions_awaited, seconds_in
+from asset_worker.runtime.proxy import BadProxyError
+from asset_worker.settings.loading import SettingsError, load
+
+_ARGUMENTS: Final = {"--api-key": "api_key", "--api-base_url": "base_url", "--state-dir": "state_dir"}
+"""The arguments, by the flags that the loader of settings takes them for."""
+
+
+def source_of(*, api_key: str | None, base_url: str | None, state_dir: str | os.PathLike[str] | None) -> Source:
+    """Return whose assets are watched, and how: as the arguments say, else the environment.
+
+    Raises:
+        BadSettings: an argument or a variable can't be used.
+        KeyMissing: there is no key, or it can't be used.
+    """
+    directory = None if state_dir is None else Path(state_dir).absolute()
+    flags = {"api": {"key": api_key, "base_url": base_url}, "state": {"dir": directory}}
+    try:
+        settings = load(config=None, environ=os.environ, overrides=flags)
+        if api_key is not None:
+            api = settings.api.model_copy(update={"key_file": None})  # the variable's file would take precedence
+            settings = settings.model_copy(update={"api": api})
+        key = wiring.make_key(settings.api, SECRETS)
+        wiring.redact_proxy_password(settings.api, SECRETS)
+    except BadKeyError as error:
+        raise KeyMissing(f"{error}; or pass api_key") from None
+    except SettingsError as error:
+        raise BadSettings("\n".join(map(_with_argument, error.problems))) from None
+    except BadProxyError as error:
+        raise BadSettings(str(error)) from None
+    return Source(settings, key, directory)
+
+
+def _with_argument(problem: str) -> str:
+    """Return a problem of the settings with the name of the argument, where it names a flag of the command."""
+    for flag, argument in _ARGUMENTS.items():
+        if problem.startswith(f"{flag}: "):
+            return argument + problem.removeprefix(flag)
+    return problem
+
+
+def defaults_of(
+    source: Source, *, timeout: Seconds | None, wait_for: What | None, not_found_grace: Seconds | None
+) -> Expectations:
+    """Return what a client asks for where a wait says nothing else: its arguments, else the settings.
+
+    Raises:
+        ValueError: an argument can't be used.
+    """
+    usual = policies.expectations(source.settings, RunPlan(keeps_state=False))
+    grace = not_found_grace
+    return Expectations(
+        wait_for={**usual.wait_for, **({} if wait_for is None else renditions_awaited(wait_for))},
+        deadline=usual.deadline if timeout is None else seconds_in(timeout, "timeout"),
+        not_found_grace=usual.not_found_grace if grace is None else seconds_in(grace, "not_found_grace", zero=True),
+    )
