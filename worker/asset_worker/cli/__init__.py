@@ -25,6 +25,7 @@ COMMANDS = {
     "status": "Show what is pending and what completed lately.",
     "dead-letters": "Show, retry or drop events that a webhook refused for good.",
     "schedule": "Show what was learned about how long assets take.",
+    "doctor": "Check settings, key, network, clock, sinks, files and worker.",
     "simulate": "Serve a stand-in for the assets API on this machine.",
     "demo": "Run simulator and worker end to end, without a key.",
     "config": "Show, check or describe the settings.",

@@ -37,13 +37,10 @@ def find_problems(settings: Settings) -> Iterator[Problem]:
     yield from sink_problems(settings.events.targets)
     if settings.queue.file is not None and (found := queue_file_problem(settings.queue.file)):
         yield found
-    if (file := settings.admin.token_file) is not None:
-        try:
-            check_token_file(file)
-        except TokenFileError as error:
-            yield Problem(str(error), is_final=not isinstance(error, TokenNotThereError))
-    if (text := _state_problem(settings.state)) is not None:
-        yield Problem(text, is_final=True)
+    if settings.admin.token_file is not None and (found := token_file_problem(settings.admin.token_file)):
+        yield found
+    if (found := state_problem(settings.state)) is not None:
+        yield found
 
 
 def find_warnings(settings: Settings) -> Iterator[str]:
@@ -61,6 +58,15 @@ def sink_problems(targets: tuple[Target, ...]) -> Iterator[Problem]:
     for target in targets:
         if (found := find_problem(target)) is not None:
             yield Problem(f"events can't be sent: {found.text}", found.is_final)
+
+
+def token_file_problem(path: Path) -> Problem | None:
+    """Return what keeps the file of tokens from being used now."""
+    try:
+        check_token_file(path)
+    except TokenFileError as error:
+        return Problem(str(error), is_final=not isinstance(error, TokenNotThereError))
+    return None
 
 
 def queue_file_problem(path: Path) -> Problem | None:
@@ -106,6 +112,12 @@ def _queue_directory_problem(path: Path, directory: Path) -> Problem | None:
             f"{path} can't be followed: the directory {directory} can't be listed: give this user the rights"
         )
     return None
+
+
+def state_problem(state: State) -> Problem | None:
+    """Return what keeps the state directory from being used by a worker that is started now, were none running."""
+    text = _state_problem(state)
+    return None if text is None else Problem(text, is_final=True)
 
 
 def _state_problem(state: State) -> str | None:

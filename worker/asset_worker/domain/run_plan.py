@@ -21,12 +21,13 @@ class Exit(IntEnum):
     NOT_READY = 1
     """Done, and at least one asset is not `ready`, or an event was not delivered. Or the state directory was moved,
     deleted or replaced while the worker ran, or there was an unexpected error, which is in the log. Of `dead-letters`:
-    there is no such event or sink, or the worker does not answer."""
+    there is no such event or sink, or the worker does not answer. Of `doctor`: it found a problem."""
     USAGE = 2
     """Bad usage or settings; or the state directory, the admin address, the file of tokens, a sink or the proxy
     can't be used. Starting again does not help."""
     KEY_REFUSED = 3
-    """The key is refused: `wait` ends at once, `run --once` after a minute. A service keeps trying."""
+    """The key is refused: `wait` ends at once, `run --once` after a minute. A service keeps trying.
+    `doctor` tries it once."""
     TIME_RAN_OUT = 4
     """Done, at least one asset `timed_out`, and every other one is `ready`: waiting longer may help."""
     TEMPORARY = 75

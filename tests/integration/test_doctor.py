@@ -1,0 +1,28 @@
+"""`doctor` as users run it: what it costs, what it sees, and how it ends."""
+
+from __future__ import annotations
+
+import json
+
+from tests.integration.processes import KEY
+
+OTHER_KEY = "tlk_of_somebody_else_0123"
+
+
+async def test_the_key_is_tried_with_one_request_and_locally_with_none(serve, worker):
+    simulator = await serve(key=KEY)
+    where = ("--state-dir", worker.state, "--queue-file", worker.queue_file)
+    local = worker.start("doctor", "--local", *where, base_url=simulator.base_url)
+    assert await local.end() == 0, local.stdout
+    assert simulator.stats.by_route == {}
+    good = worker.start("doctor", *where, base_url=simulator.base_url)
+    assert await good.end() == 0, good.stdout
+    assert dict(simulator.stats.by_route) == {"list": 1}
+    refused = worker.start("doctor", "--json", *where, base_url=simulator.base_url, API__KEY=OTHER_KEY)
+    assert await refused.end() == 3
+    checks = {check["name"]: check for check in json.loads(refused.stdout)["checks"]}
+    assert (checks["key"]["state"], checks["api"]["state"], checks["clock"]["state"]) == ("problem", "ok", "ok")
+    written = worker.written()
+    assert KEY.encode() not in written
+    assert OTHER_KEY.encode() not in written
+    assert not worker.state.exists()
