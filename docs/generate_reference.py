@@ -25,7 +25,7 @@ from asset_worker.telemetry.events import EVENTS
 from asset_worker.telemetry.snapshot import DECLARATIONS, METRIC_PREFIX
 
 PAGE = Path(__file__).with_name("reference.md")
-HELP_WIDTH = 100
+HELP_WIDTH = 80
 CONTENTS = (
     "[Commands](#commands) · [Exit codes](#exit-codes) · [Settings](#settings) · [Metrics](#metrics) · "
     "[Heartbeat](#heartbeat) · [Log events](#log-events)"

@@ -12,6 +12,7 @@ import signal
 import sys
 
 import click
+from click.shell_completion import CompletionItem
 
 from asset_worker import __version__
 from asset_worker.runtime.ending import SERVICE, SIGNAL_BASE, STOPPING, die_of_signal, hold_service_signals
@@ -50,12 +51,17 @@ class _Commands(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the commands that begin like this, and options. None is loaded, as click would: Tab must be quick."""
+        names = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
 @click.version_option(__version__, prog_name="asset-worker")
 def asset_worker() -> None:
     """Watch TwelveLabs assets until they are done, and emit one completion event for each.
@@ -75,7 +81,7 @@ def asset_worker() -> None:
 
     \b
     Run beside an upload service that appends asset IDs to a file:
-      asset-worker run --queue-file /var/spool/assets --events /var/log/asset-events.jsonl
+      asset-worker run --queue-file /var/spool/assets --events events.jsonl
     """
 
 

@@ -82,7 +82,13 @@ def dead_letters() -> None:
 )
 @_common_options
 def list_(sink: str | None, limit: int | None, state_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """Show the dead letters, the latest first: one line each."""
+    """Show the dead letters, the latest first: one line each.
+
+    \b
+    Examples:
+      asset-worker dead-letters list
+      asset-worker dead-letters list --sink hooks --json | jq .total
+    """
     shown = limit or (EVERY if as_json else DEFAULT_LIMIT)
     directory = _directory(state_dir, config)
     show = _print_json if as_json else _print_table
@@ -97,7 +103,15 @@ def list_(sink: str | None, limit: int | None, state_dir: Path | None, config: P
 @click.option("--sink", callback=_checked, help="Only that of this sink, by its name.")
 @_common_options
 def show(event_id: str, sink: str | None, state_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """Show one dead letter, by the event's ID, with the event. Several sinks may have refused it."""
+    """Show one dead letter, by the event's ID, with the event.
+
+    Several sinks may have refused it.
+
+    \b
+    Examples:
+      asset-worker dead-letters show 6298d673f1090f1100476d4c.1
+      asset-worker dead-letters show 6298d673f1090f1100476d4c.1 --sink hooks
+    """
     directory = _directory(state_dir, config)
     try:
         letters = read_dead_letter(directory, event_id, clock=SystemClock(), sink=sink)
@@ -121,6 +135,11 @@ def retry(
     """Send dead letters again, as if they had never been tried.
 
     With --sink, a sink that is paused is resumed as well, even if it has no dead letters.
+
+    \b
+    Examples:
+      asset-worker dead-letters retry --all
+      asset-worker dead-letters retry --sink hooks
     """
     request = _request("retry", ids, sink, every)
     answer = _answer(request, state_dir, config, as_json=as_json)
@@ -144,7 +163,13 @@ def retry(
 def drop(
     ids: tuple[str, ...], sink: str | None, every: bool, state_dir: Path | None, config: Path | None, as_json: bool
 ) -> None:
-    """Delete dead letters: they will never be sent."""
+    """Delete dead letters: they will never be sent.
+
+    \b
+    Examples:
+      asset-worker dead-letters drop 6298d673f1090f1100476d4c.1
+      asset-worker dead-letters drop --sink hooks
+    """
     request = _request("drop", ids, sink, every)
     answer = _answer(request, state_dir, config, as_json=as_json)
     for name, count in answer.counts.items():

@@ -66,7 +66,7 @@ def schedule(state_dir: Path | None, config: Path | None, asset: str | None, as_
     \b
     Examples:
       asset-worker schedule
-      asset-worker schedule --state-dir /var/lib/asset-worker --json | jq '.[] | [.name, .p50, .lag]'
+      asset-worker schedule --json | jq '.[] | [.name, .p50, .lag]'
       asset-worker schedule --asset 6298d673f1090f1100476d4c
     """
     settings = settings_from(config, {"state": {"dir": state_dir}})

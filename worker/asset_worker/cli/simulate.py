@@ -136,17 +136,18 @@ def simulate(
     \b
     Examples:
       asset-worker simulate --assets 20 --time-scale 10 > queue.txt
-      asset-worker simulate --port 9000 --limit 60/60 --fault status=503:0.1 --fault hang@30-40
-      asset-worker simulate --receiver --receiver-fault status=500:0.3 --receiver-fault drip:0.1
+      asset-worker simulate --limit 60/60 --fault status=503:0.1 --fault hang:0.1
+      asset-worker simulate --receiver --receiver-fault status=500:0.3
 
     \b
     While it runs:
-      curl -X POST localhost:8123/_simulator/assets -d '{"count": 5, "kind": "clip"}'
-      curl -X POST localhost:8123/_simulator/assets -d '{"count": 9000, "age": 86400, "spread": 80000}'
-      curl -X PUT  localhost:8123/_simulator/faults -d '["html=502:0.5"]'
-      curl localhost:8123/_simulator/stats
-      curl -X PUT  localhost:8123/_simulator/receiver/faults -d '["gone"]'
-      curl localhost:8123/_simulator/receiver
+      AT=localhost:8123/_simulator
+      curl -X POST $AT/assets -d '{"count": 5, "kind": "clip"}'
+      curl -X POST $AT/assets -d '{"count": 9, "age": 86400, "spread": 80000}'
+      curl -X PUT  $AT/faults -d '["html=502:0.5"]'
+      curl $AT/stats
+      curl -X PUT  $AT/receiver/faults -d '["gone"]'
+      curl $AT/receiver
     """
     if not receiver and (receiver_faults or receiver_secret_file):
         fail("--receiver-fault and --receiver-secret-file need --receiver")

@@ -34,7 +34,7 @@ def status(state_dir: Path | None, config: Path | None, limit: int, as_json: boo
     \b
     Examples:
       asset-worker status
-      asset-worker status --state-dir /var/lib/asset-worker --json | jq .pending_count
+      asset-worker status --json | jq .pending_count
     """
     settings = settings_from(config, {"state": {"dir": state_dir}})
     try:

@@ -32,8 +32,8 @@ def submit(ids: tuple[str, ...], queue_file: Path, metadata: tuple[str, ...]) ->
 
     \b
     Examples:
-      asset-worker submit 6298d673f1090f1100476d4c --queue-file /var/spool/assets
-      asset-worker submit ID1 ID2 --queue-file /var/spool/assets --metadata video=12 --metadata user=ada
+      asset-worker submit 6298d673f1090f1100476d4c --queue-file queue
+      asset-worker submit ID1 ID2 --queue-file queue --metadata user=ada
     """
     lines = "".join(_line(text, _pairs(metadata)) for text in ids).encode()
     try:
