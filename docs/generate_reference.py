@@ -1,6 +1,7 @@
 """Writes docs/reference.md from the code: commands, exit codes, settings, metrics, log events.
 
-Run it with `make reference`. A unit test fails when the page is not up to date.
+It also writes the example of a settings file, and its schema. Run it with `make reference`. Unit tests fail when one of
+them is not up to date.
 """
 
 from __future__ import annotations
@@ -11,20 +12,23 @@ import json
 from collections.abc import Iterable, Iterator
 from enum import Enum
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 
 from asset_worker.cli import COMMANDS, asset_worker
 from asset_worker.domain.run_plan import Exit
+from asset_worker.settings.describing import described
 from asset_worker.settings.showing import json_schema
+from asset_worker.settings.starter import starter
 from asset_worker.settings.tree import sections
-from asset_worker.settings.types import Section, Unit
+from asset_worker.settings.types import Section
 from asset_worker.settings.webhook import Webhook
 from asset_worker.telemetry.events import EVENTS
 from asset_worker.telemetry.snapshot import DECLARATIONS, METRIC_PREFIX
 
 PAGE = Path(__file__).with_name("reference.md")
+CONFIG = Path(__file__).parents[1] / "config"
 HELP_WIDTH = 80
 CONTENTS = (
     "[Commands](#commands) · [Exit codes](#exit-codes) · [Settings](#settings) · [Metrics](#metrics) · "
@@ -41,10 +45,6 @@ values separated by commas. A duration is a number of seconds, or text with unit
 LOG_EVENTS = """\
 With `log.format = "json"`, each line on stderr is a JSON object with `event`, `level`, `timestamp` and the fields
 below. Not every line has all of them."""
-
-
-LISTED = {"anyOf": "durations", "oneOf": "texts and tables", "$ref": "texts"}
-"""What a list holds, by the keyword that describes its items."""
 
 
 def reference() -> str:
@@ -105,7 +105,6 @@ def _member_docstrings(kind: type[Enum]) -> dict[str, str]:
 
 
 def _settings() -> Iterator[str]:
-    definitions = json_schema()["$defs"]
     yield from [
         "## Settings",
         "",
@@ -114,67 +113,28 @@ def _settings() -> Iterator[str]:
     ]
     for name, section in sections():
         yield from [f"### {name}", "", inspect.getdoc(section) or "", ""]
-        properties = definitions[section.__name__]["properties"]
-        yield from _table(
-            ["setting", "default", "value", "meaning"],
-            (
-                _setting(f"{name}.{field}", properties[field], definitions, _unit(section, field))
-                for field in properties
-            ),
-        )
-    yield from _webhooks(definitions)
-
-
-def _webhooks(definitions: dict[str, Any]) -> Iterator[str]:
-    """Yield the keys of the tables in events.sinks."""
+        yield from _described(section, ["setting", "default", "value", "meaning"], f"{name}.")
     yield from ["### A table in events.sinks", "", inspect.getdoc(Webhook) or "", ""]
-    properties = definitions[Webhook.__name__]["properties"]
+    yield from _described(Webhook, ["key", "default", "value", "meaning"], "")
+
+
+def _described(section: type[Section], heads: list[str], prefix: str) -> Iterator[str]:
     yield from _table(
-        ["key", "default", "value", "meaning"],
-        (_setting(field, properties[field], definitions, _unit(Webhook, field)) for field in properties),
+        heads,
+        (
+            [
+                f"`{prefix}{each.name}`",
+                "" if each.default is None else f"`{_value(each.default)}`",
+                each.kind,
+                each.text,
+            ]
+            for each in described(section)
+        ),
     )
-
-
-def _setting(key: str, schema: dict[str, Any], definitions: dict[str, Any], unit: str | None) -> list[str]:
-    default = schema.get("default")
-    shown = "" if default is None else f"`{_value(default)}`"
-    return [f"`{key}`", shown, _type(schema, definitions, unit), schema["description"]]
 
 
 def _value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _type(schema: dict[str, Any], definitions: dict[str, Any], unit: str | None) -> str:
-    if "anyOf" in schema:
-        schema = next(each for each in schema["anyOf"] if each.get("type") != "null")  # a duration: the number
-    if "$ref" in schema:
-        schema = definitions[schema["$ref"].rpartition("/")[2]]
-    if "enum" in schema:
-        return ", ".join(f"`{each}`" for each in schema["enum"])
-    match schema["type"]:
-        case "number" | "integer" as kind:
-            return ", ".join([unit or ("number" if kind == "number" else "whole number"), *_bounds(schema)])
-        case "boolean":
-            return "`true`, `false`"
-        case "array":
-            return f"list of {LISTED.get(next(iter(schema['items'])), 'texts')}"
-        case "object":
-            return "table"
-        case _:
-            return "path" if schema.get("format") == "path" else "text"
-
-
-def _bounds(schema: dict[str, Any]) -> Iterator[str]:
-    for keyword, words in (("exclusiveMinimum", "more than {}"), ("minimum", "{} or more"), ("maximum", "at most {}")):
-        if keyword in schema:
-            yield words.format(schema[keyword])
-
-
-def _unit(section: type[Section], field: str) -> str | None:
-    found = section.model_fields[field]
-    metadata = [*found.metadata, *(each for kind in get_args(found.annotation) for each in get_args(kind))]
-    return next((each.name for each in metadata if isinstance(each, Unit)), None)
 
 
 def _metrics() -> Iterator[str]:
@@ -233,3 +193,6 @@ def _table(heads: list[str], rows: Iterable[list[str]]) -> Iterator[str]:
 
 if __name__ == "__main__":
     PAGE.write_text(reference(), encoding="utf-8")
+    (CONFIG / "worker.toml").write_text(f"#:schema ./schema.json\n{starter()}", encoding="utf-8")
+    schema = json.dumps(json_schema(), indent=2, ensure_ascii=False)
+    (CONFIG / "schema.json").write_text(f"{schema}\n", encoding="utf-8")

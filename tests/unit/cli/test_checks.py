@@ -129,3 +129,17 @@ def test_a_run_into_a_directory_is_refused(tmp_path, monkeypatch):
     )
     assert result.exit_code == 2
     assert f"{tmp_path} is a directory: name a file in it" in result.stderr
+
+
+def test_a_starter_file_is_printed_without_a_question_and_passes_the_check(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(asset_worker, ["config", "--init"], env={"ASSET_WORKER_POLL__MAXX": "1"})
+    assert (result.exit_code, result.stderr) == (0, "")
+    (tmp_path / "worker.toml").write_text(result.stdout)
+    check = ["config", "--check", "--config", "worker.toml"]
+    assert CliRunner().invoke(asset_worker, check, env={"STATE_DIRECTORY": "state"}).exit_code == 0
+
+
+def test_what_config_prints_is_one_thing():
+    result = CliRunner().invoke(asset_worker, ["config", "--init", "--schema"])
+    assert (result.exit_code, "exclude one another" in result.stderr) == (2, True)

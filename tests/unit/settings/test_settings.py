@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 
 from asset_worker.settings.loading import SettingsError, load
 from asset_worker.settings.showing import as_toml, json_schema
+from asset_worker.settings.starter import starter
 from asset_worker.settings.tree import Settings, known_keys
 from asset_worker.settings.variables import misnamed_key, nearest_key
 
@@ -474,26 +475,39 @@ def test_any_tree_makes_settings_or_a_settings_error(tree):
         assert error.problems
 
 
-def test_the_example_file_is_good_and_shows_every_setting_with_its_default(tmp_path):
-    text = (ROOT / "config" / "worker.toml").read_text()
+def test_the_starter_file_is_good_and_shows_every_setting_with_its_default(tmp_path):
+    text = starter()
     assert loaded(text, tmp_path=tmp_path) == Settings()
     shown = tomllib.loads(re.sub(r"^# (\w+ = )", r"\1", text, flags=re.MULTILINE))
     found = {f"{section}.{name}": leaf for section, leaves in shown.items() for name, leaf in leaves.items()}
     assert sorted(found) == sorted(known_keys())
-    examples = {
-        "api.key",
-        "events.secret_file",
-        "poll.looks",
-        "api.key_file",
-        "queue.file",
-        "state.dir",
-        "log.format",
-        "admin.port",
-        "admin.token_file",
-    }
+    examples = {path for path, default in DEFAULTS.items() if default is None} | {"state.dir"}
     for path in set(found) - examples:
         default = DEFAULTS[path]
         assert found[path] == ([*default] if isinstance(default, tuple) else default), path
+
+
+def test_every_line_of_the_starter_file_can_be_put_into_force(tmp_path):
+    """Examples, too."""
+    lines = re.sub(r"^# (For example: )?(\w+ = )", r"\2", starter(), flags=re.MULTILINE).splitlines()
+    section, tried = "", 0
+    for line in lines:
+        if line.startswith("["):
+            section = line
+        elif line and not line.startswith("#"):
+            tried += 1
+            extra = "" if "secret_file" in line or "sinks" not in line else 'secret_file = "/run/secret"\n'
+            loaded(f"{section}\n{extra}{line}\n", tmp_path=tmp_path)
+    assert tried > len(DEFAULTS)
+
+
+def test_the_starter_file_has_no_long_lines_but_those_of_values():
+    assert [line for line in starter().splitlines() if len(line) > 100 and " = " not in line] == []
+
+
+def test_the_example_file_in_the_tree_is_fresh():
+    """Else: `make reference`."""
+    assert (ROOT / "config" / "worker.toml").read_text("utf-8") == f"#:schema ./schema.json\n{starter()}"
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,10 @@ class Account(Section):
     since: Annotated[
         str,
         BeforeValidator(_since),
-        Field(json_schema_extra={"anyOf": [{"enum": [START, ALL]}, {"format": "date-time"}]}),
+        Field(
+            examples=["2026-11-27T08:00:00Z"],
+            json_schema_extra={"anyOf": [{"enum": [START, ALL]}, {"format": "date-time"}]},
+        ),
     ] = START
     """Which assets are watched. `start`: those created since the account was first followed with this state directory.
     An instant, in UTC if it has no offset: those created since then. `all`: every asset of the account."""
@@ -86,6 +89,7 @@ class Account(Section):
     """Only assets with this text in their file names. Empty: with any name."""
     metadata: Annotated[dict[str, Any], BeforeValidator(_metadata)] = Field(
         default_factory=dict,
+        examples=[{"project": "launch", "draft": False}],
         json_schema_extra={
             "default": {},
             "additionalProperties": {"type": ["string", "number", "boolean", "array"], "items": {"type": "string"}},

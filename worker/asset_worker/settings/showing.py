@@ -29,12 +29,13 @@ def as_toml(settings: Settings) -> str:
             value = getattr(values, name)
             if isinstance(value, Path) and section == "api" and len(value.parts) == 1:
                 value = SecretStr(str(value))
-            lines.append(f"# {name} is not set" if value is None else f"{name} = {_toml(value)}")
+            lines.append(f"# {name} is not set" if value is None else f"{name} = {toml_value(value)}")
         lines.append("")
     return "\n".join(lines)
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """Return a value as TOML. A secret is redacted."""
     match value:
         case SecretStr():
             return f'"{REDACTED}"'
@@ -50,8 +51,8 @@ def _toml(value: Any) -> str:
             return _table(value)
         case HeaderFile():
             return _table({"file": value.file})
-        case tuple():
-            return f"[{', '.join(_toml(inner) for inner in value)}]"
+        case tuple() | list():
+            return f"[{', '.join(toml_value(inner) for inner in value)}]"
         case _:
             # A JSON string is a TOML basic string if DEL is escaped as well.
             return visible_json(json.dumps(str(value), ensure_ascii=False))
@@ -66,11 +67,11 @@ def _shown_webhook(webhook: Webhook) -> dict[str, Any]:
 
 
 def _table(values: Mapping[str, Any]) -> str:
-    return "{" + ", ".join(f"{_key(name)} = {_toml(value)}" for name, value in values.items()) + "}"
+    return "{" + ", ".join(f"{_key(name)} = {toml_value(value)}" for name, value in values.items()) + "}"
 
 
 def _key(name: str) -> str:
-    return name if _BARE_KEY.fullmatch(name) else _toml(name)
+    return name if _BARE_KEY.fullmatch(name) else toml_value(name)
 
 
 def json_schema() -> dict[str, Any]:

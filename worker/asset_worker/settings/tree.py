@@ -113,9 +113,9 @@ class Api(Section):
 
     base_url: Annotated[str, AfterValidator(_base_url)] = "https://api.twelvelabs.io/v1.3"
     """The URL of the API. It must be https, unless the host is this machine: plain http would show the key."""
-    key: SecretStr | None = None
+    key: SecretStr | None = Field(default=None, examples=["tlk_…"])
     """The API key. It is safer in the environment (TWELVE_LABS_API_KEY) or in a file (api.key_file) than here."""
-    key_file: File | None = None
+    key_file: File | None = Field(default=None, examples=["/run/secrets/twelvelabs/key"])
     """A file that holds the API key. It is read again when it changes, and takes precedence over api.key."""
     timeout: PositiveSeconds = 10
     """Seconds for one request, including the answer. The API usually answers within one second."""
@@ -146,7 +146,9 @@ class Poll(Section):
     """Seconds from the status `ready` to the outcome `degraded`, for renditions that don't finish."""
     not_found_grace: Seconds = 60
     """Seconds from acceptance in which a 404 doesn't end the wait: an upload may become visible only after a while."""
-    looks: Annotated[float, Field(gt=1, allow_inf_nan=False), NUMBER, Unit("looks")] | None = None
+    looks: Annotated[float, Field(gt=1, allow_inf_nan=False), NUMBER, Unit("looks")] | None = Field(
+        default=None, examples=[12]
+    )
     """How many looks an asset may take on average with `adaptive`. More looks notice the end sooner. Not set: as many
     as `exponential` would take for an asset that is polled alone, made when the end is most likely; more when looks
     share lists, which makes them cheaper."""
@@ -186,7 +188,7 @@ class Waits(Section):
 class Queue(Section):
     """Where assets come from."""
 
-    file: File | None = None
+    file: File | None = Field(default=None, examples=["/var/spool/assets/queue"])
     """The queue file: it is followed, and each line names an asset."""
     rotated: Annotated[
         tuple[Annotated[str, AfterValidator(checked_glob)], ...],
@@ -215,14 +217,18 @@ class Events(Section):
     transitions: Boolean = False
     """Whether each step of an asset is reported, too, with an event before its completion: `processed`, `playable`,
     `thumbnail_ready` and `overdue`."""
-    secret_file: SecretFile | None = None
+    secret_file: SecretFile | None = Field(default=None, examples=["/run/secrets/webhook-secrets"])
     """A file of secrets that sign the requests of all webhooks, unless their tables name another: one `whsec_…` on each
-    line. It is read again when it changes. Without a secret, only webhooks on this machine can be used."""
+    line, such as the output of `echo "whsec_$(openssl rand -base64 32)"`. It is read again when it changes. Without a
+    secret, only webhooks on this machine can be used."""
     sinks: Annotated[
         tuple[SinkSetting, ...],
         BeforeValidator(as_list),
         AfterValidator(_distinct),
-        Field(json_schema_extra={"minItems": 1}),
+        Field(
+            json_schema_extra={"minItems": 1},
+            examples=[["-", {"url": "https://app.example/hooks", "outcomes": ["ready"], "timeout": "5s"}]],
+        ),
     ] = ("-",)
     """The targets, each of which gets every event. A target is a file, a URL, or - for stdout. A table with a `url`
     holds other settings of a webhook as well."""
@@ -283,7 +289,11 @@ def _state_dir() -> Path | None:
 class State(Section):
     """Where the worker keeps its state."""
 
-    dir: File | None = Field(default_factory=_state_dir, json_schema_extra={"default": "$STATE_DIRECTORY"})
+    dir: File | None = Field(
+        default_factory=_state_dir,
+        examples=["/var/lib/asset-worker"],
+        json_schema_extra={"default": "$STATE_DIRECTORY"},
+    )
     """The state directory; each worker needs its own. Default: $STATE_DIRECTORY (set by systemd), else the state
     directory of the user. Not set: the user has no home directory; only commands that keep no state then work."""
 
@@ -305,7 +315,7 @@ class State(Section):
 class Log(Section):
     """Logs, which go to stderr."""
 
-    format: Literal["json", "console"] | None = None
+    format: Literal["json", "console"] | None = Field(default=None, examples=["json"])
     """The format of the lines. Not set: `console` on a terminal, else `json`."""
     level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower)] = "info"
     """The lowest level that is logged."""
@@ -317,11 +327,12 @@ class Admin(Section):
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     """The address to listen on. /metrics, /healthz and /readyz ask for no token: everyone on that network can read
     them. If it is a name, requests for that name are answered, too."""
-    port: Annotated[int, Field(ge=0, le=65535), INTEGER] | None = None
+    port: Annotated[int, Field(ge=0, le=65535), INTEGER] | None = Field(default=None, examples=[9090])
     """The port. Not set: the endpoints are off. 0: any free port; the log says which (`admin.serving`)."""
-    token_file: File | None = None
+    token_file: File | None = Field(default=None, examples=["/run/secrets/asset-worker/token"])
     """A file of tokens for clients that submit assets over HTTP (`POST /submissions`): one on each line, of at least 16
-    visible characters. It is read again when it changes. Not set: nothing can be submitted over HTTP."""
+    visible characters, such as the output of `openssl rand -hex 32`. It is read again when it changes. Not set: nothing
+    can be submitted over HTTP."""
 
     @property
     def accepts_submissions(self) -> bool:
