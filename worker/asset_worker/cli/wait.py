@@ -93,10 +93,10 @@ def wait(
     form = Form(json=as_json, quiet=quiet, plain=plain)
     code = run_service(settings, plan, title="waiting", level=level, observe=notices.looked, form=form)
     notices.finish()
-    if code == Exit.DONE and not notices.settled:
+    if code == Exit.DONE and reads_stdin and not notices.settled:
         fail("stdin held no asset ID, so nothing was waited for")
     if code == Exit.NOT_READY and not notices.not_ready and reads_stdin:
-        _write("stdin held a line without a usable asset ID: see the events")
+        _write("a line of stdin held no usable asset ID, or an event was not delivered: see the events and the log")
     end_with(code)
 
 
