@@ -203,7 +203,7 @@ class Client:
                 try:
                     yield completion_of(how.body)
                 finally:
-                    # Only now: until the caller asks for the next one, he may be at work on this.
+                    # Only now: until it asks for the next one, the caller may be at work on this.
                     background.call(engine.acknowledge, wait)
         finally:
             self._waits -= left
