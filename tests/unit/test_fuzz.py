@@ -300,7 +300,9 @@ object_lines = st.builds(
     lambda left, odd, right: b'{"asset_id":"a1",' + left + b'"metadata":{"a":' + odd + b"}," + right + b"}",
     st.just(b"") | st.binary(max_size=20),
     odd_values,
-    st.sampled_from([b'"deadline":' + b"9" * 400, b'"deadline":1e3', b'"wait_for":{}', b'"traceparent":"00-"']),
+    st.sampled_from(
+        [b'"deadline":' + b"9" * 400, b'"deadline":"1h"', b'"not_found_grace":"1d"', b'"traceparent":"00-"']
+    ),
 )
 queue_lines = st.one_of(
     st.binary(max_size=100),
