@@ -7,10 +7,9 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import urllib.error
 import urllib.request
-from asyncio import create_task, to_thread
+from asyncio import to_thread
 from datetime import datetime
 from math import inf
 
@@ -21,7 +20,6 @@ from asset_worker.cli.run import KEY_REFUSED_SECONDS
 from asset_worker.queue.local.status_report import read_status
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.simulator.lifecycles import Lifecycle, Rendition
-from tests.integration.holding import change
 from tests.integration.processes import KEY, eventually
 
 GRACE_SECONDS = 25
@@ -445,50 +443,3 @@ async def test_help_teaches_by_example(worker, command):
     run = worker.start(command, "--help")
     assert await run.end() == 0
     assert f"  asset-worker {command}" in run.stdout.decode()
-
-
-async def test_on_a_terminal_there_is_live_progress(serve, worker):
-    simulator = await serve()
-    asset_id = simulator.store.add(Lifecycle(3600))
-    terminal, other = os.openpty()
-    stdout = worker.folder / "stdout"
-    environ = os.environ | {
-        "TWELVE_LABS_API_KEY": KEY,
-        "TWELVELABS_BASE_URL": simulator.base_url,
-        "ASSET_WORKER_POLL__INITIAL": "0.2",
-        "ASSET_WORKER_POLL__MAX": "0.5",
-        "TERM": "xterm",
-        "COLUMNS": "120",
-    }
-    with stdout.open("wb") as out:
-        process = subprocess.Popen(  # noqa: ASYNC220 - a start, and no wait
-            [sys.executable, "-m", "asset_worker", "wait", asset_id],
-            stdout=out,
-            stderr=other,
-            env=environ,
-            cwd=worker.folder,
-        )
-    os.close(other)
-    shown = b""
-
-    def read():
-        nonlocal shown
-        try:
-            while block := os.read(terminal, 65536):
-                shown += block
-        except OSError:  # the other end is closed
-            return
-
-    reading = create_task(to_thread(read))
-    try:
-        await eventually(lambda: b"waiting for" in shown, otherwise=lambda: shown)
-        change(simulator, asset_id)
-        assert await to_thread(process.wait, 60) == 0
-    finally:
-        process.kill()  # else the reading would not end
-        process.wait()
-        await reading
-    os.close(terminal)
-    assert b"1/1 done" in shown
-    assert KEY.encode() not in shown
-    assert json.loads(stdout.read_bytes())["data"]["outcome"] == "ready"

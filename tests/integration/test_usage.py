@@ -12,7 +12,7 @@ import pytest
 
 from asset_worker.simulator.lifecycles import Lifecycle
 from tests.integration.holding import change, waiting
-from tests.integration.processes import KEY, eventually
+from tests.integration.processes import eventually
 from tests.integration.terminals import on_a_terminal
 
 NO_API = "http://127.0.0.1:1/v1.3"
@@ -138,32 +138,6 @@ async def test_an_output_with_few_characters_gets_those_that_it_can_encode(worke
     assert (await settings.end(), await schema.end()) == (0, 0)
     assert 'file = "/späť"' in settings.stdout.decode()
     assert json.loads(schema.stdout)["title"] == "asset-worker"
-
-
-async def test_on_a_terminal_progress_leaves_events_complete(serve, worker):
-    simulator = await serve()
-    ids = waiting(simulator, 2)
-    async with on_a_terminal(worker, "wait", *ids, base_url=simulator.base_url) as it:
-        for done, asset_id in enumerate(ids):
-            await eventually(
-                lambda done=done: f"waiting: {done}/2 done" in it.shown.decode(), otherwise=lambda: it.shown
-            )
-            change(simulator, asset_id)
-            await eventually(lambda done=done: len(it.events()) == done + 1, otherwise=lambda: it.shown)
-        assert await it.run.end() == 0
-        await eventually(lambda: "waiting: 2/2 done" in it.shown.decode(), otherwise=lambda: it.shown)
-        assert [event["subject"] for event in it.events()] == ids
-        assert {line[:9] for line in it.lines if not line.startswith("{")} <= {"waiting: ", ""}
-        assert "\x1b" not in it.shown.decode()
-        assert KEY not in it.shown.decode()
-
-
-async def test_on_a_terminal_the_demo_shows_every_event(worker):
-    async with on_a_terminal(worker, "demo") as it:
-        assert await it.run.end() == 0
-        await eventually(lambda: "webhook:" in it.shown.decode(), otherwise=lambda: it.shown)
-        [summary] = [line for line in it.lines if " events in " in line]
-        assert len(it.events()) == int(summary.split()[0])
 
 
 async def test_on_a_terminal_it_says_why_a_service_does_not_start(worker):

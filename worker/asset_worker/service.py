@@ -22,6 +22,7 @@ from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.signals import reloading_on_signals, stopping_on_signals
 from asset_worker.runtime.stop import Stop
 from asset_worker.settings.tree import Settings
+from asset_worker.sinks.lines import ToLines, lines_of
 from asset_worker.telemetry.heartbeat import log_heartbeat, watch_lag
 from asset_worker.telemetry.snapshot import Snapshot, take_snapshot
 from asset_worker.telemetry.waiting import WaitingAsset
@@ -47,6 +48,7 @@ class Service:
         secrets: Secrets,
         reloading: Reloading | None = None,
         observe: Observe = ignore,
+        lines_on_stdout: ToLines = lines_of,
     ) -> None:
         """Read the key and the tokens. Nothing starts yet.
 
@@ -56,6 +58,7 @@ class Service:
             secrets: what is redacted from now on.
             reloading: what SIGHUP does; None: it ends the process.
             observe: is called after each look.
+            lines_on_stdout: how the sink `-` shows events.
 
         Raises:
             BadKeyError: there is no usable key.
@@ -66,6 +69,7 @@ class Service:
         self._secrets = secrets
         self._reloading = reloading
         self._observe = observe
+        self._lines_on_stdout = lines_on_stdout
         self._clock = SystemClock()
         self._key = make_key(settings.api, secrets)
         self._tokens = make_tokens(settings.admin, secrets, self._clock)
@@ -105,6 +109,7 @@ class Service:
                     clock=self._clock,
                     stop=self._stop,
                     observe=self._observe,
+                    lines_on_stdout=self._lines_on_stdout,
                 )
             )
             self._sources = sources_of(parts)
@@ -181,6 +186,16 @@ class Service:
         """Log what was read and can't be read again, because the process ends at once."""
         for each in self._parts.intakes if self.is_built else ():
             each.abandon()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the run is about to end."""
+        return self._stop.is_set()
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether a signal asked the run to end."""
+        return exit_code_of(self._forced_stop.reason) is not None
 
     def snapshot(self) -> Snapshot:
         """Return the state of the worker now."""

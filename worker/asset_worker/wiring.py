@@ -48,6 +48,7 @@ from asset_worker.settings import tree
 from asset_worker.settings.tree import Settings
 from asset_worker.sinks.delivery import Delivery
 from asset_worker.sinks.independent import IndependentDelivery
+from asset_worker.sinks.lines import ToLines, lines_of
 from asset_worker.sinks.ports import (
     AnyOutbox,
     IndependentSink,
@@ -90,8 +91,11 @@ async def build(
     clock: Clock,
     stop: Stop,
     observe: Observe = ignore,
+    lines_on_stdout: ToLines = lines_of,
 ) -> AsyncIterator[Parts]:
-    """Build the parts; on exit, close those that hold resources. `observe` is called after each look.
+    """Build the parts; on exit, close those that hold resources.
+
+    `observe` is called after each look; `lines_on_stdout` is how the sink `-` shows events.
 
     Raises:
         NoStateDirectoryError: there is no state directory.
@@ -100,7 +104,7 @@ async def build(
         BadProxyError: the environment names a proxy that can't be used.
     """
     async with AsyncExitStack() as stack:
-        context = SinkContext(clock, secrets)
+        context = SinkContext(clock, secrets, lines_on_stdout)
         sinks = [open_sink(target, context) for target in settings.events.targets]
         queue = await stack.enter_async_context(make_queue(settings, plan, clock, sinks))
         gate, retries = make_gate(settings.limits, clock, key_source(settings.api.key_file)), Retries(stop)

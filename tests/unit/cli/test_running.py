@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from asset_worker.api.key import BadKeyError, KeyNotThereError
-from asset_worker.cli.running import _may_reach_a_terminal, run_to_the_end
+from asset_worker.cli.running import run_to_the_end
 from asset_worker.queue.local.journal import JournalError, JournalUnavailableError
 from asset_worker.queue.local.lock import StateDirectoryError, StateDirectoryUnavailableError
 from asset_worker.telemetry.errors import AdminAddressError, AdminAddressInUseError
@@ -48,18 +46,3 @@ def test_no_other_error_is_attributed_to_the_admin_endpoints(capfd):
     out, err = capfd.readouterr()
     assert "Too many open files" in out + err
     assert "admin" not in out + err
-
-
-def test_a_live_display_is_used_only_if_no_events_can_reach_its_terminal(tmp_path):
-    """The reader of a pipe may write there, as jq does."""
-    (tmp_path / "file").touch()
-    os.mkfifo(tmp_path / "pipe")
-    terminal, other = os.openpty()
-    try:
-        for target in (tmp_path / "pipe", os.ttyname(other)):
-            assert _may_reach_a_terminal(str(target))
-        for target in (tmp_path / "file", tmp_path / "none yet", os.devnull):
-            assert not _may_reach_a_terminal(str(target))
-    finally:
-        os.close(terminal)
-        os.close(other)

@@ -15,7 +15,9 @@ from typing import Any
 import click
 import msgspec
 
-from asset_worker.cli.running import run_to_the_end, watched
+from asset_worker.cli.form import Form
+from asset_worker.cli.running import run_to_the_end
+from asset_worker.cli.showing import Showing
 from asset_worker.cli.usage import end_with, fail, log_format
 from asset_worker.domain.run_plan import RunPlan
 from asset_worker.runtime.ending import SIGNAL_BASE
@@ -53,11 +55,14 @@ class _Line(msgspec.Struct, frozen=True):
 
 
 @click.command()
-def demo() -> None:
+@click.option("--json", "as_json", is_flag=True, help="Events are JSON also on a terminal.")
+@click.option("--plain", is_flag=True, help="Progress is plain lines, without colours, as for a screen reader.")
+def demo(as_json: bool, plain: bool) -> None:
     """Run simulator and worker end to end: a few dozen assets of every kind, no key, no network, in a few seconds.
 
-    Completion events go to stdout, everything else to stderr. They are also sent as webhooks, to a receiver that fails
-    a third of the time. Exit code 0 if every asset had the expected outcome, and every event was received.
+    Completion events go to stdout (as JSON unless it is a terminal), everything else to stderr. They are also sent as
+    webhooks, to a receiver that fails a third of the time. Exit code 0 if every asset had the
+    expected outcome, and every event was received.
 
     \b
     Examples:
@@ -69,11 +74,11 @@ def demo() -> None:
     except OSError as error:
         fail(f"the demo needs a temporary directory ({error.strerror}): set TMPDIR to one that can be written")
     with folder as path:
-        code = run_to_the_end(_demo(Path(path)))
+        code = run_to_the_end(_demo(Path(path), Form(json=as_json, plain=plain)))
     end_with(code)
 
 
-async def _demo(folder: Path) -> int:
+async def _demo(folder: Path, form: Form) -> int:
     secret = os.urandom(SECRET_BYTES)
     faults = tuple(Fault.parse(text, OF_RECEIVER) for text in RECEIVER_FAULTS)
     receiver = ReceiverOptions(secrets=(secret,), faults=faults, seed=3)
@@ -90,14 +95,14 @@ async def _demo(folder: Path) -> int:
         click.echo(f"webhooks to {simulator.hooks_url}, where a third of the attempts fail", err=True)
         started = time.time()
         webhook = {"url": simulator.hooks_url, "name": "webhook", "secret_file": str(secret_file), "retry": RETRY}
-        code = await _run_worker(simulator, queue, [str(events), webhook])
+        code = await _run_worker(simulator, queue, [str(events), webhook], form)
         if code > SIGNAL_BASE:
             return code
         took = time.time() - started
         return _summarize(simulator, lines, events.read_bytes(), took)
 
 
-async def _run_worker(simulator: Simulator, queue: Path, sinks: list[Any]) -> int:
+async def _run_worker(simulator: Simulator, queue: Path, sinks: list[Any], form: Form) -> int:
     settings = load(
         config=None,
         environ={},
@@ -113,9 +118,11 @@ async def _run_worker(simulator: Simulator, queue: Path, sinks: list[Any]) -> in
         },
     )
     secrets = Secrets()
-    configure(log_format(settings), settings.log.level, secrets)
-    service = Service(settings, RunPlan(once=True, ends_by_itself=True), secrets=secrets)
-    return await watched(service, title="demo", sinks=settings.events.local_targets)
+    configure(log_format(settings), settings.log.level, secrets, colours=not form.plain)
+    plan = RunPlan(once=True, ends_by_itself=True)
+    showing = Showing(settings, plan, title="demo", form=form)
+    service = Service(settings, plan, secrets=secrets, observe=showing.observe, lines_on_stdout=showing.lines_of)
+    return await showing.run(service)
 
 
 def _lines(simulator: Simulator) -> Iterator[_Line]:

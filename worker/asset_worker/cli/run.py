@@ -13,6 +13,7 @@ import click
 import structlog
 
 from asset_worker.cli.checks import queue_file_problem
+from asset_worker.cli.form import Form
 from asset_worker.cli.running import run_service
 from asset_worker.cli.usage import PathOption, end_with, fail, settings_from
 from asset_worker.domain.run_plan import Exit, RunPlan
@@ -50,6 +51,8 @@ KEY_REFUSED_SECONDS = 60.0
     type=click.IntRange(0, 65535),
     help="Serve /metrics, /healthz, /readyz and, with tokens, /submissions on this port.",
 )
+@click.option("--json", "as_json", is_flag=True, help="Events on stdout are JSON also on a terminal.")
+@click.option("--plain", is_flag=True, help="Progress is plain lines, without colours, as for a screen reader.")
 @click.option(
     "--log-format", type=click.Choice(["json", "console"]), help="Default: json, unless stderr is a terminal."
 )
@@ -63,6 +66,8 @@ def run(
     state_dir: Path | None,
     once: bool,
     admin_port: int | None,
+    as_json: bool,
+    plain: bool,
     log_format: str | None,
     log_level: str | None,
 ) -> None:
@@ -117,7 +122,12 @@ def run(
     read_again = partial(load, config=config, environ=os.environ, overrides=flags)
     end_with(
         run_service(
-            settings, plan, title="asset-worker", read_again=read_again, on_start=partial(_warn_of_exposed_urls, events)
+            settings,
+            plan,
+            title="asset-worker",
+            read_again=read_again,
+            on_start=partial(_warn_of_exposed_urls, events),
+            form=Form(json=as_json, plain=plain),
         )
     )
 

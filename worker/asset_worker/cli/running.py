@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import stat
 import sys
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any
 
+import click
 import structlog
 
 from asset_worker.api.key import BadKeyError, KeyNotThereError, NoKeyError
+from asset_worker.cli.farewell import IDS_NAMED, kept, not_kept
 from asset_worker.cli.form import USUAL, Form
+from asset_worker.cli.showing import Showing, both
 from asset_worker.cli.usage import fail, log_format, misnamed_key_advice
 from asset_worker.domain.run_plan import Exit, RunPlan
 from asset_worker.poller.observing import Observe, ignore
@@ -72,7 +73,7 @@ def run_service(
     secrets = Secrets()
 
     def apply_log(settings: Settings) -> None:
-        configure(log_format(settings), level or settings.log.level, secrets)
+        configure(log_format(settings), level or settings.log.level, secrets, colours=not form.plain)
 
     apply_log(settings)
     on_start()
@@ -81,8 +82,19 @@ def run_service(
         reloading = None
         if read_again is not None and not plan.is_one_off:
             reloading = Reloading(settings, read=read_again, apply_log=apply_log)
-        service = Service(settings, plan, secrets=secrets, reloading=reloading, observe=observe)
-        return await watched(service, title=title, sinks=settings.events.local_targets, form=form)
+        showing = Showing(settings, plan, title=title, form=form)
+        service = Service(
+            settings,
+            plan,
+            secrets=secrets,
+            reloading=reloading,
+            observe=both(observe, showing.observe),
+            lines_on_stdout=showing.lines_of,
+        )
+        code = await showing.run(service)
+        if service.is_interrupted and sys.stderr.isatty() and not form.quiet:
+            click.echo(f"asset-worker: {_what_is_left(service, settings, plan)}", err=True)
+        return code
 
     return run_to_the_end(work())
 
@@ -117,27 +129,13 @@ def _lost_state(error: Exception) -> Exception | None:
     return error if isinstance(error, StateDirectoryError | JournalError) else None
 
 
-async def watched(service: Service, *, title: str, sinks: tuple[str, ...], form: Form = USUAL) -> int:
-    """Run the service and return its exit code. Progress is shown if stderr is a terminal."""
-    if form.quiet or not sys.stderr.isatty():
-        return await service.run()
-    from asset_worker.cli import progress  # noqa: PLC0415 - rich, only for a terminal
-
-    has_events = any(map(_may_reach_a_terminal, sinks))
-    run = progress.run_with_progress_lines if has_events or form.plain else progress.run_with_live_display
-    return await run(service, title=title)
-
-
-def _may_reach_a_terminal(target: str) -> bool:
-    """Return whether events may appear on the terminal, where a live display would overwrite them.
-
-    A pipe counts as well: its reader may write to the terminal, as in `| jq`.
-    """
-    try:
-        status = os.fstat(1) if target == "-" else Path(target).stat()
-        return not stat.S_ISREG(status.st_mode) and not os.path.samestat(status, Path(os.devnull).stat())
-    except OSError:
-        return False
+def _what_is_left(service: Service, settings: Settings, plan: RunPlan) -> str:
+    """Return, in words, what a run that was interrupted leaves behind, and how to go on."""
+    pending = service.snapshot().pending if service.is_built else 0
+    if plan.keeps_state:
+        return kept(pending, settings.state.directory)
+    ids = [each.asset_id for each in service.waiting(IDS_NAMED)] if service.is_built else []
+    return not_kept(pending, ids)
 
 
 def run_loop(work: Coroutine[Any, Any, int]) -> int:

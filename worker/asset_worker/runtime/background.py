@@ -11,9 +11,10 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
+from asset_worker.runtime.footer import Row
 from asset_worker.runtime.line_stream import LineStream
 from asset_worker.runtime.threads import leave_stop_signals_to_main_thread
 
@@ -43,13 +44,27 @@ class BackgroundWriter:
         self._held = 0  # bytes, those that are being written included
         self._is_full = False  # from the first write that is dropped until half of the queue is written
         self._dropped = 0
+        self._wanted_rows = self._drawn_rows = 0  # how often rows were to be shown, and the last time that they were
         self._progress_at = time.monotonic()
         threading.Thread(target=self._run, name="stderr", daemon=True).start()
 
     @property
     def is_behind(self) -> bool:
         """Whether the stream has not taken everything yet."""
-        return self._held > 0
+        return self._held > 0 or self._drawn_rows != self._wanted_rows
+
+    def show_below(self, rows: Sequence[Row]) -> None:
+        """Show these rows below everything that is written to the terminal, in place of those shown so far."""
+        with self._changed:
+            if not self.is_behind:
+                self._progress_at = time.monotonic()
+            self._stream.footer.wanted = rows
+            self._wanted_rows += 1
+            self._changed.notify_all()
+
+    def forget_rows(self) -> None:
+        """Leave the rows that are shown where they are. It waits for nothing, so a signal handler may call it."""
+        self._stream.footer.forget()
 
     def write(self, data: bytes) -> None:
         """Write `data`, which should be whole lines; if the queue is full, drop it and count it."""
@@ -70,7 +85,7 @@ class BackgroundWriter:
         """Wait until all is written, nothing was taken for `stall` seconds, or `longest` seconds are over."""
         ends = time.monotonic() + longest
         with self._changed:
-            while self._held and (left := min(ends, self._progress_at + stall) - time.monotonic()) > 0:
+            while self.is_behind and (left := min(ends, self._progress_at + stall) - time.monotonic()) > 0:
                 self._changed.wait(left)
 
     def _has_room(self, data: bytes) -> bool:
@@ -80,13 +95,13 @@ class BackgroundWriter:
         leave_stop_signals_to_main_thread()
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting)
-                piece = self._next_piece()
+                self._changed.wait_for(lambda: self.is_behind)
+                piece, rows = self._next_piece() if self._waiting else [], self._wanted_rows
             try:
                 written = self._stream.write(piece)
             except OSError:  # closed, or a full disk: there is nowhere to report it until a later write succeeds
                 written = 0
-            if dropped := self._finish(piece, written):
+            if dropped := self._finish(piece, written, rows):
                 assert self.report_dropped is not None
                 self.report_dropped(dropped)
 
@@ -98,9 +113,10 @@ class BackgroundWriter:
             size += len(piece[-1])
         return piece
 
-    def _finish(self, piece: list[bytes], written: int) -> int:
+    def _finish(self, piece: list[bytes], written: int, rows: int) -> int:
         """Return the number of dropped writes to report now."""
         with self._changed:
+            self._drawn_rows = rows
             self._held -= sum(map(len, piece))
             self._progress_at = time.monotonic()
             self._dropped += len(piece) - written

@@ -11,10 +11,11 @@ import atexit
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from asset_worker.runtime.background import DRAIN_SECONDS, BackgroundWriter
+from asset_worker.runtime.footer import Row
 from asset_worker.runtime.line_stream import LineStream
 from asset_worker.runtime.text_streams import VisibleText
 
@@ -38,11 +39,11 @@ def write_stderr_in_background() -> None:
 
 
 def styled_stderr() -> TextIO:
-    """Return standard error for text with control sequences of our own: a live display, a log in colours.
+    """Return standard error for text with control sequences of our own: a log in colours.
 
     Everything in it that comes from outside must have passed `text.visible`.
     """
-    # A live display replaces `sys.stderr`, and shows above itself what is written there.
+    # Tests replace `sys.stderr`.
     return _styled if _styled is not None and isinstance(sys.stderr, VisibleText) else sys.stderr
 
 
@@ -55,6 +56,18 @@ def drain_stderr(*, longest: float = DRAIN_SECONDS) -> None:
 def is_stderr_behind() -> bool:
     """Return whether standard error has not taken everything yet that was written to it."""
     return _writer is not None and _writer.is_behind
+
+
+def show_below(rows: Sequence[Row]) -> None:
+    """Show these rows below everything that is written to the terminal of standard error, in place of earlier ones."""
+    if _writer is not None:
+        _writer.show_below(rows)
+
+
+def forget_rows() -> None:
+    """Leave the rows that are shown where they are: something else has written below them."""
+    if _writer is not None:
+        _writer.forget_rows()
 
 
 def report_dropped_lines(report: Callable[[int], None]) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from asset_worker.domain.events import Stored
+
+ToLines = Callable[[Sequence[Stored]], list[bytes]]
+"""Returns events as one line each, with its newline."""
 
 
 def lines_of(events: Sequence[Stored]) -> list[bytes]:

@@ -16,6 +16,7 @@ from asset_worker.domain.deliveries import Condition, Taken
 from asset_worker.domain.events import Stored
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.redaction import Secrets
+from asset_worker.sinks.lines import ToLines, lines_of
 
 
 class SinkUnavailableError(Exception):
@@ -39,6 +40,8 @@ class SinkContext(msgspec.Struct, frozen=True):
     clock: Clock
     secrets: Secrets
     """The secrets that are redacted everywhere: a sink adds its own."""
+    lines_on_stdout: ToLines = lines_of
+    """How standard output shows events: as their JSON, if it is not for people."""
 
 
 class TargetProblem(msgspec.Struct, frozen=True):

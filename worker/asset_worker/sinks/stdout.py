@@ -12,7 +12,7 @@ from asset_worker.domain.events import Stored
 from asset_worker.runtime.line_stream import LineStream
 from asset_worker.runtime.paths import is_same_open_file
 from asset_worker.runtime.threads import DaemonThread, WorkerThread
-from asset_worker.sinks.lines import first_bytes, lines_of
+from asset_worker.sinks.lines import ToLines, first_bytes, lines_of
 from asset_worker.sinks.ports import Sent, SinkContext, SinkUnavailableError, TargetProblem
 
 SEND_BYTES: Final = 1 << 16
@@ -28,8 +28,9 @@ class StdoutSink:
     kind: Literal["ordered"] = "ordered"
     name = "stdout"
 
-    def __init__(self, thread: WorkerThread, *, fd: int | None = None) -> None:
+    def __init__(self, thread: WorkerThread, *, fd: int | None = None, to_lines: ToLines = lines_of) -> None:
         self._thread = thread
+        self._to_lines = to_lines
         self._fd = standard_output() if fd is None else fd
         self._stream = LineStream(self._fd)
 
@@ -51,7 +52,7 @@ class StdoutSink:
         Raises:
             SinkUnavailableError: standard output could not be written.
         """
-        lines = lines_of(first_bytes(events, SEND_BYTES))
+        lines = self._to_lines(first_bytes(events, SEND_BYTES))
         try:
             return Sent(await self._thread.run(self._stream.write, lines), None)
         except OSError as error:
@@ -89,9 +90,9 @@ def find_warnings(_target: str) -> tuple[()]:
     return ()
 
 
-def open_sink(_target: str, _context: SinkContext) -> StdoutSink:
+def open_sink(_target: str, context: SinkContext) -> StdoutSink:
     """Return the sink, with a thread of its own."""
-    return StdoutSink(DaemonThread("stdout"))
+    return StdoutSink(DaemonThread("stdout"), to_lines=context.lines_on_stdout)
 
 
 def standard_output() -> int:

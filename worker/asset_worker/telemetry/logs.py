@@ -17,6 +17,7 @@ from structlog.typing import EventDict, Processor
 
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stderr import report_dropped_lines, styled_stderr
+from asset_worker.runtime.terminals import wants_colours
 from asset_worker.runtime.text import visible, visible_json_bytes, visible_lines
 from asset_worker.telemetry.spells import Spells
 
@@ -107,10 +108,11 @@ def _to_json(event: MutableMapping[str, Any], **_options: Any) -> str:
         return json.dumps(event, default=str)
 
 
-def configure(format_: Literal["json", "console"], level: str, secrets: Secrets) -> None:
+def configure(format_: Literal["json", "console"], level: str, secrets: Secrets, *, colours: bool = True) -> None:
     """Set up structlog and the standard library's logging (which aiohttp and asyncio use) for this process.
 
-    `level` is the lowest one that is logged; from other libraries, warnings and errors only. It may be called again,
+    `level` is the lowest one that is logged; from other libraries, warnings and errors only. `colours`: lines on a
+    terminal may have them. It may be called again,
     to change format or level.
     """
     number = logging.getLevelNamesMapping()[level.upper()]
@@ -133,7 +135,8 @@ def configure(format_: Literal["json", "console"], level: str, secrets: Secrets)
             redact_secrets,
             show_controls,
             structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+                colors=colours and sys.stderr.isatty() and wants_colours(),
+                exception_formatter=structlog.dev.plain_traceback,
             ),
         ]
     structlog.configure(

@@ -1,0 +1,57 @@
+"""How a run shows itself: for people on a terminal, for programs anywhere else."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from asset_worker.cli import showing
+from asset_worker.cli.form import Form
+from asset_worker.cli.showing import Streams, _others_may_write, progress_of
+
+
+@pytest.mark.parametrize(
+    ("form", "terminal", "obeys", "others", "progress"),
+    [
+        (Form(), True, True, False, "live"),
+        (Form(json=True), True, True, False, "live"),
+        (Form(), False, True, False, "none"),
+        (Form(plain=True), False, True, False, "none"),
+        (Form(quiet=True), True, True, False, "none"),
+        (Form(quiet=True, plain=True), True, True, False, "none"),
+        (Form(plain=True), True, True, False, "lines"),
+        (Form(), True, False, False, "lines"),
+        (Form(), True, True, True, "lines"),
+    ],
+)
+def test_progress_is_as_the_terminal_and_the_user_want_it(form, terminal, obeys, others, progress):
+    streams = Streams(stderr_is_terminal=terminal, obeys_control=obeys, others_write=others)
+    assert progress_of(form, streams) == progress
+
+
+def test_a_live_display_is_used_only_if_nothing_else_can_write_to_its_terminal(tmp_path):
+    """The reader of a pipe may, as jq does, and so may who reads a file that is a terminal."""
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    terminal, other = os.openpty()
+    try:
+        for target in (tmp_path / "pipe", os.ttyname(other)):
+            assert _others_may_write(str(target))
+        for target in (tmp_path / "file", tmp_path / "none yet", os.devnull):
+            assert not _others_may_write(str(target))
+    finally:
+        os.close(terminal)
+        os.close(other)
+
+
+@pytest.mark.parametrize(("same", "others"), [(True, False), (False, True)])
+def test_events_on_the_terminal_of_stderr_are_written_above_the_display(same, others, monkeypatch):
+    terminals = [os.openpty() for _ in range(2)]
+    (_, stderr), (_, another) = terminals
+    monkeypatch.setattr(showing, "STDOUT", stderr if same else another)
+    monkeypatch.setattr(showing, "STDERR", stderr)
+    assert _others_may_write("-") is others
+    for pair in terminals:
+        for each in pair:
+            os.close(each)
