@@ -71,6 +71,23 @@ def test_more_problems_than_are_shown_are_counted():
     assert texts(scene)[-2:] == ["problem: problem 2", "and 2 more problems"]
 
 
+def test_a_problem_takes_as_many_lines_as_it_needs():
+    problem = Problem("the API is unavailable", since=60.0, last_error="503 Service Unavailable", next_try=75.0)
+    scene = Scene(title="waiting", elapsed=1.0, pending=1, problems=[problem], now=65.0, assets=[])
+    times = "since 00:01:00 (5 s) · next try in 10 s"
+    assert texts(scene, 120)[-1:] == [f"problem: the API is unavailable · {times} · 503 Service Unavailable"]
+    assert texts(scene, 80)[-2:] == ["problem: the API is unavailable", f"  {times} · 503 Service Unavailable"]
+    assert texts(scene, 50)[-2:] == [f"  {times}", "  503 Service Unavailable"]
+    assert texts(Scene(title="x", elapsed=1.0, problems=[Problem("the journal can't be written")]), 20)[-1] == (
+        "problem: the journa…"
+    )
+
+
+def test_a_run_that_has_ended_tries_nothing_again():
+    scene = Scene(title="x", elapsed=1.0, pending=1, problems=[Problem("the API is unavailable", next_try=9.0)])
+    assert [without_styles(line) for line in last_frame(scene, columns=80)][1:] == ["problem: the API is unavailable"]
+
+
 def test_the_spinner_moves_only_while_something_is_pending():
     at = [{*texts(Scene(title="x", elapsed=seconds, pending=1))} for seconds in (0.0, 0.3)]
     assert at[0] != at[1]

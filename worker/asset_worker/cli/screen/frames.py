@@ -55,8 +55,9 @@ def frame(scene: Scene, *, columns: int, rows: int) -> list[Line]:
 def last_frame(scene: Scene, *, columns: int) -> list[Line]:
     """Return what stays on the terminal when the run has ended: how each asset of a few ended, and the totals."""
     ended = [each for each in scene.assets or () if each.outcome is not None]
-    over = msgspec.structs.replace(scene, is_stopping=False, listening_to=())
-    lines = [*asset_table(ended, " ", columns=columns), *_totals(over, columns), *_problems(scene, columns)]
+    problems = [msgspec.structs.replace(each, next_try=None) for each in scene.problems]
+    over = msgspec.structs.replace(scene, is_stopping=False, listening_to=(), problems=problems)
+    lines = [*asset_table(ended, " ", columns=columns), *_totals(over, columns), *_problems(over, columns)]
     return [cut_line(line, columns) for line in lines]
 
 
@@ -116,16 +117,18 @@ def _outcomes(scene: Scene) -> Line:
 
 
 def _problems(scene: Scene, columns: int) -> Iterator[Line]:
-    """Yield one line a problem, or where there is little room two: first what is wrong, then for how long."""
+    """Yield one line a problem; where there is little room, its times and its error on lines of their own."""
     for problem in scene.problems[:PROBLEMS_SHOWN]:
         text: Line = (Span("problem: ", "bold"), Span(visible(problem.text), "red"))
-        times = problem_times(problem, now=scene.now, utc_offset=scene.utc_offset)
-        more = joined(_texts([*times, *([visible(problem.last_error)] if problem.last_error else [])]), DOT)
-        if more and width_of(text) + len(DOT) + width_of(more) > columns:
-            yield text
-            yield (Span("  "), *more)
+        times = joined(_texts(problem_times(problem, now=scene.now, utc_offset=scene.utc_offset)), DOT)
+        error: Line = (Span(visible(problem.last_error or "")),)
+        line = joined([text, times, error], DOT)
+        if width_of(line) <= columns:
+            yield line
         else:
-            yield joined([text, more], DOT)
+            more = joined([times, error], DOT)
+            below = [more] if width_of(more) + 2 <= columns else [times, error]
+            yield from (text, *((Span("  "), *each) for each in below if width_of(each)))
     if (hidden := len(scene.problems) - PROBLEMS_SHOWN) > 0:
         yield (Span(f"and {counted(hidden, 'more problem')}"),)
 
