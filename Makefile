@@ -54,8 +54,9 @@ format: $(STAMP) ## rewrite the files the way the checks want them
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-reference: $(STAMP) ## rewrite docs/reference.md from the code
+reference: $(STAMP) ## rewrite docs/reference.md and docs/screens from the code
 	$(BIN)/python docs/generate_reference.py
+	$(BIN)/python docs/generate_screens.py
 
 lock: ## renew the lock files from pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -1,4 +1,4 @@
-"""The reference page is generated from the code, and up to date."""
+"""The reference page and the pictures of screens are generated from the code, and up to date."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ PAGE = (DOCS / "reference.md").read_text(encoding="utf-8")
 def test_the_page_is_up_to_date():
     """Else: `make reference`."""
     assert runpy.run_path(str(DOCS / "generate_reference.py"))["reference"]() == PAGE
+
+
+def test_the_pictures_are_up_to_date():
+    """Else: `make reference`."""
+    drawn = dict(runpy.run_path(str(DOCS / "generate_screens.py"))["pictures"]())
+    assert {path.name: path.read_text(encoding="utf-8") for path in (DOCS / "screens").iterdir()} == drawn
 
 
 def test_the_page_has_every_command_setting_and_event():
