@@ -15,14 +15,6 @@ from asset_worker.telemetry.logs import configure
 KEY = "tlk_4F2SECRET"
 
 
-@pytest.fixture(autouse=True)
-def _configured_for_one_test():
-    """A logger first used afterwards would keep this configuration, and no test could capture its lines."""
-    yield
-    structlog.reset_defaults()
-    logging.basicConfig(handlers=[logging.NullHandler()], force=True)
-
-
 @pytest.fixture
 def lines(capsys):
     def read():
