@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from asset_worker.embedding.errors import KeyRefused
 from asset_worker.queue.local.journal import FILE_NAME
 from tests.doubles.virtual_time import run_virtually
-from tests.unit.embedding.host import INTERVAL, asset, hosted
+from tests.unit.embedding.host import INTERVAL, Call, asset, hosted
 
 pytestmark = pytest.mark.virtual_time
 
@@ -170,6 +170,68 @@ async def test_a_caller_who_comes_while_the_asset_is_settled_waits_anew(path):
         await acknowledging
         await asyncio.sleep(1)
         assert (second.outcome, second.completion.id) == ("ready", f"{asset_id}.2")
+
+
+async def test_a_caller_who_comes_during_a_look_has_one_at_his_deadline():
+    async with hosted() as host:
+        asset_id = asset(host.world, ready_after=1000)
+        await host.call(asset_id)
+        await asyncio.sleep(0.05)  # the first look takes twice as long
+        call = await host.call(asset_id, timeout=3)
+        await asyncio.sleep(5)
+        assert (call.outcome, call.ended_at) == ("timed_out", pytest.approx(3.15, abs=0.1))
+
+
+async def test_a_caller_who_comes_while_the_asset_is_accepted_has_a_look_at_his_deadline():
+    """As on a slow disk."""
+    async with hosted() as host:
+        asset_id = asset(host.world, ready_after=1000)
+        accept = host.waits._accept_batch
+
+        async def slow(batch):
+            await asyncio.sleep(1)
+            await accept(batch)
+
+        host.waits._accept_batch = slow
+        beginning = asyncio.ensure_future(host.call(asset_id))
+        await asyncio.sleep(0.5)
+        call = await host.call(asset_id, timeout=3)
+        await beginning
+        await asyncio.sleep(5)
+        assert (call.outcome, call.ended_at) == ("timed_out", pytest.approx(3.6, abs=0.1))
+
+
+async def test_a_caller_who_left_before_his_wait_began_costs_nothing():
+    async with hosted() as host:
+        call = Call(asset(host.world, ready_after=0))
+        host.waits.cancel(call.wait)
+        await host.waits.begin([call.wait])
+        await asyncio.sleep(1)
+        assert (call.reports, host.looks(), host.queue.pending_count()) == ([], 0, 0)
+
+
+async def test_a_caller_who_leaves_during_the_last_look_leaves_a_wait_that_is_kept(path):
+    async with hosted(path) as host:
+        call = await host.call(asset_id := asset(host.world, ready_after=0))
+        await asyncio.sleep(0.05)
+        host.waits.cancel(call.wait)
+        await asyncio.sleep(1)
+        assert (call.reports, host.waits.kept) == ([], (asset_id,))
+        again = await host.call(asset_id)
+        await asyncio.sleep(1)
+        assert (again.outcome, again.completion.id) == ("ready", f"{asset_id}.1")
+
+
+async def test_an_acknowledgement_does_not_end_the_wait_of_the_next_caller(path):
+    async with hosted(path) as host:
+        first = await host.call(asset_id := asset(host.world, ready_after=0))
+        await asyncio.sleep(1)
+        second = await host.call(asset_id)
+        await host.waits.acknowledge(first.wait)
+        await asyncio.sleep(1)
+        assert (first.outcome, second.outcome) == ("ready", "ready")
+        await host.waits.acknowledge(second.wait)
+        assert host.queue.pending_count() == 0
 
 
 async def test_all_waits_end_when_the_key_is_refused():

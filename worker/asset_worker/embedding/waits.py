@@ -122,14 +122,14 @@ class Waits:
         """Assets that are pending, and that nobody waits for: a lease keeps the poller from looking at them."""
         self._handed_over: dict[AssetId, Event] = {}
         """Those of them whose event was handed to a caller, who has not acknowledged it yet."""
-        self._settling: set[AssetId] = set()
         for lease in queue.lease(queue.oldest(queue.pending_count()), not_seen_since=math.inf):
             self._kept[lease.submission.asset_id] = lease
 
     @property
     def kept(self) -> tuple[AssetId, ...]:
         """The assets that are kept, and that nobody waits for."""
-        return tuple(each for each in self._kept if each not in self._handed_over)
+        # Any thread may ask; a list of a dictionary is made at once.
+        return tuple(each for each in list(self._kept) if each not in self._handed_over)
 
     # What callers do.
 
@@ -155,7 +155,7 @@ class Waits:
                 await self._queue.defer(lease, 0.0, lease.progress)
             if self._queue.accepted_at(asset_id) is None and len(group) == 1:
                 new[asset_id] = wait.request.submission
-            elif asset_id not in self._settling:
+            else:
                 self._renew(asset_id)
         await self._accept(new)
 
@@ -165,9 +165,7 @@ class Waits:
         group = self._groups.get(wait.asset_id, [])
         if wait in group:
             group.remove(wait)
-            if group:
-                self._renew(wait.asset_id)
-            else:
+            if not group:
                 self._release(wait.asset_id)
 
     async def acknowledge(self, wait: Wait) -> None:
@@ -176,11 +174,7 @@ class Waits:
         event = self._handed_over.pop(asset_id, None)
         if event is None:
             return
-        self._settling.add(asset_id)
-        try:
-            await self._queue.settle(self._kept.pop(asset_id), event)
-        finally:
-            self._settling.discard(asset_id)
+        await self._queue.settle(self._kept.pop(asset_id), event)
         if group := self._groups.get(asset_id):  # somebody waits for it again
             await self._accept({asset_id: group[0].request.submission})
 
@@ -316,9 +310,8 @@ class Waits:
     def _release(self, asset_id: AssetId) -> None:
         """Nobody waits for this asset any more. A look at it that is in progress is left to its end."""
         self._groups.pop(asset_id, None)
-        if asset_id not in self._settling:
-            for lease in self._queue.lease([asset_id], not_seen_since=math.inf):
-                self._leave(lease)
+        for lease in self._queue.lease([asset_id], not_seen_since=math.inf):
+            self._leave(lease)
 
     def _leave(self, lease: Lease) -> None:
         """End or keep the lease of an asset that nobody waits for."""
