@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -55,3 +57,10 @@ def test_events_on_the_terminal_of_stderr_are_written_above_the_display(same, ot
     for pair in terminals:
         for each in pair:
             os.close(each)
+
+
+def test_without_a_terminal_no_command_loads_what_is_for_one():
+    """Loading rich would take a fifth of a start."""
+    modules = "asset_worker.cli.wait, asset_worker.cli.run, asset_worker.cli.demo"
+    code = f"import sys, {modules}; sys.exit(any(name.split('.')[0] == 'rich' for name in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

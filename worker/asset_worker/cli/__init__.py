@@ -15,6 +15,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from asset_worker import __version__
+from asset_worker.cli import lean_structlog  # noqa: F401 - it must be the first to load structlog
 from asset_worker.runtime.ending import SERVICE, SIGNAL_BASE, STOPPING, die_of_signal, hold_service_signals
 from asset_worker.runtime.stderr import write_stderr_in_background
 from asset_worker.runtime.stdout import StdoutError, write_stdout_unbuffered
