@@ -29,9 +29,9 @@ def ended(outcome, reason=None):
     return Settle(Done(outcome, reason), Event("1", outcome, b"{}"), Progress(1))
 
 
-def notices(expectations=None, *, only_outcomes=False):
+def notices(expectations=None, *, only_outcomes=False, **options):
     lines: list[str] = []
-    return Notices(expectations or Expectations(), lines.append, only_outcomes=only_outcomes), lines
+    return Notices(expectations or Expectations(), lines.append, only_outcomes=only_outcomes, **options), lines
 
 
 @pytest.mark.parametrize(
@@ -97,3 +97,12 @@ def test_it_names_the_first_assets_and_counts_the_others(others, last):
         told.looked(lease(asset_id), SHOWN, ended(Outcome.FAILED))
     told.finish()
     assert [line.split(":")[0] for line in lines] == [*IDS[:MOST], *([last] if last else [])]
+
+
+def test_what_people_read_on_standard_output_is_not_said_again():
+    told, lines = notices(is_shown=lambda step: step.verdict.reason != "a long one")
+    for number, asset_id in enumerate(IDS[: MOST + 2]):
+        told.looked(lease(asset_id), SHOWN, ended(Outcome.FAILED, "a long one" if number == MOST + 1 else "short"))
+    told.finish()
+    assert lines == [f"{IDS[MOST + 1]}: failed: a long one"]
+    assert told.not_ready == MOST + 2

@@ -10,7 +10,8 @@ import pytest
 
 from asset_worker.cli import showing
 from asset_worker.cli.form import Form
-from asset_worker.cli.showing import Streams, _others_may_write, progress_of
+from asset_worker.cli.showing import Streams, _others_may_write, progress_of, shown_to_people
+from tests.doubles.looks import decided, lease, seen
 
 
 @pytest.mark.parametrize(
@@ -64,3 +65,17 @@ def test_without_a_terminal_no_command_loads_what_is_for_one():
     modules = "asset_worker.cli.wait, asset_worker.cli.run, asset_worker.cli.demo"
     code = f"import sys, {modules}; sys.exit(any(name.split('.')[0] == 'rich' for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason", "shown"),
+    [(80, "The file is damaged.", True), (80, "The file is damaged. " * 5, False), (200, None, True)],
+)
+def test_a_reason_that_is_cut_on_the_terminal_is_not_shown(columns, reason, shown, monkeypatch):
+    monkeypatch.setattr(showing, "is_terminal", lambda _: True)
+    monkeypatch.setattr(showing, "columns_of", lambda _: columns)
+    step = decided(lease(), seen("failed", error={"message": reason}))
+    assert shown_to_people(Form())(step) is shown
+    assert not shown_to_people(Form(json=True))(step)
+    monkeypatch.setattr(showing, "is_terminal", lambda fd: fd == 1)
+    assert not shown_to_people(Form())(step)

@@ -35,12 +35,24 @@ def not_ready(asset_id: AssetId, outcome: Outcome, reason: str | None) -> str:
 class Notices:
     """Writes notices about the first assets of each kind; at the end, how many others there are."""
 
-    def __init__(self, expectations: Expectations, write: Callable[[str], None], *, only_outcomes: bool) -> None:
-        """`write` takes one line. `only_outcomes`: nothing is said of an ID that is not known yet."""
+    def __init__(
+        self,
+        expectations: Expectations,
+        write: Callable[[str], None],
+        *,
+        only_outcomes: bool,
+        is_shown: Callable[[Settle], bool] = lambda _: False,
+    ) -> None:
+        """`write` takes one line. `only_outcomes`: nothing is said of an ID that is not known yet.
+
+        `is_shown` returns whether people read beside these notices, on standard output, how a wait ended, and why.
+        """
         self._expectations = expectations
         self._write = write
         self._only_outcomes = only_outcomes
+        self._is_shown = is_shown
         self._unknown = 0
+        self._shown = 0
         self.settled = 0
         """Assets whose wait has ended."""
         self.not_ready = 0
@@ -62,10 +74,12 @@ class Notices:
         if step.verdict.outcome is Outcome.READY:
             return
         self.not_ready += 1
-        if self.not_ready <= MOST:
+        if self._is_shown(step):
+            self._shown += 1
+        elif self.not_ready - self._shown <= MOST:
             self._write(not_ready(lease.submission.asset_id, step.verdict.outcome, step.verdict.reason))
 
     def finish(self) -> None:
         """Write how many assets are not ready and were not named."""
-        if (others := self.not_ready - MOST) > 0:
+        if (others := self.not_ready - self._shown - MOST) > 0:
             self._write(f"{others} more {'is' if others == 1 else 'are'} not ready: see the events")

@@ -6,7 +6,7 @@ import codecs
 import os
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
@@ -21,6 +21,7 @@ from asset_worker.poller.decide import Defer, Settle
 from asset_worker.poller.observing import Observe, ignore
 from asset_worker.queue.ports import Lease
 from asset_worker.runtime.terminals import columns_of, has_colours, is_terminal, obeys_control_sequences
+from asset_worker.runtime.text import visible
 from asset_worker.service import Service
 from asset_worker.settings.tree import Settings
 from asset_worker.sinks.lines import ToLines, lines_of
@@ -46,6 +47,20 @@ def progress_of(form: Form, streams: Streams) -> Progress:
     if form.quiet or not streams.stderr_is_terminal:
         return "none"
     return "lines" if form.plain or streams.others_write or not streams.obeys_control else "live"
+
+
+def shown_to_people(form: Form) -> Callable[[Settle], bool]:
+    """Return what says whether people read on one terminal, beside the log, how a wait ended, and all of the reason."""
+    if form.json or not is_terminal(STDOUT) or not is_terminal(STDERR):
+        return lambda _: False
+    from asset_worker.cli.screen.event_lines import event_line  # noqa: PLC0415 - rich, only for a terminal
+    from asset_worker.cli.screen.spans import without_styles  # noqa: PLC0415
+
+    def is_shown(step: Settle) -> bool:
+        line = without_styles(event_line(step.event.body, columns=columns_of(STDOUT)))
+        return step.verdict.reason is None or line.endswith(visible(step.verdict.reason))
+
+    return is_shown
 
 
 class Showing:

@@ -11,6 +11,7 @@ import click
 from asset_worker.cli.form import Form
 from asset_worker.cli.notices import Notices
 from asset_worker.cli.running import run_service
+from asset_worker.cli.showing import shown_to_people
 from asset_worker.cli.usage import Duration, PathOption, end_with, fail, settings_from
 from asset_worker.domain.assets import AssetId, asset_id
 from asset_worker.domain.run_plan import Exit, RunPlan
@@ -86,11 +87,11 @@ def wait(
     queue = settings.queue.model_copy(update={"file": None, "stdin": reads_stdin})
     settings = settings.model_copy(update={"queue": queue, "account": Account(), "admin": Admin()})
     plan = RunPlan(asset_ids=found, keeps_state=False, key_refused_limit=0.0, ends_by_itself=True)
-    notices = Notices(expectations(settings, plan), _write, only_outcomes=quiet)
+    form = Form(json=as_json, quiet=quiet, plain=plain)
+    notices = Notices(expectations(settings, plan), _write, only_outcomes=quiet, is_shown=shown_to_people(form))
     # A person or a script waits for the events: unless a level was chosen, the log is only for problems.
     usual_level = "error" if quiet else "warning"
     level = settings.log.level if "level" in settings.log.model_fields_set else usual_level
-    form = Form(json=as_json, quiet=quiet, plain=plain)
     code = run_service(settings, plan, title="waiting", level=level, observe=notices.looked, form=form)
     notices.finish()
     if code == Exit.DONE and reads_stdin and not notices.settled:
