@@ -28,6 +28,12 @@ class AssetClass:
     def mean(self) -> float:
         return sum(self.durations.quantiles) / len(self.durations.quantiles)
 
+    @property
+    def renditions(self) -> tuple[str, ...]:
+        """What the API makes of such an asset."""
+        kind = self.file_type.partition("/")[0]
+        return {"image": ("thumbnail",), "audio": ("hls",), "video": ("hls", "thumbnail")}[kind]
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -112,5 +118,12 @@ def taught(workload: Workload, *, completions: int = COMPLETIONS, looks: float |
     schedule = AdaptiveSchedule(initial=2, multiplier=1.5, maximum=30, looks=looks, uniform=random.random)
     for _ in range(completions):
         asset_class, duration = workload.draw(random)
-        watch(schedule, duration, learner=schedule, file_type=asset_class.file_type, method=asset_class.method)
+        watch(
+            schedule,
+            duration,
+            learner=schedule,
+            file_type=asset_class.file_type,
+            method=asset_class.method,
+            shown=asset_class.renditions,
+        )
     return schedule.learned()

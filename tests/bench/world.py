@@ -172,14 +172,18 @@ class World:
     @asynccontextmanager
     async def running(self):
         """The worker runs within this context."""
+        before = structlog.get_config()
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-        stop = Stop()
-        polling = asyncio.ensure_future(self.poller.run(stop))
-        polling.add_done_callback(lambda _: self._changed.set())
-        self._polling = polling
-        yield
-        stop.set("done")
-        await polling
+        try:
+            stop = Stop()
+            polling = asyncio.ensure_future(self.poller.run(stop))
+            polling.add_done_callback(lambda _: self._changed.set())
+            self._polling = polling
+            yield
+            stop.set("done")
+            await polling
+        finally:
+            structlog.configure(**before)
 
     @property
     def now(self) -> float:
@@ -197,11 +201,13 @@ class World:
         accepted_ago: float = 0.0,
         created_ago: float = 0.0,
         fields: dict[str, str] | None = None,
+        hls: float = 0.0,
+        thumbnail: float = 0.0,
     ) -> AssetId:
         """Submit an asset that takes `duration` seconds from its creation, `created_ago` seconds before acceptance.
 
         `accepted_ago`: it has been pending for so many seconds, and an earlier run has looked at it. `fields` are more
-        of its document.
+        of its document. Its renditions, if it has them, take `hls` and `thumbnail` seconds more.
         """
         self.count += 1
         asset_id = AssetId(f"{self.count:024x}")
@@ -209,7 +215,6 @@ class World:
         created_at = accepted_at - created_ago
         wall = self._clock.now() - self.now + created_at
         kind = asset_class.file_type.partition("/")[0]
-        at_once = Rendition()
         self.api.watched[asset_id] = Watched(
             Created(
                 id=asset_id,
@@ -222,8 +227,8 @@ class World:
             ),
             Lifecycle(
                 ends_after=duration,
-                hls=at_once if kind in {"video", "audio"} else None,
-                thumbnail=at_once if kind in {"video", "image"} else None,
+                hls=Rendition(hls) if "hls" in asset_class.renditions else None,
+                thumbnail=Rendition(thumbnail) if "thumbnail" in asset_class.renditions else None,
             ),
             created_at,
             accepted_at,

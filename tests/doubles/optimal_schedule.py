@@ -12,7 +12,7 @@ from math import erfc, exp, inf, log, sqrt
 from random import Random
 from typing import TYPE_CHECKING
 
-from asset_worker.schedule.ports import WaitState
+from asset_worker.schedule.ports import Renditions, WaitState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -97,8 +97,12 @@ def watch(
     learner: AdaptiveSchedule | None = None,
     file_type: str | None = "video/mp4",
     method: str | None = "direct",
+    shown: tuple[str, ...] = (),
 ) -> tuple[int, float]:
-    """The looks at one asset that takes `duration` seconds, and its lag; `learner` learns from each look."""
+    """The looks at one asset that takes `duration` seconds, and its lag; `learner` learns from each look.
+
+    It shows these renditions while it is processing, and they end with it.
+    """
     age = since = 0.0
     looks = 1
     while age < duration:
@@ -109,7 +113,7 @@ def watch(
         looks += 1
     if learner:
         done = WaitState(attempt_number=looks, age=age, waiting_on=(), file_type=file_type, method=method)
-        learner.observe(done, since=since, ended=("asset",))
+        learner.observe(done, since=since, ended=("asset",), renditions=Renditions(shown, ()))
     return looks, age - duration
 
 

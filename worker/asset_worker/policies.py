@@ -124,6 +124,19 @@ def adaptive(
     )
 
 
+def typical_schedule(poll: tree.Poll, learned: LearnedState | None) -> Schedule:
+    """Return the schedule as a worker that runs has it, but without jitter: for reports."""
+    if poll.strategy == "adaptive":
+        return typical_adaptive(poll, learned)
+    return schedule(poll, None, lambda: 0.0)  # the jitter of these strategies only shortens delays
+
+
+def typical_adaptive(poll: tree.Poll, learned: LearnedState | None) -> AdaptiveSchedule:
+    """Return the adaptive schedule without jitter, with looks that cost what they cost the worker lately."""
+    cost = 1.0 if learned is None else learned.requests_per_look
+    return adaptive(poll, learned, lambda: 0.5, requests_per_look=cost)
+
+
 def shutdown_grace(settings: Settings, plan: RunPlan) -> float:
     """Return how many seconds work in progress may take after a stop.
 

@@ -207,10 +207,12 @@ class Service:
 
     def waiting(self, limit: int) -> list[WaitingAsset]:
         """Return the assets that have been pending longest, at most `limit`."""
-        now = self._clock.steady()
+        parts, now = self._parts, self._clock.steady()
         return [
-            WaitingAsset(asset_id, now - state.accepted_at, state.due_in, state.progress)
-            for asset_id, state in self._parts.queue.oldest(limit).items()
+            WaitingAsset(
+                asset_id, now - state.accepted_at, state.due_in, state.progress, parts.time_left(asset_id, state, now)
+            )
+            for asset_id, state in parts.queue.oldest(limit).items()
         ]
 
     def _end(self, tally: Mapping[str, int] | None) -> RunEnd:

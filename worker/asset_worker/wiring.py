@@ -28,6 +28,7 @@ from asset_worker.intake.ingest import Ingest
 from asset_worker.intake.ports import Intake, IntakeContext
 from asset_worker.intake.registry import open_intake
 from asset_worker.poller.feedback import Feedback
+from asset_worker.poller.foresight import make_time_left
 from asset_worker.poller.loop import Poller
 from asset_worker.poller.observing import Observe, ignore
 from asset_worker.poller.policy import Policy
@@ -43,6 +44,7 @@ from asset_worker.runtime.redaction import SHORTEST_KEY, Secrets
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import DaemonThread
 from asset_worker.schedule.adaptive import AdaptiveSchedule
+from asset_worker.schedule.forecast import TimeLeft
 from asset_worker.schedule.ports import Schedule, never_known
 from asset_worker.settings import tree
 from asset_worker.settings.tree import Settings
@@ -77,6 +79,8 @@ class Parts(msgspec.Struct, frozen=True):
     deliveries: Sequence[Delivery | IndependentDelivery]
     http: HttpIntake | None
     """The one of the intakes that is served on the admin port; None: there is none."""
+    time_left: TimeLeft
+    """Forecasts how long the wait for a pending asset still lasts."""
     keep_schedule: Callable[[], Coroutine[Any, Any, None]] | None
     """Saves what the schedule has learned, until cancelled; None: it doesn't learn, or the run keeps no state."""
 
@@ -152,6 +156,7 @@ async def build(
             intakes=[*intakes, *filter(None, [http])],
             http=http,
             deliveries=deliveries,
+            time_left=make_time_left(policies.expectations(settings, plan), chosen),
             keep_schedule=make_schedule_keeper(settings, plan, chosen),
         )
 
@@ -376,7 +381,7 @@ async def serve_admin(
 
     routes, guarded = routes_without_token(), None
     if parts.http is not None and tokens is not None:
-        endpoints = Endpoints(parts.http, parts.queue, clock, stop, redact=secrets.redact)
+        endpoints = Endpoints(parts.http, parts.queue, clock, stop, redact=secrets.redact, time_left=parts.time_left)
         routes, guarded = (), Guarded(endpoints.routes(), tokens)
     async with serving(read, host=admin.host, port=admin.port, routes=routes, guarded=guarded):
         yield

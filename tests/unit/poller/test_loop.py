@@ -12,6 +12,7 @@ from asset_worker.poller.loop import Poller
 from asset_worker.poller.policy import Batching
 from asset_worker.runtime.stop import Stop
 from asset_worker.schedule.adaptive import AdaptiveSchedule
+from asset_worker.schedule.ports import Renditions
 from tests.doubles.api import PROCESSING, READY, ListingApi, ScriptedApi
 from tests.doubles.clocks import LoopClock
 from tests.doubles.looks import ID, IDS, SCHEDULE
@@ -26,8 +27,8 @@ async def test_a_learner_is_shown_each_look():
             self.seen = []
             self.requests = []
 
-        def observe(self, look, *, since, ended=()):
-            self.seen.append((look.phase, round(since, 3), round(look.age, 3), look.waiting_on, ended))
+        def observe(self, look, *, since, ended=(), renditions=None):
+            self.seen.append((look.phase, round(since, 3), round(look.age, 3), look.waiting_on, ended, renditions))
 
         def looked_late(self, lateness, *, since):
             assert lateness <= 0.001
@@ -46,10 +47,10 @@ async def test_a_learner_is_shown_each_look():
     api = ListingApi({ID: [PROCESSING, PROCESSING, hls, hls, {"status": "ready", "hls": {"status": "ready"}}]})
     await poll(api, feedback=Feedback(notes), schedule=SCHEDULE)
     assert notes.seen == [
-        ("asset", 0, 2, ("asset",), ()),
-        ("asset", 2, 5, (), ("asset",)),
-        ("renditions", 0, 2, ("hls",), ()),
-        ("renditions", 2, 5, (), ("hls",)),
+        ("asset", 0, 2, ("asset",), (), None),
+        ("asset", 2, 5, (), ("asset",), Renditions(shown=(), left=("hls",))),
+        ("renditions", 0, 2, ("hls",), (), None),
+        ("renditions", 2, 5, (), ("hls",), None),
     ]
     assert notes.requests == [1] * 5
 

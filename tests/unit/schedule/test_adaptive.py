@@ -251,10 +251,12 @@ def test_the_stored_layout_is_that_of_version_2() -> None:
     """Later versions of the program read what earlier ones have stored."""
     name = ["asset", "video/mp4", "direct"]
     ends, exposure = [64, *[0] * 100], [16, *[0] * 100]
-    data = msgspec.msgpack.encode([2, 1.5, [[name, ends, exposure]], [[[name], 3.0]], 0.25])
+    earlier = [2, 1.5, [[name, ends, exposure]], [[[name], 3.0]], 0.25]
+    data = msgspec.msgpack.encode([*earlier, [[name, ["hls"], [[["hls"], 2.5]]]]])
     learned = from_bytes(data)
     assert isinstance(learned, LearnedState)
     assert to_bytes(learned) == data
+    assert from_bytes(msgspec.msgpack.encode(earlier)) == msgspec.structs.replace(learned, after_asset=[])
     [(asset_class, table)] = learned.tables().items()
     assert asset_class == AssetClass("asset", "video/mp4", "direct")
     assert (table.ends[0], table.exposure[0]) == (1, 1)

@@ -10,18 +10,16 @@ import msgspec
 from asset_worker.cli.usage import PathOption, fail, settings_from, state_directory
 from asset_worker.domain.assets import ASSET_ID, AssetId
 from asset_worker.domain.run_plan import RunPlan
-from asset_worker.domain.submissions import Submission
-from asset_worker.policies import adaptive, expectations
-from asset_worker.policies import schedule as schedule_for
-from asset_worker.poller.foresight import NextLook, next_look
+from asset_worker.policies import expectations, typical_adaptive, typical_schedule
+from asset_worker.poller.foresight import NextLook, as_lease, next_look, time_left
 from asset_worker.queue.local.journal import JournalError
 from asset_worker.queue.local.schedule_store import FILE_NAME, load
 from asset_worker.queue.local.status_report import PendingAsset, read_asset
-from asset_worker.queue.ports import Lease
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.text import visible_json_bytes
 from asset_worker.schedule.adaptive import AdaptiveSchedule
 from asset_worker.schedule.classes import classify
+from asset_worker.schedule.forecast import Forecast
 from asset_worker.schedule.learned import LearnedState, UnreadableState
 from asset_worker.schedule.ports import Schedule, WaitState
 from asset_worker.schedule.report import plot, rows, seconds_text, table
@@ -44,6 +42,8 @@ class AssetLine(msgspec.Struct, frozen=True):
     delay: float
     """From the look before to the next one."""
     why: str
+    expected_left: Forecast | None
+    """Until the wait is over; None: too little is known of such assets."""
 
 
 @click.command()
@@ -77,19 +77,13 @@ def schedule(state_dir: Path | None, config: Path | None, asset: str | None, as_
     if asset is not None:
         _show_asset(asset, settings, learned, as_json=as_json)
         return
-    found = rows(_adaptive(settings.poll, learned))
+    found = rows(typical_adaptive(settings.poll, learned))
     if as_json:
         click.echo(visible_json_bytes(msgspec.json.encode(found)))
         return
     click.echo("\n\n".join([table(found), *(plot(row) for row in found[:PLOTTED])]))
     if settings.poll.strategy != "adaptive":
         click.echo(f"\npoll.strategy is {settings.poll.strategy}, so none of this is used", err=True)
-
-
-def _adaptive(poll: Poll, learned: LearnedState | None) -> AdaptiveSchedule:
-    """Return the schedule without jitter, with looks that cost what they cost the worker lately."""
-    cost = 1.0 if learned is None else learned.requests_per_look
-    return adaptive(poll, learned, lambda: 0.5, requests_per_look=cost)
 
 
 def _show_asset(asset: str, settings: Settings, learned: LearnedState | None, *, as_json: bool) -> None:
@@ -106,31 +100,31 @@ def _show_asset(asset: str, settings: Settings, learned: LearnedState | None, *,
         text = f"{asset} was settled {seconds_text(kept.ago)} ago as {kept.outcome}: it is not looked at again"
         click.echo(visible_json_bytes(msgspec.json.encode(kept)) if as_json else text)
         return
-    poll = settings.poll
-    # The jitter of the other strategies only shortens delays.
-    chosen = _adaptive(poll, learned) if poll.strategy == "adaptive" else schedule_for(poll, None, lambda: 0.0)
-    line = _line(asset, kept, chosen, settings)
+    line = _line(asset, kept, typical_schedule(settings.poll, learned), settings)
     if as_json:
         click.echo(visible_json_bytes(msgspec.json.encode(line)))
         return
     when = f"in {seconds_text(line.due_in)}" if line.due_in > 0 else "now, if a worker runs"
-    click.echo(f"{asset}: next look {when}\n{line.why}")
+    left = "" if line.expected_left is None else f"; left {line.expected_left}"
+    click.echo(f"{asset}: next look {when}{left}\n{line.why}")
 
 
 def _line(asset: str, kept: PendingAsset, chosen: Schedule, settings: Settings) -> AssetLine:
-    progress, age = kept.progress, max(kept.now - kept.accepted_at, 0.0)
-    lease = Lease(
-        Submission(AssetId(asset), "", 0, kept.options),
-        kept.accepted_at,
-        age,
-        None if progress.ready_at is None else max(kept.now - progress.ready_at, 0.0),
-        None if progress.missing_at is None else max(kept.now - progress.missing_at, 0.0),
-        1,
-        progress,
+    lease = as_lease(
+        AssetId(asset), options=kept.options, accepted_at=kept.accepted_at, progress=kept.progress, now=kept.now
     )
-    found = next_look(lease, expectations=expectations(settings, RunPlan()), schedule=chosen)
+    expected = expectations(settings, RunPlan())
+    found = next_look(lease, expectations=expected, schedule=chosen)
+    left = time_left(lease, expectations=expected, schedule=chosen)
     return AssetLine(
-        asset, age, progress.polls, progress.waiting_on, found.due_in, found.delay, _why(found, chosen, settings.poll)
+        asset,
+        lease.age,
+        kept.progress.polls,
+        kept.progress.waiting_on,
+        found.due_in,
+        found.delay,
+        _why(found, chosen, settings.poll),
+        None if left is None else left.rounded(),
     )
 
 

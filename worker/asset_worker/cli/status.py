@@ -9,10 +9,17 @@ import click
 import msgspec
 
 from asset_worker.cli.usage import PathOption, fail, settings_from, state_directory
+from asset_worker.domain.run_plan import RunPlan
+from asset_worker.policies import expectations, typical_schedule
+from asset_worker.poller.foresight import make_time_left
 from asset_worker.queue.local.journal import JournalError
+from asset_worker.queue.local.schedule_store import FILE_NAME, load
 from asset_worker.queue.local.status_report import StatusReport, read_status
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.text import visible, visible_json_bytes
+from asset_worker.schedule.forecast import TimeLeft, never_known
+from asset_worker.schedule.learned import UnreadableState
+from asset_worker.settings.tree import Settings
 
 RETRY = "asset-worker dead-letters retry"
 MAX_LIMIT = 1_000_000
@@ -37,11 +44,20 @@ def status(state_dir: Path | None, config: Path | None, limit: int, as_json: boo
       asset-worker status --json | jq .pending_count
     """
     settings = settings_from(config, {"state": {"dir": state_dir}})
+    directory = state_directory(settings)
     try:
-        report = read_status(state_directory(settings), clock=SystemClock(), limit=limit)
+        report = read_status(directory, clock=SystemClock(), limit=limit, time_left=_time_left(settings, directory))
     except JournalError as error:
         fail(str(error))
     click.echo(visible_json_bytes(msgspec.json.encode(report)) if as_json else "\n".join(map(visible, _lines(report))))
+
+
+def _time_left(settings: Settings, directory: Path) -> TimeLeft:
+    """Return what forecasts waits, with what the worker had learned when it last saved that."""
+    learned = load(directory / FILE_NAME)
+    if learned is None or isinstance(learned, UnreadableState):
+        return never_known
+    return make_time_left(expectations(settings, RunPlan()), typical_schedule(settings.poll, learned))
 
 
 def _lines(report: StatusReport) -> list[str]:
@@ -53,7 +69,7 @@ def _lines(report: StatusReport) -> list[str]:
         waiting_on = ", ".join(line.waiting_on) or "first look"
         lines.append(
             f"    {line.asset_id:<24}  {_age(line.age):>8}  {line.status or '-':<10}  waiting for {waiting_on}  "
-            f"polls {line.polls}  {line.source}"
+            f"{'' if line.expected_left is None else f'left {line.expected_left}  '}polls {line.polls}  {line.source}"
         )
     lines.append(f"completed  {sum(report.completed_lately.values())} in the last 24 hours")
     lines += [f"  {outcome:<12} {count}" for outcome, count in sorted(report.completed_lately.items())]

@@ -57,6 +57,9 @@ class Progress(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The transitions that were reported: each at most once in a wait, even if the state is taken back."""
     identity: int | None = None
     """A hash of what never changes about the asset, as the last look that saw it showed it; None: no look saw it."""
+    head_start: float = 0.0
+    """Seconds from the asset's creation to its acceptance; negative: it was accepted first. 0 while nobody has seen it,
+    and for a new asset: the two are about the same time."""
 
     def not_after(self, now: float) -> Progress:
         """Return the same progress, with `now` in place of every instant that is later."""

@@ -30,6 +30,7 @@ from asset_worker.embedding.terms import ORIGIN
 from asset_worker.embedding.waits import Wait, Waits
 from asset_worker.intake.ingest import Ingest
 from asset_worker.poller.decide import Defer, Settle
+from asset_worker.poller.foresight import make_time_left
 from asset_worker.queue.local.engine import LocalQueue, open_local_queue
 from asset_worker.queue.local.journal import JournalError
 from asset_worker.queue.local.lock import StateDirectoryError, hold
@@ -222,6 +223,7 @@ class Engine:
             intakes=(),
             deliveries=[Delivery(HandedOver(), queue.outbox, clock)],
             http=None,
+            time_left=make_time_left(policies.expectations(settings, in_memory), chosen),
             keep_schedule=keep_schedule,
         )
         await queue.begin(ends_by_itself=False)

@@ -25,7 +25,8 @@ from asset_worker.domain.submissions import expectations_for
 from asset_worker.domain.transitions import Transition, steps_shown
 from asset_worker.poller.evidence import TERMINAL_STATUSES, identity_of, last_seen_in
 from asset_worker.queue.ports import Lease
-from asset_worker.schedule.ports import Phase, Schedule, SlowAfter, WaitState, never_known
+from asset_worker.schedule.knowledge import CLOCK_TOLERANCE
+from asset_worker.schedule.ports import Phase, Renditions, Schedule, SlowAfter, WaitState, never_known
 
 
 class Settle(msgspec.Struct, frozen=True):
@@ -59,6 +60,8 @@ class Sample(msgspec.Struct, frozen=True):
     """The age at the look before, in seconds."""
     ended: tuple[str, ...]
     """What ended since then: `asset`, or the names of renditions."""
+    renditions: Renditions | None = None
+    """None: the asset itself has not ended since then."""
 
 
 def last_seen_of(observation: Observation, before: LastSeen | None) -> LastSeen | None:
@@ -169,6 +172,9 @@ def decide(
         ready_is_certain=ages.ready is not None and (newly_certain or before.ready_is_certain),
         missing_at=None if isinstance(observation, Asset) else now if newly_missing else before.missing_at,
         identity=identity_of(observation) if isinstance(observation, Asset) else before.identity,
+        head_start=_old_head_start(lease, observation, wall_offset)
+        if isinstance(observation, Asset) and newly_seen
+        else before.head_start,
     )
 
     def event(make: Callable[..., Event], what: Done | Transition) -> Event:
@@ -218,6 +224,18 @@ def late_start_of(lease: Lease, look: WaitState) -> float:
     return 0.0 if options is None or look.phase != "asset" else options.not_found_grace or 0.0
 
 
+def _head_start(lease: Lease, observation: Asset, wall_offset: float) -> float:
+    """Return the seconds from the asset's creation to its acceptance; 0: that is not known."""
+    created_at = seconds_of(observation.document.get("created_at"))
+    return 0.0 if created_at is None else lease.accepted_at + wall_offset - created_at
+
+
+def _old_head_start(lease: Lease, observation: Asset, wall_offset: float) -> float:
+    """Return the head start of an asset that was not new; 0: it was."""
+    found = _head_start(lease, observation, wall_offset)
+    return 0.0 if abs(found) <= CLOCK_TOLERANCE else round(found, 1)
+
+
 def wait_state(progress: Progress, ages: Ages, waiting_on: tuple[str, ...]) -> WaitState:
     """Return the wait after a look, as the schedule sees it."""
     last_seen = progress.last_seen
@@ -228,6 +246,7 @@ def wait_state(progress: Progress, ages: Ages, waiting_on: tuple[str, ...]) -> W
         waiting_on=waiting_on,
         file_type=None if last_seen is None else last_seen.file_type,
         method=None if last_seen is None else last_seen.method,
+        head_start=progress.head_start,
     )
 
 
@@ -250,17 +269,19 @@ def samples(lease: Lease, observation: Observation, *, held: float, wall_offset:
     if before.last_seen is None or before.last_seen.status == "missing":
         return
     ages = ages_of(lease, observation, held=held)
+    renditions: Renditions | None = None
     if before.ready_at is None:
         phase: Phase = "asset"
         began, age = lease.accepted_at, ages.accepted
         was: tuple[str, ...] = ("asset",)
         ended = was if observation.status in TERMINAL_STATUSES else ()
+        if ended:
+            renditions = Renditions(tuple(before.last_seen.renditions), _unfinished(observation))
     else:
         phase = "renditions"
         began, age = before.ready_at, ages.ready or 0.0
         was = tuple(name for name in before.waiting_on if name in RENDITIONS)
         ended = tuple(name for name in was if RENDITIONS[name].has_ended(observation.renditions.get(name)))
-    created_at = seconds_of(observation.document.get("created_at"))
     look = WaitState(
         attempt_number=before.phase_polls + 1,
         phase=phase,
@@ -268,6 +289,13 @@ def samples(lease: Lease, observation: Observation, *, held: float, wall_offset:
         waiting_on=tuple(name for name in was if name not in ended),
         file_type=observation.file_type,
         method=observation.method,
-        head_start=0.0 if created_at is None else lease.accepted_at + wall_offset - created_at,
+        head_start=_head_start(lease, observation, wall_offset),
     )
-    yield Sample(look, min(max(before.waiting_at - began, 0.0), age), ended)
+    yield Sample(look, min(max(before.waiting_at - began, 0.0), age), ended, renditions)
+
+
+def _unfinished(asset: Asset) -> tuple[str, ...]:
+    """Return the renditions of an asset that go on. Those of a failed one are not waited for."""
+    if asset.status != "ready":
+        return ()
+    return tuple(name for name, status in asset.renditions.items() if not RENDITIONS[name].has_ended(status))

@@ -55,7 +55,7 @@ class Feedback:
     def looked(self, lease: Lease, observation: Observation, *, held: float) -> None:
         """Report a look; `held` is how long the lease had been held, in seconds."""
         for sample in samples(lease, observation, held=held, wall_offset=self._wall_offset()):
-            self._learner.observe(sample.look, since=sample.since, ended=sample.ended)
+            self._learner.observe(sample.look, since=sample.since, ended=sample.ended, renditions=sample.renditions)
 
     def requested(self, looks: int) -> None:
         """Report a request that looks at this many assets. Requests that only confirm or check are not reported."""

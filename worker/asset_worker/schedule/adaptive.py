@@ -12,6 +12,8 @@ from math import exp, log
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from asset_worker.schedule import backlog
+from asset_worker.schedule.after_asset import AfterAsset
+from asset_worker.schedule.forecasts import Forecasts
 from asset_worker.schedule.knowledge import Knowledge
 from asset_worker.schedule.learned import LearnedState
 from asset_worker.schedule.life_table import EDGES, WIDTHS, Rates, rates_of_last, survival_at, survival_from
@@ -21,10 +23,12 @@ from asset_worker.schedule.ramps import Ramp, follow
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from asset_worker.domain.assets import Expectations
     from asset_worker.runtime.randomness import Uniform
     from asset_worker.schedule.classes import AssetClass
+    from asset_worker.schedule.forecast import Forecast
     from asset_worker.schedule.knowledge import Estimate
-    from asset_worker.schedule.ports import WaitState
+    from asset_worker.schedule.ports import Renditions, WaitState
 
 JITTER: Final = 0.1
 """The random share of a delay. Assets accepted together drift apart, and looks fall at varying ages, so that what is
@@ -117,9 +121,10 @@ class AdaptiveSchedule:
         """How many times the price of a request a look costs at present; follows its causes with some tolerance."""
         self._usual_delay = initial
         """The running mean of the delays returned, in seconds, backlog factor included."""
-        self._knowledge = Knowledge(prior, learned.tables())
+        self._knowledge = Knowledge(prior, learned.tables(), AfterAsset(learned.after_asset_counts()))
         self._starts = {tuple(key): count for key, count in learned.starts}
         self._plans: dict[tuple[AssetClass, ...], WaitPlan] = {}
+        self._forecasts = Forecasts(self._knowledge, lambda classes: self.plan_for(classes).plan)
 
     def __call__(self, look: WaitState) -> float:
         """Return the seconds from `look` to the next one."""
@@ -135,7 +140,9 @@ class AdaptiveSchedule:
         self._usual_delay += (delay - self._usual_delay) * USUAL_DELAY_WEIGHT
         return delay
 
-    def observe(self, look: WaitState, *, since: float, ended: Sequence[str] = ()) -> None:
+    def observe(
+        self, look: WaitState, *, since: float, ended: Sequence[str] = (), renditions: Renditions | None = None
+    ) -> None:
         """Learn from one look, at age `look.age`: which steps have ended since age `since`, and which have not.
 
         Nothing is learned from an asset that was created long before it was accepted, or long after: its age says
@@ -145,8 +152,9 @@ class AdaptiveSchedule:
             look: the wait after this look; `waiting_on` are the steps that have not ended, none if the wait is over.
             since: the age in seconds at the look before, which found none of the steps ended.
             ended: the steps (`asset`, or renditions) that this look found ended, whatever the outcome.
+            renditions: which renditions were shown before, and go on; None: that is not known.
         """
-        self._knowledge.observe(look, since=since, ended=ended)
+        self._knowledge.observe(look, since=since, ended=ended, renditions=renditions)
 
     def requested(self, looks: int) -> None:
         """Learn that one request looked at this many assets. Requests that only confirm or check are not reported."""
@@ -176,6 +184,13 @@ class AdaptiveSchedule:
         """Return the age, in seconds, past which a wait is slower than 99 % of its class; None: that is not known."""
         return self._knowledge.slow_after(look)
 
+    def forecast(self, look: WaitState, *, shown: tuple[str, ...], expectations: Expectations) -> Forecast | None:
+        """Return the time left from the last look at an asset; None: too little of its class was seen to know that.
+
+        See `Forecasts.of`.
+        """
+        return self._forecasts.of(look, shown=shown, expectations=expectations)
+
     def looked_late(self, lateness: float, *, since: float) -> None:
         """Lengthen or shorten all delays a little, depending on how late a look was made.
 
@@ -195,7 +210,13 @@ class AdaptiveSchedule:
 
     def learned(self) -> LearnedState:
         """Return everything that was learned so far, to be stored."""
-        return LearnedState.of(self._knowledge.tables, self._starts, self.price, self.requests_per_look)
+        return LearnedState.of(
+            self._knowledge.tables,
+            self._starts,
+            self.price,
+            self.requests_per_look,
+            after_asset=self._knowledge.after_asset.counts,
+        )
 
     def evidence(self) -> dict[tuple[AssetClass, ...], float]:
         """Return the number of ends seen in each class, with decay; the keys can be passed to `plan_for`."""

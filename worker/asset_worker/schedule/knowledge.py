@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from asset_worker.schedule.after_asset import AfterAsset
 from asset_worker.schedule.classes import AssetClass, classify
 from asset_worker.schedule.life_table import (
     PRIOR_WEIGHT,
@@ -23,7 +24,7 @@ from asset_worker.schedule.life_table import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from asset_worker.schedule.ports import WaitState
+    from asset_worker.schedule.ports import Renditions, WaitState
 
 MAX_CLASSES: Final = 80
 """Classes with a life table of their own. Further classes of one step and kind share a table."""
@@ -64,14 +65,15 @@ class Estimate(NamedTuple):
 class Knowledge:
     """The life tables of all classes, and the estimates made from them."""
 
-    def __init__(self, prior: Rates, tables: dict[AssetClass, LifeTable]) -> None:
-        """`prior` is the hazard that is assumed before anything is learned. `tables` are changed by what is learned."""
+    def __init__(self, prior: Rates, tables: dict[AssetClass, LifeTable], after_asset: AfterAsset) -> None:
+        """`prior` is the hazard that is assumed before anything is learned. The others change by what is learned."""
         self._prior = prior
         self.tables = tables
+        self.after_asset = after_asset
         self._updates_by_step: dict[str, float] = {}
         self._estimates: dict[AssetClass, Estimate] = {}
 
-    def observe(self, look: WaitState, *, since: float, ended: Sequence[str]) -> None:
+    def observe(self, look: WaitState, *, since: float, ended: Sequence[str], renditions: Renditions | None) -> None:
         """Learn from one look; see `AdaptiveSchedule.observe`."""
         if look.age <= since or not self._is_new(look):
             return
@@ -83,6 +85,18 @@ class Knowledge:
         for name in self._with_tables(classify(tuple(ended), look.file_type, look.method)):
             self.tables[name].ended(since, look.age, self.estimate_of(name).rates)
             self._count_update(name.step, 1.0)
+            if renditions is not None:
+                self.after_asset.count(name, renditions)
+
+    @property
+    def updates(self) -> float:
+        """Grows by 1 with each end that was learned of, and by less with each wait that goes on."""
+        return sum(self._updates_by_step.values())
+
+    def known(self, classes: tuple[AssetClass, ...]) -> tuple[AssetClass, ...]:
+        """Return the classes under which these were learned; empty: nothing was learned of one of them."""
+        found = tuple(name if name in self.tables else name.shared for name in classes)
+        return found if all(name in self.tables for name in found) else ()
 
     def classes_of(self, look: WaitState) -> tuple[AssetClass, ...]:
         """Return the classes whose steps are waited on, each with a life table."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
+from asset_worker.schedule.after_asset import Shown
 from asset_worker.schedule.classes import AssetClass, is_step
 from asset_worker.schedule.life_table import BINS, HALF_LIFE, LifeTable
 
@@ -34,6 +35,16 @@ class LearnedClass(msgspec.Struct, frozen=True, array_like=True):
     """Waits that lasted through each bin of age, in units of 1/16 asset."""
 
 
+class LearnedAfterAsset(msgspec.Struct, frozen=True, array_like=True):
+    """Which renditions were left when assets ended (`after_asset`). The order of the fields is the stored format."""
+
+    name: AssetClass
+    shown: tuple[str, ...]
+    """The renditions that these assets had shown before."""
+    left: list[tuple[tuple[str, ...], float]]
+    """How many there were of each case, with decay."""
+
+
 class LearnedState(msgspec.Struct, frozen=True, array_like=True):
     """Everything that an adaptive schedule has learned. The order of the fields is the stored format."""
 
@@ -45,6 +56,8 @@ class LearnedState(msgspec.Struct, frozen=True, array_like=True):
     """How often each combination of classes began to be waited on, with decay: the price is calibrated for this mix."""
     requests_per_look: float = 1.0
     """What a look cost lately, in (0, 1]. For reports only: a worker starts at 1, since fewer assets may be pending."""
+    after_asset: list[LearnedAfterAsset] = []
+    """What was left when assets had ended."""
 
     @classmethod
     def of(
@@ -53,8 +66,10 @@ class LearnedState(msgspec.Struct, frozen=True, array_like=True):
         starts: Mapping[tuple[AssetClass, ...], float],
         price: float,
         requests_per_look: float,
+        *,
+        after_asset: Mapping[Shown, Mapping[tuple[str, ...], float]],
     ) -> LearnedState:
-        """Return the state made of these life tables, counts of starts, price and cost of a look."""
+        """Return the state made of these life tables, counts of starts, price, cost of a look, and counts of cases."""
         return cls(
             price=price,
             classes=[
@@ -67,6 +82,10 @@ class LearnedState(msgspec.Struct, frozen=True, array_like=True):
             ],
             starts=[(list(key), count) for key, count in starts.items()],
             requests_per_look=requests_per_look,
+            after_asset=[
+                LearnedAfterAsset(shown.name, shown.renditions, [(left, round(n, 3)) for left, n in counts.items()])
+                for shown, counts in after_asset.items()
+            ],
         )
 
     def tables(self) -> dict[AssetClass, LifeTable]:
@@ -77,6 +96,10 @@ class LearnedState(msgspec.Struct, frozen=True, array_like=True):
             )
             for each in self.classes
         }
+
+    def after_asset_counts(self) -> dict[Shown, dict[tuple[str, ...], float]]:
+        """Return the counts of what was left when assets had ended."""
+        return {Shown(each.name, each.shown): dict(each.left) for each in self.after_asset}
 
 
 class UnreadableState(msgspec.Struct, frozen=True):
@@ -109,4 +132,6 @@ def from_bytes(data: bytes) -> LearnedState | UnreadableState:
         return UnreadableState(f"damaged: {learned.requests_per_look} requests a look")
     if not all(key and isfinite(count) and count >= 0 for key, count in learned.starts):
         return UnreadableState("damaged: a count of starts")
+    if not all(isfinite(count) and count >= 0 for each in learned.after_asset for _, count in each.left):
+        return UnreadableState("damaged: a count of what was left")
     return learned

@@ -29,6 +29,15 @@ class WaitState(msgspec.Struct, frozen=True):
     """Seconds from the asset's creation to its acceptance; negative: it was accepted first. 0: as if it were new."""
 
 
+class Renditions(msgspec.Struct, frozen=True):
+    """The renditions of an asset, by name, around the look that found the asset itself ended."""
+
+    shown: tuple[str, ...]
+    """Those that the look before showed, while the asset was processing."""
+    left: tuple[str, ...]
+    """Those that this look showed unfinished."""
+
+
 Schedule = Callable[[WaitState], float]
 """Takes the wait after a look, and returns the seconds until the next one."""
 
@@ -46,10 +55,12 @@ def never_known(look: WaitState) -> None:
 class Learner(Protocol):
     """A schedule that learns from looks."""
 
-    def observe(self, look: WaitState, *, since: float, ended: Sequence[str] = ()) -> None:
+    def observe(
+        self, look: WaitState, *, since: float, ended: Sequence[str] = (), renditions: Renditions | None = None
+    ) -> None:
         """Learn from one look, at age `look.age`: `ended` are the steps that have ended since age `since`.
 
-        Ages are in seconds; the steps in `look.waiting_on` have not ended.
+        Ages are in seconds; the steps in `look.waiting_on` have not ended. `renditions`: if the asset itself has ended.
         """
         ...
 

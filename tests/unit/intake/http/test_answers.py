@@ -14,6 +14,7 @@ from asset_worker.domain.states import AssetState, PendingState, SettledState
 from asset_worker.domain.submissions import Submission
 from asset_worker.intake.http.answers import as_json, error, receipt, shown_state
 from asset_worker.intake.http.bodies import Refused
+from asset_worker.schedule.forecast import Forecast
 
 SEEN = LastSeen("ready", {"hls": "processing"})
 PENDING = PendingState(100.0, 2, Progress(3, last_seen=SEEN, waiting_on=("hls",)), 1.23456)
@@ -68,6 +69,7 @@ def test_an_asset_that_nobody_submitted_is_shown_as_nothing():
                 "waiting_on": ["hls"],
                 "last_seen": {"status": "ready", "renditions": {"hls": "processing"}},
                 "next_look_in": 1.235,
+                "expected_left": None,
                 "completions": 0,
                 "outcome": None,
                 "completed_at": None,
@@ -84,6 +86,7 @@ def test_an_asset_that_nobody_submitted_is_shown_as_nothing():
                 "waiting_on": [],
                 "last_seen": None,
                 "next_look_in": None,
+                "expected_left": None,
                 "completions": 0,
                 "outcome": None,
                 "completed_at": None,
@@ -100,6 +103,7 @@ def test_an_asset_that_nobody_submitted_is_shown_as_nothing():
                 "waiting_on": None,
                 "last_seen": None,
                 "next_look_in": None,
+                "expected_left": None,
                 "completions": 1,
                 "outcome": "failed",
                 "completed_at": "1970-01-01T01:00:20.000Z",
@@ -116,6 +120,7 @@ def test_an_asset_that_nobody_submitted_is_shown_as_nothing():
                 "waiting_on": ["hls"],
                 "last_seen": {"status": "ready", "renditions": {"hls": "processing"}},
                 "next_look_in": 1.235,
+                "expected_left": None,
                 "completions": 1,
                 "outcome": "failed",
                 "completed_at": "1970-01-01T01:00:20.000Z",
@@ -128,6 +133,11 @@ def test_an_asset_that_nobody_submitted_is_shown_as_nothing():
 def test_what_is_known_of_an_asset_is_shown_by_the_wall_clock(state, shown):
     found = shown_state("a1", state, ahead=3600.0)
     assert json.loads(as_json(found)) == {"asset_id": "a1"} | shown
+
+
+def test_the_time_left_is_shown_in_tenths_of_a_second():
+    found = shown_state("a1", AssetState(PENDING), ahead=0.0, left=Forecast(12.345, 67.89))
+    assert json.loads(as_json(found))["expected_left"] == {"p50": 12.3, "p90": 67.9}
 
 
 @pytest.mark.parametrize("event", [None, b"", b"{", b"\xff", b"[" * 100_000])

@@ -14,6 +14,7 @@ from asset_worker.domain.states import AssetState
 from asset_worker.domain.submissions import Submission
 from asset_worker.intake.http.bodies import Item
 from asset_worker.runtime.text import visible_json_bytes
+from asset_worker.schedule.forecast import Forecast
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -51,8 +52,17 @@ def receipt(items: Sequence[Item], accepted: Collection[AssetId]) -> bytes:
     return as_json({**counts, "items": found})
 
 
-def shown_state(asset_id: AssetId, state: AssetState, *, ahead: float) -> dict[str, Any] | None:
-    """Return what is known of an asset; None: nothing. `ahead` is the wall clock minus steady time, in seconds."""
+def shown_state(
+    asset_id: AssetId, state: AssetState, *, ahead: float, left: Forecast | None = None
+) -> dict[str, Any] | None:
+    """Return what is known of an asset; None: nothing.
+
+    Args:
+        asset_id: the asset.
+        state: what is kept of it.
+        ahead: the wall clock minus steady time, in seconds.
+        left: how long its wait still lasts; None: it is not pending, or that is not known.
+    """
     pending, settled = state.pending, state.settled
     last = pending or settled
     if last is None:
@@ -67,6 +77,7 @@ def shown_state(asset_id: AssetId, state: AssetState, *, ahead: float) -> dict[s
         "waiting_on": None if pending is None else progress.waiting_on,
         "last_seen": None if seen is None else {"status": seen.status, "renditions": seen.renditions},
         "next_look_in": None if due_in is None else round(due_in, 3),
+        "expected_left": None if left is None else left.rounded(),
         "completions": 0 if settled is None else settled.completion,
         "outcome": None if settled is None else settled.outcome,
         "completed_at": None if settled is None else timestamp(settled.completed_at + ahead),

@@ -26,6 +26,7 @@ from asset_worker.intake.http.bodies import (
 from asset_worker.intake.http.intake import Denied, HttpIntake
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.stop import Stop
+from asset_worker.schedule.forecast import TimeLeft, never_known
 
 BODY_SECONDS: Final = 10.0
 """How long the body of a request may take to come."""
@@ -67,13 +68,15 @@ class Endpoints:
         stop: Stop,
         *,
         redact: Callable[[Any], Any],
+        time_left: TimeLeft = never_known,
     ) -> None:
-        """`redact` redacts secrets in what is answered."""
+        """`redact` redacts secrets in what is answered. `time_left` forecasts how long a wait still lasts."""
         self._intake = intake
         self._states = states
         self._clock = clock
         self._stop = stop
         self._redact = redact
+        self._time_left = time_left
         self._turns = asyncio.Semaphore(MOST_READ_AT_ONCE)
 
     def routes(self) -> Sequence[web.RouteDef]:
@@ -115,7 +118,9 @@ class Endpoints:
             return _answer(
                 503, answers.error("the journal can't be read now: ask again later"), retry_after=FAILED_RETRY_SECONDS
             )
-        shown = answers.shown_state(asset_id, state, ahead=self._clock.now() - self._clock.steady())
+        steady = self._clock.steady()
+        left = None if state.pending is None else self._time_left(asset_id, state.pending, steady)
+        shown = answers.shown_state(asset_id, state, ahead=self._clock.now() - steady, left=left)
         if shown is None:
             return _answer(404, answers.error("this asset was never submitted here, or its completion was long ago"))
         return _answer(200, answers.as_json(shown))

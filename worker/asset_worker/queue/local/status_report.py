@@ -8,10 +8,12 @@ from pathlib import Path
 import msgspec
 
 from asset_worker.domain.progress import Progress
+from asset_worker.domain.states import PendingState
 from asset_worker.domain.submissions import Options, source_of
 from asset_worker.queue.local.reading import read_journal, shown_instant
 from asset_worker.queue.local.sink_rows import count_events_after, read_conditions, read_sinks
 from asset_worker.runtime.clock import Clock
+from asset_worker.schedule.forecast import Forecast, TimeLeft, never_known
 
 RECENT_SECONDS = 86400.0
 """How far back completions are counted."""
@@ -31,6 +33,8 @@ class PendingLine(msgspec.Struct, frozen=True):
     """What it waits for; empty: its first look."""
     polls: int
     """Looks so far."""
+    expected_left: Forecast | None
+    """How long the wait still lasts; None: too little is known of such assets."""
 
 
 class CompletedLine(msgspec.Struct, frozen=True):
@@ -105,17 +109,17 @@ class PendingAsset(msgspec.Struct, frozen=True):
     """When this was read."""
 
 
-def read_status(directory: Path, *, clock: Clock, limit: int) -> StatusReport:
+def read_status(directory: Path, *, clock: Clock, limit: int, time_left: TimeLeft = never_known) -> StatusReport:
     """Return what the journal in `directory` holds, with at most `limit` pending and `limit` completed assets.
 
     The steady time of `clock` is resumed from the journal: ages are those that the worker knows, or would know if it
-    were started now.
+    were started now. `time_left` forecasts how long a wait still lasts.
 
     Raises:
         JournalError: there is no journal, or it can't be read by this version.
     """
     return read_journal(
-        directory, clock, lambda connection, now: _read(connection, now, limit, ahead=clock.now() - now)
+        directory, clock, lambda connection, now: _read(connection, now, limit, clock.now() - now, time_left)
     )
 
 
@@ -133,7 +137,7 @@ def _read_asset(connection: sqlite3.Connection, now: float, asset_id: str) -> Pe
         "SELECT options, accepted_at, progress FROM pending WHERE asset_id = ?", (asset_id,)
     ):
         return PendingAsset(
-            msgspec.json.decode(options, type=Options) if options else None,
+            _options_of(options),
             accepted_at,
             msgspec.json.decode(progress, type=Progress) if progress else Progress(),
             now,
@@ -145,7 +149,11 @@ def _read_asset(connection: sqlite3.Connection, now: float, asset_id: str) -> Pe
     return None
 
 
-def _read(connection: sqlite3.Connection, now: float, limit: int, *, ahead: float) -> StatusReport:
+def _options_of(kept: bytes | None) -> Options | None:
+    return msgspec.json.decode(kept, type=Options) if kept else None
+
+
+def _read(connection: sqlite3.Connection, now: float, limit: int, ahead: float, time_left: TimeLeft) -> StatusReport:
     """Return the report. `ahead` is the wall clock minus steady time, in seconds."""
     execute = connection.execute
     waiting_on: dict[str, int] = {}
@@ -156,11 +164,15 @@ def _read(connection: sqlite3.Connection, now: float, limit: int, *, ahead: floa
         for what in (decode(progress).waiting_on if progress else ()) or ("first look",):
             waiting_on[what] = waiting_on.get(what, 0) + 1
     pending = []
-    for asset_id, origin, line, accepted_at, blob in execute(
-        "SELECT asset_id, origin, line, accepted_at, progress FROM pending ORDER BY accepted_at LIMIT ?", (limit,)
+    for asset_id, origin, line, accepted_at, options, completion, blob in execute(
+        "SELECT asset_id, origin, line, accepted_at, options, completion, progress FROM pending "
+        "ORDER BY accepted_at LIMIT ?",
+        (limit,),
     ):
         progress = decode(blob) if blob else Progress()
         status = progress.last_seen.status if progress.last_seen else None
+        state = PendingState(accepted_at, completion, progress, None, _options_of(options))
+        left = time_left(asset_id, state, now)
         pending.append(
             PendingLine(
                 asset_id,
@@ -169,6 +181,7 @@ def _read(connection: sqlite3.Connection, now: float, limit: int, *, ahead: floa
                 status,
                 progress.waiting_on,
                 progress.polls,
+                None if left is None else left.rounded(),
             )
         )
     completed = [
