@@ -85,6 +85,11 @@ class SystemClock:
         return Reading(self._boot, time.clock_gettime(_SINCE_BOOT), time.time())
 
 
+def read_clocks() -> Reading:
+    """Return what the machine's clocks show now."""
+    return Reading(_boot(), time.clock_gettime(_SINCE_BOOT), time.time())
+
+
 _SINCE_BOOT: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """Linux has CLOCK_BOOTTIME; on macOS, CLOCK_MONOTONIC counts the time in suspend as well."""
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")

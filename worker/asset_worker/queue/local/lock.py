@@ -10,11 +10,15 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import re
 import socket
+import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import msgspec
 
 from asset_worker.queue.local.trust import reason_to_distrust
 from asset_worker.runtime.os_errors import may_pass
@@ -33,6 +37,11 @@ COMMAND = "a command, process"
 COMMAND_SECONDS = 20.0
 """How long a worker waits for a command, which may have a gigabyte of a journal to check."""
 COMMAND_CHECK_SECONDS = 0.05
+TRIES = 3
+TRY_SECONDS = 0.02
+"""A lock that somebody else holds is tried so often, at these intervals: perhaps it was only looked at (`find_holder`).
+"""
+_PROCESS = re.compile(rf"{WORKER} ([0-9]{{1,10}}) on ", re.ASCII)
 
 
 class StateDirectoryError(Exception):
@@ -52,6 +61,13 @@ class StateDirectoryInUseError(StateDirectoryUnavailableError):
         self.is_for_a_moment = holder.startswith(COMMAND)
         """Whether a command holds it, and not a worker."""
         super().__init__(f"{self.reason}: stop that worker, or name another directory with --state-dir")
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """The worker that holds a state directory."""
+
+    pid: int | None
+    """Its process; None: the lock file doesn't say."""
 
 
 class StateDirectory:
@@ -128,7 +144,7 @@ class StateDirectory:
     def _lock_directory(self) -> bool:
         """Lock the directory. Return whether its file system can do that."""
         try:
-            fcntl.flock(self._directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(self._directory)
         except BlockingIOError:
             raise self._in_use() from None
         except OSError:
@@ -142,7 +158,7 @@ class StateDirectory:
         except NotRegularFileError as error:
             raise StateDirectoryError(_not_a_lock_file(self.path, error)) from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor)
         except BlockingIOError:
             os.close(descriptor)
             raise self._in_use() from None
@@ -168,16 +184,7 @@ class StateDirectory:
         return StateDirectoryInUseError(self.path, self._holder())
 
     def _holder(self) -> str:
-        try:
-            descriptor = open_private(FILE_NAME, os.O_RDONLY, dir_fd=self._directory)
-        except OSError:
-            return "another process"
-        try:
-            return os.pread(descriptor, HOLDER_BYTES, 0).decode(errors="replace").strip() or "another process"
-        except OSError:
-            return "another process"
-        finally:
-            os.close(descriptor)
+        return _holder_named_in(self._directory) or "another process"
 
     def _unusable(self, error: OSError) -> StateDirectoryError:
         if may_pass(error):
@@ -194,6 +201,76 @@ class StateDirectory:
             f"the state directory {self.path} can't be used ({error.strerror}): make it writable for this user, or "
             "name another with --state-dir"
         )
+
+
+def find_holder(directory: Path) -> Holder | None:
+    """Return the worker that holds a state directory; None: none does. A command that holds it does not count.
+
+    The locks are tried for an instant, as shared ones. Those who want them in earnest try again (`_lock`).
+
+    Raises:
+        OSError: the directory can't be read.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if not _is_locked(descriptor):
+            try:
+                file = open_private(FILE_NAME, os.O_RDONLY, dir_fd=descriptor)
+            except OSError:
+                return None
+            try:
+                if not _is_locked(file):
+                    return None
+            finally:
+                os.close(file)
+        text = _holder_named_in(descriptor)
+    finally:
+        os.close(descriptor)
+    if text.startswith(COMMAND):
+        return None
+    named = _PROCESS.match(text)
+    return Holder(None if named is None else int(named[1]))
+
+
+def _holder_named_in(directory: int) -> str:
+    """Return what the lock file in an open directory says; empty: nothing."""
+    try:
+        descriptor = open_private(FILE_NAME, os.O_RDONLY, dir_fd=directory)
+    except OSError:
+        return ""
+    try:
+        return os.pread(descriptor, HOLDER_BYTES, 0).decode(errors="replace").strip()
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Lock a file or directory for this process, if it is free, or `find_holder` tries it just now.
+
+    Raises:
+        BlockingIOError: another process holds it.
+        OSError: its file system can't lock it.
+    """
+    for _ in range(TRIES - 1):
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(TRY_SECONDS)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _is_locked(descriptor: int) -> bool:
+    """Return whether another process holds a file or directory. If its file system can't lock it, none does."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return False
 
 
 async def hold(path: Path, stack: ExitStack) -> StateDirectory:
