@@ -26,3 +26,14 @@ async def test_the_key_is_tried_with_one_request_and_locally_with_none(serve, wo
     assert KEY.encode() not in written
     assert OTHER_KEY.encode() not in written
     assert not worker.state.exists()
+
+
+async def test_locally_a_worker_is_seen_to_run(serve, worker):
+    simulator = await serve()
+    run = worker.run(base_url=simulator.base_url)
+    await run.until("worker.started")
+    check = worker.start("doctor", "--local", "--json", "--state-dir", worker.state, base_url=simulator.base_url)
+    assert await check.end() == 0, check.stdout
+    [found] = [each for each in json.loads(check.stdout)["checks"] if each["name"] == "worker"]
+    assert (found["state"], found["text"].startswith(f"it runs as process {run.process.pid}")) == ("ok", True)
+    assert dict(simulator.stats.by_route) == {}

@@ -27,9 +27,11 @@ from asset_worker.cli.diagnosis import (
     judge_no_answer,
     judge_proxy_refusal,
     judge_space,
+    judge_worker,
     line_of,
 )
 from asset_worker.domain.run_plan import Exit
+from asset_worker.domain.worker_report import ProblemReport, SinkReport, WorkerReport
 
 NOW = 1_795_442_400.0
 STATES = st.sampled_from(State)
@@ -155,6 +157,41 @@ def test_a_proxy_that_refuses_is_explained():
 def test_a_disk_without_room_is_a_problem(free: int, has_files_left: bool, state: str, says: str):
     found = judge_space("/state", free=free, has_files_left=has_files_left)
     assert (found.state, found.subject, says in found.text) == (state, "/state", True), found.text
+
+
+def report(state="running", **fields):
+    usual = {"pid": 7, "version": "0.1.0", "started_at": "START", "updated_at": "UPDATE", "updated_ago": 2.0}
+    return WorkerReport(state, **(usual | fields))
+
+
+@pytest.mark.parametrize(
+    ("worker", "state", "says"),
+    [
+        pytest.param(None, "skipped", "none has run", id="none"),
+        pytest.param(report(), "ok", "it runs as process 7 (asset-worker 0.1.0, since START)", id="it runs"),
+        pytest.param(WorkerReport("running", None), "ok", "nothing yet", id="it has just started"),
+        pytest.param(report(updated_ago=60.0), "ok", "it runs", id="late"),
+        pytest.param(report(updated_ago=61.0), "problem", "nothing for 61 s", id="it hangs"),
+        pytest.param(
+            report("stopped", stopped_at="END", stop_reason="SIGTERM"), "warning", "at END (SIGTERM)", id="end"
+        ),
+        pytest.param(report("died"), "problem", "without a word soon after UPDATE", id="it was killed"),
+    ],
+)
+def test_a_worker_that_does_not_run_or_hangs_is_seen(worker: WorkerReport | None, state: str, says: str):
+    [found] = judge_worker(worker)
+    assert (found.name, found.state, says in found.text) == ("worker", state, True), found.text
+    assert (found.fix is None) == (state in {"ok", "skipped"})
+
+
+def test_what_troubles_a_running_worker_is_a_warning():
+    """A restart would not help, so a health check must not ask for one."""
+    outage = ProblemReport("the API is unavailable", "START", "503", "NEXT")
+    checks = judge_worker(report(problems=[outage], sinks={"hooks": SinkReport(3, 2), "-": SinkReport(9, 0)}))
+    assert [check.state for check in checks] == ["ok", "warning", "warning"]
+    assert checks[1].text == "the API is unavailable (since START, last error 503, next try NEXT)"
+    assert (checks[2].subject, "retry --all" in (checks[2].fix or "")) == ("hooks", True)
+    assert exit_code_for(checks) == 0
 
 
 def test_the_exit_code_is_that_of_what_must_be_corrected_first():

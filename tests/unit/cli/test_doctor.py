@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from asset_worker.cli import asset_worker, doctor
 
 KEY = "tlk_0123456789SECRET"
-NAMES = ["settings", "queue_file", "state_directory", "disk", "sink", "key"]
+NAMES = ["settings", "queue_file", "state_directory", "disk", "worker", "sink", "key"]
 
 Doctor = Callable[..., tuple[int, dict[str, dict[str, Any]]]]
 
@@ -45,7 +45,8 @@ def test_all_is_well(examined: Doctor):
     code, checks = examined()
     assert (code, list(checks)) == (0, NAMES)
     assert {name: check["state"] for name, check in checks.items()} == dict.fromkeys(NAMES, "ok") | {
-        "queue_file": "skipped"
+        "queue_file": "skipped",
+        "worker": "skipped",
     }
 
 

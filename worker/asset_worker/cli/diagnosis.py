@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Final
@@ -15,6 +15,7 @@ from asset_worker.api.limits.rate_limit_headers import ReportedQuota, parse_rate
 from asset_worker.api.limits.server_clock import SKEW_SECONDS
 from asset_worker.api.responses import LONGEST_TEXT, meaning_of
 from asset_worker.domain.run_plan import Exit
+from asset_worker.domain.worker_report import ProblemReport, WorkerReport
 from asset_worker.runtime.http_fields import parse_http_date
 from asset_worker.runtime.text import clip
 
@@ -27,6 +28,8 @@ LITTLE_FREE_BYTES: Final = 256 << 20
 CHECK_URL: Final = "check api.base_url"
 
 
+SILENT_SECONDS: Final = 60.0
+"""A worker reports at least every ten seconds. A machine that is overloaded may make it late, but not by so much."""
 _NO_SUCH_PATH: Final = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.GONE}
 
 
@@ -206,6 +209,45 @@ def judge_space(path: str, *, free: int, has_files_left: bool) -> Check:
     if free < LITTLE_FREE_BYTES:
         return Check("disk", State.WARNING, f"{size} free", "make room before it is full", path)
     return Check("disk", State.OK, f"{size} free", subject=path)
+
+
+def judge_worker(report: WorkerReport | None) -> list[Check]:
+    """Return what a worker reports about itself; None: none has run with this state directory.
+
+    A worker that has stopped in order is no problem: somebody wanted that. What troubles one that runs is a warning: it
+    tries again by itself, and a health check must not have it restarted for that.
+    """
+    if report is None:
+        return [Check("worker", State.SKIPPED, "none has run with this state directory")]
+    if report.state == "stopped":
+        text = f"it does not run: it stopped in order at {report.stopped_at} ({report.stop_reason})"
+        return [Check("worker", State.WARNING, text, "start it if it should run")]
+    if report.state == "died":
+        text = f"it does not run: it ended without a word soon after {report.updated_at}"
+        fix = "start it: it goes on where it was; why it ended (memory? power?) is in the log of the system"
+        return [Check("worker", State.PROBLEM, text, fix)]
+    process = "it runs" if report.pid is None else f"it runs as process {report.pid}"
+    if report.updated_ago is None:
+        return [Check("worker", State.OK, f"{process}, and has reported nothing yet")]
+    if report.updated_ago > SILENT_SECONDS:
+        text = f"{process}, but has reported nothing for {report.updated_ago:.0f} s"
+        return [Check("worker", State.PROBLEM, text, "if its disk has room, it hangs: restart it")]
+    alive = Check("worker", State.OK, f"{process} (asset-worker {report.version}, since {report.started_at})")
+    return [alive, *map(_trouble, report.problems), *_dead_letters(report)]
+
+
+def _trouble(problem: ProblemReport) -> Check:
+    known = {"since": problem.since, "last error": problem.last_error, "next try": problem.next_try}
+    details = ", ".join(f"{name} {value}" for name, value in known.items() if value is not None)
+    text = f"{problem.problem} ({details})" if details else problem.problem
+    return Check("worker", State.WARNING, text, "see the symptoms in docs/operations.md; it tries again by itself")
+
+
+def _dead_letters(report: WorkerReport) -> Iterator[Check]:
+    for name, sink in report.sinks.items():
+        if sink.dead_letters:
+            text, fix = f"{sink.dead_letters} dead letters", "repair it, then: asset-worker dead-letters retry --all"
+            yield Check("worker", State.WARNING, f"the sink {name} has {text}", fix, name)
 
 
 def worst_of(checks: Collection[Check]) -> State:

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from asset_worker.api.key import ApiKey, BadKeyError, KeyNotThereError, NoKeyError
 from asset_worker.cli.checks import Problem, queue_file_problem, state_problem, token_file_problem
-from asset_worker.cli.diagnosis import Check, State, advised, judge_space
+from asset_worker.cli.diagnosis import Check, State, advised, judge_space, judge_worker
 from asset_worker.cli.usage import misnamed_key_advice
 from asset_worker.domain.run_plan import Exit
+from asset_worker.queue.local.worker_status import read_worker
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.secret_files import exposure
 from asset_worker.settings.tree import Api, NoStateDirectoryError, Settings
+from asset_worker.settings.tree import State as StateSettings
 from asset_worker.sinks.registry import Target, find_problem, find_warnings
 
 LocalCheck = Callable[[], list[Check]]
@@ -26,6 +28,7 @@ def local_checks(settings: Settings) -> Iterator[tuple[str, LocalCheck]]:
     yield "token_file", lambda: _token_file(settings.admin.token_file)
     yield "state_directory", lambda: [_state_directory(settings)]
     yield "disk", lambda: _disks(settings)
+    yield "worker", lambda: _worker(settings.state)
 
 
 class KeyReader:
@@ -110,6 +113,18 @@ def _disks(settings: Settings) -> list[Check]:
         free = room.f_bavail * room.f_frsize
         checks.setdefault(disk, judge_space(str(path), free=free, has_files_left=has_files_left))
     return list(checks.values())
+
+
+def _worker(state: StateSettings) -> list[Check]:
+    try:
+        return judge_worker(read_worker(state.directory))
+    except NoStateDirectoryError:
+        return [Check("worker", State.SKIPPED, "there is no state directory")]
+    except (FileNotFoundError, NotADirectoryError):
+        return judge_worker(None)
+    except OSError as error:
+        text = f"whether it runs can't be seen ({error.strerror})"
+        return [Check("worker", State.PROBLEM, text, "check the rights on the state directory")]
 
 
 def _exposed(name: str, file: Path | None) -> list[Check]:
