@@ -10,10 +10,14 @@ from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
+import msgspec
+
 from asset_worker import __version__
 from asset_worker.domain.run_plan import RunEnd, RunPlan, exit_code
+from asset_worker.domain.worker_report import WorkerReport
 from asset_worker.policies import reader_patience, shutdown_grace
 from asset_worker.poller.observing import Observe, ignore
+from asset_worker.queue.local import worker_status
 from asset_worker.reloading import Reloading
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.ending import die_of_signal, exit_at_once, exit_code_of
@@ -21,9 +25,11 @@ from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.signals import reloading_on_signals, stopping_on_signals
 from asset_worker.runtime.stop import Stop
+from asset_worker.runtime.threads import DaemonThread
 from asset_worker.settings.tree import Settings
 from asset_worker.sinks.lines import ToLines, lines_of
 from asset_worker.telemetry.heartbeat import log_heartbeat, watch_lag
+from asset_worker.telemetry.self_report import describe_process, keep_report, report_on
 from asset_worker.telemetry.snapshot import Snapshot, take_snapshot
 from asset_worker.telemetry.waiting import WaitingAsset
 from asset_worker.wiring import build, make_key, make_tokens, serve_admin, sources_of
@@ -167,7 +173,26 @@ class Service:
             )
         if parts.keep_schedule is not None:
             background["schedule"] = parts.keep_schedule()
+        if self._plan.keeps_state:
+            background["report"] = self._keep_report()
         return background
+
+    def _keep_report(self) -> Coroutine[Any, Any, None]:
+        """Return what keeps the worker's report on itself in the state directory, until cancelled."""
+        path, clock = self._settings.state.directory / worker_status.FILE_NAME, self._clock
+        process = describe_process(version=__version__, clock=clock)
+
+        def read() -> WorkerReport:
+            report = report_on(self._sources, of=process, clock=clock)
+            return msgspec.convert(self._secrets.redact(msgspec.to_builtins(report)), WorkerReport)
+
+        return keep_report(
+            read,
+            lambda report: worker_status.save(path, report),
+            DaemonThread("report"),
+            clock=clock,
+            stop=self._stop,
+        )
 
     async def _watch_refusals(self) -> None:
         """Stop the run when the key has been refused for longer than the plan allows."""

@@ -158,6 +158,17 @@ def test_a_spent_quota_blocks_until_its_reset_and_is_whole_then() -> None:
     assert rate(limiter, 60.0) == pytest.approx(10.0)
 
 
+def test_its_quotas_can_be_seen_and_are_whole_after_the_reset() -> None:
+    limiter = RateLimiter(requests_per_second=0, share=0.8)
+    assert limiter.quotas(0) == []
+    limiter = limiter_after(quota(limit=60, remaining=12, reset_in=30))
+    [now] = limiter.quotas(10)
+    [later] = limiter.quotas(100)
+    assert (now.limit, now.remaining) == (60, 12)
+    assert now.resets_in <= 30
+    assert (later.remaining, later.resets_in) == (60, 0)
+
+
 def test_where_others_left_us_only_the_reserve_a_trickle_goes_on() -> None:
     """It is counted from the last request, so that a worker that is started again and again takes no more."""
     limiter = limiter_after(quota(1000, 150, 43_200.0), share=0.8)

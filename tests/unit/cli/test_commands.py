@@ -138,7 +138,7 @@ def test_status_shows_nothing_that_a_terminal_obeys(tmp_path):
     shown = r"file:/e\x1b]52;c;eA==\x07\n\x9b\u202e\x7f"
     lines = invoked(status, "--state-dir", tmp_path).stdout.splitlines()
     assert all(line.isprintable() for line in lines)
-    assert [line for line in lines if f"{shown:<10}  waiting for {shown}  polls 1  {shown}:7" in line]
+    assert [line for line in lines if f"{shown}  1 look  {shown}:7" in line]
     assert f"outbox     1 to send to {shown}" in lines
     output = invoked(status, "--state-dir", tmp_path, "--json").stdout
     assert output[:-1].isprintable()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from asset_worker.domain.worker_report import InputReport
 from asset_worker.intake.file import tail_reader
 from asset_worker.intake.file.intake import BATCH_LINES, CLOSE_SECONDS, INTERVAL_SECONDS, FileIntake
 from asset_worker.runtime.clock import SystemClock
@@ -138,6 +139,24 @@ async def test_no_more_is_taken_than_there_is_room_for(path: Path):
         await asyncio.sleep(60)
         assert receiver.ids == ["a1", "a2", "a3", "a4"]
     assert receiver.rejections == [(3, b"!")]
+
+
+async def test_it_says_how_much_is_left_to_read_also_while_there_is_no_room(path: Path):
+    append(path, b"a1\na2\na3\n")
+    receiver = BatchReceiver(room=1)
+    following = intake(path, receiver)
+    assert following.progress == InputReport()
+    async with running(following):
+        await asyncio.sleep(60)
+        assert following.progress == InputReport(position=3, behind=6)
+        append(path, b"a4\n")
+        path.rename(path.with_name("queue.1"))
+        append(path, b"b1\n")
+        await asyncio.sleep(60)
+        assert following.progress == InputReport(position=3, behind=9), "the new file is not open yet"
+        receiver.make_room(9)
+        await asyncio.sleep(60)
+        assert following.progress == InputReport(position=3, behind=0)
 
 
 async def test_what_there_was_no_room_for_is_read_after_a_restart(path: Path):

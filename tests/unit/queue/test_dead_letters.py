@@ -172,7 +172,8 @@ async def test_the_worker_logs_what_it_does_and_counts_it(journal, tmp_path):
     journal.close()
     queue = open_local(tmp_path / FILE_NAME, ManualClock(), sinks=[A, B], independent=[A, B])
     await queue.begin(ends_by_itself=False)
-    assert (queue.dead_letter_count(), queue.outbox.owed(A)) == (5, 0)
+    assert (sum(queue.dead_letters_by_sink().values()), queue.outbox.owed(A)) == (5, 0)
+    assert queue.dead_letters_by_sink()[A] == 3
     files = RequestFiles(tmp_path)
     requests = [
         Request("retry", sink=A), Request("drop", ids=("a.3",), sink=B), Request("retry", sink=B),
@@ -190,7 +191,7 @@ async def test_the_worker_logs_what_it_does_and_counts_it(journal, tmp_path):
         ("dead_letters.request_refused", None, None),
         ("dead_letters.request_refused", None, None),
     ]
-    assert (queue.dead_letter_count(), queue.outbox.owed(A), queue.outbox.owed(B)) == (1, 3, 0)
+    assert (sum(queue.dead_letters_by_sink().values()), queue.outbox.owed(A), queue.outbox.owed(B)) == (1, 3, 0)
     for number, says in ((3, "there is no sink x"), (9, "the request was refused: it is not a request")):
         answer = files.read_answer(f"{number:032x}")
         assert answer is not None
@@ -244,17 +245,17 @@ async def test_dead_letters_are_kept_for_the_retention_from_their_last_attempt(j
     clock.move(1.0)
     with capture_logs() as lines:
         await queue._prune_dead_letters()
-        assert queue.dead_letter_count() == 5
+        assert sum(queue.dead_letters_by_sink().values()) == 5
         clock.move(1.5)
         await queue._prune_dead_letters()
-        assert queue.dead_letter_count() == 1
+        assert sum(queue.dead_letters_by_sink().values()) == 1
         clock.move(1000.0)
         await queue._prune_dead_letters()
         await queue._prune_dead_letters()
     assert [(line["event"], line["count"]) for line in lines] == [
         ("dead_letters.pruned", 4), ("dead_letters.pruned", 1)
     ]  # fmt: skip
-    assert queue.dead_letter_count() == 0
+    assert sum(queue.dead_letters_by_sink().values()) == 0
 
 
 # The command

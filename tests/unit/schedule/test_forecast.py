@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asset_worker.schedule.forecast import Forecast, Outlook, Point, Step, about
+from asset_worker.schedule.forecast import Forecast, Outlook, Point, Step
 from asset_worker.schedule.life_table import EDGES, WIDTHS, LifeTable, estimate, survival_from
 from tests.doubles.optimal_schedule import Durations, exponential, log_normal
 
@@ -102,24 +102,5 @@ def test_ends_never_come_before_the_age_and_never_earlier_for_an_older_wait(
         assert younger[1] <= older[1] + 1e-3
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.0, "0 s"),
-        (7.4, "7 s"),
-        (19.6, "20 s"),
-        (43.0, "45 s"),
-        (99.0, "100 s"),
-        (120.0, "2 min"),
-        (5900.0, "98 min"),
-        (9000.0, "2.5 h"),
-    ],
-)
-def test_a_duration_is_shown_as_precisely_as_an_estimate_is_worth(seconds: float, text: str) -> None:
-    assert about(seconds) == text
-
-
-def test_people_see_the_range_only_where_it_is_one() -> None:
-    assert str(Forecast(118.0, 299.0)) == "~2 min (up to 5 min)"
-    assert str(Forecast(118.0, 125.0)) == "~2 min"
+def test_programs_are_shown_tenths_of_a_second() -> None:
     assert Forecast(1.2345, 6.789).rounded() == Forecast(1.2, 6.8)

@@ -28,7 +28,7 @@ QUEUE = SimpleNamespace(
     due_count=lambda: 2,
     oldest_age=lambda: 3.5,
     outbox_depth=lambda: 4,
-    dead_letter_count=lambda: 5,
+    dead_letters_by_sink=lambda: {"stdout": 5},
 )
 SOURCES = Sources(
     queue=QUEUE,

@@ -24,6 +24,7 @@ from asset_worker.api.limits.server_clock import ServerClock, parse_by_clocks
 from asset_worker.api.responses import Verdict, meaning_of, verdict_of
 from asset_worker.api.subjects import Endpoint, Subject
 from asset_worker.api.trouble import EDGE_SECONDS, ApiProblem, Cause, Trouble, change_of_cause, trouble_after
+from asset_worker.domain.worker_report import QuotaReport
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.randomness import Uniform
@@ -164,6 +165,11 @@ class Gate:
             return None
         is_open = self.reason is not None
         return self._trouble.problem(now=now, wall=self._clock.now(), is_open=is_open, delay=self._delay(now))
+
+    @property
+    def quotas(self) -> list[QuotaReport]:
+        """The quotas that the API reports, as they are known now."""
+        return self._limiter.quotas(self._now())
 
     @property
     def stalled_for(self) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from asset_worker.cli.screen import words
 from asset_worker.cli.usage import PathOption, fail, settings_from, state_directory
 from asset_worker.domain.assets import ASSET_ID, AssetId
 from asset_worker.domain.run_plan import RunPlan
@@ -105,7 +106,7 @@ def _show_asset(asset: str, settings: Settings, learned: LearnedState | None, *,
         click.echo(visible_json_bytes(msgspec.json.encode(line)))
         return
     when = f"in {seconds_text(line.due_in)}" if line.due_in > 0 else "now, if a worker runs"
-    left = "" if line.expected_left is None else f"; left {line.expected_left}"
+    left = "" if line.expected_left is None else f"; left {words.time_left(line.expected_left)}"
     click.echo(f"{asset}: next look {when}{left}\n{line.why}")
 
 

@@ -1,4 +1,4 @@
-"""The command `asset-worker status`: shows what a worker's state directory holds."""
+"""The command `asset-worker status`: shows whether a worker runs, and what its state directory holds."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from pathlib import Path
 import click
 import msgspec
 
+from asset_worker.cli.screen import words
+from asset_worker.cli.systemd import unit_state
 from asset_worker.cli.usage import PathOption, fail, settings_from, state_directory
+from asset_worker.cli.watching import show_again_and_again
+from asset_worker.cli.worker_lines import worker_lines
 from asset_worker.domain.run_plan import RunPlan
 from asset_worker.policies import expectations, typical_schedule
 from asset_worker.poller.foresight import make_time_left
 from asset_worker.queue.local.journal import JournalError
 from asset_worker.queue.local.schedule_store import FILE_NAME, load
 from asset_worker.queue.local.status_report import StatusReport, read_status
+from asset_worker.queue.local.worker_status import read_worker
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.text import visible, visible_json_bytes
 from asset_worker.schedule.forecast import TimeLeft, never_known
@@ -22,6 +27,7 @@ from asset_worker.schedule.learned import UnreadableState
 from asset_worker.settings.tree import Settings
 
 RETRY = "asset-worker dead-letters retry"
+WATCH_SECONDS = 2.0
 MAX_LIMIT = 1_000_000
 """The largest `--limit`: the default of `queue.max_pending`."""
 
@@ -33,23 +39,49 @@ MAX_LIMIT = 1_000_000
     "--limit", type=click.IntRange(1, MAX_LIMIT), default=20, show_default=True, help="Assets shown of each kind."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
-def status(state_dir: Path | None, config: Path | None, limit: int, as_json: bool) -> None:
-    """Show what is pending, for how long, waiting for what, and what completed lately.
+@click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
+def status(state_dir: Path | None, config: Path | None, limit: int, as_json: bool, watch: bool) -> None:
+    """Show whether the worker runs, what is pending, and what completed lately.
 
-    It reads the state directory of a worker, which need not be running.
+    It reads the state directory of a worker, which need not be running: its present problems, what is pending for how
+    long and waiting for what, how long it may still take, and the events that sinks lack.
 
     \b
     Examples:
-      asset-worker status
-      asset-worker status --json | jq .pending_count
+      asset-worker status --watch
+      asset-worker status --json | jq .worker.problems
     """
     settings = settings_from(config, {"state": {"dir": state_dir}})
     directory = state_directory(settings)
+
+    def report() -> str:
+        try:
+            return _report(settings, directory, limit=limit, as_json=as_json)
+        except JournalError as error:
+            fail(str(error))
+
+    if watch:
+        show_again_and_again(report, every=WATCH_SECONDS, in_place=not as_json)
+    click.echo(report().encode(), nl=False)
+
+
+def _report(settings: Settings, directory: Path, *, limit: int, as_json: bool) -> str:
+    """Return the report, with a newline at its end.
+
+    Raises:
+        JournalError: there is no journal, or it can't be read by this version.
+    """
+    found = read_status(directory, clock=SystemClock(), limit=limit, time_left=_time_left(settings, directory))
     try:
-        report = read_status(directory, clock=SystemClock(), limit=limit, time_left=_time_left(settings, directory))
-    except JournalError as error:
-        fail(str(error))
-    click.echo(visible_json_bytes(msgspec.json.encode(report)) if as_json else "\n".join(map(visible, _lines(report))))
+        worker = read_worker(directory)
+    except OSError:
+        worker = None
+    unit = None if worker is None or worker.unit is None else unit_state(worker.unit)
+    if as_json:
+        document = {"worker": worker, "unit_state": unit, **msgspec.structs.asdict(found)}
+        return visible_json_bytes(msgspec.json.encode(document)).decode() + "\n"
+    lines = [*worker_lines(worker, unit), *_lines(found, is_reported=worker is not None and bool(worker.problems))]
+    return "".join(f"{visible(line)}\n" for line in lines)
 
 
 def _time_left(settings: Settings, directory: Path) -> TimeLeft:
@@ -60,19 +92,26 @@ def _time_left(settings: Settings, directory: Path) -> TimeLeft:
     return make_time_left(expectations(settings, RunPlan()), typical_schedule(settings.poll, learned))
 
 
-def _lines(report: StatusReport) -> list[str]:
+def _lines(report: StatusReport, *, is_reported: bool) -> list[str]:
+    """Return the lines. `is_reported`: the worker itself has said what is wrong."""
     lines = [
         f"pending    {report.pending_count}" + (f"  (oldest {_age(report.oldest_age)})" if report.pending_count else "")
     ]
-    lines += [f"  {what:<12} {count}" for what, count in sorted(report.waiting_on.items())]
+    lines += [f"  {words.stage([what]):<16} {count}" for what, count in sorted(report.waiting_on.items())]
     for line in report.pending:
-        waiting_on = ", ".join(line.waiting_on) or "first look"
-        lines.append(
-            f"    {line.asset_id:<24}  {_age(line.age):>8}  {line.status or '-':<10}  waiting for {waiting_on}  "
-            f"{'' if line.expected_left is None else f'left {line.expected_left}  '}polls {line.polls}  {line.source}"
-        )
+        stage = words.stage(line.waiting_on)
+        facts = [
+            f"{line.asset_id:<24}",
+            f"{_age(line.age):>8}",
+            f"{line.status or '-':<10}",
+            "" if stage == line.status else stage,
+            "" if line.expected_left is None else f"left {words.time_left(line.expected_left)}",
+            words.counted(line.polls, "look"),
+            line.source,
+        ]
+        lines.append("    " + "  ".join(filter(None, facts)))
     lines.append(f"completed  {sum(report.completed_lately.values())} in the last 24 hours")
-    lines += [f"  {outcome:<12} {count}" for outcome, count in sorted(report.completed_lately.items())]
+    lines += [f"  {outcome:<16} {count}" for outcome, count in sorted(report.completed_lately.items())]
     lines += [
         f"    {line.asset_id:<24}  {_age(line.ago):>8} ago  {line.outcome:<10}  took {_age(line.elapsed)}"
         for line in report.completed
@@ -84,15 +123,15 @@ def _lines(report: StatusReport) -> list[str]:
     ]
     if report.outbox_new:
         lines.append(f"outbox     {report.outbox_new} to send to a sink that has had none yet")
-    return lines + _webhook_lines(report)
+    return lines + _webhook_lines(report, is_reported=is_reported)
 
 
-def _webhook_lines(report: StatusReport) -> list[str]:
+def _webhook_lines(report: StatusReport, *, is_reported: bool) -> list[str]:
     lines = []
     for sink, line in sorted(report.waiting_for_retry.items()):
         when = f"in {_age(line.next_in)}" if line.next_in > 0 else "now, if a worker runs"
         lines.append(f"retries    {line.count} of {sink}, the next one {when}")
-    for sink, condition in sorted(report.conditions.items()):
+    for sink, condition in () if is_reported else sorted(report.conditions.items()):
         advice = (
             "" if condition.kind == "down" else f": restart, SIGHUP or `{RETRY} --sink {shlex.quote(sink)}` resumes it"
         )

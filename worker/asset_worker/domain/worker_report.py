@@ -37,9 +37,9 @@ class SinkReport(msgspec.Struct, frozen=True):
 class InputReport(msgspec.Struct, frozen=True):
     """How far an input was read. None: that can't be said of this input."""
 
-    position: int | None
+    position: int | None = None
     """Bytes of the file that were read."""
-    behind: int | None
+    behind: int | None = None
     """Bytes that are there and were not read yet, in rotated files as well."""
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from asset_worker.domain.submissions import Batch, Submission
+from asset_worker.domain.worker_report import InputReport
 from asset_worker.intake.account.ports import Account
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.stop import Stop
@@ -36,6 +37,11 @@ class Intake(Protocol):
     @property
     def unreadable(self) -> str | None:
         """What can't be read now, and why; None: everything can be read."""
+        ...
+
+    @property
+    def progress(self) -> InputReport:
+        """How far it was read."""
         ...
 
     @property

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from asset_worker.domain.submissions import Batch, Rejection
+from asset_worker.domain.worker_report import InputReport
 from asset_worker.intake.descriptor import DescriptorReader
 from asset_worker.intake.lines import parse, parse_lines, reject
 from asset_worker.intake.ports import BatchReceiver, IntakeContext
@@ -33,6 +34,8 @@ class StdinIntake:
     """Reads a file descriptor to its end, the next chunk when all lines of the one before have been accepted."""
 
     name: Final = "standard input"
+    progress: Final = InputReport()
+    """Always empty: nobody knows how much more its writer has."""
 
     def __init__(self, descriptor: int, receiver: BatchReceiver, thread: WorkerThread) -> None:
         self._reader = DescriptorReader(descriptor)

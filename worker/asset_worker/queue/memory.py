@@ -110,8 +110,8 @@ class MemoryQueue(PendingAssets):
         """Return how many events the sink furthest behind still lacks."""
         return self.outbox.depth()
 
-    def dead_letter_count(self) -> int:
-        """Return how many events independent sinks have refused for good."""
+    def dead_letters_by_sink(self) -> Mapping[str, int]:
+        """Return how many events each sink refused for good."""
         return self.outbox.dead_letters
 
     async def begin(self, *, ends_by_itself: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from operator import attrgetter
 
@@ -31,8 +32,8 @@ class MemoryOutbox:
         self._records: dict[str, dict[int, Owed]] = {name: {} for name in sinks}
         """The records of each sink, by the position of their event."""
         self._never = asyncio.Event()
-        self.dead_letters = 0
-        """How many events were refused for good."""
+        self.dead_letters: Counter[str] = Counter()
+        """How many events each sink refused for good."""
 
     def add(self, events: Iterable[Event]) -> None:
         """Put events into the outbox, in this order."""
@@ -157,7 +158,7 @@ class MemoryOutbox:
             return ()
         if superseded := await self._supersede_with(sink, owed, now=now):
             return superseded
-        self.dead_letters += 1
+        self.dead_letters[sink] += 1
         await self.delivered(sink, position, now=now)
         return ()
 
@@ -194,7 +195,7 @@ class MemoryOutbox:
 
     async def _supersede(self, sink: str, superseded: Iterable[Owed], *, now: float) -> None:
         for each in superseded:
-            self.dead_letters += 1
+            self.dead_letters[sink] += 1
             await self.delivered(sink, each.event.position, now=now)
 
     async def _make_way(self, sink: str, event: Stored, *, now: float, without: Collection[int]) -> list[str]:

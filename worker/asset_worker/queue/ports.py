@@ -171,8 +171,8 @@ class QueueStatus(Protocol):
         """Return how many events the sink furthest behind still lacks, those that wait for a retry included."""
         ...
 
-    def dead_letter_count(self) -> int:
-        """Return how many events are dead letters: independent sinks refused them for good."""
+    def dead_letters_by_sink(self) -> Mapping[str, int]:
+        """Return how many dead letters each sink has; sinks that never had one may be left out."""
         ...
 
 

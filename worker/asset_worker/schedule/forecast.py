@@ -35,21 +35,6 @@ class Forecast(msgspec.Struct, frozen=True):
         """Return the same, in tenths of a second, as programs are shown it."""
         return Forecast(round(self.p50, 1), round(self.p90, 1))
 
-    def __str__(self) -> str:
-        """Return it for people, as in `~2 min (up to 5 min)`."""
-        half, most = about(self.p50), about(self.p90)
-        return f"~{half}" if half == most else f"~{half} (up to {most})"
-
-
-def about(seconds: float) -> str:
-    """Return a duration as precisely as an estimate is worth, such as `5 s`, `40 s`, `3 min` or `1.5 h`."""
-    if seconds < 99.5:
-        step = 1 if seconds < 19.5 else 5
-        return f"{step * round(seconds / step)} s"
-    if seconds < 99.5 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
-
 
 TimeLeft = Callable[[AssetId, PendingState, float], Forecast | None]
 """Takes a pending asset and the steady time now, and returns how long its wait still lasts; None: that is not known."""

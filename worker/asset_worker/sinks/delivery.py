@@ -65,6 +65,11 @@ class Delivery:
         """When the sink that fails is tried again, in seconds since the epoch, UTC; None while it works."""
 
     @property
+    def backlog(self) -> int:
+        """How many events the sink lacks, those that wait for a retry included."""
+        return self._outbox.owed(self.sink)
+
+    @property
     def problem(self) -> str | None:
         """What is wrong with the sink, as one sentence; None: it works."""
         return None if self._failing_since is None else f"the sink {self.sink} fails"

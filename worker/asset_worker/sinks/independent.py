@@ -114,6 +114,11 @@ class IndependentDelivery:
         """Whether somebody asks to resume the sink."""
 
     @property
+    def backlog(self) -> int:
+        """How many events the sink lacks, those that wait for a retry included."""
+        return self._outbox.owed(self.sink)
+
+    @property
     def problem(self) -> str | None:
         """What is wrong with the sink, as one sentence; None: it works."""
         if self._endpoint.is_paused:

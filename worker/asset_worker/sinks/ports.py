@@ -191,6 +191,10 @@ class Outbox(Protocol):
         """Record that the sink has all events up to `position`; durable when this returns."""
         ...
 
+    def owed(self, sink: str) -> int:
+        """Return how many events the sink lacks."""
+        ...
+
 
 class IndependentOutbox(Protocol):
     """The events to send, as deliveries to independent sinks use them.

@@ -220,7 +220,7 @@ class Snapshot:
     dead_letters: int = gauge(
         "dead_letters",
         "Events that a webhook accepted in no attempt of its retry plan, and that are kept.",
-        lambda sources: sources.queue.dead_letter_count(),
+        lambda sources: sum(sources.queue.dead_letters_by_sink().values()),
         unit="events",
         empty=int,
     )

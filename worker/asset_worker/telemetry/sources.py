@@ -8,6 +8,8 @@ from typing import Protocol
 
 import msgspec
 
+from asset_worker.domain.worker_report import InputReport, QuotaReport
+
 
 class PendingCounts(Protocol):
     """The queue, as telemetry reads it."""
@@ -38,8 +40,8 @@ class PendingCounts(Protocol):
         """Return how many events the sink furthest behind still lacks."""
         ...
 
-    def dead_letter_count(self) -> int:
-        """Return how many events are dead letters."""
+    def dead_letters_by_sink(self) -> Mapping[str, int]:
+        """Return how many dead letters each sink has; sinks that never had one may be left out."""
         ...
 
 
@@ -110,6 +112,11 @@ class RequestCounts(Protocol):
         ...
 
     @property
+    def quotas(self) -> Sequence[QuotaReport]:
+        """The quotas that the API reports, as they are known now."""
+        ...
+
+    @property
     def problem(self) -> ApiProblem | None:
         """What keeps requests from working now; None: nothing."""
         ...
@@ -170,6 +177,11 @@ class Input(Protocol):
         """What can't be read now, and why; None: everything can be read."""
         ...
 
+    @property
+    def progress(self) -> InputReport:
+        """How far it was read."""
+        ...
+
 
 class Delivery(Protocol):
     """The delivery to one sink, as telemetry reads it."""
@@ -177,6 +189,11 @@ class Delivery(Protocol):
     @property
     def sink(self) -> str:
         """The sink's name."""
+        ...
+
+    @property
+    def backlog(self) -> int:
+        """How many events the sink lacks, those that wait for a retry included."""
         ...
 
     @property

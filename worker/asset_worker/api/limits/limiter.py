@@ -28,6 +28,7 @@ from asset_worker.api.limits.quota import WHOLE_TOKEN, Quota
 from asset_worker.api.limits.rate_limit_headers import MAX_QUOTAS, RateLimitReport
 from asset_worker.api.responses import Verdict, meaning_of
 from asset_worker.api.subjects import Endpoint
+from asset_worker.domain.worker_report import QuotaReport
 
 BURST_SECONDS: Final = 0.2
 LARGEST_BURST: Final = 10.0
@@ -102,6 +103,10 @@ class RateLimiter:
             quota.fill(now, self._share, self._in_flight)
             delay = max(delay, quota.delay(now, self._share, self._in_flight, self._last_sent_at))
         return delay
+
+    def quotas(self, now: float) -> list[QuotaReport]:
+        """Return the quotas that the server reports, as they are known now."""
+        return [quota.report(name, now) for name, quota in self._quotas.items()]
 
     @property
     def first(self) -> Endpoint | None:

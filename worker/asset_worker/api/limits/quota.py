@@ -16,6 +16,7 @@ from typing import Final
 
 from asset_worker.api.limits.rate_limit_headers import ReportedQuota
 from asset_worker.api.limits.trickle import trickle_gap
+from asset_worker.domain.worker_report import QuotaReport
 
 SPENT_AT_ONCE: Final = 0.25
 """This share of what the quota has left for us may be spent at once, at the start of its window or after a lull."""
@@ -99,6 +100,11 @@ class Quota:
         self._reset_at = reset_at
         self._as_of = now
         self._assumed = False
+
+    def report(self, name: str, now: float) -> QuotaReport:
+        """Return what is known of the quota now, for people. A window that has ended is assumed to be unspent."""
+        remaining = self._limit if now >= self._reset_at else self._remaining
+        return QuotaReport(name, self._limit, remaining, round(max(self._reset_at - now, 0.0), 1))
 
     def is_gone(self, sent_at: float) -> bool:
         """Return whether the quota no longer exists, given that an answer doesn't report it.

@@ -13,6 +13,7 @@ import msgspec
 from asset_worker.domain.events import timestamp
 from asset_worker.domain.listings import NoPage, Page
 from asset_worker.domain.submissions import ACCOUNT_ORIGIN, Batch, Submission
+from asset_worker.domain.worker_report import InputReport
 from asset_worker.intake.account.backfill import Backfill, initial
 from asset_worker.intake.account.follower import Follower
 from asset_worker.intake.account.ports import Account
@@ -43,6 +44,8 @@ class AccountIntake:
     """Hands over the assets of the account until the stop or, with `once`, all that are listed now."""
 
     name: Final = "account"
+    progress: Final = InputReport()
+    """Always empty: an account has no size."""
 
     def __init__(
         self, account: Account, receiver: BatchReceiver, clock: Clock, *, stored: Mapping[str, bytes], once: bool

@@ -66,6 +66,11 @@ class FileSet:
         return self.old if self._current is None else [*self.old, self._current]
 
     @property
+    def current(self) -> TailReader | None:
+        """The file at the path; None: it is not open."""
+        return self._current
+
+    @property
     def latest_old(self) -> TailReader | None:
         """The latest file that was rotated away and still has a name; its writer may keep it open for long."""
         return next((file for file in reversed(self.old) if file.has_name()), None)

@@ -11,12 +11,14 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from asset_worker.domain.submissions import Batch
+from asset_worker.domain.worker_report import InputReport
 from asset_worker.intake.file.checkpoint import FollowerState, decode, encode
 from asset_worker.intake.file.file_set import FileSet
 from asset_worker.intake.file.missing import missing_directory
@@ -108,6 +110,14 @@ class Follower:
         self._files = FileSet(self._queue_file, state, self._rotated, self._record)
         self._state = self._stored = state
         self._has_started = True
+
+    def progress(self) -> InputReport:
+        """Return how far the file at the path was read, and how much is left to read in all open files."""
+        current, behind = self._files.current, 0
+        for file in self._files.files:
+            with suppress(OSError):
+                behind += max(os.fstat(file.descriptor).st_size - file.end, 0)
+        return InputReport(None if current is None else current.end, behind)
 
     def close(self) -> None:
         """Close all files. Closing twice is harmless."""

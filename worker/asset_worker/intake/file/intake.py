@@ -8,7 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from asset_worker.intake.file.follower import FileEvent, Follower
+from asset_worker.domain.worker_report import InputReport
+from asset_worker.intake.file.follower import FileEvent, Follower, Step
 from asset_worker.intake.file.names import ROTATED
 from asset_worker.intake.file.queue_file import is_no_output
 from asset_worker.intake.ports import BatchReceiver, IntakeContext
@@ -24,6 +25,8 @@ INTERVAL_SECONDS: Final = 0.25
 and overlay file systems."""
 BATCH_LINES: Final = 10_000
 """Lines that one step reads at most."""
+PROGRESS_SECONDS: Final = 2.0
+"""While nothing is read for want of room, the file is looked at so often to see how much is left to read."""
 CLOSE_SECONDS: Final = 1.0
 """How long closing waits for a file system that hangs. The thread is then abandoned; it doesn't keep the process from
 ending. Lines that it has read but that were not accepted are read again by the next run."""
@@ -78,6 +81,8 @@ class FileIntake:
         self._partial_wait = partial_wait
         self._interval = interval
         self._unreadable: str | None = None
+        self.progress = InputReport()
+        """How far the file was read, as of the last look at it."""
 
     @property
     def unreadable(self) -> str | None:
@@ -88,14 +93,13 @@ class FileIntake:
         """Read until `stop` is set or, with `once`, until the file's end is reached."""
         try:
             while not stop.is_set():
-                room = await stop.race(self._receiver.room())
+                room = await stop.race(self._room())
                 if room is None:
                     return
-                step = await stop.race(
-                    self._thread.run(self._follower.step, self._clock.monotonic(), min(room, BATCH_LINES))
-                )
-                if step is None:
+                found = await stop.race(self._thread.run(self._step, self._clock.monotonic(), min(room, BATCH_LINES)))
+                if found is None:
                     return
+                step, self.progress = found
                 self._log(step.file_events)
                 self._unreadable = step.problem
                 if step.batch is not None:
@@ -111,6 +115,21 @@ class FileIntake:
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await self._thread.run(self._follower.close)
             self._thread.close()
+
+    def _step(self, now: float, max_lines: int) -> tuple[Step, InputReport]:
+        """Look at the file and read on. Called in the thread."""
+        return self._follower.step(now, max_lines), self._follower.progress()
+
+    async def _room(self) -> int:
+        """Wait until there is room. Meanwhile the file may grow, which `progress` shows."""
+        waiting = asyncio.ensure_future(self._receiver.room())
+        try:
+            while not (await asyncio.wait([waiting], timeout=PROGRESS_SECONDS))[0]:
+                self.progress = await self._thread.run(self._follower.progress)
+        except asyncio.CancelledError:
+            waiting.cancel()
+            raise
+        return waiting.result()
 
     def abandon(self) -> None:
         """Do nothing: what has not been accepted is read again by the next run."""

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 from asset_worker.domain.assets import AssetId
 from asset_worker.domain.submissions import Batch, Submission
+from asset_worker.domain.worker_report import InputReport
 from asset_worker.runtime.stop import Stop
 
 DURABLE_SECONDS: Final = 10.0
@@ -50,6 +51,8 @@ class HttpIntake:
     name = "http"
     unreadable: str | None = None
     """Always None: there is nothing to read."""
+    progress: Final = InputReport()
+    """Always empty: there is nothing to read."""
     has_lost_input = False
     """Always False: who submits is answered what was accepted."""
 

@@ -36,11 +36,6 @@ class DeadLetterRows:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._execute = connection.execute
 
-    def count(self) -> int:
-        """Return how many dead letters there are."""
-        [count] = self._execute("SELECT count(*) FROM dead_letters").fetchone()
-        return int(count)
-
     def count_by_sink(self, selection: Selection) -> dict[str, int]:
         """Return how many of the selected dead letters each sink has, of those that have any."""
         where, values = _condition(selection)

@@ -16,6 +16,7 @@ from asset_worker.domain.progress import Progress
 from asset_worker.domain.states import AssetState, SettledState, combined
 from asset_worker.domain.submissions import Submission
 from asset_worker.queue.local.commits import Commits
+from asset_worker.queue.local.dead_letter_rows import Selection
 from asset_worker.queue.local.journal import FILE_NAME, Journal
 from asset_worker.queue.local.outbox import LocalOutbox
 from asset_worker.queue.local.request_service import RequestService
@@ -111,7 +112,7 @@ class LocalQueue(PendingAssets):
             known=journal.sinks(),
             kept=kept,
             records=journal.undelivered.count_by_sink(),
-            dead_letters=journal.dead_letters.count(),
+            dead_letters=journal.dead_letters.count_by_sink(Selection()),
             now=clock.steady(),
             window=dedupe_window,
         )
@@ -227,8 +228,8 @@ class LocalQueue(PendingAssets):
         """Return how many events the sink furthest behind still lacks."""
         return self.outbox.depth()
 
-    def dead_letter_count(self) -> int:
-        """Return how many dead letters there are."""
+    def dead_letters_by_sink(self) -> Mapping[str, int]:
+        """Return how many dead letters each sink has."""
         return self.outbox.dead_letters
 
     async def begin(self, *, ends_by_itself: bool) -> None:

@@ -6,6 +6,7 @@ What is in memory are each sink's position and numbers of events: a million that
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -16,6 +17,7 @@ from asset_worker.domain.deliveries import Condition, Owed, Taken
 from asset_worker.domain.events import Stored
 from asset_worker.queue.absent_sinks import SinkState, seconds_left, states_at_start
 from asset_worker.queue.local.commits import Commits
+from asset_worker.queue.local.dead_letter_rows import Selection
 from asset_worker.queue.local.journal import Journal
 from asset_worker.queue.local.undelivered_rows import Claim
 from asset_worker.queue.room import Room
@@ -52,7 +54,7 @@ class LocalOutbox:
         known: Mapping[str, SinkState],
         kept: tuple[int, int],
         records: Mapping[str, int],
-        dead_letters: int,
+        dead_letters: Mapping[str, int],
         now: float,
         window: float,
     ) -> None:
@@ -65,7 +67,7 @@ class LocalOutbox:
             known: the state of each sink of earlier runs.
             kept: the positions of the first event that a sink has not passed, and of the last event.
             records: how many events have a record, by their sink.
-            dead_letters: how many dead letters there are.
+            dead_letters: how many dead letters there are, by their sink.
             now: the steady time.
             window: for how many seconds events are kept for a sink that is absent from the settings.
         """
@@ -82,8 +84,8 @@ class LocalOutbox:
             held={name: state.position for name, state in self._held.items()},
             records=records,
         )
-        self.dead_letters = dead_letters
-        """How many dead letters there are."""
+        self.dead_letters = Counter(dead_letters)
+        """How many dead letters there are, by their sink."""
         self._retried = {name: asyncio.Event() for name in sinks}
 
     async def begin(self, now: float) -> None:
@@ -231,7 +233,7 @@ class LocalOutbox:
             return claim
 
         def count(claim: Claim) -> None:
-            self.dead_letters += len(claim.superseded)
+            self.dead_letters[sink] += len(claim.superseded)
             self._sinks.add_records(sink, claim.recorded - len(claim.superseded))
             self._sinks.advance(sink, claim.position, None)
 
@@ -248,23 +250,26 @@ class LocalOutbox:
 
     def count_request(self, counts: Mapping[str, int], *, is_retry: bool) -> None:
         """Count dead letters that are gone, by their sink. `is_retry`: they are events with a record again."""
-        self.dead_letters -= sum(counts.values())
+        self.dead_letters.subtract(counts)
         for sink, count in counts.items() if is_retry else ():
             self._sinks.add_records(sink, count)
             self.ask_for_retry(sink)
 
     async def prune_dead_letters(self, *, before: float) -> int:
         """Delete the dead letters whose last attempt was before `before`, in several transactions. Return how many."""
+
+        def change(journal: Journal) -> tuple[int, dict[str, int]]:
+            count = journal.dead_letters.prune(before=before, limit=PRUNED_DEAD_LETTERS)
+            return count, journal.dead_letters.count_by_sink(Selection()) if count else {}
+
+        def keep_count(done: tuple[int, dict[str, int]]) -> None:
+            if done[0]:
+                self.dead_letters = Counter(done[1])
+
         pruned = 0
-        while count := await self._commits.write(
-            lambda journal: journal.dead_letters.prune(before=before, limit=PRUNED_DEAD_LETTERS),
-            applied=self._count_pruned,
-        ):
+        while count := (await self._commits.write(change, applied=keep_count))[0]:
             pruned += count
         return pruned
-
-    def _count_pruned(self, count: int) -> None:
-        self.dead_letters -= count
 
     async def delivered(self, sink: str, position: int, *, now: float) -> None:
         """Delete the record of an event that the sink accepted. The asset's next event is due `now`."""
@@ -306,7 +311,7 @@ class LocalOutbox:
 
     def _count_dead(self, sink: str, count: int) -> None:
         """Count records that are dead letters now."""
-        self.dead_letters += count
+        self.dead_letters[sink] += count
         self._sinks.add_records(sink, -count)
 
     async def make_all_due(self, sink: str, *, now: float) -> None:

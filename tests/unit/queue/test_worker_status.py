@@ -1,0 +1,149 @@
+"""Whether the worker of a state directory runs, and what it last reported about itself."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+
+import msgspec
+import pytest
+
+from asset_worker.domain.worker_report import ProblemReport, WorkerReport
+from asset_worker.queue.local.lock import COMMAND, TRY_SECONDS, StateDirectory, find_holder
+from asset_worker.queue.local.worker_status import FILE_NAME, MAX_BYTES, read_worker, save
+from asset_worker.runtime.clock import read_clocks
+
+REPORT = WorkerReport(
+    "running",
+    os.getpid(),
+    version="1.2.3",
+    updated_at="2026-11-27T12:00:00.000Z",
+    problems=[ProblemReport("the journal can't be written")],
+)
+
+
+def kept(path, **changes):
+    """Write a report, as the worker of this process would."""
+    assert save(path / FILE_NAME, msgspec.structs.replace(REPORT, reading=read_clocks(), **changes))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path
+
+
+def shown(path):
+    found = read_worker(path)
+    return None if found is None else (found.state, found.pid, found.version)
+
+
+def test_the_lock_says_whether_it_runs_and_the_file_what_it_does(path):
+    with StateDirectory(path):
+        kept(path)
+        assert shown(path) == ("running", os.getpid(), "1.2.3")
+        found = read_worker(path)
+        assert found is not None
+        assert found.problems == REPORT.problems
+        assert found.updated_ago == pytest.approx(0, abs=5)
+    assert shown(path) == ("died", os.getpid(), "1.2.3"), "its process ID lives on, in this process"
+    kept(path, state="stopped")
+    assert shown(path) == ("stopped", os.getpid(), "1.2.3")
+
+
+def test_the_age_of_a_report_does_not_follow_the_wall_clock(path):
+    with StateDirectory(path):
+        reading = read_clocks()
+        reading = msgspec.structs.replace(reading, elapsed=reading.elapsed - 40, wall=reading.wall + 1e6)
+        save(path / FILE_NAME, msgspec.structs.replace(REPORT, reading=reading))
+        found = read_worker(path)
+    assert found is not None
+    assert found.updated_ago == pytest.approx(40, abs=5)
+
+
+@pytest.mark.parametrize("before", [None, "stopped", "running"])
+def test_what_an_earlier_process_reported_is_not_that_of_the_present_one(path, before):
+    if before is not None:
+        kept(path, state=before, pid=os.getpid() + 1)
+    with StateDirectory(path):
+        assert shown(path) == ("running", os.getpid(), None)
+
+
+def test_nothing_is_known_of_a_directory_in_which_no_worker_ran(path):
+    assert read_worker(path) is None
+    with StateDirectory(path, holder=COMMAND):
+        assert read_worker(path) is None, "a command holds it for a moment"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(msgspec.json.encode(REPORT)[:40], id="half"),
+        pytest.param(b'{"state": "dreaming", "pid": 1}', id="unknown-state"),
+        pytest.param(b'{"pid": "seven", "state": "running"}', id="other-types"),
+        pytest.param(b"\xff\xfe", id="no-text"),
+        pytest.param(b"[" * 10_000, id="nested"),
+        pytest.param(b" " * MAX_BYTES + b"{}", id="large"),
+    ],
+)
+def test_a_file_that_is_no_report_counts_for_nothing(path, content):
+    (path / FILE_NAME).write_bytes(content)
+    assert read_worker(path) is None
+    with StateDirectory(path):
+        assert shown(path) == ("running", os.getpid(), None)
+
+
+def test_fields_of_a_later_version_are_skipped(path):
+    document = msgspec.to_builtins(REPORT) | {"moon": "full", "state": "stopped"}
+    (path / FILE_NAME).write_bytes(msgspec.json.encode(document))
+    assert shown(path) == ("stopped", os.getpid(), "1.2.3")
+
+
+def test_no_link_is_followed(path, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other") / "secret"
+    other.write_bytes(msgspec.json.encode(REPORT))
+    (path / FILE_NAME).symlink_to(other)
+    assert read_worker(path) is None
+    kept(path, state="stopped")
+    assert shown(path) == ("stopped", os.getpid(), "1.2.3")
+    assert other.read_bytes() == msgspec.json.encode(REPORT)
+    assert (path / FILE_NAME).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_report_that_cannot_be_written_leaves_the_one_before(path, monkeypatch):
+    kept(path, state="stopped")
+    (path / FILE_NAME).with_suffix(".new").mkdir()
+    assert not save(path / FILE_NAME, REPORT)
+    assert shown(path) == ("stopped", os.getpid(), "1.2.3")
+
+
+def test_a_worker_that_starts_while_somebody_asks_is_not_refused(path):
+    """The question holds the lock for an instant."""
+    descriptor = os.open(path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    timer = threading.Timer(TRY_SECONDS / 2, lambda: fcntl.flock(descriptor, fcntl.LOCK_UN))
+    timer.start()
+    began = time.monotonic()
+    with StateDirectory(path):
+        assert time.monotonic() - began < 1
+    timer.join()
+    os.close(descriptor)
+
+
+def test_a_lock_file_alone_is_enough(path):
+    """An earlier version locks nothing else, and neither can a file system that locks no directories."""
+    with (path / "lock").open("w") as file:
+        file.write(f"process 4711 on {'x' * 300}")
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        holder = find_holder(path)
+        assert holder is not None
+        assert holder.pid == 4711
+    assert find_holder(path) is None
+
+
+def test_a_directory_that_cannot_be_read_is_an_error(path):
+    with pytest.raises(FileNotFoundError):
+        read_worker(path / "missing")

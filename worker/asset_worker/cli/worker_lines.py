@@ -1,0 +1,69 @@
+"""What people are shown of a worker's report on itself. Pure functions."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from asset_worker.domain.worker_report import ProblemReport, WorkerReport
+
+STALE_SECONDS: Final = 30.0
+"""A worker writes its report every ten seconds, at least. One that is older than this shows that it can't."""
+
+
+def is_stale(worker: WorkerReport) -> bool:
+    """Return whether a worker that runs has not reported for so long that something is wrong."""
+    return worker.state == "running" and worker.updated_ago is not None and worker.updated_ago > STALE_SECONDS
+
+
+def worker_lines(worker: WorkerReport | None, unit_state: str | None) -> list[str]:
+    """Return whether the worker runs, what troubles it, how far its inputs are read, and what its quotas have left.
+
+    `unit_state` is what systemd says of its unit; None: nothing.
+    """
+    lines = [f"worker     {_state(worker)}"]
+    if worker is None:
+        return lines
+    if worker.unit is not None and unit_state is not None:
+        lines.append(f"unit       {worker.unit} is {unit_state}")
+    if worker.state != "running":
+        return lines  # what troubled it is over, or unknown
+    lines += [f"problem    {_problem(each)}" for each in worker.problems]
+    lines += [
+        f"input      {name}: {each.behind} bytes left to read"
+        for name, each in sorted(worker.intakes.items())
+        if each.behind
+    ]
+    lines += [
+        f"quota      {each.name}: {each.remaining} of {each.limit} requests left, for {each.resets_in:.0f} s"
+        for each in worker.quotas
+    ]
+    return lines
+
+
+def _state(worker: WorkerReport | None) -> str:
+    match worker:
+        case None:
+            return "not running"
+        case WorkerReport(state="stopped"):
+            return f"not running (stopped in order at {worker.stopped_at}: {worker.stop_reason})"
+        case WorkerReport(state="died"):
+            return (
+                f"not running: it ended without a word at about {worker.updated_at}, as by kill -9 or a power failure; "
+                "the next start continues its work"
+            )
+        case WorkerReport(version=None):
+            process = "" if worker.pid is None else f" (pid {worker.pid})"
+            return f"running{process}; it has not reported about itself in a form that this version reads"
+    text = f"running (pid {worker.pid}, asset-worker {worker.version}, since {worker.started_at})"
+    if is_stale(worker):
+        text += f"; its last report is {worker.updated_ago:.0f} s old: it hangs, or can't write to its state directory"
+    return text
+
+
+def _problem(found: ProblemReport) -> str:
+    text = found.problem
+    if found.since is not None:
+        text += f", since {found.since}"
+    if found.last_error is not None and found.last_error not in found.problem:
+        text += f" ({found.last_error})"
+    return text if found.next_try is None else f"{text}; next try at {found.next_try}"
