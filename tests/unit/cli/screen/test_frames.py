@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asset_worker.cli.screen.frames import frame, last_frame
+from asset_worker.cli.screen.plain import progress_line
 from asset_worker.cli.screen.scene import AssetRow, Scene, end_of_all, shares_rows
 from asset_worker.cli.screen.spans import width_of, without_styles
 from asset_worker.runtime.text import visible
@@ -71,6 +72,12 @@ def test_more_problems_than_are_shown_are_counted():
     assert texts(scene)[-2:] == ["problem: problem 2", "and 2 more problems"]
 
 
+def test_the_expected_end_says_of_how_many_assets_it_is_not_known():
+    scene = Scene(title="x", elapsed=1.0, pending=99, left=Forecast(130, 300), unforeseen=1)
+    assert texts(scene)[1] == "  expected end in ~2 min (up to 5 min), not known of 1 asset"
+    assert progress_line(scene).startswith("x: 0/99 done; left ~2 min (up to 5 min), not known of 1 asset; ")
+
+
 def test_a_problem_takes_as_many_lines_as_it_needs():
     problem = Problem("the API is unavailable", since=60.0, last_error="503 Service Unavailable", next_try=75.0)
     scene = Scene(title="waiting", elapsed=1.0, pending=1, problems=[problem], now=65.0, assets=[])
@@ -113,7 +120,8 @@ def test_few_assets_have_rows(pending, total, ends_by_itself, has_rows):
     ("lefts", "expected"),
     [
         ([], None),
-        ([Forecast(5, 9), None], None),
+        ([None], None),
+        ([Forecast(5, 9), None], Forecast(5, 9)),
         ([Forecast(5, 9)], Forecast(5, 9)),
         ([Forecast(5, 9), Forecast(4, 20), Forecast(1, 2)], Forecast(5, 20)),
         ([Forecast(5, 9)] * 3 + [Forecast(4, 20)], Forecast(20, 20)),

@@ -104,7 +104,8 @@ def _filled(share: float, cells: int) -> Line:
 
 def _details(scene: Scene) -> Iterator[Line]:
     if scene.left is not None:
-        yield (Span(f"  expected end in {time_left(scene.left)}"),)
+        others = f", not known of {counted(scene.unforeseen, 'asset')}" if scene.unforeseen else ""
+        yield (Span(f"  expected end in {time_left(scene.left)}{others}"),)
     if scene.waiting:
         yield (Span("  waiting for  ", "dim"), Span(DOT.join(stages(scene.waiting))))
     if scene.outcomes:

@@ -35,7 +35,8 @@ def _parts(scene: Scene, *, with_times: bool) -> Iterator[str]:
     if scene.waiting:
         yield "waiting for " + ", ".join(stages(scene.waiting))
     if scene.left is not None and with_times:
-        yield f"left {time_left(scene.left)}"
+        others = f", not known of {counted(scene.unforeseen, 'asset')}" if scene.unforeseen else ""
+        yield f"left {time_left(scene.left)}{others}"
     if scene.outcomes:
         yield "finished " + ", ".join(f"{name} {count}" for name, count in by_outcome(scene.outcomes))
     for problem in scene.problems:

@@ -44,7 +44,9 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     assets: Sequence[AssetRow] | None = None
     """The assets, if each has a row."""
     left: Forecast | None = None
-    """Until all that is pending has ended; None: not known."""
+    """Until all that is pending has ended, as far as it is known; None: it is not."""
+    unforeseen: int = 0
+    """Of how many pending assets the end is not known."""
     problems: Sequence[Problem] = ()
     listening_to: Sequence[str] = ()
     """The inputs of a service, in words; nothing: the run ends by itself."""
@@ -76,12 +78,12 @@ def shares_rows(*, pending: int, total: int, ends_by_itself: bool) -> bool:
 
 
 def end_of_all(lefts: Sequence[Forecast | None]) -> Forecast | None:
-    """Return when the last of several waits ends; None: of one of them it is not known.
+    """Return when the last of those waits ends of which it is known; None: it is known of none.
 
     The last of several ends later than any one of them usually does: from four on, the largest `p90` stands for both.
     """
     known = [left for left in lefts if left is not None]
-    if not known or len(known) < len(lefts):
+    if not known:
         return None
     longest = max(left.p90 for left in known)
     return Forecast(max(left.p50 for left in known) if len(known) < 4 else longest, longest)

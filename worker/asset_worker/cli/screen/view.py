@@ -60,6 +60,7 @@ class View:
         self._listening_to = listening_to
         self._shows_ended = shows_ended and not listening_to
         self._left: Forecast | None = None
+        self._unforeseen = 0
         self._left_at = float("-inf")
 
     def scene(self, *, elapsed: float, now: float, utc_offset: float) -> Scene | None:
@@ -71,6 +72,7 @@ class View:
             return None
         state = self._service.snapshot()
         total = state.pending + sum(state.completions.values())
+        left, unforeseen = self._time_left(state.pending, elapsed)
         has_rows = shares_rows(pending=state.pending, total=total, ends_by_itself=not self._listening_to)
         return Scene(
             title=self._title,
@@ -80,7 +82,8 @@ class View:
             outcomes=state.completions,
             waiting=self._service.waiting_on() if state.pending <= COUNTING_LIMIT else {},
             assets=self._rows() if has_rows else None,
-            left=self._time_left(state.pending, elapsed),
+            left=left,
+            unforeseen=unforeseen,
             problems=state.problem_details,
             listening_to=self._listening_to,
             is_stopping=self._service.is_stopping,
@@ -102,9 +105,9 @@ class View:
         ]
         return [*(self._seen.ended if self._shows_ended else ()), *pending]
 
-    def _time_left(self, pending: int, elapsed: float) -> Forecast | None:
+    def _time_left(self, pending: int, elapsed: float) -> tuple[Forecast | None, int]:
         if elapsed - self._left_at >= FORECAST_SECONDS:
             self._left_at = elapsed
             lefts = [each.left for each in self._service.waiting(FORECAST_LIMIT)] if pending <= FORECAST_LIMIT else []
-            self._left = end_of_all(lefts)
-        return self._left if pending else None
+            self._left, self._unforeseen = end_of_all(lefts), lefts.count(None)
+        return (self._left, self._unforeseen) if pending else (None, 0)
