@@ -172,7 +172,7 @@ async def test_a_caller_who_comes_while_the_asset_is_settled_waits_anew(path):
         assert (second.outcome, second.completion.id) == ("ready", f"{asset_id}.2")
 
 
-async def test_a_caller_who_comes_during_a_look_has_one_at_his_deadline():
+async def test_a_caller_who_comes_during_a_look_has_one_at_its_own_deadline():
     async with hosted() as host:
         asset_id = asset(host.world, ready_after=1000)
         await host.call(asset_id)
@@ -182,7 +182,7 @@ async def test_a_caller_who_comes_during_a_look_has_one_at_his_deadline():
         assert (call.outcome, call.ended_at) == ("timed_out", pytest.approx(3.15, abs=0.1))
 
 
-async def test_a_caller_who_comes_while_the_asset_is_accepted_has_a_look_at_his_deadline():
+async def test_a_caller_who_comes_while_the_asset_is_accepted_has_a_look_at_its_own_deadline():
     """As on a slow disk."""
     async with hosted() as host:
         asset_id = asset(host.world, ready_after=1000)
@@ -201,7 +201,7 @@ async def test_a_caller_who_comes_while_the_asset_is_accepted_has_a_look_at_his_
         assert (call.outcome, call.ended_at) == ("timed_out", pytest.approx(3.6, abs=0.1))
 
 
-async def test_a_caller_who_left_before_his_wait_began_costs_nothing():
+async def test_a_caller_who_left_before_the_wait_began_costs_nothing():
     async with hosted() as host:
         call = Call(asset(host.world, ready_after=0))
         host.waits.cancel(call.wait)
@@ -276,10 +276,10 @@ CALLERS = st.tuples(
     st.sampled_from([None, "asset", "hls", "all"]),
     st.floats(1, 100).map(lambda seconds: round(seconds, 1)),
 )
-"""When a caller comes, for which asset, when he leaves (None: never), for what he waits, and his timeout."""
+"""When a caller comes, for which asset, after how long it leaves (None: never), for what it waits, and its timeout."""
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     callers=st.lists(CALLERS, min_size=1, max_size=6),
     ends=st.lists(st.tuples(MOMENTS, st.one_of(st.none(), MOMENTS)), min_size=2, max_size=2),

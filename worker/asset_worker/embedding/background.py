@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -55,10 +56,13 @@ class Source(msgspec.Struct, frozen=True):
 
     @property
     def account(self) -> tuple[str, ...]:
-        """What identifies the account, and the settings by which it is used. It holds the key."""
+        """What identifies the account, and the settings by which it is used.
+
+        It holds a hash of the key, and not the key: reports of errors may show local variables.
+        """
         settings, api = self.settings, self.settings.api
-        secret = self.key.value if api.key_file is None else str(api.key_file)
-        return (api.base_url, secret, settings.limits.model_dump_json(), settings.poll.model_dump_json())
+        key = blake2b(self.key.value.encode()).hexdigest() if api.key_file is None else str(api.key_file)
+        return (api.base_url, key, settings.limits.model_dump_json(), settings.poll.model_dump_json())
 
 
 class _Known(msgspec.Struct, frozen=True):

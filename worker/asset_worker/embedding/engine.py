@@ -117,7 +117,7 @@ class Engine:
         self._waits.cancel(wait)
 
     def acknowledge(self, wait: Wait) -> None:
-        """Record that the caller has the event of his wait."""
+        """Record that the caller has the event of a wait."""
         if self._state_dir is not None:
             self._spawn(self._waits.acknowledge(wait))
 

@@ -35,7 +35,7 @@ class Terms(msgspec.Struct, frozen=True):
     """What a caller asked for. What is None was not given."""
 
     defaults: Expectations
-    """What his client asks for where nothing is given."""
+    """What the client asks for where nothing is given."""
     timeout: float
     """Seconds from the call."""
     wait_for: Mapping[str, WaitFor] | None = None

@@ -3,8 +3,8 @@
 To the poller this is a queue: that of the engine, in which an asset is pending while somebody waits for it. The first
 caller's request is submitted. Another one's joins it: the submission then ends as soon as any of them may end
 (`shared_submission`), and each look that could end it is judged for each of them (`poller.decide`). Those who are done
-get their event; for the others the wait goes on. The last one who leaves takes the asset with him: it is dropped, or,
-with a state directory, kept without being looked at, for whoever waits for it next.
+get their event; for the others the wait goes on. When the last one leaves, the asset is dropped, or, with a state
+directory, kept without being looked at, for whoever waits for it next.
 
 Everything here runs on the event loop of the engine.
 """
@@ -160,7 +160,7 @@ class Waits:
         await self._accept(new)
 
     def cancel(self, wait: Wait) -> None:
-        """End a wait because its caller has left, or has got nothing of what was handed to him."""
+        """End a wait because its caller has left."""
         wait.leave()
         group = self._groups.get(wait.asset_id, [])
         if wait in group:
