@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 
-from tests.integration.processes import KEY
+from tests.integration.processes import KEY, Run, eventually
 
 OTHER_KEY = "tlk_of_somebody_else_0123"
 
@@ -28,12 +29,32 @@ async def test_the_key_is_tried_with_one_request_and_locally_with_none(serve, wo
     assert not worker.state.exists()
 
 
-async def test_locally_a_worker_is_seen_to_run(serve, worker):
+async def test_locally_a_worker_is_seen_to_run_to_stop_and_to_be_killed(serve, worker):
     simulator = await serve()
-    run = worker.run(base_url=simulator.base_url)
-    await run.until("worker.started")
-    check = worker.start("doctor", "--local", "--json", "--state-dir", worker.state, base_url=simulator.base_url)
-    assert await check.end() == 0, check.stdout
-    [found] = [each for each in json.loads(check.stdout)["checks"] if each["name"] == "worker"]
-    assert (found["state"], found["text"].startswith(f"it runs as process {run.process.pid}")) == ("ok", True)
+
+    async def examined() -> tuple[int, str, str]:
+        run = worker.start("doctor", "--local", "--json", "--state-dir", worker.state, base_url=simulator.base_url)
+        code = await run.end()
+        [found] = [each for each in json.loads(run.stdout)["checks"] if each["name"] == "worker"]
+        return code, found["state"], found["text"]
+
+    async def started() -> Run:
+        run: Run = worker.run(base_url=simulator.base_url)
+        await run.until("worker.started")
+        report = worker.state / "status.json"
+        await eventually(lambda: report.exists() and b'"running"' in report.read_bytes(), otherwise=lambda: run.stderr)
+        return run
+
+    run = await started()
+    code, state, text = await examined()
+    assert (code, state, text.startswith(f"it runs as process {run.process.pid} (asset-worker ")) == (0, "ok", True)
+    run.send(signal.SIGTERM)
+    await run.end()
+    code, state, text = await examined()
+    assert (code, state, "it stopped in order" in text) == (0, "warning", True), text
+    run = await started()
+    run.send(signal.SIGKILL)
+    await run.end()
+    code, state, text = await examined()
+    assert (code, state, "without a word" in text) == (1, "problem", True), text
     assert dict(simulator.stats.by_route) == {}

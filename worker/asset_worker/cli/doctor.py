@@ -131,8 +131,11 @@ async def _in_thread(name: str, call: Callable[[], list[Check]]) -> list[Check]:
 
 
 async def _guarded(name: str, part: Awaitable[list[Check]]) -> list[Check]:
-    """Return what a part finds. An error in it is a problem of its own: the other parts must be seen."""
+    """Return what a part finds. An error in it is a problem of its own: the other parts must be seen.
+
+    The text of an unexpected error is not shown: it may hold a URL with a secret.
+    """
     try:
         return await part
     except Exception as error:  # noqa: BLE001 - see above
-        return [Check(name, State.PROBLEM, f"this check failed ({type(error).__name__}: {error})", "report it")]
+        return [Check(name, State.PROBLEM, f"this check failed unexpectedly ({type(error).__name__})", "report it")]
