@@ -191,3 +191,16 @@ def test_which_assets_of_the_account_are_watched():
 
 def test_events_name_the_api_they_come_from():
     assert policies.event_source(Settings().api) == "https://api.twelvelabs.io/v1.3/assets"
+
+
+@pytest.mark.parametrize(
+    ("what", "hls", "thumbnail"),
+    [
+        ("asset", "ignore", "ignore"),
+        ("hls", "required", "ignore"),
+        ("thumbnail", "ignore", "required"),
+        ("all", "if_requested", "if_requested"),
+    ],
+)
+def test_what_wait_is_for_says_which_renditions_are_awaited(what, hls, thumbnail):
+    assert policies.AWAITED[what] == {"hls": hls, "thumbnail": thumbnail}

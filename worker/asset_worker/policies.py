@@ -11,6 +11,7 @@ import msgspec
 
 from asset_worker.api.client import LIST_LIMIT
 from asset_worker.domain.assets import Expectations, WaitFor
+from asset_worker.domain.renditions import RENDITIONS
 from asset_worker.domain.run_plan import RunPlan
 from asset_worker.intake.account.filters import Filters
 from asset_worker.intake.account.position import BEFORE_ALL
@@ -26,10 +27,9 @@ from asset_worker.settings.tree import Settings
 from asset_worker.sinks.delivery import SHUTDOWN_RETRY_SECONDS
 
 AWAITED: Final[Mapping[str, Mapping[str, WaitFor]]] = {
-    "asset": {"hls": WaitFor.IGNORE, "thumbnail": WaitFor.IGNORE},
-    "hls": {"hls": WaitFor.REQUIRED, "thumbnail": WaitFor.IGNORE},
-    "thumbnail": {"hls": WaitFor.IGNORE, "thumbnail": WaitFor.REQUIRED},
-    "all": {"hls": WaitFor.IF_REQUESTED, "thumbnail": WaitFor.IF_REQUESTED},
+    "asset": dict.fromkeys(RENDITIONS, WaitFor.IGNORE),
+    **{name: {**dict.fromkeys(RENDITIONS, WaitFor.IGNORE), name: WaitFor.REQUIRED} for name in RENDITIONS},
+    "all": dict.fromkeys(RENDITIONS, WaitFor.IF_REQUESTED),
 }
 """The settings `wait_for` that each value of `wait --for` stands for."""
 LOOKS_PER_REQUEST = 2
