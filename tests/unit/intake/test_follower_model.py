@@ -319,7 +319,7 @@ class FollowerMachine(RuleBasedStateMachine):
 
 TestFollowerModel = pytest.mark.timeout(3600)(FollowerMachine.TestCase)
 TestFollowerModel.settings = settings(
-    max_examples=settings().max_examples * 6,
+    max_examples=settings().max_examples * 3,
     stateful_step_count=25,
     deadline=None,
     report_multiple_bugs=False,

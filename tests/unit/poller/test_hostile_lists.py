@@ -129,7 +129,7 @@ def scenario(seed: int, switches: Sequence[tuple[float, str]], *, twins: bool = 
     return found
 
 
-CASES = settings(max_examples=int(os.environ.get("LIST_CASES", "25")), phases=[Phase.explicit, Phase.generate])
+CASES = settings(max_examples=int(os.environ.get("LIST_CASES", "15")), phases=[Phase.explicit, Phase.generate])
 """A case takes half a second, and what its seed makes of it does not shrink."""
 moments = st.floats(0, LAST_ARRIVAL + 60)
 

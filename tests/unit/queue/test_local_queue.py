@@ -8,7 +8,6 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from asset_worker.domain.progress import LastSeen, Progress
 from asset_worker.domain.submissions import Options
@@ -71,7 +70,6 @@ class LocalQueueMachine(DurableQueueMachine):
 
 
 TestConformance = pytest.mark.timeout(3600)(LocalQueueMachine.TestCase)
-TestConformance.settings = settings(max_examples=2 * settings().max_examples)
 
 
 async def test_room_waits_until_something_is_settled(tmp_path):

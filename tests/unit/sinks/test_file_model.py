@@ -350,7 +350,7 @@ class Bounded(FileSinkMachine):
 
 TestFileSinkModel = pytest.mark.timeout(3600)(Bounded.TestCase)
 TestFileSinkModel.settings = settings(
-    max_examples=int(os.environ.get("MODEL_CASES", "600")),
+    max_examples=int(os.environ.get("MODEL_CASES", "300")),
     stateful_step_count=12,
     deadline=None,
     suppress_health_check=list(HealthCheck),
