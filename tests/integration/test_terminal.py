@@ -163,7 +163,7 @@ async def test_a_terminal_obeys_neither_the_api_nor_file_names(worker, aiohttp_s
     async with on_a_terminal(worker, "status", "--state-dir", worker.state) as it:
         assert await it.run.end() == 0
     assert_harmless(it.shown.decode())
-    assert f"{SHOWN}  waiting for" in it.shown.decode()
+    assert f"{SHOWN}  processing" in it.shown.decode()
 
 
 async def test_a_terminal_obeys_no_argument(worker):
