@@ -261,8 +261,21 @@ async def test_a_receiver_behind_a_proxy_is_reached_through_it(
     assert proxy.asked[0] == (
         f"CONNECT app.example:443 HTTP/1.1\r\nHost: app.example:443\r\nProxy-Authorization: Basic {credentials}\r\n\r\n"
     )
+    proxy.to = await listen(lambda reader, writer: reader.read(), ssl=authority.context("other.example"))
+    found = await received("https://app.example/hooks")
+    assert "the certificate of app.example can't be trusted" in found.text
     proxy.status = "403 Forbidden"
     assert (await received("https://app.example/hooks")).text == "the proxy refuses the connection (HTTP 403)"
+
+
+async def test_a_receiver_in_a_private_network_is_connected_to_only_if_that_is_allowed(
+    listen: Listen, authority: Authority, monkeypatch: pytest.MonkeyPatch
+):
+    port = await listen(Api())
+    address = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))
+    monkeypatch.setattr("asset_worker.runtime.resolver.socket.getaddrinfo", lambda *_, **__: [address])
+    refused = await received(f"http://app.example:{port}/", allow_private=False)
+    assert (refused.state, "allow_private" in (refused.fix or "")) == ("problem", True)
 
 
 async def test_a_receiver_that_can_not_be_reached_is_a_problem(

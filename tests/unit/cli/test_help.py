@@ -28,14 +28,18 @@ COMMANDS = list(commands(asset_worker))
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_help_fits_80_columns_and_shows_two_examples(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("COLUMNS", "80")
+def test_help_fits_80_columns_and_shows_two_examples(words: tuple[str, ...]):
+    """The runner is a terminal of 80 columns."""
     result = CliRunner().invoke(asset_worker, [*words, "--help"], prog_name="asset-worker")
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert [line for line in lines if len(line) > 80] == []
     call = " ".join(["asset-worker", *words])
     assert len([line for line in lines if call in line and not line.startswith("Usage:")]) >= 2, result.stdout
+
+
+def test_help_is_no_wider_on_a_wide_terminal():
+    assert asset_worker.context_settings["max_content_width"] == 80
 
 
 def test_every_command_is_among_those_of_which_the_help_is_checked():

@@ -380,6 +380,10 @@ def test_a_duration_has_bounds_that_its_rejection_names(key: str, value: Any):
     assert reason(**{key: value}) == DURATIONS[key]
 
 
+def test_the_longest_grace_is_seven_days():
+    assert reason(not_found_grace=604_801) == reason(not_found_grace="7d1s") == DURATIONS["not_found_grace"]
+
+
 @pytest.mark.parametrize("key", DURATIONS)
 @pytest.mark.parametrize(
     "value", [True, "600", "", "10 minutes", "-1s", "1m1h", "1w", "1e3s", [600], {}], ids=json.dumps

@@ -38,8 +38,7 @@ def key_of(name: str, text: str) -> str | None:
 
 def nearest_key(key: str, known: Collection[str]) -> str | None:
     """Return the known key that an unknown one was probably meant to be; None: none is near."""
-    same = [each for each in sorted(known) if _letters(each) == _letters(key)]
-    if found := same or difflib.get_close_matches(key, known, n=1, cutoff=0.5):
+    if found := difflib.get_close_matches(key, known, n=1, cutoff=0.5):
         return found[0]
     # Perhaps the right name in the wrong section.
     names = [each.split(".")[1] for each in known]
