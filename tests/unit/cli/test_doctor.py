@@ -13,6 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from asset_worker.cli import asset_worker, doctor
+from asset_worker.cli.checks import Problem
+from asset_worker.domain.worker_report import WorkerReport
 
 KEY = "tlk_0123456789SECRET"
 NAMES = ["settings", "queue_file", "state_directory", "disk", "worker", "sink", "key"]
@@ -84,6 +86,19 @@ def test_a_state_directory_of_another_user_is_a_problem(
     code, checks = examined()
     assert (code, checks["state_directory"]["state"]) == (2, "problem")
     assert "belongs to user" in checks["state_directory"]["text"]
+
+
+def test_a_state_directory_that_its_worker_uses_may_be_that_of_another_user(
+    examined: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As when root looks at the worker of a service."""
+    running = WorkerReport("running", 7)
+    monkeypatch.setattr("asset_worker.cli.doctor_local.read_worker", lambda path: running)
+    monkeypatch.setattr(
+        "asset_worker.cli.doctor_local.state_problem", lambda state: Problem("it belongs to user 9: run as 9", True)
+    )
+    code, checks = examined()
+    assert (code, checks["state_directory"]["state"], checks["worker"]["state"]) == (0, "warning", "ok")
 
 
 def test_a_full_disk_is_a_problem(examined: Doctor, monkeypatch: pytest.MonkeyPatch):

@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from asset_worker.api.key import ApiKey, BadKeyError, KeyNotThereError, NoKeyError
 from asset_worker.cli.checks import Problem, queue_file_problem, state_problem, token_file_problem
 from asset_worker.cli.diagnosis import Check, State, advised, judge_space, judge_worker
@@ -87,7 +89,9 @@ def _token_file(path: Path | None) -> list[Check]:
 
 def _state_directory(settings: Settings) -> Check:
     if (problem := state_problem(settings.state)) is not None:
-        return _of(problem, "state_directory")
+        check = _of(problem, "state_directory")
+        # Somebody else looks, such as root: the worker that uses it is that of its owner.
+        return replace(check, state=State.WARNING) if _worker_runs(settings.state) else check
     path = settings.state.directory
     text = "it can be used" if path.exists() else "it will be created"
     return Check("state_directory", State.OK, text, subject=str(path))
@@ -113,6 +117,14 @@ def _disks(settings: Settings) -> list[Check]:
         free = room.f_bavail * room.f_frsize
         checks.setdefault(disk, judge_space(str(path), free=free, has_files_left=has_files_left))
     return list(checks.values())
+
+
+def _worker_runs(state: StateSettings) -> bool:
+    try:
+        report = read_worker(state.directory)
+    except (NoStateDirectoryError, OSError):
+        return False
+    return report is not None and report.state == "running"
 
 
 def _worker(state: StateSettings) -> list[Check]:
