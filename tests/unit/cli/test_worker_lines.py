@@ -16,7 +16,7 @@ from asset_worker.domain.worker_report import InputReport, ProblemReport, QuotaR
 SINCE = "2026-11-27T12:00:00.000Z"
 LATER = "2026-11-27T13:00:00.000Z"
 HANGS = "it hangs, or can't write to its state directory"
-DIED = "as by kill -9 or a power failure; the next start continues its work"
+DIED = "without stopping in order (kill -9, no memory, a power failure); the next start continues its work"
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ DIED = "as by kill -9 or a power failure; the next start continues its work"
         ),
         (
             WorkerReport("died", 7, version="1.2", updated_at=LATER, problems=[ProblemReport("x")]),
-            f"worker     not running: it ended without a word at about {LATER}, {DIED}",
+            f"worker     not running: it ended at about {LATER} {DIED}",
         ),
     ],
 )

@@ -27,6 +27,12 @@ Given = dict[str, list[tuple[float, float, float]]]
 """At each age: half and nine tenths of such waits last so long, in seconds, and how long this one lasted."""
 
 
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No outage is looked for four times a second, through hours."""
+    monkeypatch.setattr("asset_worker.poller.loop.GIVE_UP_EVERY_SECONDS", 60.0)
+
+
 async def observed(
     workload: Workload,
     count: int,
@@ -110,5 +116,5 @@ async def test_the_wait_for_a_stream_after_the_asset_is_part_of_it():
     def hls(random: Random) -> float:
         return random.lognormvariate(log(15), 0.4) if random.random() < 0.67 else 0.0
 
-    found, _ = await observed(CLIPS, 400, Poll(), hls=hls, first=200)
+    found, _ = await observed(CLIPS, 300, Poll(), hls=hls, first=150)
     check(found)

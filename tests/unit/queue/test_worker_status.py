@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
@@ -117,6 +118,22 @@ def test_a_report_that_cannot_be_written_leaves_the_one_before(path, monkeypatch
     (path / FILE_NAME).with_suffix(".new").mkdir()
     assert not save(path / FILE_NAME, REPORT)
     assert shown(path) == ("stopped", os.getpid(), "1.2.3")
+
+
+def test_on_a_full_disk_the_report_takes_the_place_of_the_one_before(path, monkeypatch):
+    kept(path, pending=10**6)
+
+    def open_on_full_disk(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("asset_worker.queue.local.worker_status.open_new", open_on_full_disk)
+    kept(path, state="stopped", pending=1)
+    found = read_worker(path)
+    assert found is not None
+    assert (found.state, found.pending) == ("stopped", 1)
+    assert not save(path / FILE_NAME, msgspec.structs.replace(REPORT, stop_reason="x" * 100_000)), "there is no room"
+    assert shown(path) == ("stopped", os.getpid(), "1.2.3")
+    assert not save(path / "other.json", REPORT)
 
 
 def test_a_worker_that_starts_while_somebody_asks_is_not_refused(path):

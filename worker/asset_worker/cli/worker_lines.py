@@ -48,8 +48,8 @@ def _state(worker: WorkerReport | None) -> str:
             return f"not running (stopped in order at {worker.stopped_at}: {worker.stop_reason})"
         case WorkerReport(state="died"):
             return (
-                f"not running: it ended without a word at about {worker.updated_at}, as by kill -9 or a power failure; "
-                "the next start continues its work"
+                f"not running: it ended at about {worker.updated_at} without stopping in order (kill -9, no memory, a "
+                "power failure); the next start continues its work"
             )
         case WorkerReport(version=None):
             process = "" if worker.pid is None else f" (pid {worker.pid})"

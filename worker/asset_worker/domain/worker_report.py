@@ -12,7 +12,7 @@ import msgspec
 from asset_worker.runtime.steady_time import Reading
 
 State = Literal["running", "stopped", "died"]
-"""`died`: the process ended without a word, as by kill -9 or a power failure."""
+"""`died`: the process ended without stopping in order, as by kill -9 or a power failure."""
 
 
 class ProblemReport(msgspec.Struct, frozen=True):

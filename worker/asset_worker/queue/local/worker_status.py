@@ -6,6 +6,8 @@ another one by then.
 
 from __future__ import annotations
 
+import errno
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -15,10 +17,13 @@ import msgspec
 from asset_worker.domain.worker_report import WorkerReport
 from asset_worker.queue.local.lock import find_holder
 from asset_worker.runtime.clock import read_clocks
-from asset_worker.runtime.private_files import open_new, open_to_read
+from asset_worker.runtime.private_files import open_new, open_private, open_to_read
 from asset_worker.runtime.steady_time import seconds_between
 
 FILE_NAME: Final = "status.json"
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_BLOCK_BYTES: Final = 512
+"""The unit of `st_blocks` (POSIX, sys/stat.h)."""
 MAX_BYTES: Final = 1 << 20
 """What is read at most. A report of a hundred sinks and problems has some 50 KiB."""
 
@@ -44,16 +49,38 @@ def save(path: Path, report: WorkerReport) -> bool:
 
     It is not synced: it is written again in some seconds, and the lock says whether the process runs.
     """
-    draft = path.with_suffix(".new")
+    draft, data = path.with_suffix(".new"), msgspec.json.encode(report) + b"\n"
     try:
         with open_new(draft) as file:
-            file.write(msgspec.json.encode(report) + b"\n")
+            file.write(data)
         draft.replace(path)
-    except OSError:
+    except OSError as error:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
-        return False
+        return error.errno in _FULL and _overwrite(path, data)
     return True
+
+
+def _overwrite(path: Path, data: bytes) -> bool:
+    """Write in the place of the old report, if its room suffices. Return whether that worked.
+
+    It takes no more of the disk, and a full disk is what should be reported above all. Readers see one write of so few
+    bytes as a whole.
+    """
+    try:
+        descriptor = open_private(path, os.O_WRONLY)
+    except OSError:
+        return False
+    try:
+        status = os.fstat(descriptor)
+        if status.st_nlink > 1 or len(data) > status.st_blocks * _BLOCK_BYTES:
+            return False
+        padded = data.ljust(status.st_size)
+        return os.pwrite(descriptor, padded, 0) == len(padded)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def _read(path: Path) -> WorkerReport | None:
