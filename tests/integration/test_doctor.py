@@ -56,5 +56,5 @@ async def test_locally_a_worker_is_seen_to_run_to_stop_and_to_be_killed(serve, w
     run.send(signal.SIGKILL)
     await run.end()
     code, state, text = await examined()
-    assert (code, state, "without a word" in text) == (1, "problem", True), text
+    assert (code, state, "without stopping in order" in text) == (1, "problem", True), text
     assert dict(simulator.stats.by_route) == {}

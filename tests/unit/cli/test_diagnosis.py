@@ -175,7 +175,7 @@ def report(state="running", **fields):
         pytest.param(
             report("stopped", stopped_at="END", stop_reason="SIGTERM"), "warning", "at END (SIGTERM)", id="end"
         ),
-        pytest.param(report("died"), "problem", "without a word soon after UPDATE", id="it was killed"),
+        pytest.param(report("died"), "problem", "without stopping in order soon after UPDATE", id="it was killed"),
     ],
 )
 def test_a_worker_that_does_not_run_or_hangs_is_seen(worker: WorkerReport | None, state: str, says: str):

@@ -223,7 +223,7 @@ def judge_worker(report: WorkerReport | None) -> list[Check]:
         text = f"it does not run: it stopped in order at {report.stopped_at} ({report.stop_reason})"
         return [Check("worker", State.WARNING, text, "start it if it should run")]
     if report.state == "died":
-        text = f"it does not run: it ended without a word soon after {report.updated_at}"
+        text = f"it does not run: it ended without stopping in order soon after {report.updated_at}"
         fix = "start it: it goes on where it was; why it ended (memory? power?) is in the log of the system"
         return [Check("worker", State.PROBLEM, text, fix)]
     process = "it runs" if report.pid is None else f"it runs as process {report.pid}"
