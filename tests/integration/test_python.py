@@ -269,6 +269,8 @@ async def test_an_outage_lasts_until_the_timeout_and_is_logged_by_the_host_alone
 def test_what_cannot_be_used_is_an_error_that_says_what_to_do(monkeypatch, tmp_path):
     with pytest.raises(KeyMissing, match=r"TWELVE_LABS_API_KEY.*or pass api_key"):
         Client()
+    with pytest.raises(KeyMissing, match=r"^api_key holds characters that no API key has \(.*\)$"):
+        Client("a key")
     with pytest.raises(BadSettings, match=r"^base_url: plain http"):
         Client(KEY, base_url="http://api.example")
     with pytest.raises(ValueError, match="timeout is 'soon'"):

@@ -37,7 +37,10 @@ def source_of(*, api_key: str | None, base_url: str | None, state_dir: str | os.
         key = wiring.make_key(settings.api, SECRETS)
         wiring.redact_proxy_password(settings.api, SECRETS)
     except BadKeyError as error:
-        raise KeyMissing(f"{error}; or pass api_key") from None
+        is_ours = api_key is not None
+        raise KeyMissing(
+            str(error).replace("api.key", "api_key", 1) if is_ours else f"{error}; or pass api_key"
+        ) from None
     except SettingsError as error:
         raise BadSettings("\n".join(map(_with_argument, error.problems))) from None
     except BadProxyError as error:
