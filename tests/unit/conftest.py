@@ -1,13 +1,20 @@
-"""What all unit tests share: the log is set up for one test at most."""
+"""What all unit tests share: the same random numbers in every run, and a log that is set up for one test at most."""
 
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import structlog
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers() -> None:
+    """A test that draws without a seed of its own, as a poller does for its audits, must not depend on those before."""
+    random.seed(0)
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,12 @@ class Watched:
         self.clock, self._stop = LoopClock(asyncio.get_running_loop()), Stop()
         self.queue = queue_in_memory(self.clock)
         self.poller = Poller(
-            self.queue, self.api, schedule=SCHEDULE, policy=policy(batching=batching), clock=self.clock
+            self.queue,
+            self.api,
+            schedule=SCHEDULE,
+            policy=policy(batching=batching),
+            clock=self.clock,
+            uniform=lambda: 1.0,
         )
 
     async def __aenter__(self):
