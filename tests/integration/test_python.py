@@ -406,6 +406,28 @@ async def test_a_wait_outlasts_the_process_that_is_killed(serve, host, tmp_path)
         assert it.kept == ()
 
 
+async def test_a_loop_that_an_error_ends_has_not_got_the_completion_that_it_was_at(serve, tmp_path):
+    """Nor those that were ready for it: all are kept, and have the same IDs when they are waited for again."""
+    simulator = await serve(key=KEY)
+    ids = [add(simulator) for _ in range(3)]
+    async with client(simulator, state_dir=tmp_path) as it:
+        got = []
+        with pytest.raises(ZeroDivisionError):
+            async for each in it.watch(ids):
+                if got:
+                    await asyncio.sleep(1)  # until all are ready
+                    got.append(each.id)
+                    raise ZeroDivisionError
+                got.append(each.id)
+        await eventually(lambda: len(it.kept) == 2)
+        again = [each.id async for each in it.watch(it.kept)]
+        assert len(again) == 2
+        assert set(got) & set(again) == {got[1]}
+        await eventually(lambda: it.kept == ())
+    async with client(simulator, state_dir=tmp_path) as it:
+        assert it.kept == ()
+
+
 async def test_the_directory_of_a_service_is_refused(serve, worker):
     """Its sinks would lose what they are owed."""
     simulator = await serve(key=KEY)

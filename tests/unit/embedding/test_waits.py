@@ -152,6 +152,34 @@ async def test_a_completion_is_kept_until_its_caller_has_it(path, is_acknowledge
         assert again.waits.kept == (() if is_acknowledged else (asset_id,))
 
 
+async def test_a_completion_whose_caller_left_without_it_is_kept(path):
+    """As with a task that is cancelled when its asset is done, or a loop that an error ends."""
+    async with hosted(path) as host:
+        asset_id = asset(host.world, ready_after=0)
+        calls = [await host.call(asset_id) for _ in range(2)]
+        await asyncio.sleep(1)
+        assert [each.outcome for each in calls] == ["ready", "ready"]
+        host.waits.cancel(calls[0].wait)
+        assert host.waits.kept == ()  # the other one may have got it
+        host.waits.cancel(calls[1].wait)
+        assert host.waits.kept == (asset_id,)
+        await host.waits.acknowledge(calls[1].wait)
+        again = await host.call(asset_id)
+        await asyncio.sleep(1)
+        assert again.completion.id == calls[0].completion.id
+
+
+async def test_a_completion_that_one_of_its_callers_has_is_not_kept(path):
+    async with hosted(path) as host:
+        asset_id = asset(host.world, ready_after=0)
+        calls = [await host.call(asset_id) for _ in range(2)]
+        await asyncio.sleep(1)
+        host.waits.cancel(calls[0].wait)
+        await host.waits.acknowledge(calls[1].wait)
+        assert host.waits.kept == ()
+        assert host.queue.pending_count() == 0
+
+
 async def test_a_caller_who_comes_while_the_asset_is_settled_waits_anew(path):
     async with hosted(path) as host:
         first = await host.call(asset_id := asset(host.world, ready_after=0))

@@ -175,8 +175,9 @@ class Client:
     ) -> AsyncGenerator[Completion, None]:
         """Return an asynchronous iterator over the completions of assets, each as soon as it is done.
 
-        An ID that is there twice is one. Leaving the loop early ends the waits that are left. The arguments, and the
-        errors that the iterator raises, are those of `wait`.
+        An ID that is there twice is one. Leaving the loop early ends the waits that are left; with a state directory,
+        they are kept, and so is the completion that the loop was at. The arguments, and the errors that the iterator
+        raises, are those of `wait`.
         """
         self._opened()
         terms = self._terms(timeout, wait_for, not_found_grace, metadata)
@@ -198,13 +199,11 @@ class Client:
                 wait, how = await ends.get()
                 if isinstance(how, Exception):
                     raise how
-                left.discard(wait)
                 self._waits.discard(wait)
-                try:
-                    yield completion_of(how.body)
-                finally:
-                    # Only now: until it asks for the next one, the caller may be at work on this.
-                    background.call(engine.acknowledge, wait)
+                yield completion_of(how.body)
+                # Only now: until it asks for the next one, the caller is at work on this, and an error may end the loop.
+                left.discard(wait)
+                background.call(engine.acknowledge, wait)
         finally:
             self._waits -= left
             for wait in left:

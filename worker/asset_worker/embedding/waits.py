@@ -66,6 +66,14 @@ class Wait:
             self._timer.cancel()
 
 
+class _HandedOver(msgspec.Struct, frozen=True):
+    """An event that callers have been handed, and may not have got yet."""
+
+    event: Event
+    callers: set[Wait]
+    """Those who may still acknowledge it. If all leave instead, nobody has it."""
+
+
 class PendingQueue(Queue, Protocol):
     """A queue engine, as `Waits` uses it."""
 
@@ -120,8 +128,8 @@ class Waits:
         """What the look has shown that is about to end a shared wait."""
         self._kept: dict[AssetId, Lease] = {}
         """Assets that are pending, and that nobody waits for: a lease keeps the poller from looking at them."""
-        self._handed_over: dict[AssetId, Event] = {}
-        """Those of them whose event was handed to a caller, who has not acknowledged it yet."""
+        self._handed_over: dict[AssetId, _HandedOver] = {}
+        """Those of them whose event was handed to callers, of whom none has acknowledged it yet."""
         for lease in queue.lease(queue.oldest(queue.pending_count()), not_seen_since=math.inf):
             self._kept[lease.submission.asset_id] = lease
 
@@ -160,8 +168,13 @@ class Waits:
         await self._accept(new)
 
     def cancel(self, wait: Wait) -> None:
-        """End a wait because its caller has left."""
+        """End a wait because its caller has left. An event that was on its way to the caller is kept."""
         wait.leave()
+        handed_over = self._handed_over.get(wait.asset_id)
+        if handed_over is not None and wait in handed_over.callers:
+            handed_over.callers.discard(wait)
+            if not handed_over.callers:
+                del self._handed_over[wait.asset_id]
         group = self._groups.get(wait.asset_id, [])
         if wait in group:
             group.remove(wait)
@@ -171,10 +184,10 @@ class Waits:
     async def acknowledge(self, wait: Wait) -> None:
         """Settle an asset whose event has reached a caller. Without a state directory, that was done before."""
         asset_id = wait.asset_id
-        event = self._handed_over.pop(asset_id, None)
-        if event is None:
+        handed_over = self._handed_over.pop(asset_id, None)
+        if handed_over is None:
             return
-        await self._queue.settle(self._kept.pop(asset_id), event)
+        await self._queue.settle(self._kept.pop(asset_id), handed_over.event)
         if group := self._groups.get(asset_id):  # somebody waits for it again
             await self._accept({asset_id: group[0].request.submission})
 
@@ -235,7 +248,7 @@ class Waits:
             await self._queue.settle(lease, event, steps=steps)
         else:
             self._kept[asset_id] = lease
-            self._handed_over[asset_id] = event
+            self._handed_over[asset_id] = _HandedOver(event, {wait for wait, _ in ended})
 
     async def defer(self, lease: Lease, delay: float, progress: Progress, events: Sequence[Event] = ()) -> None:
         """End a lease: the asset is due again in `delay` seconds, or when the time of a caller runs out."""
