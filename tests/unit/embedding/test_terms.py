@@ -59,13 +59,27 @@ def test_a_wait_for_ever_is_one_of_ten_years_and_a_grace_may_be_zero():
     [
         ({"wait_for": "video"}, "'video': it must be one of asset, hls, thumbnail, all"),
         ({"wait_for": {"sound": "required"}}, "'sound': there are hls, thumbnail"),
-        ({"wait_for": {"hls": "yes"}}, "yes"),
+        ({"wait_for": {"hls": "yes"}}, "'yes': it must be one of if_requested, required, ignore"),
         ({"metadata": {"text": "x" * 70_000}}, "64 KiB"),
         ({"not_found_grace": -1}, "at least 0"),
     ],
 )
 def test_an_argument_that_cannot_be_used_is_refused(given_, match):
     with pytest.raises(ValueError, match=match):
+        terms(**given_)
+
+
+@pytest.mark.parametrize(
+    ("given_", "match"),
+    [
+        ({"wait_for": ["hls"]}, "wait_for is .*: it must be one of asset, hls"),
+        ({"metadata": "ada"}, "metadata is 'ada': it must be a mapping"),
+        ({"timeout": [1]}, "timeout is .*: it must be seconds"),
+        ({"not_found_grace": [1]}, "not_found_grace is .*: it must be seconds"),
+    ],
+)
+def test_an_argument_of_another_type_is_named(given_, match):
+    with pytest.raises(TypeError, match=match):
         terms(**given_)
 
 
@@ -88,6 +102,8 @@ def test_ids_are_checked_and_each_is_once():
         checked_ids([ID, "a/b"], redact=str)
     with pytest.raises(TypeError, match="several"):
         checked_ids(ID, redact=str)
+    with pytest.raises(TypeError, match="7 is not an asset ID"):
+        checked_ids([7], redact=str)  # type: ignore[list-item]
     with pytest.raises(ValueError, match="the API key") as error:
         checked_id("tlk_SECRET", redact=lambda text: text.replace("tlk_SECRET", "***"))
     assert "tlk" not in str(error.value)

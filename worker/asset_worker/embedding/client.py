@@ -201,7 +201,7 @@ class Client:
                     raise how
                 self._waits.discard(wait)
                 yield completion_of(how.body)
-                # Only now: until it asks for the next one, the caller is at work on this, and an error may end the loop.
+                # Only now: until it asks for the next one, the caller is at work on this, and may fail.
                 left.discard(wait)
                 background.call(engine.acknowledge, wait)
         finally:

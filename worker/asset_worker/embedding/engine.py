@@ -55,6 +55,8 @@ WAIT_ANEW: Final = -1.0
 """The dedupe window: whoever waits for an asset that was settled a moment ago wants to know how it is now."""
 OVERTIME_SECONDS: Final = 5.0
 """A wait that the poller has not ended so long after its time is ended without it: the disk may hang."""
+STATE_ARGUMENT: Final = ("--state-dir", "state_dir")
+"""What errors about the state directory name, a flag of the command, and what it is called here."""
 CLOSE_SECONDS: Final = 3.0
 """How long what was acknowledged may take to be settled when an engine is closed."""
 
@@ -148,7 +150,7 @@ class Engine:
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         is_state = isinstance(error, JournalError | StateDirectoryError)
-        text = str(error) if is_state else f"unexpected {type(error).__name__}: {error}"
+        text = str(error).replace(*STATE_ARGUMENT) if is_state else f"unexpected {type(error).__name__}: {error}"
         text = self._secrets.redact_text(text)
         self.failure = failure = StateUnusable(text) if is_state else AssetWorkerError(text)
         failure.__cause__ = error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Final
 
 from asset_worker import policies, wiring
@@ -27,7 +26,7 @@ def source_of(*, api_key: str | None, base_url: str | None, state_dir: str | os.
         BadSettings: an argument or a variable can't be used.
         KeyMissing: there is no key, or it can't be used.
     """
-    directory = None if state_dir is None else Path(state_dir).absolute()
+    directory = None if state_dir is None else os.fspath(state_dir)
     flags = {"api": {"key": api_key, "base_url": base_url}, "state": {"dir": directory}}
     try:
         settings = load(config=None, environ=os.environ, overrides=flags)
@@ -45,7 +44,7 @@ def source_of(*, api_key: str | None, base_url: str | None, state_dir: str | os.
         raise BadSettings("\n".join(map(_with_argument, error.problems))) from None
     except BadProxyError as error:
         raise BadSettings(str(error)) from None
-    return Source(settings, key, directory)
+    return Source(settings, key, None if directory is None else settings.state.directory.absolute())
 
 
 def _with_argument(problem: str) -> str:

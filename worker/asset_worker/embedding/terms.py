@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, SupportsFloat
 
 import msgspec
 
@@ -73,6 +73,7 @@ def seconds_in(value: Seconds, name: str, *, zero: bool = False) -> float:
 
     Raises:
         ValueError: it is no duration, or too short.
+        TypeError: it is neither a number, nor text, nor a timedelta.
     """
     if isinstance(value, timedelta):
         seconds = value.total_seconds()
@@ -81,8 +82,10 @@ def seconds_in(value: Seconds, name: str, *, zero: bool = False) -> float:
             seconds = seconds_or_duration(value)
         except ValueError as error:
             raise ValueError(f"{name} is {value!r}: {error}") from None
-    else:
+    elif isinstance(value, SupportsFloat):
         seconds = float(value)
+    else:
+        raise TypeError(f"{name} is {value!r}: it must be seconds, a text such as '10m', or a timedelta")
     if math.isnan(seconds) or seconds < 0 or (seconds == 0 and not zero):
         raise ValueError(f"{name} is {value!r}: it must be {'at least' if zero else 'above'} 0 seconds")
     return min(seconds, DEADLINE_LIMIT)
@@ -93,13 +96,18 @@ def renditions_awaited(what: What) -> dict[str, WaitFor]:
 
     Raises:
         ValueError: it is another word, rendition or value.
+        TypeError: it is neither a word nor a mapping.
     """
     if isinstance(what, str):
         if what not in AWAITED:
             raise ValueError(f"wait_for is {what!r}: it must be one of {', '.join(AWAITED)}, or a mapping")
         return dict(AWAITED[what])
+    if not isinstance(what, Mapping):
+        raise TypeError(f"wait_for is {what!r}: it must be one of {', '.join(AWAITED)}, or a mapping")
     if unknown := [name for name in what if name not in RENDITIONS]:
         raise ValueError(f"wait_for names {unknown[0]!r}: there are {', '.join(RENDITIONS)}")
+    if wrong := [value for value in what.values() if value not in list(WaitFor)]:
+        raise ValueError(f"wait_for holds {wrong[0]!r}: it must be one of {', '.join(WaitFor)}")
     return {name: WaitFor(value) for name, value in what.items()}
 
 
@@ -120,7 +128,10 @@ def checked_id(text: str, *, redact: Redact) -> AssetId:
 
     Raises:
         ValueError: it is none, or it is the API key.
+        TypeError: it is no text.
     """
+    if not isinstance(text, str):
+        raise TypeError(f"{text!r} is not an asset ID: it must be text")
     if redact(text) != text:
         raise ValueError("this is the API key, and no asset ID")
     try:
@@ -135,6 +146,8 @@ def _checked_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError, TypeError: it can't be kept.
     """
+    if not isinstance(metadata, Mapping):
+        raise TypeError(f"metadata is {metadata!r}: it must be a mapping, such as {{'user': 'ada'}}")
     encoded = msgspec.json.encode(dict(metadata))
     copy = msgspec.json.decode(encoded)
     if len(encoded) > METADATA_BYTES or nests_deeper(copy, METADATA_LEVELS):
