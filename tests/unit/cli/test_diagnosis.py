@@ -71,7 +71,7 @@ def test_a_refused_key_is_shown_with_the_reason_and_what_to_do():
     [_, key] = judge_answer(
         answer(401, code="api_key_invalid", message="It has expired."), source=key_source(Path("/run/key"))
     )
-    assert key.text == "the API refuses that of api.key_file /run/key (401 api_key_invalid: It has expired.)"
+    assert key.text == "the API refuses the key of api.key_file /run/key (401 api_key_invalid: It has expired.)"
     assert (key.fix or "").startswith("put a key that works into that file")
     assert exit_code_for([key]) == 3
 
@@ -189,7 +189,7 @@ def test_what_troubles_a_running_worker_is_a_warning():
     outage = ProblemReport("the API is unavailable", "START", "503", "NEXT")
     checks = judge_worker(report(problems=[outage], sinks={"hooks": SinkReport(3, 2), "-": SinkReport(9, 0)}))
     assert [check.state for check in checks] == ["ok", "warning", "warning"]
-    assert checks[1].text == "the API is unavailable (since START, last error 503, next try NEXT)"
+    assert checks[1].text == "the API is unavailable, since START (503); next try at NEXT"
     assert (checks[2].subject, "retry --all" in (checks[2].fix or "")) == ("hooks", True)
     assert exit_code_for(checks) == 0
 

@@ -10,7 +10,7 @@ import pytest
 from asset_worker.cli import systemd
 from asset_worker.cli.systemd import unit_state
 from asset_worker.cli.watching import fitted
-from asset_worker.cli.worker_lines import is_stale, worker_lines
+from asset_worker.cli.worker_lines import worker_lines
 from asset_worker.domain.worker_report import InputReport, ProblemReport, QuotaReport, WorkerReport
 
 SINCE = "2026-11-27T12:00:00.000Z"
@@ -33,7 +33,7 @@ DIED = "without stopping in order (kill -9, no memory, a power failure); the nex
         ),
         (
             WorkerReport("running", 7),
-            "worker     running (pid 7); it has not reported about itself in a form that this version reads",
+            "worker     running (pid 7); it has written no report that this version can read",
         ),
         (
             WorkerReport("stopped", 7, version="1.2", stopped_at=LATER, stop_reason="SIGTERM"),
@@ -73,10 +73,11 @@ def test_its_problems_inputs_and_quotas_follow():
 
 
 @pytest.mark.parametrize(
-    ("state", "ago", "stale"), [("running", 31, True), ("running", None, False), ("died", 99, False)]
+    ("state", "ago", "is_silent"),
+    [("running", 61, True), ("running", 60, False), ("running", None, False), ("died", 99, False)],
 )
-def test_a_worker_that_does_not_report_any_more_is_noticed(state, ago, stale):
-    assert is_stale(WorkerReport(state, 7, updated_ago=ago)) == stale
+def test_a_worker_that_does_not_report_any_more_is_noticed(state, ago, is_silent):
+    assert WorkerReport(state, 7, updated_ago=ago).is_silent == is_silent
 
 
 def test_a_report_is_cut_to_the_screen():

@@ -14,8 +14,9 @@ from asset_worker.api.key import KeySource
 from asset_worker.api.limits.rate_limit_headers import ReportedQuota, parse_rate_limits
 from asset_worker.api.limits.server_clock import SKEW_SECONDS
 from asset_worker.api.responses import LONGEST_TEXT, meaning_of
+from asset_worker.cli.worker_lines import problem_text
 from asset_worker.domain.run_plan import Exit
-from asset_worker.domain.worker_report import ProblemReport, WorkerReport
+from asset_worker.domain.worker_report import WorkerReport
 from asset_worker.runtime.http_fields import parse_http_date
 from asset_worker.runtime.text import clip
 
@@ -27,9 +28,6 @@ LITTLE_FREE_BYTES: Final = 256 << 20
 """With less, somebody should look: it is the room of some 100,000 events."""
 CHECK_URL: Final = "check api.base_url"
 
-
-SILENT_SECONDS: Final = 60.0
-"""A worker reports at least every ten seconds. A machine that is overloaded may make it late, but not by so much."""
 _NO_SUCH_PATH: Final = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.GONE}
 
 
@@ -109,7 +107,7 @@ def _judge_api(answer: Answer, meaning: type[ApiError] | None, said: str) -> Che
     elif answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         text, fix = f"it fails ({said})", "wait: a worker tries again by itself"
     elif meaning is ListRefusedError and answer.status not in _NO_SUCH_PATH:
-        fix = f'{CHECK_URL}; if it is right, poll.batch = "off" spares vain requests'
+        fix = f'{CHECK_URL}; if it is right, poll.batch = "off" saves useless requests'
         return Check("api", State.WARNING, f"it refuses to list assets ({said})", fix)
     else:
         text, fix = f"this is not the answer of the API ({said})", CHECK_URL
@@ -118,7 +116,7 @@ def _judge_api(answer: Answer, meaning: type[ApiError] | None, said: str) -> Che
 
 def _judge_key(meaning: type[ApiError] | None, said: str, source: KeySource, *, is_list: bool) -> Check:
     if meaning is KeyRefusedError:
-        text = f"the API refuses that of {source.name} ({said})"
+        text = f"the API refuses the key of {source.name} ({said})"
         return Check("key", State.PROBLEM, text, source.hint, code=Exit.KEY_REFUSED)
     if meaning is None and is_list:
         return Check("key", State.OK, "the API accepts it (one request)")
@@ -214,8 +212,8 @@ def judge_space(path: str, *, free: int, has_files_left: bool) -> Check:
 def judge_worker(report: WorkerReport | None) -> list[Check]:
     """Return what a worker reports about itself; None: none has run with this state directory.
 
-    A worker that has stopped in order is no problem: somebody wanted that. What troubles one that runs is a warning: it
-    tries again by itself, and a health check must not have it restarted for that.
+    A worker that has stopped in order is no problem: somebody wanted that. The problems of one that runs are warnings:
+    it tries again by itself, and a health check must not have it restarted for them.
     """
     if report is None:
         return [Check("worker", State.SKIPPED, "none has run with this state directory")]
@@ -229,18 +227,17 @@ def judge_worker(report: WorkerReport | None) -> list[Check]:
     process = "it runs" if report.pid is None else f"it runs as process {report.pid}"
     if report.updated_ago is None:
         return [Check("worker", State.OK, f"{process}, and has reported nothing yet")]
-    if report.updated_ago > SILENT_SECONDS:
+    if report.is_silent:
         text = f"{process}, but has reported nothing for {report.updated_ago:.0f} s"
         return [Check("worker", State.PROBLEM, text, "if its disk has room, it hangs: restart it")]
     alive = Check("worker", State.OK, f"{process} (asset-worker {report.version}, since {report.started_at})")
-    return [alive, *map(_trouble, report.problems), *_dead_letters(report)]
+    return [alive, *_problems(report), *_dead_letters(report)]
 
 
-def _trouble(problem: ProblemReport) -> Check:
-    known = {"since": problem.since, "last error": problem.last_error, "next try": problem.next_try}
-    details = ", ".join(f"{name} {value}" for name, value in known.items() if value is not None)
-    text = f"{problem.problem} ({details})" if details else problem.problem
-    return Check("worker", State.WARNING, text, "see the symptoms in docs/operations.md; it tries again by itself")
+def _problems(report: WorkerReport) -> Iterator[Check]:
+    fix = "see the symptoms in docs/operations.md; it tries again by itself"
+    for problem in report.problems:
+        yield Check("worker", State.WARNING, problem_text(problem), fix)
 
 
 def _dead_letters(report: WorkerReport) -> Iterator[Check]:

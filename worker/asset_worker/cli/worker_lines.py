@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from asset_worker.domain.worker_report import ProblemReport, WorkerReport
-
-STALE_SECONDS: Final = 30.0
-"""A worker writes its report every ten seconds, at least. One that is older than this shows that it can't."""
-
-
-def is_stale(worker: WorkerReport) -> bool:
-    """Return whether a worker that runs has not reported for so long that something is wrong."""
-    return worker.state == "running" and worker.updated_ago is not None and worker.updated_ago > STALE_SECONDS
 
 
 def worker_lines(worker: WorkerReport | None, unit_state: str | None) -> list[str]:
-    """Return whether the worker runs, what troubles it, how far its inputs are read, and what its quotas have left.
+    """Return whether the worker runs, its problems, how far its inputs are read, and what its quotas have left.
 
     `unit_state` is what systemd says of its unit; None: nothing.
     """
@@ -26,8 +16,8 @@ def worker_lines(worker: WorkerReport | None, unit_state: str | None) -> list[st
     if worker.unit is not None and unit_state is not None:
         lines.append(f"unit       {worker.unit} is {unit_state}")
     if worker.state != "running":
-        return lines  # what troubled it is over, or unknown
-    lines += [f"problem    {_problem(each)}" for each in worker.problems]
+        return lines  # its last problems may be over
+    lines += [f"problem    {problem_text(each)}" for each in worker.problems]
     lines += [
         f"input      {name}: {each.behind} bytes left to read"
         for name, each in sorted(worker.intakes.items())
@@ -53,14 +43,15 @@ def _state(worker: WorkerReport | None) -> str:
             )
         case WorkerReport(version=None):
             process = "" if worker.pid is None else f" (pid {worker.pid})"
-            return f"running{process}; it has not reported about itself in a form that this version reads"
+            return f"running{process}; it has written no report that this version can read"
     text = f"running (pid {worker.pid}, asset-worker {worker.version}, since {worker.started_at})"
-    if is_stale(worker):
+    if worker.is_silent:
         text += f"; its last report is {worker.updated_ago:.0f} s old: it hangs, or can't write to its state directory"
     return text
 
 
-def _problem(found: ProblemReport) -> str:
+def problem_text(found: ProblemReport) -> str:
+    """Return a problem with the time since when it lasts, its last error and the next try, as far as they are known."""
     text = found.problem
     if found.since is not None:
         text += f", since {found.since}"

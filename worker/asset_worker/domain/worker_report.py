@@ -5,7 +5,7 @@ The worker writes it to `status.json` in its state directory. The names of the f
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -13,6 +13,8 @@ from asset_worker.runtime.steady_time import Reading
 
 State = Literal["running", "stopped", "died"]
 """`died`: the process ended without stopping in order, as by kill -9 or a power failure."""
+SILENT_SECONDS: Final = 60.0
+"""A worker reports at least every ten seconds. On an overloaded machine it may be late, but not by more than this."""
 
 
 class ProblemReport(msgspec.Struct, frozen=True):
@@ -81,3 +83,8 @@ class WorkerReport(msgspec.Struct, frozen=True):
     """The machine's clocks at `updated_at`."""
     updated_ago: float | None = None
     """Seconds since `updated_at`, by clocks that nobody can set, when this was read; None: not known."""
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the worker runs, but has not reported for so long that something is wrong."""
+        return self.state == "running" and self.updated_ago is not None and self.updated_ago > SILENT_SECONDS

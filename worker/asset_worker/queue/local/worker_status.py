@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from asset_worker.domain.worker_report import WorkerReport
+from asset_worker.domain.worker_report import State, WorkerReport
 from asset_worker.queue.local.lock import find_holder
 from asset_worker.runtime.clock import read_clocks
 from asset_worker.runtime.private_files import open_new, open_private, open_to_read
@@ -37,11 +37,13 @@ def read_worker(directory: Path) -> WorkerReport | None:
     Raises:
         OSError: the directory can't be read.
     """
-    holder, kept = find_holder(directory), _read(directory / FILE_NAME)
-    if holder is None:
-        return None if kept is None else _aged(kept) if kept.state == "stopped" else _aged(kept, state="died")
-    is_its_own = kept is not None and kept.state == "running" and holder.pid in {None, kept.pid}
-    return _aged(kept) if kept is not None and is_its_own else WorkerReport("running", holder.pid)
+    holder, last = find_holder(directory), _read(directory / FILE_NAME)
+    if holder is not None:
+        is_its_own = last is not None and last.state == "running" and holder.pid in {None, last.pid}
+        return _aged(last) if last is not None and is_its_own else WorkerReport("running", holder.pid)
+    if last is None:
+        return None
+    return _aged(last, state="stopped" if last.state == "stopped" else "died")
 
 
 def save(path: Path, report: WorkerReport) -> bool:
@@ -93,6 +95,7 @@ def _read(path: Path) -> WorkerReport | None:
         return None  # half a file, one of another version, or something else that is no report
 
 
-def _aged(report: WorkerReport, **changes: str) -> WorkerReport:
+def _aged(report: WorkerReport, *, state: State = "running") -> WorkerReport:
+    """Return a report with its age, and what is now known of the worker's state."""
     ago = None if report.reading is None else round(seconds_between(report.reading, read_clocks()), 1)
-    return msgspec.structs.replace(report, updated_ago=ago, **changes)
+    return msgspec.structs.replace(report, updated_ago=ago, state=state)
