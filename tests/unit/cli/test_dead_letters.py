@@ -192,7 +192,7 @@ def test_a_request_that_can_not_be_written_is_an_error_that_says_why(state, monk
 def test_status_shows_what_webhooks_lack_and_what_is_wrong_with_them(state):
     shown = CliRunner().invoke(asset_worker, ["status", "--state-dir", str(state)]).stdout
     [retries] = [line for line in shown.splitlines() if line.startswith("retries")]
-    assert retries == f"retries    1 of {SINK}, the next one in 117 min"
+    assert retries == f"retries    1 of {SINK}, the next one in 1 h 56 min"
     [problem] = [line for line in shown.splitlines() if line.startswith("problem")]
     assert problem.startswith(f"problem    {SINK} is paused since 20")
     assert problem.endswith(

@@ -167,7 +167,7 @@ def report(state="running", **fields):
 @pytest.mark.parametrize(
     ("worker", "state", "says"),
     [
-        pytest.param(None, "skipped", "none has run", id="none"),
+        pytest.param(None, "skipped", "no worker has run", id="none"),
         pytest.param(report(), "ok", "it runs as process 7 (asset-worker 0.1.0, since START)", id="it runs"),
         pytest.param(WorkerReport("running", None), "ok", "nothing yet", id="it has just started"),
         pytest.param(report(updated_ago=60.0), "ok", "it runs", id="late"),

@@ -154,4 +154,4 @@ def test_lines_for_people_have_no_control_characters(tmp_path: Path):
         env={"STATE_DIRECTORY": str(tmp_path), "ASSET_WORKER_API__KEY": KEY},
     )
     assert all(line.isprintable() for line in result.stdout.split("\n"))
-    assert result.stdout.startswith("ok       settings         they are good\n")
+    assert result.stdout.startswith("ok       settings         the settings are good\n")

@@ -39,13 +39,14 @@ def notices(expectations=None, *, only_outcomes=False, **options):
     [
         (Expectations(), None, "60 s"),
         (Expectations(not_found_grace=90.5), None, "90.5 s"),
+        (Expectations(not_found_grace=86_400.0), None, "4 h"),
         (Expectations(deadline=10.0), None, "10 s"),
         (Expectations(), Options(deadline=7.0), "7 s"),
     ],
 )
 def test_it_says_that_an_id_is_not_known_yet_and_how_long_it_waits(expectations, options, longest):
-    told, lines = notices(expectations)
-    told.looked(lease(options=options), Missing(), GOES_ON)
+    said, lines = notices(expectations)
+    said.looked(lease(options=options), Missing(), GOES_ON)
     assert lines == [f"{ID}: the API doesn't know this ID yet; waiting up to {longest}"]
 
 
@@ -60,49 +61,49 @@ def test_it_says_that_an_id_is_not_known_yet_and_how_long_it_waits(expectations,
     ids=["it was said before", "it was seen before", "it is known", "nothing is known"],
 )
 def test_it_says_nothing_while_a_wait_simply_goes_on(observation, before):
-    told, lines = notices()
-    told.looked(lease(progress=Progress(1, last_seen=before)), observation, GOES_ON)
+    said, lines = notices()
+    said.looked(lease(progress=Progress(1, last_seen=before)), observation, GOES_ON)
     assert lines == []
 
 
 def test_it_says_why_an_asset_is_not_ready_and_nothing_of_one_that_is():
-    told, lines = notices()
-    told.looked(lease(), SHOWN, ended(Outcome.READY))
-    told.looked(lease(), Missing(), ended(Outcome.NOT_FOUND, "the API knows no such asset"))
-    told.looked(lease(), SHOWN, ended(Outcome.FAILED))
-    told.looked(lease(), SHOWN, ended(Outcome.FAILED, "x" * 1000))
+    said, lines = notices()
+    said.looked(lease(), SHOWN, ended(Outcome.READY))
+    said.looked(lease(), Missing(), ended(Outcome.NOT_FOUND, "the API knows no such asset"))
+    said.looked(lease(), SHOWN, ended(Outcome.FAILED))
+    said.looked(lease(), SHOWN, ended(Outcome.FAILED, "x" * 1000))
     assert lines == [
         f"{ID}: not found: the API knows no such asset",
         f"{ID}: failed",
         f"{ID}: failed: {'x' * 299}…",
     ]
-    assert (told.settled, told.not_ready) == (4, 3)
+    assert (said.settled, said.not_ready) == (4, 3)
 
 
 def test_when_it_must_be_quiet_it_says_only_what_is_not_ready():
-    told, lines = notices(only_outcomes=True)
-    told.looked(lease(), Missing(), GOES_ON)
-    told.looked(lease(), SHOWN, ended(Outcome.TIMED_OUT, "still processing 5 s after acceptance"))
+    said, lines = notices(only_outcomes=True)
+    said.looked(lease(), Missing(), GOES_ON)
+    said.looked(lease(), SHOWN, ended(Outcome.TIMED_OUT, "still processing 5 s after acceptance"))
     assert lines == [f"{ID}: timed out: still processing 5 s after acceptance"]
 
 
 @pytest.mark.parametrize(("others", "last"), [(0, None), (1, "1 more is not ready"), (5, "5 more are not ready")])
 def test_it_names_the_first_assets_and_counts_the_others(others, last):
-    told, lines = notices()
+    said, lines = notices()
     for asset_id in IDS[: MOST + others]:
-        told.looked(lease(asset_id), Missing(), GOES_ON)
+        said.looked(lease(asset_id), Missing(), GOES_ON)
     assert len(lines) == MOST + (others > 0)
     lines.clear()
     for asset_id in IDS[: MOST + others]:
-        told.looked(lease(asset_id), SHOWN, ended(Outcome.FAILED))
-    told.finish()
+        said.looked(lease(asset_id), SHOWN, ended(Outcome.FAILED))
+    said.finish()
     assert [line.split(":")[0] for line in lines] == [*IDS[:MOST], *([last] if last else [])]
 
 
 def test_what_people_read_on_standard_output_is_not_said_again():
-    told, lines = notices(is_shown=lambda step: step.verdict.reason != "a long one")
+    said, lines = notices(is_shown=lambda step: step.verdict.reason != "a long one")
     for number, asset_id in enumerate(IDS[: MOST + 2]):
-        told.looked(lease(asset_id), SHOWN, ended(Outcome.FAILED, "a long one" if number == MOST + 1 else "short"))
-    told.finish()
+        said.looked(lease(asset_id), SHOWN, ended(Outcome.FAILED, "a long one" if number == MOST + 1 else "short"))
+    said.finish()
     assert lines == [f"{IDS[MOST + 1]}: failed: a long one"]
-    assert told.not_ready == MOST + 2
+    assert said.not_ready == MOST + 2

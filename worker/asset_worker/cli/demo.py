@@ -114,7 +114,7 @@ async def _run_worker(simulator: Simulator, queue: Path, sinks: list[Any], form:
             "account": {"follow": True, "since": "all", "filename": FOLLOWED_NAME, "interval": 1},
             "events": {"sinks": ["-", *sinks]},
             "state": {"dir": queue.with_name("state")},
-            "log": {"level": "warning"},
+            "log": {"level": "error"},  # the events show the faulty lines, about which there are warnings
         },
     )
     secrets = Secrets()

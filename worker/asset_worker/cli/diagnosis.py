@@ -119,8 +119,8 @@ def _judge_key(meaning: type[ApiError] | None, said: str, source: KeySource, *, 
         text = f"the API refuses the key of {source.name} ({said})"
         return Check("key", State.PROBLEM, text, source.hint, code=Exit.KEY_REFUSED)
     if meaning is None and is_list:
-        return Check("key", State.OK, "the API accepts it (one request)")
-    return Check("key", State.SKIPPED, "the answer does not show whether the API accepts it (one request)")
+        return Check("key", State.OK, "the API accepts the key (one request)")
+    return Check("key", State.SKIPPED, "the answer does not show whether the API accepts the key (one request)")
 
 
 def _said_in(answer: Answer) -> str:
@@ -216,7 +216,7 @@ def judge_worker(report: WorkerReport | None) -> list[Check]:
     it tries again by itself, and a health check must not have it restarted for them.
     """
     if report is None:
-        return [Check("worker", State.SKIPPED, "none has run with this state directory")]
+        return [Check("worker", State.SKIPPED, "no worker has run with this state directory")]
     if report.state == "stopped":
         text = f"it does not run: it stopped in order at {report.stopped_at} ({report.stop_reason})"
         return [Check("worker", State.WARNING, text, "start it if it should run")]

@@ -72,7 +72,7 @@ def doctor(
             report(advised("settings", text, code=Exit.USAGE))
         click.echo("asset-worker: nothing else was checked, as all else depends on the settings", err=True)
     else:
-        report(Check("settings", State.OK, "they are good" if config is None else f"{config} is good"))
+        report(Check("settings", State.OK, "the settings are good" if config is None else f"{config} is good"))
         asyncio.run(_examine(settings, secrets, report, is_local=local))
     if as_json_:
         click.echo(visible_json_bytes(secrets.redact(as_json(checks))))
@@ -96,7 +96,7 @@ async def _check_key(settings: Settings, secrets: Secrets, *, is_local: bool) ->
     read = KeyReader(settings.api, secrets)
     checks = await _in_thread("key", read)
     if is_local:
-        return checks or [Check("key", State.OK, "there is one; it was not tried")]
+        return checks or [Check("key", State.OK, "there is a key; it was not tried")]
     from asset_worker.cli.doctor_network import check_api  # noqa: PLC0415 - an HTTP client, which --local needs not
 
     return checks + await _guarded("api", check_api(settings, read.key, secrets.redact_text))
@@ -138,4 +138,8 @@ async def _guarded(name: str, part: Awaitable[list[Check]]) -> list[Check]:
     try:
         return await part
     except Exception as error:  # noqa: BLE001 - see above
-        return [Check(name, State.PROBLEM, f"this check failed unexpectedly ({type(error).__name__})", "report it")]
+        return [
+            Check(
+                name, State.PROBLEM, f"this check failed unexpectedly ({type(error).__name__})", "report this as a bug"
+            )
+        ]

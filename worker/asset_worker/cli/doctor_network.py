@@ -73,7 +73,7 @@ async def _request_checks(settings: Settings, key: ApiKey | None, redact: Callab
         proxy = proxy_of_environment(url)
     except BadProxyError as error:
         return [advised("proxy", str(error), code=Exit.USAGE), *_not_made(REST, "the proxy can't be used")]
-    shown_proxy = Check("proxy", State.OK, "none is used" if proxy is None else f"{_without_user(proxy)} is used")
+    shown_proxy = Check("proxy", State.OK, "no proxy is used" if proxy is None else f"{_without_user(proxy)} is used")
     lookup = await check_name(proxy or url, is_proxy=proxy is not None)
     if lookup.state is State.PROBLEM:
         return [shown_proxy, lookup, *_not_made(REST[1:], "the name can't be looked up")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from asset_worker.cli.screen.words import duration
 from asset_worker.domain.assets import AssetId, Expectations, Missing, Observation, Outcome
 from asset_worker.domain.submissions import expectations_for
 from asset_worker.poller.decide import Defer, Settle
@@ -14,6 +15,8 @@ MOST = 10
 """So many assets are named with each kind of notice; of the others, a last line says how many there are."""
 REASON_SHOWN = 300
 """Characters of a reason that are shown."""
+SHOWN_IN_SECONDS = 120
+"""Shorter times are shown in seconds, as people write them: `60 s`."""
 
 WORDS = {outcome: outcome.value.replace("_", " ") for outcome in Outcome}
 """The outcomes, in words."""
@@ -23,7 +26,8 @@ def not_known_yet(lease: Lease, expectations: Expectations) -> str:
     """Return the notice that the API does not know an asset, which is still waited for."""
     expected = expectations_for(lease.submission.options, expectations)
     longest = min(expected.not_found_grace, expected.deadline)
-    return f"{lease.submission.asset_id}: the API doesn't know this ID yet; waiting up to {longest:g} s"
+    shown = f"{longest:g} s" if longest < SHOWN_IN_SECONDS else duration(longest)
+    return f"{lease.submission.asset_id}: the API doesn't know this ID yet; waiting up to {shown}"
 
 
 def not_ready(asset_id: AssetId, outcome: Outcome, reason: str | None) -> str:
@@ -45,7 +49,7 @@ class Notices:
     ) -> None:
         """`write` takes one line. `only_outcomes`: nothing is said of an ID that is not known yet.
 
-        `is_shown` returns whether people read beside these notices, on standard output, how a wait ended, and why.
+        `is_shown` returns whether the line on standard output already shows people how a wait ended, and why.
         """
         self._expectations = expectations
         self._write = write

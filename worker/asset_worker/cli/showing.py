@@ -50,7 +50,10 @@ def progress_of(form: Form, streams: Streams) -> Progress:
 
 
 def shown_to_people(form: Form) -> Callable[[Settle], bool]:
-    """Return what says whether people read on one terminal, beside the log, how a wait ended, and all of the reason."""
+    """Return a function that says whether the line of an event shows people how a wait ended, with the whole reason.
+
+    It does not if standard output or standard error is no terminal, or if events are JSON.
+    """
     if form.json or not is_terminal(STDOUT) or not is_terminal(STDERR):
         return lambda _: False
     from asset_worker.cli.screen.event_lines import event_line  # noqa: PLC0415 - rich, only for a terminal

@@ -95,14 +95,15 @@ def _time_left(settings: Settings, directory: Path) -> TimeLeft:
 def _lines(report: StatusReport, *, is_reported: bool) -> list[str]:
     """Return the lines. `is_reported`: the worker itself has said what is wrong."""
     lines = [
-        f"pending    {report.pending_count}" + (f"  (oldest {_age(report.oldest_age)})" if report.pending_count else "")
+        f"pending    {report.pending_count}"
+        + (f"  (oldest {words.duration(report.oldest_age)})" if report.pending_count else "")
     ]
     lines += [f"  {words.stage([what]):<16} {count}" for what, count in sorted(report.waiting_on.items())]
     for line in report.pending:
         stage = words.stage(line.waiting_on)
         facts = [
             f"{line.asset_id:<24}",
-            f"{_age(line.age):>8}",
+            f"{words.duration(line.age):>11}",
             f"{line.status or '-':<10}",
             "" if stage == line.status else stage,
             "" if line.expected_left is None else f"left {words.time_left(line.expected_left)}",
@@ -113,7 +114,8 @@ def _lines(report: StatusReport, *, is_reported: bool) -> list[str]:
     lines.append(f"completed  {sum(report.completed_lately.values())} in the last 24 hours")
     lines += [f"  {outcome:<16} {count}" for outcome, count in sorted(report.completed_lately.items())]
     lines += [
-        f"    {line.asset_id:<24}  {_age(line.ago):>8} ago  {line.outcome:<10}  took {_age(line.elapsed)}"
+        f"    {line.asset_id:<24}  {words.duration(line.ago):>11} ago  {line.outcome:<10}  "
+        f"took {words.duration(line.elapsed)}"
         for line in report.completed
     ]
     lines += [f"outbox     {depth} to send to {sink}" for sink, depth in sorted(report.outbox_depth.items())]
@@ -129,7 +131,7 @@ def _lines(report: StatusReport, *, is_reported: bool) -> list[str]:
 def _webhook_lines(report: StatusReport, *, is_reported: bool) -> list[str]:
     lines = []
     for sink, line in sorted(report.waiting_for_retry.items()):
-        when = f"in {_age(line.next_in)}" if line.next_in > 0 else "now, if a worker runs"
+        when = f"in {words.duration(line.next_in)}" if line.next_in > 0 else "now, if a worker runs"
         lines.append(f"retries    {line.count} of {sink}, the next one {when}")
     for sink, condition in () if is_reported else sorted(report.conditions.items()):
         advice = (
@@ -141,10 +143,3 @@ def _webhook_lines(report: StatusReport, *, is_reported: bool) -> list[str]:
         for sink, count in sorted(report.dead_letters_by_sink.items())
     ]
     return lines
-
-
-def _age(seconds: float) -> str:
-    for limit, unit, size in ((120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
-        if seconds < limit:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds / 86_400:.0f} d"
