@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from asset_worker.cli import asset_worker
+from asset_worker.cli import asset_worker, usage
 from asset_worker.cli.demo import demo, describe_webhooks
 from asset_worker.cli.run import run
 from asset_worker.cli.schedule import schedule
@@ -238,6 +238,20 @@ def test_without_a_key_the_variable_that_probably_holds_it_is_named(monkeypatch:
     assert result.stderr.endswith(
         "(TWELVELABS_API_KEY is set, but it is not read: did you mean TWELVE_LABS_API_KEY?)\n"
     )
+
+
+def test_the_state_of_the_systemd_unit_is_found_where_no_other_is_named_or_kept(monkeypatch, tmp_path):
+    own, unit, named = tmp_path / "own", tmp_path / "unit", tmp_path / "named"
+    monkeypatch.setenv("XDG_STATE_HOME", str(own))
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.setattr(usage, "UNIT_STATE", unit)
+    assert f"{own}/asset-worker:" in invoked(status).stderr, "there is no unit"
+    unit.mkdir()
+    notice = f"asset-worker: this is about the worker that keeps its state in {unit}\n"
+    assert invoked(status).stderr.startswith(f"{notice}asset-worker: no worker has kept its state in {unit}:")
+    assert f"{named}:" in invoked(status, "--state-dir", named).stderr
+    (own / "asset-worker").mkdir(parents=True)
+    assert f"{own}/asset-worker:" in invoked(status).stderr, "this user has run a worker"
 
 
 @pytest.mark.parametrize(

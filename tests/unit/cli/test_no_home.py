@@ -7,7 +7,7 @@ import os
 import pytest
 from click.testing import CliRunner
 
-from asset_worker.cli import asset_worker
+from asset_worker.cli import asset_worker, usage
 from asset_worker.settings.loading import load
 from asset_worker.settings.tree import NoStateDirectoryError
 
@@ -21,6 +21,7 @@ def no_home(monkeypatch, tmp_path_factory):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TWELVE_LABS_API_KEY", "tlk_0123456789")
     monkeypatch.setattr(os, "getuid", lambda: NOBODY)
+    monkeypatch.setattr(usage, "UNIT_STATE", tmp_path_factory.getbasetemp() / "no-such-unit")
 
 
 @pytest.mark.parametrize(

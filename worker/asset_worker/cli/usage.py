@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 import click
 
@@ -19,6 +19,9 @@ from asset_worker.runtime.text import visible
 from asset_worker.settings.loading import SettingsError, load
 from asset_worker.settings.tree import NoStateDirectoryError, Settings
 from asset_worker.settings.variables import KEY_VARIABLE, misnamed_key
+
+UNIT_STATE: Final = Path("/var/lib/asset-worker")
+"""The state directory of the systemd unit in `deploy/` (systemd.exec(5), `StateDirectory=`)."""
 
 
 class PathOption(click.Path):
@@ -84,7 +87,15 @@ def misnamed_key_advice(environ: Mapping[str, str]) -> str:
 
 
 def state_directory(settings: Settings) -> Path:
-    """Return the state directory. If there is none, say so and end the process."""
+    """Return the state directory of the worker that a command is about. If there is none, say so and end the process.
+
+    Where none is named and no worker of this user has kept its state, it is that of the systemd unit, if there is one.
+    """
+    is_named = "dir" in settings.state.model_fields_set
+    own = settings.state.dir
+    if not is_named and (own is None or not os.path.lexists(own)) and os.path.lexists(UNIT_STATE):
+        click.echo(f"asset-worker: this is about the worker that keeps its state in {UNIT_STATE}", err=True)
+        return UNIT_STATE
     try:
         return settings.state.directory
     except NoStateDirectoryError as error:
