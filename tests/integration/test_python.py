@@ -207,7 +207,7 @@ async def test_threads_and_loops_share_one_limiter(serve):
     assert simulator.stats.requests < 25
 
 
-async def test_a_limit_outlasts_the_client_that_was_told_of_it(serve):
+async def test_a_limit_outlasts_the_client_that_learned_of_it(serve):
     simulator = await serve(key=KEY, limit=Limit(5, 1.0, Style.VENDOR))
     asset_id = add(simulator)
     for _ in range(6):

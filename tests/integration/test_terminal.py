@@ -59,7 +59,7 @@ async def test_events_in_a_file_are_json_and_their_assets_stay_on_the_terminal(s
         change(simulator, asset_id)
         assert await it.run.end() == 0
         await eventually(lambda: "waiting: 1/1 done · ready 1" in it.text, otherwise=lambda: it.text)
-    assert it.lines[1].split()[-2:] == ["ready", it.lines[1].split()[-1]]
+    assert it.lines[1].split()[-2] == "ready"
     [line] = (worker.folder / "events").read_bytes().splitlines()
     assert json.loads(line)["data"]["outcome"] == "ready"
 
@@ -119,6 +119,17 @@ async def test_an_interrupted_run_says_what_is_kept_and_how_to_go_on(serve, work
         assert await it.run.end() == 0
         await eventually(lambda: "1 pending asset is kept in " in it.text, otherwise=lambda: it.text)
         assert "start again to go on" in it.text
+        assert "worker.stopped" in it.text
+        assert "intake.accepted" not in it.text, "the display shows it"
+    simulator.store.change(asset_id, Lifecycle())
+    for chosen, is_logged in (([], False), (["--log-level", "info"], True)):
+        worker.submit(simulator.store.add(Lifecycle()))
+        arguments = [*queue, "--once", *chosen]
+        async with on_a_terminal(worker, "run", *arguments, base_url=simulator.base_url, size=(200, 30)) as it:
+            assert await it.run.end() == 0
+            await eventually(lambda it=it: "worker.stopped" in it.text, otherwise=lambda: it.text)
+            assert ("asset.completed" in it.text) is is_logged, it.text
+            assert "ready      " in it.text
 
 
 async def test_an_idle_service_says_what_it_listens_to(worker):

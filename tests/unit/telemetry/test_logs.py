@@ -85,6 +85,28 @@ def test_the_key_is_redacted_in_logs_for_people(lines, capsys):
         assert text in out
 
 
+def test_people_see_the_first_values_of_a_long_list_and_programs_all(lines, capsys):
+    ids = [f"a{number}" for number in range(100)]
+    configured(format_="console").info("intake.accepted", asset_ids=ids, sinks=ids[:10])
+    shown = capsys.readouterr().err
+    assert "asset_ids=['a0', 'a1', 'a2', '… 97 more'] " in shown
+    assert str(ids[:10]) in shown
+    configured().info("intake.accepted", asset_ids=ids)
+    assert lines()[0]["asset_ids"] == ids
+
+
+def test_an_event_that_people_see_in_another_form_is_logged_only_as_a_warning(lines):
+    configure("json", "info", Secrets(), shown_elsewhere={"worker.heartbeat"})
+    log = structlog.get_logger()
+    log.info("worker.heartbeat")
+    log.warning("worker.heartbeat")
+    log.info("worker.stopped")
+    assert [(line["event"], line["level"]) for line in lines()] == [
+        ("worker.heartbeat", "warning"),
+        ("worker.stopped", "info"),
+    ]
+
+
 def test_a_text_that_is_not_utf_8_is_logged(lines):
     """For example a path of other bytes."""
     configured()

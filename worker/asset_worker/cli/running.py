@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Final
 
 import click
 import structlog
@@ -14,7 +14,7 @@ import structlog
 from asset_worker.api.key import BadKeyError, KeyNotThereError, NoKeyError
 from asset_worker.cli.farewell import IDS_NAMED, kept, not_kept
 from asset_worker.cli.form import USUAL, Form
-from asset_worker.cli.showing import Showing, both
+from asset_worker.cli.showing import Showing, both, shows_lines_above_display
 from asset_worker.cli.usage import fail, log_format, misnamed_key_advice
 from asset_worker.domain.run_plan import Exit, RunPlan
 from asset_worker.poller.observing import Observe, ignore
@@ -51,6 +51,9 @@ _MUST_BE_CORRECTED = (
     UnusableTargetError,
 )
 """Those that keep it from starting until somebody corrects what they name."""
+SHOWN_ELSEWHERE: Final = frozenset({"asset.completed", "intake.accepted", "worker.heartbeat"})
+"""Where people see a line for each event, and progress below, the log need not say the same. Those who choose the level
+or the format of the log get all of it."""
 
 
 def run_service(
@@ -73,7 +76,15 @@ def run_service(
     secrets = Secrets()
 
     def apply_log(settings: Settings) -> None:
-        configure(log_format(settings), level or settings.log.level, secrets, colours=not form.plain)
+        is_chosen = level is not None or bool(settings.log.model_fields_set)
+        is_shown = "-" in settings.events.local_targets and shows_lines_above_display(form)
+        configure(
+            log_format(settings),
+            level or settings.log.level,
+            secrets,
+            colours=not form.plain,
+            shown_elsewhere=SHOWN_ELSEWHERE if is_shown and not is_chosen else (),
+        )
 
     apply_log(settings)
     on_start()

@@ -49,12 +49,17 @@ def progress_of(form: Form, streams: Streams) -> Progress:
     return "lines" if form.plain or streams.others_write or not streams.obeys_control else "live"
 
 
+def shows_lines_above_display(form: Form) -> bool:
+    """Return whether standard output and standard error are terminals, where people see events as lines."""
+    return not form.json and is_terminal(STDOUT) and is_terminal(STDERR)
+
+
 def shown_to_people(form: Form) -> Callable[[Settle], bool]:
     """Return a function that says whether the line of an event shows people how a wait ended, with the whole reason.
 
     It does not if standard output or standard error is no terminal, or if events are JSON.
     """
-    if form.json or not is_terminal(STDOUT) or not is_terminal(STDERR):
+    if not shows_lines_above_display(form):
         return lambda _: False
     from asset_worker.cli.screen.event_lines import event_line  # noqa: PLC0415 - rich, only for a terminal
     from asset_worker.cli.screen.spans import without_styles  # noqa: PLC0415

@@ -7,7 +7,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any, Final, Literal
 
@@ -18,13 +18,16 @@ from structlog.typing import EventDict, Processor
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stderr import report_dropped_lines, styled_stderr
 from asset_worker.runtime.terminals import wants_colours
-from asset_worker.runtime.text import visible, visible_json_bytes, visible_lines
+from asset_worker.runtime.text import CUT, visible, visible_json_bytes, visible_lines
 from asset_worker.telemetry.spells import Spells
 
 EVENT_NAME = re.compile(r"[a-z_]+\.[a-z_]+")
 """The form of our own events' names. They are constants, so they hold no key. Other libraries log sentences."""
 _TRACEBACK: Final = "exception"
 """The field that is shown on lines of its own."""
+LONGEST_LIST: Final = 10
+LIST_SHOWN: Final = 3
+"""People are shown so many values of a list that is longer than `LONGEST_LIST`; programs get all."""
 
 
 class RedactSecrets:
@@ -55,9 +58,10 @@ class RedactSecrets:
 
 
 def show_controls(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    """Return the event with every control character in it as an escape: a structlog processor for lines for people.
+    """Return the event as people read it: a structlog processor for lines on a terminal.
 
-    So no value makes a second line. The lines of a traceback after the first are indented.
+    Every control character is an escape, so no value makes a second line. The lines of a traceback after the first are
+    indented. Of a long list, the first values are shown.
     """
     shown = {name: _shown(value) for name, value in event.items()}
     if _TRACEBACK in event:
@@ -71,10 +75,24 @@ def _shown(value: Any) -> Any:
             return visible(value)
         case Mapping():
             return {_shown(name): _shown(inner) for name, inner in value.items()}
+        case list() if len(value) > LONGEST_LIST:
+            return [*map(_shown, value[:LIST_SHOWN]), f"{CUT} {len(value) - LIST_SHOWN} more"]
         case list():
             return [_shown(inner) for inner in value]
         case _:
             return value
+
+
+class _Without:
+    """A structlog processor that drops events at level info by their names."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = names
+
+    def __call__(self, _logger: Any, method: str, event: EventDict) -> EventDict:
+        if method == "info" and event["event"] in self._names:
+            raise structlog.DropEvent
+        return event
 
 
 class _StderrLogger:
@@ -108,12 +126,24 @@ def _to_json(event: MutableMapping[str, Any], **_options: Any) -> str:
         return json.dumps(event, default=str)
 
 
-def configure(format_: Literal["json", "console"], level: str, secrets: Secrets, *, colours: bool = True) -> None:
+def configure(
+    format_: Literal["json", "console"],
+    level: str,
+    secrets: Secrets,
+    *,
+    colours: bool = True,
+    shown_elsewhere: Collection[str] = (),
+) -> None:
     """Set up structlog and the standard library's logging (which aiohttp and asyncio use) for this process.
 
-    `level` is the lowest one that is logged; from other libraries, warnings and errors only. `colours`: lines on a
-    terminal may have them. It may be called again,
-    to change format or level.
+    It may be called again, to change format or level.
+
+    Args:
+        format_: the form of the lines.
+        level: the lowest level that is logged; from other libraries, warnings and errors only.
+        secrets: what is redacted.
+        colours: lines on a terminal may have colours.
+        shown_elsewhere: events that are not logged at level info, because people see them in another form.
     """
     number = logging.getLevelNamesMapping()[level.upper()]
     redact_secrets = RedactSecrets(secrets)
@@ -140,7 +170,7 @@ def configure(format_: Literal["json", "console"], level: str, secrets: Secrets,
             ),
         ]
     structlog.configure(
-        processors=[*shared, *rendering],
+        processors=[_Without(shown_elsewhere), *shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=_logger_factory,
     )
