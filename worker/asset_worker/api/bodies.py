@@ -63,7 +63,7 @@ def decode_body(body: bytes) -> Decoded:
         if not _nests_deeper(body, document, ANSWER_LEVELS):
             return Decoded(document)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        pass  # the lenient reader tells what is wrong
+        pass  # the lenient reader says what is wrong
     try:
         return read_document(body)
     except (ValueError, RecursionError) as error:
@@ -93,7 +93,7 @@ def decode_page(body: bytes) -> DecodedPage:
     try:
         answer = _decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        answer = None  # the lenient reader tells what is wrong
+        answer = None  # the lenient reader says what is wrong
     try:
         if answer is None or _nests_deeper(body, answer, ANSWER_LEVELS + LIST_LEVELS):
             return DecodedPage(read_list(body))

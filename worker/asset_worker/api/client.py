@@ -155,7 +155,7 @@ class AssetsApi:
         except AnswerTooLargeError as error:
             self._odd.report([f"a list is too large: {error}"])
         else:
-            # After shorter ones, longer again step by step, so that few are requested in vain.
+            # After shorter ones, longer again step by step, so that few requests are useless.
             if len(asset_ids) == self._list_length < LIST_LIMIT:
                 self._list_length += 1
             return found

@@ -44,11 +44,11 @@ class AnswerTooLargeError(MalformedAnswerError):
 
 
 class EdgeRefusedError(TransientError):
-    """A 401 or 403 without the API's code: the page of a proxy, a filter or a login portal, as far as one can tell."""
+    """A 401 or 403 without the API's code: the page of a proxy, a filter or a login portal, as far as can be seen."""
 
 
 class UncertainNotFoundError(TransientError):
-    """A 404 or 410 without the API's word about the asset: the default page of a gateway, as far as one can tell."""
+    """A 404 or 410 without the API's word about the asset: the default page of a gateway, as far as can be seen."""
 
 
 class RateLimitedError(TransientError):

@@ -2,7 +2,7 @@
 
 It waits, logs and counts; `limits` and `breaker` decide how long to wait. One timer is enough for all attempts that
 wait, because it is known which of them is next: the first; while the breaker is open, the one that is the best probe;
-after a pause, the first of the endpoint that goes first. An attempt that would wait in vain is turned away: it must not
+after a pause, the first of the endpoint that goes first. An attempt that could only wait is turned away: it must not
 hold up others, nor occupy a slot of the poller.
 """
 

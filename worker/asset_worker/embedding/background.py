@@ -111,7 +111,7 @@ class Background:
         def finish(task: asyncio.Task[T]) -> None:
             if not done.set_running_or_notify_cancel():
                 if not task.cancelled():
-                    task.exception()  # nobody wants to know
+                    task.exception()  # retrieved, or asyncio would report it: the caller has left
             elif task.cancelled():
                 done.set_exception(RuntimeError("the engine has ended"))
             elif (error := task.exception()) is not None:
@@ -241,7 +241,7 @@ def _place(source: Source) -> tuple[object, ...]:
 
 
 def _forget_parent() -> None:
-    """Begin anew in the child of a fork."""
+    """Forget the threads of the parent in the child of a fork: they do not exist there."""
     global _current, _lock
     # The parent's objects are never freed: the destructor of a loop would close what the parent uses.
     _of_parent.append(_current)

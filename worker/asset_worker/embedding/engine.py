@@ -52,7 +52,7 @@ from asset_worker.worker import Worker
 _log = get_logger()
 
 WAIT_ANEW: Final = -1.0
-"""The dedupe window: whoever waits for an asset that was settled a moment ago wants to know how it is now."""
+"""The dedupe window: none, so that a wait for an asset that was settled a moment ago looks at it again."""
 OVERTIME_SECONDS: Final = 5.0
 """A wait that the poller has not ended so long after its time is ended without it: the disk may hang."""
 STATE_ARGUMENT: Final = ("--state-dir", "state_dir")

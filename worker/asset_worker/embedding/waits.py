@@ -299,7 +299,7 @@ class Waits:
     # Inside.
 
     async def _accept(self, new: Mapping[AssetId, Submission]) -> None:
-        """Submit assets that are not pending. Whoever came or left meanwhile is heeded afterwards."""
+        """Submit assets that are not pending. Callers who came or left meanwhile are taken into account afterwards."""
         if not new:
             return
         await self._accept_batch(Batch(list(new.values()), [], ORIGIN, None))

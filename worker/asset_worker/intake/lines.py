@@ -27,7 +27,7 @@ DEADLINE_LIMIT: Final = 10 * 365 * 86400.0
 """The longest deadline that a line may set: ten years, in seconds."""
 GRACE_LIMIT: Final = 7 * 86400.0
 """The longest `not_found_grace` that a line may set, in seconds: seven days. A multipart upload may end a day after its
-ID was reserved, and a few days more leave room for one that is paused and begun again."""
+ID was reserved, and a few days more leave room for one that is paused and started again."""
 
 _HASHED_BYTES: Final = 1024
 """Bytes of a rejected line that its key is made from."""

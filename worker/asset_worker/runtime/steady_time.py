@@ -5,7 +5,7 @@ seconds since the epoch, but it never goes back, and setting the wall clock does
 restart, because a `Mark` is stored from time to time.
 
 Within one boot, the clock of the boot (CLOCK_BOOTTIME) measures what has passed. It counts the time in suspend, in
-which CLOCK_MONOTONIC stands still, and nobody can set it. Over a boot, only the wall clock can tell.
+which CLOCK_MONOTONIC stands still, and nobody can set it. Over a boot, only the wall clock shows how much time passed.
 """
 
 from __future__ import annotations

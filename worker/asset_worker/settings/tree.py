@@ -244,9 +244,9 @@ class Events(Section):
                 continue
             if info.data.get("secret_file", ...) is None:  # it is missing in `data` if it is wrong by itself
                 raise ValueError(
-                    f"requests to {each.shown_name} would not be signed, so its receiver could not tell them from "
-                    "forged ones: set events.secret_file, or secret_file in the table of this sink, to a file with a "
-                    f"line whsec_… ({HOW_TO_MAKE_ONE})"
+                    f"requests to {each.shown_name} would not be signed, so its receiver could not distinguish them "
+                    "from forged ones: set events.secret_file, or secret_file in the table of this sink, to a file "
+                    f"with a line whsec_… ({HOW_TO_MAKE_ONE})"
                 )
         return value
 

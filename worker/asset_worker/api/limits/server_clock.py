@@ -1,7 +1,7 @@
 """Estimates the server's clock from the `Date` headers of its answers: resets are often given as instants.
 
 Answers may come through several machines, and a `Date` from one whose clock is wrong. So no single `Date` counts, and
-no age or deadline depends on any of them: they only tell how instants in other headers are meant.
+no age or deadline depends on any of them: they only show how instants in other headers are meant.
 """
 
 from __future__ import annotations

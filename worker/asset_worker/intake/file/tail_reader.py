@@ -224,7 +224,7 @@ class TailReader:
         try:
             data_begins = os.lseek(self.descriptor, self.end, os.SEEK_DATA)
         except OSError as error:
-            if error.errno != errno.ENXIO:  # the file system can't tell
+            if error.errno != errno.ENXIO:  # the file system doesn't know
                 return
             data_begins = size  # the rest of the file is a hole
         if data_begins > self.end:

@@ -206,7 +206,8 @@ class StateDirectory:
 def find_holder(directory: Path) -> Holder | None:
     """Return the worker that holds a state directory; None: none does. A command that holds it does not count.
 
-    The locks are tried for an instant, as shared ones. Those who want them in earnest try again (`_lock`).
+    The locks are tried for an instant, as shared ones. A process that wants to lock the directory meanwhile tries again
+    (`_lock`).
 
     Raises:
         OSError: the directory can't be read.

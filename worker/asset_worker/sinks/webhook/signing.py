@@ -1,6 +1,6 @@
 """Signs requests as the Standard Webhooks specification says (standardwebhooks.com, version 1). Pure functions.
 
-The signature is over the event's ID, the time and the body: whoever knows a secret can tell that a request is the
+The signature is over the event's ID, the time and the body: whoever knows a secret can check that a request is the
 worker's, is unchanged and is recent.
 """
 
