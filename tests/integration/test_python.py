@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import gc
 import logging
@@ -489,6 +490,15 @@ async def test_a_forked_child_uses_clients_of_its_own(serve):
     output, errors = await process.communicate()
     child, parent = output.decode().splitlines()
     assert (child.endswith("after the fork ready"), parent, errors) == (True, "ready", b"")
+
+
+def test_a_ctrl_c_just_before_the_thread_blocks_is_not_missed(reserved_port):
+    """It interrupts no system call then: as this one, which only marks the signal as received."""
+    threading.Timer(0.3, _thread.interrupt_main).start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        asset_worker.wait(UNKNOWN, api_key=KEY, base_url=f"http://127.0.0.1:{reserved_port}/v1.3", timeout=20)
+    assert time.monotonic() - began < 10
 
 
 async def test_ctrl_c_ends_a_wait_without_asyncio(serve):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from concurrent import futures
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from asset_worker.domain.events import Event
 from asset_worker.embedding.background import SECRETS, Source, acquire, release
@@ -13,6 +14,11 @@ from asset_worker.embedding.completion import Completion, completion_of
 from asset_worker.embedding.source import defaults_of, source_of
 from asset_worker.embedding.terms import Seconds, What, checked_id, terms_of
 from asset_worker.embedding.waits import Wait
+
+T = TypeVar("T")
+
+SIGNAL_SECONDS: Final = 0.5
+"""How long a thread blocks at most before a signal is handled."""
 
 
 def wait(
@@ -61,17 +67,27 @@ def _ended(source: Source, request: Wait, ended: Future[Event | Exception]) -> E
     background = acquire()
     opening = background.submit(background.open(source))
     try:
-        engine = opening.result()
+        engine = _result(opening)
         background.call(engine.begin, [request])
         try:
-            return ended.result()
+            return _result(ended)
         finally:  # Ctrl-C as well
             background.call(engine.cancel, request)
     finally:
         try:
-            background.submit(background.close_opened(opening)).result()
+            _result(background.submit(background.close_opened(opening)))
         finally:
             release(background)
+
+
+def _result(future: Future[T]) -> T:
+    """Return the result of a future, for which Ctrl-C is not missed.
+
+    A signal that comes just before the interpreter blocks is handled when it goes on. So it never blocks for long.
+    """
+    while not futures.wait([future], timeout=SIGNAL_SECONDS).done:
+        pass
+    return future.result()
 
 
 def _refuse_in_a_loop() -> None:
