@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextvars import copy_context
 from pathlib import Path
 
 import pytest
@@ -287,6 +288,18 @@ def test_what_cannot_be_used_is_an_error_that_says_what_to_do(monkeypatch, tmp_p
     monkeypatch.setenv("ASSET_WORKER_POLL__MAXX", "3")
     with pytest.raises(BadSettings, match=r"poll\.max"):
         Client(KEY)
+
+
+def test_a_warning_about_the_key_file_goes_to_the_log_of_the_host(monkeypatch, tmp_path, caplog, capfd):
+    file = tmp_path / "key"
+    file.write_text(KEY)
+    file.chmod(0o644)
+    monkeypatch.setenv("ASSET_WORKER_API__KEY_FILE", str(file))
+    before = dict(copy_context())
+    Client()
+    assert [record.message.split()[0] for record in caplog.records] == ["api.key_exposed"]
+    assert capfd.readouterr() == ("", "")
+    assert dict(copy_context()) == before
 
 
 async def test_a_client_that_is_closing_lets_the_next_one_open_its_directory(serve, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextvars import copy_context
 from typing import Final
 
 from asset_worker import policies, wiring
@@ -12,6 +13,7 @@ from asset_worker.domain.run_plan import RunPlan
 from asset_worker.embedding.background import SECRETS, Source
 from asset_worker.embedding.errors import BadSettings, KeyMissing
 from asset_worker.embedding.terms import Seconds, What, renditions_awaited, seconds_in
+from asset_worker.runtime.log import log_to_host
 from asset_worker.runtime.proxy import BadProxyError
 from asset_worker.settings.loading import SettingsError, load
 
@@ -26,6 +28,13 @@ def source_of(*, api_key: str | None, base_url: str | None, state_dir: str | os.
         BadSettings: an argument or a variable can't be used.
         KeyMissing: there is no key, or it can't be used.
     """
+    # This is the caller's thread: its context must not change, and what is logged on the way must not be printed.
+    context = copy_context()
+    context.run(log_to_host, SECRETS.redact_text)
+    return context.run(_source_of, api_key, base_url, state_dir)
+
+
+def _source_of(api_key: str | None, base_url: str | None, state_dir: str | os.PathLike[str] | None) -> Source:
     directory = None if state_dir is None else os.fspath(state_dir)
     flags = {"api": {"key": api_key, "base_url": base_url}, "state": {"dir": directory}}
     try:
