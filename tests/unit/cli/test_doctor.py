@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from click.testing import CliRunner
 from asset_worker.cli import asset_worker, doctor
 from asset_worker.cli.checks import Problem
 from asset_worker.domain.worker_report import WorkerReport
+from asset_worker.queue.local.journal import FILE_NAME, Journal
 
 KEY = "tlk_0123456789SECRET"
 NAMES = ["settings", "queue_file", "state_directory", "disk", "worker", "sink", "key"]
@@ -99,6 +102,38 @@ def test_a_state_directory_that_its_worker_uses_may_be_that_of_another_user(
     )
     code, checks = examined()
     assert (code, checks["state_directory"]["state"], checks["worker"]["state"]) == (0, "warning", "ok")
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda path: path.write_text("no database " * 100), "is damaged"),
+        (lambda path: _execute(path, "PRAGMA user_version = 99"), "newer asset-worker"),
+        (lambda path: _execute(path, "CREATE TABLE mine (x)"), "another program"),
+    ],
+    ids=["damaged", "newer", "foreign"],
+)
+def test_a_journal_that_the_worker_would_refuse_is_a_problem(
+    examined: Doctor, tmp_path: Path, make: Callable[[Path], None], says: str
+):
+    (tmp_path / "state").mkdir(mode=0o700)
+    make(tmp_path / "state" / FILE_NAME)
+    code, checks = examined()
+    assert (code, checks["state_directory"]["state"]) == (2, "problem")
+    assert says in checks["state_directory"]["text"]
+
+
+def test_the_journal_of_a_worker_is_no_problem(examined: Doctor, tmp_path: Path):
+    (tmp_path / "state").mkdir(mode=0o700)
+    Journal(tmp_path / "state" / FILE_NAME).close()
+    code, checks = examined()
+    assert (code, checks["state_directory"]["state"]) == (0, "ok")
+
+
+def _execute(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(statement)
+        connection.commit()
 
 
 def test_a_full_disk_is_a_problem(examined: Doctor, monkeypatch: pytest.MonkeyPatch):

@@ -14,6 +14,7 @@ from asset_worker.intake.file.queue_file import QueueFile
 from asset_worker.queue.local.files import reason_not_to_open
 from asset_worker.queue.local.journal import FILE_NAME
 from asset_worker.queue.local.lock import find_distrust, find_lock_problem
+from asset_worker.queue.local.reading import find_journal_problem
 from asset_worker.runtime.links import UntrustedLinkError
 from asset_worker.runtime.secret_files import exposure
 from asset_worker.settings.tree import NoStateDirectoryError, Settings, State
@@ -140,4 +141,4 @@ def _state_problem(state: State) -> str | None:
         return f"the journal can't be opened: {reason}"
     if has_journal and not os.access(journal, os.R_OK | os.W_OK):
         return f"the journal in the state directory {path} can't be written: give this user the rights"
-    return None
+    return find_journal_problem(journal) if has_journal else None

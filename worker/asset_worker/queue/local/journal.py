@@ -24,6 +24,7 @@ from asset_worker.domain.events import Event
 from asset_worker.domain.progress import Progress
 from asset_worker.domain.submissions import Submission
 from asset_worker.queue.absent_sinks import SinkState
+from asset_worker.queue.local.clock_row import read_clock_mark
 from asset_worker.queue.local.dead_letter_rows import DeadLetterRows
 from asset_worker.queue.local.files import create_private, identity_of, reason_not_to_open
 from asset_worker.queue.local.migrations import MIGRATIONS, SCHEMA_VERSION
@@ -40,7 +41,7 @@ from asset_worker.queue.local.sink_rows import (
     write_sink,
 )
 from asset_worker.queue.local.undelivered_rows import UndeliveredRows
-from asset_worker.runtime.steady_time import Mark, Reading
+from asset_worker.runtime.steady_time import Mark
 
 FILE_NAME = "journal.sqlite3"
 APPLICATION_ID = 0x61737377
@@ -110,16 +111,7 @@ class Journal:
     def _prepare(self) -> None:
         execute = self._execute
         restrict(self._connection)
-        [version], [owner] = execute("PRAGMA user_version").fetchone(), execute("PRAGMA application_id").fetchone()
-        if version > SCHEMA_VERSION:
-            raise JournalError(
-                f"the journal {self.path} was written by a newer asset-worker (schema {version}, this one knows "
-                f"{SCHEMA_VERSION}): run that version, or give another state.dir; the file is left as it is"
-            )
-        [tables] = execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if tables and owner != APPLICATION_ID:
-            raise JournalError(f"{self.path} is a database of another program: give another state.dir")
-        check_schema(self._connection, version)  # before quick_check, which executes CHECK constraints
+        version = check_is_journal(self._connection, self.path)  # before quick_check, which executes CHECK constraints
         [check] = execute("PRAGMA quick_check(1)").fetchone()
         if check != "ok":
             raise sqlite3.DatabaseError(check)
@@ -354,13 +346,25 @@ class Journal:
         return self.settled.prune(before=before, limit=limit)
 
 
-def read_clock_mark(connection: sqlite3.Connection) -> Mark | None:
-    """Return the mark of the clock in a journal that is open; None: there has been none."""
-    row = connection.execute("SELECT steady, boot, elapsed, wall FROM clock").fetchone()
-    if row is None:
-        return None
-    steady, boot, elapsed, wall = row
-    return Mark(steady, Reading(boot, elapsed, wall))
+def check_is_journal(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the version of the schema of a journal that was just opened and restricted.
+
+    Raises:
+        JournalError: a newer version wrote it, or another program.
+        sqlite3.Error: it is damaged or forged.
+    """
+    execute = connection.execute
+    [version], [owner] = execute("PRAGMA user_version").fetchone(), execute("PRAGMA application_id").fetchone()
+    if version > SCHEMA_VERSION:
+        raise JournalError(
+            f"the journal {path} was written by a newer asset-worker (schema {version}, this one knows "
+            f"{SCHEMA_VERSION}): run that version, or give another state.dir; the file is left as it is"
+        )
+    [tables] = execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if tables and owner != APPLICATION_ID:
+        raise JournalError(f"{path} is a database of another program: give another state.dir")
+    check_schema(connection, version)
+    return int(version)
 
 
 @contextmanager
@@ -371,7 +375,7 @@ def _translating_errors(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         is_permitted = not path.exists() or os.access(path, os.R_OK | os.W_OK)
         if not is_transient(error):
-            raise JournalError(_damaged(path, error)) from error
+            raise JournalError(damaged(path, error)) from error
         if is_permitted and error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:
             raise JournalUnavailableError(
                 f"the journal {path} can't be used just now ({error}): check the disk, and who else has the file open"
@@ -380,10 +384,11 @@ def _translating_errors(path: Path) -> Iterator[None]:
             f"the journal {path} can't be opened ({error}): check the rights on it and on its directory"
         ) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise JournalError(_damaged(path, error)) from error
+        raise JournalError(damaged(path, error)) from error
 
 
-def _damaged(path: Path, error: Exception) -> str:
+def damaged(path: Path, error: Exception) -> str:
+    """Return, for people, that the journal is damaged, and what to do. `error` is that of SQLite."""
     why = " ".join(str(error).split())  # SQLite's own text may have several lines
     return (
         f"the journal {path} is damaged ({why}) and is left as it is. Restore it from a backup, or move it and its "

@@ -13,8 +13,15 @@ from typing import Final, TypeVar
 import msgspec
 
 from asset_worker.domain.events import FIRST_INSTANT, LAST_INSTANT, timestamp
+from asset_worker.queue.local.clock_row import read_clock_mark
 from asset_worker.queue.local.files import LOG_SUFFIX, reason_not_to_open
-from asset_worker.queue.local.journal import FILE_NAME, JournalError, read_clock_mark
+from asset_worker.queue.local.journal import (
+    FILE_NAME,
+    JournalError,
+    check_is_journal,
+    damaged,
+    is_transient,
+)
 from asset_worker.queue.local.migrations import SCHEMA_VERSION
 from asset_worker.queue.local.schema import check_schema, check_values, restrict
 from asset_worker.runtime.clock import Clock
@@ -22,6 +29,9 @@ from asset_worker.runtime.private_files import open_to_read
 
 _LACKS_FILES: Final = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY}
 """SQLite's errors when it can't create the file of shared memory, `-shm`, without which it reads no log."""
+
+ALONE: Final = "immutable=1"
+"""How a database is opened without any other file: SQLite then creates none, and would not read a log."""
 
 _Found = TypeVar("_Found")
 
@@ -42,6 +52,23 @@ def check_journal_exists(directory: Path) -> Path:
     except OSError as error:
         raise JournalError(f"{path} can't be read ({error.strerror}): check the path and the rights on it") from error
     return path
+
+
+def find_journal_problem(path: Path) -> str | None:
+    """Return why a worker that is started would refuse the journal at `path`, as far as that is seen at once.
+
+    Its rows are not read: there may be a million. No file is created beside it.
+    """
+    try:
+        with opened_to_read(path) if _has_log(path) else closing(_connect(path.absolute(), ALONE)) as connection:
+            check_is_journal(connection, path)
+    except JournalError as error:
+        return str(error)
+    except sqlite3.Error as error:
+        return None if is_transient(error) else damaged(path, error)
+    except OSError:
+        return None  # there is no room for a copy of it to be read
+    return None
 
 
 def read_journal(directory: Path, clock: Clock, read: Callable[[sqlite3.Connection, float], _Found]) -> _Found:
@@ -121,14 +148,22 @@ def _open(path: Path, stack: ExitStack) -> sqlite3.Connection:
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF not in _LACKS_FILES:
             raise
-        log = path.with_name(path.name + LOG_SUFFIX)
-        if not log.exists() or not log.stat().st_size:
-            return _connect(path, "immutable=1")  # SQLite then needs no other file, and would not read a log
+        if not _has_log(path):
+            return _connect(path, ALONE)
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="asset-worker-status-")))
-        for file in (log, path):
+        for file in (_log_of(path), path):
             with open_to_read(file) as source, (directory / file.name).open("xb") as copy:
                 shutil.copyfileobj(source, copy)
         return _connect(directory / path.name, "mode=rw")
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(path.name + LOG_SUFFIX)
+
+
+def _has_log(path: Path) -> bool:
+    log = _log_of(path)
+    return log.exists() and log.stat().st_size > 0
 
 
 def _connect(path: Path, option: str) -> sqlite3.Connection:
