@@ -227,6 +227,20 @@ def test_a_timeout_may_have_units(timeout: str, seconds: float, monkeypatch: pyt
     assert asked == [seconds]
 
 
+def test_a_grace_may_be_zero_and_a_timeout_may_not(monkeypatch: pytest.MonkeyPatch):
+    asked: list[float] = []
+
+    def run_service(settings: Settings, *_: object, **__: object) -> int:
+        asked.append(settings.poll.not_found_grace)
+        return 0
+
+    monkeypatch.setattr("asset_worker.cli.wait.run_service", run_service)
+    assert invoked(wait, "a1", "--not-found-grace", "0").exit_code == 0
+    assert asked == [0.0]
+    assert "0 seconds or more" in invoked(wait, "a1", "--not-found-grace", "-1").stderr
+    assert "more than 0 seconds" in invoked(wait, "a1", "--timeout", "0").stderr
+
+
 def test_without_a_key_the_variable_that_probably_holds_it_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("TWELVE_LABS_API_KEY", raising=False)
     assert invoked(wait, "a1").stderr == (

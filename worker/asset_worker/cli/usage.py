@@ -43,9 +43,13 @@ class PathOption(click.Path):
 
 
 class Duration(click.ParamType[float]):
-    """A duration of more than 0 seconds: a number, or text with units."""
+    """A duration: a number of seconds, or text with units."""
 
     name = "duration"
+
+    def __init__(self, *, may_be_zero: bool = False) -> None:
+        """`may_be_zero`: whether 0 seconds are accepted."""
+        self._may_be_zero = may_be_zero
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return the seconds; end the command with what is wrong with them."""
@@ -53,8 +57,9 @@ class Duration(click.ParamType[float]):
             seconds = seconds_or_duration(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
-        if not 0 < seconds < math.inf:
-            self.fail("it must be more than 0 seconds, and have an end", param, ctx)
+        if not 0 <= seconds < math.inf or (seconds == 0 and not self._may_be_zero):
+            least = "0 seconds or more" if self._may_be_zero else "more than 0 seconds"
+            self.fail(f"it must be {least}, and have an end", param, ctx)
         return seconds
 
 

@@ -37,7 +37,7 @@ STDIN: Final = "-"
 )
 @click.option(
     "--not-found-grace",
-    type=Duration(),
+    type=Duration(may_be_zero=True),
     metavar="T",
     help="How long the API may not know an ID; else poll.not_found_grace.",
 )
