@@ -73,7 +73,7 @@ def test_an_argument_that_cannot_be_used_is_refused(given_, match):
     ("given_", "match"),
     [
         ({"wait_for": ["hls"]}, "wait_for is .*: it must be one of asset, hls"),
-        ({"metadata": "ada"}, "metadata is 'ada': it must be a mapping"),
+        ({"metadata": "ada"}, "metadata is a str: it must be a mapping"),
         ({"timeout": [1]}, "timeout is .*: it must be seconds"),
         ({"not_found_grace": [1]}, "not_found_grace is .*: it must be seconds"),
     ],

@@ -147,7 +147,7 @@ def _checked_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
         ValueError, TypeError: it can't be kept.
     """
     if not isinstance(metadata, Mapping):
-        raise TypeError(f"metadata is {metadata!r}: it must be a mapping, such as {{'user': 'ada'}}")
+        raise TypeError(f"metadata is a {type(metadata).__name__}: it must be a mapping, such as {{'user': 'ada'}}")
     encoded = msgspec.json.encode(dict(metadata))
     copy = msgspec.json.decode(encoded)
     if len(encoded) > METADATA_BYTES or nests_deeper(copy, METADATA_LEVELS):
