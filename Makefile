@@ -24,9 +24,9 @@ demo: $(STAMP) ## simulator and worker end to end: no key, no network
 	@$(BIN)/asset-worker demo
 
 # The integration tests mostly wait, and leave half of two cores to the unit tests.
-test: check ## every check: format, lint, layers, types, tests
-	@echo "unit and integration tests, side by side: some four minutes on two cores"
-	@$(MAKE) --no-print-directory -j2 --output-sync=target unit integration
+test: $(STAMP) ## every check: format, lint, layers, types, tests
+	@echo "checks, unit tests and integration tests, side by side: some six minutes on two cores"
+	@$(MAKE) --no-print-directory -j3 --output-sync=target check unit integration
 
 check: $(STAMP) ## format, lint, layers and types
 	$(BIN)/ruff format --check .
@@ -34,9 +34,9 @@ check: $(STAMP) ## format, lint, layers and types
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-# They only use the processor, so they give way to tests that also watch the clock.
+# They use the processor and the disk, and give way to tests that also watch the clock.
 unit: $(STAMP) ## the pure core, the client, the parts one by one
-	nice -n 10 $(BIN)/pytest -n auto --dist worksteal tests/unit
+	nice -n 10 $(BIN)/pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist worksteal tests/unit
 
 # These mostly wait for processes and clocks, so more of them than there are cores run at once.
 integration: $(STAMP) ## real processes, files, sockets and servers

@@ -18,19 +18,13 @@ from asset_worker.settings.tree import Poll
 from tests.bench.workloads import CLIPS, FILMS, IMAGES, MIX, TWO_SPEEDS, Workload, taught
 from tests.bench.world import NO_DEADLINE, World
 
-pytestmark = pytest.mark.virtual_time
+pytestmark = [pytest.mark.virtual_time, pytest.mark.usefixtures("hours_pass")]
 
 AGES = {"first look": 0.0, "middle": 0.5, "late": 0.75}
 """When forecasts are asked for: at the age that this share of the class does not reach, once it was looked at."""
 PENDING = 100
 Given = dict[str, list[tuple[float, float, float]]]
 """At each age: half and nine tenths of such waits last so long, in seconds, and how long this one lasted."""
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No outage is looked for four times a second, through hours."""
-    monkeypatch.setattr("asset_worker.poller.loop.GIVE_UP_EVERY_SECONDS", 60.0)
 
 
 async def observed(

@@ -129,6 +129,7 @@ def names(letter, count):
 
 
 @pytest.mark.virtual_time
+@pytest.mark.usefixtures("hours_pass")
 @pytest.mark.parametrize(
     ("status", "error"),
     [

@@ -55,6 +55,7 @@ def test_without_an_answer_it_is_given_up_only_past_its_grace():
 
 
 @pytest.mark.virtual_time
+@pytest.mark.usefixtures("hours_pass")
 @pytest.mark.parametrize("batching", [None, Batching()], ids=["retrieves", "lists"])
 async def test_an_id_that_was_reserved_for_most_of_a_day_is_watched_to_its_end_at_the_longest_delay(batching):
     uploaded, gone, usual = IDS

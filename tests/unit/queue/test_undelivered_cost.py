@@ -13,7 +13,7 @@ from asset_worker.queue.local.dead_letter_rows import Selection
 from asset_worker.queue.local.journal import Journal
 from tests.unit.queue.outbox_model import event_of, wants_all
 
-FEW, MANY = 50, 20_000
+FEW, MANY = 50, 5_000
 SINK = "hook"
 
 

@@ -33,7 +33,7 @@ class KeySource(msgspec.Struct, frozen=True):
     """Where the key comes from, for the log. It holds no part of the key."""
 
     name: str = "TWELVE_LABS_API_KEY or api.key"
-    hint: str = "set a key that works, and start the worker again"
+    hint: str = "set a key that works, and start again"
     """What to do when the key is refused."""
 
 
