@@ -34,9 +34,9 @@ check: $(STAMP) ## format, lint, layers and types
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-# They use the processor and the disk, and give way to tests that also watch the clock.
+# They mostly use the processor, and give way to tests that also watch the clock.
 unit: $(STAMP) ## the pure core, the client, the parts one by one
-	nice -n 10 $(BIN)/pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist worksteal tests/unit
+	nice -n 10 $(BIN)/pytest -n auto --dist worksteal tests/unit
 
 # These mostly wait for processes and clocks, so more of them than there are cores run at once.
 integration: $(STAMP) ## real processes, files, sockets and servers
