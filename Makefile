@@ -23,10 +23,13 @@ $(STAMP): requirements-dev.lock pyproject.toml
 demo: $(STAMP) ## simulator and worker end to end: no key, no network
 	@$(BIN)/asset-worker demo
 
+# Show the output of each target in one piece. (The make of macOS can't.)
+TARGET_BY_TARGET := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+
 # The integration tests mostly wait, and leave half of two cores to the unit tests.
 test: $(STAMP) ## every check: format, lint, layers, types, tests
 	@echo "checks, unit tests and integration tests, side by side: some six minutes on two cores"
-	@$(MAKE) --no-print-directory -j3 --output-sync=target check unit integration
+	@$(MAKE) --no-print-directory -j3 $(TARGET_BY_TARGET) check unit integration
 
 check: $(STAMP) ## format, lint, layers and types
 	$(BIN)/ruff format --check .
