@@ -28,7 +28,7 @@ TARGET_BY_TARGET := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target
 
 # The integration tests mostly wait, and leave half of two cores to the unit tests.
 test: $(STAMP) ## every check: format, lint, layers, types, tests
-	@echo "checks, unit tests and integration tests, side by side: some six minutes on two cores"
+	@echo "checks, unit tests and integration tests, side by side: some seven minutes on two cores"
 	@$(MAKE) --no-print-directory -j3 $(TARGET_BY_TARGET) check unit integration
 
 check: $(STAMP) ## format, lint, layers and types
