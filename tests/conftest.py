@@ -17,7 +17,9 @@ from hypothesis import HealthCheck, settings
 from tests.doubles.virtual_time import VirtualTimeLoop
 
 # The same cases in every run: new cases are for a thorough run, and must not fail somebody else's change.
-settings.register_profile("ci", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "ci", deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.register_profile("thorough", parent=settings.get_profile("ci"), derandomize=False, max_examples=5_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
