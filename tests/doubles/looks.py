@@ -41,6 +41,5 @@ def decided(found, observation, *, held=0.0, is_retrieve=True, expectations=None
         now=NOW,
         wall_offset=0.0,
         source="https://x/assets",
-        redact=Secrets().redact,
-        **options,
+        **{"redact": Secrets().redact} | options,
     )

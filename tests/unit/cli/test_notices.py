@@ -11,8 +11,10 @@ from asset_worker.domain.progress import LastSeen, Progress
 from asset_worker.domain.submissions import Options, Submission
 from asset_worker.poller.decide import Defer, Settle
 from asset_worker.queue.ports import Lease
+from asset_worker.runtime.redaction import REDACTED, Secrets
 from asset_worker.schedule.ports import WaitState
-from tests.doubles.looks import ID
+from tests.doubles.looks import ID, decided, seen
+from tests.doubles.looks import lease as lease_of
 
 IDS = [f"{number:024x}" for number in range(20)]
 
@@ -107,3 +109,12 @@ def test_what_people_read_on_standard_output_is_not_said_again():
     said.finish()
     assert lines == [f"{IDS[MOST + 1]}: failed: a long one"]
     assert said.not_ready == MOST + 2
+
+
+def test_a_key_that_the_api_repeats_in_a_reason_is_not_shown():
+    secrets = Secrets()
+    secrets.add("tlk_4F2SECRET")
+    observation = seen("failed", error={"message": "no video for tlk_4F2SECRET"})
+    told, lines = notices()
+    told.looked(lease(), observation, decided(lease_of(), observation, redact=secrets.redact))
+    assert lines == [f"{ID}: failed: no video for {REDACTED}"]

@@ -149,7 +149,7 @@ def decide(
         now: steady time, in seconds.
         wall_offset: what the wall clock shows now minus steady time, in seconds; an event has the wall clock's times.
         source: the event's CloudEvents source.
-        redact: removes the API key from the events.
+        redact: removes the API key from the events, and from the reason of a verdict.
         transitions: whether each step is reported with an event.
         slow_after: returns the age past which a wait is overdue.
     """
@@ -194,6 +194,8 @@ def decide(
     shown = steps_shown(observation, expected) if transitions and isinstance(observation, Asset) else ()
     steps = tuple(step for step in shown if step not in before.announced)
     if isinstance(verdict, Done):
+        # The reason is shown to people as well, who must not see the key in it either.
+        verdict = msgspec.structs.replace(verdict, reason=redact(verdict.reason))
         return Settle(verdict, event(completed, verdict), progress, tuple(event(reached, step) for step in steps))
     look = wait_state(progress, ages, verdict.on)
     limit = None
