@@ -231,7 +231,7 @@ async def test_when_half_of_the_answers_are_faulty_in_every_way_at_once_every_ou
         )
     )
     worker.submit(*expected)
-    run = worker.run("--once", base_url=simulator.base_url, **GRACE, **IMPATIENT)
+    run = worker.run("--once", base_url=simulator.base_url, POLL__MAX="5", **GRACE, **IMPATIENT)
     assert await run.end() == 1, numbers(simulator, run)
     assert wrong_events(worker, expected) == [], numbers(simulator, run)
     assert set(simulator.stats.by_fault) == {fault.kind for fault in kinds}, numbers(simulator, run)
