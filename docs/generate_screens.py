@@ -22,7 +22,7 @@ from asset_worker.domain.assets import AssetId, Done, Outcome, asset_from
 from asset_worker.domain.events import Times, completed
 from asset_worker.domain.submissions import Submission
 from asset_worker.schedule.forecast import Forecast
-from asset_worker.telemetry.snapshot import Problem
+from asset_worker.telemetry.problems import Problem, Reason
 
 FOLDER = Path(__file__).parent / "screens"
 COLUMNS = 96
@@ -59,7 +59,13 @@ def _few() -> list[Line]:
 
 
 def _many() -> list[Line]:
-    outage = Problem("the API is unavailable", since=51_720.0, last_error="503 Service Unavailable", next_try=51_750.0)
+    outage = Problem(
+        Reason.API_UNAVAILABLE,
+        "the API is unavailable",
+        since=51_720.0,
+        last_error="503 Service Unavailable",
+        next_try=51_750.0,
+    )
     scene = Scene(
         title="asset-worker",
         elapsed=312,

@@ -17,7 +17,8 @@ from asset_worker.domain.submissions import Submission
 from asset_worker.poller.decide import Settle
 from asset_worker.queue.ports import Lease
 from asset_worker.schedule.forecast import Forecast
-from asset_worker.telemetry.snapshot import Problem, Snapshot
+from asset_worker.telemetry.problems import Problem
+from asset_worker.telemetry.snapshot import Snapshot
 from asset_worker.telemetry.waiting import WaitingAsset
 from tests.doubles.looks import NOW, decided
 from tests.doubles.terminal import Terminal
@@ -102,7 +103,7 @@ class ScriptedRun:
             pending=len(self._progress),
             completions=dict(self._outcomes),
             requests=self._requests,
-            problem_details=problems,
+            problems=problems,
         )
 
     def waiting_on(self) -> dict[str, int]:

@@ -7,6 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from asset_worker.domain.assets import Outcome
+from asset_worker.domain.deliveries import SinkProblem
 from asset_worker.queue.local.journal import FILE_NAME
 from asset_worker.sinks.ports import Attempt, Delivered, Failed, Gone
 from tests.doubles.independent import DOWN, ScriptedReceiver, event
@@ -15,6 +16,8 @@ from tests.unit.sinks.deliveries import failing_until, now, running
 pytestmark = pytest.mark.virtual_time
 
 HOUR, DAY = 3_600.0, 86_400.0
+
+IS_DOWN = SinkProblem("down", "the sink hook is down")
 
 
 @pytest.fixture
@@ -104,7 +107,7 @@ async def test_a_day_without_the_receiver_costs_few_requests_and_no_event(path):
             for asset in ids:
                 await run.add(event(asset))
                 await asyncio.sleep(60)
-            assert run.delivery.problem == "the sink hook is down"
+            assert run.delivery.problem == IS_DOWN
             assert run.delivery.next_try <= run.clock.now() + 60
             await asyncio.sleep(DAY - now() - 1)
             assert (receiver.accepted, run.outbox.depth()) == ([], 300)
@@ -179,7 +182,7 @@ async def test_a_receiver_that_is_gone_pauses_the_sink_and_a_resume_goes_on(path
             await run.add(*(event(f"a{number}") for number in range(20)))
             await asyncio.sleep(2 * HOUR)
             assert 1 <= len(receiver.attempts) <= 8
-            assert "dead-letters retry --sink hook" in run.delivery.problem
+            assert "dead-letters retry --sink hook" in run.delivery.problem.text
             assert (run.delivery.last_error, run.delivery.next_try) == ("HTTP 410: gone", None)
             assert run.delivery.failing_for == pytest.approx(2 * HOUR)
             await run.delivery.reload()
@@ -221,7 +224,7 @@ async def test_a_receiver_that_was_down_at_the_last_stop_is_down_until_it_accept
             if not number:
                 await run.add(*(event(f"a{number}") for number in range(30)))
             await asyncio.sleep(1)
-            assert run.delivery.problem == "the sink hook is down"
+            assert run.delivery.problem == IS_DOWN
             assert run.delivery.failing_since == pytest.approx(run.clock.now() - now(), abs=1)
             assert run.delivery.failing_for <= 1, "a run gives it up only after its own grace period"
             await asyncio.sleep(600)
@@ -240,7 +243,7 @@ async def test_a_receiver_that_was_down_and_is_owed_nothing_is_no_problem_after_
     async with running(path, receiver) as run:
         await run.add(*(event(f"a{number}") for number in range(20)))
         await asyncio.sleep(HOUR)
-        assert (run.delivery.problem, run.outbox.depth()) == ("the sink hook is down", 0)
+        assert (run.delivery.problem, run.outbox.depth()) == (IS_DOWN, 0)
     async with running(path, receiver) as run:
         await asyncio.sleep(1)
         assert run.delivery.problem is None
@@ -253,7 +256,7 @@ async def test_all_is_due_when_a_receiver_works_that_was_down_and_then_paused(pa
     async with running(path, receiver) as run:
         await run.add(*(event(f"a{number}") for number in range(20)))
         await asyncio.sleep(HOUR)
-        assert "is paused" in run.delivery.problem
+        assert "is paused" in run.delivery.problem.text
         run.delivery.resume()
         await asyncio.sleep(1)
         assert (len(receiver.accepted), run.delivery.problem) == (20, None)

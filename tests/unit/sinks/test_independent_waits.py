@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from asset_worker.domain.deliveries import SinkProblem
 from asset_worker.queue.local.dead_letter_requests import Request
 from asset_worker.queue.local.journal import FILE_NAME
 from asset_worker.queue.local.request_files import RequestFiles
@@ -72,7 +73,7 @@ async def test_each_outage_begins_with_all_events_as_probes(path):
         run.outbox.take, receiver.answer = spied, lambda _: DOWN
         await run.add(*(event(f"b{number}") for number in range(20)))
         await asyncio.sleep(2)
-        assert (run.delivery.problem, left_out[-1]) == ("the sink hook is down", 0)
+        assert (run.delivery.problem, left_out[-1]) == (SinkProblem("down", "the sink hook is down"), 0)
 
 
 async def test_a_receiver_that_works_again_is_noticed_at_the_next_probe(path):

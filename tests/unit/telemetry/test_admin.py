@@ -26,7 +26,8 @@ from asset_worker.telemetry.admin_port import (
     room,
 )
 from asset_worker.telemetry.errors import AdminAddressError, AdminAddressInUseError
-from asset_worker.telemetry.snapshot import Problem, Snapshot
+from asset_worker.telemetry.problems import Problem, Reason
+from asset_worker.telemetry.snapshot import Snapshot
 from tests.doubles.snapshots import NOTHING, snapshot
 
 
@@ -71,7 +72,7 @@ async def test_a_text_that_can_not_be_a_host_is_named():
 
 
 async def test_a_problem_that_is_only_about_an_input_is_shown_while_the_worker_is_ready():
-    now = snapshot(problems=("nothing but junk",), problem_details=(Problem("nothing but junk", is_of_input=True),))
+    now = snapshot(problems=(Problem(Reason.INPUT_REJECTED, "nothing but junk"),))
     with capture_logs() as logs:
         async with (
             serving(lambda: now, host="127.0.0.1", port=0),
@@ -84,7 +85,7 @@ async def test_a_problem_that_is_only_about_an_input_is_shown_while_the_worker_i
         {
             "status": "ready",
             "problems": ["nothing but junk"],
-            "problem_details": [{"problem": "nothing but junk"}],
+            "problem_details": [{"reason": "input_rejected", "problem": "nothing but junk"}],
         },
     )
 
@@ -93,8 +94,7 @@ async def test_health_readiness_and_metrics_are_served():
     now = snapshot(
         pending=3,
         completions={"ready": 2},
-        problems=("the API refuses the key",),
-        problem_details=(Problem("the API refuses the key", 100.0, "401"),),
+        problems=(Problem(Reason.KEY_REFUSED, "the API refuses the key", 100.0, "401"),),
         is_ready=False,
     )
     answers = {}
@@ -111,7 +111,12 @@ async def test_health_readiness_and_metrics_are_served():
             "status": "not ready",
             "problems": ["the API refuses the key"],
             "problem_details": [
-                {"problem": "the API refuses the key", "since": "1970-01-01T00:01:40.000Z", "last_error": "401"}
+                {
+                    "reason": "key_refused",
+                    "problem": "the API refuses the key",
+                    "since": "1970-01-01T00:01:40.000Z",
+                    "last_error": "401",
+                }
             ],
         },
     )
@@ -191,7 +196,7 @@ async def test_a_request_must_be_whole_within_seconds(sent: bytes):
 
 @pytest.mark.virtual_time
 async def test_an_answer_must_be_read_within_seconds(monkeypatch: pytest.MonkeyPatch):
-    long = snapshot(problems=("x" * (16 << 20),), is_ready=False)
+    long = snapshot(problems=(Problem(Reason.SINK_DOWN, "x" * (16 << 20)),), is_ready=False)
     loop = asyncio.get_running_loop()
     async with served(lambda: long) as (port, logs):
         client = await connected(port, b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")

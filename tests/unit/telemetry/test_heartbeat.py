@@ -8,7 +8,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from asset_worker.telemetry.heartbeat import LAG_CHECK_SECONDS, LAG_LIMIT_SECONDS, log_heartbeat, watch_lag
-from asset_worker.telemetry.snapshot import Problem, Snapshot
+from asset_worker.telemetry.problems import Problem, Reason
+from asset_worker.telemetry.snapshot import Snapshot
 from tests.doubles.snapshots import snapshot
 from tests.doubles.virtual_time import VirtualTimeLoop
 
@@ -30,8 +31,10 @@ def busy(pending: int) -> Snapshot:
         list_disagreements=3,
         outbox_depth=10,
         dead_letters=11,
-        problems=("the API refuses the key",),
-        problem_details=(Problem("a sink fails"), Problem("the API refuses the key", 100.0, "401")),
+        problems=(
+            Problem(Reason.SINK_FAILING, "a sink fails"),
+            Problem(Reason.KEY_REFUSED, "the API refuses the key", 100.0, "401"),
+        ),
     )
 
 
@@ -59,14 +62,15 @@ async def test_the_state_of_the_worker_is_logged_every_minute():
                 "list_disagreements": 3,
                 "outbox_depth": 10,
                 "dead_letters": 11,
-                "problems": ["the API refuses the key"],
-                "problem_details": [
-                    {"problem": "a sink fails"},
-                    {"problem": "the API refuses the key", "since": "1970-01-01T00:01:40.000Z", "last_error": "401"},
+                "problems": [
+                    {"reason": "sink_failing", "problem": "a sink fails"},
+                    {
+                        "reason": "key_refused",
+                        "problem": "the API refuses the key",
+                        "since": "1970-01-01T00:01:40.000Z",
+                        "last_error": "401",
+                    },
                 ],
-                "since": "1970-01-01T00:01:40.000Z",
-                "last_error": "401",
-                "next_try": None,
             }
         ]
         await asyncio.sleep(120)
@@ -79,7 +83,7 @@ async def test_without_a_problem_it_is_no_warning():
         heartbeat = asyncio.ensure_future(log_heartbeat(snapshot))
         await asyncio.sleep(61)
     heartbeat.cancel()
-    assert [(log["log_level"], log["problems"], log["problem_details"]) for log in logs] == [("info", [], [])]
+    assert [(log["log_level"], log["problems"]) for log in logs] == [("info", [])]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
+from asset_worker.domain.deliveries import SinkProblem
 from asset_worker.domain.worker_report import InputReport, ProblemReport, QuotaReport, SinkReport, WorkerReport
 from asset_worker.runtime.stop import Stop
 from asset_worker.telemetry.self_report import (
@@ -29,7 +30,7 @@ def sources(**sink):
     delivery = SimpleNamespace(
         sink="hook",
         backlog=4,
-        problem="the sink hook is down",
+        problem=SinkProblem("down", "the sink hook is down"),
         failing_since=1000.0,
         last_error="status 503",
         next_try=1060.5,
@@ -59,7 +60,13 @@ def test_it_holds_problems_sinks_inputs_and_quotas():
         reading=clock.mark().reading,
         pending=3,
         problems=[
-            ProblemReport("the sink hook is down", "1970-01-01T00:16:40.000Z", "status 503", "1970-01-01T00:17:40.500Z")
+            ProblemReport(
+                "the sink hook is down",
+                "1970-01-01T00:16:40.000Z",
+                "status 503",
+                "1970-01-01T00:17:40.500Z",
+                "sink_down",
+            )
         ],
         sinks={"hook": SinkReport(4, 2), "stdout": SinkReport(0, 0)},
         intakes={"queue file": InputReport(100, 20)},

@@ -45,6 +45,15 @@ class Taken(msgspec.Struct, frozen=True):
     """The positions, of those left out, of transitions whose completion has a record, and has to wait for them."""
 
 
+class SinkProblem(msgspec.Struct, frozen=True):
+    """What is wrong with a sink, for people."""
+
+    trouble: Literal["failing", "down", "paused"]
+    """`failing`: an ordered sink takes nothing, and is retried. For the others, see `Condition.kind`."""
+    text: str
+    """One sentence."""
+
+
 class Condition(msgspec.Struct, frozen=True):
     """What is wrong with an independent sink as a whole."""
 

@@ -25,6 +25,8 @@ class ProblemReport(msgspec.Struct, frozen=True):
     since: str | None = None
     last_error: str | None = None
     next_try: str | None = None
+    reason: str | None = None
+    """Its kind: a value of `telemetry.problems.Reason`; None: an earlier version wrote it."""
 
 
 class SinkReport(msgspec.Struct, frozen=True):

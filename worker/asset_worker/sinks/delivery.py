@@ -10,6 +10,7 @@ from typing import Any
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential, wait_random_exponential
 from tenacity.wait import wait_base
 
+from asset_worker.domain.deliveries import SinkProblem
 from asset_worker.domain.events import Stored
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.log import get_logger
@@ -70,9 +71,9 @@ class Delivery:
         return self._outbox.owed(self.sink)
 
     @property
-    def problem(self) -> str | None:
-        """What is wrong with the sink, as one sentence; None: it works."""
-        return None if self._failing_since is None else f"the sink {self.sink} fails"
+    def problem(self) -> SinkProblem | None:
+        """What is wrong with the sink; None: it works."""
+        return None if self._failing_since is None else SinkProblem("failing", f"the sink {self.sink} fails")
 
     @property
     def failing_for(self) -> float | None:

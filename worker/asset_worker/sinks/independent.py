@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from asset_worker.domain.deliveries import Condition, Owed, Taken
+from asset_worker.domain.deliveries import Condition, Owed, SinkProblem, Taken
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.randomness import Uniform
@@ -119,14 +119,15 @@ class IndependentDelivery:
         return self._outbox.owed(self.sink)
 
     @property
-    def problem(self) -> str | None:
-        """What is wrong with the sink, as one sentence; None: it works."""
+    def problem(self) -> SinkProblem | None:
+        """What is wrong with the sink; None: it works."""
         if self._endpoint.is_paused:
-            return (
+            text = (
                 f"the sink {self.sink} is paused, because its receiver wants no more events: a restart, SIGHUP or "
                 f"`asset-worker dead-letters retry --sink {shlex.quote(self.sink)}` resumes it"
             )
-        return f"the sink {self.sink} is down" if self._endpoint.is_down else None
+            return SinkProblem("paused", text)
+        return SinkProblem("down", f"the sink {self.sink} is down") if self._endpoint.is_down else None
 
     @property
     def failing_for(self) -> float | None:

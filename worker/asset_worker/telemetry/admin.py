@@ -21,7 +21,8 @@ from asset_worker.telemetry.admin_port import Connection, Refusals, listening
 from asset_worker.telemetry.bearer import BearerTokens
 from asset_worker.telemetry.errors import AdminAddressError, AdminAddressInUseError
 from asset_worker.telemetry.metrics import SnapshotCollector
-from asset_worker.telemetry.snapshot import Snapshot, shown_problem
+from asset_worker.telemetry.problems import shown_problem
+from asset_worker.telemetry.snapshot import Snapshot
 
 _log = get_logger()
 
@@ -66,8 +67,8 @@ async def serving(
         now = read()
         document = {
             "status": "ready" if now.is_ready else "not ready",
-            "problems": list(now.problems),
-            "problem_details": [shown_problem(each) for each in now.problem_details],
+            "problems": [each.text for each in now.problems],
+            "problem_details": [shown_problem(each) for each in now.problems],
         }
         return web.json_response(document, status=200 if now.is_ready else 503)
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from asset_worker.telemetry.snapshot import DECLARATIONS, PROBLEM_FIELDS
+from asset_worker.telemetry.snapshot import DECLARATIONS
 
 
 class LogEvent(msgspec.Struct, frozen=True):
@@ -36,9 +36,8 @@ EVENTS: Final = (
     LogEvent(
         "worker.heartbeat",
         "info, warning",
-        "Every minute. The fields are listed above. While there is a problem, it is a warning, with `since`, "
-        "`last_error` and `next_try` of the problem that has lasted longest; null: not known.",
-        (*(name for name, declared in DECLARATIONS.items() if declared.in_heartbeat), *PROBLEM_FIELDS),
+        "Every minute. The fields are listed above. It is a warning while there is a problem.",
+        tuple(name for name, declared in DECLARATIONS.items() if declared.in_heartbeat),
     ),
     LogEvent(
         "worker.lagging",

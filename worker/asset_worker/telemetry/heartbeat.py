@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable
 from typing import Any
 
 from asset_worker.runtime.log import get_logger
-from asset_worker.telemetry.snapshot import DECLARATIONS, PROBLEM_FIELDS, Problem, Snapshot, shown_problem
+from asset_worker.telemetry.problems import Problem, shown_problem
+from asset_worker.telemetry.snapshot import DECLARATIONS, Snapshot
 
 _log = get_logger()
 
@@ -23,8 +23,8 @@ async def log_heartbeat(read: Callable[[], Snapshot]) -> None:
     while True:
         await asyncio.sleep(HEARTBEAT_SECONDS)
         now = read()
-        if now.problem_details:
-            _log.warning("worker.heartbeat", **heartbeat_fields(now), **_longest(now.problem_details))
+        if now.problems:
+            _log.warning("worker.heartbeat", **heartbeat_fields(now))
         else:
             _log.info("worker.heartbeat", **heartbeat_fields(now))
 
@@ -32,12 +32,6 @@ async def log_heartbeat(read: Callable[[], Snapshot]) -> None:
 def heartbeat_fields(now: Snapshot) -> dict[str, Any]:
     """Return the fields of the heartbeat's log line. Fractions are rounded to one decimal place."""
     return {name: _for_log(getattr(now, name)) for name, declared in DECLARATIONS.items() if declared.in_heartbeat}
-
-
-def _longest(problems: tuple[Problem, ...]) -> dict[str, str | None]:
-    """Return when the longest of the problems began, its latest error, and when it is tried again; None: not known."""
-    longest = shown_problem(min(problems, key=lambda each: math.inf if each.since is None else each.since))
-    return {name: longest.get(name) for name in PROBLEM_FIELDS}
 
 
 def _for_log(value: Any) -> Any:

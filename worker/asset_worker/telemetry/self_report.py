@@ -16,7 +16,7 @@ from asset_worker.domain.worker_report import ProblemReport, SinkReport, WorkerR
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import WorkerThread
-from asset_worker.telemetry.snapshot import problems_of, shown_problem
+from asset_worker.telemetry.problems import problems_of, shown_problem
 from asset_worker.telemetry.sources import Sources
 
 LOOK_SECONDS: Final = 1.0

@@ -6,14 +6,14 @@ The heartbeat, the metrics and docs/reference.md are made from these declaration
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
 from asset_worker.domain.assets import Outcome
-from asset_worker.domain.events import timestamp
+from asset_worker.telemetry.problems import Problem, problems_of
 from asset_worker.telemetry.sources import Sources
 
 T = TypeVar("T")
@@ -21,59 +21,8 @@ T = TypeVar("T")
 METRIC_PREFIX: Final = "asset_worker_"
 
 
-API_PROBLEMS: Final[Mapping[str, str]] = {
-    "key_refused": "the API refuses the key",
-    "unavailable": "the API is unavailable",
-    "proxy_or_key": "only 401 or 403 without the API's code: is it a proxy, a login page, or the key?",
-    "rate_limited": "the API's rate limit is used up",
-}
-"""What to report by the present cause."""
-
-
-class Problem(msgspec.Struct, frozen=True):
-    """Something that is wrong now. Instants are seconds since the epoch, UTC; None: not known."""
-
-    text: str
-    """One sentence."""
-    since: float | None = None
-    last_error: str | None = None
-    next_try: float | None = None
-    """When it is tried again."""
-    is_of_input: bool = False
-    """Whether it is only about what is written to an input. The worker works, so it is ready: nobody who may write to
-    an input must be able to make it unready."""
-
-
-PROBLEM_FIELDS: Final = ("since", "last_error", "next_try")
-"""What is shown of a problem besides its text, where it is known."""
-
-
-def problems_of(sources: Sources) -> tuple[Problem, ...]:
-    """Return what is wrong now."""
-    return tuple(_problems(sources))
-
-
 def _is_ready(sources: Sources) -> bool:
-    return all(problem.is_of_input for problem in _problems(sources))
-
-
-def _problems(sources: Sources) -> Iterator[Problem]:
-    if (found := sources.gate.problem) is not None:
-        yield Problem(API_PROBLEMS[found.cause.value], found.since, found.last_error, found.next_try)
-    for each in sources.inputs:
-        if each.unreadable is not None:
-            yield Problem(f"the {each.name} can't be read ({each.unreadable})", last_error=each.unreadable)
-    if sources.queue.failing:
-        yield Problem("the journal can't be written")
-    for delivery in sources.deliveries:
-        if (text := delivery.problem) is not None:
-            yield Problem(text, delivery.failing_since, delivery.last_error, delivery.next_try)
-    if (since := sources.queue.waiting_for_sinks_since) is not None:
-        text = "the inputs are not read on until the sinks have taken more events"
-        yield Problem(text, since, is_of_input=True)
-    for rejected in sources.lines.rejected_inputs:
-        text = f"nothing but rejected lines comes from {rejected.origin}"
-        yield Problem(text, rejected.since, rejected.reason, is_of_input=True)
+    return all(problem.is_of_input for problem in problems_of(sources))
 
 
 def _completions(sources: Sources) -> Mapping[str, int]:
@@ -224,16 +173,10 @@ class Snapshot:
         unit="events",
         empty=int,
     )
-    problems: tuple[str, ...] = gauge(
+    problems: tuple[Problem, ...] = gauge(
         None,
-        "What is wrong now: what keeps the worker from working, or what an input does.",
-        lambda sources: tuple(each.text for each in problems_of(sources)),
-        unit="sentences",
-        empty=tuple,
-    )
-    problem_details: tuple[Problem, ...] = gauge(
-        None,
-        "The same as objects: `problem`, and where known `since`, `last_error` and `next_try`; times are UTC.",
+        "What is wrong now, as objects: `reason`, `problem` (a sentence), and where known `since`, `last_error` and "
+        "`next_try`; times are UTC.",
         problems_of,
         unit="objects",
         empty=tuple,
@@ -250,14 +193,6 @@ class Snapshot:
 
 DECLARATIONS: Final[Mapping[str, Declaration]] = {each.name: each.metadata["declaration"] for each in fields(Snapshot)}
 """The declarations, by the name of the snapshot's field."""
-
-
-def shown_problem(problem: Problem) -> dict[str, str]:
-    """Return the problem for JSON, as the heartbeat and `/readyz` show it: what is not known is left out."""
-    instants = {"since": problem.since, "next_try": problem.next_try}
-    times = {name: timestamp(instant) for name, instant in instants.items() if instant is not None}
-    error = {} if problem.last_error is None else {"last_error": problem.last_error}
-    return {"problem": problem.text, **times, **error}
 
 
 def take_snapshot(sources: Sources) -> Snapshot:

@@ -79,7 +79,7 @@ class ApiProblem(Protocol):
 
     @property
     def cause(self) -> Enum:
-        """Its present cause: a member whose value is a key of `snapshot.API_PROBLEMS`."""
+        """Its present cause: a member whose value is a key of `problems.API_PROBLEMS`."""
         ...
 
     @property
@@ -183,6 +183,20 @@ class Input(Protocol):
         ...
 
 
+class SinkProblem(Protocol):
+    """What is wrong with a sink."""
+
+    @property
+    def trouble(self) -> str:
+        """The kind: a key of `problems.SINK_REASONS`."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """One sentence."""
+        ...
+
+
 class Delivery(Protocol):
     """The delivery to one sink, as telemetry reads it."""
 
@@ -197,8 +211,8 @@ class Delivery(Protocol):
         ...
 
     @property
-    def problem(self) -> str | None:
-        """What is wrong with the sink, as one sentence; None: it works."""
+    def problem(self) -> SinkProblem | None:
+        """What is wrong with the sink; None: it works."""
         ...
 
     @property

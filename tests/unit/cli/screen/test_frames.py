@@ -12,7 +12,7 @@ from asset_worker.cli.screen.scene import AssetRow, Scene, end_of_all, shares_ro
 from asset_worker.cli.screen.spans import width_of, without_styles
 from asset_worker.runtime.text import visible
 from asset_worker.schedule.forecast import Forecast
-from asset_worker.telemetry.snapshot import Problem
+from asset_worker.telemetry.problems import Problem, Reason
 
 ID = "6298d673f1090f1100476d4c"
 TEXTS = st.text(max_size=40)
@@ -68,7 +68,12 @@ def test_assets_that_have_no_room_are_counted():
 
 
 def test_more_problems_than_are_shown_are_counted():
-    scene = Scene(title="waiting", elapsed=1.0, pending=1, problems=[Problem(f"problem {n}") for n in range(5)])
+    scene = Scene(
+        title="waiting",
+        elapsed=1.0,
+        pending=1,
+        problems=[Problem(Reason.API_UNAVAILABLE, f"problem {n}") for n in range(5)],
+    )
     assert texts(scene)[-2:] == ["problem: problem 2", "and 2 more problems"]
 
 
@@ -79,19 +84,30 @@ def test_the_expected_end_says_of_how_many_assets_it_is_not_known():
 
 
 def test_a_problem_takes_as_many_lines_as_it_needs():
-    problem = Problem("the API is unavailable", since=60.0, last_error="503 Service Unavailable", next_try=75.0)
+    problem = Problem(
+        Reason.API_UNAVAILABLE,
+        "the API is unavailable",
+        since=60.0,
+        last_error="503 Service Unavailable",
+        next_try=75.0,
+    )
     scene = Scene(title="waiting", elapsed=1.0, pending=1, problems=[problem], now=65.0, assets=[])
     times = "since 00:01:00 (5 s) · next try in 10 s"
     assert texts(scene, 120)[-1:] == [f"problem: the API is unavailable · {times} · 503 Service Unavailable"]
     assert texts(scene, 80)[-2:] == ["problem: the API is unavailable", f"  {times} · 503 Service Unavailable"]
     assert texts(scene, 50)[-2:] == [f"  {times}", "  503 Service Unavailable"]
-    assert texts(Scene(title="x", elapsed=1.0, problems=[Problem("the journal can't be written")]), 20)[-1] == (
-        "problem: the journa…"
-    )
+    assert texts(
+        Scene(title="x", elapsed=1.0, problems=[Problem(Reason.JOURNAL_FAILING, "the journal can't be written")]), 20
+    )[-1] == ("problem: the journa…")
 
 
 def test_a_run_that_has_ended_tries_nothing_again():
-    scene = Scene(title="x", elapsed=1.0, pending=1, problems=[Problem("the API is unavailable", next_try=9.0)])
+    scene = Scene(
+        title="x",
+        elapsed=1.0,
+        pending=1,
+        problems=[Problem(Reason.API_UNAVAILABLE, "the API is unavailable", next_try=9.0)],
+    )
     assert [without_styles(line) for line in last_frame(scene, columns=80)][1:] == ["problem: the API is unavailable"]
 
 

@@ -15,7 +15,7 @@ import pytest
 from asset_worker.cli.screen import live
 from asset_worker.cli.screen.live import run_with_live_display, run_with_progress_lines
 from asset_worker.domain.assets import Missing, asset_from
-from asset_worker.telemetry.snapshot import Problem
+from asset_worker.telemetry.problems import Problem, Reason
 from tests.doubles.looks import NOW
 from tests.doubles.screens import UNANSWERED, Life, ScriptedRun
 from tests.doubles.terminal import Terminal
@@ -80,7 +80,11 @@ def many():
 
 
 OUTAGE = Problem(
-    "the API is unavailable", since=NOW + 40.0, last_error="GET /assets: 503 Service Unavailable", next_try=NOW + 60.0
+    Reason.API_UNAVAILABLE,
+    "the API is unavailable",
+    since=NOW + 40.0,
+    last_error="GET /assets: 503 Service Unavailable",
+    next_try=NOW + 60.0,
 )
 
 

@@ -16,7 +16,7 @@ from asset_worker.cli.screen.live import (
     run_with_progress_lines,
 )
 from asset_worker.domain.assets import asset_from
-from asset_worker.telemetry.snapshot import Problem
+from asset_worker.telemetry.problems import Problem, Reason
 from tests.doubles.looks import IDS
 from tests.doubles.screens import Life, ScriptedRun
 from tests.doubles.terminal import Terminal
@@ -127,7 +127,7 @@ async def test_an_error_leaves_nothing_of_the_display_that_would_be_out_of_date(
     assert terminal.lines == []
 
 
-EVIL = Problem("the sink file:/e\x1b]52;c;eA==\x07\n\x9b[bold] fails", last_error="\x1b[2J\u202e")
+EVIL = Problem(Reason.SINK_FAILING, "the sink file:/e\x1b]52;c;eA==\x07\n\x9b[bold] fails", last_error="\x1b[2J\u202e")
 SHOWN = r"the sink file:/e\x1b]52;c;eA==\x07\n\x9b[bold] fails"
 
 

@@ -20,7 +20,7 @@ from asset_worker.cli.screen.words import (
     time_left,
 )
 from asset_worker.schedule.forecast import Forecast
-from asset_worker.telemetry.snapshot import Problem
+from asset_worker.telemetry.problems import Problem, Reason
 
 
 @pytest.mark.parametrize(
@@ -94,9 +94,9 @@ def test_an_expected_duration_is_within_a_third_of_what_is_expected(seconds):
 
 
 def test_a_problem_says_since_when_and_when_it_is_tried_again():
-    problem = Problem("the API is unavailable", since=3_600.0, next_try=3_700.0)
+    problem = Problem(Reason.API_UNAVAILABLE, "the API is unavailable", since=3_600.0, next_try=3_700.0)
     assert problem_times(problem, now=3_665.0, utc_offset=7_200.0) == ["since 03:00:00 (1 min 5 s)", "next try in 35 s"]
-    assert problem_times(Problem("the journal can't be written"), now=0.0, utc_offset=0.0) == []
+    assert problem_times(Problem(Reason.JOURNAL_FAILING, "the journal can't be written"), now=0.0, utc_offset=0.0) == []
 
 
 def test_what_is_ready_comes_first():

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from asset_worker.schedule.forecast import Forecast
-from asset_worker.telemetry.snapshot import Problem
+from asset_worker.telemetry.problems import Problem
 
 ROWS: Final = 10
 """Up to so many assets have a row each; more share one bar."""

@@ -84,7 +84,7 @@ class View:
             assets=self._rows() if has_rows else None,
             left=left,
             unforeseen=unforeseen,
-            problems=state.problem_details,
+            problems=state.problems,
             listening_to=self._listening_to,
             is_stopping=self._service.is_stopping,
             now=now,

@@ -7,7 +7,7 @@ from typing import Final
 
 from asset_worker.domain.assets import Outcome
 from asset_worker.schedule.forecast import Forecast
-from asset_worker.telemetry.snapshot import Problem
+from asset_worker.telemetry.problems import Problem
 
 STAGES: Final[Mapping[str, str]] = {
     "visibility": "not visible yet",

@@ -1,0 +1,109 @@
+"""Problems: which are reported, with what is known of them, and what a person can do."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, get_args, get_type_hints
+
+import pytest
+
+from asset_worker.api.trouble import ApiProblem, Cause
+from asset_worker.domain.deliveries import SinkProblem
+from asset_worker.telemetry.problems import (
+    ADVICE,
+    API_PROBLEMS,
+    SINK_REASONS,
+    Problem,
+    Reason,
+    problems_of,
+    shown_problem,
+)
+from asset_worker.telemetry.snapshot import take_snapshot
+from tests.unit.telemetry.test_snapshot import QUEUE, SOURCES, sources
+
+
+def gate(cause: Cause) -> SimpleNamespace:
+    return SimpleNamespace(requests=7, refusals=8, problem=ApiProblem(cause, 100.0, "401 wrong", 130.5))
+
+
+def sink(name: str) -> SimpleNamespace:
+    problem = SinkProblem("failing", f"the sink {name} fails")
+    return SimpleNamespace(sink=name, problem=problem, failing_since=1.0, last_error="no space", next_try=2.0)
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        pytest.param({}, [], id="none"),
+        pytest.param({"gate": gate(Cause.KEY_REFUSED)}, ["the API refuses the key"], id="key"),
+        pytest.param({"gate": gate(Cause.UNAVAILABLE)}, ["the API is unavailable"], id="outage"),
+        pytest.param({"gate": gate(Cause.RATE_LIMITED)}, ["the API's rate limit is used up"], id="rate limit"),
+        pytest.param(
+            {"inputs": [SimpleNamespace(name="queue file", unreadable="/q: Permission denied")]},
+            ["the queue file can't be read (/q: Permission denied)"],
+            id="queue file",
+        ),
+        pytest.param(
+            {"queue": SimpleNamespace(**(vars(QUEUE) | {"failing": True}))}, ["the journal can't be written"], id="disk"
+        ),
+        pytest.param(
+            {"deliveries": [sink("file:/e"), *SOURCES.deliveries]},
+            ["the sink file:/e fails"],
+            id="one of two sinks",
+        ),
+        pytest.param(
+            {
+                "gate": gate(Cause.KEY_REFUSED),
+                "deliveries": [sink("stdout")],
+            },
+            ["the API refuses the key", "the sink stdout fails"],
+            id="several",
+        ),
+    ],
+)
+def test_each_problem_is_one_sentence(changed: dict[str, Any], expected: list[str]):
+    assert [each.text for each in problems_of(sources(**changed))] == expected
+    found = take_snapshot(sources(**changed))
+    assert ([each.text for each in found.problems], found.is_ready) == (expected, not expected)
+
+
+def test_what_is_written_to_an_input_is_a_problem_and_makes_nothing_unready():
+    """Or else any writer could take the pod out of service."""
+    bad = SimpleNamespace(origin="file:/q", since=3.0, reason="no ID")
+    queue = SimpleNamespace(**(vars(QUEUE) | {"waiting_for_sinks_since": 2.0}))
+    changed = {"queue": queue, "lines": SimpleNamespace(rejected=2, rejected_inputs=[bad])}
+    found = take_snapshot(sources(**changed))
+    assert found.problems == (
+        Problem(Reason.INPUTS_WAITING, "the inputs are not read on until the sinks have taken more events", 2.0),
+        Problem(Reason.INPUT_REJECTED, "nothing but rejected lines comes from file:/q", 3.0, "no ID"),
+    )
+    assert found.is_ready
+    assert not take_snapshot(sources(**changed, deliveries=[sink("stdout")])).is_ready
+
+
+def test_a_problem_has_its_beginning_its_latest_error_and_the_next_try():
+    found = problems_of(sources(gate=gate(Cause.UNAVAILABLE), deliveries=[sink("stdout")]))
+    assert found == (
+        Problem(Reason.API_UNAVAILABLE, "the API is unavailable", 100.0, "401 wrong", 130.5),
+        Problem(Reason.SINK_FAILING, "the sink stdout fails", 1.0, "no space", 2.0),
+    )
+    assert shown_problem(found[0]) == {
+        "reason": "api_unavailable",
+        "problem": "the API is unavailable",
+        "since": "1970-01-01T00:01:40.000Z",
+        "next_try": "1970-01-01T00:02:10.500Z",
+        "last_error": "401 wrong",
+    }
+    assert shown_problem(Problem(Reason.JOURNAL_FAILING, "no")) == {"reason": "journal_failing", "problem": "no"}
+
+
+def test_every_cause_of_trouble_with_the_api_is_a_problem():
+    assert set(API_PROBLEMS) == {cause.value for cause in Cause}
+
+
+def test_every_reason_has_advice():
+    assert set(ADVICE) == set(Reason)
+
+
+def test_every_trouble_of_a_sink_is_a_problem():
+    assert set(SINK_REASONS) == set(get_args(get_type_hints(SinkProblem)["trouble"]))
