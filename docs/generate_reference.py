@@ -25,7 +25,7 @@ from asset_worker.settings.tree import sections
 from asset_worker.settings.types import Section
 from asset_worker.settings.webhook import Webhook
 from asset_worker.telemetry.events import EVENTS
-from asset_worker.telemetry.snapshot import DECLARATIONS, METRIC_PREFIX
+from asset_worker.telemetry.snapshot import DECLARATIONS
 
 PAGE = Path(__file__).with_name("reference.md")
 CONFIG = Path(__file__).parents[1] / "config"
@@ -145,13 +145,13 @@ def _metrics() -> Iterator[str]:
         "",
     ]
     yield from _table(
-        ["metric", "type", "unit", "label", "meaning"],
+        ["metric", "type", "unit", "labels", "meaning"],
         (
             [
-                f"`{METRIC_PREFIX}{declared.metric}{'_total' if declared.kind == 'counter' else ''}`",
+                f"`{declared.metric_name}`",
                 declared.kind,
                 declared.unit,
-                f"`{declared.label}`" if declared.label else "",
+                ", ".join(f"`{label}`" for label in declared.labels),
                 declared.text,
             ]
             for declared in DECLARATIONS.values()
@@ -165,7 +165,7 @@ def _heartbeat() -> Iterator[str]:
     yield from _table(
         ["field", "unit", "meaning"],
         (
-            [f"`{name}`", f"{declared.unit}, by {declared.label}" if declared.label else declared.unit, declared.text]
+            [f"`{name}`", ", by ".join([declared.unit, *declared.labels]), declared.text]
             for name, declared in DECLARATIONS.items()
             if declared.in_heartbeat
         ),

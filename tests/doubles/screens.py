@@ -101,12 +101,13 @@ class ScriptedRun:
         problems = tuple(problem for begins, ends, problem in self._problems if begins <= self._now < ends)
         return Snapshot(
             pending=len(self._progress),
+            waiting_on=self._waiting_on(),
             completions=dict(self._outcomes),
             requests=self._requests,
             problems=problems,
         )
 
-    def waiting_on(self) -> dict[str, int]:
+    def _waiting_on(self) -> dict[str, int]:
         counts: dict[str, int] = {}
         for progress in self._progress.values():
             for what in progress.waiting_on or ("first look",):

@@ -28,7 +28,8 @@ from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import DaemonThread
 from asset_worker.settings.tree import Settings
 from asset_worker.sinks.lines import ToLines, lines_of
-from asset_worker.telemetry.heartbeat import log_heartbeat, watch_lag
+from asset_worker.telemetry.heartbeat import log_heartbeat
+from asset_worker.telemetry.loop_lag import LoopLag
 from asset_worker.telemetry.self_report import describe_process, keep_report, report_on
 from asset_worker.telemetry.snapshot import Snapshot, take_snapshot
 from asset_worker.telemetry.waiting import WaitingAsset
@@ -80,11 +81,12 @@ class Service:
         self._key = make_key(settings.api, secrets)
         self._tokens = make_tokens(settings.admin, secrets, self._clock)
         self._stop = Stop()
+        self._lag = LoopLag()
         self._forced_stop = Stop()
         """Set by a signal or a refused key: the run ends although its plan is not done."""
         self._refused_too_long = False
         self.is_built = False
-        """Whether `snapshot` and `waiting_on` may be called."""
+        """Whether `snapshot` and `waiting` may be called."""
 
     async def run(self) -> int:
         """Run until the plan is done or a signal comes; return the exit code.
@@ -118,7 +120,7 @@ class Service:
                     lines_on_stdout=self._lines_on_stdout,
                 )
             )
-            self._sources = sources_of(parts)
+            self._sources = sources_of(parts, self._lag)
             self._worker = Worker(
                 parts,
                 self._plan,
@@ -157,7 +159,7 @@ class Service:
         parts, stop = self._parts, self._stop
         background = {
             "heartbeat": log_heartbeat(self.snapshot),
-            "lag": watch_lag(),
+            "lag": self._lag.watch(),
             "queue": parts.queue.run_maintenance(),
             "key": self._key.watch(stop, parts.gate.key_changed),
             "gate": parts.gate.watch(stop),
@@ -225,10 +227,6 @@ class Service:
     def snapshot(self) -> Snapshot:
         """Return the state of the worker now."""
         return take_snapshot(self._sources)
-
-    def waiting_on(self) -> dict[str, int]:
-        """Return the number of pending assets by what they wait for. It visits every pending asset."""
-        return self._parts.queue.waiting_on()
 
     def waiting(self, limit: int) -> list[WaitingAsset]:
         """Return the assets that have been pending longest, at most `limit`."""

@@ -63,7 +63,7 @@ from asset_worker.sinks.ports import (
 from asset_worker.sinks.registry import Target, find_problem, open_sink
 from asset_worker.telemetry.bearer import BearerTokens
 from asset_worker.telemetry.snapshot import Snapshot
-from asset_worker.telemetry.sources import Sources
+from asset_worker.telemetry.sources import LoopLag, Sources
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -383,11 +383,13 @@ async def serve_admin(
     if parts.http is not None and tokens is not None:
         endpoints = Endpoints(parts.http, parts.queue, clock, stop, redact=secrets.redact, time_left=parts.time_left)
         routes, guarded = (), Guarded(endpoints.routes(), tokens)
-    async with serving(read, host=admin.host, port=admin.port, routes=routes, guarded=guarded):
+    async with serving(
+        read, host=admin.host, port=admin.port, redact=secrets.redact_text, routes=routes, guarded=guarded
+    ):
         yield
 
 
-def sources_of(parts: Parts) -> Sources:
+def sources_of(parts: Parts, loop_lag: LoopLag) -> Sources:
     """Return the parts that a snapshot of the worker is read from."""
     return Sources(
         queue=parts.queue,
@@ -397,4 +399,5 @@ def sources_of(parts: Parts) -> Sources:
         lines=parts.ingest,
         inputs=parts.intakes,
         deliveries=parts.deliveries,
+        loop_lag=loop_lag,
     )

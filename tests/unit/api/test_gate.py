@@ -93,8 +93,11 @@ async def test_the_first_request_goes_alone() -> None:
 
 async def test_at_most_the_concurrency_is_in_flight_and_the_first_come_go_first() -> None:
     it = await warmed_up(gate(concurrency=3))
-    sent = await asyncio.gather(*(request(it, seconds=1) for _ in range(7)))
-    assert sent == [0, 0, 0, 1, 1, 1, 2]
+    requests = asyncio.gather(*(request(it, seconds=1) for _ in range(7)))
+    await asyncio.sleep(0.5)
+    assert it.in_flight == 3
+    assert await requests == [0, 0, 0, 1, 1, 1, 2]
+    assert it.in_flight == 0
 
 
 async def test_our_own_rate_is_kept_by_one_timer() -> None:

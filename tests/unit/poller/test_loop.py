@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from asset_worker.api.errors import TransientError
+from asset_worker.domain.instants import seconds_of
 from asset_worker.poller.feedback import Feedback
 from asset_worker.poller.loop import Poller
 from asset_worker.poller.policy import Batching
@@ -139,3 +140,27 @@ async def test_new_assets_that_come_one_by_one_wait_for_one_another_and_share_li
     assert [len(shared) for shared in api.lists][4:] == [15, 5], "a full list is followed at once"
     stop.set("test")
     await running
+
+
+async def test_the_lag_of_a_detection_is_that_of_the_event():
+    """From the last look that showed the asset waiting; the first asset had no such look."""
+    api = ListingApi({IDS[0]: [READY], IDS[1]: [PROCESSING, PROCESSING, READY]})
+    events, poller, _ = await poll(api, ids=IDS[:2], schedule=SCHEDULE)
+    waited = [event["data"] for event in events if event["data"]["last_seen_waiting_at"] is not None]
+    [(end, last)] = [(seconds_of(each["completed_at"]), seconds_of(each["last_seen_waiting_at"])) for each in waited]
+    assert end is not None
+    assert last is not None
+    [found] = poller.detection_lags.read().values()
+    assert (found.count, found.sum) == (1, pytest.approx(end - last, abs=0.002))
+    assert end - last > 1
+
+
+async def test_what_the_schedule_and_lists_do_is_shown():
+    learner = AdaptiveSchedule(initial=2, multiplier=1.5, maximum=2, uniform=lambda: 0.5)
+    learner.backlog_factor = 3.5
+    clock = LoopClock(asyncio.get_running_loop())
+    queue, api, lists = queue_in_memory(clock), ListingApi({}), policy(batching=Batching())
+    with_lists = Poller(queue, api, schedule=learner, policy=lists, clock=clock, feedback=Feedback(learner))
+    without = Poller(queue, api, schedule=learner, policy=policy(), clock=clock)
+    assert (with_lists.lists_in_use, with_lists.backlog_factor) == (True, 3.5)
+    assert (without.lists_in_use, without.backlog_factor) == (False, 1.0)

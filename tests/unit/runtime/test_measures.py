@@ -15,7 +15,7 @@ def test_a_value_on_a_bound_is_below_it():
     for value in (0.5, 1, 1.5, 2, 2.5):
         found.observe("a", value)
     found.observe("b", -1)
-    assert found.read() == {"a": Distribution((2, 2, 1), 7.5), "b": Distribution((1, 0, 0), -1)}
+    assert found.read() == {"a": Distribution((2, 2, 1), 7.5, (1, 2)), "b": Distribution((1, 0, 0), -1, (1, 2))}
 
 
 def test_what_was_read_does_not_change():
@@ -23,7 +23,7 @@ def test_what_was_read_does_not_change():
     found.observe("a", 1)
     before = found.read()
     found.observe("a", 1)
-    assert before == {"a": Distribution((1, 0), 1)}
+    assert before == {"a": Distribution((1, 0), 1, (1,))}
 
 
 @given(st.lists(st.integers(0, 9)), st.sets(st.integers(0, 9)).map(sorted))

@@ -7,11 +7,10 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from asset_worker.telemetry.heartbeat import LAG_CHECK_SECONDS, LAG_LIMIT_SECONDS, log_heartbeat, watch_lag
+from asset_worker.telemetry.heartbeat import log_heartbeat
 from asset_worker.telemetry.problems import Problem, Reason
 from asset_worker.telemetry.snapshot import Snapshot
 from tests.doubles.snapshots import snapshot
-from tests.doubles.virtual_time import VirtualTimeLoop
 
 pytestmark = pytest.mark.virtual_time
 
@@ -84,25 +83,3 @@ async def test_without_a_problem_it_is_no_warning():
         await asyncio.sleep(61)
     heartbeat.cancel()
     assert [(log["log_level"], log["problems"]) for log in logs] == [("info", [])]
-
-
-@pytest.mark.parametrize(
-    ("blocked_for", "lags"),
-    [
-        pytest.param(LAG_LIMIT_SECONDS - 0.05, [], id="a little"),
-        pytest.param(LAG_LIMIT_SECONDS + 0.05, [0.3], id="too long"),
-        pytest.param(10.0, [10.0], id="very long"),
-    ],
-)
-async def test_a_blocked_loop_is_logged_once(blocked_for: float, lags: list[float]):
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, VirtualTimeLoop)
-    with capture_logs() as logs:
-        watching = asyncio.ensure_future(watch_lag())
-        await asyncio.sleep(60 + LAG_CHECK_SECONDS / 2)
-        loop._virtual.skipped += LAG_CHECK_SECONDS / 2 + blocked_for
-        await asyncio.sleep(60)
-    watching.cancel()
-    assert [(log["event"], log["log_level"], log["lag"]) for log in logs] == [
-        ("worker.lagging", "warning", lag) for lag in lags
-    ]

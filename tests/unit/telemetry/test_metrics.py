@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import SimpleNamespace
+
 from prometheus_client import CollectorRegistry, generate_latest
 
+from asset_worker.runtime.measures import Histogram
 from asset_worker.telemetry.metrics import SnapshotCollector
-from tests.doubles.snapshots import snapshot
+from asset_worker.telemetry.problems import Reason
+from asset_worker.telemetry.snapshot import DECLARATIONS, Snapshot, take_snapshot
+from tests.doubles.snapshots import NOTHING, snapshot
+from tests.unit.telemetry.test_snapshot import QUEUE, sources
 
 EXPECTED = """\
 # HELP asset_worker_pending_assets Assets accepted and not settled.
@@ -54,8 +61,31 @@ asset_worker_ready 1.0
 """
 
 
-def test_every_metric_is_a_public_promise():
+FAMILIES = """\
+asset_worker_waiting_assets gauge waiting_on
+asset_worker_detection_lag_seconds histogram
+asset_worker_backlog_factor gauge
+asset_worker_lists_in_use gauge
+asset_worker_requests_in_flight gauge
+asset_worker_quota_limit_requests gauge quota
+asset_worker_quota_remaining_requests gauge quota
+asset_worker_quota_reset_seconds gauge quota
+asset_worker_sink_backlog_events gauge sink
+asset_worker_sink_oldest_event_age_seconds gauge sink
+asset_worker_sink_dead_letters gauge sink
+asset_worker_problem gauge reason
+asset_worker_event_loop_lag_seconds gauge
+"""
+"""The other families, with their labels: renaming one breaks dashboards and alerts, too."""
+
+
+def exported(now: Snapshot, redact: Callable[[str], str] = str) -> str:
     registry = CollectorRegistry()
+    registry.register(SnapshotCollector(lambda: now, redact=redact))
+    return generate_latest(registry).decode()
+
+
+def test_the_first_metrics_stay_as_they_are():
     now = snapshot(
         pending=1,
         due=2,
@@ -71,5 +101,55 @@ def test_every_metric_is_a_public_promise():
         outbox_depth=10,
         dead_letters=11,
     )
-    registry.register(SnapshotCollector(lambda: now))
-    assert generate_latest(registry).decode() == EXPECTED
+    lines = exported(now).splitlines()
+    assert [line for line in EXPECTED.splitlines() if line not in lines] == []
+
+
+def test_every_family_is_a_public_promise():
+    known = {line.split()[2] for line in EXPECTED.splitlines() if line.startswith("# TYPE")}
+    found = {
+        f"{each.metric_name} {each.kind} {','.join(each.labels)}".rstrip()
+        for each in DECLARATIONS.values()
+        if each.metric_name not in {None, *known}
+    }
+    assert found == set(FAMILIES.splitlines())
+
+
+def test_a_family_without_a_sample_is_announced():
+    text = exported(NOTHING)
+    missing = [each.metric_name for each in DECLARATIONS.values() if f"# TYPE {each.metric_name or ''}" not in text]
+    assert missing == []
+    assert "asset_worker_sink_backlog_events{" not in text
+
+
+def test_buckets_are_cumulative_and_end_in_infinity():
+    lag = Histogram[tuple[()]]([0.5, 1])
+    for value in (0.25, 0.5, 0.75, 8):
+        lag.observe((), value)
+    lines = exported(snapshot(detection_lags=lag.read())).splitlines()
+    assert [line for line in lines if line.startswith("asset_worker_detection_lag")] == [
+        'asset_worker_detection_lag_seconds_bucket{le="0.5"} 2.0',
+        'asset_worker_detection_lag_seconds_bucket{le="1.0"} 3.0',
+        'asset_worker_detection_lag_seconds_bucket{le="+Inf"} 4.0',
+        "asset_worker_detection_lag_seconds_count 4.0",
+        "asset_worker_detection_lag_seconds_sum 9.5",
+    ]
+
+
+def test_every_reason_is_shown_with_0_or_1():
+    now = take_snapshot(sources(queue=SimpleNamespace(**(vars(QUEUE) | {"failing": True}))))
+    shown = [line for line in exported(now).splitlines() if line.startswith("asset_worker_problem{")]
+    assert shown == [
+        f'asset_worker_problem{{reason="{each.value}"}} {float(each is Reason.JOURNAL_FAILING)}' for each in Reason
+    ]
+
+
+def test_labels_hold_no_secret_and_break_no_line():
+    names = ['file:/SECRET/\n"\\x', "file:/\udcff", "hook"]
+    text = exported(snapshot(sink_backlogs=dict.fromkeys(names, 1)), redact=lambda each: each.replace("SECRET", "***"))
+    shown = [line for line in text.splitlines() if line.startswith("asset_worker_sink_backlog_events{")]
+    assert shown == [
+        r'asset_worker_sink_backlog_events{sink="file:/***/\n\"\\x"} 1.0',
+        r'asset_worker_sink_backlog_events{sink="file:/\\udcff"} 1.0',
+        'asset_worker_sink_backlog_events{sink="hook"} 1.0',
+    ]

@@ -23,12 +23,20 @@ from tests.unit.telemetry.test_snapshot import QUEUE, SOURCES, sources
 
 
 def gate(cause: Cause) -> SimpleNamespace:
-    return SimpleNamespace(requests=7, refusals=8, problem=ApiProblem(cause, 100.0, "401 wrong", 130.5))
+    return SimpleNamespace(**(vars(SOURCES.gate) | {"problem": ApiProblem(cause, 100.0, "401 wrong", 130.5)}))
 
 
 def sink(name: str) -> SimpleNamespace:
     problem = SinkProblem("failing", f"the sink {name} fails")
-    return SimpleNamespace(sink=name, problem=problem, failing_since=1.0, last_error="no space", next_try=2.0)
+    return SimpleNamespace(
+        sink=name,
+        backlog=0,
+        oldest_age=0.0,
+        problem=problem,
+        failing_since=1.0,
+        last_error="no space",
+        next_try=2.0,
+    )
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ def sources(**sink):
         lines=SimpleNamespace(rejected_inputs=[]),
         inputs=[SimpleNamespace(name="queue file", unreadable=None, progress=InputReport(100, 20))],
         deliveries=[delivery, SimpleNamespace(sink="stdout", backlog=0, problem=None)],
+        loop_lag=SimpleNamespace(worst=0.0),
     )
 
 

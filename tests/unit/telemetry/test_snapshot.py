@@ -8,8 +8,21 @@ from typing import Any
 
 import msgspec
 
+from asset_worker.domain.worker_report import QuotaReport
+from asset_worker.runtime.measures import Distribution, Histogram
+from asset_worker.telemetry.problems import Reason
 from asset_worker.telemetry.snapshot import DECLARATIONS, Snapshot, take_snapshot
 from asset_worker.telemetry.sources import Sources
+from asset_worker.telemetry.values.deliveries import SinkState
+
+
+def observed(key: tuple[str, ...], *values: float) -> Histogram[Any]:
+    """A histogram with one bound, 5 s, that has seen these values."""
+    found = Histogram[Any]([5.0])
+    for value in values:
+        found.observe(key, value)
+    return found
+
 
 QUEUE = SimpleNamespace(
     failing=False,
@@ -19,17 +32,28 @@ QUEUE = SimpleNamespace(
     oldest_age=lambda: 3.5,
     outbox_depth=lambda: 4,
     dead_letters_by_sink=lambda: {"stdout": 5},
+    waiting_on=lambda: {"asset": 1, "first look": 2},
 )
 SOURCES = Sources(
     queue=QUEUE,
     poller=SimpleNamespace(
-        looks=5, completions=Counter(ready=6), completions_from_lists=2, proven_list_shapes=1, list_disagreements=3
+        looks=5,
+        completions=Counter(ready=6),
+        completions_from_lists=2,
+        proven_list_shapes=1,
+        list_disagreements=3,
+        lists_in_use=True,
+        backlog_factor=1.5,
+        detection_lags=observed((), 2.0),
     ),
-    gate=SimpleNamespace(requests=7, refusals=8, problem=None),
+    gate=SimpleNamespace(
+        requests=7, refusals=8, problem=None, in_flight=2, quotas=[QuotaReport("minute", 60, 12, 30.0)]
+    ),
     retries=SimpleNamespace(count=9),
     lines=SimpleNamespace(rejected=0, rejected_inputs=[]),
     inputs=[SimpleNamespace(name="queue file", unreadable=None), SimpleNamespace(name="stdin", unreadable=None)],
-    deliveries=[SimpleNamespace(sink="stdout", problem=None)],
+    deliveries=[SimpleNamespace(sink="stdout", backlog=4, oldest_age=1.5, problem=None)],
+    loop_lag=SimpleNamespace(worst=0.25),
 )
 
 
@@ -54,6 +78,21 @@ def test_every_value_is_read_from_its_part():
         dead_letters=5,
         problems=(),
         is_ready=True,
+        problem_reasons={each.value: 0 for each in Reason},
+        waiting_on={"asset": 1, "first look": 2},
+        detection_lags={(): Distribution((1, 0), 2.0, (5.0,))},
+        backlog_factor=1.5,
+        lists_in_use=True,
+        requests_in_flight=2,
+        quotas=[QuotaReport("minute", 60, 12, 30.0)],
+        quota_limits={"minute": 60},
+        quota_remaining={"minute": 12},
+        quota_resets={"minute": 30.0},
+        sinks=[SinkState("stdout", 4, 1.5, 5, None)],
+        sink_backlogs={"stdout": 4},
+        sink_oldest_ages={"stdout": 1.5},
+        sink_dead_letters={"stdout": 5},
+        loop_lag=0.25,
     )
 
 

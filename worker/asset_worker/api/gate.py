@@ -167,6 +167,11 @@ class Gate:
         return self._trouble.problem(now=now, wall=self._clock.now(), is_open=is_open, delay=self._delay(now))
 
     @property
+    def in_flight(self) -> int:
+        """Attempts that are being made now."""
+        return self._in_flight
+
+    @property
     def quotas(self) -> list[QuotaReport]:
         """The quotas that the API reports, as they are known now."""
         return self._limiter.quotas(self._now())

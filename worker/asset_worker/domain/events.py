@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from asset_worker.domain.assets import Asset, Outcome
+from asset_worker.domain.instants import seconds_of
 from asset_worker.domain.renditions import RENDITIONS
 from asset_worker.domain.transitions import TRANSITIONS, Transition
 from asset_worker.runtime.text import visible_json_bytes
@@ -63,6 +64,8 @@ class Heading(msgspec.Struct, frozen=True):
     type: str
     subject: str | None = None
     """The asset's ID; None: a rejected line."""
+    time: str | None = None
+    """When it was made, as RFC 3339, by the wall clock of that moment."""
 
     @property
     def word(self) -> str:
@@ -85,6 +88,14 @@ def heading_of(event: Stored) -> Heading:
         msgspec.DecodeError: its body is not an event: the journal is damaged.
     """
     return _decode_heading(event.body)
+
+
+def made_at(event: Stored) -> float | None:
+    """Return when a stored event was made, in seconds since the epoch, UTC; None: its body doesn't say so."""
+    try:
+        return seconds_of(heading_of(event).time)
+    except msgspec.DecodeError:
+        return None
 
 
 class Times(msgspec.Struct, frozen=True):

@@ -21,6 +21,7 @@ from asset_worker.poller.policy import Policy
 from asset_worker.queue.ports import Lease, Queue
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.log import get_logger
+from asset_worker.runtime.measures import LONG_SECONDS, Histogram
 from asset_worker.schedule.ports import Schedule, SlowAfter, never_known
 
 _log = get_logger()
@@ -64,6 +65,8 @@ class Actions:
         """Looks made so far, those without an answer included."""
         self.completions: Counter[str] = Counter()
         """Assets settled so far, by outcome."""
+        self.detection_lags = Histogram[tuple[()]](LONG_SECONDS)
+        """Seconds from the last look that showed an asset waiting to its completion."""
 
     def act(self, lease: Lease, observation: Observation) -> Coroutine[None, None, None]:
         """Decide what follows from a retrieve, and do it, which ends the lease."""
@@ -115,6 +118,8 @@ class Actions:
         await self._queue.settle(lease, step.event, steps=step.steps)
         self._refusals.forget(lease.submission.asset_id)
         self.completions[step.verdict.outcome] += 1
+        if (waiting_at := lease.progress.waiting_at) is not None:
+            self.detection_lags.observe((), lease.accepted_at + elapsed - waiting_at)
         _log.info(
             "asset.completed",
             asset_id=lease.submission.asset_id,

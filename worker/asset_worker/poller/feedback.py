@@ -52,6 +52,11 @@ class Feedback:
         if late is not None and first.progress.polls:
             self._learner.looked_late(late.seconds, since=late.since)
 
+    @property
+    def backlog_factor(self) -> float:
+        """By how much the learner stretches delays because more looks are due than can be made; 1: it doesn't."""
+        return self._learner.backlog_factor
+
     def looked(self, lease: Lease, observation: Observation, *, held: float) -> None:
         """Report a look; `held` is how long the lease had been held, in seconds."""
         for sample in samples(lease, observation, held=held, wall_offset=self._wall_offset()):

@@ -25,6 +25,7 @@ from asset_worker.poller.policy import Policy
 from asset_worker.poller.ports import Api
 from asset_worker.queue.ports import Lease, Queue
 from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.measures import Histogram
 from asset_worker.runtime.randomness import Uniform
 from asset_worker.runtime.stop import Stop
 from asset_worker.schedule.ports import Schedule, SlowAfter, never_known
@@ -91,6 +92,21 @@ class Poller:
     def completions(self) -> Counter[str]:
         """Assets settled so far, by outcome."""
         return self._actions.completions
+
+    @property
+    def detection_lags(self) -> Histogram[tuple[()]]:
+        """Seconds from the last look that showed an asset waiting to its completion."""
+        return self._actions.detection_lags
+
+    @property
+    def backlog_factor(self) -> float:
+        """By how much the schedule stretches delays because more looks are due than can be made; 1: it doesn't."""
+        return 1.0 if self._feedback is None else self._feedback.backlog_factor
+
+    @property
+    def lists_in_use(self) -> bool:
+        """Whether looks share list requests now."""
+        return self._lists.batching_at(self._clock.monotonic()) is not None
 
     @property
     def completions_from_lists(self) -> int:

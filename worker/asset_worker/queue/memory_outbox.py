@@ -10,7 +10,7 @@ from operator import attrgetter
 import msgspec
 
 from asset_worker.domain.deliveries import Condition, Owed, Taken
-from asset_worker.domain.events import Event, Stored, heading_of
+from asset_worker.domain.events import Event, Stored, heading_of, made_at
 from asset_worker.queue.room import Room
 from asset_worker.queue.sink_positions import SinkPositions
 
@@ -50,6 +50,11 @@ class MemoryOutbox:
     def owed(self, sink: str) -> int:
         """Return how many events the sink lacks: those with a record, and those after its position."""
         return self._sinks.owed(sink)
+
+    def oldest_at(self, sink: str) -> float | None:
+        """Return when the oldest event was made that the sink lacks; see `Outbox.oldest_at`."""
+        oldest = min([*self._records[sink], self._sinks.position(sink) + 1])
+        return made_at(self._events[oldest]) if self.owed(sink) else None
 
     async def wait(self, sink: str) -> None:
         """Wait until there are events after the sink's position."""

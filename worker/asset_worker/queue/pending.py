@@ -7,7 +7,7 @@ and removes what it has settled.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 
@@ -17,28 +17,32 @@ from asset_worker.domain.assets import AssetId
 from asset_worker.domain.progress import Progress
 from asset_worker.domain.states import PendingState
 from asset_worker.domain.submissions import Options, Submission
+from asset_worker.queue.counts import Acceptance, Acceptances, WaitCounts
 from asset_worker.queue.heap import DueHeap
 from asset_worker.queue.ports import Lease
 from asset_worker.queue.room import Room
 from asset_worker.runtime.clock import Clock
 
 NOT_LOOKED_AT = Progress()
-FIRST_LOOK = ("first look",)
-"""What an asset waits for until it has been looked at."""
 SUPERSEDED_ENTRIES = 1_000
 """When the heap holds so many more entries than twice the pending assets, it is rebuilt: an asset that is leased before
 it is due leaves an entry behind."""
 
 
 class Pending(msgspec.Struct, gc=False):
-    """One pending asset. `accepted_at` is in seconds of steady time."""
+    """One pending asset."""
 
     submission: Submission
-    accepted_at: float
+    acceptance: Acceptance
     completion: int
     progress: Progress = NOT_LOOKED_AT
     due: float | None = None
     """When it is due, in monotonic seconds; None: it is leased. Another due time of it in the heap no longer counts."""
+
+    @property
+    def accepted_at(self) -> float:
+        """When it was accepted, in steady time."""
+        return self.acceptance.at
 
 
 class PendingAssets:
@@ -53,6 +57,8 @@ class PendingAssets:
         self._room = room
         self._pending: dict[AssetId, Pending] = {}
         """In the order of acceptance."""
+        self._acceptances = Acceptances()
+        self._wait_counts = WaitCounts()
         self._being_accepted: set[AssetId] = set()
         self._heap = DueHeap(self._is_due_at)
         self._examined = 0
@@ -157,17 +163,12 @@ class PendingAssets:
 
     def oldest_age(self) -> float:
         """Return how long, in seconds, the asset accepted first has been pending; 0: nothing is pending."""
-        for pending in self._pending.values():
-            return self._clock.steady() - pending.accepted_at
-        return 0.0
+        oldest_at = self._acceptances.oldest_at
+        return 0.0 if oldest_at is None else self._clock.steady() - oldest_at
 
-    def waiting_on(self) -> dict[str, int]:
-        """Return the number of pending assets by what they wait for. It visits every pending asset."""
-        counts: dict[str, int] = {}
-        for pending in self._pending.values():
-            for what in pending.progress.waiting_on or FIRST_LOOK:
-                counts[what] = counts.get(what, 0) + 1
-        return counts
+    def waiting_on(self) -> Mapping[str, int]:
+        """Return the number of pending assets by what they wait for; `first look`: not looked at yet."""
+        return self._wait_counts.read()
 
     def oldest(self, limit: int) -> dict[AssetId, PendingState]:
         """Return the pending assets that were accepted first, at most `limit`, in the order of acceptance."""
@@ -221,9 +222,13 @@ class PendingAssets:
 
     def _add(self, accepted: Sequence[tuple[Submission, int]], *, accepted_at: float) -> None:
         """Make submissions pending and due at once. Each comes with the number of the completion that it leads to."""
+        if not accepted:
+            return
         mono = self._clock.monotonic()
+        acceptance = self._acceptances.add(accepted_at, len(accepted))
+        self._wait_counts.add(NOT_LOOKED_AT.waiting_on, len(accepted))
         for submission, completion in accepted:
-            self._pending[submission.asset_id] = Pending(submission, accepted_at, completion, due=mono)
+            self._pending[submission.asset_id] = Pending(submission, acceptance, completion, due=mono)
         self._room.set_pending(len(self._pending))
         self._heap.push_all([(mono, submission.asset_id) for submission, _ in accepted])
         self._pushed.set()
@@ -240,11 +245,15 @@ class PendingAssets:
             first_looks: returns the delays, in seconds, of that many first looks.
         """
         found: dict[AssetId, Pending] = {}
-        together: dict[float, float] = {}
+        together: dict[float, Acceptance] = {}
         for submission, instant, completion, progress in kept:
-            # Assets that were accepted together share this object, which saves memory.
-            accepted_at = together.setdefault(instant, instant)
-            found[submission.asset_id] = Pending(submission, accepted_at, completion, progress)
+            acceptance = together.get(instant)
+            if acceptance is None:
+                acceptance = together[instant] = Acceptance(instant, 0)
+            acceptance.pending += 1
+            self._wait_counts.add(progress.waiting_on)
+            found[submission.asset_id] = Pending(submission, acceptance, completion, progress)
+        self._acceptances.restore(together.values())
         self._pending = {each: found[each] for each in sorted(found, key=lambda each: found[each].accepted_at)}
         self._room.set_pending(len(self._pending))
         delays = first_looks(len(self._pending)) if self._pending else []
@@ -258,6 +267,7 @@ class PendingAssets:
         """End a lease: the asset is due again in `delay` seconds."""
         asset_id = lease.submission.asset_id
         pending = self._pending[asset_id]
+        self._wait_counts.change(pending.progress.waiting_on, progress.waiting_on)
         pending.progress = progress
         pending.due = self._clock.monotonic() + delay
         self._heap.push(asset_id, pending.due)
@@ -265,7 +275,9 @@ class PendingAssets:
 
     def _remove(self, lease: Lease) -> None:
         """End a lease: the asset is no longer pending."""
-        del self._pending[lease.submission.asset_id]
+        pending = self._pending.pop(lease.submission.asset_id)
+        self._acceptances.remove_one(pending.acceptance)
+        self._wait_counts.add(pending.progress.waiting_on, -1)
         self._room.set_pending(len(self._pending))
         self._note_idle()
 

@@ -156,10 +156,10 @@ class QueueStatus(Protocol):
         """Return how long, in seconds, the asset accepted first has been pending; 0: nothing is pending."""
         ...
 
-    def waiting_on(self) -> dict[str, int]:
+    def waiting_on(self) -> Mapping[str, int]:
         """Return the number of pending assets by what they wait for; `first look`: not looked at yet.
 
-        It visits every pending asset.
+        One that waits for several counts for each. The numbers are kept as assets come and go: nothing is visited.
         """
         ...
 

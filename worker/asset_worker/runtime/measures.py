@@ -22,6 +22,13 @@ class Distribution(msgspec.Struct, frozen=True):
     counts: tuple[int, ...]
     """How many lay in each bucket: up to the first bound, up to the second …, above the last."""
     sum: float
+    bounds: tuple[float, ...]
+    """The upper bounds of all buckets but the last, which has none."""
+
+    @property
+    def count(self) -> int:
+        """How many values there are."""
+        return sum(self.counts)
 
 
 class Histogram(Generic[KeyT]):
@@ -44,4 +51,5 @@ class Histogram(Generic[KeyT]):
 
     def read(self) -> Mapping[KeyT, Distribution]:
         """Return the distribution of each key that has a value, as it is now."""
-        return {key: Distribution(tuple(counts), self._sums[key]) for key, counts in self._counts.items()}
+        sums, bounds = self._sums, self.bounds
+        return {key: Distribution(tuple(counts), sums[key], bounds) for key, counts in self._counts.items()}

@@ -55,6 +55,11 @@ def never_known(look: WaitState) -> None:
 class Learner(Protocol):
     """A schedule that learns from looks."""
 
+    @property
+    def backlog_factor(self) -> float:
+        """By how much it stretches delays because more looks are due than can be made; 1: it doesn't."""
+        ...
+
     def observe(
         self, look: WaitState, *, since: float, ended: Sequence[str] = (), renditions: Renditions | None = None
     ) -> None:

@@ -71,6 +71,12 @@ class Delivery:
         return self._outbox.owed(self.sink)
 
     @property
+    def oldest_age(self) -> float:
+        """Seconds since the oldest event was made that the sink lacks, as far as that is known; 0: it lacks none."""
+        at = self._outbox.oldest_at(self.sink)
+        return 0.0 if at is None else max(0.0, self._clock.now() - at)
+
+    @property
     def problem(self) -> SinkProblem | None:
         """What is wrong with the sink; None: it works."""
         return None if self._failing_since is None else SinkProblem("failing", f"the sink {self.sink} fails")

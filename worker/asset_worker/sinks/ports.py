@@ -195,6 +195,13 @@ class Outbox(Protocol):
         """Return how many events the sink lacks."""
         ...
 
+    def oldest_at(self, sink: str) -> float | None:
+        """Return when the oldest event was made that the sink lacks, in seconds since the epoch, UTC, without I/O.
+
+        None: it lacks none, or that is not known, as of events that were made a moment ago.
+        """
+        ...
+
 
 class IndependentOutbox(Protocol):
     """The events to send, as deliveries to independent sinks use them.
@@ -274,6 +281,10 @@ class IndependentOutbox(Protocol):
 
     def owed(self, sink: str) -> int:
         """Return how many events the sink lacks: those with a record, and those after its position."""
+        ...
+
+    def oldest_at(self, sink: str) -> float | None:
+        """Return when the oldest event was made that the sink lacks; see `Outbox.oldest_at`."""
         ...
 
 

@@ -47,13 +47,14 @@ async def serving(
     *,
     host: str,
     port: int,
+    redact: Callable[[str], str] = str,
     routes: Sequence[web.RouteDef] = (),
     guarded: Guarded | None = None,
 ) -> AsyncIterator[None]:
     """Serve the admin endpoints while the context lasts. `read` returns the worker as it is now.
 
-    `routes` are served as well, without a token, and those of `guarded` with one. Beyond this machine, everything that
-    is not `PUBLIC` needs one, if there are any.
+    `redact` removes secrets from what `/metrics` shows. `routes` are served as well, without a token, and those of
+    `guarded` with one. Beyond this machine, everything that is not `PUBLIC` needs one, if there are any.
 
     Raises:
         AdminAddressInUseError: the address can't be bound now: another process listens there, for example.
@@ -73,7 +74,7 @@ async def serving(
         return web.json_response(document, status=200 if now.is_ready else 503)
 
     registry = CollectorRegistry()
-    registry.register(SnapshotCollector(read))
+    registry.register(SnapshotCollector(read, redact=redact))
     refusals, names = Refusals(), {host, socket.gethostname()}
     app = web.Application(middlewares=[_only_from(names, refusals)])
     app.router.add_routes(routes)

@@ -1,4 +1,4 @@
-"""The heartbeat: a log line every minute, and one whenever the event loop was blocked."""
+"""The heartbeat: a log line every minute."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ from asset_worker.telemetry.snapshot import DECLARATIONS, Snapshot
 _log = get_logger()
 
 HEARTBEAT_SECONDS = 60.0
-LAG_CHECK_SECONDS = 0.5
-LAG_LIMIT_SECONDS = 0.25
-"""A longer block is logged: meanwhile signals, due assets and health checks have all waited."""
 
 
 async def log_heartbeat(read: Callable[[], Snapshot]) -> None:
@@ -44,14 +41,3 @@ def _for_log(value: Any) -> Any:
             return shown_problem(value)
         case _:
             return value
-
-
-async def watch_lag() -> None:
-    """Log each time the event loop was blocked for longer than `LAG_LIMIT_SECONDS`, forever."""
-    loop = asyncio.get_running_loop()
-    while True:
-        asleep = loop.time()
-        await asyncio.sleep(LAG_CHECK_SECONDS)
-        lag = loop.time() - asleep - LAG_CHECK_SECONDS
-        if lag > LAG_LIMIT_SECONDS:
-            _log.warning("worker.lagging", lag=round(lag, 3))

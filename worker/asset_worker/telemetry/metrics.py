@@ -2,34 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import Any
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
-from asset_worker.telemetry.snapshot import DECLARATIONS, METRIC_PREFIX, Snapshot
+from asset_worker.runtime.measures import Distribution
+from asset_worker.telemetry.snapshot import DECLARATIONS, Snapshot
+from asset_worker.telemetry.values.declaring import METRIC_PREFIX, Declaration
 
 
 class SnapshotCollector(Collector):
     """Takes a snapshot for each scrape, and turns every declared metric into samples."""
 
-    def __init__(self, read: Callable[[], Snapshot]) -> None:
+    def __init__(self, read: Callable[[], Snapshot], *, redact: Callable[[str], str] = str) -> None:
+        """`redact` removes secrets from the values of labels: names of sinks and of quotas."""
         self._read = read
+        self._redact = redact
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the declared metrics with their present values."""
+        """Yield the declared metrics with their present values. One with labels, and none yet, has no samples."""
         now = self._read()
         for field, declared in DECLARATIONS.items():
-            if declared.metric is None:
-                continue
-            family = GaugeMetricFamily if declared.kind == "gauge" else CounterMetricFamily
-            labels = [] if declared.label is None else [declared.label]
-            metric = family(f"{METRIC_PREFIX}{declared.metric}", declared.text, labels=labels)
-            value = getattr(now, field)
-            for label_values, number in [([], value)] if declared.label is None else _labelled(value):
-                metric.add_metric(label_values, number)
-            yield metric
+            if declared.metric is not None:
+                yield self._family(declared, f"{METRIC_PREFIX}{declared.metric}", getattr(now, field))
+
+    def _family(self, declared: Declaration, name: str, value: Any) -> Metric:
+        samples = self._labelled(declared.labels, value) if isinstance(value, Mapping) else [((), value)]
+        match declared.kind:
+            case "histogram":
+                distributions = HistogramMetricFamily(name, declared.text, labels=declared.labels)
+                for labels, found in samples:
+                    distributions.add_metric(labels, _buckets(found), found.sum)
+                return distributions
+            case "gauge":
+                family: GaugeMetricFamily | CounterMetricFamily = GaugeMetricFamily(
+                    name, declared.text, labels=declared.labels
+                )
+            case "counter":
+                family = CounterMetricFamily(name, declared.text, labels=declared.labels)
+        for labels, number in samples:
+            family.add_metric(labels, number)
+        return family
+
+    def _labelled(self, names: Sequence[str], values: Mapping[Any, Any]) -> list[tuple[tuple[str, ...], Any]]:
+        """Return the values by their labels as they may be shown, each of which must be there once."""
+        shown = {
+            tuple(self._shown(each) for each in ([key] if isinstance(key, str) else key)): value
+            for key, value in values.items()
+        }
+        assert all(len(labels) == len(names) for labels in shown)
+        return list(shown.items())
+
+    def _shown(self, label: str) -> str:
+        """Return a label's value without secrets; bytes of a path that are not UTF-8 are shown as escapes."""
+        return self._redact(label).encode(errors="backslashreplace").decode()
 
 
-def _labelled(values: Mapping[str, float]) -> list[tuple[list[str], float]]:
-    return [([label], number) for label, number in values.items()]
+def _buckets(found: Distribution) -> list[tuple[str, float]]:
+    """Return how many values lie at or below each bound, the last of which is infinite."""
+    bounds = [*map(floatToGoString, found.bounds), "+Inf"]
+    return list(zip(bounds, accumulate(found.counts), strict=True))

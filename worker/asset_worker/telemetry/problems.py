@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from asset_worker.domain.events import timestamp
-from asset_worker.telemetry.sources import Sources
+from asset_worker.telemetry.sources import Delivery, Sources
 
 
 class Reason(Enum):
@@ -95,6 +95,14 @@ def problems_of(sources: Sources) -> tuple[Problem, ...]:
     return tuple(_problems(sources))
 
 
+def problem_of(delivery: Delivery) -> Problem | None:
+    """Return what is wrong with a sink; None: it works."""
+    if (problem := delivery.problem) is None:
+        return None
+    since, last_error, next_try = delivery.failing_since, delivery.last_error, delivery.next_try
+    return Problem(SINK_REASONS[problem.trouble], problem.text, since, last_error, next_try)
+
+
 def _problems(sources: Sources) -> Iterator[Problem]:
     if (found := sources.gate.problem) is not None:
         reason, text = API_PROBLEMS[found.cause.value]
@@ -106,14 +114,8 @@ def _problems(sources: Sources) -> Iterator[Problem]:
     if sources.queue.failing:
         yield Problem(Reason.JOURNAL_FAILING, "the journal can't be written")
     for delivery in sources.deliveries:
-        if (problem := delivery.problem) is not None:
-            yield Problem(
-                SINK_REASONS[problem.trouble],
-                problem.text,
-                delivery.failing_since,
-                delivery.last_error,
-                delivery.next_try,
-            )
+        if (problem := problem_of(delivery)) is not None:
+            yield problem
     if (since := sources.queue.waiting_for_sinks_since) is not None:
         text = "the inputs are not read on until the sinks have taken more events"
         yield Problem(Reason.INPUTS_WAITING, text, since)

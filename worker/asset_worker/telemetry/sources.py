@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from asset_worker.domain.worker_report import InputReport, QuotaReport
+from asset_worker.runtime.measures import Histogram
 
 
 class PendingCounts(Protocol):
@@ -34,6 +35,10 @@ class PendingCounts(Protocol):
 
     def oldest_age(self) -> float:
         """Return the age in seconds of the asset that has been pending longest; 0 when none is pending."""
+        ...
+
+    def waiting_on(self) -> Mapping[str, int]:
+        """Return how many assets are pending by what they wait for; nothing is visited for it."""
         ...
 
     def outbox_depth(self) -> int:
@@ -73,6 +78,21 @@ class LookCounts(Protocol):
         """Retrieves since the start that disagreed with a list that showed the asset done."""
         ...
 
+    @property
+    def lists_in_use(self) -> bool:
+        """Whether looks share list requests now."""
+        ...
+
+    @property
+    def backlog_factor(self) -> float:
+        """By how much the schedule stretches delays because more looks are due than can be made; 1: it doesn't."""
+        ...
+
+    @property
+    def detection_lags(self) -> Histogram[tuple[()]]:
+        """Seconds from the last look that showed an asset waiting to its completion."""
+        ...
+
 
 class ApiProblem(Protocol):
     """What keeps requests from working now. Instants are seconds since the epoch, UTC."""
@@ -109,6 +129,11 @@ class RequestCounts(Protocol):
     @property
     def refusals(self) -> int:
         """Requests refused with 429 since the start."""
+        ...
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are being made now."""
         ...
 
     @property
@@ -211,6 +236,11 @@ class Delivery(Protocol):
         ...
 
     @property
+    def oldest_age(self) -> float:
+        """Seconds since the oldest event was made that the sink lacks, without I/O: as far as that is known."""
+        ...
+
+    @property
     def problem(self) -> SinkProblem | None:
         """What is wrong with the sink; None: it works."""
         ...
@@ -231,6 +261,15 @@ class Delivery(Protocol):
         ...
 
 
+class LoopLag(Protocol):
+    """The event loop, as telemetry reads it."""
+
+    @property
+    def worst(self) -> float:
+        """The longest time in seconds for which it was blocked lately."""
+        ...
+
+
 class Sources(msgspec.Struct, frozen=True):
     """The parts that a snapshot is read from."""
 
@@ -241,3 +280,4 @@ class Sources(msgspec.Struct, frozen=True):
     lines: Lines
     inputs: Sequence[Input]
     deliveries: Sequence[Delivery]
+    loop_lag: LoopLag

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from asset_worker.cli.screen import view
 from asset_worker.cli.screen.seen import NAMES, Seen
 from asset_worker.cli.screen.view import FORECAST_LIMIT, FORECAST_SECONDS, View
 from asset_worker.domain.assets import AssetId, Missing, asset_from
@@ -27,10 +26,8 @@ class Service:
         self.asked: list[int] = []
 
     def snapshot(self):
-        return Snapshot(pending=self.pending, completions={"ready": self.done} if self.done else {})
-
-    def waiting_on(self):
-        return {"asset": self.pending}
+        completions = {"ready": self.done} if self.done else {}
+        return Snapshot(pending=self.pending, waiting_on={"asset": self.pending}, completions=completions)
 
     def waiting(self, limit):
         self.asked.append(limit)
@@ -115,9 +112,8 @@ def test_forecasts_are_made_now_and_then_and_not_of_very_many():
     assert many.asked == []
 
 
-def test_what_a_million_assets_wait_for_is_not_counted():
-    assert scene(Service(view.COUNTING_LIMIT)).waiting
-    assert not scene(Service(view.COUNTING_LIMIT + 1)).waiting
+def test_what_a_million_assets_wait_for_is_shown():
+    assert scene(Service(1_000_000)).waiting == {"asset": 1_000_000}
 
 
 def test_nothing_is_shown_before_the_service_is_built():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from asset_worker.cli.screen.scene import ROWS, AssetRow, Scene, end_of_all, shares_rows
@@ -13,8 +13,6 @@ from asset_worker.schedule.forecast import Forecast
 from asset_worker.telemetry.snapshot import Snapshot
 from asset_worker.telemetry.waiting import WaitingAsset
 
-COUNTING_LIMIT: Final = 20_000
-"""What assets wait for is shown up to this many pending assets, as counting visits each of them."""
 FORECAST_LIMIT: Final = 500
 """The end of all that is pending is forecast for up to this many pending assets."""
 FORECAST_SECONDS: Final = 2.0
@@ -36,10 +34,6 @@ class Shown(Protocol):
 
     def snapshot(self) -> Snapshot:
         """Return the state of the worker now."""
-        ...
-
-    def waiting_on(self) -> Mapping[str, int]:
-        """Return the number of pending assets by what they wait for."""
         ...
 
     def waiting(self, limit: int) -> Sequence[WaitingAsset]:
@@ -80,7 +74,7 @@ class View:
             pending=state.pending,
             requests=state.requests,
             outcomes=state.completions,
-            waiting=self._service.waiting_on() if state.pending <= COUNTING_LIMIT else {},
+            waiting=state.waiting_on,
             assets=self._rows() if has_rows else None,
             left=left,
             unforeseen=unforeseen,

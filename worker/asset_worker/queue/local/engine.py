@@ -286,6 +286,7 @@ class LocalQueue(PendingAssets):
         prune_at = loop.time()
         while True:
             await self._save_progress()
+            await self.outbox.look_for_oldest()
             if loop.time() >= prune_at:
                 await self._prune()
                 await self._prune_dead_letters()

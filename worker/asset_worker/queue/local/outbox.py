@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from asset_worker.domain.deliveries import Condition, Owed, Taken
-from asset_worker.domain.events import Stored
+from asset_worker.domain.events import Stored, made_at
 from asset_worker.queue.absent_sinks import SinkState, seconds_left, states_at_start
 from asset_worker.queue.local.commits import Commits
 from asset_worker.queue.local.dead_letter_rows import Selection
@@ -86,6 +86,8 @@ class LocalOutbox:
         )
         self.dead_letters = Counter(dead_letters)
         """How many dead letters there are, by their sink."""
+        self._oldest_at: Mapping[str, float | None] = {}
+        """When the oldest event was made that each sink lacked at the latest look."""
         self._retried = {name: asyncio.Event() for name in sinks}
 
     async def begin(self, now: float) -> None:
@@ -140,6 +142,20 @@ class LocalOutbox:
     def owed(self, sink: str) -> int:
         """Return how many events the sink lacks: those with a record, and those after its position."""
         return self._sinks.owed(sink)
+
+    async def look_for_oldest(self) -> None:
+        """Look up which events are the oldest that the sinks lack. It costs one read of an index for each sink."""
+        positions = {name: self._sinks.position(name) for name in self._retried if self.owed(name)}
+
+        def query(journal: Journal) -> dict[str, float | None]:
+            found = {name: journal.undelivered.oldest_owed(name, position) for name, position in positions.items()}
+            return {name: None if event is None else made_at(event) for name, event in found.items()}
+
+        self._oldest_at = await self._commits.read(query) if positions else {}
+
+    def oldest_at(self, sink: str) -> float | None:
+        """Return when the oldest event was made that the sink lacks; see `Outbox.oldest_at`."""
+        return self._oldest_at.get(sink) if self.owed(sink) else None
 
     async def wait(self, sink: str) -> None:
         """Wait until there are events after the sink's position."""

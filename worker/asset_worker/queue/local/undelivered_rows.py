@@ -61,6 +61,15 @@ class UndeliveredRows:
         """Return the number of records of each sink that has any."""
         return dict(self._execute("SELECT sink, count(*) FROM undelivered GROUP BY sink").fetchall())
 
+    def oldest_owed(self, sink: str, position: int) -> Stored | None:
+        """Return the first event that a sink with this position lacks: with a record, or after it; None: it has all."""
+        row = self._execute(
+            "SELECT position, id, body FROM outbox WHERE position >= "
+            "coalesce((SELECT min(position) FROM undelivered WHERE sink = ?), ? + 1) ORDER BY position LIMIT 1",
+            (sink, position),
+        ).fetchone()
+        return None if row is None else Stored(*row)
+
     def due(self, sink: str, limit: int, *, until: float, without: Collection[int], gives_way: bool) -> list[Owed]:
         """Return at most `limit` events with a record that is due by `until`, the earliest first.
 

@@ -1,0 +1,50 @@
+"""What is counted about pending assets, against a walk over all of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asset_worker.queue.counts import FIRST_LOOK, Acceptance, Acceptances, WaitCounts
+
+WAITS = st.sampled_from([(), ("asset",), ("hls", "thumbnail"), ("hls",), ("visibility",)])
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.none() | WAITS)))
+def test_the_counts_are_those_of_a_walk(changes):
+    """None: the asset is settled."""
+    counts, waits = WaitCounts(), {}
+    for asset, after in changes:
+        match waits.pop(asset, None), after:
+            case None, None:
+                continue
+            case None, _:
+                counts.add(after)
+            case before, None:
+                counts.add(before, -1)
+            case before, _:
+                counts.change(before, after)
+        if after is not None:
+            waits[asset] = after
+        assert counts.read() == Counter(what for each in waits.values() for what in each or FIRST_LOOK)
+
+
+@given(
+    restored=st.lists(st.tuples(st.integers(0, 9), st.integers(1, 3)), max_size=4),
+    added=st.lists(st.integers(1, 3), max_size=4),
+    data=st.data(),
+)
+def test_the_oldest_acceptance_is_that_of_a_walk(restored, added, data):
+    acceptances = Acceptances()
+    old = [Acceptance(at, count) for at, count in restored]
+    acceptances.restore(old)
+    known = old + [acceptances.add(10.0 + number, count) for number, count in enumerate(added)]
+    pending = [each for each in known for _ in range(each.pending)]
+    while True:
+        assert acceptances.oldest_at == min((each.at for each in pending), default=None)
+        if not pending:
+            return
+        gone = pending.pop(data.draw(st.integers(0, len(pending) - 1)))
+        acceptances.remove_one(gone)
