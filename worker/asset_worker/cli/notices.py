@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from asset_worker.cli.screen.words import duration
 from asset_worker.domain.assets import AssetId, Expectations, Missing, Observation, Outcome
 from asset_worker.domain.submissions import expectations_for
 from asset_worker.poller.decide import Defer, Settle
 from asset_worker.queue.ports import Lease
 from asset_worker.runtime.text import CUT, clip
+from asset_worker.telemetry.words import duration
 
 MOST = 10
 """So many assets are named with each kind of notice; of the others, a last line says how many there are."""

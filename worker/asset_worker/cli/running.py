@@ -14,10 +14,10 @@ import structlog
 from asset_worker.api.key import BadKeyError, KeyNotThereError, NoKeyError
 from asset_worker.cli.farewell import IDS_NAMED, kept, not_kept
 from asset_worker.cli.form import USUAL, Form
-from asset_worker.cli.showing import Showing, both, shows_lines_above_display
+from asset_worker.cli.showing import Showing, shows_lines_above_display
 from asset_worker.cli.usage import fail, log_format, misnamed_key_advice
 from asset_worker.domain.run_plan import Exit, RunPlan
-from asset_worker.poller.observing import Observe, ignore
+from asset_worker.poller.observing import Observe, both, ignore
 from asset_worker.queue.local.journal import JournalError, JournalUnavailableError
 from asset_worker.queue.local.lock import StateDirectoryError, StateDirectoryUnavailableError
 from asset_worker.reloading import Reloading

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 import msgspec
 
-from asset_worker.cli.screen import words
 from asset_worker.cli.usage import PathOption, fail, settings_from, state_directory
 from asset_worker.domain.assets import ASSET_ID, AssetId
 from asset_worker.domain.run_plan import RunPlan
@@ -25,6 +24,7 @@ from asset_worker.schedule.learned import LearnedState, UnreadableState
 from asset_worker.schedule.ports import Schedule, WaitState
 from asset_worker.schedule.report import plot, rows, seconds_text, table
 from asset_worker.settings.tree import Poll, Settings
+from asset_worker.telemetry import words
 
 PLOTTED = 6
 

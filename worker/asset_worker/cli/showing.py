@@ -13,13 +13,11 @@ from typing import Final, Literal
 import msgspec
 
 from asset_worker.cli.form import Form
-from asset_worker.domain.assets import Observation
 from asset_worker.domain.events import Stored
 from asset_worker.domain.run_plan import RunPlan
 from asset_worker.policies import inputs
-from asset_worker.poller.decide import Defer, Settle
+from asset_worker.poller.decide import Settle
 from asset_worker.poller.observing import Observe, ignore
-from asset_worker.queue.ports import Lease
 from asset_worker.runtime.terminals import columns_of, has_colours, is_terminal, obeys_control_sequences
 from asset_worker.runtime.text import visible
 from asset_worker.service import Service
@@ -106,16 +104,6 @@ class Showing:
         if self._progress == "lines":
             return await live.run_with_progress_lines(service, view)
         return await live.run_with_live_display(service, view, colours=has_colours(STDERR))
-
-
-def both(first: Observe, second: Observe) -> Observe:
-    """Return an `Observe` that calls both."""
-
-    def observe(lease: Lease, observation: Observation, step: Settle | Defer) -> None:
-        first(lease, observation, step)
-        second(lease, observation, step)
-
-    return observe
 
 
 def _lines_for_people(*, colours: bool) -> ToLines:

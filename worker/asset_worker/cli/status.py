@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 import msgspec
 
-from asset_worker.cli.screen import words
 from asset_worker.cli.systemd import unit_state
 from asset_worker.cli.usage import PathOption, fail, settings_from, state_directory
 from asset_worker.cli.watching import show_again_and_again
@@ -25,6 +24,7 @@ from asset_worker.runtime.text import visible, visible_json_bytes
 from asset_worker.schedule.forecast import TimeLeft, never_known
 from asset_worker.schedule.learned import UnreadableState
 from asset_worker.settings.tree import Settings
+from asset_worker.telemetry import words
 
 RETRY = "asset-worker dead-letters retry"
 WATCH_SECONDS = 2.0

@@ -23,6 +23,8 @@ class Rendition(msgspec.Struct, frozen=True, kw_only=True):
     """Terminal statuses of a rendition that will never come."""
     ready_event: str | None = None
     """The name of the transition that reports it ready (`domain.transitions`); None: there is none."""
+    address: str | None = None
+    """The key of its address in the API's answer, within that of the rendition; None: there is none."""
 
     def is_known(self, status: str) -> bool:
         """Return whether the status is documented."""
@@ -39,12 +41,14 @@ RENDITIONS: Final[Mapping[str, Rendition]] = {
         succeeded=frozenset({"ready"}),
         failed=frozenset({"error"}),
         ready_event="playable",
+        address="manifest_url",
     ),
     "thumbnail": Rendition(
         unfinished=frozenset({"pending", "processing"}),
         succeeded=frozenset({"ready"}),
         failed=frozenset({"error"}),
         ready_event="thumbnail_ready",
+        address="representative_url",
     ),
 }
 """By the key of the rendition in the API's answer (vendor's reference page "Retrieve an asset", v1.3).

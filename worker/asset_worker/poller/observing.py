@@ -16,3 +16,13 @@ must return quickly and raise nothing."""
 def ignore(lease: Lease, observation: Observation, step: Settle | Defer) -> None:
     """Do nothing, as an `Observe` of a run that nobody watches."""
     del lease, observation, step
+
+
+def both(first: Observe, second: Observe) -> Observe:
+    """Return an `Observe` that calls both."""
+
+    def observe(lease: Lease, observation: Observation, step: Settle | Defer) -> None:
+        first(lease, observation, step)
+        second(lease, observation, step)
+
+    return observe

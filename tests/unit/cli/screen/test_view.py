@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from asset_worker.cli.screen.seen import NAMES, Seen
+from asset_worker.cli.screen.seen import Seen
 from asset_worker.cli.screen.view import FORECAST_LIMIT, FORECAST_SECONDS, View
 from asset_worker.domain.assets import AssetId, Missing, asset_from
 from asset_worker.domain.progress import LastSeen, Progress
 from asset_worker.domain.submissions import Submission
+from asset_worker.poller.recent import NAMES
 from asset_worker.queue.ports import Lease
 from asset_worker.schedule.forecast import Forecast
 from asset_worker.telemetry.snapshot import Snapshot

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 
 from asset_worker.cli.screen.scene import AssetRow
 from asset_worker.cli.screen.spans import GAP, OUTCOME_STYLES, Line, Span, cut, cut_inside, ends_of, padded
-from asset_worker.cli.screen.words import clock_duration, short_time_left, time_left
+from asset_worker.telemetry.words import clock_duration, short_time_left, time_left
 
 LONGEST_NAME: Final = 32
 """Cells of a file name, at most."""

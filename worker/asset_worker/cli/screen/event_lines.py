@@ -26,11 +26,11 @@ from asset_worker.cli.screen.spans import (
     padded,
     width_of,
 )
-from asset_worker.cli.screen.words import precise_duration
 from asset_worker.domain.assets import Outcome
 from asset_worker.domain.events import TYPE_PREFIX
 from asset_worker.domain.renditions import RENDITIONS
 from asset_worker.runtime.text import visible
+from asset_worker.telemetry.words import precise_duration
 
 ALIGNED_FROM: Final = 100
 """From so many columns on, outcomes are padded to one width, so that the IDs of several lines are below one another."""

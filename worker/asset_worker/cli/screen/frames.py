@@ -11,7 +11,8 @@ from rich.cells import cell_len
 from asset_worker.cli.screen.asset_table import asset_table
 from asset_worker.cli.screen.scene import Scene
 from asset_worker.cli.screen.spans import OUTCOME_STYLES, Line, Span, cut_line, cut_start, joined, width_of
-from asset_worker.cli.screen.words import (
+from asset_worker.runtime.text import visible
+from asset_worker.telemetry.words import (
     PROBLEMS_SHOWN,
     by_outcome,
     clock_duration,
@@ -21,7 +22,6 @@ from asset_worker.cli.screen.words import (
     stages,
     time_left,
 )
-from asset_worker.runtime.text import visible
 
 SPINNER: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 SPINNER_SECONDS: Final = 0.25

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from asset_worker.cli.screen.scene import Scene
-from asset_worker.cli.screen.words import by_outcome, counted, duration, problem_times, stages, time_left
 from asset_worker.runtime.text import visible
+from asset_worker.telemetry.words import by_outcome, counted, duration, problem_times, stages, time_left
 
 
 def progress_line(scene: Scene) -> str:

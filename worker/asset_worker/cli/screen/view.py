@@ -7,11 +7,11 @@ from typing import Final, Protocol
 
 from asset_worker.cli.screen.scene import ROWS, AssetRow, Scene, end_of_all, shares_rows
 from asset_worker.cli.screen.seen import Seen
-from asset_worker.cli.screen.words import stage
 from asset_worker.runtime.text import visible
 from asset_worker.schedule.forecast import Forecast
 from asset_worker.telemetry.snapshot import Snapshot
 from asset_worker.telemetry.waiting import WaitingAsset
+from asset_worker.telemetry.words import stage
 
 FORECAST_LIMIT: Final = 500
 """The end of all that is pending is forecast for up to this many pending assets."""

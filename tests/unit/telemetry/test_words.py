@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asset_worker.cli.screen.words import (
+from asset_worker.schedule.forecast import Forecast
+from asset_worker.telemetry.problems import Problem, Reason
+from asset_worker.telemetry.words import (
     about,
     by_outcome,
     clock_duration,
@@ -19,8 +21,6 @@ from asset_worker.cli.screen.words import (
     stages,
     time_left,
 )
-from asset_worker.schedule.forecast import Forecast
-from asset_worker.telemetry.problems import Problem, Reason
 
 
 @pytest.mark.parametrize(
