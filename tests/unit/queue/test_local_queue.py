@@ -5,16 +5,24 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
 
 from asset_worker.domain.progress import LastSeen, Progress
 from asset_worker.domain.submissions import Options
+from asset_worker.queue.local import engine
 from asset_worker.queue.local.commits import RETRY_SECONDS
-from asset_worker.queue.local.engine import PROGRESS_EVERY_SECONDS, PRUNE_EVERY_SECONDS
+from asset_worker.queue.local.engine import (
+    PROGRESS_EVERY_SECONDS,
+    PRUNE_EVERY_SECONDS,
+    LocalQueue,
+    open_local_queue,
+)
 from asset_worker.queue.local.journal import APPLICATION_ID, FILE_NAME, Journal, JournalError
 from asset_worker.queue.local.status_report import read_status
+from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.threads import DaemonThread
 from tests.doubles.clocks import ManualClock
 from tests.doubles.local_queue import (
@@ -29,6 +37,9 @@ from tests.doubles.local_queue import (
 )
 from tests.doubles.threads import InlineThread, SuspendingThread
 from tests.unit.queue.conformance import IDS, MAX_PENDING, DurableQueueMachine
+
+GRACE = 10.0
+"""Real seconds. Only a test that fails waits this long."""
 
 
 class LocalQueueMachine(DurableQueueMachine):
@@ -373,3 +384,26 @@ def test_the_journal_says_whose_it_is(tmp_path):
     with sqlite3.connect(tmp_path / "j") as connection:
         assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
     connection.close()
+
+
+async def test_the_event_loop_lives_while_what_is_pending_is_restored(tmp_path, monkeypatch):
+    """That takes many seconds for a million: meanwhile signals are handled, and systemd is asked for more time."""
+    lives = threading.Event()
+
+    class SlowQueue(LocalQueue):
+        def __init__(self, *args, **options):
+            assert lives.wait(GRACE)
+            super().__init__(*args, **options)
+
+    monkeypatch.setattr(engine, "LocalQueue", SlowQueue)
+    asyncio.get_running_loop().call_later(0.01, lives.set)
+    async with open_local_queue(
+        tmp_path,
+        SystemClock(),
+        sinks=["stdout"],
+        dedupe_window=1.0,
+        dead_letter_retention=1.0,
+        max_pending=1,
+        first_looks=lambda count: [0.0] * count,
+    ) as queue:
+        assert queue.pending_count() == 0

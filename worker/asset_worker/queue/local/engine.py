@@ -381,7 +381,10 @@ async def open_local_queue(
     """
     thread = DaemonThread("journal")
     journal = await thread.run(Journal, directory / FILE_NAME)
-    queue = LocalQueue(
+    clock.monotonic()  # it finds the event loop's time, which only the loop's own thread can
+    # A million pending assets take many seconds: meanwhile the event loop handles signals, and says that it lives.
+    queue = await thread.run(
+        LocalQueue,
         journal,
         thread,
         clock,
