@@ -5,11 +5,12 @@ for a write, `half`; the crash comes at the HIT-th pass. It is a SIGKILL: nothin
 
 Instead of a point: `clock:BY:FILE` sets the wall clock BY seconds forward once FILE exists, or from the start
 (`clock:BY:`); `suspend:BY:FILE` is a suspend of BY seconds, in which only the event loop's clock stands still; `forget`
-prunes early.
+prunes early; `hang:FILE` blocks the event loop for good once FILE exists.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from asset_worker import service
 from asset_worker.cli import main
 from asset_worker.intake.file.follower import Follower
 from asset_worker.queue.local import engine, request_files, schedule_store
@@ -155,10 +157,28 @@ def forget_soon() -> None:
     engine.PRUNE_EVERY_SECONDS = 5.0
 
 
+def hang_once(file: str) -> None:
+    """Block the event loop in a call that never returns, as of a library in C, once the file exists."""
+
+    async def hang() -> None:
+        loop = asyncio.get_running_loop()
+
+        def look() -> None:
+            if os.path.exists(file):  # noqa: PTH110 - asked often
+                time.sleep(10_000)
+            loop.call_later(0.02, look)
+
+        look()
+
+    vars(service)["watch_lag"] = hang
+
+
 if __name__ == "__main__":
     spec = sys.argv.pop(1)
     if spec == "forget":
         forget_soon()
+    elif spec.startswith("hang:"):
+        hang_once(spec.removeprefix("hang:"))
     elif spec.startswith(("clock:", "suspend:")):
         kind, by, file = spec.split(":", 2)
         step_the_clock(float(by), file, since_boot=kind == "suspend")

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from asset_worker.domain.run_plan import Exit
+from asset_worker.settings.loading import load
 from tests.programs import program
 from tests.unit import command_lines
 
@@ -145,9 +146,14 @@ def test_the_kubernetes_example_runs_the_worker_as_a_native_sidecar_on_the_uploa
     command_lines.check(sidecar["args"])
 
 
-def test_the_unit_passes_systemds_check(tmp_path):
+EXAMPLE = re.compile(r"^#(?=[A-Z]\w*=)", re.MULTILINE)
+"""Begins a line of the unit that is an example, to be used by removing it."""
+
+
+@pytest.mark.parametrize("uncommented", ["", "the examples in it"])
+def test_the_unit_passes_systemds_check(tmp_path, uncommented):
     unit = (DEPLOY / "asset-worker.service").read_text().replace("/opt/asset-worker/bin/asset-worker", "/bin/true")
-    (tmp_path / "asset-worker.service").write_text(unit)
+    (tmp_path / "asset-worker.service").write_text(EXAMPLE.sub("", unit) if uncommented else unit)
     # It exits 0 on an unknown key, with a line on stderr.
     assert checked(program("systemd-analyze"), "verify", tmp_path / "asset-worker.service") == ""
 
@@ -161,6 +167,36 @@ def test_the_unit_starts_again_after_whatever_may_pass_and_after_nothing_that_is
     }
     assert "SuccessExitStatus" not in service
     assert int(service["TimeoutStopSec"]) > 25
+
+
+def test_the_unit_exposes_the_machine_little():
+    checked(program("systemd-analyze"), "security", "--offline=true", "--threshold=15", DEPLOY / "asset-worker.service")
+
+
+def test_the_unit_waits_until_the_worker_is_ready_and_restarts_one_that_hangs():
+    service = systemd_unit()["Service"]
+    assert (service["Type"], service["NotifyAccess"]) == ("notify", "main")
+    assert int(service["WatchdogSec"]) > 10, "a busy machine is no hang"
+    assert "WatchdogSignal" not in service, "SIGABRT, at which the log shows where it hung"
+
+
+def unit_environment(credentials):
+    """The variables of the unit, those of the examples in it included."""
+    text = EXAMPLE.sub("", (DEPLOY / "asset-worker.service").read_text())
+    variables = dict(re.findall(r"^Environment=(\w+)=(.*)$", text, re.MULTILINE))
+    given = set(re.findall(r"^LoadCredential=([\w-]+):/etc/asset-worker/", text, re.MULTILINE))
+    assert given == {value.removeprefix("%d/") for value in variables.values() if value.startswith("%d/")}
+    return {name: value.replace("%d", str(credentials)) for name, value in variables.items()}
+
+
+def test_the_variables_of_the_unit_are_settings_and_events_go_to_the_log_directory(tmp_path):
+    settings = load(config=None, environ=unit_environment(tmp_path), overrides={})
+    assert settings.api.key_file == tmp_path / "key"
+    assert settings.admin.token_file == tmp_path / "tokens"
+    assert settings.events.secret_file == tmp_path / "webhook-secret"
+    [events] = settings.events.local_targets
+    assert Path(events).parent == Path("/var/log") / systemd_unit()["Service"]["LogsDirectory"]
+    assert found(r"^(\S+) \{$", (DEPLOY / "asset-worker.logrotate").read_text()) == events
 
 
 def test_the_unit_reloads_by_the_signal_that_reloads():

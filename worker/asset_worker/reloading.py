@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
 
 from asset_worker.api.key import ApiKey
@@ -36,13 +37,23 @@ class Reloading:
         self._requested.set()
 
     async def run(
-        self, key: ApiKey, *, key_changed: Callable[[], None], reload_tls: Reload, reload_others: Sequence[Reload] = ()
+        self,
+        key: ApiKey,
+        *,
+        key_changed: Callable[[], None],
+        reload_tls: Reload,
+        reload_others: Sequence[Reload] = (),
+        announced: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        """Reload at each request, forever. `key_changed` is called when the file holds another key."""
+        """Reload at each request, forever, each time within `announced`.
+
+        `key_changed` is called when the file holds another key.
+        """
         while True:
             await self._requested.wait()
             self._requested.clear()
-            await self.reload(key, key_changed=key_changed, reload_tls=reload_tls, reload_others=reload_others)
+            with announced():
+                await self.reload(key, key_changed=key_changed, reload_tls=reload_tls, reload_others=reload_others)
 
     async def reload(
         self, key: ApiKey, *, key_changed: Callable[[], None], reload_tls: Reload, reload_others: Sequence[Reload] = ()

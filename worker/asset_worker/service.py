@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Coroutine, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from typing import Any
 
 import msgspec
@@ -25,11 +25,14 @@ from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.signals import reloading_on_signals, stopping_on_signals
 from asset_worker.runtime.stop import Stop
+from asset_worker.runtime.systemd_notify import Notifier
 from asset_worker.runtime.threads import DaemonThread
 from asset_worker.settings.tree import Settings
 from asset_worker.sinks.lines import ToLines, lines_of
+from asset_worker.telemetry.announcing import Announcer, View, announcing, status_line
 from asset_worker.telemetry.heartbeat import log_heartbeat
 from asset_worker.telemetry.loop_lag import LoopLag
+from asset_worker.telemetry.problems import problems_of
 from asset_worker.telemetry.self_report import describe_process, keep_report, report_on
 from asset_worker.telemetry.snapshot import Snapshot, take_snapshot
 from asset_worker.telemetry.waiting import WaitingAsset
@@ -56,6 +59,7 @@ class Service:
         reloading: Reloading | None = None,
         observe: Observe = ignore,
         lines_on_stdout: ToLines = lines_of,
+        notifier: Notifier | None = None,
     ) -> None:
         """Read the key and the tokens. Nothing starts yet.
 
@@ -66,6 +70,7 @@ class Service:
             reloading: what SIGHUP does; None: it ends the process.
             observe: is called after each look.
             lines_on_stdout: how the sink `-` shows events.
+            notifier: reports to the service manager; None: there is none.
 
         Raises:
             BadKeyError: there is no usable key.
@@ -77,6 +82,8 @@ class Service:
         self._reloading = reloading
         self._observe = observe
         self._lines_on_stdout = lines_on_stdout
+        self._notifier = notifier
+        self._announcer: Announcer | None = None
         self._clock = SystemClock()
         self._key = make_key(settings.api, secrets)
         self._tokens = make_tokens(settings.admin, secrets, self._clock)
@@ -106,6 +113,11 @@ class Service:
             stack.enter_context(
                 stopping_on_signals(self._stop, self._forced_stop, before_end=self._abandon_inputs, end=end)
             )
+            grace = shutdown_grace(self._settings, self._plan)
+            if self._notifier is not None:
+                self._announcer = await stack.enter_async_context(
+                    announcing(self._notifier, self._view, stop=self._stop, grace=grace)
+                )
             if self._reloading is not None:
                 stack.enter_context(reloading_on_signals(self._reloading.request, _log_ignored_signal))
             self._parts = parts = await stack.enter_async_context(
@@ -127,7 +139,7 @@ class Service:
                 clock=self._clock,
                 stop=self._stop,
                 forced_stop=self._forced_stop,
-                grace=shutdown_grace(self._settings, self._plan),
+                grace=grace,
                 reader_patience=reader_patience(self._settings, self._plan),
                 max_pending=self._settings.queue.max_pending,
             )
@@ -172,12 +184,28 @@ class Service:
                 key_changed=parts.gate.key_changed,
                 reload_tls=parts.session.reload_tls,
                 reload_others=[each.reload for each in with_files],
+                announced=nullcontext if self._announcer is None else self._announcer.reloading,
             )
         if parts.keep_schedule is not None:
             background["schedule"] = parts.keep_schedule()
         if self._plan.keeps_state:
             background["report"] = self._keep_report()
         return background
+
+    def _view(self) -> View:
+        """Return the worker as its service manager is shown it."""
+        is_stopping = self._stop.is_set()
+        if not self.is_built:
+            return View("stopping" if is_stopping else "starting", is_following=False, is_stopping=is_stopping)
+        queue, is_following = self._parts.queue, all(each.is_following for each in self._parts.intakes)
+        line = status_line(
+            pending=queue.pending_count(),
+            oldest=queue.oldest_age(),
+            problems=problems_of(self._sources),
+            now=self._clock.now(),
+        )
+        prefix = "stopping: " if is_stopping else "" if is_following else "starting: "
+        return View(prefix + self._secrets.redact_text(line), is_following=is_following, is_stopping=is_stopping)
 
     def _keep_report(self) -> Coroutine[Any, Any, None]:
         """Return what keeps the worker's report on itself in the state directory, until cancelled."""

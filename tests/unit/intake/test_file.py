@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from asset_worker.domain.worker_report import InputReport
 from asset_worker.intake.file import tail_reader
-from asset_worker.intake.file.intake import BATCH_LINES, CLOSE_SECONDS, INTERVAL_SECONDS, FileIntake
+from asset_worker.intake.file.intake import BATCH_LINES, CLOSE_SECONDS, INTERVAL_SECONDS, PROGRESS_SECONDS, FileIntake
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import DaemonThread
@@ -269,6 +269,34 @@ async def test_a_line_of_gigabytes_is_read_without_a_pause_and_holds_up_no_stop(
         stop.set("test")
     assert receiver.ids == ["a1"]
     assert asyncio.get_running_loop().time() < INTERVAL_SECONDS
+
+
+# When it follows
+
+
+async def test_a_file_that_is_not_there_yet_is_followed(path: Path):
+    following = intake(path, BatchReceiver())
+    assert not following.is_following
+    async with running(following):
+        await asyncio.sleep(0.1)
+        assert following.is_following
+
+
+async def test_a_file_that_is_not_read_for_want_of_room_is_followed(path: Path):
+    append(path, b"a1\n")
+    receiver = BatchReceiver(room=0)
+    following = intake(path, receiver)
+    async with running(following):
+        await asyncio.sleep(PROGRESS_SECONDS + 0.1)
+        assert (following.is_following, receiver.ids) == (True, [])
+        receiver.make_room(1)
+
+
+async def test_a_file_on_a_file_system_that_hangs_is_not_followed(path: Path):
+    following = FileIntake(path, BatchReceiver(), HangingThread(), SystemClock(), {})
+    async with running(following):
+        await asyncio.sleep(600)
+        assert not following.is_following
 
 
 # The end

@@ -20,6 +20,7 @@ from asset_worker.domain.run_plan import Exit, RunPlan
 from asset_worker.policies import inputs
 from asset_worker.runtime.links import UntrustedLinkError, refuse_untrusted, walked
 from asset_worker.runtime.paths import is_same_file
+from asset_worker.runtime.systemd_notify import take_notifier
 from asset_worker.runtime.text import visible
 from asset_worker.settings.account import START
 from asset_worker.settings.loading import load
@@ -128,6 +129,7 @@ def run(
             read_again=read_again,
             on_start=partial(_warn_of_exposed_urls, events),
             form=Form(json=as_json, plain=plain),
+            notifier=take_notifier(os.environ),
         )
     )
 

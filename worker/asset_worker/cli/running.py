@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 import sys
 from collections.abc import Callable, Coroutine
@@ -23,6 +24,7 @@ from asset_worker.queue.local.lock import StateDirectoryError, StateDirectoryUna
 from asset_worker.reloading import Reloading
 from asset_worker.runtime.proxy import BadProxyError
 from asset_worker.runtime.redaction import Secrets
+from asset_worker.runtime.systemd_notify import Notifier
 from asset_worker.service import Service
 from asset_worker.settings.tree import NoStateDirectoryError, Settings
 from asset_worker.sinks.ports import TargetNotReadyError, UnusableTargetError
@@ -66,12 +68,13 @@ def run_service(
     on_start: Callable[[], None] = lambda: None,
     observe: Observe = ignore,
     form: Form = USUAL,
+    notifier: Notifier | None = None,
 ) -> int:
     """Run a plan to its end and return the exit code. Progress is shown if stderr is a terminal, as `form` says.
 
     An error that keeps the service from starting ends the process; see `run_to_the_end`. `level` replaces the log level
     of the settings. `read_again` returns the settings as they are at a SIGHUP; it is called in a thread.
-    `on_start` is called when the log is set up, `observe` after each look.
+    `on_start` is called when the log is set up, `observe` after each look. `notifier` reports to the service manager.
     """
     secrets = Secrets()
 
@@ -88,6 +91,9 @@ def run_service(
 
     apply_log(settings)
     on_start()
+    if notifier is not None and notifier.watchdog is not None:
+        # The watchdog ends a process that hangs by SIGABRT: the log then shows where each thread was, without values.
+        faulthandler.enable(2)
 
     async def work() -> int:
         reloading = None
@@ -101,6 +107,7 @@ def run_service(
             reloading=reloading,
             observe=both(observe, showing.observe),
             lines_on_stdout=showing.lines_of,
+            notifier=notifier,
         )
         code = await showing.run(service)
         if service.is_interrupted and sys.stderr.isatty() and not form.quiet:

@@ -40,6 +40,11 @@ class Intake(Protocol):
         ...
 
     @property
+    def is_following(self) -> bool:
+        """Whether what is written to the input from now on will be read: its position is known, and it is watched."""
+        ...
+
+    @property
     def progress(self) -> InputReport:
         """How far it was read."""
         ...

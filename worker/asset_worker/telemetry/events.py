@@ -65,6 +65,13 @@ EVENTS: Final = (
         ("signal", "detail"),
     ),
     LogEvent(
+        "worker.notify_failed",
+        "warning",
+        "What the service manager is to know can't be sent to its socket (NOTIFY_SOCKET). It is tried again every "
+        "second; logged once, until it works.",
+        ("error",),
+    ),
+    LogEvent(
         "worker.stopping",
         "info",
         "The worker begins to stop. `reason`: `done`, the signal, that the key is refused, or that a `--once` can't "

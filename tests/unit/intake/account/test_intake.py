@@ -34,6 +34,7 @@ async def test_the_start_is_stored_before_the_first_request(account, queue):
     await run_for(run, 0.05)
     assert [batch.intake for batch in queue.batches][:1] == ["account:https://api.example"]
     assert msgspec.json.decode(queue.batches[0].position)["began"] == 1_000_000.0
+    assert run.is_following
 
 
 async def test_what_is_uploaded_during_an_outage_at_the_first_start_is_handed_over(account, queue):

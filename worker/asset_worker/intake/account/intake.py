@@ -75,6 +75,8 @@ class AccountIntake:
         """When a page was read last."""
         self._ahead: float | None = None
         """The server's clock minus steady time; None: it is not known yet."""
+        self.is_following = False
+        """Whether its position is durable: what is uploaded from then on is found, however long the API is away."""
         self.has_lost_input = False
         """Whether a run that reads the account once has given up. The next run reads from the position on."""
 
@@ -87,6 +89,7 @@ class AccountIntake:
         """Read until `stop` is set or, with `once`, until all that is listed and wanted has been handed over."""
         if self._is_new:
             await self._store(self._newest_name, self._follower.position)
+        self.is_following = True
         position = self._follower.position
         since = position.start if self._account.since is None else self._account.since
         _log.info(

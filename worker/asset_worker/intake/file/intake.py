@@ -81,6 +81,8 @@ class FileIntake:
         self._partial_wait = partial_wait
         self._interval = interval
         self._unreadable: str | None = None
+        self.is_following = False
+        """Whether it has looked at the path once: the file is followed, or awaited if it isn't there."""
         self.progress = InputReport()
         """How far the file was read, as of the last look at it."""
 
@@ -100,6 +102,7 @@ class FileIntake:
                 if found is None:
                     return
                 step, self.progress = found
+                self.is_following = True
                 self._log(step.file_events)
                 self._unreadable = step.problem
                 if step.batch is not None:
@@ -126,6 +129,7 @@ class FileIntake:
         try:
             while not (await asyncio.wait([waiting], timeout=PROGRESS_SECONDS))[0]:
                 self.progress = await self._thread.run(self._follower.progress)
+                self.is_following = True
         except asyncio.CancelledError:
             waiting.cancel()
             raise

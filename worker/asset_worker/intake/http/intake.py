@@ -51,6 +51,8 @@ class HttpIntake:
     name = "http"
     unreadable: str | None = None
     """Always None: there is nothing to read."""
+    is_following: Final = True
+    """Always True: its port is served before anything runs."""
     progress: Final = InputReport()
     """Always empty: there is nothing to read."""
     has_lost_input = False
