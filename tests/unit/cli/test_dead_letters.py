@@ -196,7 +196,7 @@ def test_status_shows_what_webhooks_lack_and_what_is_wrong_with_them(state):
     [problem] = [line for line in shown.splitlines() if line.startswith("problem")]
     assert problem.startswith(f"problem    {SINK} is paused since 20")
     assert problem.endswith(
-        f"(410 Gone): restart, SIGHUP or `asset-worker dead-letters retry --sink '{SINK}'` resumes it"
+        f"(410 Gone): restart, SIGHUP or `asset-worker dead-letters retry --sink '{SINK}'` resumes it [sink_paused]"
     )
     assert f"dead letters  2 of {SINK}: see `asset-worker dead-letters list`" in shown
     report = msgspec.json.decode(

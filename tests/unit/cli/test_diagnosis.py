@@ -32,6 +32,7 @@ from asset_worker.cli.diagnosis import (
 )
 from asset_worker.domain.run_plan import Exit
 from asset_worker.domain.worker_report import ProblemReport, SinkReport, WorkerReport
+from asset_worker.telemetry.problems import ADVICE, Reason
 
 NOW = 1_795_442_400.0
 STATES = st.sampled_from(State)
@@ -187,10 +188,12 @@ def test_a_worker_that_does_not_run_or_hangs_is_seen(worker: WorkerReport | None
 def test_what_troubles_a_running_worker_is_a_warning():
     """A restart would not help, so a health check must not ask for one."""
     outage = ProblemReport("the API is unavailable", "START", "503", "NEXT")
-    checks = judge_worker(report(problems=[outage], sinks={"hooks": SinkReport(3, 2), "-": SinkReport(9, 0)}))
-    assert [check.state for check in checks] == ["ok", "warning", "warning"]
+    refused = ProblemReport("the API refuses the key", reason="key_refused")
+    checks = judge_worker(report(problems=[outage, refused], sinks={"hooks": SinkReport(3, 2), "-": SinkReport(9, 0)}))
+    assert [check.state for check in checks] == ["ok", "warning", "warning", "warning"]
     assert checks[1].text == "the API is unavailable, since START (503); next try at NEXT"
-    assert (checks[2].subject, "retry --all" in (checks[2].fix or "")) == ("hooks", True)
+    assert (checks[2].text, checks[2].fix) == ("the API refuses the key [key_refused]", ADVICE[Reason.KEY_REFUSED])
+    assert (checks[3].subject, "retry --all" in (checks[3].fix or "")) == ("hooks", True)
     assert exit_code_for(checks) == 0
 
 

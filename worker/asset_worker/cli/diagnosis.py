@@ -19,6 +19,7 @@ from asset_worker.domain.run_plan import Exit
 from asset_worker.domain.worker_report import WorkerReport
 from asset_worker.runtime.http_fields import parse_http_date
 from asset_worker.runtime.text import clip
+from asset_worker.telemetry.problems import advice_for
 
 SLIGHT_SKEW_SECONDS: Final = 30.0
 """A clock that differs by more should be set, although nothing fails yet."""
@@ -235,9 +236,9 @@ def judge_worker(report: WorkerReport | None) -> list[Check]:
 
 
 def _problems(report: WorkerReport) -> Iterator[Check]:
-    fix = "see the symptoms in docs/operations.md; it tries again by itself"
+    usual = "see the symptoms in docs/operations.md; it tries again by itself"
     for problem in report.problems:
-        yield Check("worker", State.WARNING, problem_text(problem), fix)
+        yield Check("worker", State.WARNING, problem_text(problem), advice_for(problem.reason) or usual)
 
 
 def _dead_letters(report: WorkerReport) -> Iterator[Check]:

@@ -25,6 +25,7 @@ from asset_worker.schedule.forecast import TimeLeft, never_known
 from asset_worker.schedule.learned import UnreadableState
 from asset_worker.settings.tree import Settings
 from asset_worker.telemetry import words
+from asset_worker.telemetry.problems import SINK_REASONS
 
 RETRY = "asset-worker dead-letters retry"
 WATCH_SECONDS = 2.0
@@ -137,7 +138,10 @@ def _webhook_lines(report: StatusReport, *, is_reported: bool) -> list[str]:
         advice = (
             "" if condition.kind == "down" else f": restart, SIGHUP or `{RETRY} --sink {shlex.quote(sink)}` resumes it"
         )
-        lines.append(f"problem    {sink} is {condition.kind} since {condition.since} ({condition.error}){advice}")
+        reason = SINK_REASONS[condition.kind].value
+        lines.append(
+            f"problem    {sink} is {condition.kind} since {condition.since} ({condition.error}){advice} [{reason}]"
+        )
     lines += [
         f"dead letters  {count} of {sink}: see `asset-worker dead-letters list`"
         for sink, count in sorted(report.dead_letters_by_sink.items())

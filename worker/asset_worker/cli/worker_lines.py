@@ -51,10 +51,12 @@ def _state(worker: WorkerReport | None) -> str:
 
 
 def problem_text(found: ProblemReport) -> str:
-    """Return a problem with the time since when it lasts, its last error and the next try, as far as they are known."""
+    """Return a problem with the time since when it lasts, its last error, the next try and its reason, if known."""
     text = found.problem
     if found.since is not None:
         text += f", since {found.since}"
     if found.last_error is not None and found.last_error not in found.problem:
         text += f" ({found.last_error})"
-    return text if found.next_try is None else f"{text}; next try at {found.next_try}"
+    if found.next_try is not None:
+        text += f"; next try at {found.next_try}"
+    return text if found.reason is None else f"{text} [{found.reason}]"

@@ -90,6 +90,11 @@ class Problem(msgspec.Struct, frozen=True):
         return self.reason in OF_INPUTS
 
 
+def advice_for(reason: str | None) -> str | None:
+    """Return what a person can do about a problem with this reason; None: this version does not know the reason."""
+    return next((text for each, text in ADVICE.items() if each.value == reason), None)
+
+
 def problems_of(sources: Sources) -> tuple[Problem, ...]:
     """Return what is wrong now."""
     return tuple(_problems(sources))
