@@ -109,7 +109,7 @@ async def test_a_final_answer_is_asked_for_once(client, server, status, code, er
     server.get(URL_OF_IT, status=status, payload=vendor_error(code, nested=nested))
     with pytest.raises(error, match=f"{status} about {code}"):
         await client.retrieve(ID)
-    assert client.gate.requests == 1
+    assert client.gate.traffic.sent == 1
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ async def test_a_refusal_that_is_not_the_apis_is_an_outage(client, server, statu
     server.get(URL_OF_IT, status=status, repeat=True, **page)
     with pytest.raises(EdgeRefusedError, match=rf"^{status} .*proxy, a login page, or the key"):
         await client.retrieve(ID)
-    assert client.gate.requests == ATTEMPTS
+    assert client.gate.traffic.sent == ATTEMPTS
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ async def test_attempts_are_bounded_and_the_last_error_is_raised(client, server)
     server.get(URL_OF_IT, status=503, payload=vendor_error("down"), repeat=True)
     with pytest.raises(TransientError, match="503 about down"):
         await client.retrieve(ID)
-    assert client.gate.requests == ATTEMPTS
+    assert client.gate.traffic.sent == ATTEMPTS
 
 
 @pytest.mark.parametrize(
@@ -221,10 +221,10 @@ async def test_only_what_may_settle_an_asset_that_fails_alone_is_tried_again(cli
         with pytest.raises(TransientError):
             await client.retrieve(ID)
         await client.retrieve("f" * 24)
-    before = client.gate.requests
+    before = client.gate.traffic.sent
     with pytest.raises(TransientError):
         await client.retrieve(ID)
-    assert client.gate.requests - before == attempts
+    assert client.gate.traffic.sent - before == attempts
 
 
 async def test_a_requested_wait_is_slept(client, server):
@@ -234,7 +234,7 @@ async def test_a_requested_wait_is_slept(client, server):
     start = loop.time()
     await client.retrieve(ID)
     assert loop.time() - start >= 7
-    assert client.gate.refusals == 1
+    assert client.gate.traffic.refused == 1
 
 
 async def test_the_wait_that_a_503_requests_is_slept_too(client, server):
@@ -250,7 +250,7 @@ async def test_a_long_requested_wait_is_left_to_the_queue(client, server):
     with pytest.raises(RateLimitedError) as raised:
         await client.retrieve(ID)
     assert raised.value.retry_after == 600
-    assert client.gate.requests == 1
+    assert client.gate.traffic.sent == 1
 
 
 async def test_an_id_of_other_case_is_the_same_asset(client, server):

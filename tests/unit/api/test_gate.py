@@ -95,9 +95,20 @@ async def test_at_most_the_concurrency_is_in_flight_and_the_first_come_go_first(
     it = await warmed_up(gate(concurrency=3))
     requests = asyncio.gather(*(request(it, seconds=1) for _ in range(7)))
     await asyncio.sleep(0.5)
-    assert it.in_flight == 3
+    assert it.traffic.in_flight == 3
     assert await requests == [0, 0, 0, 1, 1, 1, 2]
-    assert it.in_flight == 0
+    assert it.traffic.in_flight == 0
+
+
+async def test_a_request_lasts_from_when_it_is_sent() -> None:
+    """The wait for its turn is not counted."""
+    it = await warmed_up(gate(concurrency=1))
+    before = it.traffic.durations.read()["retrieve", "2xx"]
+    await asyncio.gather(*(request(it, seconds=1) for _ in range(3)))
+    after = it.traffic.durations.read()["retrieve", "2xx"]
+    assert after.count - before.count == 3
+    assert after.sum - before.sum == pytest.approx(3)
+    assert it.traffic.succeeded_at == pytest.approx(it._clock.now())
 
 
 async def test_our_own_rate_is_kept_by_one_timer() -> None:
@@ -115,7 +126,7 @@ async def test_where_nothing_is_limited_no_task_and_no_timer_is_made() -> None:
         permit.answered(200, NO_HEADERS)
         assert len(asyncio.all_tasks()) == before
         assert not loop._scheduled  # type: ignore[attr-defined]
-    assert it.requests == 101
+    assert it.traffic.sent == 101
 
 
 async def test_a_requested_wait_pauses_all_and_is_logged_once() -> None:
@@ -130,7 +141,7 @@ async def test_a_requested_wait_pauses_all_and_is_logged_once() -> None:
     assert logs == [{"event": "api.rate_limited", "log_level": "warning", **paused}]
     errors = await asyncio.gather(*refused, return_exceptions=True)
     assert [error.retry_after for error in errors if isinstance(error, RateLimitedError)] == [30.0] * 5
-    assert it.refusals == 5
+    assert it.traffic.refused == 5
 
 
 async def test_a_pause_learned_while_others_wait_holds_them_too() -> None:

@@ -90,7 +90,7 @@ async def test_submissions_are_put_together_with_the_position(ingest: Ingest, qu
     await ingest.accept(batch("a1", "a2"))
     assert [submission.asset_id for submission in queue.submissions] == ["a1", "a2"]
     assert queue.positions == [("file:/queue", b"here")]
-    assert (ingest.accepted, ingest.rejected) == (2, 0)
+    assert (ingest.lines.total(), ingest.rejected) == (2, 0)
 
 
 async def test_an_empty_batch_still_keeps_its_position(ingest: Ingest, queue: FakeQueue):
@@ -119,11 +119,11 @@ async def test_the_event_of_a_line_that_is_read_again_is_the_same(ingest: Ingest
     assert first == second
 
 
-async def test_a_repeat_is_neither_counted_nor_logged(ingest: Ingest):
+async def test_a_repeat_is_not_accepted_and_not_logged(ingest: Ingest):
     with capture_logs() as logs:
         await ingest.accept(batch("a1"))
         await ingest.accept(batch("a1", "a2"))
-    assert ingest.accepted == 2
+    assert ingest.lines == {("file", "accepted"): 2, ("file", "repeat"): 1, ("file", "rejected"): 0}
     assert [log["asset_id"] for log in logs] == ["a1", "a2"]
 
 
@@ -216,7 +216,7 @@ async def test_nothing_is_counted_when_the_queue_breaks(ingest: Ingest, queue: F
     queue.put = broken
     with pytest.raises(RuntimeError, match="broken"):
         await ingest.accept(batch("a1", bad=[b"!"]))
-    assert (ingest.accepted, ingest.rejected) == (0, 0)
+    assert ingest.lines.total() == 0
 
 
 async def test_a_key_in_the_queue_file_gets_no_further(ingest: Ingest, queue: FakeQueue):
@@ -332,3 +332,21 @@ async def test_a_run_of_zeros_is_logged_once_and_makes_no_event(ingest: Ingest, 
         {"event": "intake.zeros", "log_level": "warning", "source": "file:/queue:3", "bytes": 3000, "end": 3050}
     ]
     assert (queue.events, ingest.rejected) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("intake", "kind"),
+    [
+        ("file:/var/spool/a-b:c", "file"),
+        ("stdin", "stdin"),
+        ("http", "http"),
+        ("command", "command"),
+        ("account:https://api.example/v1.3", "account"),
+        ("account-backfill:https://api.example/v1.3", "account"),
+    ],
+)
+async def test_lines_are_counted_by_the_kind_of_their_source(ingest: Ingest, intake: str, kind: str):
+    assert ingest.read_at == {}
+    await ingest.accept(msgspec.structs.replace(batch("a1", bad=[b"!", b"?"]), intake=intake))
+    assert ingest.lines == {(kind, "accepted"): 1, (kind, "repeat"): 0, (kind, "rejected"): 2}
+    assert ingest.read_at == {kind: 1_000_000_000.0}

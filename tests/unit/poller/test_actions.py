@@ -29,7 +29,7 @@ async def test_an_asset_settled_while_it_was_refused_is_forgotten_among_the_refu
     await put(queue, [ID])
     [lease] = await queue.take(1)
     await actions.act(lease, Unanswered("403"))
-    assert dict(actions.completions) == {"timed_out": 1}
+    assert dict(actions.counts.completions) == {"timed_out": 1}
     assert not refusals.is_denied(ID)
 
 
@@ -85,4 +85,4 @@ async def test_an_asset_that_was_not_looked_at_is_due_again_at_its_age_limit_at_
     began = loop.time()
     [lease] = await queue.take(1)
     assert loop.time() - began == pytest.approx(due_in)
-    assert (lease.progress.polls, actions.looks) == (0, 0)
+    assert (lease.progress.polls, actions.counts.looks.total()) == (0, 0)

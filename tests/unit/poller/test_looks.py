@@ -39,7 +39,7 @@ async def test_completions_are_counted_by_outcome_and_logged():
     api = ListingApi({IDS[0]: [READY], IDS[1]: [PROCESSING, READY], IDS[2]: [failed]})
     with capture_logs() as logs:
         _, poller, _ = await poll(api, ids=IDS)
-    assert dict(poller.completions) == {"ready": 2, "failed": 1}
+    assert dict(poller.counts.completions) == {"ready": 2, "failed": 1}
     [log] = [log for log in logs if log["event"] == "asset.completed" and log["outcome"] == "failed"]
     assert (log["asset_id"], log["reason"], log["polls"]) == (IDS[2], "unsupported codec", 1)
 

@@ -150,7 +150,7 @@ async def test_the_lag_of_a_detection_is_that_of_the_event():
     [(end, last)] = [(seconds_of(each["completed_at"]), seconds_of(each["last_seen_waiting_at"])) for each in waited]
     assert end is not None
     assert last is not None
-    [found] = poller.detection_lags.read().values()
+    [found] = poller.counts.detection_lags.read().values()
     assert (found.count, found.sum) == (1, pytest.approx(end - last, abs=0.002))
     assert end - last > 1
 

@@ -92,7 +92,7 @@ def full_forever():
 @pytest.mark.virtual_time
 async def test_after_stop_retrying_a_failure_is_raised_at_once_and_close_returns(tmp_path):
     thread = full_forever()
-    commits = Commits(Journal(tmp_path / "j"), thread)
+    commits = Commits(Journal(tmp_path / "j"), thread, ManualClock())
     commits.stop_retrying()
     with pytest.raises(sqlite3.OperationalError, match="it failed"):
         await commits.write(lambda journal: journal.set_intake("i", b"1"))
@@ -103,7 +103,7 @@ async def test_after_stop_retrying_a_failure_is_raised_at_once_and_close_returns
 
 @pytest.mark.virtual_time
 async def test_a_write_that_waits_at_stop_retrying_is_tried_once_more(tmp_path):
-    commits = Commits(Journal(tmp_path / "j"), full_forever())
+    commits = Commits(Journal(tmp_path / "j"), full_forever(), ManualClock())
     writing = asyncio.ensure_future(commits.write(lambda journal: journal.set_intake("i", b"1")))
     await asyncio.sleep(10.5 * RETRY_SECONDS)
     assert commits.failing
@@ -143,7 +143,7 @@ async def test_changes_are_made_in_the_order_of_the_calls(tmp_path, thread):
 
 
 async def test_a_change_that_fails_undoes_what_it_shares_a_commit_with(tmp_path):
-    commits = Commits(Journal(tmp_path / "j"), InlineThread())
+    commits = Commits(Journal(tmp_path / "j"), InlineThread(), ManualClock())
 
     def fail(journal):
         journal.set_intake("i", b"2")
@@ -154,4 +154,21 @@ async def test_a_change_that_fails_undoes_what_it_shares_a_commit_with(tmp_path)
     )
     assert [type(result) for result in results] == [ZeroDivisionError, ZeroDivisionError]
     assert await commits.read(lambda journal: journal.intakes()) == {}
+    await commits.close()
+
+
+@pytest.mark.virtual_time
+async def test_transactions_are_counted_and_timed_once_they_are_durable(tmp_path):
+    clock = ManualClock()
+
+    class Slow(FailingThread):
+        async def run(self, call, /, *args, **kwargs):
+            clock.move(2)
+            return await super().run(call, *args, **kwargs)
+
+    commits = Commits(Journal(tmp_path / "j"), Slow(failure(sqlite3.SQLITE_FULL)), clock)
+    assert (commits.made.count, commits.made.succeeded_at) == (0, None)
+    await asyncio.gather(*(commits.write(lambda journal: journal.set_intake("i", b"1")) for _ in range(3)))
+    assert (commits.made.count, commits.made.succeeded_at) == (1, clock.now())
+    assert commits.made.durations.read()[()].sum == 2.0
     await commits.close()

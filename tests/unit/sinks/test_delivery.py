@@ -296,3 +296,22 @@ async def test_a_sink_that_cannot_be_used_and_is_owed_nothing_holds_up_no_stop()
     stop.set("test")
     async with asyncio.timeout(0.1):
         await running
+
+
+async def test_attempts_are_counted_and_timed():
+    """Each failed attempt, each event that was accepted, and how long the sink took over both."""
+    clock = ManualClock()
+
+    class Slow(ScriptedSink):
+        async def send(self, events: Sequence[Stored]) -> Sent:
+            clock.move(3)
+            return await super().send(events)
+
+    outbox = MemoryOutbox()
+    outbox.add(5)
+    delivery = delivery_to(Slow([SinkUnavailableError("no space left"), 2]), outbox, clock=clock)
+    assert delivery.attempts.results == {"delivered": 0, "failed": 0}
+    await delivery.run(stopped())
+    assert delivery.attempts.results == {"delivered": 5, "failed": 1}
+    made = delivery.attempts.made
+    assert (made.count, made.durations.read()[()].sum, made.succeeded_at) == (3, 9.0, clock.now())

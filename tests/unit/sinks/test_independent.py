@@ -50,6 +50,9 @@ async def test_an_event_that_fails_follows_the_plan_and_is_a_dead_letter_in_the_
         assert (logs[-1]["id"], logs[-1]["attempts"], logs[-1]["reason"]) == ("bad.1", 4, "HTTP 503")
         assert (run.outbox.depth(), sum(run.queue.dead_letters_by_sink().values())) == (0, 1)
         assert run.delivery.problem is None
+        attempts = run.delivery.attempts
+        assert attempts.results == {"delivered": 2, "failed": 4, "dead_letter": 1, "superseded": 0}
+        assert (attempts.made.count, attempts.made.succeeded_at) == (6, pytest.approx(run.clock.now() - HOUR, abs=1))
 
 
 async def test_retry_after_puts_the_next_attempt_off(path):

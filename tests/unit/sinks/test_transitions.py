@@ -56,6 +56,7 @@ async def test_a_step_that_fails_once_the_completion_is_there_is_superseded_with
             await asyncio.sleep(0.1)
             assert sum(run.queue.dead_letters_by_sink().values()) == 3
             assert run.outbox.owed("hook") == 0
+            assert run.delivery.attempts.results == {"delivered": 1, "failed": 1, "dead_letter": 0, "superseded": 3}
             found = run.queue.journal._execute("SELECT id, attempts, reason FROM dead_letters ORDER BY id").fetchall()
     assert receiver.accepted == ["a.1"]
     assert found == [

@@ -75,6 +75,18 @@ asset_worker_sink_oldest_event_age_seconds gauge sink
 asset_worker_sink_dead_letters gauge sink
 asset_worker_problem gauge reason
 asset_worker_event_loop_lag_seconds gauge
+asset_worker_looks_by_kind_total counter kind
+asset_worker_settlements_total counter evidence
+asset_worker_asset_duration_seconds histogram step,class
+asset_worker_intake_lines_total counter source,result
+asset_worker_api_requests_total counter endpoint,status
+asset_worker_api_request_duration_seconds histogram endpoint,status
+asset_worker_deliveries_total counter sink,result
+asset_worker_delivery_duration_seconds histogram sink
+asset_worker_journal_commits_total counter
+asset_worker_journal_commit_duration_seconds histogram
+asset_worker_last_success_timestamp_seconds gauge part
+asset_worker_build_info gauge version,python
 """
 """The other families, with their labels: renaming one breaks dashboards and alerts, too."""
 

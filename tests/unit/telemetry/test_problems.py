@@ -19,7 +19,7 @@ from asset_worker.telemetry.problems import (
     shown_problem,
 )
 from asset_worker.telemetry.snapshot import take_snapshot
-from tests.unit.telemetry.test_snapshot import QUEUE, SOURCES, sources
+from tests.unit.telemetry.test_snapshot import QUEUE, SOURCES, sink_of, sources
 
 
 def gate(cause: Cause) -> SimpleNamespace:
@@ -28,15 +28,7 @@ def gate(cause: Cause) -> SimpleNamespace:
 
 def sink(name: str) -> SimpleNamespace:
     problem = SinkProblem("failing", f"the sink {name} fails")
-    return SimpleNamespace(
-        sink=name,
-        backlog=0,
-        oldest_age=0.0,
-        problem=problem,
-        failing_since=1.0,
-        last_error="no space",
-        next_try=2.0,
-    )
+    return sink_of(name, problem=problem, failing_since=1.0, last_error="no space", next_try=2.0)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +71,7 @@ def test_what_is_written_to_an_input_is_a_problem_and_makes_nothing_unready():
     """Or else any writer could take the pod out of service."""
     bad = SimpleNamespace(origin="file:/q", since=3.0, reason="no ID")
     queue = SimpleNamespace(**(vars(QUEUE) | {"waiting_for_sinks_since": 2.0}))
-    changed = {"queue": queue, "lines": SimpleNamespace(rejected=2, rejected_inputs=[bad])}
+    changed = {"queue": queue, "lines": SimpleNamespace(**(vars(SOURCES.lines) | {"rejected_inputs": [bad]}))}
     found = take_snapshot(sources(**changed))
     assert found.problems == (
         Problem(Reason.INPUTS_WAITING, "the inputs are not read on until the sinks have taken more events", 2.0),

@@ -23,6 +23,7 @@ from asset_worker.api.limits.limiter import RateLimiter
 from asset_worker.api.limits.server_clock import ServerClock, parse_by_clocks
 from asset_worker.api.responses import Verdict, meaning_of, verdict_of
 from asset_worker.api.subjects import Endpoint, Subject
+from asset_worker.api.traffic import Traffic
 from asset_worker.api.trouble import EDGE_SECONDS, ApiProblem, Cause, Trouble, change_of_cause, trouble_after
 from asset_worker.domain.worker_report import QuotaReport
 from asset_worker.runtime.clock import Clock
@@ -82,16 +83,13 @@ class Gate:
         self._has_capacity.set()
         self._timer: asyncio.TimerHandle | None = None
         self._is_stopped = False
-        self._in_flight = 0
+        self.traffic = Traffic()
+        """What is counted about the attempts."""
         self._granted_at = 0.0
         self._failing_since: float | None = None
         """When the first of the latest attempts was sent that all failed or were given up; None: the latest did not."""
         self._trouble: Trouble | None = None
         self._lasting_edge_is_logged = False
-        self.requests = 0
-        """Attempts sent so far."""
-        self.refusals = 0
-        """Attempts refused with 429 so far."""
 
     def permit(self, subject: Subject) -> Permit:
         """Return the permission for one attempt: a context manager. Entering it waits until the attempt may be sent.
@@ -167,11 +165,6 @@ class Gate:
         return self._trouble.problem(now=now, wall=self._clock.now(), is_open=is_open, delay=self._delay(now))
 
     @property
-    def in_flight(self) -> int:
-        """Attempts that are being made now."""
-        return self._in_flight
-
-    @property
     def quotas(self) -> list[QuotaReport]:
         """The quotas that the API reports, as they are known now."""
         return self._limiter.quotas(self._now())
@@ -230,16 +223,17 @@ class Gate:
             )
         meaning = meaning_of(status)
         permit.retry_after = meaning.retry_after(report)
-        self.refusals += meaning.verdict is Verdict.RATE_LIMITED
+        self.traffic.refused += meaning.verdict is Verdict.RATE_LIMITED
         self._grant_waiting()
 
     def ended(self, permit: Permit, error: BaseException | None) -> None:
         """Report the end of an attempt, with its error; None: it succeeded."""
-        self._in_flight -= 1
         if permit.status is None:
             self._limiter.lost(sent_at=permit.sent_at, endpoint=permit.subject.endpoint)
         now, breaker, period, subject = self._now(), self._breaker, permit.period, permit.subject
         verdict = verdict_of(permit.status, error)
+        took, wall = now - permit.sent_at, self._clock.now()
+        self.traffic.end(subject.endpoint, permit.status, verdict, seconds=took, wall=wall)
         if verdict not in {Verdict.FAILED, Verdict.LOST}:
             self._failing_since = None
         elif self._failing_since is None:
@@ -298,7 +292,7 @@ class Gate:
         return clocks
 
     def _delay(self, now: float) -> float:
-        if self._in_flight >= self._concurrency:
+        if self.traffic.in_flight >= self._concurrency:
             return math.inf
         return max(self._breaker.delay(now), self._limiter.delay(now))
 
@@ -308,8 +302,7 @@ class Gate:
 
     def _grant(self, permit: Permit, now: float) -> None:
         self._granted_at = now
-        self._in_flight += 1
-        self.requests += 1
+        self.traffic.begin()
         self._limiter.sent(now, permit.subject.endpoint)
         permit.sent_at, permit.period = now, self._breaker.sent(permit.subject, now)
 
@@ -321,7 +314,7 @@ class Gate:
             place = 0 if first is None else next((place for place, each in waiting if each is first), 0)
             return place, self._delay(now)
         choice = self._breaker.next_probe([permit.subject for _, permit in self._waiters], now)
-        is_full = self._in_flight >= self._concurrency
+        is_full = self.traffic.in_flight >= self._concurrency
         return choice.place, math.inf if is_full else max(choice.at - now, self._limiter.delay(now))
 
     def _grant_waiting(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Final, Protocol
 from uuid import uuid4
@@ -62,12 +63,18 @@ class Ingest:
         self._clock = clock
         self._source = source
         self._secrets = secrets
-        self.accepted = 0
-        """Submissions accepted since the start; repeats are not counted."""
-        self.rejected = 0
-        """Lines rejected since the start."""
+        self.lines: Counter[tuple[str, str]] = Counter()
+        """Lines and other submissions since the start, by the kind of their source and by what became of them:
+        `accepted`, `repeat` or `rejected`."""
+        self.read_at: dict[str, float] = {}
+        """When each kind of source last provided something, which was durable then, in seconds since the epoch, UTC."""
         self._rows: dict[str, RejectedRow | None] = {}
         """The lines rejected in a row, by the intake."""
+
+    @property
+    def rejected(self) -> int:
+        """Lines rejected since the start."""
+        return sum(count for (_, result), count in self.lines.items() if result == "rejected")
 
     @property
     def rejected_inputs(self) -> list[RejectedRow]:
@@ -99,12 +106,18 @@ class Ingest:
             position=batch.position,
             accepts_settled=batch.accepts_settled,
         )
-        self.accepted += len(accepted)
-        self.rejected += len(batch.rejections)
+        self._count(batch, accepted)
         row = self._rows.get(batch.intake)
         self._rows[batch.intake] = row_after(row, batch, now=self._clock.steady())
         self._log(batch, accepted)
         return accepted
+
+    def _count(self, batch: Batch, accepted: Sequence[Submission]) -> None:
+        kind = kind_of(batch.intake)
+        repeats = len(batch.submissions) - len(accepted)
+        for result, count in (("accepted", len(accepted)), ("repeat", repeats), ("rejected", len(batch.rejections))):
+            self.lines[kind, result] += count
+        self.read_at[kind] = self._clock.now()
 
     async def _events_of(self, rejections: Sequence[Rejection]) -> list[Event]:
         now = self._clock.now()
@@ -170,3 +183,11 @@ class Ingest:
         return msgspec.structs.replace(
             options, metadata=self._secrets.redact(options.metadata), traceparent=traceparent
         )
+
+
+def kind_of(intake: str) -> str:
+    """Return the kind of an intake, as a label shows it: `file`, `stdin`, `account`, `http`, `command`.
+
+    The account is read by two: for what is new, and for what is older (`account-backfill:`).
+    """
+    return intake.partition(":")[0].partition("-")[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Coroutine, Sequence
 from typing import Final
 
@@ -12,6 +11,7 @@ from asset_worker.api.errors import TransientError
 from asset_worker.api.retry import retry_after_of
 from asset_worker.domain.assets import Observation, Unanswered
 from asset_worker.poller.changes import Changes
+from asset_worker.poller.counts import Counts, Kind
 from asset_worker.poller.deadlines import age_limit
 from asset_worker.poller.decide import Defer, Settle, decide
 from asset_worker.poller.feedback import Feedback
@@ -21,7 +21,6 @@ from asset_worker.poller.policy import Policy
 from asset_worker.queue.ports import Lease, Queue
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.log import get_logger
-from asset_worker.runtime.measures import LONG_SECONDS, Histogram
 from asset_worker.schedule.ports import Schedule, SlowAfter, never_known
 
 _log = get_logger()
@@ -61,16 +60,12 @@ class Actions:
         self._feedback = feedback
         self._refusals = refusals
         self._changes = Changes()
-        self.looks = 0
-        """Looks made so far, those without an answer included."""
-        self.completions: Counter[str] = Counter()
-        """Assets settled so far, by outcome."""
-        self.detection_lags = Histogram[tuple[()]](LONG_SECONDS)
-        """Seconds from the last look that showed an asset waiting to its completion."""
+        self.counts = Counts()
+        """What is counted about looks and completions."""
 
-    def act(self, lease: Lease, observation: Observation) -> Coroutine[None, None, None]:
-        """Decide what follows from a retrieve, and do it, which ends the lease."""
-        return self.carry_out(lease, observation, self.decide(lease, observation, is_retrieve=True))
+    def act(self, lease: Lease, observation: Observation, kind: Kind = Kind.RETRIEVE) -> Coroutine[None, None, None]:
+        """Decide what follows from a retrieve, or from a look without an answer, and do it, which ends the lease."""
+        return self.carry_out(lease, observation, self.decide(lease, observation, is_retrieve=True), kind)
 
     def decide(self, lease: Lease, observation: Observation, *, is_retrieve: bool) -> Settle | Defer:
         """Return what follows from a look that ends now; nothing is done yet. `is_retrieve`: it was made by no list."""
@@ -90,18 +85,21 @@ class Actions:
             slow_after=self._slow_after,
         )
 
-    async def carry_out(self, lease: Lease, observation: Observation, step: Settle | Defer) -> None:
+    async def carry_out(self, lease: Lease, observation: Observation, step: Settle | Defer, kind: Kind) -> None:
         """Defer or settle as `step` says, which ends the lease. `step` comes from `decide`."""
-        self.looks += 1
+        self.counts.look(kind)
         self._observe(lease, observation, step)
         self._changes.log(lease.submission.asset_id, lease.progress.last_seen, step.progress.last_seen)
+        held = self._held(lease)
         if self._feedback is not None:
-            self._feedback.looked(lease, observation, held=self._held(lease))
+            self._feedback.looked(lease, observation, held=held)
+        self.counts.shown(lease, observation, held=held)
         match step:
             case Defer():
                 await self._defer(lease, step)
             case Settle():
-                await self._settle(lease, step, elapsed=lease.age + self._held(lease))
+                await self._settle(lease, step, elapsed=lease.age + held)
+                self.counts.settled(lease, step.verdict.outcome, observation, kind, elapsed=lease.age + held)
 
     async def _defer(self, lease: Lease, step: Defer) -> None:
         await self._queue.defer(lease, step.delay, step.progress, step.steps)
@@ -117,9 +115,6 @@ class Actions:
     async def _settle(self, lease: Lease, step: Settle, *, elapsed: float) -> None:
         await self._queue.settle(lease, step.event, steps=step.steps)
         self._refusals.forget(lease.submission.asset_id)
-        self.completions[step.verdict.outcome] += 1
-        if (waiting_at := lease.progress.waiting_at) is not None:
-            self.detection_lags.observe((), lease.accepted_at + elapsed - waiting_at)
         _log.info(
             "asset.completed",
             asset_id=lease.submission.asset_id,
@@ -130,10 +125,10 @@ class Actions:
         )
 
     async def act_on_failure(self, leases: Sequence[Lease], error: TransientError) -> None:
-        """Act on a request that failed, for each of the assets that it was about."""
+        """Act on a list that failed, for each of the assets that it was asked for."""
         observation = Unanswered(str(error), retry_after_of(error))
         for lease in leases:
-            await self.act(lease, observation)
+            await self.act(lease, observation, Kind.LIST)
 
     async def put_back(self, leases: Sequence[Lease], delay: float) -> None:
         """Defer assets that were not looked at by `delay` seconds, but hardly beyond their age limits."""
@@ -142,8 +137,8 @@ class Actions:
             await self._queue.defer(lease, max(min(delay, left), LEAST_DELAY_SECONDS), lease.progress)
 
     def count_look(self, lease: Lease) -> Lease:
-        """Count a look that has no consequence yet. Return the lease with the look counted in its progress."""
-        self.looks += 1
+        """Count a look by a list that has no consequence yet. Return the lease with it counted in its progress."""
+        self.counts.look(Kind.LIST)
         progress = msgspec.structs.replace(lease.progress, polls=lease.progress.polls + 1)
         return msgspec.structs.replace(lease, progress=progress)
 

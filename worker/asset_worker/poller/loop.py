@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 
@@ -15,6 +14,7 @@ from asset_worker.domain.assets import Asset, AssetId, Observation
 from asset_worker.domain.submissions import Options
 from asset_worker.poller.actions import Actions
 from asset_worker.poller.batching import Check, ListLooker, by_request
+from asset_worker.poller.counts import Counts, Kind
 from asset_worker.poller.deadlines import LEAST_SECONDS, age_limit, given_up_at, too_late
 from asset_worker.poller.decide import Defer, Settle
 from asset_worker.poller.feedback import Feedback
@@ -25,7 +25,6 @@ from asset_worker.poller.policy import Policy
 from asset_worker.poller.ports import Api
 from asset_worker.queue.ports import Lease, Queue
 from asset_worker.runtime.clock import Clock
-from asset_worker.runtime.measures import Histogram
 from asset_worker.runtime.randomness import Uniform
 from asset_worker.runtime.stop import Stop
 from asset_worker.schedule.ports import Schedule, SlowAfter, never_known
@@ -84,19 +83,14 @@ class Poller:
         )
 
     @property
+    def counts(self) -> Counts:
+        """What is counted about looks and completions."""
+        return self._actions.counts
+
+    @property
     def looks(self) -> int:
         """Looks made so far, those without an answer included."""
-        return self._actions.looks
-
-    @property
-    def completions(self) -> Counter[str]:
-        """Assets settled so far, by outcome."""
-        return self._actions.completions
-
-    @property
-    def detection_lags(self) -> Histogram[tuple[()]]:
-        """Seconds from the last look that showed an asset waiting to its completion."""
-        return self._actions.detection_lags
+        return self.counts.looks.total()
 
     @property
     def backlog_factor(self) -> float:
@@ -219,7 +213,7 @@ class Poller:
         observation = too_late(self._api.latest_failure)
         async with asyncio.TaskGroup() as settling:
             for lease in leases:
-                settling.create_task(self._actions.act(lease, observation))
+                settling.create_task(self._actions.act(lease, observation, Kind.NONE))
 
     def _given_up_at(self, options: Options | None) -> float:
         return given_up_at(

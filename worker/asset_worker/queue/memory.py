@@ -21,6 +21,7 @@ from asset_worker.queue.pending import PendingAssets
 from asset_worker.queue.ports import Lease
 from asset_worker.queue.room import Room
 from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.measures import SHORT_SECONDS, Operations
 
 KEEP_COUNTS_SECONDS = 7 * 86400.0
 """Settlements are kept for seven dedupe windows, and at least this long, as by the engine with a journal."""
@@ -42,6 +43,8 @@ class MemoryQueue(PendingAssets):
         self._counts_outcomes = False
         self._outcomes: Counter[str] = Counter()
         self.outbox = MemoryOutbox(sinks, room)
+        self.commits = Operations(SHORT_SECONDS)
+        """Always empty: there is no journal."""
         self.intakes: Mapping[str, bytes] = MappingProxyType({})
 
     async def put(

@@ -17,6 +17,7 @@ from asset_worker.domain.events import Event
 from asset_worker.domain.progress import Progress
 from asset_worker.domain.states import AssetState, PendingState
 from asset_worker.domain.submissions import Options, Submission
+from asset_worker.runtime.measures import Operations
 
 OutboxT_co = TypeVar("OutboxT_co", covariant=True)
 
@@ -130,6 +131,11 @@ class Queue(Protocol):
 
 class QueueStatus(Protocol):
     """What is reported to operators. Nothing here waits or reads the disk."""
+
+    @property
+    def commits(self) -> Operations:
+        """The transactions of the journal since the start; none, if there is no journal."""
+        ...
 
     @property
     def failing(self) -> bool:

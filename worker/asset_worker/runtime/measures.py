@@ -15,6 +15,9 @@ LONG_SECONDS: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1_200, 3_600, 7_2
 SHORT_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 """Bounds for what lasts milliseconds to seconds."""
 
+OTHER: Final = "other"
+"""The value of a label for all that are one too many."""
+
 
 class Distribution(msgspec.Struct, frozen=True):
     """The values observed so far, as they are now."""
@@ -53,3 +56,36 @@ class Histogram(Generic[KeyT]):
         """Return the distribution of each key that has a value, as it is now."""
         sums, bounds = self._sums, self.bounds
         return {key: Distribution(tuple(counts), sums[key], bounds) for key, counts in self._counts.items()}
+
+
+class Operations:
+    """Operations of one kind: how long they take, and when one succeeded last."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        """`bounds` are those of the histogram."""
+        self.durations = Histogram[tuple[()]](bounds)
+        """Seconds that each of them took."""
+        self.succeeded_at: float | None = None
+        """When the last one succeeded, in seconds since the epoch, UTC, by the clock of that moment; None: none did."""
+
+    @property
+    def count(self) -> int:
+        """How many have ended."""
+        return sum(each.count for each in self.durations.read().values())
+
+
+class Names:
+    """Names from outside as values of a label: the first ones as they are, and all further ones as `other`."""
+
+    def __init__(self, most: int) -> None:
+        """`most` names are shown: each costs memory here, and time series in what scrapes them."""
+        self._most = most
+        self._known: set[str] = set()
+
+    def of(self, name: str) -> str:
+        """Return the name, or `other` if it is one too many."""
+        if name not in self._known:
+            if len(self._known) >= self._most:
+                return OTHER
+            self._known.add(name)
+        return name

@@ -15,6 +15,7 @@ from asset_worker.domain.events import Stored
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.stop import Stop
+from asset_worker.sinks.attempts import OF_ORDERED, Attempts, Result
 from asset_worker.sinks.lines import first_bytes
 from asset_worker.sinks.ports import OrderedSink, Outbox, Sent, SinkUnavailableError
 
@@ -56,14 +57,19 @@ class Delivery:
         self._wait = wait or backoff()
         self._sleep = sleep
         self.sink = sink.name
-        self.delivered = 0
-        """Events that the sink accepted since the start."""
+        self.attempts = Attempts(OF_ORDERED)
+        """What is counted about the attempts."""
         self._failing_since: float | None = None
         """When the sink began to fail, in steady time; None while it works."""
         self.last_error: str | None = None
         """The text of the latest failure, kept after recovery."""
         self.next_try: float | None = None
         """When the sink that fails is tried again, in seconds since the epoch, UTC; None while it works."""
+
+    @property
+    def delivered(self) -> int:
+        """Events that the sink accepted since the start."""
+        return self.attempts.results[Result.DELIVERED.value]
 
     @property
     def backlog(self) -> int:
@@ -141,11 +147,16 @@ class Delivery:
         sent: Sent = await self._retrying(stop)(self._send, events)
         self._recovered()
         await self._outbox.advance(self.sink, events[sent.count - 1].position, sent.checkpoint)
-        self.delivered += sent.count
+        self.attempts.add(Result.DELIVERED, sent.count)
+        self.attempts.made.succeeded_at = self._clock.now()
 
     async def _send(self, events: Sequence[Stored]) -> Sent:
         while True:
-            sent = await self._sink.send(events)
+            began = self._clock.monotonic()
+            try:
+                sent = await self._sink.send(events)
+            finally:
+                self.attempts.made.durations.observe((), self._clock.monotonic() - began)
             if sent.count:
                 return sent
             await self._outbox.advance(self.sink, events[0].position - 1, sent.checkpoint)
@@ -171,6 +182,7 @@ class Delivery:
         )
 
     def _attempt_failed(self, state: RetryCallState) -> None:
+        self.attempts.add(Result.FAILED)
         error = str(state.outcome.exception()) if state.outcome else None
         self._failed(error, retry_in=state.next_action.sleep if state.next_action else 0.0)
 

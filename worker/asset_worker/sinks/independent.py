@@ -20,6 +20,7 @@ from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.randomness import Uniform
 from asset_worker.runtime.stop import Stop
+from asset_worker.sinks.attempts import Attempts, Result
 from asset_worker.sinks.endpoint import UP, Endpoint, still_down
 from asset_worker.sinks.ports import Attempt, Delivered, Failed, IndependentOutbox, IndependentSink
 from asset_worker.sinks.retry_plan import is_planned, next_delay
@@ -97,8 +98,8 @@ class IndependentDelivery:
         self._last_start = last_start
         self._uniform = uniform
         self.sink = sink.name
-        self.delivered = 0
-        """Events that the sink accepted since the start."""
+        self.attempts = Attempts()
+        """What is counted about the attempts."""
         self._began = 0.0
         """When this run found the receiver down at its start, in steady time."""
         self._endpoint: Endpoint = UP
@@ -112,6 +113,11 @@ class IndependentDelivery:
         self._wake = asyncio.Event()
         self._is_resumed = False
         """Whether somebody asks to resume the sink."""
+
+    @property
+    def delivered(self) -> int:
+        """Events that the sink accepted since the start."""
+        return self.attempts.results[Result.DELIVERED.value]
 
     @property
     def backlog(self) -> int:
@@ -336,14 +342,18 @@ class IndependentDelivery:
         owed, began = flight.owed, self._clock.steady()
         result = await flight.limited(self._sink.attempt(owed.event))
         now = self._clock.steady()
+        self.attempts.made.durations.observe((), now - began)
         self._endpoint = self._endpoint.after(
             result, position=owed.event.position, now=now, is_transition=owed.is_transition
         )
         if isinstance(result, Delivered):
             self._probed.clear()
             await self._outbox.delivered(self.sink, owed.event.position, now=now)
-            self.delivered += 1
-        elif isinstance(result, Failed) and owed.next_at <= began:
+            self.attempts.add(Result.DELIVERED)
+            self.attempts.made.succeeded_at = self._clock.now()
+            return
+        self.attempts.add(Result.FAILED)
+        if isinstance(result, Failed) and owed.next_at <= began:
             # A probe that was sent before its event was due uses up none of the event's attempts.
             await self._record_failure(owed, result, began, now)
 
@@ -358,6 +368,7 @@ class IndependentDelivery:
                 self.sink, owed.event.position, attempts=attempts, first_at=first_at, now=now, reason=failed.reason
             )
             if not superseded:
+                self.attempts.add(Result.DEAD_LETTER)
                 _log.error("sink.dead_letter", sink=self.sink, id=event_id, attempts=attempts, reason=failed.reason)
             self._log_superseded(superseded)
             return
@@ -384,4 +395,5 @@ class IndependentDelivery:
 
     def _log_superseded(self, event_ids: Iterable[str]) -> None:
         for event_id in event_ids:
+            self.attempts.add(Result.SUPERSEDED)
             _log.info("sink.superseded", sink=self.sink, id=event_id)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.aiohttp import make_aiohttp_handler
 
 from asset_worker.runtime.hosts import can_not_be_rebound, is_loopback
@@ -75,6 +75,7 @@ async def serving(
 
     registry = CollectorRegistry()
     registry.register(SnapshotCollector(read, redact=redact))
+    ProcessCollector(registry=registry)
     refusals, names = Refusals(), {host, socket.gethostname()}
     app = web.Application(middlewares=[_only_from(names, refusals)])
     app.router.add_routes(routes)

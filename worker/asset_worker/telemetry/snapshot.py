@@ -6,16 +6,21 @@ the metrics and docs/reference.md are made from these declarations.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Final
 
+from asset_worker import __version__
 from asset_worker.telemetry.problems import Problem, Reason, problems_of
 from asset_worker.telemetry.sources import Sources
 from asset_worker.telemetry.values.declaring import Declaration, gauge
 from asset_worker.telemetry.values.deliveries import Deliveries
 from asset_worker.telemetry.values.requests import Requests
 from asset_worker.telemetry.values.work import Work
+
+BUILD: Final = {(__version__, ".".join(map(str, sys.version_info[:3]))): 1}
+"""The versions of this process."""
 
 
 def _is_ready(sources: Sources) -> bool:
@@ -25,6 +30,16 @@ def _is_ready(sources: Sources) -> bool:
 def _by_reason(sources: Sources) -> Mapping[str, int]:
     present = {problem.reason for problem in problems_of(sources)}
     return {reason.value: int(reason in present) for reason in Reason}
+
+
+def _successes(sources: Sources) -> Mapping[str, float]:
+    times = {
+        "api": sources.gate.traffic.succeeded_at,
+        "journal": sources.queue.commits.succeeded_at,
+        **{f"intake:{source}": at for source, at in sources.lines.read_at.items()},
+        **{f"sink:{each.sink}": each.attempts.made.succeeded_at for each in sources.deliveries},
+    }
+    return {part: at for part, at in times.items() if at is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +76,24 @@ class Snapshot(Deliveries, Requests, Work):
         lambda sources: sources.loop_lag.worst,
         unit="seconds",
         empty=float,
+    )
+    last_successes: Mapping[str, float] = gauge(
+        "last_success_timestamp_seconds",
+        "When a part last succeeded, since the epoch: `api` (it answered a request, and not with a refusal or an "
+        "error), `journal` (a commit), `intake:SOURCE` (something was read and stored), `sink:NAME` (it accepted an "
+        "event). There is no value for a part that has not succeeded since the start.",
+        _successes,
+        unit="seconds",
+        empty=dict,
+        labels=("part",),
+    )
+    build: Mapping[tuple[str, str], int] = gauge(
+        "build_info",
+        "Always 1: the labels are the versions of asset-worker and Python.",
+        lambda _: BUILD,
+        unit="1",
+        empty=lambda: BUILD,
+        labels=("version", "python"),
     )
 
 

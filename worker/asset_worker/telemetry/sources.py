@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 
 from asset_worker.domain.worker_report import InputReport, QuotaReport
-from asset_worker.runtime.measures import Histogram
+from asset_worker.runtime.measures import Histogram, Operations
 
 
 class PendingCounts(Protocol):
@@ -18,6 +18,11 @@ class PendingCounts(Protocol):
     @property
     def failing(self) -> bool:
         """Whether the journal can't be written now."""
+        ...
+
+    @property
+    def commits(self) -> Operations:
+        """The transactions of the journal since the start."""
         ...
 
     @property
@@ -50,17 +55,46 @@ class PendingCounts(Protocol):
         ...
 
 
-class LookCounts(Protocol):
-    """The poller, as telemetry reads it."""
+class WorkCounts(Protocol):
+    """What the poller counts since the start."""
 
     @property
-    def looks(self) -> int:
-        """Looks made since the start."""
+    def looks(self) -> Mapping[str, int]:
+        """Looks, by how they were made."""
         ...
 
     @property
     def completions(self) -> Mapping[str, int]:
-        """Assets settled since the start, by outcome."""
+        """Assets settled, by outcome."""
+        ...
+
+    @property
+    def settlements(self) -> Mapping[str, int]:
+        """Assets settled, by what showed their end."""
+        ...
+
+    @property
+    def detection_lags(self) -> Histogram[tuple[()]]:
+        """Seconds from the last look that showed an asset waiting to its completion."""
+        ...
+
+    @property
+    def durations(self) -> Histogram[tuple[str, str]]:
+        """Seconds that steps took, by step and class."""
+        ...
+
+
+class LookCounts(Protocol):
+    """The poller, as telemetry reads it."""
+
+    @property
+    def counts(self) -> WorkCounts:
+        """What it counts."""
+        ...
+
+    @property
+    def looks(self) -> int:
+        """Looks made since the start."""
         ...
 
     @property
@@ -88,11 +122,6 @@ class LookCounts(Protocol):
         """By how much the schedule stretches delays because more looks are due than can be made; 1: it doesn't."""
         ...
 
-    @property
-    def detection_lags(self) -> Histogram[tuple[()]]:
-        """Seconds from the last look that showed an asset waiting to its completion."""
-        ...
-
 
 class ApiProblem(Protocol):
     """What keeps requests from working now. Instants are seconds since the epoch, UTC."""
@@ -118,22 +147,46 @@ class ApiProblem(Protocol):
         ...
 
 
-class RequestCounts(Protocol):
-    """The gate, as telemetry reads it."""
+class Traffic(Protocol):
+    """The requests since the start."""
 
     @property
-    def requests(self) -> int:
-        """Requests sent since the start."""
+    def sent(self) -> int:
+        """Requests sent."""
         ...
 
     @property
-    def refusals(self) -> int:
-        """Requests refused with 429 since the start."""
+    def refused(self) -> int:
+        """Requests refused with 429."""
         ...
 
     @property
     def in_flight(self) -> int:
         """Requests that are being made now."""
+        ...
+
+    @property
+    def ended(self) -> Mapping[tuple[str, str], int]:
+        """Requests that have ended, by endpoint and status."""
+        ...
+
+    @property
+    def durations(self) -> Histogram[tuple[str, str]]:
+        """Seconds that they took, by endpoint and class of the status."""
+        ...
+
+    @property
+    def succeeded_at(self) -> float | None:
+        """When the API last answered, in seconds since the epoch, UTC; None: it has not."""
+        ...
+
+
+class RequestCounts(Protocol):
+    """The gate, as telemetry reads it."""
+
+    @property
+    def traffic(self) -> Traffic:
+        """What it counts."""
         ...
 
     @property
@@ -184,6 +237,16 @@ class Lines(Protocol):
         ...
 
     @property
+    def lines(self) -> Mapping[tuple[str, str], int]:
+        """Lines and other submissions since the start, by the kind of their source and by what became of them."""
+        ...
+
+    @property
+    def read_at(self) -> Mapping[str, float]:
+        """When each kind of source last provided something, in seconds since the epoch, UTC."""
+        ...
+
+    @property
     def rejected_inputs(self) -> Sequence[RejectedInput]:
         """The inputs that hold nothing but rejected lines."""
         ...
@@ -222,6 +285,20 @@ class SinkProblem(Protocol):
         ...
 
 
+class Attempts(Protocol):
+    """What a delivery counts since the start."""
+
+    @property
+    def results(self) -> Mapping[str, int]:
+        """How often there was each result."""
+        ...
+
+    @property
+    def made(self) -> Operations:
+        """How long its attempts took, and when one last succeeded."""
+        ...
+
+
 class Delivery(Protocol):
     """The delivery to one sink, as telemetry reads it."""
 
@@ -238,6 +315,11 @@ class Delivery(Protocol):
     @property
     def oldest_age(self) -> float:
         """Seconds since the oldest event was made that the sink lacks, without I/O: as far as that is known."""
+        ...
+
+    @property
+    def attempts(self) -> Attempts:
+        """What it counts."""
         ...
 
     @property

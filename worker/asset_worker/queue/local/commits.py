@@ -12,7 +12,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from asset_worker.queue.local.journal import Journal, is_transient
+from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.log import get_logger
+from asset_worker.runtime.measures import SHORT_SECONDS, Operations
 from asset_worker.runtime.threads import WorkerThread
 
 T = TypeVar("T")
@@ -33,12 +35,15 @@ class _Write(NamedTuple):
 class Commits:
     """Runs transactions on a journal for callers in the event loop."""
 
-    def __init__(self, journal: Journal, thread: WorkerThread) -> None:
+    def __init__(self, journal: Journal, thread: WorkerThread, clock: Clock) -> None:
         self._journal = journal
         self._thread = thread
+        self._clock = clock
         self._waiting: list[_Write] = []
         self._task: asyncio.Task[None] | None = None
         self._retries = True
+        self.made = Operations(SHORT_SECONDS)
+        """The transactions that were committed."""
         self.failing = False
         """Whether the last attempt failed, and will be retried."""
 
@@ -94,6 +99,7 @@ class Commits:
     async def _commit(self, group: list[_Write]) -> None:
         changes = [write.change for write in group]
         while True:
+            began = self._clock.monotonic()
             try:
                 results = await self._thread.run(self._transact, changes)
             except sqlite3.Error as error:
@@ -104,6 +110,8 @@ class Commits:
             except Exception as error:  # noqa: BLE001 - handed to every writer of the group
                 failure = error
             else:
+                self.made.durations.observe((), self._clock.monotonic() - began)
+                self.made.succeeded_at = self._clock.now()
                 self._recovered()
                 for write, result in zip(group, results, strict=True):
                     if write.applied is not None:

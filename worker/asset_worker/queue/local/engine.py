@@ -93,7 +93,8 @@ class LocalQueue(PendingAssets):
         """
         room = Room(max_pending, clock)
         super().__init__(clock, room)
-        self._commits = Commits(journal, thread)
+        self._commits = Commits(journal, thread, clock)
+        self.commits = self._commits.made
         self._dedupe_window = dedupe_window
         self._dead_letter_retention = dead_letter_retention
         self._keeps_events = keeps_events

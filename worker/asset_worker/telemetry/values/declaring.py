@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
-from asset_worker.runtime.measures import Distribution, Histogram
+from asset_worker.runtime.measures import Distribution
 from asset_worker.telemetry.sources import Sources
 
 T = TypeVar("T")
@@ -68,14 +68,14 @@ def counter(
 
 
 def histogram(
-    metric: str, text: str, read: Callable[[Sources], Histogram[LabelsT]], *, labels: tuple[str, ...] = ()
+    metric: str,
+    text: str,
+    read: Callable[[Sources], Mapping[LabelsT, Distribution]],
+    *,
+    labels: tuple[str, ...] = (),
 ) -> Mapping[LabelsT, Distribution]:
     """Declare a field with the distributions of seconds since the start, by the values of the labels, in a tuple."""
-
-    def read_all(sources: Sources) -> Mapping[LabelsT, Distribution]:
-        return read(sources).read()
-
-    return _declared(Declaration(text, "seconds", read_all, "histogram", metric, labels), dict)
+    return _declared(Declaration(text, "seconds", read, "histogram", metric, labels), dict)
 
 
 def _declared(declaration: Declaration, empty: Callable[[], T]) -> T:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import msgspec
 
+from asset_worker.runtime.measures import Distribution
 from asset_worker.telemetry.problems import Problem, problem_of
 from asset_worker.telemetry.sources import Sources
-from asset_worker.telemetry.values.declaring import gauge
+from asset_worker.telemetry.values.declaring import counter, gauge, histogram
 
 
 class SinkState(msgspec.Struct, frozen=True):
@@ -81,4 +82,36 @@ class Deliveries:
         unit="events",
         empty=dict,
         labels=("sink",),
+    )
+    deliveries: Mapping[tuple[str, str], int] = counter(
+        "deliveries",
+        "Deliveries by sink and result: events that it accepted (`delivered`), attempts that failed (`failed`; a file "
+        "gets several events in one), events that became dead letters (`dead_letter`), and transitions that did "
+        "because the completion of their asset waited (`superseded`).",
+        lambda sources: {
+            (each.sink, result): count for each in sources.deliveries for result, count in each.attempts.results.items()
+        },
+        unit="events, or attempts",
+        empty=dict,
+        labels=("sink", "result"),
+    )
+    delivery_durations: Mapping[tuple[str], Distribution] = histogram(
+        "delivery_duration_seconds",
+        "How long attempts to deliver take, failed ones included, by sink.",
+        lambda sources: {
+            (each.sink,): found for each in sources.deliveries for found in each.attempts.made.durations.read().values()
+        },
+        labels=("sink",),
+    )
+    commits: int = counter(
+        "journal_commits",
+        "Transactions of the journal that were committed, each with what was waiting at that moment.",
+        lambda sources: sources.queue.commits.count,
+        unit="commits",
+        empty=int,
+    )
+    commit_durations: Mapping[tuple[()], Distribution] = histogram(
+        "journal_commit_duration_seconds",
+        "How long a transaction of the journal takes until it is on the disk.",
+        lambda sources: sources.queue.commits.durations.read(),
     )

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from asset_worker.domain.worker_report import QuotaReport
-from asset_worker.telemetry.values.declaring import counter, gauge
+from asset_worker.runtime.measures import Distribution
+from asset_worker.telemetry.values.declaring import counter, gauge, histogram
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +17,7 @@ class Requests:
     requests: int = counter(
         "requests",
         "Requests sent to the assets API.",
-        lambda sources: sources.gate.requests,
+        lambda sources: sources.gate.traffic.sent,
         unit="requests",
         empty=int,
         in_heartbeat=True,
@@ -24,14 +25,30 @@ class Requests:
     requests_in_flight: int = gauge(
         "requests_in_flight",
         "Requests to the assets API that are being made now.",
-        lambda sources: sources.gate.in_flight,
+        lambda sources: sources.gate.traffic.in_flight,
         unit="requests",
         empty=int,
+    )
+    requests_ended: Mapping[tuple[str, str], int] = counter(
+        "api_requests",
+        "Requests to the assets API that have ended, by endpoint and HTTP status; `none`: no answer came, or the "
+        "worker did not wait for it. A retry is a request.",
+        lambda sources: sources.gate.traffic.ended,
+        unit="requests",
+        empty=dict,
+        labels=("endpoint", "status"),
+    )
+    request_durations: Mapping[tuple[str, str], Distribution] = histogram(
+        "api_request_duration_seconds",
+        "From sending a request to the assets API to the end of the answer's body, without the wait for a limit, by "
+        "endpoint and class of the status; `none`: no answer came, or the worker did not wait for it.",
+        lambda sources: sources.gate.traffic.durations.read(),
+        labels=("endpoint", "status"),
     )
     refusals: int = counter(
         "rate_limited",
         "Requests refused with 429.",
-        lambda sources: sources.gate.refusals,
+        lambda sources: sources.gate.traffic.refused,
         unit="requests",
         empty=int,
         in_heartbeat=True,

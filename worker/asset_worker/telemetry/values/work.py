@@ -14,7 +14,7 @@ from asset_worker.telemetry.values.declaring import counter, gauge, histogram
 def _completions(sources: Sources) -> Mapping[str, int]:
     # Lines that hold no submission never reach the poller.
     rejected = {Outcome.REJECTED.value: sources.lines.rejected} if sources.lines.rejected else {}
-    return {**sources.poller.completions, **rejected}
+    return {**sources.poller.counts.completions, **rejected}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +62,23 @@ class Work:
         empty=int,
         in_heartbeat=True,
     )
+    looks_by_kind: Mapping[str, int] = counter(
+        "looks_by_kind",
+        "Looks by how they were made: `list` (a request about several assets, or a page of the account), `retrieve`, "
+        "or `none` (no request could be sent before the asset's deadline). A retrieve that confirms a list is a look.",
+        lambda sources: sources.poller.counts.looks,
+        unit="looks",
+        empty=dict,
+        labels=("kind",),
+    )
+    settlements: Mapping[str, int] = counter(
+        "settlements",
+        "Assets settled by what showed their end: `list`, `retrieve`, or `none` (a deadline passed without an answer).",
+        lambda sources: sources.poller.counts.settlements,
+        unit="assets",
+        empty=dict,
+        labels=("evidence",),
+    )
     completions: Mapping[str, int] = counter(
         "completions",
         "Assets settled.",
@@ -84,7 +101,24 @@ class Work:
         "From the last look that showed an asset waiting (`last_seen_waiting_at` of its event) to its completion: it "
         "ended at some time in between, so the API's end was noticed at most so much later. Completions without such "
         "a look are left out, and so are rejected lines.",
-        lambda sources: sources.poller.detection_lags,
+        lambda sources: sources.poller.counts.detection_lags.read(),
+    )
+    asset_durations: Mapping[tuple[str, str], Distribution] = histogram(
+        "asset_duration_seconds",
+        "How long steps take: the asset's processing, from its acceptance, and renditions, from `ready`, to the look "
+        "that found them ended. By step, and by MIME type and upload method (`other`: those beyond the first 16). "
+        "Left out is what had ended before the first look.",
+        lambda sources: sources.poller.counts.durations.read(),
+        labels=("step", "class"),
+    )
+    lines: Mapping[tuple[str, str], int] = counter(
+        "intake_lines",
+        "Lines and other submissions by source (`file`, `stdin`, `account`, `http`) and result: `accepted`, `repeat` "
+        "(pending already, or completed lately) or `rejected`.",
+        lambda sources: sources.lines.lines,
+        unit="lines",
+        empty=dict,
+        labels=("source", "result"),
     )
     backlog_factor: float = gauge(
         "backlog_factor",
