@@ -17,7 +17,8 @@ from asset_worker.intake.file import tail_reader
 from asset_worker.intake.file.intake import BATCH_LINES, CLOSE_SECONDS, INTERVAL_SECONDS, PROGRESS_SECONDS, FileIntake
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.stop import Stop
-from asset_worker.runtime.threads import DaemonThread
+from asset_worker.runtime.threads import HANG_SECONDS, DaemonThread
+from tests.doubles.clocks import LoopClock
 from tests.doubles.intake import PARTIAL_WAIT, BatchReceiver
 from tests.doubles.threads import ClosingThread, CountingThread, HangingThread, InlineThread
 
@@ -292,11 +293,30 @@ async def test_a_file_that_is_not_read_for_want_of_room_is_followed(path: Path):
         receiver.make_room(1)
 
 
-async def test_a_file_on_a_file_system_that_hangs_is_not_followed(path: Path):
-    following = FileIntake(path, BatchReceiver(), HangingThread(), SystemClock(), {})
-    async with running(following):
-        await asyncio.sleep(600)
-        assert not following.is_following
+async def test_a_file_system_that_hangs_is_a_problem_until_it_answers(path: Path):
+    class SlowOnce(InlineThread):
+        seconds = HANG_SECONDS + 20
+
+        async def run(self, call: Any, /, *args: Any, **kwargs: Any) -> Any:
+            waits, self.seconds = self.seconds, 0.0
+            await asyncio.sleep(waits)
+            return call(*args, **kwargs)
+
+    append(path, b"a1\n")
+    receiver, clock = BatchReceiver(), LoopClock(asyncio.get_running_loop())
+    following = FileIntake(path, receiver, SlowOnce(), clock, {})
+    began = clock.now()
+    with capture_logs() as logs:
+        async with running(following):
+            seen = []
+            for seconds in (HANG_SECONDS - 1, 2.0, 30.0):
+                await asyncio.sleep(seconds)
+                seen.append((following.is_following, following.unreadable, following.unreadable_since))
+    hangs = f"{path}: the disk has not answered for 10 s"
+    # It counts as followed: another start would not help.
+    assert seen == [(False, None, None), (True, hangs, began + HANG_SECONDS), (True, None, None)]
+    assert receiver.ids == ["a1"]
+    assert [log["event"] for log in logs] == ["intake.unreadable", "intake.readable", "intake.appeared"]
 
 
 # The end

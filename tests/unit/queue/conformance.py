@@ -523,7 +523,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert (queue.due_count(), queue.due_count(2)) == (due, min(due, 2))
         assert queue.oldest_age() == max((self.clock.steady() - w.accepted_at for w in waiting), default=0.0)
         assert queue.outbox_depth() == self.undelivered()
-        assert not queue.failing
+        assert not queue.failure
 
     @precondition(lambda self: not any(w.restored and len(w.progress) > 1 for w in self.pending.values()))
     @invariant()

@@ -10,7 +10,8 @@ from structlog.testing import capture_logs
 
 from asset_worker.queue.local.commits import RETRY_SECONDS, Commits
 from asset_worker.queue.local.journal import Journal
-from tests.doubles.clocks import ManualClock
+from asset_worker.runtime.threads import HANG_SECONDS
+from tests.doubles.clocks import LoopClock, ManualClock
 from tests.doubles.local_queue import open_local, put
 from tests.doubles.threads import InlineThread, SuspendingThread
 
@@ -60,7 +61,7 @@ async def test_a_transient_failure_is_retried_until_it_has_passed_and_logged_onc
         assert len(await put(queue, 0, 1)) == 2
     assert asyncio.get_running_loop().time() == pytest.approx(2 * RETRY_SECONDS)
     assert [line["event"] for line in logs] == ["journal.failed", "journal.recovered"]
-    assert not queue.failing
+    assert not queue.failure
 
 
 @pytest.mark.virtual_time
@@ -81,12 +82,42 @@ async def test_a_permanent_failure_is_raised_at_once(tmp_path, code):
     with pytest.raises(sqlite3.OperationalError, match="it failed"):
         await put(queue, 0)
     assert asyncio.get_running_loop().time() == 0.0
-    assert not queue.failing
+    assert not queue.failure
     assert len(await put(queue, 0)) == 1
 
 
 def full_forever():
     return FailingThread(*[failure(sqlite3.SQLITE_FULL)] * 1_000)
+
+
+class StuckThread(InlineThread):
+    """A thread whose calls take this long, in seconds."""
+
+    seconds = 0.0
+
+    async def run(self, call, /, *args, **kwargs):
+        await asyncio.sleep(self.seconds)
+        return call(*args, **kwargs)
+
+
+@pytest.mark.virtual_time
+async def test_a_disk_that_does_not_answer_is_a_failure_until_it_does(tmp_path):
+    clock, thread = LoopClock(asyncio.get_running_loop()), StuckThread()
+    queue = open_local(tmp_path / "j", clock, thread=thread)
+    thread.seconds = HANG_SECONDS - 1
+    with capture_logs() as logs:
+        await put(queue, 0)
+    assert logs == []
+    thread.seconds = HANG_SECONDS + 20
+    began = clock.now()
+    with capture_logs() as logs:
+        putting = asyncio.ensure_future(put(queue, 1))
+        await asyncio.sleep(HANG_SECONDS + 10)
+        assert queue.failure is not None
+        assert (queue.failure.error, queue.failure.since) == ("the disk has not answered for 10 s", began + 10)
+        await putting
+    assert queue.failure is None
+    assert [line["event"] for line in logs] == ["journal.failed", "journal.recovered"]
 
 
 @pytest.mark.virtual_time
@@ -106,7 +137,7 @@ async def test_a_write_that_waits_at_stop_retrying_is_tried_once_more(tmp_path):
     commits = Commits(Journal(tmp_path / "j"), full_forever(), ManualClock())
     writing = asyncio.ensure_future(commits.write(lambda journal: journal.set_intake("i", b"1")))
     await asyncio.sleep(10.5 * RETRY_SECONDS)
-    assert commits.failing
+    assert commits.failure
     commits.stop_retrying()
     with pytest.raises(sqlite3.OperationalError, match="it failed"):
         await writing

@@ -327,10 +327,10 @@ async def test_a_full_disk_is_waited_out_and_loses_nothing(tmp_path):
     putting = asyncio.ensure_future(put(queue, *range(6), options=Options(metadata={"x": "y" * 60_000})))
     await asyncio.sleep(5.5 * RETRY_SECONDS)
     assert not putting.done()
-    assert queue.failing
+    assert queue.failure
     limit_pages(queue, 100_000)
     assert len(await putting) == 6
-    assert not queue.failing
+    assert not queue.failure
 
 
 def limit_pages(queue, count):

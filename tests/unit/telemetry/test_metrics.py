@@ -149,7 +149,9 @@ def test_buckets_are_cumulative_and_end_in_infinity():
 
 
 def test_every_reason_is_shown_with_0_or_1():
-    now = take_snapshot(sources(queue=SimpleNamespace(**(vars(QUEUE) | {"failing": True}))))
+    now = take_snapshot(
+        sources(queue=SimpleNamespace(**(vars(QUEUE) | {"failure": SimpleNamespace(error="full", since=1.0)})))
+    )
     shown = [line for line in exported(now).splitlines() if line.startswith("asset_worker_problem{")]
     assert shown == [
         f'asset_worker_problem{{reason="{each.value}"}} {float(each is Reason.JOURNAL_FAILING)}' for each in Reason

@@ -31,6 +31,9 @@ def sink(name: str) -> SimpleNamespace:
     return sink_of(name, problem=problem, failing_since=1.0, last_error="no space", next_try=2.0)
 
 
+FULL = SimpleNamespace(error="database or disk is full", since=7.0)
+
+
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
@@ -39,12 +42,12 @@ def sink(name: str) -> SimpleNamespace:
         pytest.param({"gate": gate(Cause.UNAVAILABLE)}, ["the API is unavailable"], id="outage"),
         pytest.param({"gate": gate(Cause.RATE_LIMITED)}, ["the API's rate limit is used up"], id="rate limit"),
         pytest.param(
-            {"inputs": [SimpleNamespace(name="queue file", unreadable="/q: Permission denied")]},
+            {"inputs": [SimpleNamespace(name="queue file", unreadable="/q: Permission denied", unreadable_since=9.0)]},
             ["the queue file can't be read (/q: Permission denied)"],
             id="queue file",
         ),
         pytest.param(
-            {"queue": SimpleNamespace(**(vars(QUEUE) | {"failing": True}))}, ["the journal can't be written"], id="disk"
+            {"queue": SimpleNamespace(**(vars(QUEUE) | {"failure": FULL}))}, ["the journal can't be written"], id="disk"
         ),
         pytest.param(
             {"deliveries": [sink("file:/e"), *SOURCES.deliveries]},

@@ -37,7 +37,7 @@ def sources(**sink):
     )
     return Sources(
         queue=SimpleNamespace(
-            failing=False,
+            failure=None,
             waiting_for_sinks_since=None,
             pending_count=lambda: 3,
             dead_letters_by_sink=lambda: {"hook": 2, "removed": 1},

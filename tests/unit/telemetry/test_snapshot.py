@@ -41,7 +41,7 @@ def sink_of(name: str, **known: Any) -> SimpleNamespace:
 
 
 QUEUE = SimpleNamespace(
-    failing=False,
+    failure=None,
     waiting_for_sinks_since=None,
     pending_count=lambda: 1,
     due_count=lambda: 2,

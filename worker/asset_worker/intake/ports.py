@@ -40,6 +40,11 @@ class Intake(Protocol):
         ...
 
     @property
+    def unreadable_since(self) -> float | None:
+        """Since when, in seconds since the epoch, UTC; None: not known, or everything can be read."""
+        ...
+
+    @property
     def is_following(self) -> bool:
         """Whether what is written to the input from now on will be read: its position is known, and it is watched."""
         ...

@@ -34,6 +34,8 @@ class StdinIntake:
     """Reads a file descriptor to its end, the next chunk when all lines of the one before have been accepted."""
 
     name: Final = "standard input"
+    unreadable_since: Final = None
+    """Always None: the log says when."""
     is_following: Final = True
     """Always True: what is written to a pipe waits there."""
     progress: Final = InputReport()

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from math import inf
 from types import MappingProxyType
+from typing import Final
 
 from asset_worker.domain.assets import AssetId
 from asset_worker.domain.events import Event
@@ -30,8 +31,8 @@ KEEP_COUNTS_SECONDS = 7 * 86400.0
 class MemoryQueue(PendingAssets):
     """A `QueueEngine` that keeps nothing when it is closed."""
 
-    failing = False
-    """Always False: writing to memory doesn't fail."""
+    failure: Final = None
+    """Always None: writing to memory doesn't fail."""
 
     def __init__(self, clock: Clock, *, sinks: Sequence[str], dedupe_window: float, max_pending: int) -> None:
         """`sinks` are the names of the sinks that read the outbox; `dedupe_window` is in seconds."""

@@ -129,6 +129,15 @@ class Queue(Protocol):
         ...
 
 
+class Failure(msgspec.Struct, frozen=True):
+    """Why an engine can't write now."""
+
+    error: str
+    """The text of the latest failure."""
+    since: float
+    """In seconds since the epoch, UTC."""
+
+
 class QueueStatus(Protocol):
     """What is reported to operators. Nothing here waits or reads the disk."""
 
@@ -138,8 +147,8 @@ class QueueStatus(Protocol):
         ...
 
     @property
-    def failing(self) -> bool:
-        """Whether the engine can't write now, and retries."""
+    def failure(self) -> Failure | None:
+        """Why the engine can't write now, while it tries again; None: it can."""
         ...
 
     @property

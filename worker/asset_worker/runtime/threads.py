@@ -6,13 +6,17 @@ import asyncio
 import queue
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from functools import partial
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Final, ParamSpec, Protocol, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+HANG_SECONDS: Final = 10.0
+"""A disk that has not answered for this long hangs: one that is slow or busy takes a second or two."""
 
 _started: ContextVar[list[threading.Thread] | None] = ContextVar("started", default=None)
 """Where new threads are recorded; None: nowhere."""
@@ -31,6 +35,17 @@ def leave_stop_signals_to_main_thread() -> None:
     The main thread can then hold them back for a moment (`signals`), without another one taking them.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+
+
+@contextmanager
+def reporting_hang(report: Callable[[str], None]) -> Iterator[None]:
+    """Call `report`, on the event loop, with what is wrong, if the block waits longer than `HANG_SECONDS`."""
+    what = f"the disk has not answered for {HANG_SECONDS:.0f} s"
+    timer = asyncio.get_running_loop().call_later(HANG_SECONDS, report, what)
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class WorkerThread(Protocol):

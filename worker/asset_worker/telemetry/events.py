@@ -508,8 +508,8 @@ EVENTS: Final = (
     LogEvent(
         "journal.failed",
         "error",
-        "The journal can't be written: the disk is full or failing. Work that needs it waits; the write is retried "
-        "every `retry_in` seconds.",
+        "The journal can't be written: the disk is full or failing, and the write is retried every `retry_in` seconds; "
+        "or the disk does not answer. Work that needs it waits.",
         ("path", "error", "retry_in"),
     ),
     LogEvent("journal.recovered", "info", "The journal can be written again.", ("path",)),

@@ -115,9 +115,9 @@ def _problems(sources: Sources) -> Iterator[Problem]:
     for each in sources.inputs:
         if each.unreadable is not None:
             text = f"the {each.name} can't be read ({each.unreadable})"
-            yield Problem(Reason.INPUT_UNREADABLE, text, last_error=each.unreadable)
-    if sources.queue.failing:
-        yield Problem(Reason.JOURNAL_FAILING, "the journal can't be written")
+            yield Problem(Reason.INPUT_UNREADABLE, text, each.unreadable_since, each.unreadable)
+    if (failure := sources.queue.failure) is not None:
+        yield Problem(Reason.JOURNAL_FAILING, "the journal can't be written", failure.since, failure.error)
     for delivery in sources.deliveries:
         if (problem := problem_of(delivery)) is not None:
             yield problem

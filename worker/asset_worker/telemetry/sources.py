@@ -12,12 +12,26 @@ from asset_worker.domain.worker_report import InputReport, QuotaReport
 from asset_worker.runtime.measures import Histogram, Operations
 
 
+class Failure(Protocol):
+    """Why the journal can't be written."""
+
+    @property
+    def error(self) -> str:
+        """The text of the latest failure."""
+        ...
+
+    @property
+    def since(self) -> float:
+        """Since when, in seconds since the epoch, UTC."""
+        ...
+
+
 class PendingCounts(Protocol):
     """The queue, as telemetry reads it."""
 
     @property
-    def failing(self) -> bool:
-        """Whether the journal can't be written now."""
+    def failure(self) -> Failure | None:
+        """Why the journal can't be written now; None: it can."""
         ...
 
     @property
@@ -263,6 +277,11 @@ class Input(Protocol):
     @property
     def unreadable(self) -> str | None:
         """What can't be read now, and why; None: everything can be read."""
+        ...
+
+    @property
+    def unreadable_since(self) -> float | None:
+        """Since when, in seconds since the epoch, UTC; None: not known, or everything can be read."""
         ...
 
     @property

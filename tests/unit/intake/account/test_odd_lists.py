@@ -184,16 +184,18 @@ async def test_a_failing_account_is_a_problem_until_it_recovers(account, queue):
     async with Running(account, queue) as intake:
         assert problem_of(intake) is None
         account.before_page = lambda number: NoPage("503 Service Unavailable")
+        failed_at = account.clock.now()
         new = account.upload()
         with capture_logs() as logs:
             await asyncio.sleep(5 * INTERVAL)
         assert [line["event"] for line in logs] == ["account.unreadable"]
         assert problem_of(intake) == "503 Service Unavailable"
+        assert intake.unreadable_since == pytest.approx(failed_at, abs=INTERVAL)
         account.before_page = lambda number: None
         with capture_logs() as logs:
             await asyncio.sleep(INTERVAL)
         assert "account.readable" in [line["event"] for line in logs]
-        assert problem_of(intake) is None
+        assert (problem_of(intake), intake.unreadable_since) == (None, None)
         assert new in queue.accepted
 
 

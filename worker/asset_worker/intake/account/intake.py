@@ -69,6 +69,8 @@ class AccountIntake:
         self._has_gap = asyncio.Event()
         self._problems: dict[str, str] = {}
         """Why each reader can't read, by its name."""
+        self._unreadable_at: float | None = None
+        """When the first of them began to be unable to, in steady time."""
         self._last_pages: dict[str, tuple[int, Page]] = {}
         """The page that each reader got last, and its number, by the reader's name."""
         self._read_at = clock.monotonic()
@@ -84,6 +86,12 @@ class AccountIntake:
     def unreadable(self) -> str | None:
         """Why the account can't be read now; None: it can."""
         return next(iter(self._problems.values()), None)
+
+    @property
+    def unreadable_since(self) -> float | None:
+        """Since when, in seconds since the epoch, UTC; None: it can be read."""
+        since = self._unreadable_at if self._problems else None
+        return None if since is None else self._clock.now() - (self._clock.steady() - since)
 
     async def run(self, stop: Stop) -> None:
         """Read until `stop` is set or, with `once`, until all that is listed and wanted has been handed over."""
@@ -216,6 +224,7 @@ class AccountIntake:
         if isinstance(page, NoPage) and not stop.is_set():
             if not self._problems:
                 _log.warning("account.unreadable", error=page.why)
+                self._unreadable_at = self._clock.steady()
             self._problems[name] = page.why
             if self._gives_up:
                 _log.error("intake.failed", source=ACCOUNT_ORIGIN, error=page.why)

@@ -16,7 +16,7 @@ from asset_worker.intake.ports import BatchReceiver, IntakeContext
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.stop import Stop
-from asset_worker.runtime.threads import DaemonThread, WorkerThread
+from asset_worker.runtime.threads import DaemonThread, WorkerThread, reporting_hang
 
 _log = get_logger()
 
@@ -81,8 +81,12 @@ class FileIntake:
         self._partial_wait = partial_wait
         self._interval = interval
         self._unreadable: str | None = None
+        self._unreadable_at: float | None = None
+        """When it began to be unreadable, in steady time."""
+        self._hangs = False
+        """Whether its disk hangs."""
         self.is_following = False
-        """Whether it has looked at the path once: the file is followed, or awaited if it isn't there."""
+        """Whether it has looked at the path once: the file is followed, or awaited if it isn't there or hangs."""
         self.progress = InputReport()
         """How far the file was read, as of the last look at it."""
 
@@ -91,6 +95,12 @@ class FileIntake:
         """What keeps the file from being read now, and why; None: nothing."""
         return self._unreadable
 
+    @property
+    def unreadable_since(self) -> float | None:
+        """Since when, in seconds since the epoch, UTC; None: it can be read."""
+        since = self._unreadable_at
+        return None if since is None else self._clock.now() - (self._clock.steady() - since)
+
     async def run(self, stop: Stop) -> None:
         """Read until `stop` is set or, with `once`, until the file's end is reached."""
         try:
@@ -98,13 +108,18 @@ class FileIntake:
                 room = await stop.race(self._room())
                 if room is None:
                     return
-                found = await stop.race(self._thread.run(self._step, self._clock.monotonic(), min(room, BATCH_LINES)))
+                now = self._clock.monotonic()
+                with reporting_hang(self._report_hang):
+                    found = await stop.race(self._thread.run(self._step, now, min(room, BATCH_LINES)))
                 if found is None:
                     return
                 step, self.progress = found
                 self.is_following = True
+                if self._hangs and step.problem is None:
+                    self._log((FileEvent("readable"),))
+                self._hangs = False
                 self._log(step.file_events)
-                self._unreadable = step.problem
+                self._set_unreadable(step.problem)
                 if step.batch is not None:
                     await self._receiver.accept(step.batch)
                     continue
@@ -122,6 +137,19 @@ class FileIntake:
     def _step(self, now: float, max_lines: int) -> tuple[Step, InputReport]:
         """Look at the file and read on. Called in the thread."""
         return self._follower.step(now, max_lines), self._follower.progress()
+
+    def _report_hang(self, error: str) -> None:
+        self._hangs = True
+        self._log((FileEvent("unreadable", f"{self._path}: {error}"),))
+        self._set_unreadable(f"{self._path}: {error}")
+        self.is_following = True
+
+    def _set_unreadable(self, problem: str | None) -> None:
+        if problem is None:
+            self._unreadable_at = None
+        elif self._unreadable is None:
+            self._unreadable_at = self._clock.steady()
+        self._unreadable = problem
 
     async def _room(self) -> int:
         """Wait until there is room. Meanwhile the file may grow, which `progress` shows."""

@@ -51,6 +51,7 @@ class HttpIntake:
     name = "http"
     unreadable: str | None = None
     """Always None: there is nothing to read."""
+    unreadable_since: float | None = None
     is_following: Final = True
     """Always True: its port is served before anything runs."""
     progress: Final = InputReport()

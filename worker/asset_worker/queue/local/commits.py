@@ -12,10 +12,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from asset_worker.queue.local.journal import Journal, is_transient
+from asset_worker.queue.ports import Failure
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.measures import SHORT_SECONDS, Operations
-from asset_worker.runtime.threads import WorkerThread
+from asset_worker.runtime.threads import WorkerThread, reporting_hang
 
 T = TypeVar("T")
 _log = get_logger()
@@ -44,8 +45,17 @@ class Commits:
         self._retries = True
         self.made = Operations(SHORT_SECONDS)
         """The transactions that were committed."""
-        self.failing = False
-        """Whether the last attempt failed, and will be retried."""
+        self._failing_since: float | None = None
+        """Since when attempts have failed, or one hangs, in steady time; None: the last one succeeded."""
+        self._error = ""
+        """The text of the latest failure."""
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why the journal can't be written now, and since when; None: it can."""
+        if self._failing_since is None:
+            return None
+        return Failure(self._error, since=self._clock.now() - (self._clock.steady() - self._failing_since))
 
     async def write(self, change: Callable[[Journal], T], applied: Callable[[T], None] | None = None) -> T:
         """Run `change` within a transaction. Return what it returns, once the transaction is durable.
@@ -101,7 +111,8 @@ class Commits:
         while True:
             began = self._clock.monotonic()
             try:
-                results = await self._thread.run(self._transact, changes)
+                with reporting_hang(self._failed):
+                    results = await self._thread.run(self._transact, changes)
             except sqlite3.Error as error:
                 if is_transient(error) and self._retries:
                     await self._wait_to_retry(error)
@@ -129,12 +140,16 @@ class Commits:
             return [change(self._journal) for change in changes]
 
     async def _wait_to_retry(self, error: sqlite3.Error) -> None:
-        if not self.failing:
-            _log.error("journal.failed", path=str(self._journal.path), error=str(error), retry_in=RETRY_SECONDS)
-        self.failing = True
+        self._failed(str(error), retry_in=RETRY_SECONDS)
         await asyncio.sleep(RETRY_SECONDS)
 
+    def _failed(self, error: str, *, retry_in: float | None = None) -> None:
+        self._error = error
+        if self._failing_since is None:
+            self._failing_since = self._clock.steady()
+            _log.error("journal.failed", path=str(self._journal.path), error=error, retry_in=retry_in)
+
     def _recovered(self) -> None:
-        if self.failing:
-            self.failing = False
+        if self._failing_since is not None:
+            self._failing_since = None
             _log.info("journal.recovered", path=str(self._journal.path))

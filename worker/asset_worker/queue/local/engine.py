@@ -22,7 +22,7 @@ from asset_worker.queue.local.outbox import LocalOutbox
 from asset_worker.queue.local.request_service import RequestService
 from asset_worker.queue.local.settled_rows import Settlement
 from asset_worker.queue.pending import NOT_LOOKED_AT, PendingAssets
-from asset_worker.queue.ports import Lease
+from asset_worker.queue.ports import Failure, Lease
 from asset_worker.queue.room import Room
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.log import get_logger
@@ -221,9 +221,9 @@ class LocalQueue(PendingAssets):
         return combined(pending, await self._commits.read(read))
 
     @property
-    def failing(self) -> bool:
-        """Whether the journal can't be written now, and the write is being retried."""
-        return self._commits.failing
+    def failure(self) -> Failure | None:
+        """Why the journal can't be written now, and since when; None: it can."""
+        return self._commits.failure
 
     def outbox_depth(self) -> int:
         """Return how many events the sink furthest behind still lacks."""
