@@ -10,6 +10,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from itertools import filterfalse
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -37,6 +38,7 @@ from asset_worker.queue.local.lock import StateDirectoryError, hold
 from asset_worker.queue.local.reading import check_journal_exists, read_journal
 from asset_worker.queue.local.sink_rows import read_sinks
 from asset_worker.queue.memory import MemoryQueue, open_memory_queue
+from asset_worker.queue.outbox_readers import is_reader
 from asset_worker.queue.ports import Lease
 from asset_worker.runtime.clock import Clock, SystemClock
 from asset_worker.runtime.log import get_logger
@@ -312,7 +314,8 @@ async def _refuse_state_of_a_service(state_dir: Path) -> None:
             check_journal_exists(state_dir)
         except JournalError:
             return set()
-        return set(read_journal(state_dir, SystemClock(), lambda connection, _: read_sinks(connection)))
+        names = read_journal(state_dir, SystemClock(), lambda connection, _: read_sinks(connection))
+        return {*filterfalse(is_reader, names)}
 
     thread = DaemonThread("journal")
     try:

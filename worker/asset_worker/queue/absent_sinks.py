@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
+from asset_worker.queue.outbox_readers import is_reader
+
 
 class SinkState(msgspec.Struct, frozen=True):
     """What an engine keeps about a sink."""
@@ -44,22 +46,34 @@ def states_at_start(
     `known` are the states that were kept; `sinks` are those in the settings; `first` is the position of the first event
     that a sink has not passed, and `last` that of the last event; `now` is in steady time; `with_records` are the sinks
     that have records of events that they lack. A sink that is new, or was not in use while events were deleted, starts
-    with the event at `first`: the ones before it are kept only for the sinks whose records name them.
+    with the event at `first`: the ones before it are kept only for the sinks whose records name them. A reader that is
+    new starts after the last event, and nothing is kept for one that is absent.
     """
+    first_of_sinks = max(first, _passed_by_sinks(known) + 1)
     states = {}
     for name in sinks:
-        kept = known.get(name, SinkState(0))
-        states[name] = SinkState(max(kept.position, first - 1), kept.checkpoint)
+        kept = known.get(name, SinkState(0, is_released=True))
+        if is_reader(name):
+            states[name] = SinkState(last if kept.is_released else max(kept.position, first - 1))
+        else:
+            states[name] = SinkState(max(kept.position, first_of_sinks - 1), kept.checkpoint)
     for name in (known.keys() | set(with_records)) - states.keys():
         state = known.get(name, SinkState(last))
         if state.absent_since is None:
             # Before `first`, an earlier version has dropped its events.
-            is_owed = first - 1 <= state.position < last or name in with_records
+            is_owed = (first - 1 <= state.position < last and not is_reader(name)) or name in with_records
             state = msgspec.structs.replace(state, absent_since=now, is_released=not is_owed)
         elif state.is_released and name in with_records:  # put back from its dead letters while it was absent
             state = SinkState(last, state.checkpoint, absent_since=now)
         states[name] = state
     return states
+
+
+def _passed_by_sinks(known: Mapping[str, SinkState]) -> int:
+    """Return up to which position events are kept for readers alone: they are no news to a sink that is new."""
+    if not any(map(is_reader, known)):
+        return 0
+    return min((each.position for name, each in known.items() if not (is_reader(name) or each.is_released)), default=0)
 
 
 def seconds_left(state: SinkState, *, now: float, window: float) -> float:

@@ -76,6 +76,17 @@ class MemoryOutbox:
         for each in range(dropped + 1, self._dropped + 1):
             self._drop_unneeded(each)
 
+    def position(self, reader: str) -> int:
+        """Return the position up to which a reader has all events."""
+        return self._sinks.position(reader)
+
+    async def move_on(self, reader: str, *, keep: int) -> int:
+        """Let a reader pass all but the last `keep` events. Return how many it misses for it."""
+        if (missed := self.owed(reader) - keep) <= 0:
+            return 0
+        await self.advance(reader, self.position(reader) + missed, None)
+        return missed
+
     async def take(
         self,
         sink: str,

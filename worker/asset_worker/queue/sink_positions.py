@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+from asset_worker.queue.outbox_readers import is_reader
 from asset_worker.queue.room import Room
 
 
@@ -23,7 +24,7 @@ class SinkPositions:
         """Begin with these positions.
 
         Args:
-            sinks: each sink's position and checkpoint.
+            sinks: the position and checkpoint of each sink, and of each reader (`outbox_readers`).
             room: is taken by the events that the slowest sink lacks.
             last: the position of the outbox's last event.
             held: the positions of sinks that are absent, and for which events are kept.
@@ -70,8 +71,8 @@ class SinkPositions:
         return max(0, self.last - self._positions[sink]) + self._records[sink]
 
     def depth(self) -> int:
-        """Return how many events the sink furthest behind still lacks. Absent sinks don't count."""
-        return max(map(self.owed, self._positions), default=0)
+        """Return how many events the sink furthest behind still lacks. Absent sinks and readers don't count."""
+        return max((self.owed(name) for name in self._positions if not is_reader(name)), default=0)
 
     async def wait(self, sink: str) -> None:
         """Wait until there are events after this sink's position."""
@@ -84,6 +85,11 @@ class SinkPositions:
         others = (reached for name, reached in self._positions.items() if name != sink)
         return min([position, *others, *self._held.values()])
 
+    @property
+    def passed_by_all(self) -> int:
+        """Up to which position no event is needed any more, except by records."""
+        return min([*self._positions.values(), *self._held.values()], default=0)
+
     def others(self, sink: str) -> list[str]:
         """Return the other sinks for which events are kept, absent ones included."""
         return [name for name in (*self._positions, *self._held) if name != sink]
@@ -91,7 +97,7 @@ class SinkPositions:
     def release(self, absent: str) -> int:
         """Keep no more events for an absent sink. Return up to which position no event is needed any more."""
         del self._held[absent]
-        return min([*self._positions.values(), *self._held.values()])
+        return self.passed_by_all
 
     def advance(self, sink: str, position: int, checkpoint: bytes | None) -> None:
         """Record that the sink has passed all events up to `position`."""

@@ -7,12 +7,14 @@ however often it is found: by a worker that was killed meanwhile, by the next on
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import filterfalse
 from typing import Final, Literal
 
 import msgspec
 
 from asset_worker.queue.local.dead_letter_rows import Selection
 from asset_worker.queue.local.journal import Journal
+from asset_worker.queue.outbox_readers import is_reader
 
 NAMED_IDS: Final = 5
 """IDs that an error names at most."""
@@ -79,7 +81,7 @@ def _answer(journal: Journal, request: Request, receivers: Collection[str] | Non
         return Answer(error=f"{_no_dead_letter(missing, request.sink)}: nothing was done")
     counts = rows.count_by_sink(named)
     if request.sink is not None and not counts:
-        known = journal.sinks().keys() if receivers is None else set(receivers)
+        known = {*filterfalse(is_reader, journal.sinks())} if receivers is None else set(receivers)
         if request.sink not in known:
             return Answer(error=f"there is no sink {request.sink}{_others(known | rows.sinks())}")
     if request.action == "drop":

@@ -92,11 +92,12 @@ class LocalOutbox:
 
     async def begin(self, now: float) -> None:
         """Record which sinks there are; log what is kept for absent ones, or drop it if its time is over."""
-        held, sinks = self._held, self._retried.keys()
+        held, sinks, passed_by_all = self._held, self._retried.keys(), self._sinks.passed_by_all
 
         def change(journal: Journal) -> dict[str, int]:
             for name, state in self._changed.items():
                 journal.set_sink(name, state)
+            journal.delete_events(passed_by_all)  # what was kept for a reader that is absent now
             journal.begin_conditions(sinks)
             return {name: journal.count_owed(name, state.position) for name, state in held.items()}
 
@@ -180,6 +181,17 @@ class LocalOutbox:
             lambda journal: journal.advance(sink, position, checkpoint, others=others),
             applied=lambda _: self._sinks.advance(sink, position, checkpoint),
         )
+
+    def position(self, reader: str) -> int:
+        """Return the position up to which a reader has all events."""
+        return self._sinks.position(reader)
+
+    async def move_on(self, reader: str, *, keep: int) -> int:
+        """Let a reader pass all but the last `keep` events. Return how many it misses for it."""
+        if (missed := self.owed(reader) - keep) <= 0:
+            return 0
+        await self.advance(reader, self.position(reader) + missed, None)
+        return missed
 
     async def take(
         self,

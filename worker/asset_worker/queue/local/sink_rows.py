@@ -48,6 +48,16 @@ def lowest_position(connection: sqlite3.Connection, names: AbstractSet[str]) -> 
     return int(lowest) if count == len(names) else 0
 
 
+def count_kept_for_readers(connection: sqlite3.Connection, passed: int | None, reached: int) -> int:
+    """Return how many events after `passed` and up to `reached`, which all sinks have reached, no record names."""
+    [count] = connection.execute(
+        "SELECT count(*) FROM outbox WHERE position > ? AND position <= ? "
+        "AND NOT EXISTS (SELECT 1 FROM undelivered WHERE undelivered.position = outbox.position)",
+        (passed, reached),
+    ).fetchone()
+    return int(count)
+
+
 def count_events_after(connection: sqlite3.Connection, position: int) -> int:
     """Return how many events the outbox holds after a position."""
     [count] = connection.execute("SELECT count(*) FROM outbox WHERE position > ?", (position,)).fetchone()

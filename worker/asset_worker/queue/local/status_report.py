@@ -11,7 +11,13 @@ from asset_worker.domain.progress import Progress
 from asset_worker.domain.states import PendingState
 from asset_worker.domain.submissions import Options, source_of
 from asset_worker.queue.local.reading import read_journal, shown_instant
-from asset_worker.queue.local.sink_rows import count_events_after, read_conditions, read_sinks
+from asset_worker.queue.local.sink_rows import (
+    count_events_after,
+    count_kept_for_readers,
+    read_conditions,
+    read_sinks,
+)
+from asset_worker.queue.outbox_readers import is_reader
 from asset_worker.runtime.clock import Clock
 from asset_worker.schedule.forecast import Forecast, TimeLeft, never_known
 
@@ -194,16 +200,22 @@ def _read(connection: sqlite3.Connection, now: float, limit: int, ahead: float, 
     lately = execute(
         "SELECT outcome, count(*) FROM settled WHERE completed_at > ? GROUP BY outcome", (now - RECENT_SECONDS,)
     ).fetchall()
-    sinks = read_sinks(connection)
+    known = read_sinks(connection)
+    sinks = {name: state for name, state in known.items() if not is_reader(name)}
     after = {name: count_events_after(connection, state.position) for name, state in sinks.items()}
     retries = {
         name: RetryLine(count, max(0.0, next_at - now))
         for name, count, next_at in execute("SELECT sink, count(*), min(next_at) FROM undelivered GROUP BY sink")
     }
     depths = {name: count + (retries[name].count if name in retries else 0) for name, count in after.items()}
-    [outbox_count] = execute("SELECT count(*) FROM outbox").fetchone()
-    [new_count] = execute("SELECT count(*) FROM outbox WHERE position > (SELECT position FROM passed)").fetchone()
     has_kept = {name for name, state in sinks.items() if state.absent_since is None or state.is_held}
+    [passed] = execute("SELECT position FROM passed").fetchone() or [None]
+    reached = passed or 0
+    if sinks != known:  # what is kept for a reader alone is not shown
+        reached = max(reached, min((sinks[name].position for name in has_kept), default=0))
+    [outbox_count] = execute("SELECT count(*) FROM outbox").fetchone()
+    outbox_count -= count_kept_for_readers(connection, passed or 0, reached)
+    new_count = 0 if passed is None else count_events_after(connection, reached)
     dead_letters = dict(execute("SELECT sink, count(*) FROM dead_letters GROUP BY sink").fetchall())
     return StatusReport(
         pending_count=total,
