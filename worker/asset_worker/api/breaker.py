@@ -137,7 +137,8 @@ class Breaker:
 
     def is_fresh(self, subject: Subject) -> bool:
         """Return whether a probe about this may well succeed: see `Candidate.is_fresh`."""
-        return subject.key not in self._tried and not self._subjects.has_failed(subject.key)
+        key = subject.key
+        return key not in self._tried and not self._subjects.has_failed(key)
 
     def may_repeat(self, subject: Subject, now: float) -> bool:
         """Return whether a failed request is worth another attempt soon: not what fails alone, and not in an outage."""
@@ -221,7 +222,8 @@ class Breaker:
         return next(reversed(self._tried), None)
 
     def _candidates(self, waiting: Sequence[Subject], now: float) -> list[Candidate]:
-        return [Candidate(each.key, self._subjects.of(each.key, now), self._tried.get(each.key)) for each in waiting]
+        keys = [each.key for each in waiting]
+        return [Candidate(key, self._subjects.of(key, now), self._tried.get(key)) for key in keys]
 
     def _is_outage(self, now: float) -> bool:
         if len(self._failing) >= FAILURES_TO_OPEN:

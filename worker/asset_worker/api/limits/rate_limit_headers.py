@@ -39,8 +39,10 @@ LONGEST_FIELD: Final = 2_048
 MAX_QUOTAS: Final = 8
 
 _FAMILIES: Final = ("x-ratelimit", "ratelimit")
+_STRUCTURED: Final = frozenset({"ratelimit", "ratelimit-policy"})
 _FIELDS: Final = frozenset(
-    {"date", "retry-after", "ratelimit", "ratelimit-policy"}
+    {"date", "retry-after"}
+    | _STRUCTURED
     | {f"{family}-{part}" for family in _FAMILIES for part in ("limit", "remaining", "used", "reset")}
 )
 _ITEM: Final = re.compile(r'(?:[^",]|"[^"]*")+')
@@ -111,6 +113,8 @@ def _counted(
 
     Lists in these fields hold several quotas, in the same order.
     """
+    if f"{family}-reset" not in fields:
+        return  # none is complete without it
     limits, remainings, useds, resets = (
         [number_in(item) for item in _ITEM.findall(fields.get(f"{family}-{part}", ""))]
         for part in ("limit", "remaining", "used", "reset")
@@ -129,6 +133,8 @@ def _counted(
 
 def _structured(fields: Mapping[str, str], server_now: float) -> Iterator[ReportedQuota]:
     """Yield the quotas of lists such as `RateLimit: "name";r=50;t=30` and `RateLimit-Policy: "name";q=100;w=60`."""
+    if fields.keys().isdisjoint(_STRUCTURED):
+        return
     text = fields.get("ratelimit", "")
     policies = dict(_items(fields.get("ratelimit-policy", "")))
     other_units = {name for name, policy in policies.items() if policy.get("qu", "requests") != "requests"}
