@@ -6,7 +6,6 @@ Every answer is recorded, so that a test can compare what was settled with what 
 from __future__ import annotations
 
 import asyncio
-import copy
 import itertools
 import math
 from bisect import bisect_right
@@ -40,8 +39,7 @@ class Truth(msgspec.Struct, frozen=True):
         """The document; None: there is no such asset, or it is not visible."""
         if not self.born <= moment < self.deleted:
             return None
-        shown = document(self.created, self.lifecycle, moment - self.born)
-        return None if shown is None else copy.deepcopy(shown)
+        return document(self.created, self.lifecycle, moment - self.born)
 
     @property
     def ready_at(self) -> float:
@@ -144,7 +142,7 @@ class World:
             case float(seconds):
                 await asyncio.sleep(seconds)
         truth, at = self.assets.get(asset_id), self.now()
-        shown = None if truth is None else truth.at(at)
+        shown = None if truth is None else _copied(truth.at(at))
         await asyncio.sleep(self._delay(self.random))
         self._record(asset_id, at, shown, is_list=False)
         if shown is None:
@@ -154,7 +152,7 @@ class World:
     async def list_assets(self, asset_ids: Sequence[str]) -> dict[str, Asset | None]:
         self.lists.append(list(asset_ids))
         at = self.now()
-        shown = copy.deepcopy(self.view(asset_ids, at))
+        shown = {asset_id: _copied(each) for asset_id, each in self.view(asset_ids, at).items()}
         await asyncio.sleep(self._delay(self.random))
         found = {asset_id: _readable(each) for asset_id, each in shown.items()}
         for asset_id in asset_ids:
@@ -163,8 +161,17 @@ class World:
         return found
 
     def _record(self, asset_id: str, at: float, shown: Document | None, *, is_list: bool) -> None:
-        answer = Answer(next(self._count), at, self.now(), is_list, copy.deepcopy(shown))
+        answer = Answer(next(self._count), at, self.now(), is_list, _copied(shown))
         self.answers.setdefault(asset_id, []).append(answer)
+
+
+def _copied(shown: Document | None) -> Document | None:
+    """A copy that shares nothing with the document: the fastest way to one."""
+    copied: Document | None = _decode(_encode(shown))
+    return copied
+
+
+_encode, _decode = msgspec.msgpack.encode, msgspec.msgpack.decode
 
 
 def _readable(shown: Document | None) -> Asset | None:
