@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -40,6 +41,8 @@ class FakeAccount:
     def __init__(self, clock: LoopClock) -> None:
         self.clock = clock
         self.assets: dict[str, Uploaded] = {}
+        self._in_order: list[Uploaded] = []
+        self._all_visible_at = -math.inf
         self.requested: list[int] = []
         """The number of each page so far."""
         self.requested_at: list[float] = []
@@ -61,17 +64,21 @@ class FakeAccount:
         shown = datetime.fromtimestamp(created_at, UTC).isoformat(timespec="milliseconds")
         asset_id = f"{self.count:024x}"
         full = {"_id": asset_id, "status": "processing", "created_at": shown} | document
-        self.assets[asset_id] = Uploaded(asset_id, created_at, self.server_now() - max(age, 0.0) + appears_in, full)
+        visible_at = self.server_now() - max(age, 0.0) + appears_in
+        self.assets[asset_id] = Uploaded(asset_id, created_at, visible_at, full)
+        insort(self._in_order, self.assets[asset_id], key=lambda each: (-each.created_at, -int(each.id, 16)))
+        self._all_visible_at = max(self._all_visible_at, visible_at)
         return asset_id
 
     def delete(self, asset_id: str) -> None:
-        del self.assets[asset_id]
+        self._in_order.remove(self.assets.pop(asset_id))
 
-    def listed(self) -> list[Uploaded]:
+    def listed(self) -> Sequence[Uploaded]:
         """What is listed now, in its order."""
         now = self.server_now()
-        shown = [each for each in self.assets.values() if each.visible_at <= now]
-        return sorted(shown, key=lambda each: (each.created_at, each.id), reverse=True)
+        if now >= self._all_visible_at:
+            return self._in_order
+        return [each for each in self._in_order if each.visible_at <= now]
 
     async def page(self, number: int, *, types: Sequence[str], filename: str) -> Page | NoPage:
         self.requested.append(number)
@@ -79,7 +86,9 @@ class FakeAccount:
         await asyncio.sleep(self.latency)
         if (failure := self.before_page(number)) is not None:
             return failure
-        shown = [each for each in self.listed() if not types or each.document.get("file_type") in types]
+        shown = self.listed()
+        if types:
+            shown = [each for each in shown if each.document.get("file_type") in types]
         start = (number - 1) * PAGE_LENGTH
         assets = tuple(asset_from(each.document) for each in shown[start : start + PAGE_LENGTH])
         return Page(
