@@ -1,6 +1,7 @@
 """What all tests share: virtual time on request, hypothesis profiles, compiled code, a workaround for aioresponses."""
 
 import asyncio
+import gc
 import inspect
 import os
 import sys
@@ -30,6 +31,12 @@ sys.dont_write_bytecode = False
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "virtual_time: the event loop skips idle time")
+
+
+def pytest_collection_finish() -> None:
+    """Keep garbage collections from walking over the thousands of tests, which live to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_asyncio_loop_factories(
