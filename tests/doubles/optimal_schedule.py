@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import erfc, exp, inf, log, sqrt
 from random import Random
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from asset_worker.schedule.ports import Renditions, WaitState
@@ -29,8 +30,12 @@ class Durations:
 
     name: str
     cdf: Callable[[float], float]
+    inverse: Callable[[float], float] | None = None
+    """The inverse of `cdf`; None: it has no closed form, and is found by bisection."""
 
     def quantile(self, share: float) -> float:
+        if self.inverse is not None:
+            return self.inverse(share)
         low, high = 0.0, 1.0
         while self.cdf(high) < share:
             high *= 2
@@ -51,19 +56,28 @@ def log_normal(median: float, sigma: float) -> Durations:
     def cdf(age: float) -> float:
         return 0.5 * erfc(-log(age / median) / sigma / sqrt(2)) if age > 0 else 0.0
 
-    return Durations(f"log-normal {median:g} s, sigma {sigma:g}", cdf)
+    def inverse(share: float) -> float:
+        return median * exp(sigma * NormalDist().inv_cdf(share))
+
+    return Durations(f"log-normal {median:g} s, sigma {sigma:g}", cdf, inverse)
 
 
 def weibull(scale: float, shape: float) -> Durations:
-    return Durations(f"Weibull {scale:g} s, shape {shape:g}", lambda age: 1 - exp(-((age / scale) ** shape)))
+    def inverse(share: float) -> float:
+        return scale * float((-log(1 - share)) ** (1 / shape))
+
+    return Durations(f"Weibull {scale:g} s, shape {shape:g}", lambda age: 1 - exp(-((age / scale) ** shape)), inverse)
 
 
 def exponential(mean: float) -> Durations:
-    return Durations(f"exponential {mean:g} s", lambda age: 1 - exp(-age / mean))
+    return Durations(f"exponential {mean:g} s", lambda age: 1 - exp(-age / mean), lambda share: -mean * log(1 - share))
 
 
 def uniform(low: float, high: float) -> Durations:
-    return Durations(f"uniform {low:g} to {high:g} s", lambda age: min(max((age - low) / (high - low), 0.0), 1.0))
+    def cdf(age: float) -> float:
+        return min(max((age - low) / (high - low), 0.0), 1.0)
+
+    return Durations(f"uniform {low:g} to {high:g} s", cdf, lambda share: low + share * (high - low))
 
 
 def mixture(*parts: tuple[float, Durations]) -> Durations:
