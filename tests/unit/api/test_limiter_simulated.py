@@ -13,7 +13,7 @@ from asset_worker.api.limits.trickle import LONGEST_GAP_SECONDS
 from tests.doubles.limited_server import Server, SlidingServer, run
 
 DAY = 86_400
-WINDOWS = [(10, 1), (60, 10), (60, 60), (600, 60), (3000, 3600)]
+WINDOWS = [(10, 1), (60, 10), (60, 60), (600, 60), (1200, 3600)]
 QUOTA_STYLES = ["vendor", "ietf counted", "ietf structured"]
 WAIT_STYLES = ["retry-after", "retry-after date"]
 

@@ -123,7 +123,7 @@ def scenario(seed: int, switches: Sequence[tuple[float, str]], *, twins: bool = 
         world = World(random, twins=twins, delay=delays)
         views = [(moment, FAULTS[name](world, world.honest)) for moment, name in sorted(switches)]
         world.view = switched(world.honest, views)
-        return await watch(world, populate(world, random, 300), seconds=2000)
+        return await watch(world, populate(world, random, 200), seconds=2000)
 
     found: Watched = run_virtually(main())
     return found
@@ -158,6 +158,8 @@ def test_lists_that_lag_skip_or_drop_make_no_false_outcome_at_all(seed, switches
 
 
 LATER = Lifecycle(200, hls=Rendition(30), thumbnail=Rendition(10))
+SOON = Lifecycle(60, hls=Rendition(30), thumbnail=Rendition(10))
+BORN_LATE = 600
 
 
 @pytest.mark.virtual_time
@@ -198,7 +200,7 @@ async def test_no_mix_up_of_assets_that_were_seen_before_makes_a_false_outcome(f
         pytest.param(lists.copies(0.5), 0.1, True, id="copies"),
     ],
 )
-@pytest.mark.parametrize("at_once", [600, 40, 5], ids=["in one burst", "in groups of 40", "in groups of 5"])
+@pytest.mark.parametrize("at_once", [BORN_LATE, 40, 5], ids=["in one burst", "in groups of 40", "in groups of 5"])
 async def test_a_lie_within_a_proven_shape_makes_few_false_outcomes_and_all_are_named(fault, delay, is_mixed, at_once):
     """Lists begin to lie about assets that were never seen before, in a shape that many assets have proven.
 
@@ -206,9 +208,9 @@ async def test_a_lie_within_a_proven_shape_makes_few_false_outcomes_and_all_are_
     """
     world = World(Random(4), delay=lambda random: random.uniform(0.5, 1.5) * delay)
     arrivals: list[Arrival] = [(0.0, clips(world, 200, DONE, born=-9), None)]
-    for number in range(600 // at_once):
+    for number in range(BORN_LATE // at_once):
         moment = 110.0 + 0.4 * number
-        ids = clips(world, at_once, LATER, born=moment - 1)
+        ids = clips(world, at_once, SOON, born=moment - 1)
         if is_mixed:
             ids[::2] = clips(world, len(ids[::2]), DONE, born=moment - 1)
         arrivals.append((moment, ids, None))

@@ -324,15 +324,15 @@ async def test_while_many_assets_are_held_no_list_is_requested():
     running.cancel()
 
 
-async def test_ten_thousand_finished_assets_are_settled_as_fast_as_their_audits_allow():
-    burst = ids(10_000)
+async def test_thousands_of_finished_assets_are_settled_as_fast_as_their_audits_allow():
+    burst = ids(4_000)
     api = SlowApi({each: [READY] for each in burst})
     begun = asyncio.get_running_loop().time()
     _, poller, queue = await poll(api, ids=burst, batching=BATCHING, looks_at_once=40, uniform=lambda: 0.5)
     assert queue.pending_count() == 0
-    assert asyncio.get_running_loop().time() - begun < 60
-    assert len(api.retrieved) < 300
-    assert poller.completions_from_lists > 9700
+    assert asyncio.get_running_loop().time() - begun < 24
+    assert len(api.retrieved) < 120
+    assert poller.completions_from_lists > 3880
 
 
 async def test_a_held_asset_leaves_time_for_its_retrieve_before_its_deadline():
