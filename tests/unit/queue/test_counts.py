@@ -8,6 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asset_worker.queue.counts import FIRST_LOOK, Acceptance, Acceptances, WaitCounts
+from asset_worker.queue.memory import MemoryQueue
+from asset_worker.queue.pending import RECENT_SECONDS
+from tests.doubles.clocks import ManualClock
+from tests.doubles.local_queue import put
 
 WAITS = st.sampled_from([(), ("asset",), ("hls", "thumbnail"), ("hls",), ("visibility",)])
 
@@ -48,3 +52,13 @@ def test_the_oldest_acceptance_is_that_of_a_walk(restored, added, data):
             return
         gone = pending.pop(data.draw(st.integers(0, len(pending) - 1)))
         acceptances.remove_one(gone)
+
+
+async def test_what_is_due_is_counted_anew_after_a_second():
+    clock = ManualClock()
+    queue = MemoryQueue(clock, sinks=["stdout"], dedupe_window=60.0, max_pending=99)
+    assert queue.recent_due_count() == 0
+    await put(queue, 0, 1)
+    assert (queue.recent_due_count(), queue.due_count()) == (0, 2)
+    clock.move(RECENT_SECONDS)
+    assert queue.recent_due_count() == 2

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from asset_worker.domain.assets import AssetId
-from asset_worker.queue.heap import DueHeap
+from asset_worker.queue.heap import VISITED_AT_MOST, DueHeap
 
 DUES = st.integers(0, 40).map(float)
 LIMITS = st.integers(0, 60)
@@ -95,3 +95,17 @@ def test_all_that_are_due_are_counted_up_to_the_limit():
     heap.push_all([(float(number), AssetId(f"a{number}")) for number in range(20)])
     assert [heap.count_due(now, 100) for now in (-1.0, 0.0, 2.0, 6.5, 99.0)] == [0, 1, 3, 7, 20]
     assert heap.count_due(99.0, 5) == 5
+
+
+def test_entries_that_no_longer_count_are_not_visited_without_end():
+    visited = 0
+
+    def none_counts(asset_id, due):
+        nonlocal visited
+        visited += 1
+        return False
+
+    heap = DueHeap(none_counts)
+    heap.push_all([(float(number), AssetId(f"a{number}")) for number in range(4 * VISITED_AT_MOST)])
+    assert heap.count_due(1e9, 10) == 0
+    assert visited <= 2 * VISITED_AT_MOST

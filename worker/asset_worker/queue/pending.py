@@ -28,6 +28,10 @@ SUPERSEDED_ENTRIES = 1_000
 """When the heap holds so many more entries than twice the pending assets, it is rebuilt: an asset that is leased before
 it is due leaves an entry behind."""
 
+RECENT_SECONDS = 1.0
+"""A count of what is due is kept so long for those who ask again. It visits a thousand assets at places of the memory
+that nothing else has used lately, which takes a millisecond among a million."""
+
 
 class Pending(msgspec.Struct, gc=False):
     """One pending asset."""
@@ -59,6 +63,9 @@ class PendingAssets:
         """In the order of acceptance."""
         self._acceptances = Acceptances()
         self._wait_counts = WaitCounts()
+        self._due = 0
+        self._due_at: float | None = None
+        """When `_due` was counted, in monotonic seconds."""
         self._being_accepted: set[AssetId] = set()
         self._heap = DueHeap(self._is_due_at)
         self._examined = 0
@@ -160,6 +167,13 @@ class PendingAssets:
     def due_count(self, limit: int = 1000) -> int:
         """Return how many assets are due and not leased, counted up to `limit`."""
         return self._heap.count_due(self._clock.monotonic(), limit)
+
+    def recent_due_count(self) -> int:
+        """Return `due_count` as it was within the last `RECENT_SECONDS`."""
+        now = self._clock.monotonic()
+        if self._due_at is None or not 0 <= now - self._due_at < RECENT_SECONDS:
+            self._due, self._due_at = self.due_count(), now
+        return self._due
 
     def oldest_age(self) -> float:
         """Return how long, in seconds, the asset accepted first has been pending; 0: nothing is pending."""

@@ -167,6 +167,10 @@ class QueueStatus(Protocol):
         """Return how many assets are due and not leased, counted up to `limit`."""
         ...
 
+    def recent_due_count(self) -> int:
+        """Return `due_count` as it is now or was a moment ago: cheap, however often it is asked for."""
+        ...
+
     def oldest_age(self) -> float:
         """Return how long, in seconds, the asset accepted first has been pending; 0: nothing is pending."""
         ...

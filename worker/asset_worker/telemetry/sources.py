@@ -48,8 +48,8 @@ class PendingCounts(Protocol):
         """Return how many assets are pending."""
         ...
 
-    def due_count(self) -> int:
-        """Return how many assets are due and not looked at yet, counted up to 1000."""
+    def recent_due_count(self) -> int:
+        """Return how many assets are due and not looked at yet, counted up to 1000, as it was a moment ago."""
         ...
 
     def oldest_age(self) -> float:

@@ -32,7 +32,7 @@ class Work:
     due: int = gauge(
         "due_assets",
         "Pending assets that are due and not looked at yet (at most 1000 are counted).",
-        lambda sources: sources.queue.due_count(),
+        lambda sources: sources.queue.recent_due_count(),
         unit="assets",
         empty=int,
         in_heartbeat=True,
