@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from asset_worker import service
 from asset_worker.cli import main
 from asset_worker.intake.file.follower import Follower
 from asset_worker.queue.local import engine, request_files, schedule_store
@@ -32,6 +31,7 @@ from asset_worker.queue.local.request_rows import RequestRows
 from asset_worker.queue.local.undelivered_rows import UndeliveredRows
 from asset_worker.sinks.file import sink as file_sink
 from asset_worker.sinks.file.sink import FileSink
+from asset_worker.telemetry.loop_lag import LoopLag
 
 STEPS: dict[str, tuple[Any, str]] = {
     "accept": (Journal, "accept"),
@@ -160,7 +160,9 @@ def forget_soon() -> None:
 def hang_once(file: str) -> None:
     """Block the event loop in a call that never returns, as of a library in C, once the file exists."""
 
-    async def hang() -> None:
+    original = LoopLag.watch
+
+    async def watch(self: LoopLag) -> None:
         loop = asyncio.get_running_loop()
 
         def look() -> None:
@@ -169,8 +171,10 @@ def hang_once(file: str) -> None:
             loop.call_later(0.02, look)
 
         look()
+        await original(self)
 
-    vars(service)["watch_lag"] = hang
+    steps: Any = LoopLag
+    steps.watch = watch
 
 
 if __name__ == "__main__":
