@@ -315,3 +315,25 @@ async def test_attempts_are_counted_and_timed():
     assert delivery.attempts.results == {"delivered": 5, "failed": 1}
     made = delivery.attempts.made
     assert (made.count, made.durations.read()[()].sum, made.succeeded_at) == (3, 9.0, clock.now())
+
+
+async def test_each_attempt_is_reported_with_its_events_and_its_failure():
+    """What a sink takes of a batch is one attempt, and the rest is another."""
+    outbox, reports, clock = MemoryOutbox(), [], ManualClock()
+    first, second, third = outbox.add(3)
+    sink = ScriptedSink([SinkUnavailableError("the disk is full"), 0, 2])
+
+    usual = sink.send
+
+    async def send(events: Sequence[Stored]) -> Sent:
+        clock.mono += 1.5
+        return await usual(events)
+
+    sink.send = send
+    delivery = Delivery(sink, outbox, clock, sleep=InstantSleep(), report=lambda *report: reports.append(report))
+    await delivery.run(stopped())
+    assert reports == [
+        ("scripted", [first, second, third], 1.5, "the disk is full"),
+        ("scripted", [first, second], 1.5, None),
+        ("scripted", [third], 1.5, None),
+    ]

@@ -29,8 +29,9 @@ from asset_worker.api.errors import (
     TransientError,
     UncertainNotFoundError,
 )
-from asset_worker.api.gate import Gate
+from asset_worker.api.gate import Gate, Permit
 from asset_worker.api.key import ApiKey
+from asset_worker.api.observing import WatchRequest, unwatched
 from asset_worker.api.odd_answers import OddAnswers
 from asset_worker.api.responses import LONGEST_TEXT, error_of, is_success
 from asset_worker.api.retry import Retries, retry_after_of
@@ -38,6 +39,7 @@ from asset_worker.api.session import Session
 from asset_worker.api.subjects import Endpoint, Subject
 from asset_worker.domain.assets import Asset, AssetId, MalformedAssetError, asset_from
 from asset_worker.domain.listings import PAGE_LENGTH, NoPage, Page
+from asset_worker.runtime.calls import Call
 from asset_worker.runtime.failed_requests import failure_text
 from asset_worker.runtime.http_fields import parse_http_date
 
@@ -75,14 +77,20 @@ class AssetsApi:
         retries: Retries,
         *,
         redact: Callable[[Any], Any],
+        watch: WatchRequest = unwatched,
     ) -> None:
-        """`redact` removes secrets from text and decoded JSON: a server may echo the key, in any field of an answer."""
+        """Send nothing yet.
+
+        `redact` removes secrets from text and decoded JSON: a server may echo the key, in any field of an answer.
+        `watch` watches each attempt of a request.
+        """
         self._session = session
         self._assets = URL(base_url) / "assets"
         self._key = key
         self._gate = gate
         self._retries = retries
         self._redact = redact
+        self._watch = watch
         self._odd = OddAnswers()
         self._list_length = LIST_LIMIT
         """Assets in one list at most, so that it is not too large."""
@@ -195,7 +203,7 @@ class AssetsApi:
 
     async def _page(self, number: int, length: int, filters: list[tuple[str, str]], subject: Subject) -> Page:
         url = self._assets.with_query([("page", str(number)), ("page_limit", str(length)), *filters])
-        answer = await self._get(url, LIST_BYTES_LIMIT, decode_page, subject)
+        answer = await self._get(url, LIST_BYTES_LIMIT, decode_page, subject, ())
         assets: list[Asset] = []
         for decoded in answer.body.documents:
             try:
@@ -235,7 +243,7 @@ class AssetsApi:
     async def _retrieve(self, asset_id: AssetId, subject: Subject) -> Asset:
         # An asset ID has no characters that a URL would encode.
         url = self._assets.joinpath(asset_id, encoded=True)
-        decoded = (await self._get(url, ASSET_BYTES_LIMIT, decode_body, subject)).body
+        decoded = (await self._get(url, ASSET_BYTES_LIMIT, decode_body, subject, [asset_id])).body
         try:
             asset = asset_from(self._redact(decoded.document))
         except MalformedAssetError as error:
@@ -250,7 +258,8 @@ class AssetsApi:
         wanted = {asset_id.lower(): asset_id for asset_id in asset_ids} | {asset_id: asset_id for asset_id in asset_ids}
         found: dict[AssetId, Asset | None] = {}
         unreadable: list[AssetId] = []
-        answer = (await self._get(self._assets.with_query(query), LIST_BYTES_LIMIT, decode_list, subject)).body
+        url = self._assets.with_query(query)
+        answer = (await self._get(url, LIST_BYTES_LIMIT, decode_list, subject, asset_ids)).body
         documents = self._redact([decoded.document for decoded in answer])
         for decoded, document in zip(answer, documents, strict=True):
             try:
@@ -267,37 +276,51 @@ class AssetsApi:
                     self._odd.report((*decoded.repairs, *asset.oddities), asset_id)
         return dict.fromkeys(unreadable) | found
 
-    async def _get(self, url: URL, limit: int, decode: Callable[[bytes], T], subject: Subject) -> _Answer[T]:
+    async def _get(
+        self,
+        url: URL,
+        limit: int,
+        decode: Callable[[bytes], T],
+        subject: Subject,
+        asset_ids: Sequence[AssetId],
+    ) -> _Answer[T]:
         """Make one attempt, through the gate. Return the body of a success, decoded, and its date.
 
         Raises:
             ApiError: another answer, none, or one of more than `limit` bytes.
         """
         async with self._gate.permit(subject) as permit:
-            try:
-                async with self._session.get(url, headers={"x-api-key": self._key.value}) as response:
-                    permit.answered(response.status, response.headers)
-                    if is_success(response.status):
-                        body = await read_body(response, limit)
-                    else:
-                        body = await _error_body(response)
-            except TimeoutError as error:
-                raise TransientError("no answer in time") from error
-            except aiohttp.ClientHttpProxyError as error:
-                raise TransientError(self._text("the proxy refuses to connect", error)) from None
-            except aiohttp.ClientResponseError as error:
-                raise TransientError(self._text("no answer that can be read", error)) from None
-            except (aiohttp.ClientError, OSError, ValueError, RuntimeError, AssertionError) as error:
-                # aiohttp and uvloop raise the last two if a connection breaks at an unexpected moment.
-                known = failure_text(error, host=self._assets.authority)
-                why = self._redact(f"the request failed: {known or f'{type(error).__name__}: {error}'}")
-                raise TransientError(_encodable(why)[:LONGEST_TEXT]) from error
-            if is_success(response.status):
-                return _Answer(decode(body), response.headers.get("Date"))
-            failure = decode_error(body)
-            message = self._redact(failure.message or failure.code or "")
-            is_list = subject.endpoint is Endpoint.LIST
-            raise error_of(response.status, failure.code, message, is_list=is_list, retry_after=permit.retry_after)
+            with self._watch(url, asset_ids) as call:
+                return await self._attempt(url, limit, decode, subject, permit=permit, call=call)
+
+    async def _attempt(
+        self, url: URL, limit: int, decode: Callable[[bytes], T], subject: Subject, *, permit: Permit, call: Call
+    ) -> _Answer[T]:
+        try:
+            async with self._session.get(url, headers={"x-api-key": self._key.value}) as response:
+                permit.answered(response.status, response.headers)
+                call.answered(response.status)
+                if is_success(response.status):
+                    body = await read_body(response, limit)
+                else:
+                    body = await _error_body(response)
+        except TimeoutError as error:
+            raise TransientError("no answer in time") from error
+        except aiohttp.ClientHttpProxyError as error:
+            raise TransientError(self._text("the proxy refuses to connect", error)) from None
+        except aiohttp.ClientResponseError as error:
+            raise TransientError(self._text("no answer that can be read", error)) from None
+        except (aiohttp.ClientError, OSError, ValueError, RuntimeError, AssertionError) as error:
+            # aiohttp and uvloop raise the last two if a connection breaks at an unexpected moment.
+            known = failure_text(error, host=self._assets.authority)
+            why = self._redact(f"the request failed: {known or f'{type(error).__name__}: {error}'}")
+            raise TransientError(_encodable(why)[:LONGEST_TEXT]) from error
+        if is_success(response.status):
+            return _Answer(decode(body), response.headers.get("Date"))
+        failure = decode_error(body)
+        message = self._redact(failure.message or failure.code or "")
+        is_list = subject.endpoint is Endpoint.LIST
+        raise error_of(response.status, failure.code, message, is_list=is_list, retry_after=permit.retry_after)
 
     def _text(self, what: str, error: aiohttp.ClientResponseError) -> str:
         """Return the text of an error. `str(error)` would show the URL, which may be a proxy's, with its password."""

@@ -17,6 +17,7 @@ from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.stop import Stop
 from asset_worker.sinks.attempts import OF_ORDERED, Attempts, Result
 from asset_worker.sinks.lines import first_bytes
+from asset_worker.sinks.observing import ReportSend, unreported
 from asset_worker.sinks.ports import OrderedSink, Outbox, Sent, SinkUnavailableError
 
 _log = get_logger()
@@ -50,8 +51,11 @@ class Delivery:
         *,
         wait: wait_base | None = None,
         sleep: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep,
+        report: ReportSend = unreported,
     ) -> None:
+        """`report` is called after each attempt."""
         self._sink = sink
+        self._report = report
         self._outbox = outbox
         self._clock = clock
         self._wait = wait or backoff()
@@ -155,9 +159,13 @@ class Delivery:
             began = self._clock.monotonic()
             try:
                 sent = await self._sink.send(events)
+            except SinkUnavailableError as error:
+                self._report(self.sink, events, self._clock.monotonic() - began, str(error))
+                raise
             finally:
                 self.attempts.made.durations.observe((), self._clock.monotonic() - began)
             if sent.count:
+                self._report(self.sink, events[: sent.count], self._clock.monotonic() - began, None)
                 return sent
             await self._outbox.advance(self.sink, events[0].position - 1, sent.checkpoint)
 

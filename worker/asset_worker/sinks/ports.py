@@ -17,6 +17,7 @@ from asset_worker.domain.events import Stored
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.sinks.lines import ToLines, lines_of
+from asset_worker.sinks.observing import WatchAttempt, unwatched
 
 
 class SinkUnavailableError(Exception):
@@ -42,6 +43,8 @@ class SinkContext(msgspec.Struct, frozen=True):
     """The secrets that are redacted everywhere: a sink adds its own."""
     lines_on_stdout: ToLines = lines_of
     """How standard output shows events: as their JSON, if it is not for people."""
+    watch: WatchAttempt = unwatched
+    """Watches each HTTP request."""
 
 
 class TargetProblem(msgspec.Struct, frozen=True):
@@ -288,5 +291,17 @@ class IndependentOutbox(Protocol):
         ...
 
 
-class AnyOutbox(Outbox, IndependentOutbox, Protocol):
-    """The events to send, for sinks of both kinds."""
+class ReaderOutbox(Outbox, Protocol):
+    """The events, as a reader that is no sink uses them: nobody waits for it."""
+
+    def position(self, reader: str) -> int:
+        """Return the position up to which the reader has all events."""
+        ...
+
+    async def move_on(self, reader: str, *, keep: int) -> int:
+        """Let the reader pass all but the last `keep` events. Return how many it misses for it."""
+        ...
+
+
+class AnyOutbox(IndependentOutbox, ReaderOutbox, Protocol):
+    """The events to send, for sinks of both kinds and for readers."""

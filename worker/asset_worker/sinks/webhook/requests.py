@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -13,6 +14,7 @@ from asset_worker.sinks.webhook.target import Mode
 STRUCTURED_TYPE: Final = "application/cloudevents+json"
 _PLAIN: Final = "".join(map(chr, range(0x21, 0x7F))).replace('"', "").replace("%", "")
 """What a header has as it is; all else is percent-encoded (section 3.1.3.2 of the binding)."""
+_VISIBLE: Final = re.compile("[!-~]+")
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -20,6 +22,12 @@ class Request(msgspec.Struct, frozen=True):
 
     headers: dict[str, str]
     body: bytes
+    traceparent: str | None = None
+    """The event's, for a header of its own; None: it has none."""
+
+
+class _Traced(msgspec.Struct, frozen=True):
+    traceparent: str | None = None
 
 
 class _Envelope(msgspec.Struct, frozen=True):
@@ -30,6 +38,7 @@ class _Envelope(msgspec.Struct, frozen=True):
 
 
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_decode_traced = msgspec.json.Decoder(_Traced).decode
 _decode_attributes = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -39,12 +48,21 @@ def request_of(event: Stored, mode: Mode) -> Request:
     Raises:
         msgspec.DecodeError: the body is not an event: the journal is damaged.
     """
+    traceparent = _traceparent_in(event.body)
     if mode == "structured":
-        return Request({"Content-Type": STRUCTURED_TYPE}, event.body)
+        return Request({"Content-Type": STRUCTURED_TYPE}, event.body, traceparent)
     envelope = _decode_envelope(event.body)
     attributes = _decode_attributes(event.body)
     headers = {"Content-Type": envelope.datacontenttype}
     for name, value in attributes.items():
         if name not in {"data", "datacontenttype"} and isinstance(value, str):
             headers[f"ce-{name}"] = quote(value, safe=_PLAIN)
-    return Request(headers, bytes(envelope.data))
+    return Request(headers, bytes(envelope.data), traceparent)
+
+
+def _traceparent_in(body: bytes) -> str | None:
+    try:
+        traceparent = _decode_traced(body).traceparent
+    except msgspec.DecodeError:
+        return None
+    return traceparent if traceparent and _VISIBLE.fullmatch(traceparent) else None

@@ -17,6 +17,7 @@ from aiohttp.abc import AbstractResolver
 
 from asset_worker import __version__
 from asset_worker.domain.events import Stored, heading_of
+from asset_worker.runtime.calls import Call
 from asset_worker.runtime.failed_requests import failure_text
 from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.proxy import proxy_of_environment
@@ -29,6 +30,7 @@ from asset_worker.runtime.tls import TlsRootsError, tls_context
 from asset_worker.runtime.watched_file import WatchedFile
 from asset_worker.sinks.ports import (
     Attempt,
+    Delivered,
     Failed,
     SinkContext,
     TargetNotReadyError,
@@ -37,7 +39,7 @@ from asset_worker.sinks.ports import (
 )
 from asset_worker.sinks.webhook import target as rules
 from asset_worker.sinks.webhook.answers import Answer, attempt_of
-from asset_worker.sinks.webhook.requests import request_of
+from asset_worker.sinks.webhook.requests import Request, request_of
 from asset_worker.sinks.webhook.resolver import GuardedResolver, NotPublicError
 from asset_worker.sinks.webhook.secret_file import read, watch
 from asset_worker.sinks.webhook.signing import (
@@ -84,6 +86,8 @@ class WebhookSink:
         self._secrets = context.secrets
         self._credentials = rules.credentials_of(target.url)
         self._url = rules.parsed(target.url).with_user(None)
+        self._shown_url = self._url.with_query(None).with_fragment(None)
+        self._watch = context.watch
         self._proxy = proxy_of_environment(self._url)
         self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
@@ -96,6 +100,7 @@ class WebhookSink:
             name: value if isinstance(value, str) else self._watched_header(value)
             for name, value in target.headers.items()
         }
+        self._has_traceparent = any(name.lower() == "traceparent" for name in target.headers)
         for value in target.headers.values():
             if isinstance(value, str):
                 self._own_secrets.add(value)
@@ -134,8 +139,17 @@ class WebhookSink:
             request = request_of(event, self._target.mode)
         except msgspec.DecodeError:
             return Failed("the event in the journal is damaged, so that its attributes can't be read")
+        with self._watch(self.name, self._shown_url, event) as call:
+            result = await self._post(event, request, call)
+            if not isinstance(result, Delivered):
+                call.failed(result.reason)
+            return result
+
+    async def _post(self, event: Stored, request: Request, call: Call) -> Attempt:
         sent_at = self._clock.now()
         headers = {name: self._value(value) for name, value in self._headers.items()}
+        if (traceparent := call.traceparent or request.traceparent) and not self._has_traceparent:
+            headers["traceparent"] = traceparent
         if self._credentials is not None:
             headers["Authorization"] = f"Basic {self._credentials}"
         headers |= request.headers | signed_headers(event.id, int(sent_at), request.body, self._present_secrets())
@@ -150,6 +164,7 @@ class WebhookSink:
                     self._url, data=content, headers=headers, allow_redirects=False, ssl=self._tls
                 ) as response,
             ):
+                call.answered(response.status)
                 await _read_into(body, response)
         except Exception as error:  # noqa: BLE001 - whatever it is, this event was not accepted, and others are
             failure = self._reason_of(error)
