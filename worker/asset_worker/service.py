@@ -154,6 +154,7 @@ class Service:
                     stop=self._stop,
                 )
             )
+            await stack.enter_async_context(parts.traces)
             self.is_built = True
             self._log_start()
             # The parts live as long as the process: the garbage collector need not check them again and again.

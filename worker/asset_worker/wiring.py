@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager, nullcontext
 from typing import Any
 
 import msgspec
@@ -31,7 +31,7 @@ from asset_worker.poller.feedback import Feedback
 from asset_worker.poller.foresight import make_time_left
 from asset_worker.poller.loop import Poller
 from asset_worker.poller.observing import Observe, ignore
-from asset_worker.poller.policy import Policy
+from asset_worker.poller.policy import Policy, Traced, untraced
 from asset_worker.queue.local.engine import open_local_queue
 from asset_worker.queue.local.lock import hold
 from asset_worker.queue.local.schedule_store import FILE_NAME, load_or_start, save_periodically
@@ -51,6 +51,7 @@ from asset_worker.settings.tree import Settings
 from asset_worker.sinks.delivery import Delivery
 from asset_worker.sinks.independent import IndependentDelivery
 from asset_worker.sinks.lines import ToLines, lines_of
+from asset_worker.sinks.observing import ReportSend, unreported
 from asset_worker.sinks.ports import (
     AnyOutbox,
     IndependentSink,
@@ -64,6 +65,7 @@ from asset_worker.sinks.registry import Target, find_problem, open_sink
 from asset_worker.telemetry.bearer import BearerTokens
 from asset_worker.telemetry.snapshot import Snapshot
 from asset_worker.telemetry.sources import LoopLag, Sources
+from asset_worker.traces import make_traces
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -83,6 +85,8 @@ class Parts(msgspec.Struct, frozen=True):
     """Forecasts how long the wait for a pending asset still lasts."""
     keep_schedule: Callable[[], Coroutine[Any, Any, None]] | None
     """Saves what the schedule has learned, until cancelled; None: it doesn't learn, or the run keeps no state."""
+    traces: AbstractAsyncContextManager[None] = msgspec.field(default_factory=nullcontext)
+    """Sends spans within the context."""
 
 
 @asynccontextmanager
@@ -108,17 +112,27 @@ async def build(
         BadProxyError: the environment names a proxy that can't be used.
     """
     async with AsyncExitStack() as stack:
-        context = SinkContext(clock, secrets, lines_on_stdout)
+        source = policies.event_source(settings.api)
+        traces = make_traces(plan, source=source, clock=clock, secrets=secrets)
+        context = SinkContext(clock, secrets, lines_on_stdout, traces.watch_attempt)
         sinks = [open_sink(target, context) for target in settings.events.targets]
-        queue = await stack.enter_async_context(make_queue(settings, plan, clock, sinks))
+        queue = await stack.enter_async_context(make_queue(settings, plan, clock, sinks, traces.readers))
         gate, retries = make_gate(settings.limits, clock, key_source(settings.api.key_file)), Retries(stop)
         redact_proxy_password(settings.api, secrets)
         session = await stack.enter_async_context(
             open_session(settings.api.base_url, total_timeout=settings.api.timeout)
         )
-        api = AssetsApi(session, settings.api.base_url, key, gate, retries, redact=secrets.redact)
+        api = AssetsApi(
+            session,
+            settings.api.base_url,
+            key,
+            gate,
+            retries,
+            redact=secrets.redact,
+            watch=traces.watch_requests(queue),
+        )
         chosen = make_schedule(settings, plan)
-        ingest = Ingest(queue, clock, source=policies.event_source(settings.api), secrets=secrets)
+        ingest = Ingest(queue, clock, source=source, secrets=secrets)
         poller = make_poller(
             settings,
             plan,
@@ -128,9 +142,12 @@ async def build(
             chosen=chosen,
             clock=clock,
             secrets=secrets,
-            observe=observe,
+            observe=traces.watch_looks(observe),
+            traced=traces.traced,
         )
-        deliveries = [make_delivery(settings, plan, sink, queue.outbox, clock) for sink in sinks]
+        deliveries = [
+            make_delivery(settings, plan, sink, queue.outbox, clock, report=traces.report_send) for sink in sinks
+        ]
         for target, delivery in zip(settings.events.targets, deliveries, strict=True):
             await refuse_unusable(target, queue.outbox, delivery.sink)
             await delivery.check()  # a target that can't be used is known before `/readyz` is served
@@ -158,6 +175,7 @@ async def build(
             deliveries=deliveries,
             time_left=make_time_left(policies.expectations(settings, plan), chosen),
             keep_schedule=make_schedule_keeper(settings, plan, chosen),
+            traces=traces.export(queue),
         )
 
 
@@ -187,11 +205,17 @@ def output_of(sinks: Sequence[Sink]) -> Callable[[int], bool]:
 
 
 def make_delivery(
-    settings: Settings, plan: RunPlan, sink: OrderedSink | IndependentSink, outbox: AnyOutbox, clock: Clock
+    settings: Settings,
+    plan: RunPlan,
+    sink: OrderedSink | IndependentSink,
+    outbox: AnyOutbox,
+    clock: Clock,
+    *,
+    report: ReportSend = unreported,
 ) -> Delivery | IndependentDelivery:
-    """Return the delivery to a sink."""
+    """Return the delivery to a sink. `report` is called after each attempt at an ordered one."""
     if sink.kind == "ordered":
-        return Delivery(sink, outbox, clock)
+        return Delivery(sink, outbox, clock, report=report)
     return IndependentDelivery(
         sink,
         outbox,
@@ -249,16 +273,22 @@ def redact_proxy_password(api: tree.Api, secrets: Secrets) -> None:
 
 @asynccontextmanager
 async def make_queue(
-    settings: Settings, plan: RunPlan, clock: Clock, sinks: Sequence[OrderedSink | IndependentSink]
+    settings: Settings,
+    plan: RunPlan,
+    clock: Clock,
+    sinks: Sequence[OrderedSink | IndependentSink],
+    readers: Sequence[str] = (),
 ) -> AsyncIterator[QueueEngine[AnyOutbox]]:
     """Open the queue in the state directory, which stays locked until exit; without state, in memory.
+
+    `readers` are the readers of its outbox beside the sinks.
 
     Raises:
         NoStateDirectoryError: there is no state directory.
         StateDirectoryError: the state directory is in use, or can't be used.
         JournalError: the journal in it can't be used.
     """
-    names = [sink.name for sink in sinks]
+    names = [*(sink.name for sink in sinks), *readers]
     window, most = settings.queue.dedupe_window, settings.queue.max_pending
     if not plan.keeps_state:
         async with open_memory_queue(clock, sinks=names, dedupe_window=window, max_pending=most) as in_memory:
@@ -322,8 +352,9 @@ def make_poller(
     clock: Clock,
     secrets: Secrets,
     observe: Observe = ignore,
+    traced: Traced = untraced,
 ) -> Poller:
-    """Return the poller."""
+    """Return the poller. `traced` gives a submission the trace context that its events have."""
     return Poller(
         queue,
         api,
@@ -336,6 +367,7 @@ def make_poller(
             looks_at_once=policies.looks_at_once(settings.limits),
             batching=policies.batching(settings.poll),
             last_look=policies.last_look(plan),
+            traced=traced,
             refusal_is_final=plan.key_refused_limit is not None,
         ),
         clock=clock,

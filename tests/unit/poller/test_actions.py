@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
+import msgspec
 import pytest
 
 from asset_worker.domain.assets import Expectations, Missing, Unanswered
+from asset_worker.domain.submissions import Options
 from asset_worker.poller.actions import LEAST_DELAY_SECONDS, Actions
 from asset_worker.poller.decide import Defer, Settle
 from asset_worker.poller.per_asset_refusals import DENIALS, PerAssetRefusals
@@ -86,3 +89,30 @@ async def test_an_asset_that_was_not_looked_at_is_due_again_at_its_age_limit_at_
     [lease] = await queue.take(1)
     assert loop.time() - began == pytest.approx(due_in)
     assert (lease.progress.polls, actions.counts.looks.total()) == (0, 0)
+
+
+async def test_events_have_the_trace_context_that_the_policy_gives_their_submission():
+    """The queue keeps the submission as it was."""
+    clock = LoopClock(asyncio.get_running_loop())
+    queue = queue_in_memory(clock)
+
+    def traced(submission, completion):
+        return msgspec.structs.replace(submission, options=Options(traceparent=f"of completion {completion}"))
+
+    actions = Actions(
+        queue,
+        schedule=SCHEDULE,
+        policy=msgspec.structs.replace(policy(expectations=Expectations(not_found_grace=5.0)), traced=traced),
+        clock=clock,
+        feedback=None,
+        refusals=PerAssetRefusals(),
+    )
+    await put(queue, [ID])
+    [lease] = await queue.take(1)
+    await actions.act(lease, Missing())
+    assert queue.pending_state(ID).options is None
+    await asyncio.sleep(5.0)
+    [lease] = await queue.take(1)
+    await actions.act(lease, Missing())
+    [event] = await queue.outbox.read("stdout", 9)
+    assert json.loads(event.body)["traceparent"] == "of completion 1"

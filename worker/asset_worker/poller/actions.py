@@ -56,6 +56,7 @@ class Actions:
         self._source = policy.source
         self._redact = policy.redact
         self._transitions = policy.transitions
+        self._traced = policy.traced
         self._clock = clock
         self._feedback = feedback
         self._refusals = refusals
@@ -70,6 +71,9 @@ class Actions:
     def decide(self, lease: Lease, observation: Observation, *, is_retrieve: bool) -> Settle | Defer:
         """Return what follows from a look that ends now; nothing is done yet. `is_retrieve`: it was made by no list."""
         now = self._clock.steady()
+        traced = self._traced(lease.submission, lease.completion)
+        if traced is not lease.submission:
+            lease = msgspec.structs.replace(lease, submission=traced)
         return decide(
             lease,
             observation,

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from asset_worker.domain.assets import Expectations
 from asset_worker.domain.events import Redact
+from asset_worker.domain.submissions import Submission
+
+Traced = Callable[[Submission, int], Submission]
+"""Takes a submission, and the number of the completion that its wait leads to. Returns it as its events show it. It
+must be quick, and return an equal value for equal arguments."""
+
+
+def untraced(submission: Submission, completion: int) -> Submission:
+    """Return the submission as it is: its events have the trace context that it was submitted with, if any."""
+    del completion
+    return submission
 
 
 class Batching(msgspec.Struct, frozen=True):
@@ -40,6 +53,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     last_look: float = 0.0
     """Seconds that a look may take at an asset that was past its age limit before (`Expectations.unanswered_deadline`).
     Such an asset may come from a run that ended long ago, and gets the chance of one more answer."""
+    traced: Traced = untraced
+    """Gives a submission the trace context that its events have."""
     refusal_is_final: bool = False
     """Whether an asset that alone is refused is `not_found` after its grace; if not, the wait goes on to its deadline.
     Somebody waits for the end of `wait` and of `--once`; a service is there when the access is granted."""

@@ -108,7 +108,7 @@ class MemoryQueue(PendingAssets):
 
     async def find(self, asset_id: AssetId) -> AssetState:
         """Return what is known of an asset; its event is not kept."""
-        return combined(self._pending_state(asset_id), self._settled.get(asset_id))
+        return combined(self.pending_state(asset_id), self._settled.get(asset_id))
 
     def outbox_depth(self) -> int:
         """Return how many events the sink furthest behind still lacks."""

@@ -186,10 +186,10 @@ class PendingAssets:
 
     def oldest(self, limit: int) -> dict[AssetId, PendingState]:
         """Return the pending assets that were accepted first, at most `limit`, in the order of acceptance."""
-        states = ((asset_id, self._pending_state(asset_id)) for asset_id in islice(self._pending, limit))
+        states = ((asset_id, self.pending_state(asset_id)) for asset_id in islice(self._pending, limit))
         return {asset_id: state for asset_id, state in states if state is not None}
 
-    def _pending_state(self, asset_id: AssetId) -> PendingState | None:
+    def pending_state(self, asset_id: AssetId) -> PendingState | None:
         """Return what is known of an asset that is pending; None: it is not."""
         pending = self._pending.get(asset_id)
         if pending is None:

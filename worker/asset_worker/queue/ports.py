@@ -202,6 +202,10 @@ class QueueLookup(Protocol):
         """Return what is known of an asset: that it is pending, how its last wait ended, or both."""
         ...
 
+    def pending_state(self, asset_id: AssetId) -> PendingState | None:
+        """Return what is known of an asset that is pending; None: it is not."""
+        ...
+
 
 class QueueLifecycle(Protocol):
     """How the service starts and ends an engine: `begin`, then all work, `finish`, `close`."""

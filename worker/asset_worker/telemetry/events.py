@@ -40,6 +40,32 @@ EVENTS: Final = (
         tuple(name for name, declared in DECLARATIONS.items() if declared.in_heartbeat),
     ),
     LogEvent(
+        "traces.off",
+        "warning",
+        "The environment asks for traces, and there are none. `reason`: why, and what to do.",
+        ("reason",),
+    ),
+    LogEvent(
+        "traces.failed",
+        "warning",
+        "Spans can't be sent to the collector. It is tried again, and nothing else waits for it. While it fails and "
+        "works in turn, this is logged once.",
+        ("error",),
+    ),
+    LogEvent(
+        "traces.recovered",
+        "info",
+        "Spans are sent again, after `failed_for` seconds. `dropped`: how many were given up since the start.",
+        ("failed_for", "dropped"),
+    ),
+    LogEvent(
+        "traces.dropped",
+        "warning",
+        "Spans are given up, because the collector refuses them, or too many wait for it. It is logged once, and again "
+        "after a minute in which none were. `dropped`: how many since the start.",
+        ("reason", "dropped"),
+    ),
+    LogEvent(
         "worker.lagging",
         "warning",
         "The event loop was blocked for `lag` seconds (more than 0.25), so everything was late by that much.",

@@ -209,7 +209,7 @@ class LocalQueue(PendingAssets):
         Raises:
             sqlite3.Error: the journal is damaged, or it can't be read at the end of the process.
         """
-        pending = self._pending_state(asset_id)  # before the read: a wait that ends meanwhile is in one of the two
+        pending = self.pending_state(asset_id)  # before the read: a wait that ends meanwhile is in one of the two
 
         def read(journal: Journal) -> SettledState | None:
             found = journal.settled.find(asset_id)
