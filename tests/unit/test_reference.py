@@ -9,6 +9,7 @@ from pathlib import Path
 from asset_worker.cli import COMMANDS
 from asset_worker.settings.tree import known_keys
 from asset_worker.telemetry.events import EVENTS
+from asset_worker.telemetry.page.view import view_of
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "reference.md").read_text(encoding="utf-8")
@@ -38,3 +39,10 @@ def test_every_row_of_a_table_has_the_cells_of_its_head():
 def test_the_links_at_the_top_lead_somewhere():
     for anchor in re.findall(r"\]\(#([a-z-]+)\)", PAGE):
         assert re.search(rf"^## {anchor.replace('-', ' ')}$", PAGE, re.MULTILINE | re.IGNORECASE)
+
+
+def test_the_page_of_the_pictures_can_be_made():
+    """The pictures themselves differ with the fonts of a machine."""
+    facts = runpy.run_path(str(DOCS / "generate_page_pictures.py"))["facts"]()
+    assert view_of(facts).headline == "1 problem"
+    assert all((DOCS / "page" / f"{name}.png").stat().st_size < 250_000 for name in ("light", "dark", "phone"))

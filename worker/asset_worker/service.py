@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -16,7 +16,8 @@ from asset_worker import __version__
 from asset_worker.domain.run_plan import RunEnd, RunPlan, exit_code
 from asset_worker.domain.worker_report import WorkerReport
 from asset_worker.policies import reader_patience, shutdown_grace
-from asset_worker.poller.observing import Observe, ignore
+from asset_worker.poller.observing import Observe, both, ignore
+from asset_worker.poller.recent import Recent
 from asset_worker.queue.local import worker_status
 from asset_worker.reloading import Reloading
 from asset_worker.runtime.clock import SystemClock
@@ -27,6 +28,7 @@ from asset_worker.runtime.signals import reloading_on_signals, stopping_on_signa
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.systemd_notify import Notifier
 from asset_worker.runtime.threads import DaemonThread
+from asset_worker.serving import serve_admin
 from asset_worker.settings.tree import Settings
 from asset_worker.sinks.lines import ToLines, lines_of
 from asset_worker.telemetry.announcing import Announcer, View, announcing, status_line
@@ -36,8 +38,11 @@ from asset_worker.telemetry.problems import problems_of
 from asset_worker.telemetry.self_report import describe_process, keep_report, report_on
 from asset_worker.telemetry.snapshot import Snapshot, take_snapshot
 from asset_worker.telemetry.waiting import WaitingAsset
-from asset_worker.wiring import build, make_key, make_tokens, serve_admin, sources_of
+from asset_worker.wiring import build, make_key, make_tokens, sources_of
 from asset_worker.worker import DONE, UNDELIVERABLE, Worker
+
+if TYPE_CHECKING:
+    from asset_worker.overview import Overview
 
 _log = get_logger()
 
@@ -80,11 +85,13 @@ class Service:
         self._plan = plan
         self._secrets = secrets
         self._reloading = reloading
-        self._observe = observe
-        self._lines_on_stdout = lines_on_stdout
         self._notifier = notifier
         self._announcer: Announcer | None = None
         self._clock = SystemClock()
+        self._is_served = settings.admin.port is not None
+        self._recent = Recent(self._clock)
+        self._observe = both(observe, self._recent.observe) if self._is_served else observe
+        self._lines_on_stdout = lines_on_stdout
         self._key = make_key(settings.api, secrets)
         self._tokens = make_tokens(settings.admin, secrets, self._clock)
         self._stop = Stop()
@@ -133,6 +140,7 @@ class Service:
                 )
             )
             self._sources = sources_of(parts, self._lag)
+            overview = self._make_overview() if self._is_served else None
             self._worker = Worker(
                 parts,
                 self._plan,
@@ -149,6 +157,7 @@ class Service:
                     parts,
                     self._tokens,
                     read=self.snapshot,
+                    overview=overview,
                     secrets=self._secrets,
                     clock=self._clock,
                     stop=self._stop,
@@ -161,13 +170,13 @@ class Service:
             gc.freeze()
             gc.set_threshold(GC_THRESHOLD)
             await self._stop.race(parts.queue.begin(ends_by_itself=self._plan.ends_by_itself))
-            await self._worker.run(self._background())
+            await self._worker.run(self._background(overview))
             tally = await parts.queue.finish()
         code = exit_code(self._plan, self._end(tally))
         self._log_end(code)
         return code
 
-    def _background(self) -> dict[str, Coroutine[Any, Any, None]]:
+    def _background(self, overview: Overview | None) -> dict[str, Coroutine[Any, Any, None]]:
         """Return what runs beside the parts, by the names of its tasks."""
         parts, stop = self._parts, self._stop
         background = {
@@ -178,6 +187,8 @@ class Service:
             "gate": parts.gate.watch(stop),
             "refusals": self._watch_refusals(),
         }
+        if overview is not None:
+            background["history"] = overview.keep_history()
         if self._reloading is not None:
             with_files = [*parts.deliveries, *filter(None, [self._tokens])]
             background["reload"] = self._reloading.run(
@@ -207,6 +218,21 @@ class Service:
         )
         prefix = "stopping: " if is_stopping else "" if is_following else "starting: "
         return View(prefix + self._secrets.redact_text(line), is_following=is_following, is_stopping=is_stopping)
+
+    def _make_overview(self) -> Overview:
+        """Return what the status page is made from. Most runs have none, and need not load it."""
+        from asset_worker.overview import Overview  # noqa: PLC0415
+
+        return Overview(
+            self._parts,
+            self._sources,
+            self._recent,
+            snapshot=self.snapshot,
+            waiting=self.waiting,
+            is_stopping=self._stop.is_set,
+            state_dir=str(self._settings.state.directory.absolute()) if self._plan.keeps_state else None,
+            clock=self._clock,
+        )
 
     def _keep_report(self) -> Coroutine[Any, Any, None]:
         """Return what keeps the worker's report on itself in the state directory, until cancelled."""

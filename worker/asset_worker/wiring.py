@@ -63,7 +63,6 @@ from asset_worker.sinks.ports import (
 )
 from asset_worker.sinks.registry import Target, find_problem, open_sink
 from asset_worker.telemetry.bearer import BearerTokens
-from asset_worker.telemetry.snapshot import Snapshot
 from asset_worker.telemetry.sources import LoopLag, Sources
 from asset_worker.traces import make_traces
 
@@ -83,6 +82,8 @@ class Parts(msgspec.Struct, frozen=True):
     """The one of the intakes that is served on the admin port; None: there is none."""
     time_left: TimeLeft
     """Forecasts how long the wait for a pending asset still lasts."""
+    schedule: Schedule
+    """When pending assets are looked at again."""
     keep_schedule: Callable[[], Coroutine[Any, Any, None]] | None
     """Saves what the schedule has learned, until cancelled; None: it doesn't learn, or the run keeps no state."""
     traces: AbstractAsyncContextManager[None] = msgspec.field(default_factory=nullcontext)
@@ -174,6 +175,7 @@ async def build(
             http=http,
             deliveries=deliveries,
             time_left=make_time_left(policies.expectations(settings, plan), chosen),
+            schedule=chosen,
             keep_schedule=make_schedule_keeper(settings, plan, chosen),
             traces=traces.export(queue),
         )
@@ -386,39 +388,6 @@ def make_feedback(chosen: Schedule, gate: Gate, clock: Clock) -> Feedback | None
         breaker_is_open=lambda: gate.reason is not None,
         wall_offset=lambda: clock.now() - clock.steady(),
     )
-
-
-@asynccontextmanager
-async def serve_admin(
-    admin: tree.Admin,
-    parts: Parts,
-    tokens: BearerTokens | None,
-    *,
-    read: Callable[[], Snapshot],
-    secrets: Secrets,
-    clock: Clock,
-    stop: Stop,
-) -> AsyncIterator[None]:
-    """Serve the admin endpoints, if they have a port, while the context lasts. `read` returns the worker as it is now.
-
-    Raises:
-        AdminAddressError: they can't be served at their address.
-    """
-    if admin.port is None:
-        yield
-        return
-    # Most runs serve nothing, and need not load an HTTP server.
-    from asset_worker.intake.http.endpoints import Endpoints, routes_without_token  # noqa: PLC0415
-    from asset_worker.telemetry.admin import Guarded, serving  # noqa: PLC0415
-
-    routes, guarded = routes_without_token(), None
-    if parts.http is not None and tokens is not None:
-        endpoints = Endpoints(parts.http, parts.queue, clock, stop, redact=secrets.redact, time_left=parts.time_left)
-        routes, guarded = (), Guarded(endpoints.routes(), tokens)
-    async with serving(
-        read, host=admin.host, port=admin.port, redact=secrets.redact_text, routes=routes, guarded=guarded
-    ):
-        yield
 
 
 def sources_of(parts: Parts, loop_lag: LoopLag) -> Sources:

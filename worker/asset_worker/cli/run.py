@@ -50,7 +50,7 @@ KEY_REFUSED_SECONDS = 60.0
 @click.option(
     "--admin-port",
     type=click.IntRange(0, 65535),
-    help="Serve /metrics, /healthz, /readyz and, with tokens, /submissions on this port.",
+    help="Serve /metrics, /healthz, /readyz, a status page and, with tokens, /submissions on this port.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Events on stdout are JSON also on a terminal.")
 @click.option("--plain", is_flag=True, help="Progress is plain lines, without colours, as for a screen reader.")

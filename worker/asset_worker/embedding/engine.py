@@ -228,6 +228,7 @@ class Engine:
             deliveries=[Delivery(HandedOver(), queue.outbox, clock)],
             http=None,
             time_left=make_time_left(policies.expectations(settings, in_memory), chosen),
+            schedule=chosen,
             keep_schedule=keep_schedule,
         )
         await queue.begin(ends_by_itself=False)

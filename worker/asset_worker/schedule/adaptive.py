@@ -226,6 +226,15 @@ class AdaptiveSchedule:
         """Return the waits that the estimate for a class rests on in each bin of age."""
         return self._knowledge.waits_of(name)
 
+    def estimate_of(self, name: AssetClass) -> Estimate:
+        """Return the estimate of how long the waits of a class last, of which something was seen."""
+        return self._knowledge.estimate_of(name)
+
+    def present_plan(self, classes: tuple[AssetClass, ...]) -> Plan | None:
+        """Return the plan that looks at such waits follow; None: there was none yet. Nothing is planned for this."""
+        known = self._plans.get(classes)
+        return None if known is None else known.plan
+
     def plan_for(self, classes: tuple[AssetClass, ...]) -> WaitPlan:
         """Return the plan for a wait on all of these classes; recomputed when estimates or the price have changed."""
         each = [self._knowledge.estimate_of(name) for name in classes]

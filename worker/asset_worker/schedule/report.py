@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from asset_worker.schedule.adaptive import AdaptiveSchedule
+    from asset_worker.schedule.classes import AssetClass
 
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 _MARK: Final = "▲"
@@ -83,6 +84,42 @@ def rows(schedule: AdaptiveSchedule, *, looks: int = 12) -> list[Row]:
             )
         )
     return found
+
+
+class Brief(msgspec.Struct, frozen=True):
+    """What was learned of one class, in short. Durations are seconds."""
+
+    name: str
+    """Step, file type and upload method."""
+    evidence: float
+    """The number of ends seen, with decay."""
+    p50: float
+    """The duration within which half of all waits end."""
+    p90: float
+    p99: float
+    looks: float | None
+    """The expected number of looks at one asset, the first included; None: no plan was needed yet."""
+    lag: float | None
+    """The expected time from the end to its detection; None: no plan was needed yet."""
+
+
+def briefs(schedule: AdaptiveSchedule, *, most: int) -> list[Brief]:
+    """Return the classes with the most ends, at most `most`. Nothing is planned for that: it is quick at any time."""
+    most_seen = sorted(schedule.evidence().items(), key=lambda each: -each[1])[:most]
+    return [_brief(schedule, key, evidence) for key, evidence in most_seen if evidence > 0]
+
+
+def _brief(schedule: AdaptiveSchedule, key: tuple[AssetClass, ...], evidence: float) -> Brief:
+    estimate, planned = schedule.estimate_of(key[0]), schedule.present_plan(key)
+    return Brief(
+        str(key[0]),
+        evidence,
+        quantile(0.5, estimate.survival),
+        estimate.p90,
+        estimate.p99,
+        None if planned is None else 1 + planned.looks,
+        None if planned is None else planned.lag,
+    )
 
 
 def table(found: Sequence[Row]) -> str:

@@ -322,7 +322,7 @@ class Log(Section):
 
 
 class Admin(Section):
-    """The HTTP endpoints /metrics, /healthz and /readyz, and /submissions."""
+    """The HTTP endpoints /metrics, /healthz and /readyz, the status page at /, and /submissions."""
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     """The address to listen on. /metrics, /healthz and /readyz ask for no token: everyone on that network can read
@@ -330,9 +330,10 @@ class Admin(Section):
     port: Annotated[int, Field(ge=0, le=65535), INTEGER] | None = Field(default=None, examples=[9090])
     """The port. Not set: the endpoints are off. 0: any free port; the log says which (`admin.serving`)."""
     token_file: File | None = Field(default=None, examples=["/run/secrets/asset-worker/token"])
-    """A file of tokens for clients that submit assets over HTTP (`POST /submissions`): one on each line, of at least 16
-    visible characters, such as the output of `openssl rand -hex 32`. It is read again when it changes. Not set: nothing
-    can be submitted over HTTP."""
+    """A file of tokens for clients that submit assets over HTTP (`POST /submissions`), and for people who look at the
+    status page: one on each line, of at least 16 visible characters, such as the output of `openssl rand -hex 32`. It
+    is read again when it changes. Not set: nothing can be submitted over HTTP, and the status page is shown on this
+    machine alone."""
 
     @property
     def accepts_submissions(self) -> bool:

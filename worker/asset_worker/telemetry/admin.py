@@ -1,15 +1,16 @@
-"""The admin endpoints: /metrics, /healthz and /readyz, and those of others that need a token."""
+"""The admin endpoints: /metrics, /healthz and /readyz, the status page, and those of others that need a token."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
+from multidict import CIMultiDict
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.aiohttp import make_aiohttp_handler
 
@@ -39,6 +40,7 @@ class Guarded(NamedTuple):
 
     routes: Sequence[web.RouteDef]
     tokens: BearerTokens
+    """With them, the status page needs one as well, also on this machine."""
 
 
 @asynccontextmanager
@@ -50,11 +52,14 @@ async def serving(
     redact: Callable[[str], str] = str,
     routes: Sequence[web.RouteDef] = (),
     guarded: Guarded | None = None,
+    page: Sequence[web.RouteDef] = (),
 ) -> AsyncIterator[None]:
     """Serve the admin endpoints while the context lasts. `read` returns the worker as it is now.
 
     `redact` removes secrets from what `/metrics` shows. `routes` are served as well, without a token, and those of
-    `guarded` with one. Beyond this machine, everything that is not `PUBLIC` needs one, if there are any.
+    `guarded` with one. Beyond this machine, everything that is not `PUBLIC` needs one, if there are any. `page` are the
+    routes of the status page: they need a token if there are any, and there the token may be a password, so that a
+    browser asks for it.
 
     Raises:
         AdminAddressInUseError: the address can't be bound now: another process listens there, for example.
@@ -79,10 +84,11 @@ async def serving(
     refusals, names = Refusals(), {host, socket.gethostname()}
     app = web.Application(middlewares=[_only_from(names, refusals)])
     app.router.add_routes(routes)
+    pages = _resources(app.router.add_routes(page))
     if guarded is not None:
-        found = app.router.add_routes(guarded.routes)
-        only = {route.resource for route in found} if is_loopback(host) else None
-        app.middlewares.append(_only_with_token(guarded.tokens, only, refusals))
+        found = _resources(app.router.add_routes(guarded.routes))
+        only = found | pages if is_loopback(host) else None
+        app.middlewares.append(_only_with_token(guarded.tokens, only, pages, refusals))
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", make_aiohttp_handler(registry))
@@ -107,6 +113,13 @@ async def serving(
         yield
 
 
+Resources = frozenset[web.AbstractResource | None]
+
+
+def _resources(routes: Iterable[web.AbstractRoute]) -> Resources:
+    return frozenset(route.resource for route in routes)
+
+
 def _only_from(names: Collection[str], refusals: Refusals) -> Middleware:
     """Return what refuses requests whose `Host` may be that of a web page: DNS rebinding. `names` are our own."""
 
@@ -122,18 +135,18 @@ def _only_from(names: Collection[str], refusals: Refusals) -> Middleware:
     return check_host
 
 
-def _only_with_token(
-    tokens: BearerTokens, only: Collection[web.AbstractResource | None] | None, refusals: Refusals
-) -> Middleware:
+def _only_with_token(tokens: BearerTokens, only: Resources | None, pages: Resources, refusals: Refusals) -> Middleware:
     """Return what refuses requests without a token, for the resources in `only`; None: for all that are not public.
 
     A request that a browser sends for a page of another site has an `Origin` (Fetch, section 3.2), and is refused, too:
-    no page has business here.
+    no page has business here. `pages` are what people look at: there, the token may be a password, and asking for it is
+    the usual beginning, which is not logged.
     """
 
     @web.middleware
     async def check_token(request: web.Request, handler: Handler) -> web.StreamResponse:
-        needs_token = request.path not in PUBLIC if only is None else request.match_info.route.resource in only
+        resource = request.match_info.route.resource
+        needs_token = request.path not in PUBLIC if only is None else resource in only
         if not needs_token:
             return await handler(request)
         connection = request.protocol
@@ -142,18 +155,28 @@ def _only_with_token(
         if "Origin" in request.headers:
             refusals.log("request of a web page", request.remote, request.headers["Origin"])
             return _refusal(403, "requests of web pages are refused: send no Origin")
-        if not tokens.accepts(request.headers.getall("Authorization", [])):
-            refusals.log("no valid token", request.remote, f"{request.method} {request.path}")
-            return _refusal(
-                401,
-                "send Authorization: Bearer TOKEN, with a token of admin.token_file",
-                {"WWW-Authenticate": "Bearer"},
-            )
+        presented, is_page = request.headers.getall("Authorization", []), resource in pages
+        if not tokens.accepts(presented, as_password=is_page):
+            if presented or not is_page:
+                refusals.log("no valid token", request.remote, f"{request.method} {request.path}")
+            return _challenge(is_page=is_page)
         if not connection.trust():
             return _refusal(503, "too many clients are connected: try again", {"Retry-After": str(BUSY_RETRY_SECONDS)})
         return await handler(request)
 
     return check_token
+
+
+def _challenge(*, is_page: bool) -> web.Response:
+    """Return the answer that asks for a token: of a browser, as a password."""
+    if not is_page:
+        text = "send Authorization: Bearer TOKEN, with a token of admin.token_file"
+        return _refusal(401, text, {"WWW-Authenticate": "Bearer"})
+    text = "Give a token of admin.token_file: as the password, with any user name, or as Authorization: Bearer TOKEN.\n"
+    headers = CIMultiDict([("WWW-Authenticate", 'Basic realm="asset-worker", charset="UTF-8"')])
+    headers.add("WWW-Authenticate", "Bearer")
+    headers["Cache-Control"] = "no-store"
+    return web.Response(status=401, text=text, headers=headers)
 
 
 def _refusal(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:

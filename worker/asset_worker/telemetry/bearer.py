@@ -1,9 +1,14 @@
-"""The tokens that clients of the admin port present (RFC 6750): which are valid now, and whether a request has one."""
+"""The tokens that clients of the admin port present: which are valid now, and whether a request has one.
+
+Programs present one as a bearer token (RFC 6750). Browsers can't: for people they present it as a password (RFC 7617).
+"""
 
 from __future__ import annotations
 
+import binascii
 import hmac
 import re
+from base64 import b64decode
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +27,9 @@ _TOKEN: Final = re.compile(rf"[!-~]{{{SHORTEST_TOKEN},}}")
 _CREDENTIALS: Final = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
 """The value of an `Authorization` field with a token (RFC 9110, section 11.4)."""
 
+_BASIC: Final = re.compile(r"basic +([A-Za-z0-9+/]+=*) *", re.IGNORECASE)
+"""The same with a name and a password."""
+
 
 def parse_tokens(text: str) -> tuple[str, ...]:
     """Return the tokens in a file, one on each line. Blank lines and blanks around a token are ignored.
@@ -38,16 +46,28 @@ def parse_tokens(text: str) -> tuple[str, ...]:
     return tokens
 
 
-def has_token(authorization: Sequence[str], tokens: Sequence[str]) -> bool:
+def has_token(authorization: Sequence[str], tokens: Sequence[str], *, as_password: bool = False) -> bool:
     """Return whether the `Authorization` fields of a request are one, with one of these tokens.
 
-    The time that this takes depends on no character of a token.
+    `as_password`: it may also be the password of HTTP Basic, with any name. The time that this takes depends on no
+    character of a token.
     """
-    if len(authorization) != 1 or (found := _CREDENTIALS.fullmatch(authorization[0])) is None:
+    if len(authorization) != 1 or (found := _presented(authorization[0], as_password=as_password)) is None:
         return False
-    presented = _digest(found[1])
+    presented = _digest(found)
     # All are compared: the time must not show which of them it is.
     return any([hmac.compare_digest(presented, _digest(each)) for each in tokens])  # noqa: C419
+
+
+def _presented(authorization: str, *, as_password: bool) -> str | None:
+    if (found := _CREDENTIALS.fullmatch(authorization)) is not None:
+        return found[1]
+    if not as_password or (found := _BASIC.fullmatch(authorization)) is None:
+        return None
+    try:
+        return b64decode(found[1], validate=True).decode("utf-8").partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        return None
 
 
 def _digest(token: str) -> bytes:
@@ -81,9 +101,9 @@ class BearerTokens:
         self._now = now
         self._file = _translated(lambda: WatchedFile(path, parse_tokens, reports=_Reports(), on_read=redact))
 
-    def accepts(self, authorization: Sequence[str]) -> bool:
-        """Return whether the `Authorization` fields of a request hold a token that is valid now."""
-        return has_token(authorization, self._file.current(self._now()))
+    def accepts(self, authorization: Sequence[str], *, as_password: bool = False) -> bool:
+        """Return whether the `Authorization` fields of a request hold a token that is valid now (`has_token`)."""
+        return has_token(authorization, self._file.current(self._now()), as_password=as_password)
 
     async def reload(self) -> None:
         """Read the file again now. If it can't be used, that is logged, and the present tokens stay valid."""

@@ -104,9 +104,14 @@ def describe_process(*, version: str, clock: Clock) -> WorkerReport:
         os.getpid(),
         version=version,
         host=socket.gethostname(),
-        unit=unit_in(_text_of(_CGROUP)),
+        unit=unit_of_this_process(),
         started_at=timestamp(clock.now()),
     )
+
+
+def unit_of_this_process() -> str | None:
+    """Return the systemd unit that this process runs in; None: none."""
+    return unit_in(_text_of(_CGROUP))
 
 
 def unit_in(cgroups: str) -> str | None:
