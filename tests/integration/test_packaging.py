@@ -57,8 +57,11 @@ def test_the_wheel_holds_the_package_its_types_and_its_licence_and_nothing_else(
     folder = f"asset_worker-{__version__}.dist-info"
     assert {name.split("/")[0] for name in wheel} == {"asset_worker", folder}
     assert {"asset_worker/py.typed", "asset_worker/__main__.py", f"{folder}/licenses/LICENSE"} <= wheel
-    modules = {str(path.relative_to(ROOT / "worker")) for path in (ROOT / "worker" / "asset_worker").rglob("*.py")}
-    assert {name for name in wheel if name.endswith(".py")} == modules
+    files = [path for path in (ROOT / "worker" / "asset_worker").rglob("*") if path.is_file()]
+    named = {str(path.relative_to(ROOT / "worker")) for path in files if "__pycache__" not in path.parts}
+    assert {name for name in wheel if name.startswith("asset_worker/")} == named
+    page = "asset_worker/telemetry/page"  # what is no module: the status page's template and what it loads
+    assert {f"{page}/{name}" for name in ("page.html.j2", "page.css", "page.js", "problem.svg")} <= wheel
 
 
 def test_the_source_archive_holds_what_make_demo_and_make_test_need(source_archive):
