@@ -64,7 +64,7 @@ class Actions:
         self.counts = Counts()
         """What is counted about looks and completions."""
 
-    def act(self, lease: Lease, observation: Observation, kind: Kind = Kind.RETRIEVE) -> Coroutine[None, None, None]:
+    def act(self, lease: Lease, observation: Observation, kind: Kind = "retrieve") -> Coroutine[None, None, None]:
         """Decide what follows from a retrieve, or from a look without an answer, and do it, which ends the lease."""
         return self.carry_out(lease, observation, self.decide(lease, observation, is_retrieve=True), kind)
 
@@ -132,7 +132,7 @@ class Actions:
         """Act on a list that failed, for each of the assets that it was asked for."""
         observation = Unanswered(str(error), retry_after_of(error))
         for lease in leases:
-            await self.act(lease, observation, Kind.LIST)
+            await self.act(lease, observation, "list")
 
     async def put_back(self, leases: Sequence[Lease], delay: float) -> None:
         """Defer assets that were not looked at by `delay` seconds, but hardly beyond their age limits."""
@@ -142,7 +142,7 @@ class Actions:
 
     def count_look(self, lease: Lease) -> Lease:
         """Count a look by a list that has no consequence yet. Return the lease with it counted in its progress."""
-        self.counts.look(Kind.LIST)
+        self.counts.look("list")
         progress = msgspec.structs.replace(lease.progress, polls=lease.progress.polls + 1)
         return msgspec.structs.replace(lease, progress=progress)
 

@@ -18,7 +18,6 @@ from asset_worker.domain.assets import Asset, AssetId, Expectations, Missing, Ob
 from asset_worker.domain.submissions import expectations_for
 from asset_worker.poller.actions import KEY_REFUSED_DELAY_SECONDS, Actions
 from asset_worker.poller.confirmations import Confirmations
-from asset_worker.poller.counts import Kind
 from asset_worker.poller.deadlines import seconds_left, too_late
 from asset_worker.poller.decide import Defer, Settle
 from asset_worker.poller.evidence import Worth, agree_on_state, ends_the_wait, is_behind, worth_of
@@ -121,7 +120,7 @@ class ListLooker:
         except TimeoutError:
             observation = too_late(self._api.latest_failure)
             for lease in leases:
-                await self._actions.act(lease, observation, Kind.LIST)
+                await self._actions.act(lease, observation, "list")
             return
         except RateLimitedError as error:
             if self._api.lists_are_limited:
@@ -176,7 +175,7 @@ class ListLooker:
             if each is audited:
                 yield Check(self._actions.count_look(each.lease), each.observation, is_audit=True)
             elif each.worth is Worth.STATE:
-                await self._actions.carry_out(each.lease, each.observation, each.step, Kind.LIST)
+                await self._actions.carry_out(each.lease, each.observation, each.step, "list")
             elif (check := self._check_of(each)) is not None:
                 yield check
             else:
@@ -229,7 +228,7 @@ class ListLooker:
     async def _carry_out(self, listed: _Listed) -> None:
         """Do what follows from a list, of which nothing is to be confirmed."""
         self.settled += isinstance(listed.step, Settle)
-        await self._actions.carry_out(listed.lease, listed.observation, listed.step, Kind.LIST)
+        await self._actions.carry_out(listed.lease, listed.observation, listed.step, "list")
 
     def _to_be_audited(self, listed: Sequence[_Listed]) -> _Listed | None:
         """Return the waiting asset that is likeliest to have ended, in some lists; otherwise None."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from enum import Enum
-from typing import Final
+from typing import Final, Literal
 
 from asset_worker.domain.assets import Asset, Observation, Outcome, Unanswered
 from asset_worker.poller.decide import samples
@@ -17,24 +16,20 @@ MOST_CLASSES: Final = 16
 """Classes of assets that are shown. There are three steps, each with a histogram for each of them."""
 
 
-class Kind(Enum):
-    """How a look is made. The values are public, as those of a label."""
-
-    LIST = "list"
-    RETRIEVE = "retrieve"
-    NONE = "none"
-    """No request could be sent before the asset's deadline."""
+Kind = Literal["list", "retrieve", "none"]
+"""How a look is made; `none`: no request could be sent before the asset's deadline. The values are public, as those of
+a label."""
 
 
 class Counts:
     """Looks and completions since the start."""
 
     def __init__(self) -> None:
-        self.looks: Counter[str] = Counter(list=0, retrieve=0)
+        self.looks: dict[str, int] = {"list": 0, "retrieve": 0, "none": 0}
         """Looks by kind, those without an answer included."""
         self.completions: Counter[str] = Counter()
         """Assets settled, by outcome."""
-        self.settlements: Counter[str] = Counter(list=0, retrieve=0)
+        self.settlements: dict[str, int] = {"list": 0, "retrieve": 0, "none": 0}
         """Assets settled, by the kind of the look that showed the end; `none`: a deadline passed without an answer."""
         self.detection_lags = Histogram[tuple[()]](LONG_SECONDS)
         """Seconds from the last look that showed an asset waiting to its completion."""
@@ -44,13 +39,12 @@ class Counts:
 
     def look(self, kind: Kind) -> None:
         """Count a look."""
-        self.looks[kind.value] += 1
+        self.looks[kind] += 1
 
     def settled(self, lease: Lease, outcome: Outcome, observation: Observation, kind: Kind, *, elapsed: float) -> None:
         """Count an asset that was settled `elapsed` seconds after its acceptance, because of this look."""
         self.completions[outcome.value] += 1
-        evidence = Kind.NONE if isinstance(observation, Unanswered) else kind
-        self.settlements[evidence.value] += 1
+        self.settlements["none" if isinstance(observation, Unanswered) else kind] += 1
         if (waiting_at := lease.progress.waiting_at) is not None:
             self.detection_lags.observe((), lease.accepted_at + elapsed - waiting_at)
 

@@ -14,7 +14,7 @@ from asset_worker.domain.assets import Asset, AssetId, Observation
 from asset_worker.domain.submissions import Options
 from asset_worker.poller.actions import Actions
 from asset_worker.poller.batching import Check, ListLooker, by_request
-from asset_worker.poller.counts import Counts, Kind
+from asset_worker.poller.counts import Counts
 from asset_worker.poller.deadlines import LEAST_SECONDS, age_limit, given_up_at, too_late
 from asset_worker.poller.decide import Defer, Settle
 from asset_worker.poller.feedback import Feedback
@@ -90,7 +90,7 @@ class Poller:
     @property
     def looks(self) -> int:
         """Looks made so far, those without an answer included."""
-        return self.counts.looks.total()
+        return sum(self.counts.looks.values())
 
     @property
     def backlog_factor(self) -> float:
@@ -213,7 +213,7 @@ class Poller:
         observation = too_late(self._api.latest_failure)
         async with asyncio.TaskGroup() as settling:
             for lease in leases:
-                settling.create_task(self._actions.act(lease, observation, Kind.NONE))
+                settling.create_task(self._actions.act(lease, observation, "none"))
 
     def _given_up_at(self, options: Options | None) -> float:
         return given_up_at(
