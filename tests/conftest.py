@@ -31,6 +31,7 @@ sys.dont_write_bytecode = False
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "virtual_time: the event loop skips idle time")
+    config.addinivalue_line("markers", "new_interpreter: commands are loaded anew, and not forked")
 
 
 def pytest_collection_finish() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, closing
@@ -53,11 +54,33 @@ def forking() -> Iterator[Forking]:
 
 
 @pytest.fixture
-def worker(tmp_path: Path, forking: Forking) -> Iterator[Worker]:
+def forks(request: pytest.FixtureRequest, forking: Forking) -> Forking | None:
+    """What starts the commands of a test; None: they are started in new interpreters."""
+    return None if request.node.get_closest_marker("new_interpreter") else forking
+
+
+@pytest.fixture
+def worker(tmp_path: Path, forks: Forking | None) -> Iterator[Worker]:
     """A worker with a state directory of its own; its processes are killed at the end."""
-    it = Worker(tmp_path, forking)
+    it = Worker(tmp_path, forks)
     yield it
     it.kill_all()
+
+
+@pytest.fixture
+def worker_in(tmp_path: Path, forks: Forking | None) -> Iterator[Callable[[str], Worker]]:
+    """Makes workers, each in a folder of its own."""
+    workers: list[Worker] = []
+
+    def make(name: str) -> Worker:
+        folder = tmp_path / re.sub(r"\W", "-", name)
+        folder.mkdir()
+        workers.append(Worker(folder, forks))
+        return workers[-1]
+
+    yield make
+    for each in workers:
+        each.kill_all()
 
 
 @pytest.fixture

@@ -11,9 +11,7 @@ import math
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -62,22 +60,6 @@ FAULTS: dict[str, str | None] = {
     "stale=20": None,
 }
 """Every kind of fault that any request can meet, and how `api.retry` reports it; None: the attempt is not repeated."""
-
-
-@pytest.fixture
-def worker_in(tmp_path: Path) -> Iterator[Callable[[str], Worker]]:
-    """Makes workers, each in a folder of its own."""
-    workers = []
-
-    def make(name: str) -> Worker:
-        folder = tmp_path / re.sub(r"\W", "-", name)
-        folder.mkdir()
-        workers.append(Worker(folder))
-        return workers[-1]
-
-    yield make
-    for each in workers:
-        each.kill_all()
 
 
 @pytest.fixture
@@ -216,7 +198,7 @@ async def test_when_half_of_the_answers_are_faulty_in_every_way_at_once_every_ou
 ):
     other_host, received = elsewhere
     simulator = await serve(time_scale=TIME_SCALE, seed=6)
-    expected = assets(simulator.store, 720)
+    expected = assets(simulator.store, 480)
     kinds = [Fault.parse(kind) for kind in FAULTS]
     each = 0.5 / len(kinds)
     simulator.set_faults(

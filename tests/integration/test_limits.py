@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from statistics import median
 
 import aiohttp
@@ -53,22 +50,6 @@ def limit(simulator: Simulator, text: str) -> Counted:
     """Set the limit of the simulator; returns its counter."""
     simulator._window = window = Counted(Limit.parse(text))
     return window
-
-
-@pytest.fixture
-def worker_in(tmp_path: Path) -> Iterator[Callable[[str], Worker]]:
-    """Makes workers, each in a folder of its own."""
-    workers = []
-
-    def make(name: str) -> Worker:
-        folder = tmp_path / re.sub(r"\W", "-", name)
-        folder.mkdir()
-        workers.append(Worker(folder))
-        return workers[-1]
-
-    yield make
-    for each in workers:
-        each.kill_all()
 
 
 class LimitedRun(msgspec.Struct):

@@ -16,11 +16,6 @@ from tests.integration.processes import KEY, ROOT, eventually
 NEVER = Lifecycle(100_000)
 
 
-@pytest.fixture(scope="session")
-def forking() -> None:
-    """Starts new interpreters: these tests are about what a signal during the start does."""
-
-
 async def started(simulator, worker, command):
     """A one-off that waits for an asset that is never ready."""
     asset_id = simulator.store.add(NEVER)
@@ -44,6 +39,7 @@ async def test_a_one_off_dies_of_the_signal_that_ends_it(serve, worker, command,
         assert run.logs("worker.stopped")[0]["exit_code"] == 128 + number
 
 
+@pytest.mark.new_interpreter
 async def test_the_demo_dies_of_the_signal_that_ends_it(worker):
     run = worker.start("demo")
     await eventually(lambda: run.stdout, otherwise=lambda: run.stderr)
@@ -52,6 +48,7 @@ async def test_the_demo_dies_of_the_signal_that_ends_it(worker):
     assert "Traceback" not in run.stderr
 
 
+@pytest.mark.new_interpreter
 async def test_a_signal_while_a_one_off_is_loaded_ends_it_by_that_signal(serve, worker):
     simulator = await serve()
     for delay in (0.05, 0.1, 0.2, 0.3, 0.5):
@@ -170,6 +167,7 @@ async def test_a_hangup_reloads_the_log_level_and_the_key_and_says_what_needs_a_
     assert KEY not in run.stderr
 
 
+@pytest.mark.new_interpreter
 async def test_a_hangup_at_any_moment_of_the_start_ends_no_service(serve, worker):
     simulator = await serve()
     for delay in (0.2, 0.4, 0.6, 2.0):

@@ -15,10 +15,8 @@ from tests.integration.processes import Run, eventually
 
 SECRET = "tlk_of_the_environment"
 
-
-@pytest.fixture(scope="session")
-def forking() -> None:
-    """Starts new interpreters: these tests are about what a list of processes shows."""
+pytestmark = pytest.mark.new_interpreter
+"""These tests are about what a list of processes shows."""
 
 
 async def base_url_of(run: Run) -> str:

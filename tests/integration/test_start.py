@@ -16,11 +16,6 @@ from tests.integration.processes import eventually
 NO_API = "http://127.0.0.1:1/v1.3"
 
 
-@pytest.fixture(scope="session")
-def forking() -> None:
-    """Starts new interpreters: these tests are about what a start does."""
-
-
 async def ends(run, code, *says):
     assert await run.end() == code, run.stderr
     for each in says:

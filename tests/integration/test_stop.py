@@ -21,11 +21,6 @@ MANY = 200
 """More events than a pipe holds: each has about 800 bytes, a pipe 64 KiB."""
 
 
-@pytest.fixture(scope="session")
-def forking() -> None:
-    """Starts new interpreters: these tests are about what a signal during the start does."""
-
-
 def whole_lines(pipe):
     """The event IDs that a reader finds in a pipe whose writer is gone."""
     os.set_blocking(pipe, False)
@@ -130,6 +125,7 @@ async def test_a_second_signal_ends_it_at_once_while_a_reader_blocks_a_named_pip
     assert taken | {event["id"] for event in worker.events()} == {f"{each}.1" for each in ids}
 
 
+@pytest.mark.new_interpreter
 async def test_sigterm_at_any_moment_of_the_start_ends_it_and_loses_nothing(serve, worker):
     """Before our code runs, the signal ends the process as any other; from then on, it is an orderly stop."""
     random = Random(10)

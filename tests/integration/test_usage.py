@@ -17,10 +17,8 @@ from tests.integration.terminals import on_a_terminal
 
 NO_API = "http://127.0.0.1:1/v1.3"
 
-
-@pytest.fixture(scope="session")
-def forking() -> None:
-    """Starts new interpreters: these tests are about what the interpreter makes of arguments and streams."""
+pytestmark = pytest.mark.new_interpreter
+"""These tests are about what the interpreter makes of arguments and streams."""
 
 
 async def test_wait_ignores_what_is_for_the_service_in_its_settings_file(serve, worker):

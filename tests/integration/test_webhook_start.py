@@ -11,11 +11,6 @@ NO_API = "http://127.0.0.1:1/v1.3"
 ONE = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
-@pytest.fixture(scope="session")
-def forking() -> None:
-    """Starts new interpreters: these tests are about what a start does."""
-
-
 async def ends(run, code, *says):
     assert await run.end() == code, run.stderr
     for each in says:
