@@ -36,6 +36,9 @@ class Run:
         self.process = process
         self._stdout = stdout
         self.stderr_path = stderr
+        self._lines: list[dict[str, Any]] = []
+        self._decoded = 0
+        """How many bytes of the log are decoded in `_lines`."""
 
     @property
     def stdout(self) -> bytes:
@@ -46,10 +49,14 @@ class Run:
         return self.stderr_path.read_bytes().decode(errors="replace")
 
     def logs(self, event: str | None = None) -> list[dict[str, Any]]:
-        """The complete lines of its log so far, as JSON: all, or those of one event."""
-        named = "" if event is None else f'"{event}"'  # of a long log that is asked often, few lines are to be decoded
-        lines = [json.loads(line) for line in self.stderr.split("\n")[:-1] if line.startswith("{") and named in line]
-        return [line for line in lines if event in {None, line["event"]}]
+        """The complete lines of its log so far, as JSON: all, or those of one event. Each is decoded once."""
+        with self.stderr_path.open("rb") as file:
+            file.seek(self._decoded)
+            new, newline, _ = file.read().rpartition(b"\n")
+        self._decoded += len(new + newline)
+        lines = new.decode(errors="replace").split("\n")
+        self._lines += [json.loads(line) for line in lines if line.startswith("{")]
+        return [line for line in self._lines if event in {None, line["event"]}]
 
     @property
     def accepted(self) -> int:
