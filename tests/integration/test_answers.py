@@ -75,7 +75,7 @@ async def test_a_page_of_something_on_the_way_is_ridden_out(aiohttp_server_of, w
 
 
 @pytest.mark.parametrize("batch", ["auto", "off"])
-@pytest.mark.parametrize("takes", [0.0, 2.0], ids=["the other is ready", "the other takes a while"])
+@pytest.mark.parametrize("takes", [0.0, 1.0], ids=["the other is ready", "the other takes a while"])
 @pytest.mark.parametrize(
     "answer", [lambda: refusal(403, "unauthorized"), lambda: page(404)], ids=["refused", "404 without a code"]
 )
@@ -84,12 +84,12 @@ async def test_wait_ends_an_asset_that_alone_is_denied_as_not_found(aiohttp_serv
     api.takes, api.missing = takes, {B}
     api.special = lambda asset_id, _: answer() if asset_id == B else None
     base_url = await aiohttp_server_of(*api.routes())
-    settings = {"POLL__NOT_FOUND_GRACE": "4", "POLL__BATCH": batch}
+    settings = {"POLL__NOT_FOUND_GRACE": "2", "POLL__BATCH": batch}
     run = worker.start("wait", B, A, "--timeout", "60", base_url=base_url, **settings)
     assert await run.end() == 1, run.stderr
     found = {event["subject"]: event["data"] for event in run.events()}
     assert {asset_id: data["outcome"] for asset_id, data in found.items()} == {A: "ready", B: "not_found"}
-    assert "denied for 4 s or more while others were answered: 40" in found[B]["reason"]
+    assert "denied for 2 s or more while others were answered: 40" in found[B]["reason"]
     assert api.requests.count(A) <= api.requests.count(B) + 10
 
 

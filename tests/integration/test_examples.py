@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 
 import aiohttp
 import pytest
@@ -68,26 +70,25 @@ async def test_what_was_kept_and_not_worked_on_is_after_a_restart(receiver, sess
     await eventually(lambda: receiver.handled() == ["ready a"], otherwise=receiver.output.read_text)
 
 
-@pytest.mark.parametrize(
-    "made",
-    [
-        lambda: (b"{}", {}),
-        lambda: (b"{ }", signed()[1]),
-        lambda: (b"\xff", signed()[1]),
-        lambda: signed(secret="whsec_YW5vdGhlciBzZWNyZXQgb2YgMjQgYnl0ZXM="),
-        lambda: signed(age=301),
-        lambda: signed(age=-400),
-        *(
-            partial(signed, **{"webhook-signature": text})
-            for text in ("v1", "v1,", "v1,?", "v1,\u00e4", "v2,abc", "v1," + "A" * 43 + "=")
-        ),
-        *(partial(signed, **{"webhook-timestamp": text}) for text in ("soon", "nan", "9" * 400)),
-        lambda: signed(**{"webhook-id": "another"}),
-    ],
-    ids=range(16),
-)
-async def test_it_refuses_what_is_not_genuine_or_too_old(receiver, session, made):
-    assert await status(session, receiver, made()) == 401
-    assert await status(session, receiver, signed()) == 204
-    assert receiver.kept() == ["a.1"]
+FORGED: list[Callable[[], Any]] = [
+    lambda: (b"{}", {}),
+    lambda: (b"{ }", signed()[1]),
+    lambda: (b"\xff", signed()[1]),
+    lambda: signed(secret="whsec_YW5vdGhlciBzZWNyZXQgb2YgMjQgYnl0ZXM="),
+    lambda: signed(age=301),
+    lambda: signed(age=-400),
+    *(
+        partial(signed, **{"webhook-signature": text})
+        for text in ("v1", "v1,", "v1,?", "v1,\u00e4", "v2,abc", "v1," + "A" * 43 + "=")
+    ),
+    *(partial(signed, **{"webhook-timestamp": text}) for text in ("soon", "nan", "9" * 400)),
+    lambda: signed(**{"webhook-id": "another"}),
+]
+
+
+async def test_it_refuses_what_is_not_genuine_or_too_old(receiver, session):
+    for number, made in enumerate(FORGED):
+        assert await status(session, receiver, made()) == 401, f"number {number}"
+        assert await status(session, receiver, signed(f"{number}.1")) == 204
+    assert receiver.kept() == [f"{number}.1" for number in range(len(FORGED))]
     assert "Traceback" not in receiver.output.read_text()

@@ -56,7 +56,7 @@ def test_the_document_is_valid():
 def test_every_answer_is_one_that_the_document_describes(url: str, path: str, method: str, mode: GenerationMode):
     seen: dict[int, int] = {}
 
-    @settings(max_examples=60)
+    @settings(max_examples=40)
     @given(st.data())
     def explore(data: st.DataObject) -> None:
         case = data.draw(document_of_test[path][method].as_strategy(generation_mode=mode))
