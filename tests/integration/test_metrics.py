@@ -18,7 +18,7 @@ from tests.integration.test_submissions import TOKEN, Client
 from tests.integration.webhooks import Hooks, receiving
 from tests.programs import program
 
-SOON, LATER = Lifecycle(), Lifecycle(ends_after=90.0)
+SOON, LATER = Lifecycle(), Lifecycle(ends_after=60.0)
 
 
 async def scrape(run: Run) -> str:

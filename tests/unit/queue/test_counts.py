@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from asset_worker.queue.counts import FIRST_LOOK, Acceptance, Acceptances, WaitCounts
 from asset_worker.queue.memory import MemoryQueue
 from asset_worker.queue.pending import RECENT_SECONDS
-from tests.doubles.clocks import ManualClock
-from tests.doubles.local_queue import put
+from tests.doubles.clocks import LoopClock, ManualClock
+from tests.doubles.local_queue import maintain, open_local, put
 
 WAITS = st.sampled_from([(), ("asset",), ("hls", "thumbnail"), ("hls",), ("visibility",)])
 
@@ -54,7 +56,7 @@ def test_the_oldest_acceptance_is_that_of_a_walk(restored, added, data):
         acceptances.remove_one(gone)
 
 
-async def test_what_is_due_is_counted_anew_after_a_second():
+async def test_what_is_due_is_counted_anew_after_a_moment():
     clock = ManualClock()
     queue = MemoryQueue(clock, sinks=["stdout"], dedupe_window=60.0, max_pending=99)
     assert queue.recent_due_count() == 0
@@ -62,3 +64,14 @@ async def test_what_is_due_is_counted_anew_after_a_second():
     assert (queue.recent_due_count(), queue.due_count()) == (0, 2)
     clock.move(RECENT_SECONDS)
     assert queue.recent_due_count() == 2
+
+
+@pytest.mark.virtual_time
+async def test_maintenance_counts_what_is_due(tmp_path):
+    queue = open_local(tmp_path / "j", LoopClock(asyncio.get_running_loop()))
+    assert queue.recent_due_count() == 0
+    await put(queue, 0, 1)
+    assert queue.recent_due_count() == 0
+    await maintain(queue)
+    assert queue.recent_due_count() == 2
+    await queue.close()

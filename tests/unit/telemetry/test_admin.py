@@ -9,12 +9,15 @@ import resource
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from io import StringIO
 from typing import Any
 
 import aiohttp
 import pytest
+from prometheus_client.openmetrics.parser import text_fd_to_metric_families
 from structlog.testing import capture_logs
 
+from asset_worker.runtime.measures import Histogram
 from asset_worker.telemetry import admin
 from asset_worker.telemetry.admin import SHUTDOWN_SECONDS, serving
 from asset_worker.telemetry.admin_port import (
@@ -27,7 +30,8 @@ from asset_worker.telemetry.admin_port import (
 )
 from asset_worker.telemetry.errors import AdminAddressError, AdminAddressInUseError
 from asset_worker.telemetry.problems import Problem, Reason
-from asset_worker.telemetry.snapshot import Snapshot
+from asset_worker.telemetry.snapshot import DECLARATIONS, Snapshot
+from asset_worker.telemetry.values.declaring import METRIC_PREFIX
 from tests.doubles.snapshots import NOTHING, snapshot
 
 
@@ -122,6 +126,47 @@ async def test_health_readiness_and_metrics_are_served():
     )
     assert answers["metrics"][0] == 200
     assert "asset_worker_pending_assets 3.0" in answers["metrics"][1].splitlines()
+
+
+OPEN_METRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
+"""What Prometheus asks for."""
+
+
+async def test_what_is_served_holds_no_secret_and_prometheus_can_read_it():
+    lag = Histogram[tuple[()]]([1.0])
+    lag.observe((), 0.5)
+    now = snapshot(
+        problems=(Problem(Reason.SINK_FAILING, "the sink file:/SECRET fails", 100.0, "SECRET: no space"),),
+        sink_backlogs={"file:/SECRET": 4},
+        completions={"ready": 2},
+        detection_lags=lag.read(),
+        is_ready=False,
+    )
+
+    def redact(text: str) -> str:
+        return text.replace("SECRET", "***")
+
+    answers = {}
+    with capture_logs() as logs:
+        async with serving(lambda: now, host="127.0.0.1", port=0, redact=redact), aiohttp.ClientSession() as client:
+            for path in ("readyz", "metrics"):
+                async with client.get(f"http://{logs[0]['addresses'][0]}/{path}", headers=OPEN_METRICS) as response:
+                    answers[path] = await response.text()
+    assert "SECRET" not in "".join(answers.values())
+    assert json.loads(answers["readyz"])["problem_details"] == [
+        {
+            "reason": "sink_failing",
+            "problem": "the sink file:/*** fails",
+            "since": "1970-01-01T00:01:40.000Z",
+            "last_error": "***: no space",
+        }
+    ]
+    families = {each.name: each for each in text_fd_to_metric_families(StringIO(answers["metrics"]))}
+    assert {f"{METRIC_PREFIX}{each.metric}" for each in DECLARATIONS.values() if each.metric} <= families.keys()
+    [backlog] = families["asset_worker_sink_backlog_events"].samples
+    assert (backlog.labels, backlog.value) == ({"sink": "file:/***"}, 4.0)
+    assert families["asset_worker_detection_lag_seconds"].type == "histogram"
+    assert "process_cpu_seconds" in families
 
 
 Logs = list[Any]

@@ -56,7 +56,7 @@ async def serving(
 ) -> AsyncIterator[None]:
     """Serve the admin endpoints while the context lasts. `read` returns the worker as it is now.
 
-    `redact` removes secrets from what `/metrics` shows. `routes` are served as well, without a token, and those of
+    `redact` removes secrets from what is shown. `routes` are served as well, without a token, and those of
     `guarded` with one. Beyond this machine, everything that is not `PUBLIC` needs one, if there are any. `page` are the
     routes of the status page: they need a token if there are any, and there the token may be a password, so that a
     browser asks for it.
@@ -71,10 +71,11 @@ async def serving(
 
     async def readyz(_request: web.Request) -> web.Response:
         now = read()
+        shown = [{name: redact(text) for name, text in shown_problem(each).items()} for each in now.problems]
         document = {
             "status": "ready" if now.is_ready else "not ready",
-            "problems": [each.text for each in now.problems],
-            "problem_details": [shown_problem(each) for each in now.problems],
+            "problems": [each["problem"] for each in shown],
+            "problem_details": shown,
         }
         return web.json_response(document, status=200 if now.is_ready else 503)
 

@@ -288,6 +288,7 @@ class LocalQueue(PendingAssets):
         while True:
             await self._save_progress()
             await self.outbox.look_for_oldest()
+            self._count_due()
             if loop.time() >= prune_at:
                 await self._prune()
                 await self._prune_dead_letters()
