@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from prometheus_client import CollectorRegistry, generate_latest
 
 from asset_worker.runtime.measures import Histogram
-from asset_worker.telemetry.metrics import SnapshotCollector
+from asset_worker.telemetry.metrics import LONGEST_LABEL, SnapshotCollector
 from asset_worker.telemetry.problems import Reason
 from asset_worker.telemetry.snapshot import DECLARATIONS, Snapshot, take_snapshot
 from tests.doubles.snapshots import NOTHING, snapshot
@@ -159,11 +159,13 @@ def test_every_reason_is_shown_with_0_or_1():
 
 
 def test_labels_hold_no_secret_and_break_no_line():
-    names = ['file:/SECRET/\n"\\x', "file:/\udcff", "hook"]
+    names = ['file:/SECRET/\n"\\x', "file:/\udcff", "hook", "x" * 5_000]
     text = exported(snapshot(sink_backlogs=dict.fromkeys(names, 1)), redact=lambda each: each.replace("SECRET", "***"))
     shown = [line for line in text.splitlines() if line.startswith("asset_worker_sink_backlog_events{")]
+    cut = "x" * (LONGEST_LABEL - 1) + "…"
     assert shown == [
         r'asset_worker_sink_backlog_events{sink="file:/***/\n\"\\x"} 1.0',
         r'asset_worker_sink_backlog_events{sink="file:/\\udcff"} 1.0',
         'asset_worker_sink_backlog_events{sink="hook"} 1.0',
+        f'asset_worker_sink_backlog_events{{sink="{cut}"}} 1.0',
     ]

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from asset_worker.runtime.measures import Distribution
+from asset_worker.runtime.text import clip
 from asset_worker.telemetry.snapshot import DECLARATIONS, Snapshot
 from asset_worker.telemetry.values.declaring import METRIC_PREFIX, Declaration
+
+LONGEST_LABEL: Final = 1_000
+"""Characters of a label's value that are shown. A server may give a quota a name of any length."""
 
 
 class SnapshotCollector(Collector):
@@ -59,7 +63,7 @@ class SnapshotCollector(Collector):
 
     def _shown(self, label: str) -> str:
         """Return a label's value without secrets; bytes of a path that are not UTF-8 are shown as escapes."""
-        return self._redact(label).encode(errors="backslashreplace").decode()
+        return clip(self._redact(label).encode(errors="backslashreplace").decode(), LONGEST_LABEL)
 
 
 def _buckets(found: Distribution) -> list[tuple[str, float]]:
