@@ -15,6 +15,7 @@ import yaml
 
 from asset_worker.domain.run_plan import Exit
 from asset_worker.settings.loading import load
+from asset_worker.telemetry.snapshot import DECLARATIONS
 from tests.programs import program
 from tests.unit import command_lines
 
@@ -239,3 +240,16 @@ def test_the_pre_commit_hooks_are_local_and_run_what_make_check_runs():
     check = found(r"^check:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text())
     targets = [line.replace("$(BIN)", ".venv/bin").strip().removesuffix(" .") for line in check.splitlines()]
     assert sorted(hook["entry"] for hook in hooks) == sorted(targets)
+
+
+def test_promtool_takes_the_alerting_rules():
+    assert "9 rules found" in checked(program("promtool"), "check", "rules", "--lint=all", DEPLOY / "alerts.yaml")
+
+
+@pytest.mark.parametrize(
+    "path", [DEPLOY / "alerts.yaml", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name
+)
+def test_every_metric_that_is_named_exists(path):
+    known = {each.metric_name for each in DECLARATIONS.values()}
+    named = re.findall(r"\basset_worker_[a-z_]+", path.read_text())
+    assert [name for name in named if name not in known and re.sub("_(bucket|sum|count)$", "", name) not in known] == []
