@@ -24,6 +24,10 @@ settings.register_profile(
 settings.register_profile("thorough", parent=settings.get_profile("ci"), derandomize=False, max_examples=5_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
+# With them, each process that a test starts would send traces.
+for _name in [each for each in os.environ if each.startswith("OTEL_")]:
+    del os.environ[_name]
+
 # Containers often set it. Then each of the hundreds of processes that tests start would compile the package anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False

@@ -32,6 +32,7 @@ from asset_worker.queue.local.undelivered_rows import UndeliveredRows
 from asset_worker.sinks.file import sink as file_sink
 from asset_worker.sinks.file.sink import FileSink
 from asset_worker.telemetry.loop_lag import LoopLag
+from asset_worker.telemetry.tracing.export import SpanExport
 
 STEPS: dict[str, tuple[Any, str]] = {
     "accept": (Journal, "accept"),
@@ -61,6 +62,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "put_back": (DeadLetterRows, "put_back"),
     "carried_out": (RequestRows, "add"),
     "answer": (RequestFiles, "answer"),
+    "spans": (SpanExport, "_send"),
 }
 CALLS: dict[str, tuple[Any, str]] = {
     "write": (file_sink, "write"),

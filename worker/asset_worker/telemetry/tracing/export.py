@@ -35,6 +35,9 @@ MOST_EVENTS_BEHIND: Final = 4_096
 """Events that are kept for the export at most: some minutes of a busy worker, and a few megabytes."""
 STOP_SECONDS: Final = 0.9
 """The end of the run waits so long for the collector."""
+LOAD_SECONDS: Final = 2.0
+"""A run that ends before OpenTelemetry is loaded waits so long for that: it takes half a second, or more on a busy
+machine, and a short run would otherwise send nothing."""
 FIRST_BACKOFF_SECONDS: Final = 1.0
 LONGEST_BACKOFF_SECONDS: Final = 30.0
 CHECK_SECONDS: Final = 1.0
@@ -127,20 +130,21 @@ class SpanExport:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Send spans within the context. Its end waits at most `STOP_SECONDS` for what is left."""
+        """Send spans within the context. Its end waits at most `STOP_SECONDS` for what is left, once it can be sent."""
+        loading = asyncio.create_task(self._thread.run(self._opened_sender), name="opentelemetry")
         task = asyncio.create_task(self._run(), name="traces")
         try:
             yield
         finally:
             self._stop.set("stopping")
+            await asyncio.wait([loading], timeout=LOAD_SECONDS)
             await asyncio.wait([task], timeout=STOP_SECONDS)
+            loading.cancel()
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await asyncio.gather(loading, task, return_exceptions=True)
             self._thread.close()
 
     async def _run(self) -> None:
-        with suppress(Exception):  # reported by the first attempt
-            await self._stop.race(self._while_watching(self._thread.run(self._opened_sender)))
         while True:
             await self._stop.race(self._wait_for_spans())
             if self._stop.is_set() and (self._failures or not self._has_spans()):
