@@ -18,7 +18,7 @@ EXPECTED = """\
 # HELP asset_worker_pending_assets Assets accepted and not settled.
 # TYPE asset_worker_pending_assets gauge
 asset_worker_pending_assets 1.0
-# HELP asset_worker_due_assets Pending assets that are due and not looked at yet (at most 1000 are counted).
+# HELP asset_worker_due_assets Pending assets that are due and not looked at yet (at most 1000, counted once a second).
 # TYPE asset_worker_due_assets gauge
 asset_worker_due_assets 2.0
 # HELP asset_worker_oldest_pending_age_seconds Age of the asset that has been pending longest.

@@ -31,7 +31,7 @@ class Work:
     )
     due: int = gauge(
         "due_assets",
-        "Pending assets that are due and not looked at yet (at most 1000 are counted).",
+        "Pending assets that are due and not looked at yet (at most 1000, counted once a second).",
         lambda sources: sources.queue.recent_due_count(),
         unit="assets",
         empty=int,
