@@ -113,8 +113,14 @@ async def test_a_browser_gets_the_page_with_the_token_as_password(serve, worker,
             assert "All is well" in await tab.text("h1")
             await tab.refresh()
             assert await tab.page.locator("#silence").is_hidden()
+            assert not run.logs("admin.refused")
+            token_file.write_text(f"another-{TOKEN}")
+            run.send(signal.SIGHUP)
+            await run.until("admin.token_changed")
+            await tab.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+            await tab.page.locator("#silence").wait_for(state="visible")
+            assert (await tab.text("#silence")).startswith("The worker wants another token: reload the page")
     assert TOKEN not in run.stderr
-    assert not run.logs("admin.refused")
 
 
 @asynccontextmanager

@@ -109,6 +109,13 @@ async def test_a_browser_is_asked_for_the_token_as_a_password(tmp_path):
     assert logs == []  # it is how a browser begins
 
 
+async def test_the_news_of_a_page_whose_token_was_replaced_open_no_dialog(tmp_path):
+    [(status, headers, _)], _ = await answers(
+        [("GET", "/", {**WRONG, "X-Refresh": "1"})], token_file=tmp_path / "token"
+    )
+    assert (status, headers.getall("WWW-Authenticate")) == (401, ["Bearer"])
+
+
 async def test_a_wrong_password_is_logged(tmp_path):
     _, logs = await answers([("GET", "/", WRONG)], token_file=tmp_path / "token")
     assert [(each["event"], each["what"], each["detail"]) for each in logs] == [

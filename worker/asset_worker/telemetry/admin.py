@@ -31,6 +31,8 @@ SHUTDOWN_SECONDS = 1.0
 """How long shutting down waits for requests that are still being answered."""
 PUBLIC = frozenset({"/metrics", "/healthz", "/readyz"})
 """The paths that never need a token."""
+REFRESH_FIELD = "X-Refresh"
+"""The header field by which the page's own requests for news are known: nobody wants a dialog every five seconds."""
 BUSY_RETRY_SECONDS = 1
 """`Retry-After` when too many clients with a token are connected."""
 
@@ -160,7 +162,7 @@ def _only_with_token(tokens: BearerTokens, only: Resources | None, pages: Resour
         if not tokens.accepts(presented, as_password=is_page):
             if presented or not is_page:
                 refusals.log("no valid token", request.remote, f"{request.method} {request.path}")
-            return _challenge(is_page=is_page)
+            return _challenge(of_person=is_page and REFRESH_FIELD not in request.headers)
         if not connection.trust():
             return _refusal(503, "too many clients are connected: try again", {"Retry-After": str(BUSY_RETRY_SECONDS)})
         return await handler(request)
@@ -168,9 +170,9 @@ def _only_with_token(tokens: BearerTokens, only: Resources | None, pages: Resour
     return check_token
 
 
-def _challenge(*, is_page: bool) -> web.Response:
-    """Return the answer that asks for a token: of a browser, as a password."""
-    if not is_page:
+def _challenge(*, of_person: bool) -> web.Response:
+    """Return the answer that asks for a token: of a person, as a password, for which a browser opens a dialog."""
+    if not of_person:
         text = "send Authorization: Bearer TOKEN, with a token of admin.token_file"
         return _refusal(401, text, {"WWW-Authenticate": "Bearer"})
     text = "Give a token of admin.token_file: as the password, with any user name, or as Authorization: Bearer TOKEN.\n"

@@ -101,9 +101,10 @@
     const abort = new AbortController();
     const timer = setTimeout(() => abort.abort(), patience);
     try {
-      const answer = await fetch(location.pathname, { cache: "no-store", signal: abort.signal });
+      const headers = { "X-Refresh": "1" }; // without it, a refused token would open a dialog each time
+      const answer = await fetch(location.pathname, { cache: "no-store", headers, signal: abort.signal });
       if (answer.status === 401 || answer.status === 403) {
-        trouble = "The worker has refused this page: reload it, and give the token. No news";
+        trouble = "The worker wants another token: reload the page, and give it. No news";
       } else if (!answer.ok) {
         trouble = `The worker has answered ${answer.status} only: no news`;
       } else {
