@@ -57,8 +57,8 @@
 
   function words(milliseconds) {
     const seconds = Math.max(0, Math.round(milliseconds / 1000));
-    if (seconds < 60) return `${seconds} s`;
-    return seconds < 3600 ? `${Math.floor(seconds / 60)} min` : `${Math.floor(seconds / 3600)} h`;
+    if (seconds < 60) return `${seconds}\u00a0s`;
+    return seconds < 3600 ? `${Math.floor(seconds / 60)}\u00a0min` : `${Math.floor(seconds / 3600)}\u00a0h`;
   }
 
   function show(id, text) {
@@ -70,8 +70,8 @@
     const age = Date.now() - answeredAt;
     show("fresh", ` (${words(age)} ago); refreshed every ${interval / 1000}\u00a0s`);
     if (trouble) {
-      show("silence-text", `${trouble} since ${document.getElementById("made-at").textContent}. What you see is from then.`);
-      show("silence-age", `(${words(age)})`); // apart from the text, which is read out once and not each second
+      show("silence-text", `${trouble} since ${document.getElementById("made-at").textContent}`);
+      show("silence-age", `(for ${words(age)}).`); // apart from the text, which is read out once and not each second
     }
     silence.hidden = !trouble;
   }
