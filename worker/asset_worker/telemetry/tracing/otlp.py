@@ -28,6 +28,9 @@ _SERVICE: Final = "asset-worker"
 _FINAL: Final = frozenset({400, 413, 415, 422})
 """Answers that say that the spans themselves can't be taken. All others may pass, a refused token as well: what is kept
 for them is limited, and the specification's reason not to repeat them, the load, is met by the waits between."""
+_UNSENT: Final = Unavailable("no request can be made: check OTEL_EXPORTER_OTLP_ENDPOINT")
+_BODY_BYTES: Final = 64 << 10
+"""Bytes of an answer that are read, more or less: it says in a sentence which spans were rejected."""
 _EXCERPT: Final = 200
 """Characters of a collector's message that are logged."""
 
@@ -41,15 +44,16 @@ class _Session(requests.Session):
 
     def __init__(self) -> None:
         super().__init__()
-        self.result: Result = Unavailable("no request was sent")
+        self.result: Result = _UNSENT
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        options["stream"] = True
         try:
             response = super().send(request, **options)
+            self.result = _result_of(response.status_code, _body_of(response))
         except requests.exceptions.RequestException as error:
             self.result = Unavailable(f"no answer ({_kind_of(error)})")
             raise _NotAcceptedError from error
-        self.result = _result_of(response)
         if not isinstance(self.result, Sent):
             raise _NotAcceptedError
         return response
@@ -74,7 +78,7 @@ class OtlpSender:
 
     def send(self, spans: Sequence[Span]) -> Result:
         """Send spans, once. It ends within the exporter's timeout, unless the answer comes byte by byte."""
-        self._session.result = Unavailable("no request was sent")
+        self._session.result = _UNSENT
         self._exporter.export([self._converted(each) for each in spans])
         return self._session.result
 
@@ -100,14 +104,24 @@ def _context(context: SpanContext, *, is_remote: bool) -> SdkContext:
     return SdkContext(context.trace_id, context.span_id, is_remote, flags)
 
 
-def _result_of(response: requests.Response) -> Result:
+def _body_of(response: requests.Response) -> bytes:
+    """Return the body of an answer, as far as it is read."""
+    body = b""
+    for chunk in response.iter_content(_BODY_BYTES):
+        body += chunk
+        if len(body) > _BODY_BYTES:
+            response.close()
+            break
+    return body
+
+
+def _result_of(status: int, body: bytes) -> Result:
     """Return what an answer means (OTLP specification 1.5, "OTLP/HTTP Response")."""
-    status = response.status_code
     if not 200 <= status < 300:
         reason = f"HTTP {status}"
         return Refused(reason) if status in _FINAL else Unavailable(reason)
     try:
-        partial = ExportTraceServiceResponse.FromString(response.content).partial_success
+        partial = ExportTraceServiceResponse.FromString(body).partial_success
     except Exception:  # noqa: BLE001 - protobuf's error; the status is what counts
         return Sent()
     return Sent(max(0, partial.rejected_spans), partial.error_message[:_EXCERPT])
