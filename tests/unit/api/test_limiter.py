@@ -9,8 +9,10 @@ from asset_worker.api.limits.limiter import (
     FIRST_BACKOFF_SECONDS,
     LARGEST_BURST,
     LONGEST_BACKOFF_SECONDS,
+    SHORTAGE_SECONDS,
     Pause,
     RateLimiter,
+    Shortage,
 )
 from asset_worker.api.limits.quota import SPENT_AT_ONCE
 from asset_worker.api.limits.rate_limit_headers import MAX_QUOTAS, NOTHING_REPORTED, RateLimitReport, ReportedQuota
@@ -195,6 +197,46 @@ def test_no_trickle_goes_on_where_we_had_our_share_ourselves(limit: int) -> None
     theirs.sent(1.0)
     theirs.answered(1.1, sent_at=1.0, status=200, report=quota(limit, limit // 2, 86_398.9))
     assert theirs.delay(1.1) == pytest.approx(min(86_400 / (limit / 4), LONGEST_GAP_SECONDS) - 0.1)
+
+
+def test_a_quota_that_others_have_used_up_is_a_shortage_until_its_reset() -> None:
+    limiter = limiter_after(quota(60, 60, 60.0), share=0.8)
+    assert limiter.shortage(0.0) is None
+    limiter.sent(1.0)
+    limiter.answered(1.1, sent_at=1.0, status=200, report=quota(60, 3, 58.9))
+    assert limiter.shortage(2.0) == Shortage(1.0, "others have used 56 of 60 requests", pytest.approx(58.0))
+    assert limiter.shortage(50.0) == Shortage(1.0, "others have used 56 of 60 requests", pytest.approx(10.0))
+    assert limiter.shortage(60.1) is None
+
+
+def test_a_quota_that_we_have_used_up_is_no_shortage() -> None:
+    limiter = limiter_after(quota(60, 60, 60.0), share=0.8)
+    for number in range(48):
+        limiter.sent(1.0 + number)
+        limiter.answered(1.1 + number, sent_at=1.0 + number, status=200, report=quota(60, 59 - number, 58.9 - number))
+    assert limiter.delay(49.0) > SHORTAGE_SECONDS
+    assert limiter.shortage(49.0) is None
+
+
+def test_a_long_pause_after_a_refusal_without_a_quota_is_a_shortage() -> None:
+    limiter = limiter_after()
+    limiter.sent(1.0)
+    limiter.answered(1.1, sent_at=1.0, status=429, report=RateLimitReport((), retry_after=9.0))
+    assert limiter.delay(2.0) == pytest.approx(8.1)
+    assert limiter.shortage(2.0) is None, "it is too short"
+    limiter.sent(10.2)
+    limiter.answered(10.3, sent_at=10.2, status=429, report=RateLimitReport((), retry_after=30.0))
+    why = "429: the API doesn't say who has used its limit"
+    assert limiter.shortage(11.0) == Shortage(10.2, why, pytest.approx(29.3))
+
+
+def test_an_answer_that_never_comes_is_no_shortage() -> None:
+    limiter = RateLimiter(requests_per_second=0, share=0.8)
+    limiter.sent(1.0)
+    limiter.answered(1.1, sent_at=1.0, status=429, report=NOTHING_REPORTED)
+    limiter.sent(2.0)
+    assert limiter.delay(100.0) == math.inf
+    assert limiter.shortage(100.0) is None
 
 
 def test_a_new_window_brings_us_our_share_again() -> None:

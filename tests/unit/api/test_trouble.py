@@ -190,3 +190,22 @@ async def test_another_answer_begins_the_minute_again():
             await asyncio.sleep(20)
             await attempt(gate, None)
     assert logs == []
+
+
+@pytest.mark.virtual_time
+async def test_a_limit_that_others_have_used_up_is_a_problem_while_an_attempt_waits_for_it():
+    gate = new_gate()
+    await attempt(gate, None)
+    begin = gate._clock.now()
+    used_up = {"X-Ratelimit-Limit": "60", "X-Ratelimit-Remaining": "0", "X-Ratelimit-Reset": "30"}
+    await attempt(gate, None, used_up)
+    assert problem_of(gate) is None, "nothing waits"
+    waiting = asyncio.ensure_future(attempt(gate, None))
+    await asyncio.sleep(1)
+    assert (found := problem_of(gate)) is not None
+    assert (found.cause, found.stops_work) == (Cause.RATE_LIMITED, False)
+    assert found.last_error == "others have used 60 of 60 requests"
+    assert found.since == pytest.approx(begin, abs=0.01)
+    assert found.next_try == pytest.approx(begin + 30, abs=1.5)
+    await waiting
+    assert problem_of(gate) is None

@@ -77,11 +77,26 @@ def test_what_is_written_to_an_input_is_a_problem_and_makes_nothing_unready():
     changed = {"queue": queue, "lines": SimpleNamespace(**(vars(SOURCES.lines) | {"rejected_inputs": [bad]}))}
     found = take_snapshot(sources(**changed))
     assert found.problems == (
-        Problem(Reason.INPUTS_WAITING, "the inputs are not read on until the sinks have taken more events", 2.0),
-        Problem(Reason.INPUT_REJECTED, "nothing but rejected lines comes from file:/q", 3.0, "no ID"),
+        Problem(
+            Reason.INPUTS_WAITING,
+            "the inputs are not read on until the sinks have taken more events",
+            2.0,
+            stops_work=False,
+        ),
+        Problem(Reason.INPUT_REJECTED, "nothing but rejected lines comes from file:/q", 3.0, "no ID", stops_work=False),
     )
     assert found.is_ready
     assert not take_snapshot(sources(**changed, deliveries=[sink("stdout")])).is_ready
+
+
+def test_a_limit_that_others_have_used_up_is_a_problem_and_makes_nothing_unready():
+    """The worker does what it can, and a restart would not help."""
+    used_up = ApiProblem(Cause.RATE_LIMITED, 100.0, "others have used 60 of 60 requests", 130.5, stops_work=False)
+    found = take_snapshot(sources(gate=SimpleNamespace(**(vars(SOURCES.gate) | {"problem": used_up}))))
+    assert [(each.reason, each.last_error) for each in found.problems] == [
+        (Reason.RATE_LIMITED, "others have used 60 of 60 requests")
+    ]
+    assert found.is_ready
 
 
 def test_a_problem_has_its_beginning_its_latest_error_and_the_next_try():

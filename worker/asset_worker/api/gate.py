@@ -24,7 +24,15 @@ from asset_worker.api.limits.server_clock import ServerClock, parse_by_clocks
 from asset_worker.api.responses import Verdict, meaning_of, verdict_of
 from asset_worker.api.subjects import Endpoint, Subject
 from asset_worker.api.traffic import Traffic
-from asset_worker.api.trouble import EDGE_SECONDS, ApiProblem, Cause, Trouble, change_of_cause, trouble_after
+from asset_worker.api.trouble import (
+    EDGE_SECONDS,
+    ApiProblem,
+    Cause,
+    Trouble,
+    change_of_cause,
+    problem_now,
+    trouble_after,
+)
 from asset_worker.domain.worker_report import QuotaReport
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.log import get_logger
@@ -158,11 +166,10 @@ class Gate:
     @property
     def problem(self) -> ApiProblem | None:
         """What keeps requests from working now, by its present cause; None: nothing."""
-        now = self._now()
-        if self._trouble is None:
-            return None
-        is_open = self.reason is not None
-        return self._trouble.problem(now=now, wall=self._clock.now(), is_open=is_open, delay=self._delay(now))
+        now, wall, is_open = self._now(), self._clock.now(), self.reason is not None
+        shortage = self._limiter.shortage(now) if self._waiters else None
+        delay = self._delay(now)
+        return problem_now(self._trouble, shortage, now=now, wall=wall, is_open=is_open, delay=delay)
 
     @property
     def quotas(self) -> list[QuotaReport]:

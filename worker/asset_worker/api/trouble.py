@@ -15,6 +15,7 @@ import msgspec
 
 from asset_worker.api.breaker import Change, Closed, Opened, Reason
 from asset_worker.api.errors import EdgeRefusedError
+from asset_worker.api.limits.limiter import Shortage
 from asset_worker.api.responses import Verdict
 
 EDGE_SECONDS: Final = 60.0
@@ -48,6 +49,8 @@ class ApiProblem(msgspec.Struct, frozen=True):
     last_error: str
     next_try: float | None
     """When the next request may go out; None: that depends on one that is in flight."""
+    stops_work: bool = True
+    """False: the work goes on, more slowly."""
 
 
 class Trouble(msgspec.Struct, frozen=True):
@@ -82,6 +85,20 @@ class Trouble(msgspec.Struct, frozen=True):
             return None
         cause = Cause.UNAVAILABLE if self.cause is Cause.PROXY_OR_KEY and not is_lasting_edge else self.cause
         return ApiProblem(cause, wall - (now - self.since), self.error, wall + delay if delay < math.inf else None)
+
+
+def problem_now(
+    trouble: Trouble | None, shortage: Shortage | None, *, now: float, wall: float, is_open: bool, delay: float
+) -> ApiProblem | None:
+    """Return what people are to know now of failed attempts, or else of a limit that others have used up.
+
+    With the latter the work goes on, as far as the limit allows. The arguments are those of `Trouble.problem`.
+    """
+    found = None if trouble is None else trouble.problem(now=now, wall=wall, is_open=is_open, delay=delay)
+    if found is not None or shortage is None:
+        return found
+    since, next_try = wall - (now - shortage.since), wall + shortage.next_in
+    return ApiProblem(Cause.RATE_LIMITED, since, shortage.why, next_try, stops_work=False)
 
 
 def trouble_after(

@@ -63,10 +63,6 @@ SINK_REASONS: Final[Mapping[str, Reason]] = {
 }
 """What to report by the trouble of a delivery."""
 
-OF_INPUTS: Final = frozenset({Reason.INPUT_REJECTED, Reason.INPUTS_WAITING})
-"""Problems that are only about what is written to an input. The worker works, so it is ready: nobody who may write to
-an input must be able to make it unready."""
-
 
 class Problem(msgspec.Struct, frozen=True):
     """Something that is wrong now. Instants are seconds since the epoch, UTC; None: not known."""
@@ -78,16 +74,14 @@ class Problem(msgspec.Struct, frozen=True):
     last_error: str | None = None
     next_try: float | None = None
     """When it is tried again."""
+    stops_work: bool = True
+    """Whether it keeps the worker from working, so that it is not ready. What is written to an input never does: nobody
+    who may write there must be able to make the worker unready. Nor does a limit that others have used up."""
 
     @property
     def advice(self) -> str:
         """What a person can do."""
         return ADVICE[self.reason]
-
-    @property
-    def is_of_input(self) -> bool:
-        """Whether it is only about what is written to an input (`OF_INPUTS`)."""
-        return self.reason in OF_INPUTS
 
 
 def advice_for(reason: str | None) -> str | None:
@@ -111,7 +105,7 @@ def problem_of(delivery: Delivery) -> Problem | None:
 def _problems(sources: Sources) -> Iterator[Problem]:
     if (found := sources.gate.problem) is not None:
         reason, text = API_PROBLEMS[found.cause.value]
-        yield Problem(reason, text, found.since, found.last_error, found.next_try)
+        yield Problem(reason, text, found.since, found.last_error, found.next_try, found.stops_work)
     for each in sources.inputs:
         if each.unreadable is not None:
             text = f"the {each.name} can't be read ({each.unreadable})"
@@ -123,10 +117,10 @@ def _problems(sources: Sources) -> Iterator[Problem]:
             yield problem
     if (since := sources.queue.waiting_for_sinks_since) is not None:
         text = "the inputs are not read on until the sinks have taken more events"
-        yield Problem(Reason.INPUTS_WAITING, text, since)
+        yield Problem(Reason.INPUTS_WAITING, text, since, stops_work=False)
     for rejected in sources.lines.rejected_inputs:
         text = f"nothing but rejected lines comes from {rejected.origin}"
-        yield Problem(Reason.INPUT_REJECTED, text, rejected.since, rejected.reason)
+        yield Problem(Reason.INPUT_REJECTED, text, rejected.since, rejected.reason, stops_work=False)
 
 
 def shown_problem(problem: Problem) -> dict[str, str]:

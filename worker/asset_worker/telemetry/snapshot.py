@@ -24,7 +24,7 @@ BUILD: Final = {(__version__, ".".join(map(str, sys.version_info[:3]))): 1}
 
 
 def _is_ready(sources: Sources) -> bool:
-    return all(problem.is_of_input for problem in problems_of(sources))
+    return not any(problem.stops_work for problem in problems_of(sources))
 
 
 def _by_reason(sources: Sources) -> Mapping[str, int]:

@@ -160,6 +160,11 @@ class ApiProblem(Protocol):
         """When the next request may go out; None: that depends on one that is in flight."""
         ...
 
+    @property
+    def stops_work(self) -> bool:
+        """Whether it keeps the worker from working, instead of making it slower."""
+        ...
+
 
 class Traffic(Protocol):
     """The requests since the start."""

@@ -48,6 +48,10 @@ FULLY_RELEASED: Final = 100.0
 """After a pause the limit of requests in flight grows to this number; above it there is no limit any more."""
 
 
+SHORTAGE_SECONDS: Final = 10.0
+"""A gap between two requests that is as long is a problem: in a shorter one nothing becomes noticeably late."""
+
+
 class Pause(msgspec.Struct, frozen=True):
     """A refusal stops all requests for a while."""
 
@@ -56,6 +60,16 @@ class Pause(msgspec.Struct, frozen=True):
     """Whether the server requested this length; if not, it is our own backoff."""
     endpoint: Endpoint | None = None
     """The endpoint that pauses alone; None: all requests pause."""
+
+
+class Shortage(msgspec.Struct, frozen=True):
+    """For a while no request can go out, because others have used up the limit."""
+
+    since: float
+    """In monotonic seconds: when the last one went out."""
+    why: str
+    next_in: float
+    """Seconds until the next one may go out."""
 
 
 class RateLimiter:
@@ -107,6 +121,17 @@ class RateLimiter:
     def quotas(self, now: float) -> list[QuotaReport]:
         """Return the quotas that the server reports, as they are known now."""
         return [quota.report(name, now) for name, quota in self._quotas.items()]
+
+    def shortage(self, now: float) -> Shortage | None:
+        """Return what keeps all requests from going out for long, because others use the limit; None: nothing does."""
+        delay = self.delay(now)
+        if not SHORTAGE_SECONDS <= now - self._last_sent_at + delay < math.inf:
+            return None
+        of_quotas = (quota.used_by_others(self._share) for quota in self._quotas.values())
+        why = next(filter(None, of_quotas), None)
+        if why is None and now < self._paused_until:
+            why = "429: the API doesn't say who has used its limit"
+        return None if why is None else Shortage(self._last_sent_at, why, next_in=delay)
 
     @property
     def first(self) -> Endpoint | None:

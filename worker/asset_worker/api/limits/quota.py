@@ -32,6 +32,10 @@ SHORTEST_SPREAD: Final = 0.05
 ROUNDING_SECONDS: Final = 1.5
 """Two reports of the same reset, each in whole seconds, may differ by up to this."""
 
+HAD: Final = 0.9
+"""When we have used so much of our share ourselves, nobody has taken it from us. A few of our requests are not counted:
+those before the first report."""
+
 WHOLE_TOKEN: Final = 1.0 - 1e-9
 """One token, with room for rounding errors from adding up fractions."""
 
@@ -105,6 +109,16 @@ class Quota:
         """Return what is known of the quota now, for people. A window that has ended is assumed to be unspent."""
         remaining = self._limit if now >= self._reset_at else self._remaining
         return QuotaReport(name, self._limit, remaining, round(max(self._reset_at - now, 0.0), 1))
+
+    def used_by_others(self, share: float) -> str | None:
+        """Return how much of it others have used, in words, if they have left too little to us; None: they have not.
+
+        `share` (0 to 1) is ours; the rest is left to others.
+        """
+        ours = self._limit - self._reserve(share)
+        if self._assumed or self._usable(share, in_flight=0) >= 1 or self._spent >= HAD * ours:
+            return None
+        return f"others have used {self._limit - self._remaining - self._spent} of {self._limit} requests"
 
     def is_gone(self, sent_at: float) -> bool:
         """Return whether the quota no longer exists, given that an answer doesn't report it.
