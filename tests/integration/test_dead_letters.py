@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -141,9 +142,12 @@ async def test_a_paused_webhook_is_resumed_by_a_retry_although_it_has_no_dead_le
     run = worker.start("run", "--config", config, base_url=simulator.base_url)
     await run.until("sink.paused")
     receiver.status = 200
-    status = worker.start("status", "--state-dir", worker.state)
-    assert await status.end() == 0
-    assert "hook is paused since" in status.stdout.decode()
+    text = ""
+    async with asyncio.timeout(60):  # the log says so before the journal does
+        while "hook is paused since" not in text:
+            status = worker.start("status", "--state-dir", worker.state)
+            assert await status.end() == 0
+            text = status.stdout.decode()
     code, out, error, _ = await called(worker, "retry", "--sink", "hook")
     assert (code, out) == (0, "there are no such dead letters; the sink is resumed if it was paused\n"), error
     await eventually(lambda: sorted(receiver.received) == ids, otherwise=lambda: run.stderr)

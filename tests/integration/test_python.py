@@ -82,6 +82,7 @@ async def test_a_wait_returns_how_it_ended_and_leaves_nothing(serve, capfd):
     simulator = await serve(key=KEY)
     asset_id = add(simulator, ready_after=0.5, hls=0.3)
     collector, root, tasks = gc.get_threshold(), list(logging.getLogger().handlers), asyncio.all_tasks()
+    frozen = gc.get_freeze_count()
     handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     async with client(simulator) as it:
         completion = await it.wait(asset_id, timeout=30, metadata={"user": "ada"})
@@ -93,7 +94,8 @@ async def test_a_wait_returns_how_it_ended_and_leaves_nothing(serve, capfd):
         with pytest.raises(AssetNotFound, match=f"asset {UNKNOWN}: not_found"):
             missing.raise_for_outcome()
     await eventually(lambda: asyncio.all_tasks() == tasks)  # the simulator ends its connections in this loop, too
-    assert (gc.get_threshold(), gc.get_freeze_count()) == (collector, 0)
+    assert gc.get_threshold() == collector
+    assert gc.get_freeze_count() <= frozen
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == handlers
     assert logging.getLogger().handlers == root
     assert not structlog.is_configured()
