@@ -12,7 +12,7 @@ from tests.integration.processes import eventually
 from tests.integration.soak import Bounds, Sample, check_growth, soak
 
 SHORT = Bounds(memory=2000, descriptors=30, journal=400)
-"""Wide, since the process still warms up, a busy machine leaves it behind, and settled assets are too young to prune."""
+"""Wide: the process still warms up, a busy machine leaves it behind, and settled assets are too young to be pruned."""
 
 
 @pytest.mark.timeout(400)
