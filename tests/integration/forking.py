@@ -31,9 +31,9 @@ NUMBER_BYTES = 8
 class ForkedProcess:
     """A process that the server has started: what the tests need of `subprocess.Popen`."""
 
-    def __init__(self, report: int) -> None:
+    def __init__(self, report: int, stdin: IO[bytes] | None) -> None:
         """`report`: the descriptor from which the process's number is read, and at its end its wait status."""
-        self.stdin = None
+        self.stdin = stdin
         self.returncode: int | None = None
         self._report = report
         self.pid = int.from_bytes(os.read(report, NUMBER_BYTES))
@@ -79,20 +79,30 @@ class Forking:
         *,
         cwd: Path,
         environ: Mapping[str, str],
+        stdin: Any,
         stdout: IO[bytes],
         stderr: IO[bytes],
     ) -> ForkedProcess:
-        """Start `python -m` with these arguments. Its stdin is empty."""
+        """Start `python -m` with these arguments. `stdin` is what `subprocess.Popen` takes."""
         if self._connection is None:
             self._connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             command = [sys.executable, "-m", "tests.integration.forking", str(theirs.fileno())]
             self._server = subprocess.Popen(command, env=environ, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
             theirs.close()
+        to_stdin: IO[bytes] | None = None
+        if stdin == subprocess.PIPE:
+            from_test, to_process = os.pipe()
+            to_stdin = os.fdopen(to_process, "wb")
+        elif stdin == subprocess.DEVNULL:
+            from_test = os.open(os.devnull, os.O_RDONLY)
+        else:
+            from_test = os.dup(stdin if isinstance(stdin, int) else stdin.fileno())
         reading, writing = os.pipe()
         request = json.dumps({"arguments": arguments, "cwd": str(cwd), "environ": dict(environ)})
-        socket.send_fds(self._connection, [request.encode()], [stdout.fileno(), stderr.fileno(), writing])
+        socket.send_fds(self._connection, [request.encode()], [from_test, stdout.fileno(), stderr.fileno(), writing])
+        os.close(from_test)
         os.close(writing)
-        return ForkedProcess(reading)
+        return ForkedProcess(reading, to_stdin)
 
     def close(self) -> None:
         """End the server."""
@@ -105,7 +115,7 @@ def _serve(connection: socket.socket) -> list[str]:
     """Start what is asked for, until the tests have ended. In each new process: return its arguments."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes that wait
     while True:
-        request, descriptors, _, _ = socket.recv_fds(connection, LONGEST_REQUEST, 3)
+        request, descriptors, _, _ = socket.recv_fds(connection, LONGEST_REQUEST, 4)
         if not request:
             os._exit(0)
         if not os.fork():
@@ -115,17 +125,17 @@ def _serve(connection: socket.socket) -> list[str]:
             os.close(descriptor)
 
 
-def _started(request: dict[str, Any], stdout: int, stderr: int, report: int) -> list[str]:
+def _started(request: dict[str, Any], stdin: int, stdout: int, stderr: int, report: int) -> list[str]:
     """Fork once more, and return in the new process. The other one reports its number, and how it ends."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if child := os.fork():
-        os.close(stdout)
-        os.close(stderr)
+        for descriptor in (stdin, stdout, stderr):
+            os.close(descriptor)
         os.write(report, child.to_bytes(NUMBER_BYTES))
         os.write(report, os.waitpid(child, 0)[1].to_bytes(NUMBER_BYTES))
         os._exit(0)
     os.close(report)
-    for number, descriptor in ((1, stdout), (2, stderr)):
+    for number, descriptor in enumerate((stdin, stdout, stderr)):
         os.dup2(descriptor, number)
         os.close(descriptor)
     os.environ.clear()

@@ -133,9 +133,11 @@ class Worker:
         with to.open("wb") as out, stderr.open("wb") as err:
             words = [*program, *map(os.fsdecode, arguments)]
             process: subprocess.Popen[bytes] | ForkedProcess
-            is_usual = (stdin, stdout, before, redirect) == (subprocess.DEVNULL, None, "", "")
+            is_usual = (stdout, before, redirect) == (None, "", "")
             if self._forking is not None and is_usual and program[0] in MODULES:
-                process = self._forking.start(words, cwd=self.folder, environ=environ, stdout=out, stderr=err)
+                process = self._forking.start(
+                    words, cwd=self.folder, environ=environ, stdin=stdin, stdout=out, stderr=err
+                )
             else:
                 process = subprocess.Popen(
                     ["sh", "-c", f'{before} exec "$@" {redirect}', "sh", sys.executable, "-m", *words],

@@ -341,7 +341,8 @@ async def test_stdin_of_any_kind_is_read_to_its_end(serve, worker, kind):
     text = "\n".join(ids).encode()
     if kind == "pipe":
         run = worker.start("run", "--stdin", base_url=simulator.base_url, stdin=subprocess.PIPE)
-        await to_thread(run.process.communicate, text)
+        run.process.stdin.write(text)
+        run.process.stdin.close()
     elif kind == "file":
         (worker.folder / "ids").write_bytes(text)
         with (worker.folder / "ids").open("rb") as file:
