@@ -11,7 +11,7 @@ from asset_worker import policies, wiring
 from asset_worker.api.key import ApiKey
 from asset_worker.domain.run_plan import RunPlan
 from asset_worker.runtime.clock import SystemClock
-from asset_worker.runtime.redaction import REDACTED, Secrets
+from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stop import Stop
 from asset_worker.settings.tree import Settings
 from asset_worker.sinks.ports import UnusableTargetError
@@ -30,41 +30,6 @@ def test_only_a_schedule_that_learns_and_a_run_that_keeps_state_write_it_down(st
     for plan in (KEEPS, KEEPS_NOTHING):
         keeper = wiring.make_schedule_keeper(chosen, plan, wiring.make_schedule(chosen, plan))
         assert (keeper is not None) == (strategy == "adaptive" and plan.keeps_state)
-
-
-def test_the_key_is_redacted_from_the_start():
-    secrets = Secrets()
-    wiring.make_key(settings(api={"key": "tlk_4F2SECRET"}).api, secrets)
-    assert secrets.redact("tlk_4F2SECRET") == REDACTED
-
-
-@pytest.mark.parametrize("unused", ["tlk_4F2SECRET", " tlk_4F2SECRET\n"])
-def test_a_key_that_is_not_used_is_redacted_as_well(tmp_path: Path, unused: str):
-    """The file takes precedence, but the other one may be a key that works."""
-    secrets = Secrets()
-    (tmp_path / "key").write_text("tlk_5F3SECRET")
-    wiring.make_key(settings(api={"key": unused, "key_file": str(tmp_path / "key")}).api, secrets)
-    assert secrets.redact("tlk_4F2SECRET tlk_5F3SECRET") == f"{REDACTED} {REDACTED}"
-
-
-@pytest.mark.parametrize(
-    ("proxy", "text", "shown"),
-    [
-        (
-            "http://me:pass%2Fword@proxy.example:3128",
-            "407 for pass/word, pass%2fword",
-            f"407 for {REDACTED}, {REDACTED}",
-        ),
-        ("http://me:proxy@proxy.example:3128", "the proxy refuses", "the proxy refuses"),
-        ("http://proxy.example:3128", "the proxy refuses", "the proxy refuses"),
-    ],
-    ids=["a password", "a password that is a word", "no password"],
-)
-def test_the_password_of_a_proxy_is_redacted(monkeypatch: pytest.MonkeyPatch, proxy: str, text: str, shown: str):
-    monkeypatch.setenv("https_proxy", proxy)
-    secrets = Secrets()
-    wiring.redact_proxy_password(Settings().api, secrets)
-    assert secrets.redact_text(text) == shown
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from asset_worker import __version__
+from asset_worker.credentials import make_key, make_tokens
 from asset_worker.domain.run_plan import RunEnd, RunPlan, exit_code
 from asset_worker.domain.worker_report import WorkerReport
 from asset_worker.policies import reader_patience, shutdown_grace
@@ -38,7 +39,7 @@ from asset_worker.telemetry.problems import problems_of
 from asset_worker.telemetry.self_report import describe_process, keep_report, report_on
 from asset_worker.telemetry.snapshot import Snapshot, take_snapshot
 from asset_worker.telemetry.waiting import WaitingAsset
-from asset_worker.wiring import build, make_key, make_tokens, sources_of
+from asset_worker.wiring import build, sources_of
 from asset_worker.worker import DONE, UNDELIVERABLE, Worker
 
 if TYPE_CHECKING:

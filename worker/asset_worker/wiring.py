@@ -12,7 +12,6 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, a
 from typing import Any
 
 import msgspec
-from yarl import URL
 
 from asset_worker import policies
 from asset_worker.api.client import AssetsApi
@@ -21,6 +20,7 @@ from asset_worker.api.key import ANY_SOURCE, ApiKey, KeySource, key_source
 from asset_worker.api.limits.limiter import RateLimiter
 from asset_worker.api.retry import Retries
 from asset_worker.api.session import Session, open_session
+from asset_worker.credentials import redact_proxy_password
 from asset_worker.domain.run_plan import RunPlan
 from asset_worker.intake.account.ports import Account
 from asset_worker.intake.http.intake import HttpIntake
@@ -39,8 +39,7 @@ from asset_worker.queue.memory import open_memory_queue
 from asset_worker.queue.ports import Queue, QueueEngine
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.paths import is_same_open_file
-from asset_worker.runtime.proxy import proxy_of_environment
-from asset_worker.runtime.redaction import SHORTEST_KEY, Secrets
+from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import DaemonThread
 from asset_worker.schedule.adaptive import AdaptiveSchedule
@@ -62,7 +61,6 @@ from asset_worker.sinks.ports import (
     UnusableTargetError,
 )
 from asset_worker.sinks.registry import Target, find_problem, open_sink
-from asset_worker.telemetry.bearer import BearerTokens
 from asset_worker.telemetry.sources import LoopLag, Sources
 from asset_worker.traces import make_traces
 
@@ -238,39 +236,6 @@ async def refuse_unusable(target: Target, outbox: Outbox, sink: str) -> None:
     problem = find_problem(target)
     if problem is not None and problem.is_final and await outbox.checkpoint(sink) is None:
         raise UnusableTargetError(f"events can't be sent: {problem.text}")
-
-
-def make_key(api: tree.Api, secrets: Secrets) -> ApiKey:
-    """Return the API key, and redact it from now on.
-
-    Raises:
-        BadKeyError: there is no usable key.
-    """
-    if api.key_value is not None:
-        secrets.add(api.key_value.strip())  # also if the file takes precedence: it may be a key that works
-    return ApiKey(value=api.key_value, file=api.key_file, on_read=secrets.add)
-
-
-def make_tokens(admin: tree.Admin, secrets: Secrets, clock: Clock) -> BearerTokens | None:
-    """Return the tokens of clients that submit over HTTP, and redact them from now on; None: nobody can.
-
-    Raises:
-        TokenNotThereError, TokenFileError: the file of tokens can't be used.
-    """
-    if admin.token_file is None or not admin.accepts_submissions:
-        return None
-    return BearerTokens(admin.token_file, now=clock.monotonic, on_read=secrets.add)
-
-
-def redact_proxy_password(api: tree.Api, secrets: Secrets) -> None:
-    """Redact the password of the proxy that the environment names, unless it may be an ordinary word.
-
-    Raises:
-        BadProxyError: the environment names a proxy that can't be used.
-    """
-    proxy = proxy_of_environment(URL(api.base_url))
-    if proxy is not None and proxy.password is not None and len(proxy.password) >= SHORTEST_KEY:
-        secrets.add(proxy.password)
 
 
 @asynccontextmanager

@@ -6,8 +6,9 @@ import os
 from contextvars import copy_context
 from typing import Final
 
-from asset_worker import policies, wiring
+from asset_worker import policies
 from asset_worker.api.key import BadKeyError
+from asset_worker.credentials import make_key, redact_proxy_password
 from asset_worker.domain.assets import Expectations
 from asset_worker.domain.run_plan import RunPlan
 from asset_worker.embedding.background import SECRETS, Source
@@ -42,8 +43,8 @@ def _source_of(api_key: str | None, base_url: str | None, state_dir: str | os.Pa
         if api_key is not None:
             api = settings.api.model_copy(update={"key_file": None})  # the variable's file would take precedence
             settings = settings.model_copy(update={"api": api})
-        key = wiring.make_key(settings.api, SECRETS)
-        wiring.redact_proxy_password(settings.api, SECRETS)
+        key = make_key(settings.api, SECRETS)
+        redact_proxy_password(settings.api, SECRETS)
     except BadKeyError as error:
         is_ours = api_key is not None
         raise KeyMissing(
