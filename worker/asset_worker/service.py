@@ -216,9 +216,10 @@ class Service:
             oldest=queue.oldest_age(),
             problems=problems_of(self._sources),
             now=self._clock.now(),
+            redact=self._secrets.redact_text,
         )
         prefix = "stopping: " if is_stopping else "" if is_following else "starting: "
-        return View(prefix + self._secrets.redact_text(line), is_following=is_following, is_stopping=is_stopping)
+        return View(prefix + line, is_following=is_following, is_stopping=is_stopping)
 
     def _make_overview(self) -> Overview:
         """Return what the status page is made from. Most runs have none, and need not load it."""

@@ -10,6 +10,7 @@ from itertools import pairwise
 import pytest
 from structlog.testing import capture_logs
 
+from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stop import Stop
 from asset_worker.telemetry.announcing import STATUS_LENGTH, View, announcing, status_line
 from asset_worker.telemetry.problems import Problem, Reason
@@ -59,6 +60,17 @@ def test_the_line_says_what_is_pending_and_what_is_wrong(state, line):
 def test_the_line_stays_one_line():
     line = status_line(pending=0, oldest=0.0, problems=[problem("x" * 10_000)], now=AT)
     assert len(line) == STATUS_LENGTH
+
+
+def test_a_secret_is_redacted_before_the_line_is_cut():
+    """A part of a short one would not be recognised."""
+    secrets = Secrets()
+    secrets.add("hunter2hunter")
+    beginning = len(status_line(pending=0, oldest=0.0, problems=[problem("", since=None)], now=AT))
+    text = "x" * (STATUS_LENGTH - beginning - 10) + " hunter2hunter"
+    line = status_line(pending=0, oldest=0.0, problems=[problem(text, since=None)], now=AT, redact=secrets.redact_text)
+    assert "hunter2" not in line
+    assert len(line) <= STATUS_LENGTH
 
 
 class Manager:

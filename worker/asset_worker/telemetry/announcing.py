@@ -100,10 +100,13 @@ def next_report(
     return msgspec.structs.replace(known, **changes), lines
 
 
-def status_line(*, pending: int, oldest: float, problems: Sequence[Problem], now: float) -> str:
+def status_line(
+    *, pending: int, oldest: float, problems: Sequence[Problem], now: float, redact: Callable[[str], str] = str
+) -> str:
     """Return the line for people: what is pending, for how long (seconds) the oldest, and what is wrong.
 
-    `now` is in seconds since the epoch, UTC. The line has no control characters: a newline would begin an assignment.
+    `now` is in seconds since the epoch, UTC; `redact` removes secrets. The line has no control characters: a newline
+    would begin an assignment.
     """
     line = f"{pending:,} pending"
     if pending:
@@ -115,7 +118,7 @@ def status_line(*, pending: int, oldest: float, problems: Sequence[Problem], now
             line += f" (since {_instant(first.since, now)})"
         if more:
             line += f", and {len(more)} more"
-    return clip(visible(line), STATUS_LENGTH)
+    return clip(visible(redact(line)), STATUS_LENGTH)
 
 
 def _age(seconds: float) -> str:
