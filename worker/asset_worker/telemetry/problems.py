@@ -29,7 +29,8 @@ class Reason(Enum):
 
 
 ADVICE: Final[Mapping[Reason, str]] = {
-    Reason.KEY_REFUSED: "Replace the key. With api.key_file no restart is needed. Nothing is lost meanwhile.",
+    Reason.KEY_REFUSED: "Replace the key. A file of api.key_file is read again without a restart; a credential of "
+    "systemd and TWELVE_LABS_API_KEY need one. Nothing is lost meanwhile.",
     Reason.API_UNAVAILABLE: "The worker recovers by itself. If other programs reach the API, look at the latest error: "
     "name resolution, proxy, TLS or status.",
     Reason.PROXY_OR_KEY: "Ask the API's URL with curl from this machine: something on the way may answer in its place.",
