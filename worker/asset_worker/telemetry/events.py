@@ -42,7 +42,7 @@ EVENTS: Final = (
     LogEvent(
         "traces.off",
         "warning",
-        "The environment asks for traces, and there are none. `reason`: why, and what to do.",
+        "The environment asks for traces, but they are off. `reason`: why, and what to do.",
         ("reason",),
     ),
     LogEvent(

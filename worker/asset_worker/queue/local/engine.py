@@ -383,7 +383,7 @@ async def open_local_queue(
     """
     thread = DaemonThread("journal")
     journal = await thread.run(Journal, directory / FILE_NAME)
-    clock.monotonic()  # it finds the event loop's time, which only the loop's own thread can
+    clock.monotonic()  # its first call looks for the running event loop, which the thread below has not
     # A million pending assets take many seconds: meanwhile the event loop handles signals, and says that it lives.
     queue = await thread.run(
         LocalQueue,

@@ -222,7 +222,7 @@ class SpanExport:
             return Unavailable(f"{type(error).__name__}: {error}"), len(spans)
 
     def _opened_sender(self) -> Sender:
-        """Return what sends spans; in the thread, for to load OpenTelemetry takes half a second."""
+        """Return what sends spans; in the thread: loading OpenTelemetry takes half a second."""
         if self._sender is None:
             self._sender = self._open_sender()
         return self._sender

@@ -12,7 +12,6 @@ from typing import Final
 import msgspec
 
 _BITS: Final = 64
-_DEFAULT: Final = "parentbased_always_on"
 _RATIO: Final = "traceidratio"
 _PARENT_BASED: Final = "parentbased_"
 _RATIOS: Final = {"always_on": 1.0, "always_off": 0.0, _RATIO: None}
@@ -36,7 +35,7 @@ class Sampler(msgspec.Struct, frozen=True):
 def sampler_of(environment: Mapping[str, str]) -> Sampler:
     """Return the sampler that the environment names.
 
-    An unknown name stands for the default, and a ratio that is none for 1, as in the SDK.
+    An unknown name stands for the default, `parentbased_always_on`, and an invalid ratio for 1, as in the SDK.
     """
     name = environment.get("OTEL_TRACES_SAMPLER", "").strip().lower()
     kind = name.removeprefix(_PARENT_BASED)

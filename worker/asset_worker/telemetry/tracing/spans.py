@@ -128,14 +128,8 @@ def identity_of(event: Stored) -> Identity | None:
         return None
 
 
-def trace_of(event: Stored, traces: AssetTraces) -> AssetTrace | None:
-    """Return where the span of the asset is that an event is about; None: it is about no asset."""
-    identity = identity_of(event)
-    return None if identity is None else identity.placed(traces)
-
-
 def asset_span(event: Stored, traces: AssetTraces, looks: Sequence[SpanEvent] = ()) -> Span | None:
-    """Return the span of an asset from its completion event; None: the event is no such one.
+    """Return the span of an asset from its completion event; None: the event is not one.
 
     `looks` are the changes that looks have shown, as far as they are known: those before a restart are not.
     """
