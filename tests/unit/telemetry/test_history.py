@@ -28,6 +28,19 @@ def test_samples_from_before_a_long_suspend_are_left_out():
     assert [each.at for each in history.until(Sample(10 * HOUR + 5))] == [10 * HOUR, 10 * HOUR + 5]
 
 
+def test_the_last_interval_is_never_so_short_that_its_rates_jump():
+    """A second after a sample, ten requests are not six hundred in a minute."""
+    history, requests = History(), 0
+    for second in range(200):
+        requests += 10 * (second % 30 == 0)
+        now = Sample(float(second), requests=requests)
+        if second % 30 == 0:
+            history.add(now)
+        found = history.until(now)
+        assert (found[0].at, found[-1]) == (0.0, now)
+        assert all(10 <= each.requests <= 20 for each in intervals(found, bounds=BOUNDS) if each.end >= 30)
+
+
 def test_rates_are_per_minute_of_the_time_that_has_passed():
     before, after = Sample(0.0, 3, 10, 100, (0, 0, 0, 0)), Sample(20.0, 8, 15, 110, (2, 0, 0, 0))
     [found] = intervals([before, after], bounds=BOUNDS)

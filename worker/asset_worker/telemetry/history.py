@@ -56,8 +56,14 @@ class History:
         self._samples.append(sample)
 
     def until(self, now: Sample) -> tuple[Sample, ...]:
-        """Return the samples of the last hour, the oldest first and `now` last."""
-        return tuple(each for each in (*self._samples, now) if now.at - HOUR <= each.at)
+        """Return the samples of the last hour, the oldest first and `now` last.
+
+        One that was taken just before is left out, unless it is the first: rates over a second or two would jump.
+        """
+        kept = [each for each in self._samples if now.at - HOUR <= each.at]
+        if len(kept) > 1 and now.at - kept[-1].at < SAMPLE_SECONDS:
+            del kept[-1]
+        return (*kept, now)
 
 
 def intervals(samples: Sequence[Sample], *, bounds: Sequence[float]) -> list[Interval]:
