@@ -209,3 +209,6 @@ async def test_a_limit_that_others_have_used_up_is_a_problem_while_an_attempt_wa
     assert found.next_try == pytest.approx(begin + 30, abs=1.5)
     await waiting
     assert problem_of(gate) is None
+    await attempt(gate, RateLimitedError("429"), used_up | {"Retry-After": "30"})
+    assert (found := problem_of(gate)) is not None, "it is repeated later, and waits elsewhere"
+    assert found.next_try == pytest.approx(gate._clock.now() + 30, abs=1.5)

@@ -167,7 +167,8 @@ class Gate:
     def problem(self) -> ApiProblem | None:
         """What keeps requests from working now, by its present cause; None: nothing."""
         now, wall, is_open = self._now(), self._clock.now(), self.reason is not None
-        shortage = self._limiter.shortage(now) if self._waiters else None
+        is_wanted = bool(self._waiters) or (self._trouble is not None and self._trouble.cause is Cause.RATE_LIMITED)
+        shortage = self._limiter.shortage(now) if is_wanted else None  # one that was refused waits elsewhere
         delay = self._delay(now)
         return problem_now(self._trouble, shortage, now=now, wall=wall, is_open=is_open, delay=delay)
 
