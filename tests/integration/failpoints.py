@@ -5,7 +5,9 @@ for a write, `half`; the crash comes at the HIT-th pass. It is a SIGKILL: nothin
 
 Instead of a point: `clock:BY:FILE` sets the wall clock BY seconds forward once FILE exists, or from the start
 (`clock:BY:`); `suspend:BY:FILE` is a suspend of BY seconds, in which only the event loop's clock stands still; `forget`
-prunes early; `hang:FILE` blocks the event loop for good once FILE exists.
+prunes early; `hang:FILE` blocks the event loop for good once FILE exists; `heartbeat:SECONDS` is the interval of the
+heartbeat, and `shortage:SECONDS` the shortest gap between two requests that is a problem. Of these, several may be
+given, joined by `+`.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from asset_worker.api.limits import limiter
 from asset_worker.cli import main
 from asset_worker.intake.file.follower import Follower
 from asset_worker.queue.local import engine, request_files, schedule_store
@@ -31,6 +34,7 @@ from asset_worker.queue.local.request_rows import RequestRows
 from asset_worker.queue.local.undelivered_rows import UndeliveredRows
 from asset_worker.sinks.file import sink as file_sink
 from asset_worker.sinks.file.sink import FileSink
+from asset_worker.telemetry import heartbeat
 from asset_worker.telemetry.loop_lag import LoopLag
 from asset_worker.telemetry.tracing.export import SpanExport
 
@@ -179,17 +183,27 @@ def hang_once(file: str) -> None:
     steps.watch = watch
 
 
+def change(spec: str) -> None:
+    """Change the program as the text says."""
+    match spec.split(":", 2):
+        case ["forget"]:
+            forget_soon()
+        case ["hang", file]:
+            hang_once(file)
+        case ["heartbeat", seconds]:
+            vars(heartbeat)["HEARTBEAT_SECONDS"] = float(seconds)
+        case ["shortage", seconds]:
+            vars(limiter)["SHORTAGE_SECONDS"] = float(seconds)
+        case ["clock" | "suspend" as kind, by, file]:
+            step_the_clock(float(by), file, since_boot=kind == "suspend")
+        case [name, moment, count]:
+            kill_at(name, moment, int(count))
+        case _:
+            raise ValueError(spec)
+
+
 if __name__ == "__main__":
-    spec = sys.argv.pop(1)
-    if spec == "forget":
-        forget_soon()
-    elif spec.startswith("hang:"):
-        hang_once(spec.removeprefix("hang:"))
-    elif spec.startswith(("clock:", "suspend:")):
-        kind, by, file = spec.split(":", 2)
-        step_the_clock(float(by), file, since_boot=kind == "suspend")
-    else:
-        name, moment, count = spec.split(":")
-        kill_at(name, moment, int(count))
+    for each in sys.argv.pop(1).split("+"):
+        change(each)
     sys.argv[0] = str(Path("asset-worker"))
     main()
