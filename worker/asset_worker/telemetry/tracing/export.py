@@ -34,10 +34,12 @@ GATHER_SECONDS: Final = 1.0
 MOST_EVENTS_BEHIND: Final = 4_096
 """Events that are kept for the export at most: some minutes of a busy worker, and a few megabytes."""
 STOP_SECONDS: Final = 0.9
-"""The end of the run waits so long for the collector."""
+"""The end of the run waits so long for the collector, what `LOAD_SECONDS` is for included."""
 LOAD_SECONDS: Final = 2.0
 """A run that ends before OpenTelemetry is loaded waits so long for that: it takes half a second, or more on a busy
 machine, and a short run would otherwise send nothing."""
+LEAST_STOP_SECONDS: Final = 0.3
+"""However long that took, the collector gets so much of the end."""
 FIRST_BACKOFF_SECONDS: Final = 1.0
 LONGEST_BACKOFF_SECONDS: Final = 30.0
 CHECK_SECONDS: Final = 1.0
@@ -137,8 +139,10 @@ class SpanExport:
             yield
         finally:
             self._stop.set("stopping")
+            began = self._clock.monotonic()
             await asyncio.wait([loading], timeout=LOAD_SECONDS)
-            await asyncio.wait([task], timeout=STOP_SECONDS)
+            left = began + STOP_SECONDS - self._clock.monotonic()
+            await asyncio.wait([task], timeout=max(left, LEAST_STOP_SECONDS))
             loading.cancel()
             task.cancel()
             await asyncio.gather(loading, task, return_exceptions=True)
