@@ -3,11 +3,11 @@
 The steps are replaced from outside, so that the program itself holds no code for tests. WHEN is `before`, `after` or,
 for a write, `half`; the crash comes at the HIT-th pass. It is a SIGKILL: nothing is flushed, no handler runs.
 
-Instead of a point: `clock:BY:FILE` sets the wall clock BY seconds forward once FILE exists, or from the start
-(`clock:BY:`); `suspend:BY:FILE` is a suspend of BY seconds, in which only the event loop's clock stands still; `forget`
-prunes early; `hang:FILE` blocks the event loop for good once FILE exists; `heartbeat:SECONDS` is the interval of the
-heartbeat, and `shortage:SECONDS` the shortest gap between two requests that is a problem. Of these, several may be
-given, joined by `+`.
+Instead of a point, several of these may be given, joined by `+`: `clock:BY:FILE` sets the wall clock BY seconds forward
+once FILE exists, or from the start (`clock:BY:`); `suspend:BY:FILE` is a suspend of BY seconds, in which only the event
+loop's clock stands still; `forget` prunes early; `hang:FILE` blocks the event loop for good once FILE exists;
+`disk:FILE` blocks each write of the journal while it exists, which is a hang after a second; `heartbeat:SECONDS` is the
+interval of the heartbeat, and `shortage:SECONDS` the shortest gap between two requests that is a problem.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from asset_worker.queue.local.last_events import LastEvents
 from asset_worker.queue.local.request_files import RequestFiles
 from asset_worker.queue.local.request_rows import RequestRows
 from asset_worker.queue.local.undelivered_rows import UndeliveredRows
+from asset_worker.runtime import threads
 from asset_worker.sinks.file import sink as file_sink
 from asset_worker.sinks.file.sink import FileSink
 from asset_worker.telemetry import heartbeat
@@ -183,6 +184,21 @@ def hang_once(file: str) -> None:
     steps.watch = watch
 
 
+def hang_the_disk(file: str) -> None:
+    """Let each transaction of the journal wait in its thread while the file exists."""
+    original = Journal.transaction
+
+    @contextmanager
+    def transaction(self: Journal) -> Iterator[None]:
+        while os.path.exists(file):  # noqa: PTH110 - asked often
+            time.sleep(0.02)
+        with original(self):
+            yield
+
+    Journal.transaction = transaction
+    vars(threads)["HANG_SECONDS"] = 1.0
+
+
 def change(spec: str) -> None:
     """Change the program as the text says."""
     match spec.split(":", 2):
@@ -190,6 +206,8 @@ def change(spec: str) -> None:
             forget_soon()
         case ["hang", file]:
             hang_once(file)
+        case ["disk", file]:
+            hang_the_disk(file)
         case ["heartbeat", seconds]:
             vars(heartbeat)["HEARTBEAT_SECONDS"] = float(seconds)
         case ["shortage", seconds]:

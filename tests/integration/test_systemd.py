@@ -127,6 +127,31 @@ async def test_a_loop_that_hangs_sends_no_sign_of_life_and_the_next_process_does
     await eventually(lambda: len(worker.events()) == 1, otherwise=lambda: again.stderr)
 
 
+async def test_a_disk_that_hangs_does_not_hang_the_loop_and_is_reported(serve, worker, manager):
+    """A restart would not help: systemd sees that the worker lives, and everybody what is wrong."""
+    simulator = await serve()
+    hangs = worker.folder / "hang"
+    run = worker.run(
+        base_url=simulator.base_url,
+        program=("tests.integration.failpoints", f"disk:{hangs}+heartbeat:0.5"),
+        before=manager.environment(watchdog=2.0),
+    )
+    await manager.until("READY=1", run)
+    hangs.touch()
+    worker.submit(simulator.store.add(Lifecycle()))
+    await manager.until(r"STATUS=0 pending; problem: the journal can't be written \(since .*", run)
+    failed = await run.until("journal.failed")
+    assert failed["error"] == "the disk has not answered for 1 s"
+    before = len(manager.times("WATCHDOG=1"))
+    await eventually(lambda: len(manager.times("WATCHDOG=1")) > before + 1)
+    [problem] = run.logs("worker.heartbeat")[-1]["problems"]
+    assert (problem["reason"], problem["last_error"]) == ("journal_failing", failed["error"])
+    manager.received.clear()
+    hangs.unlink()
+    await eventually(lambda: len(worker.events()) == 1, otherwise=lambda: run.stderr)
+    await manager.until("STATUS=0 pending", run)
+
+
 async def test_a_stop_that_takes_its_whole_grace_is_alive_until_its_end(serve, worker, manager):
     simulator = await serve()
     simulator.set_faults("hang")
