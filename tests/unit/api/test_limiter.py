@@ -230,6 +230,13 @@ def test_a_long_pause_after_a_refusal_without_a_quota_is_a_shortage() -> None:
     assert limiter.shortage(11.0) == Shortage(10.2, why, pytest.approx(29.3))
 
 
+def test_when_a_request_may_go_out_there_is_no_shortage_however_long_none_has() -> None:
+    limiter = limiter_after(quota(1000, 150, 3_600.0), share=0.8)
+    assert limiter.shortage(5.0) is not None
+    assert limiter.delay(100.0) == 0.0
+    assert limiter.shortage(100.0) is None
+
+
 def test_an_answer_that_never_comes_is_no_shortage() -> None:
     limiter = RateLimiter(requests_per_second=0, share=0.8)
     limiter.sent(1.0)

@@ -125,7 +125,7 @@ class RateLimiter:
     def shortage(self, now: float) -> Shortage | None:
         """Return what keeps all requests from going out for long, because others use the limit; None: nothing does."""
         delay = self.delay(now)
-        if not SHORTAGE_SECONDS <= now - self._last_sent_at + delay < math.inf:
+        if not 0.0 < delay < math.inf or now - self._last_sent_at + delay < SHORTAGE_SECONDS:
             return None
         of_quotas = (quota.used_by_others(self._share) for quota in self._quotas.values())
         why = next(filter(None, of_quotas), None)
