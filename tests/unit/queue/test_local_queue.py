@@ -388,15 +388,15 @@ def test_the_journal_says_whose_it_is(tmp_path):
 
 async def test_the_event_loop_lives_while_what_is_pending_is_restored(tmp_path, monkeypatch):
     """That takes many seconds for a million: meanwhile signals are handled, and systemd is asked for more time."""
-    lives = threading.Event()
+    loop, lives = asyncio.get_running_loop(), threading.Event()
 
     class SlowQueue(LocalQueue):
         def __init__(self, *args, **options):
+            loop.call_soon_threadsafe(lives.set)
             assert lives.wait(GRACE)
             super().__init__(*args, **options)
 
     monkeypatch.setattr(engine, "LocalQueue", SlowQueue)
-    asyncio.get_running_loop().call_later(0.01, lives.set)
     async with open_local_queue(
         tmp_path,
         SystemClock(),
