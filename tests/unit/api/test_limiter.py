@@ -9,6 +9,7 @@ from asset_worker.api.limits.limiter import (
     FIRST_BACKOFF_SECONDS,
     LARGEST_BURST,
     LONGEST_BACKOFF_SECONDS,
+    MOST_NAMES,
     SHORTAGE_SECONDS,
     Pause,
     RateLimiter,
@@ -17,6 +18,7 @@ from asset_worker.api.limits.limiter import (
 from asset_worker.api.limits.quota import SPENT_AT_ONCE
 from asset_worker.api.limits.rate_limit_headers import MAX_QUOTAS, NOTHING_REPORTED, RateLimitReport, ReportedQuota
 from asset_worker.api.limits.trickle import LONGEST_GAP_SECONDS
+from asset_worker.runtime.measures import OTHER
 from tests.doubles.limited_server import Server, run
 
 
@@ -340,13 +342,15 @@ def test_a_quota_that_is_no_longer_reported_beside_others_ends_with_its_window_t
     assert rate(limiter, 61.1) == pytest.approx(599 / 60)
 
 
-def test_quotas_of_ever_new_names_are_not_all_kept() -> None:
-    limiter = limiter_after()
+def test_quotas_of_ever_new_names_are_not_all_kept_nor_shown_by_name() -> None:
+    limiter, shown = limiter_after(), set()
     for number in range(100):
         limiter.sent(1.0)
         report = RateLimitReport((ReportedQuota(f"{number}", 600, 600 - number, 3_600.0),))
         limiter.answered(1.0, sent_at=1.0, status=200, report=report)
+        shown |= {each.name for each in limiter.quotas(1.0)}
     assert len(limiter._quotas) <= MAX_QUOTAS
+    assert shown == {*map(str, range(MOST_NAMES)), OTHER}
     assert rate(limiter, 1.0) == pytest.approx(501 / 3_600)
 
 

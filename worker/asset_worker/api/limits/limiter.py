@@ -29,6 +29,7 @@ from asset_worker.api.limits.rate_limit_headers import MAX_QUOTAS, RateLimitRepo
 from asset_worker.api.responses import Verdict, meaning_of
 from asset_worker.api.subjects import Endpoint
 from asset_worker.domain.worker_report import QuotaReport
+from asset_worker.runtime.measures import Names
 
 BURST_SECONDS: Final = 0.2
 LARGEST_BURST: Final = 10.0
@@ -46,6 +47,10 @@ assets may never be answered, and must not hold up the others."""
 
 FULLY_RELEASED: Final = 100.0
 """After a pause the limit of requests in flight grows to this number; above it there is no limit any more."""
+
+MOST_NAMES: Final = 16
+"""So many different names of quotas are shown since the start, all others as `other`: a server has a few, but one that
+makes up a name for each window or client would begin a time series with each."""
 
 
 SHORTAGE_SECONDS: Final = 10.0
@@ -80,6 +85,7 @@ class RateLimiter:
         self._own_rate = requests_per_second or math.inf
         self._share = share
         self._quotas: dict[str, Quota] = {}
+        self._names = Names(MOST_NAMES)
         self._adaptive_rate = AdaptiveRate()
         self._tokens = LARGEST_BURST
         self._filled_at = -math.inf
@@ -119,8 +125,8 @@ class RateLimiter:
         return delay
 
     def quotas(self, now: float) -> list[QuotaReport]:
-        """Return the quotas that the server reports, as they are known now."""
-        return [quota.report(name, now) for name, quota in self._quotas.items()]
+        """Return the quotas that the server reports, as they are known now, by at most `MOST_NAMES` names."""
+        return [quota.report(self._names.of(name), now) for name, quota in self._quotas.items()]
 
     def shortage(self, now: float) -> Shortage | None:
         """Return what keeps all requests from going out for long, because others use the limit; None: nothing does."""
