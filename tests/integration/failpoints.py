@@ -7,7 +7,8 @@ Instead of a point, several of these may be given, joined by `+`: `clock:BY:FILE
 once FILE exists, or from the start (`clock:BY:`); `suspend:BY:FILE` is a suspend of BY seconds, in which only the event
 loop's clock stands still; `forget` prunes early; `hang:FILE` blocks the event loop for good once FILE exists;
 `disk:FILE` blocks each write of the journal while it exists, which is a hang after a second; `heartbeat:SECONDS` is the
-interval of the heartbeat, and `shortage:SECONDS` the shortest gap between two requests that is a problem.
+interval of the heartbeat, and `shortage:SECONDS` the shortest gap between two requests that is a problem, and for how
+long it stays one.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from asset_worker.api import trouble
 from asset_worker.api.limits import limiter
 from asset_worker.cli import main
 from asset_worker.intake.file.follower import Follower
@@ -211,7 +213,7 @@ def change(spec: str) -> None:
         case ["heartbeat", seconds]:
             vars(heartbeat)["HEARTBEAT_SECONDS"] = float(seconds)
         case ["shortage", seconds]:
-            vars(limiter)["SHORTAGE_SECONDS"] = float(seconds)
+            vars(limiter)["SHORTAGE_SECONDS"] = vars(trouble)["RELIEF_SECONDS"] = float(seconds)
         case ["clock" | "suspend" as kind, by, file]:
             step_the_clock(float(by), file, since_boot=kind == "suspend")
         case [name, moment, count]:

@@ -11,9 +11,20 @@ from structlog.testing import capture_logs
 from asset_worker.api.breaker import FAILURES_TO_OPEN
 from asset_worker.api.errors import ApiError, EdgeRefusedError, KeyRefusedError, RateLimitedError, TransientError
 from asset_worker.api.gate import Gate
+from asset_worker.api.limits.limiter import Shortage
 from asset_worker.api.responses import Verdict
 from asset_worker.api.subjects import Endpoint, Subject
-from asset_worker.api.trouble import EDGE_SECONDS, ApiProblem, Cause, Trouble, trouble_after
+from asset_worker.api.trouble import (
+    EDGE_SECONDS,
+    RELIEF_SECONDS,
+    ApiProblem,
+    Cause,
+    Scarcity,
+    Trouble,
+    scarcity_after,
+    trouble_after,
+)
+from asset_worker.runtime.stop import Stop
 from tests.doubles.clocks import LoopClock
 
 REFUSED, EDGE, FAILED = KeyRefusedError("401 code"), EdgeRefusedError("403 page"), TransientError("502")
@@ -212,3 +223,40 @@ async def test_a_limit_that_others_have_used_up_is_a_problem_while_an_attempt_wa
     await attempt(gate, RateLimitedError("429"), used_up | {"Retry-After": "30"})
     assert (found := problem_of(gate)) is not None, "it is repeated later, and waits elsewhere"
     assert found.next_try == pytest.approx(gate._clock.now() + 30, abs=1.5)
+
+
+@pytest.mark.parametrize(
+    ("before", "shortage", "after"),
+    [
+        pytest.param(None, None, None, id="there is enough"),
+        pytest.param(None, Shortage(90.0, "one"), Scarcity(90.0, 100.0, "one"), id="the first shortage"),
+        pytest.param(
+            Scarcity(1.0, 60.0, "one"), Shortage(90.0, "two"), Scarcity(1.0, 100.0, "two"), id="one after another"
+        ),
+        pytest.param(Scarcity(1.0, 60.0, "one"), None, Scarcity(1.0, 60.0, "one"), id="in between"),
+        pytest.param(Scarcity(1.0, 100.0 - RELIEF_SECONDS, "one"), None, None, id="it is over"),
+    ],
+)
+def test_shortages_that_follow_one_another_are_one_scarcity(before, shortage, after):
+    assert scarcity_after(before, shortage, now=100.0) == after
+
+
+@pytest.mark.virtual_time
+async def test_a_limit_that_others_use_up_each_minute_is_one_problem_that_began_with_the_first():
+    """So an alert that waits for ten minutes goes off, and people see for how long it has been so."""
+    gate, stop = new_gate(), Stop()
+    watching = asyncio.create_task(gate.watch(stop))
+    await attempt(gate, None)
+    begin, seen = gate._clock.now(), []
+    for _ in range(5):
+        await attempt(gate, None, {"X-Ratelimit-Limit": "60", "X-Ratelimit-Remaining": "0", "X-Ratelimit-Reset": "60"})
+        waiting = asyncio.create_task(attempt(gate, None))
+        while not waiting.done():
+            await asyncio.sleep(1.5)
+            seen.append(problem_of(gate))
+    assert {each and each.cause for each in seen} == {Cause.RATE_LIMITED}
+    assert [each.since for each in seen if each] == pytest.approx([begin] * len(seen), abs=0.01)
+    await asyncio.sleep(RELIEF_SECONDS + 1)
+    assert problem_of(gate) is None
+    stop.set("done")
+    await watching

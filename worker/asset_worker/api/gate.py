@@ -28,9 +28,11 @@ from asset_worker.api.trouble import (
     EDGE_SECONDS,
     ApiProblem,
     Cause,
+    Scarcity,
     Trouble,
     change_of_cause,
     problem_now,
+    scarcity_after,
     trouble_after,
 )
 from asset_worker.domain.worker_report import QuotaReport
@@ -48,6 +50,7 @@ SHORTEST_HELD_SECONDS: Final = 5.0
 LONGEST_HELD_SECONDS: Final = 30.0
 """An attempt that need not wait for a probe comes back after this time: the longer the outage lasts, the later."""
 
+SHORTAGE_CHECK_SECONDS: Final = 1.0
 
 UNAVAILABLE_HINT: Final = (
     "nothing is lost, and the work goes on by itself once the API answers: see `error`, and check the network, the "
@@ -97,6 +100,8 @@ class Gate:
         self._failing_since: float | None = None
         """When the first of the latest attempts was sent that all failed or were given up; None: the latest did not."""
         self._trouble: Trouble | None = None
+        self._scarcity: Scarcity | None = None
+        """That at the latest look of `watch`."""
         self._lasting_edge_is_logged = False
 
     def permit(self, subject: Subject) -> Permit:
@@ -139,8 +144,10 @@ class Gate:
         self._grant_waiting()
 
     async def watch(self, stop: Stop) -> None:
-        """Wait for the stop; from then on refuse permission to attempts that wait and to new ones."""
-        await stop.wait()
+        """Watch for shortages until the stop; from then on refuse permission to attempts that wait and to new ones."""
+        while not stop.is_set():
+            self._scarcity = self._present_scarcity(self._now())
+            await stop.sleep(SHORTAGE_CHECK_SECONDS)
         self._is_stopped = True
         self._grant_waiting()
 
@@ -167,10 +174,13 @@ class Gate:
     def problem(self) -> ApiProblem | None:
         """What keeps requests from working now, by its present cause; None: nothing."""
         now, wall, is_open = self._now(), self._clock.now(), self.reason is not None
+        scarcity, delay = self._present_scarcity(now), self._delay(now)
+        return problem_now(self._trouble, scarcity, now=now, wall=wall, is_open=is_open, delay=delay)
+
+    def _present_scarcity(self, now: float) -> Scarcity | None:
+        # An attempt that was refused waits elsewhere.
         is_wanted = bool(self._waiters) or (self._trouble is not None and self._trouble.cause is Cause.RATE_LIMITED)
-        shortage = self._limiter.shortage(now) if is_wanted else None  # one that was refused waits elsewhere
-        delay = self._delay(now)
-        return problem_now(self._trouble, shortage, now=now, wall=wall, is_open=is_open, delay=delay)
+        return scarcity_after(self._scarcity, self._limiter.shortage(now) if is_wanted else None, now=now)
 
     @property
     def quotas(self) -> list[QuotaReport]:

@@ -18,6 +18,9 @@ from asset_worker.api.errors import EdgeRefusedError
 from asset_worker.api.limits.limiter import Shortage
 from asset_worker.api.responses import Verdict
 
+RELIEF_SECONDS: Final = 60.0
+"""A scarcity is over when there was no shortage for so long. Many limits are for a minute: others use up each one anew,
+after a few of our requests."""
 EDGE_SECONDS: Final = 60.0
 """After so many seconds of nothing but 401 and 403 without the API's code, people are asked to look: the API may have
 changed the form of its refusals, so it may be the key after all."""
@@ -87,18 +90,36 @@ class Trouble(msgspec.Struct, frozen=True):
         return ApiProblem(cause, wall - (now - self.since), self.error, wall + delay if delay < math.inf else None)
 
 
+class Scarcity(msgspec.Struct, frozen=True):
+    """Shortages that follow one another. Instants are monotonic seconds."""
+
+    since: float
+    """When the first of them began."""
+    latest_at: float
+    """When there was one last."""
+    why: str
+    """Why there was that one."""
+
+
+def scarcity_after(before: Scarcity | None, shortage: Shortage | None, *, now: float) -> Scarcity | None:
+    """Return the scarcity at `now`, when there is this shortage, or none; None: it is over, or there was none."""
+    if shortage is not None:
+        return Scarcity(shortage.since if before is None else before.since, now, shortage.why)
+    return before if before is not None and now - before.latest_at < RELIEF_SECONDS else None
+
+
 def problem_now(
-    trouble: Trouble | None, shortage: Shortage | None, *, now: float, wall: float, is_open: bool, delay: float
+    trouble: Trouble | None, scarcity: Scarcity | None, *, now: float, wall: float, is_open: bool, delay: float
 ) -> ApiProblem | None:
-    """Return what people are to know now of failed attempts, or else of a limit that others have used up.
+    """Return what people are to know now of failed attempts, or else of a limit that others use up.
 
     With the latter the work goes on, as far as the limit allows. The arguments are those of `Trouble.problem`.
     """
     found = None if trouble is None else trouble.problem(now=now, wall=wall, is_open=is_open, delay=delay)
-    if found is not None or shortage is None:
+    if found is not None or scarcity is None:
         return found
-    since, next_try = wall - (now - shortage.since), wall + shortage.next_in
-    return ApiProblem(Cause.RATE_LIMITED, since, shortage.why, next_try, stops_work=False)
+    since, next_try = wall - (now - scarcity.since), wall + delay if delay < math.inf else None
+    return ApiProblem(Cause.RATE_LIMITED, since, scarcity.why, next_try, stops_work=False)
 
 
 def trouble_after(

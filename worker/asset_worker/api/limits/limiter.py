@@ -73,8 +73,6 @@ class Shortage(msgspec.Struct, frozen=True):
     since: float
     """In monotonic seconds: when the last one went out."""
     why: str
-    next_in: float
-    """Seconds until the next one may go out."""
 
 
 class RateLimiter:
@@ -137,7 +135,7 @@ class RateLimiter:
         why = next(filter(None, of_quotas), None)
         if why is None and now < self._paused_until:
             why = "429: the API doesn't say who has used its limit"
-        return None if why is None else Shortage(self._last_sent_at, why, next_in=delay)
+        return None if why is None else Shortage(self._last_sent_at, why)
 
     @property
     def first(self) -> Endpoint | None:
