@@ -8,6 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from asset_worker.api.breaker import FAILURES_TO_OPEN, KEPT, Reason
+from asset_worker.api.changes import UNAVAILABLE_HINT
 from asset_worker.api.errors import (
     HeldError,
     KeyRefusedError,
@@ -16,7 +17,7 @@ from asset_worker.api.errors import (
     StoppedError,
     TransientError,
 )
-from asset_worker.api.gate import UNAVAILABLE_HINT, Gate
+from asset_worker.api.gate import Gate
 from asset_worker.api.probes import FRESH_SECONDS
 from asset_worker.api.subjects import Endpoint, Subject
 from asset_worker.runtime.stop import Stop

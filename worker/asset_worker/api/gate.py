@@ -14,9 +14,10 @@ import random
 from collections import deque
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Final, Self, assert_never
+from typing import Final, Self
 
-from asset_worker.api.breaker import Breaker, Change, Closed, Opened, Reason
+from asset_worker.api.breaker import Breaker, Reason
+from asset_worker.api.changes import log_change
 from asset_worker.api.errors import HeldError, RateLimitedError, StoppedError, TransientError
 from asset_worker.api.key import ANY_SOURCE, KeySource
 from asset_worker.api.limits.limiter import RateLimiter
@@ -51,11 +52,6 @@ LONGEST_HELD_SECONDS: Final = 30.0
 """An attempt that need not wait for a probe comes back after this time: the longer the outage lasts, the later."""
 
 SHORTAGE_CHECK_SECONDS: Final = 1.0
-
-UNAVAILABLE_HINT: Final = (
-    "nothing is lost, and the work goes on by itself once the API answers: see `error`, and check the network, the "
-    "proxy and api.base_url"
-)
 
 
 class Gate:
@@ -277,23 +273,10 @@ class Gate:
             if self._trouble is not None and self._trouble.cause is Cause.PROXY_OR_KEY and self._trouble.since == now:
                 asyncio.get_running_loop().call_later(EDGE_SECONDS + SHORTEST_TIMER_SECONDS, self._log_lasting_edge)
         if change is not None:
-            self._log_change(change, None if error is None else str(error))
+            log_change(
+                change, None if error is None else str(error), delay=self._delay(self._now()), key=self._key_source
+            )
         self._grant_waiting()
-
-    def _log_change(self, change: Change, error: str | None) -> None:
-        delay = self._delay(self._now())
-        source, retry_in = self._key_source, None if delay == math.inf else round(delay, 3)
-        match change:
-            case Closed(seconds):
-                _log.info("api.recovered", seconds=round(seconds, 3))
-            case Opened(reason) if reason is Reason.UNAVAILABLE:
-                _log.error(
-                    "api.unavailable", error=error, retry_in=retry_in, key_source=source.name, hint=UNAVAILABLE_HINT
-                )
-            case Opened():
-                _log.error("api.key_refused", error=error, retry_in=retry_in, key_source=source.name, hint=source.hint)
-            case _:
-                assert_never(change)
 
     def _log_lasting_edge(self) -> None:
         trouble, was_logged = self._trouble, self._lasting_edge_is_logged
