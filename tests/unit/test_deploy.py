@@ -243,7 +243,7 @@ def test_the_pre_commit_hooks_are_local_and_run_what_make_check_runs():
 
 
 def test_promtool_takes_the_alerting_rules():
-    assert "9 rules found" in checked(program("promtool"), "check", "rules", "--lint=all", DEPLOY / "alerts.yaml")
+    assert "10 rules found" in checked(program("promtool"), "check", "rules", "--lint=all", DEPLOY / "alerts.yaml")
 
 
 @pytest.mark.parametrize(
