@@ -119,7 +119,7 @@ async def test_a_browser_gets_the_page_with_the_token_as_password(serve, worker,
             await run.until("admin.token_changed")
             await tab.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
             await tab.page.locator("#silence").wait_for(state="visible")
-            assert (await tab.text("#silence")).startswith("The worker wants another token: reload the page")
+            assert (await tab.text("#silence")).startswith("The token is not accepted any more: reload the page")
     assert TOKEN not in run.stderr
 
 

@@ -42,7 +42,13 @@ LETTERS = [SinkState("hooks", 0, 0.0, 3, None)]
         pytest.param(
             facts(problems=(KEY, KEY)), "problem", "2 problems", "0 assets pending; nothing is lost.", id="problems"
         ),
-        pytest.param(facts(sinks=LETTERS), "attention", "All is well but one thing", "0 assets pending.", id="letters"),
+        pytest.param(
+            facts(sinks=LETTERS),
+            "attention",
+            "All is well, except for 3 dead letters",
+            "0 assets pending.",
+            id="letters",
+        ),
         pytest.param(
             replaced(facts(), is_stopping=True),
             "attention",

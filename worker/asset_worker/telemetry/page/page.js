@@ -104,9 +104,9 @@
       const headers = { "X-Refresh": "1" }; // without it, a refused token would open a dialog each time
       const answer = await fetch(location.pathname, { cache: "no-store", headers, signal: abort.signal });
       if (answer.status === 401 || answer.status === 403) {
-        trouble = "The worker wants another token: reload the page, and give it. No news";
+        trouble = "The token is not accepted any more: reload the page, and give another. Not refreshed";
       } else if (!answer.ok) {
-        trouble = `The worker has answered ${answer.status} only: no news`;
+        trouble = `The worker answers with an error (HTTP ${answer.status}). Not refreshed`;
       } else {
         take(await answer.text());
       }

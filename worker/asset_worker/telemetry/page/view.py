@@ -171,8 +171,8 @@ def view_of(facts: Facts) -> View:
     """Return what the page says."""
     pending, now = facts.state.pending, facts.now
     sinks = sink_rows(facts.state.sinks, state_dir=facts.process.state_dir)
-    care = _care(facts.state.sinks)
-    state, headline, detail = _judged(facts, care)
+    letters = _dead_letters(facts.state.sinks)
+    state, headline, detail = _judged(facts, letters)
     finished = [_finished_row(each, now) for each in facts.finished]
     waiting = facts.waiting[:WAITING_SHOWN]
     plots = plots_of(facts.samples, bounds=facts.lag_bounds)
@@ -183,7 +183,7 @@ def view_of(facts: Facts) -> View:
         mark=_MARKS[state],
         headline=headline,
         detail=detail,
-        care=care,
+        care=f"{letters} to look at" if letters else "",
         made=instant(now, now),
         problems=_cards(facts.state.problems, now),
         figures=_figures(facts),
@@ -221,20 +221,21 @@ _STYLES: Final[Mapping[str, State]] = {"ready": "well", "degraded": "attention"}
 _UNITS: Final = ("kB", "MB", "GB", "TB")
 
 
-def _care(sinks: Sequence[SinkState]) -> str:
+def _dead_letters(sinks: Sequence[SinkState]) -> str:
+    """Return how many dead letters there are; empty: none."""
     letters = sum(each.dead_letters for each in sinks)
-    return f"{_counted(letters, 'dead letter')} to look at" if letters else ""
+    return _counted(letters, "dead letter") if letters else ""
 
 
-def _judged(facts: Facts, care: str) -> tuple[State, str, str]:
+def _judged(facts: Facts, letters: str) -> tuple[State, str, str]:
     """Return whether all is well, as a headline and a sentence."""
     pending = f"{_counted(facts.state.pending, 'asset')} pending"
     if facts.state.problems:
         return "problem", _counted(len(facts.state.problems), "problem"), f"{pending}; nothing is lost."
     if facts.is_stopping:
         return "attention", "The worker is stopping", "What is pending is kept for the next start."
-    if care:
-        return "attention", "All is well but one thing", f"{pending}."
+    if letters:
+        return "attention", f"All is well, except for {letters}", f"{pending}."
     return "well", "All is well", f"{pending}."
 
 
