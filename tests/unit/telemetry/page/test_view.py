@@ -11,7 +11,8 @@ from asset_worker.domain.worker_report import InputReport, QuotaReport
 from asset_worker.schedule.forecast import Forecast
 from asset_worker.schedule.report import Brief
 from asset_worker.telemetry.page.facts import Facts, InputFacts
-from asset_worker.telemetry.page.view import Count, Instant, instant, view_of
+from asset_worker.telemetry.page.texts import Instant, instant
+from asset_worker.telemetry.page.view import Count, view_of
 from asset_worker.telemetry.problems import ADVICE, Problem, Reason
 from asset_worker.telemetry.values.deliveries import SinkState
 from asset_worker.telemetry.waiting import WaitingAsset
