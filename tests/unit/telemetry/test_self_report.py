@@ -80,6 +80,14 @@ def test_the_time_alone_is_no_change():
     assert changes(before) == changes(later) != changes(msgspec.structs.replace(later, pending=4))
 
 
+def test_when_a_problem_began_is_no_change_as_it_is_computed_anew_each_time():
+    report = report_on(sources(), of=RUNNING, clock=ManualClock(1030.0))
+    [problem] = report.problems
+    again = msgspec.structs.replace(report, problems=[msgspec.structs.replace(problem, since="a millisecond later")])
+    ended = msgspec.structs.replace(report, problems=[])
+    assert changes(report) == changes(again) != changes(ended)
+
+
 @pytest.mark.parametrize(
     ("cgroups", "unit"),
     [

@@ -55,7 +55,7 @@ def stopped(report: WorkerReport, *, reason: str, clock: Clock) -> WorkerReport:
 
 def changes(report: WorkerReport) -> WorkerReport:
     """Return what is worth a new report when it changes: everything but the time, and what follows from it."""
-    problems = [msgspec.structs.replace(each, next_try=None) for each in report.problems]
+    problems = [msgspec.structs.replace(each, since=None, next_try=None) for each in report.problems]
     quotas = [msgspec.structs.replace(each, resets_in=0.0) for each in report.quotas]
     return msgspec.structs.replace(report, updated_at=None, reading=None, problems=problems, quotas=quotas)
 
