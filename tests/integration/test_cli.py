@@ -20,6 +20,7 @@ from asset_worker.cli.run import KEY_REFUSED_SECONDS
 from asset_worker.queue.local.status_report import read_status
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.simulator.lifecycles import Lifecycle, Rendition
+from tests.doubles.collector import collecting
 from tests.integration.processes import KEY, eventually
 
 GRACE_SECONDS = 25
@@ -419,9 +420,12 @@ async def test_the_admin_endpoints_report_the_state_of_the_worker(serve, worker)
     assert len(run.logs("api.key_refused")) == 1
 
 
-async def test_the_demo_shows_every_outcome_and_ends_by_itself(worker):
-    run = worker.start("demo")
-    assert await run.end() == 0
+async def test_the_demo_shows_every_outcome_and_ends_by_itself(worker, monkeypatch):
+    async with collecting() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        run = worker.start("demo")
+        assert await run.end() == 0
+    assert not collector.requests, "made-up assets are nobody's traces"
     assert {event["data"]["outcome"] for event in run.events()} == {
         "ready",
         "degraded",

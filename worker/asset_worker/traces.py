@@ -76,6 +76,8 @@ def make_traces(plan: RunPlan, *, source: str, clock: Clock, secrets: Secrets) -
 
     `source` is that of the events. If somebody asks for traces and can't have them, one warning says why.
     """
+    if not plan.may_be_traced:
+        return Traces()
     activation = activation_of(os.environ, is_installed=_is_installed)
     if activation.problem is not None:
         _log.warning("traces.off", reason=secrets.redact(activation.problem))

@@ -119,7 +119,8 @@ async def _run_worker(simulator: Simulator, queue: Path, sinks: list[Any], form:
     )
     secrets = Secrets()
     configure(log_format(settings), settings.log.level, secrets, colours=not form.plain)
-    plan = RunPlan(once=True, ends_by_itself=True)
+    # Its assets are made up: nobody wants them in a collector.
+    plan = RunPlan(once=True, ends_by_itself=True, may_be_traced=False)
     showing = Showing(settings, plan, title="demo", form=form)
     service = Service(settings, plan, secrets=secrets, observe=showing.observe, lines_on_stdout=showing.lines_of)
     return await showing.run(service)

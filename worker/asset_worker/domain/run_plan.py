@@ -49,6 +49,8 @@ class RunPlan(msgspec.Struct, frozen=True):
     """End when all inputs have ended and nothing is pending. False, for a service: go on until a signal comes."""
     key_refused_limit: float | None = None
     """End when the key has been refused for this many seconds; None: never."""
+    may_be_traced: bool = True
+    """False: send no traces, whatever the environment asks for."""
 
     @property
     def is_one_off(self) -> bool:
