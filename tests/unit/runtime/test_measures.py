@@ -18,6 +18,14 @@ def test_a_value_on_a_bound_is_below_it():
     assert found.read() == {"a": Distribution((2, 2, 1), 7.5, (1, 2)), "b": Distribution((1, 0, 0), -1, (1, 2))}
 
 
+def test_a_key_may_be_shown_before_it_has_a_value():
+    histogram = Histogram[str]([1.0], keys=["known"])
+    assert histogram.read() == {"known": Distribution((0, 0), 0.0, (1.0,))}
+    histogram.observe("known", 2.0)
+    histogram.observe("new", 0.5)
+    assert histogram.read() == {"known": Distribution((0, 1), 2.0, (1.0,)), "new": Distribution((1, 0), 0.5, (1.0,))}
+
+
 def test_what_was_read_does_not_change():
     found = Histogram[str]([1])
     found.observe("a", 1)

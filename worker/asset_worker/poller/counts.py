@@ -31,7 +31,7 @@ class Counts:
         """Assets settled, by outcome."""
         self.settlements: dict[str, int] = {"list": 0, "retrieve": 0, "none": 0}
         """Assets settled, by the kind of the look that showed the end; `none`: a deadline passed without an answer."""
-        self.detection_lags = Histogram[tuple[()]](LONG_SECONDS)
+        self.detection_lags = Histogram[tuple[()]](LONG_SECONDS, keys=[()])
         """Seconds from the last look that showed an asset waiting to its completion."""
         self.durations = Histogram[tuple[str, str]](LONG_SECONDS)
         """Seconds that steps took, by step and class."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -37,23 +37,32 @@ class Distribution(msgspec.Struct, frozen=True):
 class Histogram(Generic[KeyT]):
     """The distributions of a quantity, one for each key: a tuple of label values, for example."""
 
-    def __init__(self, bounds: Sequence[float]) -> None:
-        """`bounds` are the upper bounds of the buckets, in increasing order; a value on a bound is below it."""
+    def __init__(self, bounds: Sequence[float], *, keys: Iterable[KeyT] = ()) -> None:
+        """Begin without values.
+
+        Args:
+            bounds: the upper bounds of the buckets, in increasing order; a value on a bound is below it.
+            keys: those that are shown before they have a value. `increase()` in Prometheus does not see the first value
+                of a time series that begins with it.
+        """
         self.bounds = tuple(bounds)
-        self._counts: dict[KeyT, list[int]] = {}
-        self._sums: dict[KeyT, float] = {}
+        self._counts = {key: self._none() for key in keys}
+        self._sums = dict.fromkeys(self._counts, 0.0)
 
     def observe(self, key: KeyT, value: float) -> None:
         """Count one value."""
         counts = self._counts.get(key)
         if counts is None:
-            counts = self._counts[key] = [0] * (len(self.bounds) + 1)
+            counts = self._counts[key] = self._none()
             self._sums[key] = 0.0
         counts[bisect_left(self.bounds, value)] += 1
         self._sums[key] += value
 
+    def _none(self) -> list[int]:
+        return [0] * (len(self.bounds) + 1)
+
     def read(self) -> Mapping[KeyT, Distribution]:
-        """Return the distribution of each key that has a value, as it is now."""
+        """Return the distribution of each key that has a value or is shown without one, as it is now."""
         sums, bounds = self._sums, self.bounds
         return {key: Distribution(tuple(counts), sums[key], bounds) for key, counts in self._counts.items()}
 
@@ -63,7 +72,7 @@ class Operations:
 
     def __init__(self, bounds: Sequence[float]) -> None:
         """`bounds` are those of the histogram."""
-        self.durations = Histogram[tuple[()]](bounds)
+        self.durations = Histogram[tuple[()]](bounds, keys=[()])
         """Seconds that each of them took."""
         self.succeeded_at: float | None = None
         """When the last one succeeded, in seconds since the epoch, UTC, by the clock of that moment; None: none did."""
