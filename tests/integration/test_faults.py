@@ -314,6 +314,7 @@ async def test_an_outage_gets_few_requests_and_its_end_is_noticed_at_once_and_fo
         expected |= end(simulator, ids[40:])
         await eventually(lambda: len(worker.events()) >= len(ids), otherwise=lambda: numbers(simulator, run))
         assert wrong_events(worker, expected) == [], numbers(simulator, run)
+        await run.until("api.recovered")
         assert (len(run.logs("api.unavailable")), len(run.logs("api.recovered"))) == (1, 1), numbers(simulator, run)
         assert await status_of(admin) == (200, [])
         run.send(signal.SIGTERM)
@@ -405,6 +406,7 @@ async def test_a_plan_that_is_not_entitled_for_a_while_settles_nothing(serve, wo
     simulator.set_faults()
     await eventually(lambda: len(worker.events()) >= len(ids), otherwise=lambda: numbers(simulator, run))
     assert wrong_events(worker, expected) == [], numbers(simulator, run)
+    await run.until("api.recovered")
     assert (len(run.logs("api.key_refused")), len(run.logs("api.recovered"))) == (1, 1), numbers(simulator, run)
 
 

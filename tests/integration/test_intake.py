@@ -232,7 +232,7 @@ async def test_a_file_that_was_compressed_while_down_is_reported(serve, worker):
     worker.submit(third)
     run = worker.run(base_url=simulator.base_url)
     await seen(worker, run, first, third)
-    [gap] = run.logs("intake.gap")
+    gap = await run.until("intake.gap")
     assert gap["level"] == "warning"
     assert str(compressed) in gap["detail"]
     assert "(line 1)" in gap["detail"]

@@ -62,10 +62,10 @@ async def test_a_target_and_a_queue_file_in_missing_directories_are_reported_at_
     )
     where = f"the directory {spool} does not exist: create it, or correct queue.file"
     await until_ready(run, f"the queue file can't be read ({where})", f"the sink file:{missing / 'events'} fails")
-    [sink] = run.logs("sink.failed")
+    sink = await run.until("sink.failed")
     assert sink["level"] == "error"
     assert f"the directory {missing} does not exist: create it" in sink["error"]
-    [intake] = run.logs("intake.unreadable")
+    intake = await run.until("intake.unreadable")
     assert (intake["level"], intake["detail"]) == ("warning", where)
     missing.mkdir()
     spool.mkdir()
