@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asset_worker.runtime.clock import SystemClock
+from asset_worker.runtime.clock import SystemClock, wall_time
 from asset_worker.runtime.steady_time import Mark, Reading, seconds_between, steady_at, step_between
+from tests.doubles.clocks import ManualClock
 
 HOUR = 3600.0
 WALL = 1_795_000_000.0
@@ -150,3 +151,12 @@ def test_the_boot_and_the_time_namespace_are_known():
     assert boot is not None
     assert boot.startswith(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
     assert SystemClock().mark().reading.boot == boot
+
+
+def test_an_instant_is_shown_by_the_wall_clock_as_it_is_set_now():
+    clock = ManualClock(1_000.0)
+    instant = clock.steady()
+    clock.move(60.0)
+    assert wall_time(clock, instant) == 1_000.0
+    clock.wall += 500.0  # somebody sets it
+    assert wall_time(clock, instant) == 1_500.0

@@ -163,12 +163,11 @@ class QueueStatus(Protocol):
         """Return how many assets are pending, leased ones included."""
         ...
 
-    def due_count(self, limit: int = 1000) -> int:
-        """Return how many assets are due and not leased, counted up to `limit`."""
-        ...
-
     def recent_due_count(self) -> int:
-        """Return `due_count` as it is now or was a moment ago: cheap, however often it is asked for."""
+        """Return how many assets are due and not leased, counted up to 1000, now or a moment ago.
+
+        It is cheap, however often it is asked for.
+        """
         ...
 
     def oldest_age(self) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 
-from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.clock import Clock, wall_time
 from asset_worker.runtime.log import get_logger
 
 _log = get_logger()
@@ -68,9 +68,7 @@ class Room:
     @property
     def waiting_for_sinks_since(self) -> float | None:
         """Since when the intakes have waited for the sinks, in seconds since the epoch, UTC; None: they don't."""
-        if self._waiting_since is None:
-            return None
-        return self._clock.now() - (self._clock.steady() - self._waiting_since)
+        return None if self._waiting_since is None else wall_time(self._clock, self._waiting_since)
 
     def _begin_to_wait(self) -> None:
         if self._waiting_since is None:

@@ -42,6 +42,11 @@ class Clock(Protocol):
         ...
 
 
+def wall_time(clock: Clock, steady: float) -> float:
+    """Return an instant of steady time by the wall clock as it is set now, in seconds since the epoch, UTC."""
+    return clock.now() - (clock.steady() - steady)
+
+
 class SystemClock:
     """The machine's clocks, and the time of the event loop that runs at the first call of `monotonic`.
 

@@ -12,7 +12,7 @@ from tenacity.wait import wait_base
 
 from asset_worker.domain.deliveries import SinkProblem
 from asset_worker.domain.events import Stored
-from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.clock import Clock, wall_time
 from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.stop import Stop
 from asset_worker.sinks.attempts import OF_ORDERED, Attempts, Result
@@ -99,7 +99,7 @@ class Delivery:
     @property
     def failing_since(self) -> float | None:
         """When the sink began to fail, in seconds since the epoch, UTC; None: it works."""
-        return None if self.failing_for is None else self._clock.now() - self.failing_for
+        return None if self._failing_since is None else wall_time(self._clock, self._failing_since)
 
     async def run(self, stop: Stop) -> None:
         """Deliver until `stop` is set and the outbox holds no more events for this sink.

@@ -21,7 +21,7 @@ from asset_worker.intake.account.position import BEFORE_ALL, Backlog, Position, 
 from asset_worker.intake.account.start import start_of
 from asset_worker.intake.account.walk import Listed, flaw_in, lacks_assets, united
 from asset_worker.intake.ports import BatchReceiver, IntakeContext
-from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.clock import Clock, wall_time
 from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.stop import Stop
 
@@ -91,7 +91,7 @@ class AccountIntake:
     def unreadable_since(self) -> float | None:
         """Since when, in seconds since the epoch, UTC; None: it can be read."""
         since = self._unreadable_at if self._problems else None
-        return None if since is None else self._clock.now() - (self._clock.steady() - since)
+        return None if since is None else wall_time(self._clock, since)
 
     async def run(self, stop: Stop) -> None:
         """Read until `stop` is set or, with `once`, until all that is listed and wanted has been handed over."""

@@ -13,7 +13,7 @@ from asset_worker.intake.file.follower import FileEvent, Follower, Step
 from asset_worker.intake.file.names import ROTATED
 from asset_worker.intake.file.queue_file import is_no_output
 from asset_worker.intake.ports import BatchReceiver, IntakeContext
-from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.clock import Clock, wall_time
 from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import DaemonThread, WorkerThread, reporting_hang
@@ -99,7 +99,7 @@ class FileIntake:
     def unreadable_since(self) -> float | None:
         """Since when, in seconds since the epoch, UTC; None: it can be read."""
         since = self._unreadable_at
-        return None if since is None else self._clock.now() - (self._clock.steady() - since)
+        return None if since is None else wall_time(self._clock, since)
 
     async def run(self, stop: Stop) -> None:
         """Read until `stop` is set or, with `once`, until the file's end is reached."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from asset_worker.queue.local.journal import Journal, is_transient
 from asset_worker.queue.ports import Failure
-from asset_worker.runtime.clock import Clock
+from asset_worker.runtime.clock import Clock, wall_time
 from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.measures import SHORT_SECONDS, Operations
 from asset_worker.runtime.threads import WorkerThread, reporting_hang
@@ -55,7 +55,7 @@ class Commits:
         """Why the journal can't be written now, and since when; None: it can."""
         if self._failing_since is None:
             return None
-        return Failure(self._error, since=self._clock.now() - (self._clock.steady() - self._failing_since))
+        return Failure(self._error, since=wall_time(self._clock, self._failing_since))
 
     async def write(self, change: Callable[[Journal], T], applied: Callable[[T], None] | None = None) -> T:
         """Run `change` within a transaction. Return what it returns, once the transaction is durable.
