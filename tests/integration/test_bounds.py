@@ -32,9 +32,9 @@ async def refusing(aiohttp_server_of):
     ("status", "headers"),
     [
         pytest.param(429, {"Retry-After": "3600"}, id="429"),
-        pytest.param(503, {"Retry-After": "20"}, id="503"),
+        pytest.param(503, {"Retry-After": "90"}, id="503"),
         pytest.param(
-            429, {"X-Ratelimit-Limit": "9", "X-Ratelimit-Remaining": "0", "X-Ratelimit-Reset": "20"}, id="quota"
+            429, {"X-Ratelimit-Limit": "9", "X-Ratelimit-Remaining": "0", "X-Ratelimit-Reset": "90"}, id="quota"
         ),
     ],
 )
@@ -42,7 +42,7 @@ async def test_wait_ends_soon_after_its_timeout(worker, refusing, status, header
     began = time.monotonic()
     run = worker.start("wait", *IDS[:count], "--timeout", "3", base_url=await refusing(status, headers))
     assert await run.end() == 4
-    assert time.monotonic() - began < 15, "a slow machine may take seconds to start, but not the 20 that are asked for"
+    assert time.monotonic() - began < 60, "a slow machine may take seconds to start, but not the 90 that are asked for"
     assert [event["data"]["outcome"] for event in run.events()] == ["timed_out"] * count
 
 
@@ -53,7 +53,7 @@ async def test_a_service_keeps_to_the_deadlines_of_its_submissions(worker, refus
     began = time.monotonic()
     run = worker.run(base_url=await refusing(429, {"Retry-After": "3600"}))
     await eventually(lambda: len(worker.events()) >= len(hurried), otherwise=lambda: run.stderr)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
     found = {event["subject"]: event["data"]["outcome"] for event in worker.events()}
     assert found == dict.fromkeys(hurried, "timed_out")
     run.send(signal.SIGTERM)

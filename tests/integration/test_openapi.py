@@ -102,7 +102,7 @@ def test_without_a_valid_token_the_answer_is_401_as_described(url: str, authoriz
 def test_what_is_refused_is_answered_as_described(url: str, headers: dict[str, str], body: bytes, status: int):
     case = document()["/submissions"]["POST"].Case(media_type="text/plain")
     answer = requests.post(
-        f"{url}/submissions", data=body, headers={"Authorization": f"Bearer {TOKEN}"} | headers, timeout=20
+        f"{url}/submissions", data=body, headers={"Authorization": f"Bearer {TOKEN}"} | headers, timeout=60
     )
     assert answer.status_code == status
     case.validate_response(answer, checks=AGREES)
@@ -111,7 +111,7 @@ def test_what_is_refused_is_answered_as_described(url: str, headers: dict[str, s
 def test_an_asset_that_is_pending_is_shown_as_described(url: str):
     operation = document()["/submissions/{asset_id}"]["GET"]
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    answer = requests.post(f"{url}/submissions", json="an-asset", headers=headers, timeout=10)
+    answer = requests.post(f"{url}/submissions", json="an-asset", headers=headers, timeout=60)
     assert answer.status_code == 202
     case = operation.Case(path_parameters={"asset_id": "an-asset"})
     shown = case.call(base_url=url, headers=headers)

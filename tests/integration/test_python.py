@@ -512,8 +512,8 @@ def test_a_ctrl_c_just_before_the_thread_blocks_is_not_missed(reserved_port):
     threading.Timer(0.3, _thread.interrupt_main).start()
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        asset_worker.wait(UNKNOWN, api_key=KEY, base_url=f"http://127.0.0.1:{reserved_port}/v1.3", timeout=20)
-    assert time.monotonic() - began < 10
+        asset_worker.wait(UNKNOWN, api_key=KEY, base_url=f"http://127.0.0.1:{reserved_port}/v1.3", timeout=90)
+    assert time.monotonic() - began < 60
 
 
 async def test_ctrl_c_ends_a_wait_without_asyncio(serve):

@@ -66,8 +66,8 @@ async def serving(tls: ssl.SSLContext | None = None, total: float = TIMEOUT) -> 
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait until the condition holds; for 10 s at most, which end a test that hangs."""
-    async with asyncio.timeout(10):
+    """Wait until the condition holds; for 30 s at most, which end a test that hangs."""
+    async with asyncio.timeout(30):
         while True:
             if condition():
                 return

@@ -164,9 +164,8 @@ def test_a_check_that_hangs_or_fails_does_not_keep_the_others_from_being_seen(
     def fail() -> list[Any]:
         raise ZeroDivisionError("by zero")
 
-    parts = [("queue_file", lambda: hangs.wait(30) and []), ("disk", fail)]
+    parts = [("queue_file", lambda: hangs.wait(60) and []), ("disk", fail)]
     monkeypatch.setattr(doctor, "local_checks", lambda settings: parts)
-    monkeypatch.setattr(doctor, "LOCAL_SECONDS", 0.1)
     code, checks = examined()
     hangs.set()
     assert (code, list(checks)) == (1, ["settings", "queue_file", "disk", "sink", "key"])

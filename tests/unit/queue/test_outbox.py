@@ -457,7 +457,7 @@ async def test_a_wait_for_events_ends_with_each_that_is_added(path):
         await turns(5)
         assert not any(task.done() for task in waiting)
         await put(queue, events=[rejection(str(position))])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await asyncio.gather(*waiting)
         for sink in ("a", "b"):
             await queue.outbox.advance(sink, position, None)
@@ -468,5 +468,5 @@ async def test_a_settlement_ends_a_wait_for_events(path):
     queue = open_local(path, ManualClock())
     waiting = asyncio.ensure_future(queue.outbox.wait("stdout"))
     await settle(queue, 0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await waiting

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import threading
-import time
 
 import msgspec
 import pytest
@@ -136,16 +134,19 @@ def test_on_a_full_disk_the_report_takes_the_place_of_the_one_before(path, monke
     assert not save(path / "other.json", REPORT)
 
 
-def test_a_worker_that_starts_while_somebody_asks_is_not_refused(path):
-    """The question holds the lock for an instant."""
+def test_a_worker_that_starts_while_somebody_asks_is_not_refused(path, monkeypatch):
+    """The question holds the lock for an instant: here until the worker waits before it tries again."""
     descriptor = os.open(path, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
-    timer = threading.Timer(TRY_SECONDS / 2, lambda: fcntl.flock(descriptor, fcntl.LOCK_UN))
-    timer.start()
-    began = time.monotonic()
+    waits = []
+
+    def sleep(seconds):
+        waits.append(seconds)
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+    monkeypatch.setattr("asset_worker.queue.local.lock.time.sleep", sleep)
     with StateDirectory(path):
-        assert time.monotonic() - began < 1
-    timer.join()
+        assert waits == [TRY_SECONDS]
     os.close(descriptor)
 
 

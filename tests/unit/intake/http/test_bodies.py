@@ -268,9 +268,9 @@ def test_no_single_step_takes_long():
         (b"\n" * MOST_LINES, Format.LINES),
         (b"[" + b",".join([b"1"] * 100_000) + b"]", Format.JSON),
     ):
-        longest, before = 0.0, time.perf_counter()
+        longest, before = 0.0, time.thread_time()
         for count, _ in enumerate(items_in(body, form, redact=lambda each: each)):
-            longest, before = max(longest, time.perf_counter() - before), time.perf_counter()
+            longest, before = max(longest, time.thread_time() - before), time.thread_time()
             if count > 200_000:
                 break
         assert longest < 0.2

@@ -122,7 +122,7 @@ async def test_connections_are_kept_and_no_more_than_the_concurrency():
 
 async def test_an_idle_connection_is_given_up_before_servers_do(monkeypatch: pytest.MonkeyPatch):
     assert KEEP_ALIVE_SECONDS < 5
-    monkeypatch.setattr("asset_worker.sinks.webhook.sink.KEEP_ALIVE_SECONDS", 0.1)
+    monkeypatch.setattr("asset_worker.sinks.webhook.sink.KEEP_ALIVE_SECONDS", 1.5)
     ports: list[int] = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -132,7 +132,7 @@ async def test_an_idle_connection_is_given_up_before_servers_do(monkeypatch: pyt
 
     async with receiving(answer) as receiver:
         sink = webhook(f"http://127.0.0.1:{receiver.port}/")
-        for wait in (0, 0.5, 0):
+        for wait in (0, 3.5, 0):
             await sink.attempt(EVENT)
             await asyncio.sleep(wait)
         await sink.attempt(EVENT)

@@ -173,7 +173,7 @@ async def test_a_timeout_is_a_failure_after_that_time():
     async with receiving(answer) as receiver:
         begun = time.monotonic()
         assert await attempt(f"http://127.0.0.1:{receiver.port}/", timeout=0.3) == Failed("no answer within 0.3 s")
-        assert 0.3 <= time.monotonic() - begun < 3
+        assert 0.3 <= time.monotonic() - begun < 30
 
 
 async def test_a_2xx_whose_body_does_not_end_is_a_failure():
@@ -187,8 +187,8 @@ async def test_a_2xx_whose_body_does_not_end_is_a_failure():
         return response
 
     async with receiving(stall) as receiver:
-        found = await attempt(f"http://127.0.0.1:{receiver.port}/", timeout=0.3)
-        assert found == Failed("HTTP 200, but its body did not come to an end: no answer within 0.3 s")
+        found = await attempt(f"http://127.0.0.1:{receiver.port}/", timeout=3)
+        assert found == Failed("HTTP 200, but its body did not come to an end: no answer within 3 s")
 
     async def cut(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nthanks")
@@ -224,10 +224,10 @@ async def test_a_slow_failure_is_known_by_its_status():
         await response.prepare(request)
         while True:
             await response.write(b"no ")
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.5)
 
     async with receiving(slow) as receiver:
-        found = await attempt(f"http://127.0.0.1:{receiver.port}/", timeout=0.35)
+        found = await attempt(f"http://127.0.0.1:{receiver.port}/", timeout=3)
     assert isinstance(found, Failed)
     assert found.reason.startswith("HTTP 503: no")
     assert found.retry_after == 9
