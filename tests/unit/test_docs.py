@@ -19,7 +19,6 @@ from asset_worker.intake.lines import parse
 from asset_worker.intake.splitter import Line
 from asset_worker.settings.loading import load
 from asset_worker.settings.tree import known_keys
-from asset_worker.telemetry.problems import Reason
 from tests.bench import report
 from tests.unit import command_lines
 
@@ -237,9 +236,3 @@ def test_the_readmes_bars_are_as_long_as_its_figures():
     bars = re.findall(r"(█+) ([\d.]+)$", chart, re.MULTILINE)
     assert {float(figure) for _, figure in bars} <= costs
     assert [len(bar) for bar, _ in bars] == [round(float(figure)) for _, figure in bars]
-
-
-def test_every_reason_of_a_problem_is_in_the_runbook():
-    text = (ROOT / "docs" / "operations.md").read_text()
-    table = text[text.index("## Problems\n") : text.index("## Symptoms\n")]
-    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [each.value for each in Reason]
