@@ -24,7 +24,8 @@ from asset_worker.settings.starter import starter
 from asset_worker.settings.tree import sections
 from asset_worker.settings.types import Section
 from asset_worker.settings.webhook import Webhook
-from asset_worker.telemetry.events import EVENTS
+from asset_worker.telemetry.events import EVENTS, LogEvent
+from asset_worker.telemetry.runbook import EVENTS_WITH_SECTION
 from asset_worker.telemetry.snapshot import DECLARATIONS
 
 PAGE = Path(__file__).with_name("reference.md")
@@ -44,7 +45,8 @@ values separated by commas. A duration is a number of seconds, or text with unit
 [`config/schema.json`](../config/schema.json) lets an editor check a settings file."""
 LOG_EVENTS = """\
 With `log.format = "json"`, each line on stderr is a JSON object with `event`, `level`, `timestamp` and the fields
-below. Not every line has all of them."""
+below. Not every line has all of them. `runbook` is the section of the [runbook](runbook.md) that says what to do, such
+as `docs/runbook.md#key_refused`: a path in the repository, and on the [admin port](operations.md#what-to-watch)."""
 
 
 def reference() -> str:
@@ -181,8 +183,15 @@ def _log_events() -> Iterator[str]:
     ]
     yield from _table(
         ["event", "level", "fields", "meaning"],
-        ([f"`{each.name}`", each.level, ", ".join(f"`{name}`" for name in each.fields), each.text] for each in EVENTS),
+        (
+            [f"`{each.name}`", each.level, ", ".join(f"`{name}`" for name in _fields(each)), each.text]
+            for each in EVENTS
+        ),
     )
+
+
+def _fields(event: LogEvent) -> tuple[str, ...]:
+    return (*event.fields, "runbook") if event.name in EVENTS_WITH_SECTION else event.fields
 
 
 def _table(heads: list[str], rows: Iterable[list[str]]) -> Iterator[str]:

@@ -212,6 +212,7 @@ async def test_a_receiver_is_down_for_six_hours(serve, worker: Worker, monkeypat
     assert (before[f"sink_backlog_events{{{file}}}"], before["outbox_events"]) == (0.0, 10.0)
     [logged] = operator.run.logs("sink.failed")
     assert (logged["sink"], "503" in logged["error"]) == ("hooks", True)
+    assert logged["runbook"] == problem["runbook"] == "docs/runbook.md#sink_down"
 
     # Six hours later
     passed.touch()

@@ -40,7 +40,10 @@ async def test_it_says_whether_the_worker_runs_and_what_troubles_it(serve, worke
     [problem] = (await reported(worker))["problems"]
     assert problem["problem"] == "the API refuses the key"
     assert all(problem[name] is not None for name in ("since", "last_error", "next_try"))
-    assert "problem    the API refuses the key, since 20" in await asked(worker)
+    assert problem["runbook"] == run.logs("api.key_refused")[0]["runbook"] == "docs/runbook.md#key_refused"
+    shown = await asked(worker)
+    assert "problem    the API refuses the key, since 20" in shown
+    assert "\n           see docs/runbook.md#key_refused\n" in shown
 
     run.send(signal.SIGKILL)
     await run.end()

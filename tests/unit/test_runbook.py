@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from asset_worker.telemetry.problems import Reason
+from asset_worker.telemetry.events import EVENTS
+from asset_worker.telemetry.problems import SINK_REASONS, Reason
+from asset_worker.telemetry.runbook import EVENTS_WITH_SECTION, REASONS, reason_of
 
 ROOT = Path(__file__).parents[2]
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 PARTS = ["What it means", "How to confirm", "What to do"]
+FIELDS = {event.name: event.fields for event in EVENTS}
 ALERT = re.compile(r"AssetWorker\w+")
 
 
@@ -23,6 +27,18 @@ def sections_of(heading: str) -> list[tuple[str, str]]:
 
 def test_each_reason_of_a_problem_has_one_section():
     assert [title for title, _ in sections_of("Problems")] == [each.value for each in Reason]
+
+
+def test_each_reason_links_to_its_section():
+    """The heading is the anchor: it has nothing that code hosts change."""
+    assert [each.runbook for each in Reason] == [f"docs/runbook.md#{title}" for title, _ in sections_of("Problems")]
+    assert all(re.fullmatch(r"[a-z_]+", title) for title, _ in sections_of("Problems"))
+
+
+def test_each_problem_has_a_line_in_the_log_that_links_to_its_section():
+    assert {*REASONS.values(), *SINK_REASONS.values()} == set(Reason)
+    levels = {event.name: event.level for event in EVENTS}
+    assert {levels[name] for name in EVENTS_WITH_SECTION} == {"warning", "error"}
 
 
 def test_there_is_no_section_but_for_a_reason_or_an_alert():
@@ -47,6 +63,17 @@ def test_each_problems_section_says_what_readyz_answers_and_when_it_is_over():
     for title, text in sections_of("Problems"):
         assert re.search(r"`/readyz` (is|stays) (200|503)", text), title
         assert "\nIt is over when " in text, title
+
+
+def test_each_problems_section_shows_its_line_of_the_log():
+    for title, text in sections_of("Problems"):
+        shown = [msgspec.json.decode(line) for line in re.findall(r'^\{.*"event":.*\}$', text, re.MULTILINE)]
+        assert shown, title
+        for line in shown:
+            reason = reason_of(line)
+            assert reason is not None
+            assert (reason.value, line["runbook"]) == (title, reason.runbook)
+            assert line.keys() - {"event", "level", "timestamp", "runbook"} <= set(FIELDS[line["event"]])
 
 
 def test_the_table_of_problems_leads_to_each_section():

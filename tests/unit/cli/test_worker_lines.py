@@ -57,7 +57,9 @@ def test_its_problems_inputs_and_quotas_follow():
         unit="w.service",
         started_at=SINCE,
         problems=[
-            ProblemReport("the API refuses the key", SINCE, "status 401", LATER, "key_refused"),
+            ProblemReport(
+                "the API refuses the key", SINCE, "status 401", LATER, "key_refused", "docs/runbook.md#key_refused"
+            ),
             ProblemReport("the queue file can't be read (gone)", last_error="gone"),
         ],
         intakes={"queue file": InputReport(1000, 24), "standard input": InputReport()},
@@ -66,6 +68,7 @@ def test_its_problems_inputs_and_quotas_follow():
     assert worker_lines(worker, "active (running)")[1:] == [
         "unit       w.service is active (running)",
         f"problem    the API refuses the key, since {SINCE} (status 401); next try at {LATER} [key_refused]",
+        "           see docs/runbook.md#key_refused",
         "problem    the queue file can't be read (gone)",
         "input      queue file: 24 bytes left to read",
         "quota      minute: 12 of 60 requests left, for 30 s",

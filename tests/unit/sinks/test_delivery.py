@@ -132,6 +132,7 @@ async def test_an_outage_is_logged_once_and_its_end_once():
         "event": "sink.failed",
         "log_level": "error",
         "sink": "scripted",
+        "trouble": "failing",
         "error": "no space left",
         "retry_in": 0,
     }

@@ -124,6 +124,7 @@ async def test_a_day_without_the_receiver_costs_few_requests_and_no_event(path):
             )
     changes = [log["event"] for log in logs if log["event"] != "sink.attempt_failed"]
     assert changes == ["sink.failed", "sink.recovered"]
+    assert [log["trouble"] for log in logs if log["event"] == "sink.failed"] == ["down"]
 
 
 async def test_while_the_receiver_is_down_no_event_fails_sooner_than_by_its_plan(path):

@@ -89,7 +89,13 @@ async def test_a_problem_that_is_only_about_an_input_is_shown_while_the_worker_i
         {
             "status": "ready",
             "problems": ["nothing but junk"],
-            "problem_details": [{"reason": "input_rejected", "problem": "nothing but junk"}],
+            "problem_details": [
+                {
+                    "reason": "input_rejected",
+                    "problem": "nothing but junk",
+                    "runbook": "docs/runbook.md#input_rejected",
+                }
+            ],
         },
     )
 
@@ -120,6 +126,7 @@ async def test_health_readiness_and_metrics_are_served():
                     "problem": "the API refuses the key",
                     "since": "1970-01-01T00:01:40.000Z",
                     "last_error": "401",
+                    "runbook": "docs/runbook.md#key_refused",
                 }
             ],
         },
@@ -159,6 +166,7 @@ async def test_what_is_served_holds_no_secret_and_prometheus_can_read_it():
             "problem": "the sink file:/*** fails",
             "since": "1970-01-01T00:01:40.000Z",
             "last_error": "***: no space",
+            "runbook": "docs/runbook.md#sink_failing",
         }
     ]
     families = {each.name: each for each in text_fd_to_metric_families(StringIO(answers["metrics"]))}

@@ -62,12 +62,17 @@ async def test_the_state_of_the_worker_is_logged_every_minute():
                 "outbox_depth": 10,
                 "dead_letters": 11,
                 "problems": [
-                    {"reason": "sink_failing", "problem": "a sink fails"},
+                    {
+                        "reason": "sink_failing",
+                        "problem": "a sink fails",
+                        "runbook": "docs/runbook.md#sink_failing",
+                    },
                     {
                         "reason": "key_refused",
                         "problem": "the API refuses the key",
                         "since": "1970-01-01T00:01:40.000Z",
                         "last_error": "401",
+                        "runbook": "docs/runbook.md#key_refused",
                     },
                 ],
             }

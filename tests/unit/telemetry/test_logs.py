@@ -10,7 +10,9 @@ import structlog
 
 from asset_worker.runtime.redaction import REDACTED, Secrets
 from asset_worker.telemetry import logs
+from asset_worker.telemetry.events import EVENTS
 from asset_worker.telemetry.logs import configure
+from asset_worker.telemetry.runbook import EVENTS_WITH_SECTION, REASONS
 
 KEY = "tlk_4F2SECRET"
 
@@ -35,6 +37,33 @@ def test_a_line_has_event_level_and_timestamp(lines):
     [line] = lines()
     assert line.pop("timestamp").endswith("Z")
     assert line == {"event": "asset.completed", "level": "info", "asset_id": "a", "outcome": "ready", "polls": 7}
+
+
+@pytest.mark.parametrize(("event", "reason"), REASONS.items(), ids=REASONS)
+def test_a_line_that_tells_of_a_problem_names_its_section_of_the_runbook(lines, event, reason):
+    configured().warning(event, error="no")
+    assert [line["runbook"] for line in lines()] == [f"docs/runbook.md#{reason.value}"]
+
+
+@pytest.mark.parametrize(("trouble", "section"), [("failing", "sink_failing"), ("down", "sink_down")])
+def test_a_sink_that_fails_has_the_section_of_its_trouble(lines, trouble, section):
+    configured().error("sink.failed", trouble=trouble)
+    assert [line["runbook"] for line in lines()] == [f"docs/runbook.md#{section}"]
+
+
+def test_no_other_line_names_a_section(lines):
+    log = configured(level="debug")
+    for event in EVENTS:
+        if event.name not in EVENTS_WITH_SECTION:
+            log.warning(event.name)
+    log.warning("a sentence")
+    assert [line for line in lines() if "runbook" in line] == []
+
+
+def test_people_are_shown_the_section_after_the_text(capsys):
+    configured(format_="console").error("journal.failed", error="full")
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.split("journal.failed", 1)[1].split() == ["error=full", "runbook=docs/runbook.md#journal_failing"]
 
 
 @pytest.mark.parametrize("format_", ["json", "console"])

@@ -111,8 +111,13 @@ def test_a_problem_has_its_beginning_its_latest_error_and_the_next_try():
         "since": "1970-01-01T00:01:40.000Z",
         "next_try": "1970-01-01T00:02:10.500Z",
         "last_error": "401 wrong",
+        "runbook": "docs/runbook.md#api_unavailable",
     }
-    assert shown_problem(Problem(Reason.JOURNAL_FAILING, "no")) == {"reason": "journal_failing", "problem": "no"}
+    assert shown_problem(Problem(Reason.JOURNAL_FAILING, "no")) == {
+        "reason": "journal_failing",
+        "problem": "no",
+        "runbook": "docs/runbook.md#journal_failing",
+    }
 
 
 def test_every_cause_of_trouble_with_the_api_is_a_problem():

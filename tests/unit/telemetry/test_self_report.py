@@ -67,6 +67,7 @@ def test_it_holds_problems_sinks_inputs_and_quotas():
                 "status 503",
                 "1970-01-01T00:17:40.500Z",
                 "sink_down",
+                "docs/runbook.md#sink_down",
             )
         ],
         sinks={"hook": SinkReport(4, 2), "stdout": SinkReport(0, 0)},

@@ -11,7 +11,7 @@ import msgspec
 from asset_worker.cli.systemd import unit_state
 from asset_worker.cli.usage import PathOption, fail, settings_from, state_directory
 from asset_worker.cli.watching import show_again_and_again
-from asset_worker.cli.worker_lines import worker_lines
+from asset_worker.cli.worker_lines import runbook_line, worker_lines
 from asset_worker.domain.run_plan import RunPlan
 from asset_worker.policies import expectations, typical_schedule
 from asset_worker.poller.foresight import make_time_left
@@ -138,10 +138,9 @@ def _webhook_lines(report: StatusReport, *, is_reported: bool) -> list[str]:
         advice = (
             "" if condition.kind == "down" else f": restart, SIGHUP or `{RETRY} --sink {shlex.quote(sink)}` resumes it"
         )
-        reason = SINK_REASONS[condition.kind].value
-        lines.append(
-            f"problem    {sink} is {condition.kind} since {condition.since} ({condition.error}){advice} [{reason}]"
-        )
+        reason = SINK_REASONS[condition.kind]
+        text = f"{sink} is {condition.kind} since {condition.since} ({condition.error}){advice} [{reason.value}]"
+        lines += [f"problem    {text}", *runbook_line(reason.runbook)]
     lines += [
         f"dead letters  {count} of {sink}: see `asset-worker dead-letters list`"
         for sink, count in sorted(report.dead_letters_by_sink.items())

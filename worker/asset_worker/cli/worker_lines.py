@@ -17,7 +17,8 @@ def worker_lines(worker: WorkerReport | None, unit_state: str | None) -> list[st
         lines.append(f"unit       {worker.unit} is {unit_state}")
     if worker.state != "running":
         return lines  # its last problems may be over
-    lines += [f"problem    {problem_text(each)}" for each in worker.problems]
+    for each in worker.problems:
+        lines += [f"problem    {problem_text(each)}", *runbook_line(each.runbook)]
     lines += [
         f"input      {name}: {each.behind} bytes left to read"
         for name, each in sorted(worker.intakes.items())
@@ -48,6 +49,11 @@ def _state(worker: WorkerReport | None) -> str:
     if worker.is_silent:
         text += f"; its last report is {worker.updated_ago:.0f} s old: it hangs, or can't write to its state directory"
     return text
+
+
+def runbook_line(section: str | None) -> list[str]:
+    """Return the line below a problem that says where the runbook has more; None: that is not known."""
+    return [] if section is None else [f"           see {section}"]
 
 
 def problem_text(found: ProblemReport) -> str:

@@ -27,6 +27,8 @@ class ProblemReport(msgspec.Struct, frozen=True):
     next_try: str | None = None
     reason: str | None = None
     """Its kind: a value of `telemetry.problems.Reason`; None: an earlier version wrote it."""
+    runbook: str | None = None
+    """The section of the runbook about it; None: an earlier version wrote it."""
 
 
 class SinkReport(msgspec.Struct, frozen=True):

@@ -199,7 +199,7 @@ class Delivery:
         self.next_try = self._clock.now() + retry_in
         if self._failing_since is None:
             self._failing_since = self._clock.steady()
-            _log.error("sink.failed", sink=self.sink, error=error, retry_in=round(retry_in, 3))
+            _log.error("sink.failed", sink=self.sink, trouble="failing", error=error, retry_in=round(retry_in, 3))
 
     def _recovered(self) -> None:
         if self._failing_since is not None:

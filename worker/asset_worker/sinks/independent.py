@@ -332,7 +332,8 @@ class IndependentDelivery:
             _log.error("sink.paused", sink=self.sink, error=now.error)
         elif now is not None:
             retry_in = (self._endpoint.probe_at or 0.0) - self._clock.steady()
-            _log.error("sink.failed", sink=self.sink, error=now.error, retry_in=round(max(0.0, retry_in), 3))
+            retry_in = round(max(0.0, retry_in), 3)
+            _log.error("sink.failed", sink=self.sink, trouble=now.kind, error=now.error, retry_in=retry_in)
         elif before is not None:
             failed_for = round(self._clock.steady() - before.since, 3)
             _log.info("sink.recovered", sink=self.sink, failed_for=failed_for)

@@ -369,9 +369,10 @@ EVENTS: Final = (
     LogEvent(
         "sink.failed",
         "error",
-        "A sink fails, and the events wait in the outbox; a webhook: it is down, as many attempts for several events "
-        "failed in a row. Logged once, until it recovers; `retry_in` is in seconds.",
-        ("sink", "error", "retry_in"),
+        "A sink fails, and the events wait in the outbox. `trouble`: `failing` (a file or stdout), or `down` (a "
+        "webhook: many attempts for several events failed in a row). Logged once, until it recovers; `retry_in` is in "
+        "seconds.",
+        ("sink", "trouble", "error", "retry_in"),
     ),
     LogEvent(
         "sink.recovered",

@@ -19,6 +19,7 @@ from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.stderr import report_dropped_lines, styled_stderr
 from asset_worker.runtime.terminals import wants_colours
 from asset_worker.runtime.text import CUT, visible, visible_json_bytes, visible_lines
+from asset_worker.telemetry.runbook import reason_of
 from asset_worker.telemetry.spells import Spells
 
 EVENT_NAME = re.compile(r"[a-z_]+\.[a-z_]+")
@@ -55,6 +56,13 @@ class RedactSecrets:
                 return [self._redacted(inner) for inner in value]
             case _:
                 return self._redact(str(value))
+
+
+def add_runbook(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """Return the event with the section of the runbook that helps, if there is one: a structlog processor."""
+    if (reason := reason_of(event)) is not None:
+        event["runbook"] = reason.runbook
+    return event
 
 
 def show_controls(_logger: Any, _method: str, event: EventDict) -> EventDict:
@@ -170,7 +178,7 @@ def configure(
             ),
         ]
     structlog.configure(
-        processors=[_Without(shown_elsewhere), *shared, *rendering],
+        processors=[_Without(shown_elsewhere), *shared, add_runbook, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=_logger_factory,
     )

@@ -27,6 +27,11 @@ class Reason(Enum):
     SINK_DOWN = "sink_down"
     SINK_PAUSED = "sink_paused"
 
+    @property
+    def runbook(self) -> str:
+        """Where the runbook says what to do: in the repository, and at the admin port."""
+        return f"docs/runbook.md#{self.value}"
+
 
 ADVICE: Final[Mapping[Reason, str]] = {
     Reason.KEY_REFUSED: "Replace the key. A file of api.key_file is read again without a restart; a credential of "
@@ -44,7 +49,7 @@ ADVICE: Final[Mapping[Reason, str]] = {
     Reason.SINK_DOWN: "Repair the receiver. Its events are kept, and sent when it answers.",
     Reason.SINK_PAUSED: "When the receiver wants events again, send SIGHUP, or use `asset-worker dead-letters retry`.",
 }
-"""What a person can do, by the reason; docs/operations.md says more."""
+"""What a person can do, by the reason; docs/runbook.md says more."""
 
 API_PROBLEMS: Final[Mapping[str, tuple[Reason, str]]] = {
     "key_refused": (Reason.KEY_REFUSED, "the API refuses the key"),
@@ -83,6 +88,11 @@ class Problem(msgspec.Struct, frozen=True):
     def advice(self) -> str:
         """What a person can do."""
         return ADVICE[self.reason]
+
+    @property
+    def runbook(self) -> str:
+        """The section of the runbook about it."""
+        return self.reason.runbook
 
 
 def advice_for(reason: str | None) -> str | None:
@@ -129,4 +139,4 @@ def shown_problem(problem: Problem) -> dict[str, str]:
     instants = {"since": problem.since, "next_try": problem.next_try}
     times = {name: timestamp(instant) for name, instant in instants.items() if instant is not None}
     error = {} if problem.last_error is None else {"last_error": problem.last_error}
-    return {"reason": problem.reason.value, "problem": problem.text, **times, **error}
+    return {"reason": problem.reason.value, "problem": problem.text, **times, **error, "runbook": problem.runbook}
