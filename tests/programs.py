@@ -1,11 +1,24 @@
-"""Programs that some tests drive, and that no Python package ships."""
+"""Programs that some tests drive: those that no Python package ships, and how one is run that checks a file."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+
+BIN = Path(sys.executable).parent
+"""Where the programs of Python packages are."""
+
+
+def checked(*command: str | Path) -> str:
+    """Run a program that checks something, and return all that it prints; it must exit with 0."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 def program(*names: str) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import configparser
 import json
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -16,19 +14,12 @@ import yaml
 from asset_worker.domain.run_plan import Exit
 from asset_worker.settings.loading import load
 from asset_worker.telemetry.snapshot import DECLARATIONS
-from tests.programs import program
+from tests.programs import BIN, checked, program
 from tests.unit import command_lines
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-BIN = Path(sys.executable).parent
 WORKFLOW = ROOT / ".github" / "workflows" / "test.yml"
-
-
-def checked(*command):
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 def found(pattern, text):
@@ -126,11 +117,29 @@ def test_the_audit_is_not_a_part_of_make_test():
     assert "requirements*.lock" in found(r"^audit:.*\n((?:\t.*\n)+)", makefile)
 
 
-def test_the_image_runs_a_command_that_the_program_has():
+def test_the_image_runs_commands_that_the_program_has():
     dockerfile = (DEPLOY / "Dockerfile").read_text()
     entrypoint, command = (json.loads(found(rf"^{word} (\[.*\])$", dockerfile)) for word in ("ENTRYPOINT", "CMD"))
     assert entrypoint == ["asset-worker"]
     command_lines.check(command)
+    *shell, line = json.loads(found(r"^HEALTHCHECK .* CMD (\[.*\])$", dockerfile))
+    [health] = command_lines.command_lines(line)
+    assert (shell, health) == (["sh", "-c"], ["doctor", "--local"])
+    command_lines.check(health)
+
+
+def test_the_image_sets_settings_and_its_state_directory_is_the_one_volume():
+    dockerfile = (DEPLOY / "Dockerfile").read_text()
+    variables = dict(re.findall(r"\b(ASSET_WORKER_\w+)=(\S+)", dockerfile))
+    settings = load(config=None, environ=variables, overrides={})
+    assert (settings.log.format, str(settings.state.dir)) == ("json", found(r"^VOLUME (\S+)$", dockerfile))
+
+
+def test_the_image_says_its_name_and_licence():
+    labels = found(r"^LABEL (.*)$", (DEPLOY / "Dockerfile").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    expected = {"title": project["name"], "licenses": project["license"]}
+    assert dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', labels)) == expected
 
 
 def test_the_kubernetes_example_passes_its_schema():
