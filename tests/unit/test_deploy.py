@@ -29,13 +29,6 @@ def found(pattern, text):
     return match[1]
 
 
-def kubernetes_pod():
-    documents = {
-        document["kind"]: document for document in yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())
-    }
-    return documents["StatefulSet"]["spec"]["template"]["spec"]
-
-
 def systemd_unit():
     unit = configparser.RawConfigParser(strict=False)
     unit.optionxform = str  # type: ignore[assignment]
@@ -140,20 +133,6 @@ def test_the_image_says_its_name_and_licence():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     expected = {"title": project["name"], "licenses": project["license"]}
     assert dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', labels)) == expected
-
-
-def test_the_kubernetes_example_passes_its_schema():
-    checked(BIN / "kubernetes-validate", "--strict", DEPLOY / "kubernetes.yaml")
-
-
-def test_the_kubernetes_example_runs_the_worker_as_a_native_sidecar_on_the_uploaders_volume():
-    pod = kubernetes_pod()
-    [sidecar], [uploader] = pod["initContainers"], pod["containers"]
-    assert sidecar["restartPolicy"] == "Always"
-    spools = [next(m for m in c["volumeMounts"] if m["name"] == "spool") for c in (sidecar, uploader)]
-    assert spools[0] == spools[1]
-    assert pod["terminationGracePeriodSeconds"] > 25
-    command_lines.check(sidecar["args"])
 
 
 EXAMPLE = re.compile(r"^#(?=[A-Z]\w*=)", re.MULTILINE)

@@ -1,0 +1,239 @@
+"""The Kubernetes manifests are rendered, well-formed, and agree with the program and with one another."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from asset_worker import __version__
+from asset_worker.settings.loading import load
+from asset_worker.settings.tree import Settings
+from tests.programs import BIN, checked
+from tests.unit import command_lines
+from tests.unit.deploy.manifests import (
+    IMAGE,
+    KUBERNETES,
+    OVERLAYS,
+    container,
+    containers,
+    environment,
+    only,
+    pod,
+    rendered,
+    settings_file,
+    workload,
+)
+
+HEAD = """\
+# Rendered from overlays/{overlay}, where the comments are: change it there, and render it again with
+# RENEW_MANIFESTS=1 pytest tests/unit/deploy/test_kubernetes.py
+"""
+RENDERERS = (("kubectl", "kustomize"), ("kustomize", "build"))
+OLDEST_RENDERER = 5
+"""The major version of kustomize: earlier ones put keys and documents in another order."""
+PODMONITOR = yaml.safe_load((KUBERNETES / "podmonitor.yaml").read_text())
+SCHEMA = json.loads((Path(__file__).parent / "podmonitor.schema.json").read_text())
+
+each_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
+
+
+def renderer() -> list[str]:
+    """The command that renders an overlay; without one, the test is skipped, in CI as well: few systems ship it."""
+    for name, action in RENDERERS:
+        if path := shutil.which(name):
+            words = ["version", "--client", "-o", "json"] if name == "kubectl" else ["version", "-o", "json"]
+            shown = subprocess.run([path, *words], capture_output=True, text=True, timeout=60, check=False).stdout
+            version = json.loads(shown or "{}")
+            if int(version.get("kustomizeVersion", version.get("version", "v0")).lstrip("v").split(".")[0]) >= 5:
+                return [path, action]
+    pytest.skip(f"neither kubectl nor kustomize, with kustomize {OLDEST_RENDERER} or newer, is installed")
+
+
+def settings(overlay: str, folder: Path) -> Settings:
+    """The settings that the worker of an overlay has, by its ConfigMap, its environment and its flags."""
+    worker, file = container(overlay, "asset-worker"), None
+    flags = dict(zip(worker["args"][1::2], worker["args"][2::2], strict=True))
+    if (text := settings_file(overlay)) is not None:
+        file = folder / "worker.toml"
+        file.write_text(text)
+    events = [flags["--events"]] if "--events" in flags else None
+    overrides = {"queue": {"file": flags.get("--queue-file")}, "events": {"sinks": events}}
+    return load(config=file, environ=environment(worker), overrides=overrides)
+
+
+def mount_of(container: dict[str, Any], path: object) -> dict[str, Any]:
+    """The mount in which a path is."""
+    within: list[dict[str, Any]] = [
+        each for each in container["volumeMounts"] if PurePosixPath(str(path)).is_relative_to(each["mountPath"])
+    ]
+    [found] = within
+    return found
+
+
+@each_overlay
+def test_the_committed_file_is_what_the_overlay_renders(overlay):
+    """So that `kubectl apply -f` needs no kustomize."""
+    made = HEAD.format(overlay=overlay) + checked(*renderer(), KUBERNETES / "overlays" / overlay)
+    path = KUBERNETES / f"{overlay}.yaml"
+    if os.environ.get("RENEW_MANIFESTS"):
+        path.write_text(made)
+    assert path.read_text() == made
+
+
+def test_the_manifests_pass_the_schemas_of_kubernetes():
+    checked(BIN / "kubernetes-validate", "--strict", *(KUBERNETES / f"{overlay}.yaml" for overlay in OVERLAYS))
+
+
+def test_the_pod_monitor_passes_its_schema_and_a_misspelt_field_does_not():
+    jsonschema.validate(PODMONITOR, SCHEMA)
+    wrong = json.loads(json.dumps(PODMONITOR).replace('"interval"', '"intervall"'))
+    with pytest.raises(jsonschema.ValidationError, match="intervall"):
+        jsonschema.validate(wrong, SCHEMA)
+
+
+@each_overlay
+def test_the_worker_runs_a_command_that_the_program_has_with_settings_that_are_good(overlay, tmp_path):
+    worker = container(overlay, "asset-worker")
+    command_lines.check(worker["args"])
+    assert settings(overlay, tmp_path).admin.port == worker["ports"][0]["containerPort"]
+
+
+@each_overlay
+def test_every_path_in_the_settings_is_on_a_volume_with_the_rights_that_it_takes(overlay, tmp_path):
+    worker, its = container(overlay, "asset-worker"), settings(overlay, tmp_path)
+    written = [its.state.dir, *its.events.local_targets]
+    read = [its.api.key_file, its.events.secret_file, its.queue.file and its.queue.file.parent]
+    if "--config" in worker["args"]:
+        read.append(Path(worker["args"][worker["args"].index("--config") + 1]))
+    assert [mount_of(worker, path).get("readOnly", False) for path in written] == [False] * len(written)
+    assert {mount_of(worker, path)["readOnly"] for path in read if path is not None} == {True}
+
+
+@each_overlay
+def test_the_state_directory_is_one_that_the_worker_creates_in_its_volume(overlay, tmp_path):
+    """A volume may be writable by everybody, and such a state directory is refused."""
+    state = settings(overlay, tmp_path).state.directory
+    assert mount_of(container(overlay, "asset-worker"), state)["mountPath"] == str(state.parent)
+
+
+@each_overlay
+def test_every_volume_is_mounted_and_every_mount_has_its_volume(overlay):
+    volumes = {each["name"] for each in pod(overlay).get("volumes", [])}
+    volumes |= {each["metadata"]["name"] for each in workload(overlay)["spec"].get("volumeClaimTemplates", [])}
+    assert {mount["name"] for each in containers(overlay) for mount in each["volumeMounts"]} == volumes
+
+
+def test_the_volumes_of_the_account_overlay_are_those_that_it_makes_and_the_secret():
+    documents = rendered("account")
+    volumes = {each["name"]: each for each in pod("account")["volumes"]}
+    assert volumes["settings"]["configMap"]["name"] == only(documents, "ConfigMap")["metadata"]["name"]
+    claim = only(documents, "PersistentVolumeClaim")["metadata"]["name"]
+    assert volumes["state"]["persistentVolumeClaim"]["claimName"] == claim
+
+
+@each_overlay
+def test_the_secret_is_one_that_the_comment_says_how_to_make(overlay, tmp_path):
+    """The key and the webhooks' secret are files of it, under the names that the settings use."""
+    [source] = [
+        p.read_text() for p in (KUBERNETES / "overlays" / overlay).glob("*.yaml") if "secretName" in p.read_text()
+    ]
+    [command] = [line.split() for line in source.splitlines() if "kubectl create secret generic" in line]
+    [secret] = [each["secret"] for each in pod(overlay)["volumes"] if "secret" in each]
+    assert command[command.index("generic") + 1] == secret["secretName"]
+    its = settings(overlay, tmp_path)
+    used = {path.name for path in (its.api.key_file, its.events.secret_file) if path is not None}
+    assert {word.removeprefix("--from-file=") for word in command if word.startswith("--from-file=")} == used
+
+
+@each_overlay
+def test_the_pod_has_longer_to_stop_than_the_worker_takes(overlay, tmp_path):
+    assert pod(overlay)["terminationGracePeriodSeconds"] > settings(overlay, tmp_path).shutdown.grace
+
+
+@each_overlay
+def test_every_image_has_a_version_and_ours_is_the_present_one(overlay):
+    images = {each["name"]: each["image"].rpartition(":") for each in containers(overlay)}
+    assert all(name and tag != "latest" for name, _, tag in images.values())
+    assert {tag for name, _, tag in images.values() if name == IMAGE} == {__version__}
+
+
+@each_overlay
+def test_no_container_has_rights_that_it_does_not_need(overlay):
+    spec = pod(overlay)
+    assert (spec["automountServiceAccountToken"], spec["enableServiceLinks"]) == (False, False)
+    rights = spec["securityContext"]
+    assert (rights["runAsNonRoot"], rights["seccompProfile"]) == (True, {"type": "RuntimeDefault"})
+    numbers = {rights[name] for name in ("runAsUser", "runAsGroup", "fsGroup")}
+    assert numbers == {10001}, "those of the image"
+    for each in containers(overlay):
+        its = each["securityContext"]
+        assert (its["readOnlyRootFilesystem"], its["allowPrivilegeEscalation"]) == (True, False)
+        assert its["capabilities"] == {"drop": ["ALL"]}
+        assert {"cpu", "memory"} <= set(each["resources"]["requests"])
+
+
+@each_overlay
+def test_a_worker_is_restarted_only_if_it_hangs(overlay):
+    """A restart mends nothing that /readyz reports."""
+    worker = container(overlay, "asset-worker")
+    for probe in ("startupProbe", "livenessProbe"):
+        assert worker[probe]["httpGet"] == {"path": "/healthz", "port": "admin"}
+
+
+def test_readiness_is_shown_where_it_takes_no_service_away():
+    assert "readinessProbe" not in container("sidecar", "asset-worker")
+    assert container("account", "asset-worker")["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "admin"}
+    assert [each["kind"] for each in rendered("account") if each["kind"] == "Service"] == []
+
+
+def test_there_is_one_worker_for_an_account_and_the_old_one_ends_before_a_new_one_starts():
+    spec = workload("account")["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+
+
+def test_the_sidecar_starts_before_the_uploader_and_shares_what_it_should_and_no_more():
+    spec = pod("sidecar")
+    assert {each["restartPolicy"] for each in spec["initContainers"]} == {"Always"}
+    [uploader] = spec["containers"]
+    mounts = {each["name"]: each.get("readOnly", False) for each in uploader["volumeMounts"]}
+    assert mounts == {"spool": False, "events": True}, "it writes the queue file, and only reads events"
+    assert uploader["securityContext"]["runAsUser"] != spec["securityContext"]["runAsUser"]
+    worker = {each["name"]: each["mountPath"] for each in container("sidecar", "asset-worker")["volumeMounts"]}
+    assert {each["name"]: each["mountPath"] for each in uploader["volumeMounts"]}.items() <= worker.items()
+
+
+@each_overlay
+def test_policy_monitor_and_service_select_the_pods_and_name_ports_that_these_have(overlay):
+    documents = rendered(overlay)
+    labels = workload(overlay)["spec"]["template"]["metadata"]["labels"]
+    ports = {port["name"] for each in containers(overlay) for port in each.get("ports", [])}
+    policy = only(documents, "NetworkPolicy")["spec"]
+    assert policy["podSelector"]["matchLabels"].items() <= labels.items()
+    assert {port["port"] for rule in policy["ingress"] for port in rule["ports"]} == ports
+    [endpoint] = PODMONITOR["spec"]["podMetricsEndpoints"]
+    [expression] = PODMONITOR["spec"]["selector"]["matchExpressions"]
+    assert (expression["operator"], expression["key"] in labels, endpoint["port"] in ports) == ("Exists", True, True)
+    for service in (each["spec"] for each in documents if each["kind"] == "Service"):
+        assert service["selector"].items() <= labels.items()
+        assert {port["targetPort"] for port in service["ports"]} <= ports
+
+
+@each_overlay
+def test_only_prometheus_may_ask_the_worker_and_it_may_ask_for_names_and_public_addresses_alone(overlay):
+    policy = only(rendered(overlay), "NetworkPolicy")["spec"]
+    assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
+    [admin] = [rule for rule in policy["ingress"] if rule["ports"] == [{"port": "admin"}]]
+    assert admin["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    names, web = policy["egress"]
+    assert {(each["port"], each["protocol"]) for each in names["ports"]} == {(53, "UDP"), (53, "TCP")}
+    assert web["ports"] == [{"port": 443}]
+    closed = {network for each in web["to"] for network in each["ipBlock"]["except"]}
+    assert {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "fc00::/7"} <= closed
