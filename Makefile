@@ -61,8 +61,9 @@ format: $(STAMP) ## rewrite the files the way the checks want them
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-reference: $(STAMP) ## rewrite docs/reference.md and docs/screens from the code
+reference: $(STAMP) ## rewrite docs/reference.md, docs/screens and the runbook's HTML from their sources
 	$(BIN)/python docs/generate_reference.py
+	$(BIN)/python docs/generate_runbook.py
 	$(BIN)/python docs/generate_screens.py
 
 lock: ## renew the lock files from pyproject.toml

@@ -166,7 +166,7 @@ async def test_the_page_can_be_read_on_every_screen_in_light_and_dark():
         addresses = [await stack.enter_async_context(shown(read)) for read in reads]
         for colours, ground in (("light", "rgb(246, 247, 249)"), ("dark", "rgb(17, 21, 27)")):
             async with tab_of(browser, color_scheme=colours) as tab:
-                for address in addresses:
+                for address in (*addresses, f"{addresses[0]}docs/runbook.md"):
                     await tab.page.goto(address)
                     await tab.page.evaluate("document.querySelectorAll('details').forEach((each) => each.open = true)")
                     assert await tab.page.evaluate(_CONTRASTS) == {}, colours
@@ -175,8 +175,12 @@ async def test_the_page_can_be_read_on_every_screen_in_light_and_dark():
         async with tab_of(browser) as tab:
             for width in (320, 360, 720, 1100):
                 await tab.page.set_viewport_size({"width": width, "height": 740})
-                await tab.page.goto(addresses[0])
-                assert not await tab.is_too_wide(), width
+                for address in (f"{addresses[0]}docs/runbook.md", addresses[0]):
+                    await tab.page.goto(address)
+                    assert not await tab.is_too_wide(), (width, address)
+            await tab.page.locator("#sink_down .advice a").click()
+            assert tab.page.url == f"{addresses[0]}docs/runbook.md#sink_down"
+            assert await tab.page.evaluate("document.querySelector(':target').innerText") == "sink_down"
 
 
 async def test_the_first_screen_of_a_phone_says_what_is_wrong_since_when_and_what_to_do():

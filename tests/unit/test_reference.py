@@ -9,6 +9,7 @@ from pathlib import Path
 from asset_worker.cli import COMMANDS
 from asset_worker.settings.tree import known_keys
 from asset_worker.telemetry.events import EVENTS
+from asset_worker.telemetry.page.rendering import read
 from asset_worker.telemetry.page.view import view_of
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -18,6 +19,12 @@ PAGE = (DOCS / "reference.md").read_text(encoding="utf-8")
 def test_the_page_is_up_to_date():
     """Else: `make reference`."""
     assert runpy.run_path(str(DOCS / "generate_reference.py"))["reference"]() == PAGE
+
+
+def test_the_runbook_at_the_admin_port_is_up_to_date():
+    """Else: `make reference`."""
+    made = runpy.run_path(str(DOCS / "generate_runbook.py"))["page"]((DOCS / "runbook.md").read_text(encoding="utf-8"))
+    assert read("runbook.html").decode() == made
 
 
 def test_the_pictures_are_up_to_date():

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from asset_worker.telemetry.events import EVENTS
+from asset_worker.telemetry.page.endpoints import PATHS
+from asset_worker.telemetry.page.rendering import read
 from asset_worker.telemetry.problems import SINK_REASONS, Reason
 from asset_worker.telemetry.runbook import EVENTS_WITH_SECTION, REASONS, reason_of
 
@@ -17,6 +20,10 @@ RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 PARTS = ["What it means", "How to confirm", "What to do"]
 FIELDS = {event.name: event.fields for event in EVENTS}
 ALERT = re.compile(r"AssetWorker\w+")
+
+
+GENERATOR = runpy.run_path(str(ROOT / "docs" / "generate_runbook.py"))
+LINK = re.compile(r'<a href="([^"]*)">')
 
 
 def sections_of(heading: str) -> list[tuple[str, str]]:
@@ -79,3 +86,33 @@ def test_each_problems_section_shows_its_line_of_the_log():
 def test_the_table_of_problems_leads_to_each_section():
     rows = re.findall(r"^\| \[`(\w+)`\]\(#(\w+)\) \|", RUNBOOK, re.MULTILINE)
     assert rows == [(each.value, each.value) for each in Reason]
+
+
+def test_the_page_has_an_anchor_for_each_section_and_for_each_of_its_links():
+    shown = read("runbook.html").decode()
+    anchors = re.findall(r' id="([^"]*)"', shown)
+    assert len(set(anchors)) == len(anchors)
+    titles = [title for heading in ("Problems", "Alerts") for title, _ in sections_of(heading)]
+    assert {title.lower() for title in titles} <= set(anchors)
+    links = LINK.findall(shown)
+    assert set(links) - {f"#{anchor}" for anchor in anchors} == {"../"}  # and nothing that the port does not serve
+
+
+def test_the_page_shows_markup_and_links_to_other_documents_as_text():
+    made = GENERATOR["page"](
+        "## A `title`, & more\n\n<script>alert(1)</script> [there](#a-title--more) [a *doc*](operations.md) "
+        "[site](https://a.example)\n\n| `a` | b |\n|---|---|\n| <b>1</b> | 2 |\n"
+    )
+    assert '<h2 id="a-title--more">A <code>title</code>, &amp; more</h2>' in made
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in made
+    assert "a <em>doc</em> site</p>" in made
+    assert LINK.findall(made) == ["../", "#a-title--more"]
+    assert '<td role="cell" data-label="a">&lt;b&gt;1&lt;/b&gt;</td>' in made
+    assert '<td role="cell" data-label="b">2</td>' in made
+
+
+def test_the_page_can_be_shown_under_the_policy_of_the_admin_port():
+    """No script, no style of its own, nothing from elsewhere."""
+    shown = read("runbook.html").decode()
+    assert re.findall(r"<script|style=|<style| on\w+=|https?://[^<\s]*[^<\s]\" ", shown) == []
+    assert set(re.findall(r'<link [^>]*href="([^"]*)"', shown)) <= {f"..{path}" for path in PATHS}

@@ -164,6 +164,7 @@ async def test_what_is_sent_with_the_page_and_its_files_keeps_others_out():
         "text/css; charset=utf-8",
         "text/javascript; charset=utf-8",
         *["image/svg+xml; charset=utf-8"] * 3,
+        "text/html; charset=utf-8",
         None,
     ]
 

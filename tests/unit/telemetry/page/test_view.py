@@ -85,6 +85,7 @@ def test_a_problem_is_shown_with_since_last_error_next_try_and_what_to_do():
     assert card.next_try is not None
     assert (card.next_try.text, card.next_try.distance) == ("02:55:24 UTC", "in 12 s")
     assert card.advice == ADVICE[Reason.KEY_REFUSED]
+    assert card.runbook == "docs/runbook.md#key_refused"
 
 
 def test_a_next_try_that_is_due_is_now_and_not_in_the_past():

@@ -27,15 +27,16 @@ HEADERS: Final[Mapping[str, str]] = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-_FILES: Final[Mapping[str, str]] = {
-    "page.css": "text/css",
-    "page.js": "text/javascript",
-    "well.svg": "image/svg+xml",
-    "attention.svg": "image/svg+xml",
-    "problem.svg": "image/svg+xml",
+_FILES: Final[Mapping[str, tuple[str, str]]] = {
+    "/page/page.css": ("page.css", "text/css"),
+    "/page/page.js": ("page.js", "text/javascript"),
+    "/page/well.svg": ("well.svg", "image/svg+xml"),
+    "/page/attention.svg": ("attention.svg", "image/svg+xml"),
+    "/page/problem.svg": ("problem.svg", "image/svg+xml"),
+    "/docs/runbook.md": ("runbook.html", "text/html"),
 }
-"""The files that the page loads, with their media types."""
-PATHS: Final = ("/", *(f"/page/{name}" for name in _FILES), "/favicon.ico")
+"""What the page loads or links to, with its media type. The runbook is at the path that it has in the repository."""
+PATHS: Final = ("/", *_FILES, "/favicon.ico")
 
 
 class StatusPage:
@@ -54,13 +55,13 @@ class StatusPage:
         self._read_facts = read_facts
         self._render = make_renderer(redact)
         self._now = now
-        self._files = {name: read(name) for name in _FILES}
+        self._files = {path: read(name) for path, (name, _) in _FILES.items()}
         self._body = b""
         self._made_at = float("-inf")
 
     def routes(self) -> Sequence[web.RouteDef]:
         """Return the routes to serve."""
-        files = [web.get(f"/page/{name}", self.show_file) for name in self._files]
+        files = [web.get(path, self.show_file) for path in _FILES]
         return (web.get("/", self.show), *files, web.get("/favicon.ico", self.show_no_icon))
 
     async def show(self, _request: web.Request) -> web.Response:
@@ -70,9 +71,9 @@ class StatusPage:
         return web.Response(body=self._body, content_type="text/html", charset="utf-8", headers=HEADERS)
 
     async def show_file(self, request: web.Request) -> web.Response:
-        """Answer a file that the page loads."""
-        name = request.path.rpartition("/")[2]
-        return web.Response(body=self._files[name], content_type=_FILES[name], charset="utf-8", headers=HEADERS)
+        """Answer a file that the page loads or links to."""
+        _, media_type = _FILES[request.path]
+        return web.Response(body=self._files[request.path], content_type=media_type, charset="utf-8", headers=HEADERS)
 
     async def show_no_icon(self, _request: web.Request) -> web.Response:
         """Answer that there is no other icon than the one that the page names: some browsers ask anyway."""

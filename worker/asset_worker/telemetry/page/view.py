@@ -48,6 +48,8 @@ class ProblemCard(msgspec.Struct, frozen=True):
     last_error: str
     next_try: Instant | None
     advice: str
+    runbook: str
+    """The address of its section, relative to that of the page."""
 
 
 class Count(msgspec.Struct, frozen=True):
@@ -174,6 +176,7 @@ def _cards(problems: Sequence[Problem], now: float) -> list[ProblemCard]:
                 last_error=shown(each.last_error or ""),
                 next_try=None if each.next_try is None else instant(max(each.next_try, now), now),
                 advice=each.advice,
+                runbook=each.runbook,
             )
         )
     return found
