@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+RELEASE_TOOLS := $(VENV)/release/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check unit integration soak bench format reference lock audit clean
+.PHONY: help setup demo test check unit integration soak bench format reference lock audit release-check clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(STAMP) ## install everything the project needs into .venv
 
@@ -77,6 +78,8 @@ lock: ## renew the lock files from pyproject.toml
 		--no-header --group bench --constraint requirements-dev.lock -o requirements-bench.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --group build --constraint requirements-dev.lock -o requirements-build.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --group release --constraint requirements-dev.lock -o requirements-release.lock
 
 # pip-audit has an environment of its own, and runs no code of what it audits: the locks name every version.
 audit: ## look for known vulnerabilities in the locked packages (needs a network)
@@ -86,5 +89,15 @@ audit: ## look for known vulnerabilities in the locked packages (needs a network
 		echo "$$lock"; $(VENV)/audit/bin/pip-audit --require-hashes --disable-pip -r "$$lock" || failed=1; \
 	done; exit $$failed
 
+# What makes and checks a release has an environment of its own, with the build backend that the image uses.
+$(RELEASE_TOOLS): requirements-build.lock requirements-release.lock
+	$(PYTHON) -m venv $(VENV)/release
+	$(VENV)/release/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		-r requirements-build.lock -r requirements-release.lock
+	@touch $@
+
+release-check: $(RELEASE_TOOLS) ## build the last commit twice, compare, and try it on each Python (PYTHONS=…)
+	@PYTHONS="$$(echo $(PYTHONS))" $(VENV)/release/bin/python -m tests.release.check
+
 clean: ## remove what the targets made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

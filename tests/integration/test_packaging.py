@@ -16,7 +16,9 @@ import pytest
 from asset_worker import __version__
 from asset_worker.simulator.lifecycles import Lifecycle
 from tests.integration.processes import KEY, ROOT
+from tests.release.archives import build, differences, make_strange, unpacked
 
+TIME = "1790000000"  # SOURCE_DATE_EPOCH
 SCRIPT = Path(sys.executable).parent / "asset-worker"
 
 
@@ -24,15 +26,7 @@ SCRIPT = Path(sys.executable).parent / "asset-worker"
 def archives(tmp_path_factory):
     """The folder in which hatchling has put a wheel and a source archive."""
     folder = tmp_path_factory.mktemp("dist")
-    done = subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-d", folder],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    build(ROOT, folder, time=TIME)
     return folder
 
 
@@ -79,6 +73,7 @@ def test_the_source_archive_holds_what_make_demo_and_make_test_need(source_archi
         "requirements-bench.lock",
         "requirements-build.lock",
         "requirements-dev.lock",
+        "requirements-release.lock",
         "requirements.lock",
         "tests/conftest.py",
         "worker/asset_worker/py.typed",
@@ -94,6 +89,13 @@ def test_the_source_archive_holds_every_file_of_the_repository_that_is_tracked(s
     # .ci is the hook of one CI system.
     tracked = {name for name in listed.stdout.splitlines() if not name.startswith(".ci/") and (ROOT / name).exists()}
     assert tracked - source_archive == set()
+
+
+def test_another_build_from_the_source_archive_has_the_same_hashes(tmp_path, archives):
+    """Whatever umask, time zone, locale and order of hashes are, and the times and modes of the files."""
+    [source] = archives.glob("*.tar.gz")
+    again = build(make_strange(unpacked(source, tmp_path / "tree")), tmp_path / "dist", time=TIME, strange=True)
+    assert [differences(archives / path.name, path) for path in again] == [[], []]
 
 
 def test_the_image_builds_the_wheel_without_a_network_and_without_isolation(tmp_path, wheel):

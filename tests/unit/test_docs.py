@@ -136,7 +136,7 @@ def test_the_settings_and_log_events_that_a_document_names_exist(document):
 @each_document()
 def test_the_commands_that_a_document_shows_are_ones_that_the_program_has(document):
     """Every `asset-worker …` in a block for the console, with its options and values; and every make target."""
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for block in blocks_of(document, "console"):
         for line in re.findall(r"^ *\$ (.+)$", block, re.MULTILINE):
             for arguments in command_lines.command_lines(line):
@@ -144,13 +144,13 @@ def test_the_commands_that_a_document_shows_are_ones_that_the_program_has(docume
                     command_lines.check(arguments)
                 except click.UsageError as error:
                     pytest.fail(f"{line}: {error.format_message()}")
-            for target in re.findall(r"\bmake ([a-z]+)", line):
+            for target in re.findall(r"\bmake ([a-z-]+)", line):
                 assert target in targets, line
 
 
 @each_document()
 def test_the_make_targets_that_a_document_names_exist(document):
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"`make ([a-z]+)`", prose_of(document))) <= targets
 
 
