@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 RELEASE_TOOLS := $(VENV)/release/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check unit integration soak bench format reference lock audit release-check clean
+.PHONY: help setup demo test check unit integration soak bench format reference lock audit release-check sbom clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -98,6 +98,9 @@ $(RELEASE_TOOLS): requirements-build.lock requirements-release.lock
 
 release-check: $(RELEASE_TOOLS) ## build the last commit twice, compare, and try it on each Python (PYTHONS=…)
 	@PYTHONS="$$(echo $(PYTHONS))" $(VENV)/release/bin/python -m tests.release.check
+
+sbom: $(RELEASE_TOOLS) ## write a CycloneDX bill of materials of the last commit into dist
+	@$(VENV)/release/bin/python -m tests.release.sbom
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,1 +1,1 @@
-"""Checks before a release, with the tools of requirements-release.lock: `make release-check`."""
+"""Checks before a release, with the tools of requirements-release.lock: `make release-check` and `make sbom`."""

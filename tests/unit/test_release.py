@@ -145,4 +145,5 @@ def recipes(target):
 
 def test_make_test_does_not_install_the_tools_of_a_release():
     assert "requirements-release.lock" not in recipes("test")
-    assert "requirements-release.lock" in recipes("release-check")
+    for target in ("release-check", "sbom"):
+        assert "requirements-release.lock" in recipes(target)
