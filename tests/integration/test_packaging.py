@@ -60,6 +60,7 @@ def test_the_wheel_holds_the_package_its_types_and_its_licence_and_nothing_else(
 
 def test_the_source_archive_holds_what_make_demo_and_make_test_need(source_archive):
     names = {
+        ".github/workflows/release.yml",
         ".github/workflows/test.yml",
         ".pre-commit-config.yaml",
         "CHANGELOG.md",

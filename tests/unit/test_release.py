@@ -6,18 +6,21 @@ import os
 import re
 import stat
 import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from asset_worker import __version__
-from tests.release.agreement import CheckError, heading, version_of
+from tests.release.agreement import CheckError, heading, supported_pythons, version_of
 from tests.release.archives import differences
 from tests.release.check import compared, found_pythons, reported
 
 ROOT = Path(__file__).parents[2]
+WORKFLOW = ROOT / ".github" / "workflows" / "release.yml"
 NOON = (2026, 11, 27, 12, 0, 0)
 
 
@@ -147,3 +150,29 @@ def test_make_test_does_not_install_the_tools_of_a_release():
     assert "requirements-release.lock" not in recipes("test")
     for target in ("release-check", "sbom"):
         assert "requirements-release.lock" in recipes(target)
+
+
+@pytest.mark.parametrize("schema", ["vendor.github-workflows", "custom.github-workflows-require-timeout"])
+def test_the_workflow_passes_its_schema(schema):
+    done = subprocess.run(
+        [Path(sys.executable).parent / "check-jsonschema", "--builtin-schema", schema, WORKFLOW],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_workflow_checks_a_tag_on_every_supported_python_and_can_publish_nothing():
+    workflow = yaml.safe_load(WORKFLOW.read_text())
+    assert workflow[True] == {"push": {"tags": ["v*"]}}  # YAML 1.1 reads the key `on` so
+    assert workflow["permissions"] == {"contents": "read"}
+    steps = workflow["jobs"]["release"]["steps"]
+    actions = {step["uses"]: step.get("with", {}) for step in steps if "uses" in step}
+    assert all(re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", action) for action in actions), "a tag may be moved"
+    [python] = (options for action, options in actions.items() if action.startswith("actions/setup-python@"))
+    assert python["python-version"].split() == supported_pythons((ROOT / "pyproject.toml").read_text())
+    check, bill_of_materials, _ = (step for step in steps if "run" in step)
+    assert (check["run"], check["env"]) == ("make release-check", {"RELEASE": "${{ github.ref_name }}"})
+    assert bill_of_materials["run"] == "make sbom"
