@@ -35,8 +35,7 @@ from asset_worker.poller.foresight import make_time_left
 from asset_worker.queue.local.engine import LocalQueue, open_local_queue
 from asset_worker.queue.local.journal import JournalError
 from asset_worker.queue.local.lock import StateDirectoryError, hold
-from asset_worker.queue.local.reading import check_journal_exists, read_journal
-from asset_worker.queue.local.sink_rows import read_sinks
+from asset_worker.queue.local.reading import check_journal_exists, read_sink_names
 from asset_worker.queue.memory import MemoryQueue, open_memory_queue
 from asset_worker.queue.outbox_readers import is_reader
 from asset_worker.queue.ports import Lease
@@ -315,8 +314,7 @@ async def _refuse_state_of_a_service(state_dir: Path) -> None:
             check_journal_exists(state_dir)
         except JournalError:
             return set()
-        names = read_journal(state_dir, SystemClock(), lambda connection, _: read_sinks(connection))
-        return {*filterfalse(is_reader, names)}
+        return {*filterfalse(is_reader, read_sink_names(state_dir))}
 
     thread = DaemonThread("journal")
     try:

@@ -541,6 +541,14 @@ EVENTS: Final = (
     ),
     LogEvent("journal.recovered", "info", "The journal can be written again.", ("path",)),
     LogEvent(
+        "journal.upgrading",
+        "info",
+        "An earlier version has written the journal, with the schema `schema`. It is being upgraded to `to`; with a "
+        "million pending assets, that takes about a minute.",
+        ("path", "schema", "to"),
+    ),
+    LogEvent("journal.upgraded", "info", "The journal was upgraded.", ("path", "schema", "seconds")),
+    LogEvent(
         "clock.skewed",
         "warning",
         "The wall clock is `seconds` ahead of what the API's answers show in `Date`; behind it, if that is negative. "

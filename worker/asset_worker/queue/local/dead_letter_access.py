@@ -39,7 +39,7 @@ def ask(
     Raises:
         NoAnswerError: a worker holds the directory, and has not answered in time.
         UnusableRequestsError: one holds it, and would not use the directory of requests.
-        JournalError: there is no journal, or it can't be used.
+        JournalError: there is no journal, or it can't be used; or an earlier version wrote it.
         StateDirectoryError: the state directory can't be used.
         OSError: the request can't be written.
     """
@@ -72,9 +72,12 @@ def ask(
 
 
 def _carry_out_alone(directory: Path, request_id: str, request: Request, clock: Clock) -> Answer:
-    """Carry out a request while no worker runs. The lock is held for a moment; a worker that starts waits for it."""
+    """Carry out a request while no worker runs. The lock is held for a moment; a worker that starts waits for it.
+
+    The journal is not upgraded: the worker may be of an earlier version, which could not start again.
+    """
     with StateDirectory(directory, holder=COMMAND) as held:
-        journal = Journal(held.path / FILE_NAME)
+        journal = Journal(held.path / FILE_NAME, upgrades=False)
         try:
             clock.resume(journal.clock_mark())
             with journal.transaction():

@@ -41,6 +41,7 @@ from asset_worker.queue.local.sink_rows import (
     write_sink,
 )
 from asset_worker.queue.local.undelivered_rows import UndeliveredRows
+from asset_worker.queue.local.upgrading import is_earlier, is_of_newer_version, logging_upgrade, must_be_upgraded
 from asset_worker.runtime.steady_time import Mark
 
 FILE_NAME = "journal.sqlite3"
@@ -84,13 +85,13 @@ class Journal:
     """The database, opened for writing.
 
     Raises:
-        JournalError: the file is damaged or forged, was written by a newer version, is not a journal, or may not be
-            opened.
+        JournalError: the file is damaged or forged, was written by a newer version, or by an earlier one and is not to
+            be upgraded, is not a journal, or may not be opened.
         JournalUnavailableError: the file can't be opened now.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open the file at `path`. A missing file is created, and an older one is upgraded to the present schema."""
+    def __init__(self, path: Path, *, upgrades: bool = True) -> None:
+        """Open the file at `path`. A missing file is created. `upgrades`: an older one gets the present schema."""
         self.path = path
         self._counts_outcomes = False
         if (reason := reason_not_to_open(path)) is not None:
@@ -101,17 +102,19 @@ class Journal:
                 path, isolation_level=None, check_same_thread=False, cached_statements=64
             )
             self._execute = self._connection.execute
-            self._prepare()
+            self._prepare(upgrades=upgrades)
             self.dead_letters = DeadLetterRows(self._connection)
             self.undelivered = UndeliveredRows(self._connection, self.dead_letters)
             self.requests = RequestRows(self._connection)
             self.settled = SettledRows(self._connection)
         self._identity = identity_of(path)
 
-    def _prepare(self) -> None:
+    def _prepare(self, *, upgrades: bool) -> None:
         execute = self._execute
         restrict(self._connection)
         version = check_is_journal(self._connection, self.path)  # before quick_check, which executes CHECK constraints
+        if is_earlier(version) and not upgrades:
+            raise JournalError(must_be_upgraded(self.path, version))
         [check] = execute("PRAGMA quick_check(1)").fetchone()
         if check != "ok":
             raise sqlite3.DatabaseError(check)
@@ -121,11 +124,12 @@ class Journal:
         execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         execute("PRAGMA temp_store = MEMORY")  # a container's root may be read-only, without room for temporary files
-        for number, migrate in enumerate(MIGRATIONS[version:], start=version + 1):
-            with self.transaction():
-                execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                migrate(self._connection)
-                execute(f"PRAGMA user_version = {number}")
+        with logging_upgrade(self.path, version):
+            for number, migrate in enumerate(MIGRATIONS[version:], start=version + 1):
+                with self.transaction():
+                    execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                    migrate(self._connection)
+                    execute(f"PRAGMA user_version = {number}")
         # A write that changes nothing fails now, and not later, if the disk is full or another process holds the lock.
         with self.transaction():
             execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -356,10 +360,7 @@ def check_is_journal(connection: sqlite3.Connection, path: Path) -> int:
     execute = connection.execute
     [version], [owner] = execute("PRAGMA user_version").fetchone(), execute("PRAGMA application_id").fetchone()
     if version > SCHEMA_VERSION:
-        raise JournalError(
-            f"the journal {path} was written by a newer asset-worker (schema {version}, this one knows "
-            f"{SCHEMA_VERSION}): run that version, or give another state.dir; the file is left as it is"
-        )
+        raise JournalError(is_of_newer_version(path, version))
     [tables] = execute("SELECT count(*) FROM sqlite_master").fetchone()
     if tables and owner != APPLICATION_ID:
         raise JournalError(f"{path} is a database of another program: give another state.dir")

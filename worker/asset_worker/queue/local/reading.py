@@ -24,6 +24,8 @@ from asset_worker.queue.local.journal import (
 )
 from asset_worker.queue.local.migrations import SCHEMA_VERSION
 from asset_worker.queue.local.schema import check_schema, check_values, restrict
+from asset_worker.queue.local.sink_rows import read_sinks
+from asset_worker.queue.local.upgrading import must_be_upgraded
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.private_files import open_to_read
 
@@ -80,6 +82,35 @@ def read_journal(directory: Path, clock: Clock, read: Callable[[sqlite3.Connecti
         JournalError: there is no journal, or it can't be read by this version.
     """
     path = check_journal_exists(directory)
+    with _read_from(path) as connection:
+        _check_version(connection, path)
+        check_schema(connection, SCHEMA_VERSION)
+        check_values(connection)
+        clock.resume(read_clock_mark(connection))
+        return read(connection, clock.steady())
+
+
+def read_sink_names(directory: Path) -> set[str]:
+    """Return the names of the sinks in the journal in `directory`, also of one that is still to be upgraded.
+
+    The names of readers are among them.
+
+    Raises:
+        JournalError: there is no journal, or it can't be read.
+    """
+    path = check_journal_exists(directory)
+    with _read_from(path) as connection:
+        check_is_journal(connection, path)
+        return {*read_sinks(connection)}  # this table has always been the same
+
+
+@contextmanager
+def _read_from(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open the database at `path`, as `opened_to_read` does.
+
+    Raises:
+        JournalError: it can't be opened, or what is read in the context is damaged.
+    """
     if (reason := reason_not_to_open(path)) is not None:
         raise JournalError(reason)
     try:
@@ -91,11 +122,7 @@ def read_journal(directory: Path, clock: Clock, read: Callable[[sqlite3.Connecti
                     f"{path} can't be read, because its directory can't be written, and there is no room for a "
                     f"temporary copy ({error.strerror}): set TMPDIR to a directory that can be written"
                 ) from error
-            _check_version(connection, path)
-            check_schema(connection, SCHEMA_VERSION)
-            check_values(connection)
-            clock.resume(read_clock_mark(connection))
-            return read(connection, clock.steady())
+            yield connection
     except (sqlite3.Error, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise JournalError(
             f"{path} can't be read ({error}): check the rights on it; if it is damaged, the next start of the "
@@ -106,10 +133,7 @@ def read_journal(directory: Path, clock: Clock, read: Callable[[sqlite3.Connecti
 def _check_version(connection: sqlite3.Connection, path: Path) -> None:
     [version] = connection.execute("PRAGMA user_version").fetchone()
     if version < SCHEMA_VERSION:
-        raise JournalError(
-            f"{path} is of an earlier version (schema {version}, this asset-worker reads {SCHEMA_VERSION}): start the "
-            "worker once with this version, which upgrades it, or ask with the version that the worker has"
-        )
+        raise JournalError(must_be_upgraded(path, version))
     if version > SCHEMA_VERSION:
         raise JournalError(
             f"{path} is of a newer version (schema {version}, this asset-worker reads {SCHEMA_VERSION}): ask with "
