@@ -14,6 +14,7 @@ from asset_worker.telemetry.problems import Reason
 from asset_worker.telemetry.snapshot import DECLARATIONS, Snapshot, take_snapshot
 from asset_worker.telemetry.sources import Sources
 from asset_worker.telemetry.values.deliveries import SinkState
+from asset_worker.telemetry.values.work import NO_LINES
 
 
 def observed(key: tuple[str, ...], *values: float) -> Histogram[Any]:
@@ -115,7 +116,7 @@ def test_every_value_is_read_from_its_part():
         asset_durations={("hls", "video/mp4 direct"): Distribution((1, 0), 3.0, (5.0,))},
         looks_by_kind={"list": 2, "retrieve": 3},
         settlements={"list": 2, "retrieve": 4},
-        lines={("file", "accepted"): 9},
+        lines={**NO_LINES, ("file", "accepted"): 9},
         requests_ended={("list", "200"): 5},
         request_durations={("list", "2xx"): Distribution((0, 1), 9.0, (5.0,))},
         deliveries={("stdout", "delivered"): 1},

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
+from typing import Final
 
 from asset_worker.domain.assets import Outcome
 from asset_worker.runtime.measures import Distribution
 from asset_worker.telemetry.sources import Sources
 from asset_worker.telemetry.values.declaring import counter, gauge, histogram
+
+NO_LINES: Final[Mapping[tuple[str, str], int]] = dict.fromkeys(
+    product(("file", "stdin", "account", "http"), ("accepted", "repeat", "rejected")), 0
+)
+"""Shown from the start: `increase()` of Prometheus does not see the value with which a time series begins."""
 
 
 def _completions(sources: Sources) -> Mapping[str, int]:
@@ -115,7 +122,7 @@ class Work:
         "intake_lines",
         "Lines and other submissions by source (`file`, `stdin`, `account`, `http`) and result: `accepted`, `repeat` "
         "(pending already, or completed lately) or `rejected`.",
-        lambda sources: sources.lines.lines,
+        lambda sources: {**NO_LINES, **sources.lines.lines},
         unit="lines",
         empty=dict,
         labels=("source", "result"),
