@@ -230,10 +230,6 @@ def test_the_pre_commit_hooks_are_local_and_run_what_make_check_runs():
     assert sorted(hook["entry"] for hook in hooks) == sorted(targets)
 
 
-def test_promtool_takes_the_alerting_rules():
-    assert "10 rules found" in checked(program("promtool"), "check", "rules", "--lint=all", DEPLOY / "alerts.yaml")
-
-
 @pytest.mark.parametrize(
     "path", [DEPLOY / "alerts.yaml", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name
 )
