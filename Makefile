@@ -62,9 +62,10 @@ format: $(STAMP) ## rewrite the files the way the checks want them
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-reference: $(STAMP) ## rewrite docs/reference.md, docs/screens and the runbook's HTML from their sources
+reference: $(STAMP) ## rewrite what is made from the code and the runbook: pages, pictures, the dashboard
 	$(BIN)/python docs/generate_reference.py
 	$(BIN)/python docs/generate_runbook.py
+	$(BIN)/python deploy/grafana/generate.py
 	$(BIN)/python docs/generate_screens.py
 
 lock: ## renew the lock files from pyproject.toml
