@@ -48,15 +48,20 @@ class Containers:
         self._runs: list[Run] = []
 
     def start(
-        self, *command: str, user: int, environ: Mapping[str, str] | None = None, mounts: Iterable[Mount] = ()
+        self,
+        *command: str,
+        user: int,
+        group: int = GROUP,
+        environ: Mapping[str, str] | None = None,
+        mounts: Iterable[Mount] = (),
+        capabilities: Iterable[str] = (),
     ) -> Run:
-        """Start a command as this user, of the group 10001."""
+        """Start a command. `capabilities`: those that it may have, as root."""
         number = len(self._runs)
         root = self._folder / f"root-{number}"
         root.mkdir()
-        as_user = (
-            f"setpriv --reuid {user} --regid {GROUP} --clear-groups --no-new-privs --inh-caps=-all --bounding-set=-all"
-        )
+        allowed = ",".join(["-all", *(f"+{name.lower()}" for name in capabilities)])
+        as_user = f"setpriv --reuid {user} --regid {group} --clear-groups --no-new-privs --inh-caps=-all"
         script = [
             "set -e; umask 022",
             "mount --make-rprivate /",
@@ -64,7 +69,7 @@ class Containers:
             *(_bound(path, root / path.lstrip("/")) for path in dict.fromkeys((*_SYSTEM, *_PYTHON))),
             *(_mounted(mount, root) for mount in mounts),
             f"mount -o remount,ro {root}",
-            f"cd /; exec chroot {root} {as_user} {shlex.join(command)}",
+            f"cd /; exec chroot {root} {as_user} --bounding-set={allowed} {shlex.join(command)}",
         ]
         enter = [] if self._network is None else ["nsenter", f"--net=/proc/{self._network}/ns/net"]
         stdout, stderr = self._folder / f"stdout-of-{number}", self._folder / f"stderr-of-{number}"

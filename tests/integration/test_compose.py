@@ -1,0 +1,98 @@
+"""deploy/compose.yaml as it is, without an engine: its services as processes in one network namespace."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.containers import COMMAND, Containers, Mount
+from tests.integration.processes import Run, eventually
+from tests.programs import program
+from tests.unit.deploy.compositions import COMPOSE, USER, command, services, volumes
+
+UP = """
+import fcntl, signal, socket, struct
+SIOCSIFFLAGS, IFF_UP = 0x8914, 0x1
+fcntl.ioctl(socket.socket(), SIOCSIFFLAGS, struct.pack("16sh", b"lo", IFF_UP))
+print("up", flush=True)
+signal.pause()
+"""
+"""Sets the loopback interface up (netdevice(7)), and holds the namespace."""
+HEALTH = (COMMAND, "doctor", "--local")
+"""The health check of the image."""
+
+
+@pytest.fixture
+def containers(tmp_path: Path) -> Iterator[Containers]:
+    """They are in a network namespace that has a loopback interface and nothing else."""
+    command = [program("unshare"), "--net", sys.executable, "-S", "-c", UP]
+    holder = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    it = Containers(tmp_path, network=holder.pid)
+    try:
+        if holder.stdout.readline() != b"up\n":
+            pytest.skip("network namespaces are not permitted")
+        yield it
+    finally:
+        it.kill_all()
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+
+
+class Composition:
+    """The services of our image, and their volumes, which are directories of root's."""
+
+    def __init__(self, containers: Containers, folder: Path) -> None:
+        self._containers, self._folder = containers, folder
+        self.services = services()
+
+    def start(self, name: str, *instead: str) -> Run:
+        """Start a service, or another command in its container."""
+        service = self.services[name]
+        user, group = map(int, service.get("user", USER).split(":"))
+        return self._containers.start(
+            *(instead or command(service, entrypoint=COMMAND)),
+            user=user,
+            group=group,
+            environ={"ASSET_WORKER_STATE__DIR": "/var/lib/asset-worker"} | service.get("environment", {}),
+            mounts=list(self._mounts(service)),
+            capabilities=service.get("cap_add", ()),
+        )
+
+    def _mounts(self, service: dict[str, Any]) -> Iterator[Mount]:
+        for each in volumes(service):
+            source = COMPOSE.parent / each.source if each.is_of_the_repository else self._folder / each.source
+            if not each.is_of_the_repository:
+                source.mkdir(exist_ok=True)
+            yield Mount(source, each.path, each.is_read_only)
+
+    async def until_healthy(self, name: str) -> None:
+        """Repeat its health check until that succeeds."""
+        test = self.services[name].get("healthcheck", {}).get("test", ["CMD", *HEALTH])
+        async with asyncio.timeout(60):
+            while await self.start(name, *test[1:]).end() != 0:
+                pass
+
+
+async def test_uploads_become_signed_webhooks_in_the_order_and_with_the_rights_of_compose(containers, tmp_path):
+    its = Composition(containers, tmp_path)
+    assert await its.start("setup").end() == 0
+    assert await its.start("setup").end() == 0, "a second time, with the volumes of the first"
+    its.start("api")
+    await its.until_healthy("api")
+    receiver = its.start("receiver")
+    await its.until_healthy("receiver")
+    worker, uploader = its.start("worker"), its.start("uploader")
+    await eventually(lambda: " -> 204" in receiver.stderr, otherwise=lambda: worker.stderr + uploader.stderr)
+    await its.until_healthy("worker")
+    assert "401" not in receiver.stderr
+    first = uploader.stdout.split()[1].decode()
+    shown = f"{first[:4]}…{first[-4:]} attempt 1 -> 204"
+    await eventually(lambda: shown in receiver.stderr, otherwise=lambda: worker.stderr)
