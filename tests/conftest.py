@@ -1,11 +1,12 @@
-"""What all tests share: virtual time on request, hypothesis profiles, compiled code, a workaround for aioresponses."""
+"""What all tests share: virtual time on request, a log of its own for each, hypothesis profiles, compiled code."""
 
 import asyncio
 import gc
 import inspect
+import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
@@ -13,6 +14,7 @@ from unittest.mock import Mock
 import aiohttp
 import aioresponses.core
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from tests.doubles.virtual_time import VirtualTimeLoop
@@ -50,6 +52,21 @@ def pytest_asyncio_loop_factories(
     if item.get_closest_marker("virtual_time"):
         return {"virtual": VirtualTimeLoop}
     return {"asyncio": asyncio.new_event_loop}
+
+
+@pytest.fixture(autouse=True)
+def _log_of_one_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A logger that is first used after a command has set up the log would keep that, and no test could capture it."""
+    configure = structlog.configure
+
+    def configure_without_cache(**options: Any) -> None:
+        configure(**options | {"cache_logger_on_first_use": False})
+
+    monkeypatch.setattr(structlog, "configure", configure_without_cache)
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
+        logging.basicConfig(handlers=[logging.NullHandler()], force=True)
 
 
 def _patch_aioresponses_for_stream_writers() -> None:
