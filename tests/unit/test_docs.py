@@ -26,7 +26,14 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "worker" / "asset_worker"
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
-DOCUMENTS = [README, *DOCS, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", ROOT / "CHANGELOG.md"]
+DOCUMENTS = [
+    README,
+    *DOCS,
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "deploy" / "README.md",
+]
 
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(!?)\[[^\]]*\]\(([^)\s]+)\)")
@@ -138,7 +145,7 @@ def test_the_commands_that_a_document_shows_are_ones_that_the_program_has(docume
     """Every `asset-worker …` in a block for the console, with its options and values; and every make target."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for block in blocks_of(document, "console"):
-        for line in re.findall(r"^ *\$ (.+)$", block, re.MULTILINE):
+        for line in re.findall(r"^ *\$ (.+)$", block.replace("\\\n", ""), re.MULTILINE):
             for arguments in command_lines.command_lines(line):
                 try:
                     command_lines.check(arguments)
