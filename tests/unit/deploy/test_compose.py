@@ -127,5 +127,5 @@ def test_grafana_finds_the_dashboard_where_it_is_mounted():
 
 
 def test_the_script_that_prepares_the_volumes_makes_them_all():
-    [script] = command(SERVICES["setup"], entrypoint="")[-1:]
-    assert all(each.path in script for each in volumes(SERVICES["setup"]))
+    script = command(SERVICES["setup"], entrypoint="")[-1]
+    assert {each.path for each in volumes(SERVICES["setup"])} <= set(script.split())
