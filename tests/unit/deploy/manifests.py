@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ OVERLAYS = ("account", "sidecar")
 IMAGE = "asset-worker"
 
 
+@cache
 def rendered(overlay: str) -> list[dict[str, Any]]:
-    """The documents of the file that is made from an overlay."""
+    """The documents of the file that is made from an overlay; not to be changed."""
     return list(yaml.safe_load_all((KUBERNETES / f"{overlay}.yaml").read_text()))
 
 
