@@ -24,6 +24,7 @@ COMMAND = str(Path(sys.executable).parent / "asset-worker")
 GROUP = 10001
 """The group of all containers, and of their volumes."""
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/proc", "/dev", "/etc/hosts", "/etc/nsswitch.conf")
+_PATH = f"{sys.prefix}/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PYTHON = (sys.base_prefix, sys.prefix, str(ROOT / "worker"))
 
 
@@ -76,7 +77,7 @@ class Containers:
         with stdout.open("wb") as out, stderr.open("wb") as err:
             process = subprocess.Popen(
                 [*enter, "unshare", "--mount", "sh", "-c", "\n".join(script)],
-                env={"PATH": f"{sys.prefix}/bin:/usr/sbin:/usr/bin:/sbin:/bin", **(environ or {})},
+                env={"PATH": _PATH, "PYTHONPATH": str(ROOT / "worker"), **(environ or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
