@@ -88,8 +88,8 @@ class DisturbedOs:
 
     def _without_names_elsewhere(self, status: os.stat_result) -> os.stat_result:
         names = status.st_nlink - self.disk.names_elsewhere(status.st_ino)
-        fields = {name: getattr(status, name) for name in dir(status) if name.startswith("st_")}
-        return os.stat_result((*status[:3], names, *status[4:]), fields)
+        named = {name for name in dir(status) if name.startswith("st_")} - set(status.__match_args__)
+        return os.stat_result((*status[:3], names, *status[4:]), {name: getattr(status, name) for name in named})
 
 
 def _is_rotated(target: Path | int) -> bool:
