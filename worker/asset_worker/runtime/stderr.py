@@ -35,6 +35,8 @@ def write_stderr_in_background() -> None:
     _styled = io.TextIOWrapper(
         buffer, encoding=sys.stderr.encoding, errors="backslashreplace", newline="\n", write_through=True
     )
+    # From 3.13 on, Python colours tracebacks on a terminal: the codes would be shown as escapes.
+    os.environ["PYTHON_COLORS"] = "0"
     atexit.register(drain_stderr)
 
 
