@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import json
 import re
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tests.unit import command_lines
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
+DROP_INS = DEPLOY / "asset-worker.service.d"
 WORKFLOW = ROOT / ".github" / "workflows" / "test.yml"
 
 
@@ -139,10 +141,12 @@ EXAMPLE = re.compile(r"^#(?=[A-Z]\w*=)", re.MULTILINE)
 """Begins a line of the unit that is an example, to be used by removing it."""
 
 
-@pytest.mark.parametrize("uncommented", ["", "the examples in it"])
+@pytest.mark.parametrize("uncommented", ["", "the examples in it, and with its drop-ins"])
 def test_the_unit_passes_systemds_check(tmp_path, uncommented):
     unit = (DEPLOY / "asset-worker.service").read_text().replace("/opt/asset-worker/bin/asset-worker", "/bin/true")
     (tmp_path / "asset-worker.service").write_text(EXAMPLE.sub("", unit) if uncommented else unit)
+    if uncommented:
+        shutil.copytree(DROP_INS, tmp_path / DROP_INS.name)
     # It exits 0 on an unknown key, with a line on stderr.
     assert checked(program("systemd-analyze"), "verify", tmp_path / "asset-worker.service") == ""
 
@@ -169,9 +173,10 @@ def test_the_unit_waits_until_the_worker_is_ready_and_restarts_one_that_hangs():
     assert "WatchdogSignal" not in service, "SIGABRT, at which the log shows where it hung"
 
 
-def unit_environment(credentials):
-    """The variables of the unit, those of the examples in it included."""
-    text = EXAMPLE.sub("", (DEPLOY / "asset-worker.service").read_text())
+def unit_environment(credentials, *drop_ins):
+    """The variables of the unit, the last of each name, as systemd sets them."""
+    files = [DEPLOY / "asset-worker.service", *(DROP_INS / f"{name}.conf" for name in drop_ins)]
+    text = "\n".join(file.read_text() for file in files)
     variables = dict(re.findall(r"^Environment=(\w+)=(.*)$", text, re.MULTILINE))
     given = set(re.findall(r"^LoadCredential=([\w-]+):/etc/asset-worker/", text, re.MULTILINE))
     assert given == {value.removeprefix("%d/") for value in variables.values() if value.startswith("%d/")}
@@ -181,11 +186,40 @@ def unit_environment(credentials):
 def test_the_variables_of_the_unit_are_settings_and_events_go_to_the_log_directory(tmp_path):
     settings = load(config=None, environ=unit_environment(tmp_path), overrides={})
     assert settings.api.key_file == tmp_path / "key"
-    assert settings.admin.token_file == tmp_path / "tokens"
-    assert settings.events.secret_file == tmp_path / "webhook-secret"
     [events] = settings.events.local_targets
     assert Path(events).parent == Path("/var/log") / systemd_unit()["Service"]["LogsDirectory"]
     assert found(r"^(\S+) \{$", (DEPLOY / "asset-worker.logrotate").read_text()) == events
+
+
+def test_with_its_drop_ins_the_unit_takes_the_targets_of_the_settings_file_and_secrets_as_credentials(tmp_path):
+    """Root's own paths in that file are for `doctor` and `config --check`, outside of the unit."""
+    file = DEPLOY / "worker.toml"
+    settings = load(config=file, environ=unit_environment(tmp_path, "webhook", "tokens"), overrides={})
+    as_root = load(config=file, environ={}, overrides={})
+    assert settings.events.sinks == as_root.events.sinks
+    assert settings.events.local_targets == ()
+    secrets = settings.api.key_file, settings.events.secret_file, settings.admin.token_file
+    assert secrets == (tmp_path / "key", tmp_path / "webhook-secret", tmp_path / "tokens")
+    roots = {str(as_root.api.key_file), str(as_root.events.secret_file)}
+    text = "".join(each.read_text() for each in (DEPLOY / "asset-worker.service", DROP_INS / "webhook.conf"))
+    assert set(re.findall(r"^LoadCredential=[\w-]+:(.+)$", text, re.MULTILINE)) == roots
+
+
+def test_the_settings_of_the_unit_may_follow_a_spool_and_take_tokens(tmp_path):
+    file = tmp_path / "worker.toml"
+    file.write_text(re.sub(r"^#(?=[a-z_]+ =|\[)", "", (DEPLOY / "worker.toml").read_text(), flags=re.MULTILINE))
+    settings = load(config=file, environ={}, overrides={})
+    assert str(settings.queue.file) in (ROOT / "docs" / "operations.md").read_text()
+    token_file = found(r"^LoadCredential=tokens:(.+)$", (DROP_INS / "tokens.conf").read_text())
+    assert str(settings.admin.token_file) == token_file
+
+
+def test_the_spool_belongs_to_a_group_of_the_unit():
+    group = systemd_unit()["Service"]["SupplementaryGroups"]
+    operations = (ROOT / "docs" / "operations.md").read_text()
+    assert found(r"^    create 0640 \w+ (\w+)$", operations) == group
+    assert found(r"install -d -o \w+ -g (\w+)", operations) == group
+    assert found(r"install -d -o \w+ -g (\w+)", (DEPLOY / "README.md").read_text()) == group
 
 
 def test_the_unit_reloads_by_the_signal_that_reloads():
