@@ -78,6 +78,23 @@ def test_a_refused_key_is_shown_with_the_reason_and_what_to_do():
 
 
 @pytest.mark.parametrize(
+    ("path", "is_ours", "takes_restart"),
+    [
+        ("/run/credentials/asset-worker.service/key", True, True),
+        ("/run/user/1000/credentials/mine.service/key", True, True),
+        ("/etc/asset-worker/key", True, False),
+        ("/run/secrets/asset-worker/key", True, False),
+        ("/etc/asset-worker/key", False, True),
+    ],
+)
+def test_a_key_that_systemd_passes_on_takes_a_restart(path: str, is_ours: bool, takes_restart: bool):
+    """A credential is not copied again at a reload. `doctor` can't know whether the worker gets its file as one."""
+    source = key_source(Path(path), is_ours=is_ours)
+    assert (source.name, "restart" in source.hint) == (f"api.key_file {path}", takes_restart)
+    assert ("SIGHUP" in source.hint) == ("credentials/" not in path)
+
+
+@pytest.mark.parametrize(
     ("date", "took", "state", "says"),
     [
         (NOW, 0.0, "ok", "within 1 s"),

@@ -60,6 +60,7 @@ def test_all_is_well(examined: Doctor):
     [
         pytest.param({"POLL__MAXX": "1"}, "settings", "ASSET_WORKER_POLL__MAX?", 2, id="a misspelt setting"),
         pytest.param({"API__KEY": "two words"}, "key", "no API key has", 2, id="a key that is none"),
+        pytest.param({"API__KEY": "tlk_…"}, "key", "not ASCII", 2, id="the key of an example"),
         pytest.param({"API__KEY": ""}, "key", "set TWELVE_LABS_API_KEY", 2, id="no key"),
         pytest.param({"API__KEY_FILE": "absent/key"}, "key", "absent/key", 1, id="a key file that is not there yet"),
         pytest.param({"QUEUE__FILE": "none/queue"}, "queue_file", "create it", 1, id="no directory for the queue file"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Callable
 from contextlib import suppress
@@ -41,11 +42,30 @@ ANY_SOURCE: Final = KeySource()
 """The source of a key that is in no file."""
 
 
-def key_source(file: Path | None) -> KeySource:
-    """Return where the key comes from; `file` is the setting `api.key_file`."""
+_CREDENTIALS: Final = re.compile(r"/run/(user/[0-9]+/)?credentials/")
+"""Begins the path of a credential, of a unit of the system or of a user."""
+
+
+def key_source(file: Path | None, *, is_ours: bool = True) -> KeySource:
+    """Return where the key comes from.
+
+    A credential of systemd is a copy that is made at the start of the unit, and not at a reload (systemd.exec(5),
+    "Credentials"): a changed key takes a restart.
+
+    Args:
+        file: the setting `api.key_file`.
+        is_ours: whether this process is the worker. To another one, systemd may pass the file on as a credential.
+    """
     if file is None:
         return ANY_SOURCE
-    hint = "put a key that works into that file: it is read again when it changes, and at SIGHUP"
+    if _CREDENTIALS.match(str(file)):
+        hint = (
+            "it is a credential, which systemd copies at the start: put a key that works into the file that "
+            "LoadCredential in the unit names (/etc/asset-worker/key), and restart"
+        )
+    else:
+        hint = "put a key that works into that file: it is read again when it changes, and at SIGHUP"
+        hint += "" if is_ours else "; a worker that gets it as a credential of systemd must be restarted"
     return KeySource(f"api.key_file{_shown(file)}", hint)
 
 
@@ -153,5 +173,6 @@ def _checked(text: str, where: str) -> str:
     if not key:
         raise BadKeyError(f"{where} is empty: put the API key there")
     if not (key.isascii() and key.isprintable()) or " " in key:
-        raise BadKeyError(f"{where} holds characters that no API key has (a second line, blanks, control characters?)")
+        which = "a second line, blanks, control characters?" if key.isascii() else "not ASCII, such as the … of examples"
+        raise BadKeyError(f"{where} holds characters that no API key has ({which})")
     return key

@@ -103,7 +103,7 @@ async def _request_checks(settings: Settings, key: ApiKey | None, redact: Callab
         shown_proxy,
         lookup,
         tls,
-        *judge_answer(answer, source=None if key is None else key_source(settings.api.key_file)),
+        *judge_answer(answer, source=None if key is None else key_source(settings.api.key_file, is_ours=False)),
         judge_clock(answer),
         judge_limits(answer, share=settings.limits.share, own_rate=settings.limits.requests_per_second),
     ]
