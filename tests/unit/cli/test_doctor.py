@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from asset_worker.cli import asset_worker, doctor
+from asset_worker.cli import asset_worker, doctor, usage
 from asset_worker.cli.checks import Problem
 from asset_worker.domain.worker_report import WorkerReport
 from asset_worker.queue.local.journal import FILE_NAME, Journal
@@ -99,10 +99,48 @@ def test_a_state_directory_that_its_worker_uses_may_be_that_of_another_user(
     running = WorkerReport("running", 7)
     monkeypatch.setattr("asset_worker.cli.doctor_local.read_worker", lambda path: running)
     monkeypatch.setattr(
-        "asset_worker.cli.doctor_local.state_problem", lambda state: Problem("it belongs to user 9: run as 9", True)
+        "asset_worker.cli.doctor_local.state_problem",
+        lambda state, **_: Problem("it belongs to user 9: run as 9", True),
     )
     code, checks = examined()
     assert (code, checks["state_directory"]["state"], checks["worker"]["state"]) == (0, "warning", "ok")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+@pytest.mark.parametrize("state", ["running", "stopped"])
+def test_root_leaves_the_state_directory_of_a_services_user_to_it(
+    examined: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: Any
+):
+    """So with `DynamicUser=yes`: a change of the owner would take the directory from a worker that is well."""
+    (tmp_path / "state").mkdir(mode=0o700)
+    Journal(tmp_path / "state" / FILE_NAME).close()
+    for path in (tmp_path / "state", *(tmp_path / "state").iterdir()):
+        os.chown(path, 61500, 61500)
+    monkeypatch.setattr("asset_worker.cli.doctor_local.read_worker", lambda path: WorkerReport(state, 7))
+    code, checks = examined()
+    found = checks["state_directory"]
+    assert (code, found["state"], found["fix"]) == (0, "ok", None)
+    assert "by user 61500" in found["text"]
+    (tmp_path / "state").chmod(0o777)
+    assert "everybody may write" in examined()[1]["state_directory"]["text"]
+
+
+def test_the_state_of_the_systemd_unit_is_examined_where_no_other_is_named_or_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(usage, "UNIT_STATE", unit := tmp_path / "unit")
+    unit.mkdir(mode=0o700)
+    environ = {"STATE_DIRECTORY": None, "XDG_STATE_HOME": str(tmp_path / "own"), "ASSET_WORKER_API__KEY": KEY}
+
+    def subjects(*arguments: str) -> dict[str, str]:
+        result = CliRunner().invoke(asset_worker, ["doctor", "--local", "--json", *arguments], env=environ)
+        checks = json.loads(result.stdout)["checks"]
+        return {check["name"]: check["subject"] for check in checks if check["name"] in {"state_directory", "disk"}}
+
+    assert subjects() == dict.fromkeys(("state_directory", "disk"), str(unit))
+    assert subjects("--state-dir", "other")["state_directory"] == "other"
+    (own := tmp_path / "own" / "asset-worker").mkdir(parents=True, mode=0o700)
+    assert subjects()["state_directory"] == str(own), "this user has run a worker"
 
 
 @pytest.mark.parametrize(

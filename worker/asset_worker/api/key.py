@@ -173,6 +173,8 @@ def _checked(text: str, where: str) -> str:
     if not key:
         raise BadKeyError(f"{where} is empty: put the API key there")
     if not (key.isascii() and key.isprintable()) or " " in key:
-        which = "a second line, blanks, control characters?" if key.isascii() else "not ASCII, such as the … of examples"
+        which = (
+            "a second line, blanks, control characters?" if key.isascii() else "not ASCII, such as the … of examples"
+        )
         raise BadKeyError(f"{where} holds characters that no API key has ({which})")
     return key

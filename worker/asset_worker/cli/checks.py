@@ -115,20 +115,23 @@ def _queue_directory_problem(path: Path, directory: Path) -> Problem | None:
     return None
 
 
-def state_problem(state: State) -> Problem | None:
-    """Return what keeps the state directory from being used by a worker that is started now, were none running."""
-    text = _state_problem(state)
+def state_problem(state: State, *, user: int | None = None) -> Problem | None:
+    """Return what keeps the state directory from being used by a worker that is started now, were none running.
+
+    `user`: the number of the user as whom it is started; None: that of this process.
+    """
+    text = _state_problem(state, user)
     return None if text is None else Problem(text, is_final=True)
 
 
-def _state_problem(state: State) -> str | None:
+def _state_problem(state: State, user: int | None) -> str | None:
     try:
         path = state.directory.absolute()
         place = next(each for each in (path, *path.parents) if each.exists())
         if not place.is_dir():
             return f"the state directory {path} can't be used: {place} is a file; name another with --state-dir"
         journal, exists = path / FILE_NAME, place == path
-        if exists and (text := find_distrust(path, path.stat()) or find_lock_problem(path)) is not None:
+        if exists and (text := find_distrust(path, path.stat(), user=user) or find_lock_problem(path)) is not None:
             return text
         has_journal = exists and journal.exists()
     except NoStateDirectoryError as error:

@@ -13,7 +13,7 @@ import click
 
 from asset_worker.cli.diagnosis import Check, State, advised, as_json, exit_code_for, line_of
 from asset_worker.cli.doctor_local import KeyReader, check_sink, local_checks
-from asset_worker.cli.usage import PathOption, end_with
+from asset_worker.cli.usage import PathOption, end_with, of_unit
 from asset_worker.domain.run_plan import Exit
 from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.text import visible, visible_json_bytes
@@ -66,7 +66,7 @@ def doctor(
             click.echo(visible(secrets.redact_text(line_of(check))))
 
     try:
-        settings = load(config=config, environ=os.environ, overrides=overrides)
+        settings = of_unit(load(config=config, environ=os.environ, overrides=overrides))
     except SettingsError as error:
         for text in error.problems:
             report(advised("settings", text, code=Exit.USAGE))

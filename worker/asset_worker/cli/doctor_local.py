@@ -88,13 +88,28 @@ def _token_file(path: Path | None) -> list[Check]:
 
 
 def _state_directory(settings: Settings) -> Check:
-    if (problem := state_problem(settings.state)) is not None:
+    owner = _owner_seen_by_root(settings.state)
+    if (problem := state_problem(settings.state, user=owner)) is not None:
         check = _of(problem, "state_directory")
-        # Somebody else looks, such as root: the worker that uses it is that of its owner.
+        # Somebody else looks: the worker that uses it is that of its owner.
         return replace(check, state=State.WARNING) if _worker_runs(settings.state) else check
     path = settings.state.directory
     text = "it can be used" if path.exists() else "it will be created"
-    return Check("state_directory", State.OK, text, subject=str(path))
+    whose = "" if owner is None else f" by user {owner}, whose worker keeps its state there; leave the owner as it is"
+    return Check("state_directory", State.OK, f"{text}{whose}", subject=str(path))
+
+
+def _owner_seen_by_root(state: StateSettings) -> int | None:
+    """Return the number of the user whose worker has used the state directory, if root looks at it.
+
+    A unit with `DynamicUser=yes` has such a directory. None: it is root's own, or no worker has used it yet.
+    """
+    if os.geteuid():
+        return None
+    try:
+        return state.directory.stat().st_uid or None if read_worker(state.directory) is not None else None
+    except (NoStateDirectoryError, OSError):
+        return None
 
 
 def _disks(settings: Settings) -> list[Check]:

@@ -17,7 +17,7 @@ from asset_worker.runtime.ending import SIGNAL_BASE, die_of_signal
 from asset_worker.runtime.paths import path_of
 from asset_worker.runtime.text import visible
 from asset_worker.settings.loading import SettingsError, load
-from asset_worker.settings.tree import NoStateDirectoryError, Settings
+from asset_worker.settings.tree import NoStateDirectoryError, Settings, State
 from asset_worker.settings.variables import KEY_VARIABLE, misnamed_key
 
 UNIT_STATE: Final = Path("/var/lib/asset-worker")
@@ -94,17 +94,26 @@ def misnamed_key_advice(environ: Mapping[str, str]) -> str:
 def state_directory(settings: Settings) -> Path:
     """Return the state directory of the worker that a command is about. If there is none, say so and end the process.
 
-    Where none is named and no worker of this user has kept its state, it is that of the systemd unit, if there is one.
+    Where none is named, that of the systemd unit may be meant: see `of_unit`.
+    """
+    try:
+        return of_unit(settings).state.directory
+    except NoStateDirectoryError as error:
+        fail(str(error))
+
+
+def of_unit(settings: Settings) -> Settings:
+    """Return the settings of the worker that a command is about, which only looks at it.
+
+    Where no state directory is named and no worker of this user has kept its state, it is that of the systemd unit, if
+    there is one.
     """
     is_named = "dir" in settings.state.model_fields_set
     own = settings.state.dir
-    if not is_named and (own is None or not os.path.lexists(own)) and os.path.lexists(UNIT_STATE):
-        click.echo(f"asset-worker: this is about the worker that keeps its state in {UNIT_STATE}", err=True)
-        return UNIT_STATE
-    try:
-        return settings.state.directory
-    except NoStateDirectoryError as error:
-        fail(str(error))
+    if is_named or (own is not None and os.path.lexists(own)) or not os.path.lexists(UNIT_STATE):
+        return settings
+    click.echo(f"asset-worker: this is about the worker that keeps its state in {UNIT_STATE}", err=True)
+    return settings.model_copy(update={"state": State(dir=UNIT_STATE)})
 
 
 def log_format(settings: Settings) -> Literal["json", "console"]:

@@ -290,9 +290,13 @@ async def hold(path: Path, stack: ExitStack) -> StateDirectory:
     return stack.enter_context(StateDirectory(path))
 
 
-def find_distrust(path: Path, status: os.stat_result) -> str | None:
-    """Return why the directory at the path must not keep the state of this process, and what to do; None: it may."""
-    return reason_to_distrust(path, mode=status.st_mode, owner=status.st_uid, user=os.geteuid())
+def find_distrust(path: Path, status: os.stat_result, *, user: int | None = None) -> str | None:
+    """Return why the directory at the path must not keep the state of a worker, and what to do; None: it may.
+
+    `user`: the number of the user as whom the worker runs; None: that of this process.
+    """
+    user = os.geteuid() if user is None else user
+    return reason_to_distrust(path, mode=status.st_mode, owner=status.st_uid, user=user)
 
 
 def find_lock_problem(path: Path) -> str | None:
