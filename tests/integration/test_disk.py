@@ -139,7 +139,7 @@ async def test_a_first_start_on_a_full_disk_says_so_and_loses_nothing(serve, wor
     run = worker.run("--once", base_url=simulator.base_url)
     assert await run.end() == 75
     assert str(worker.state) in run.stderr
-    assert "check the disk" in run.stderr
+    assert "the disk is full: make room on it; nothing is lost (docs/runbook.md#journal_failing)" in run.stderr
     assert "Traceback" not in run.stderr
     ballast.unlink()
     assert await worker.run("--once", base_url=simulator.base_url).end() == 0

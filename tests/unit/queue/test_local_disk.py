@@ -9,6 +9,7 @@ import sqlite3
 import stat
 from contextlib import closing
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
@@ -132,6 +133,24 @@ def test_a_journal_that_can_be_read_but_not_written_now_is_unavailable_from_the_
         other.execute("BEGIN IMMEDIATE")
         monkeypatch.setattr(sqlite3, "connect", connect)
         with pytest.raises(JournalUnavailableError, match="check the disk, and who else"):
+            Journal(tmp_path / "j")
+
+
+@pytest.mark.parametrize(
+    ("free", "files_left", "says"),
+    [
+        pytest.param(0, 9, "make room on it", id="full"),
+        pytest.param(9 << 20, 0, "make room on it", id="no inodes"),
+        pytest.param(9 << 20, 9, "check the disk", id="room"),
+    ],
+)
+def test_a_disk_that_is_full_is_called_so_whatever_sqlite_calls_it(tmp_path, monkeypatch, free, files_left, says):
+    found = SimpleNamespace(f_bavail=free, f_frsize=1, f_files=100, f_favail=files_left)
+    with closing(sqlite3.connect(tmp_path / "j", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, timeout=0))
+        monkeypatch.setattr("asset_worker.queue.local.full_disks.os.statvfs", lambda _: found)
+        with pytest.raises(JournalUnavailableError, match=says):
             Journal(tmp_path / "j")
 
 

@@ -27,6 +27,7 @@ from asset_worker.queue.absent_sinks import SinkState
 from asset_worker.queue.local.clock_row import read_clock_mark
 from asset_worker.queue.local.dead_letter_rows import DeadLetterRows
 from asset_worker.queue.local.files import create_private, identity_of, reason_not_to_open
+from asset_worker.queue.local.full_disks import advice_about
 from asset_worker.queue.local.migrations import MIGRATIONS, SCHEMA_VERSION
 from asset_worker.queue.local.pending_rows import PendingRow, add_pending, read_pending, replace_submissions
 from asset_worker.queue.local.request_rows import RequestRows
@@ -378,9 +379,8 @@ def _translating_errors(path: Path) -> Iterator[None]:
         if not is_transient(error):
             raise JournalError(damaged(path, error)) from error
         if is_permitted and error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:
-            raise JournalUnavailableError(
-                f"the journal {path} can't be used just now ({error}): check the disk, and who else has the file open"
-            ) from error
+            advice = advice_about(path.parent, otherwise="check the disk, and who else has the file open")
+            raise JournalUnavailableError(f"the journal {path} can't be used just now ({error}): {advice}") from error
         raise JournalError(
             f"the journal {path} can't be opened ({error}): check the rights on it and on its directory"
         ) from error

@@ -20,6 +20,7 @@ from typing import Self
 
 import msgspec
 
+from asset_worker.queue.local.full_disks import advice_about
 from asset_worker.queue.local.trust import reason_to_distrust
 from asset_worker.runtime.os_errors import may_pass
 from asset_worker.runtime.private_files import (
@@ -188,9 +189,9 @@ class StateDirectory:
 
     def _unusable(self, error: OSError) -> StateDirectoryError:
         if may_pass(error):
+            advice = advice_about(self.path, otherwise="check the disk, or name another with --state-dir")
             return StateDirectoryUnavailableError(
-                f"the state directory {self.path} can't be used just now ({error.strerror}): check the disk, or name "
-                "another with --state-dir"
+                f"the state directory {self.path} can't be used just now ({error.strerror}): {advice}"
             )
         if isinstance(error, FileExistsError | NotADirectoryError):
             return StateDirectoryError(
