@@ -189,10 +189,23 @@ def test_a_request_that_can_not_be_written_is_an_error_that_says_why(state, monk
     assert advice in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [(None, "the next one in 1 h 56 min"), ("down", "all of them once a probe is accepted"), ("paused", "is resumed")],
+)
+def test_status_shows_when_events_are_tried_again_by_what_is_wrong_with_their_webhook(state, kind, says):
+    """While it is down, the plan of each event says nothing: probes decide."""
+    with closing(Journal(state / FILE_NAME)) as journal, journal.transaction():
+        journal.set_condition(SINK, None if kind is None else Condition(kind, 0, "503"))
+    shown = CliRunner().invoke(asset_worker, ["status", "--state-dir", str(state)]).stdout
+    [retries] = [line for line in shown.splitlines() if line.startswith("retries")]
+    assert says in retries
+
+
 def test_status_shows_what_webhooks_lack_and_what_is_wrong_with_them(state):
     shown = CliRunner().invoke(asset_worker, ["status", "--state-dir", str(state)]).stdout
     [retries] = [line for line in shown.splitlines() if line.startswith("retries")]
-    assert retries == f"retries    1 of {SINK}, the next one in 1 h 56 min"
+    assert retries == f"retries    1 of {SINK}, all of them once it is resumed"
     [problem] = [line for line in shown.splitlines() if line.startswith("problem")]
     assert problem.startswith(f"problem    {SINK} is paused since 20")
     assert problem.endswith(

@@ -17,7 +17,7 @@ from asset_worker.policies import expectations, typical_schedule
 from asset_worker.poller.foresight import make_time_left
 from asset_worker.queue.local.journal import JournalError
 from asset_worker.queue.local.schedule_store import FILE_NAME, load
-from asset_worker.queue.local.status_report import StatusReport, read_status
+from asset_worker.queue.local.status_report import RetryLine, StatusReport, read_status
 from asset_worker.queue.local.worker_status import read_worker
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.text import visible, visible_json_bytes
@@ -129,11 +129,22 @@ def _lines(report: StatusReport, *, is_reported: bool) -> list[str]:
     return lines + _webhook_lines(report, is_reported=is_reported)
 
 
+def _next_retry(line: RetryLine, trouble: str | None) -> str:
+    """Return when events of a webhook are tried again. `trouble`: `down`, `paused`, or None: it takes events."""
+    if trouble == "down":
+        return "all of them once a probe is accepted: one is sent at least once a minute"
+    if trouble == "paused":
+        return "all of them once it is resumed"
+    return "the next one " + (f"in {words.duration(line.next_in)}" if line.next_in > 0 else "now, if a worker runs")
+
+
 def _webhook_lines(report: StatusReport, *, is_reported: bool) -> list[str]:
     lines = []
     for sink, line in sorted(report.waiting_for_retry.items()):
-        when = f"in {words.duration(line.next_in)}" if line.next_in > 0 else "now, if a worker runs"
-        lines.append(f"retries    {line.count} of {sink}, the next one {when}")
+        condition = report.conditions.get(sink)
+        lines.append(
+            f"retries    {line.count} of {sink}, {_next_retry(line, None if condition is None else condition.kind)}"
+        )
     for sink, condition in () if is_reported else sorted(report.conditions.items()):
         advice = (
             "" if condition.kind == "down" else f": restart, SIGHUP or `{RETRY} --sink {shlex.quote(sink)}` resumes it"
