@@ -167,8 +167,10 @@ def forget_soon() -> None:
 
 
 def hang_once(file: str) -> None:
-    """Block the event loop in a call that never returns, as of a library in C, once the file exists."""
+    """Block the event loop in a call that never returns, as of a library in C, once the file exists.
 
+    The file is removed when the call begins.
+    """
     original = LoopLag.watch
 
     async def watch(self: LoopLag) -> None:
@@ -176,6 +178,7 @@ def hang_once(file: str) -> None:
 
         def look() -> None:
             if os.path.exists(file):  # noqa: PTH110 - asked often
+                Path(file).unlink()
                 time.sleep(10_000)
             loop.call_later(0.02, look)
 

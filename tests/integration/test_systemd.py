@@ -116,6 +116,7 @@ async def test_a_loop_that_hangs_sends_no_sign_of_life_and_the_next_process_does
     await manager.until("READY=1", run)
     await eventually(lambda: len(manager.times("WATCHDOG=1")) > 3, otherwise=lambda: run.stderr)
     hangs.touch()
+    await eventually(lambda: not hangs.exists(), otherwise=lambda: run.stderr)
     worker.submit(asset_id)
     await eventually(lambda: time.monotonic() - manager.times("WATCHDOG=1")[-1] > 1.0)
     run.send(signal.SIGABRT)
