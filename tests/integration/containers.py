@@ -37,15 +37,19 @@ class Mount(msgspec.Struct, frozen=True):
 
 
 class Containers:
-    """Starts containers. All are in one network namespace if `network` is given, else in that of the test."""
+    """Starts containers, in the network namespace of the process `network`; None: in that of the test."""
 
-    def __init__(self, folder: Path, network: int | None = None) -> None:
-        """`folder`: where their roots and what they print are. `network`: a process in the network namespace."""
+    def __init__(self, folder: Path) -> None:
+        """`folder`: where their roots and what they print are. Where containers can't be, the test is skipped."""
         for name in ("unshare", "setpriv", "nsenter"):
             program(name)
         if os.geteuid() != 0:
             pytest.skip("only root can start processes as other users, with mounts of their own")
-        self._folder, self._network = folder, network
+        tried = ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", folder]
+        if subprocess.run(tried, capture_output=True, timeout=60, check=False).returncode != 0:
+            pytest.skip("mount namespaces are not permitted, as in most containers")
+        self._folder = folder
+        self.network: int | None = None
         self._runs: list[Run] = []
 
     def start(
@@ -72,7 +76,7 @@ class Containers:
             f"mount -o remount,ro {root}",
             f"cd /; exec chroot {root} {as_user} --bounding-set={allowed} {shlex.join(command)}",
         ]
-        enter = [] if self._network is None else ["nsenter", f"--net=/proc/{self._network}/ns/net"]
+        enter = [] if self.network is None else ["nsenter", f"--net=/proc/{self.network}/ns/net"]
         stdout, stderr = self._folder / f"stdout-of-{number}", self._folder / f"stderr-of-{number}"
         with stdout.open("wb") as out, stderr.open("wb") as err:
             process = subprocess.Popen(

@@ -31,10 +31,10 @@ HEALTH = (COMMAND, "doctor", "--local")
 @pytest.fixture
 def containers(tmp_path: Path) -> Iterator[Containers]:
     """They are in a network namespace that has a loopback interface and nothing else."""
-    command = [program("unshare"), "--net", sys.executable, "-S", "-c", UP]
-    holder = subprocess.Popen(command, stdout=subprocess.PIPE)
+    it = Containers(tmp_path)
+    holder = subprocess.Popen([program("unshare"), "--net", sys.executable, "-S", "-c", UP], stdout=subprocess.PIPE)
     assert holder.stdout is not None
-    it = Containers(tmp_path, network=holder.pid)
+    it.network = holder.pid
     try:
         if holder.stdout.readline() != b"up\n":
             pytest.skip("network namespaces are not permitted")
