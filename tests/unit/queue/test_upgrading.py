@@ -90,6 +90,14 @@ def test_the_names_of_its_sinks_are_read_before_it_is_upgraded(path):
     }
 
 
+def test_the_names_of_its_sinks_are_not_taken_from_a_forged_journal(path):
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("INSERT INTO sinks VALUES (x'66', 0, NULL)")
+        connection.commit()
+    with pytest.raises(JournalError, match="holds a value of another type"):
+        read_sink_names(path.parent)
+
+
 def test_a_newer_one_is_refused_with_both_versions_and_ways_to_go_on(tmp_path):
     path = tmp_path / FILE_NAME
     Journal(path).close()

@@ -101,6 +101,7 @@ def read_sink_names(directory: Path) -> set[str]:
     path = check_journal_exists(directory)
     with _read_from(path) as connection:
         check_is_journal(connection, path)
+        check_values(connection)
         return {*read_sinks(connection)}  # this table has always been the same
 
 
