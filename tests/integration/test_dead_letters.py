@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from click.testing import CliRunner
 
-from asset_worker.cli.dead_letters import dead_letters
+from asset_worker.cli import asset_worker
 from asset_worker.simulator.lifecycles import Lifecycle
 from tests.integration.processes import eventually
 
@@ -77,7 +77,7 @@ async def called(worker, *arguments):
 
 def listed(worker):
     """What `dead-letters list` shows; run in this process, as many tests ask for it."""
-    found = CliRunner().invoke(dead_letters, ["list", "--json", "--state-dir", str(worker.state)])
+    found = CliRunner().invoke(asset_worker, ["dead-letters", "list", "--json", "--state-dir", str(worker.state)])
     assert found.exit_code == 0, found.output
     return [json.loads(line) for line in found.stdout.splitlines()]
 

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from asset_worker import Client
-from asset_worker.cli.dead_letters import dead_letters
+from asset_worker.cli import asset_worker
 from asset_worker.embedding.terms import ORIGIN
 from asset_worker.queue.local import journal
 from asset_worker.queue.local.migrations import MIGRATIONS, SCHEMA_VERSION
@@ -147,7 +147,7 @@ async def test_each_asset_gets_its_one_event_and_each_sink_what_it_lacked(upgrad
 
 async def _send_dead_letters_again(upgrade: Upgrade, worker: Worker) -> None:
     def called(*arguments: str) -> str:
-        return CliRunner().invoke(dead_letters, [*arguments, "--state-dir", str(worker.state)]).stdout
+        return CliRunner().invoke(asset_worker, ["dead-letters", *arguments, "--state-dir", str(worker.state)]).stdout
 
     before = upgrade.received(REFUSING)
     listed = [json.loads(line) for line in called("list", "--json").splitlines()]
