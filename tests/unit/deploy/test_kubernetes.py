@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path, PurePosixPath
@@ -52,7 +53,8 @@ def renderer() -> list[str]:
             words = ["version", "--client", "-o", "json"] if name == "kubectl" else ["version", "-o", "json"]
             shown = subprocess.run([path, *words], capture_output=True, text=True, timeout=60, check=False).stdout
             version = json.loads(shown or "{}")
-            if int(version.get("kustomizeVersion", version.get("version", "v0")).lstrip("v").split(".")[0]) >= 5:
+            major = re.match(r"v(\d+)\.", version.get("kustomizeVersion", version.get("version", "")))
+            if major is not None and int(major[1]) >= OLDEST_RENDERER:  # one that was built by hand has no number
                 return [path, action]
     pytest.skip(f"neither kubectl nor kustomize, with kustomize {OLDEST_RENDERER} or newer, is installed")
 
