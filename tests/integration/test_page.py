@@ -179,8 +179,8 @@ async def test_the_page_can_be_read_on_every_screen_in_light_and_dark():
                     await tab.page.goto(address)
                     assert not await tab.is_too_wide(), (width, address)
             await tab.page.locator("#sink_down .advice a").click()
-            assert tab.page.url == f"{addresses[0]}docs/runbook.md#sink_down"
-            assert await tab.page.evaluate("document.querySelector(':target').innerText") == "sink_down"
+            await tab.page.wait_for_url(f"{addresses[0]}docs/runbook.md#sink_down")
+            assert await tab.page.locator(":target").inner_text() == "sink_down"
 
 
 async def test_the_first_screen_of_a_phone_says_what_is_wrong_since_when_and_what_to_do():
