@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asset_worker.domain.assets import (
+    NEVER_SHOWN,
     Ages,
     Asset,
     Done,
@@ -180,6 +181,32 @@ def test_a_broken_rendition_does_not_hide_how_the_other_ends():
 def test_the_wait_is_decided_by_the_earlier_deadline():
     assert assess(asset("ready", hls="pending"), EXPECTATIONS, Ages(14000.0, 0.0)) == Waiting(("hls",), 400.0)
     assert assess(Missing(), EXPECTATIONS, Ages(20.0)) == Waiting(("visibility",), 40.0)
+
+
+@pytest.mark.parametrize(
+    ("found", "ages", "expected"),
+    [
+        (
+            asset("ready"),
+            Ages(14400.0, 1.0),
+            Done(Outcome.TIMED_OUT, f"hls still missing 14400 s after acceptance ({NEVER_SHOWN})"),
+        ),
+        (
+            asset("ready"),
+            Ages(3600.0, 3600.0),
+            Done(Outcome.DEGRADED, f"hls still missing 3600 s after ready ({NEVER_SHOWN})"),
+        ),
+        (
+            asset("ready", hls="pending"),
+            Ages(14400.0, 1.0),
+            Done(Outcome.TIMED_OUT, "hls still pending 14400 s after acceptance"),
+        ),
+    ],
+    ids=["never shown", "never shown, after ready", "shown"],
+)
+def test_the_reason_says_that_a_required_rendition_which_the_api_does_not_show_may_never_come(found, ages, expected):
+    """An image never gets a stream: to wait again, or for longer, would not help."""
+    assert assess(found, Expectations(wait_for={"hls": WaitFor.REQUIRED}), ages) == expected
 
 
 def test_an_answer_outweighs_the_deadline():

@@ -72,9 +72,9 @@ def asset_worker() -> None:
       asset-worker demo
 
     \b
-    Wait for one upload in a script:
+    Wait for one video in a script:
       export TWELVE_LABS_API_KEY=tlk_…
-      asset-worker wait 6298d673f1090f1100476d4c --timeout 600 && echo playable
+      asset-worker wait 6298d673f1090f1100476d4c --for hls && echo playable
 
     \b
     Watch every new asset of your account:

@@ -33,7 +33,8 @@ STDIN: Final = "-"
     "what",
     type=click.Choice(list(AWAITED)),
     help="What must be ready: the asset alone, or with it its HLS stream, its thumbnail, or all that the API shows "
-    "(the default, unless the settings differ).",
+    "(the default, unless the settings differ). `hls` waits for the stream even if the API does not show one yet. An "
+    "image, a document or a text never gets one: such a wait lasts until its timeout. Use it for video and audio only.",
 )
 @click.option(
     "--not-found-grace",
@@ -64,8 +65,8 @@ def wait(
 
     \b
     Examples:
-      asset-worker wait 6298d673f1090f1100476d4c --for hls
-      asset-worker wait ID1 ID2 --timeout 10m > events.jsonl && echo playable
+      asset-worker wait 6298d673f1090f1100476d4c --for hls && echo playable
+      asset-worker wait ID1 ID2 --timeout 10m > events.jsonl
       upload-videos | asset-worker wait - --quiet
 
     \b

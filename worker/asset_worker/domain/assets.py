@@ -26,6 +26,8 @@ LONGEST_FILE_TYPE: Final = 255
 """Characters of a MIME type that are kept: 127 on each side of the slash (RFC 6838, section 4.2)."""
 LONGEST_ERROR: Final = 1000
 """Characters of an error's text that are kept: some paragraphs for people. Only `Asset.document` has all of it."""
+NEVER_SHOWN: Final = "the API shows none: not every kind of file gets one"
+"""What the reason says of an awaited rendition that the API does not show: to wait for longer may not help."""
 _HEXADECIMAL: Final = re.compile(r"[0-9a-fA-F]+", re.ASCII)
 
 
@@ -370,12 +372,13 @@ def _assess_renditions(asset: Asset, expectations: Expectations, ages: Ages) -> 
     if rendition_left > 0 and left > 0:
         return Waiting(waiting, min(rendition_left, left))
     late = [f"{name} still {awaited[name] or 'missing'}" for name in waiting]
+    hint = f" ({NEVER_SHOWN})" if None in awaited.values() else ""
     if rendition_left <= 0:
         limit = f"{_seconds(expectations.rendition_deadline)} after ready"
-        return Done(Outcome.DEGRADED, "; ".join([*why, f"{', '.join(late)} {limit}"]))
+        return Done(Outcome.DEGRADED, "; ".join([*why, f"{', '.join(late)} {limit}{hint}"]))
     limit = f"{_seconds(expectations.deadline)} after acceptance"
     outcome = Outcome.DEGRADED if why else Outcome.TIMED_OUT
-    return Done(outcome, "; ".join([*why, f"{', '.join(late)} {limit}"]))
+    return Done(outcome, "; ".join([*why, f"{', '.join(late)} {limit}{hint}"]))
 
 
 def _seconds(duration: float) -> str:
