@@ -70,7 +70,7 @@ async def test_watch_shows_it_again_until_the_signal(serve, worker):
     plain = worker.start("status", "--state-dir", worker.state, "--watch")
     async with on_a_terminal(worker, "status", "--state-dir", worker.state, "--watch", size=(60, 10)) as it:
         await eventually(lambda: it.shown.count(b"worker     running") > 1, otherwise=lambda: it.text)
-        assert [line[:10] for line in it.lines[:2]] == ["worker    ", "pending   "]
+        assert [line[:10] for line in it.lines[:2]] == ["worker    ", "state     "]
         assert all(len(line) <= 60 for line in it.lines)
         it.run.send(signal.SIGINT)
         await it.run.end()

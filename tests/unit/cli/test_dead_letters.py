@@ -92,7 +92,7 @@ def test_a_reader_that_goes_away_is_not_taken_for_an_unreadable_journal(state):
 def test_list_of_none_says_so(tmp_path):
     Journal(tmp_path / FILE_NAME).close()
     result = called(tmp_path, "list")
-    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "there are no dead letters\n")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", f"there are no dead letters in {tmp_path}\n")
     assert called(tmp_path, "list", "--json").output == ""
 
 
@@ -120,7 +120,7 @@ def test_retry_and_drop_say_what_they_did(state):
     )  # fmt: skip
     assert objects(called(state, "drop", "--all", "--json").stdout) == [{"counts": {SINK: 1}, "left": {}}]
     result = called(state, "drop", "--all")
-    assert (result.exit_code, result.stdout) == (0, "there are no such dead letters\n")
+    assert (result.exit_code, result.stdout) == (0, f"there are no such dead letters in {state}\n")
     assert "the sink is resumed if it was paused" in called(state, "retry", "--sink", SINK).stdout
 
 
@@ -139,8 +139,8 @@ def test_dead_letters_that_can_not_be_sent_again_are_left_and_named(state):
     ("arguments", "code", "says"),
     [
         (["retry", "x.1"], 1, "no dead letter has the ID x.1: nothing was done"),
-        (["show", "x.1"], 1, "no dead letter has the ID x.1"),
-        (["show", "b.1", "--sink", OTHER], 1, f"no dead letter of the sink {OTHER} has the ID b.1"),
+        (["show", "x.1"], 1, "has the ID x.1: see `asset-worker dead-letters list`"),
+        (["show", "b.1", "--sink", OTHER], 1, f"no dead letter of the sink {OTHER} in /"),
         (["drop", "--sink", "x"], 1, "there is no sink x: the sinks are"),
         (["retry"], 2, "name IDs, --sink or --all"),
         (["drop", "--all", "a.1"], 2, "--all goes with neither an ID nor --sink"),
@@ -209,16 +209,28 @@ def test_status_shows_what_webhooks_lack_and_what_is_wrong_with_them(state):
     [problem] = [line for line in shown.splitlines() if line.startswith("problem")]
     assert problem.startswith(f"problem    {SINK} is paused since 20")
     assert problem.endswith(
-        f"(410 Gone): restart, SIGHUP or `asset-worker dead-letters retry --sink '{SINK}'` resumes it [sink_paused]"
+        f"(410 Gone): restart, SIGHUP or `asset-worker dead-letters retry --state-dir {state} --sink '{SINK}'` "
+        "resumes it [sink_paused]"
     )
     assert "\n           see docs/runbook.md#sink_paused\n" in shown
-    assert f"dead letters  2 of {SINK}: see `asset-worker dead-letters list`" in shown
+    assert f"dead letters  2 of {SINK}: see `asset-worker dead-letters list --state-dir {state}`" in shown
+    assert f"\nstate      {state}\n" in shown
     report = msgspec.json.decode(
         CliRunner().invoke(asset_worker, ["status", "--state-dir", str(state), "--json"]).stdout
     )
+    assert report["state_dir"] == str(state)
     assert report["outbox_depth"] == {SINK: 1, OTHER: 0}
     assert report["waiting_for_retry"][SINK]["count"] == 1
     assert report["waiting_for_retry"][SINK]["next_in"] == pytest.approx(7000, abs=60)
     assert (report["conditions"][SINK]["kind"], report["conditions"][SINK]["error"]) == ("paused", "410 Gone")
     assert (report["dead_letters"], report["dead_letters_by_sink"]) == (3, {SINK: 2, OTHER: 1})
     assert (report["outbox_count"], report["outbox_new"]) == (1, 0)
+
+
+def test_status_of_the_default_directory_names_it_and_no_option(state, monkeypatch):
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(state))
+    (state / "asset-worker").symlink_to(state)
+    shown = CliRunner().invoke(asset_worker, ["status"]).stdout
+    assert f"\nstate      {state}/asset-worker\n" in shown
+    assert f"dead letters  2 of {SINK}: see `asset-worker dead-letters list`\n" in shown

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -91,7 +92,7 @@ def list_(sink: str | None, limit: int | None, state_dir: Path | None, config: P
     """
     shown = limit or (EVERY if as_json else DEFAULT_LIMIT)
     directory = _directory(state_dir, config)
-    show = _print_json if as_json else _print_table
+    show = _print_json if as_json else partial(_print_table, directory=directory)
     try:
         read_dead_letters(directory, show, clock=SystemClock(), sink=sink, limit=shown)
     except JournalError as error:
@@ -119,7 +120,10 @@ def show(event_id: str, sink: str | None, state_dir: Path | None, config: Path |
         fail(str(error))
     if not letters:
         of = "" if sink is None else f" of the sink {sink}"
-        fail(f"no dead letter{of} has the ID {event_id}: see `asset-worker dead-letters list`", code=Exit.NOT_READY)
+        fail(
+            f"no dead letter{of} in {directory.absolute()} has the ID {event_id}: see `asset-worker dead-letters list`",
+            code=Exit.NOT_READY,
+        )
     if as_json:
         _print_json(Found(len(letters), letters))
     else:
@@ -142,7 +146,8 @@ def retry(
       asset-worker dead-letters retry --sink hooks
     """
     request = _request("retry", ids, sink, every)
-    answer = _answer(request, state_dir, config, as_json=as_json)
+    directory = _directory(state_dir, config)
+    answer = _answer(request, directory, as_json=as_json)
     for name, count in answer.counts.items():
         click.echo(f"{count} to be sent again to {visible(name)}")
     for name, count in answer.left.items():
@@ -152,9 +157,7 @@ def retry(
     if answer.left and not answer.counts:
         sys.exit(Exit.NOT_READY)
     if not answer.counts and not answer.over:
-        click.echo(
-            "there are no such dead letters" + ("" if sink is None else "; the sink is resumed if it was paused")
-        )
+        click.echo(_none_such(directory) + ("" if sink is None else "; the sink is resumed if it was paused"))
 
 
 @dead_letters.command()
@@ -171,11 +174,12 @@ def drop(
       asset-worker dead-letters drop --sink hooks
     """
     request = _request("drop", ids, sink, every)
-    answer = _answer(request, state_dir, config, as_json=as_json)
+    directory = _directory(state_dir, config)
+    answer = _answer(request, directory, as_json=as_json)
     for name, count in answer.counts.items():
         click.echo(f"{count} of {visible(name)} dropped")
     if not answer.counts:
-        click.echo("there are no such dead letters")
+        click.echo(_none_such(directory))
 
 
 def _request(action: str, ids: tuple[str, ...], sink: str | None, every: bool) -> Request:
@@ -186,9 +190,8 @@ def _request(action: str, ids: tuple[str, ...], sink: str | None, every: bool) -
     return msgspec.convert({"action": action, "ids": ids or None, "sink": sink, "all": every}, Request)
 
 
-def _answer(request: Request, state_dir: Path | None, config: Path | None, *, as_json: bool) -> Answer:
+def _answer(request: Request, directory: Path, *, as_json: bool) -> Answer:
     """Return the answer to a request that was carried out. Any other ends the process. With `as_json`, print it."""
-    directory = _directory(state_dir, config)
     try:
         answer = ask(directory, request, clock=SystemClock())
     except NoAnswerError as error:
@@ -219,16 +222,21 @@ def _directory(state_dir: Path | None, config: Path | None) -> Path:
     return state_directory(settings_from(config, {"state": {"dir": state_dir}}))
 
 
+def _none_such(directory: Path) -> str:
+    """Return that nothing was found, and where: the directory may be that of another worker."""
+    return f"there are no such dead letters in {visible(str(directory.absolute()))}"
+
+
 def _print_json(found: Found) -> None:
     """Write one JSON object a line, as they are read."""
     for letter in found.letters:
         click.echo(visible_json_bytes(msgspec.json.encode(letter)))
 
 
-def _print_table(found: Found) -> None:
+def _print_table(found: Found, directory: Path) -> None:
     letters = list(found.letters)
     if not letters:
-        click.echo("there are no dead letters", err=True)
+        click.echo(f"there are no dead letters in {visible(str(directory.absolute()))}", err=True)
         return
     rows = [("ID", "SINK", "ATTEMPTS", "FIRST", "LAST", "REASON"), *map(_row, letters)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -27,7 +27,7 @@ from asset_worker.settings.tree import Settings
 from asset_worker.telemetry import words
 from asset_worker.telemetry.problems import SINK_REASONS
 
-RETRY = "asset-worker dead-letters retry"
+DEAD_LETTERS = "asset-worker dead-letters"
 WATCH_SECONDS = 2.0
 MAX_LIMIT = 1_000_000
 """The largest `--limit`: the default of `queue.max_pending`."""
@@ -79,9 +79,19 @@ def _report(settings: Settings, directory: Path, *, limit: int, as_json: bool) -
         worker = None
     unit = None if worker is None or worker.unit is None else unit_state(worker.unit)
     if as_json:
-        document = {"worker": worker, "unit_state": unit, **msgspec.structs.asdict(found)}
+        document = {
+            "worker": worker,
+            "unit_state": unit,
+            "state_dir": str(directory.absolute()),
+            **msgspec.structs.asdict(found),
+        }
         return visible_json_bytes(msgspec.json.encode(document)).decode() + "\n"
-    lines = [*worker_lines(worker, unit), *_lines(found, is_reported=worker is not None and bool(worker.problems))]
+    first, *others = worker_lines(worker, unit)
+    is_reported = worker is not None and bool(worker.problems)
+    is_named = "dir" in settings.state.model_fields_set
+    option = f" --state-dir {shlex.quote(str(directory))}" if is_named else ""
+    lines = [first, f"state      {directory.absolute()}", *others]
+    lines += [*_lines(found), *_webhook_lines(found, is_reported=is_reported, option=option)]
     return "".join(f"{visible(line)}\n" for line in lines)
 
 
@@ -93,8 +103,8 @@ def _time_left(settings: Settings, directory: Path) -> TimeLeft:
     return make_time_left(expectations(settings, RunPlan()), typical_schedule(settings.poll, learned))
 
 
-def _lines(report: StatusReport, *, is_reported: bool) -> list[str]:
-    """Return the lines. `is_reported`: the worker itself has said what is wrong."""
+def _lines(report: StatusReport) -> list[str]:
+    """Return the lines about assets, and about the events that sinks lack."""
     lines = [
         f"pending    {report.pending_count}"
         + (f"  (oldest {words.duration(report.oldest_age)})" if report.pending_count else "")
@@ -126,7 +136,7 @@ def _lines(report: StatusReport, *, is_reported: bool) -> list[str]:
     ]
     if report.outbox_new:
         lines.append(f"outbox     {report.outbox_new} to send to a sink that has had none yet")
-    return lines + _webhook_lines(report, is_reported=is_reported)
+    return lines
 
 
 def _next_retry(line: RetryLine, trouble: str | None) -> str:
@@ -138,22 +148,27 @@ def _next_retry(line: RetryLine, trouble: str | None) -> str:
     return "the next one " + (f"in {words.duration(line.next_in)}" if line.next_in > 0 else "now, if a worker runs")
 
 
-def _webhook_lines(report: StatusReport, *, is_reported: bool) -> list[str]:
+def _webhook_lines(report: StatusReport, *, is_reported: bool, option: str) -> list[str]:
+    """Return the lines about webhooks.
+
+    `is_reported`: the worker itself has said what is wrong. `option`: what commands need to find the state directory.
+    """
     lines = []
     for sink, line in sorted(report.waiting_for_retry.items()):
         condition = report.conditions.get(sink)
         lines.append(
             f"retries    {line.count} of {sink}, {_next_retry(line, None if condition is None else condition.kind)}"
         )
+    retry = f"{DEAD_LETTERS} retry{option}"
     for sink, condition in () if is_reported else sorted(report.conditions.items()):
         advice = (
-            "" if condition.kind == "down" else f": restart, SIGHUP or `{RETRY} --sink {shlex.quote(sink)}` resumes it"
+            "" if condition.kind == "down" else f": restart, SIGHUP or `{retry} --sink {shlex.quote(sink)}` resumes it"
         )
         reason = SINK_REASONS[condition.kind]
         text = f"{sink} is {condition.kind} since {condition.since} ({condition.error}){advice} [{reason.value}]"
         lines += [f"problem    {text}", *runbook_line(reason.runbook)]
     lines += [
-        f"dead letters  {count} of {sink}: see `asset-worker dead-letters list`"
+        f"dead letters  {count} of {sink}: see `{DEAD_LETTERS} list{option}`"
         for sink, count in sorted(report.dead_letters_by_sink.items())
     ]
     return lines
