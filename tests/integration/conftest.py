@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -83,13 +83,26 @@ def worker_in(tmp_path: Path, forks: Forking | None) -> Iterator[Callable[[str],
         each.kill_all()
 
 
-@pytest.fixture
-def reserved_port() -> Iterator[int]:
-    """A port that no other process gets while nothing listens on it: it stays bound."""
+@contextmanager
+def reserved() -> Iterator[int]:
     with socket.socket() as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind(("127.0.0.1", 0))
         yield holder.getsockname()[1]
+
+
+@pytest.fixture
+def reserved_port() -> Iterator[int]:
+    """A port that no other process gets while nothing listens on it: it stays bound."""
+    with reserved() as port:
+        yield port
+
+
+@pytest.fixture
+def another_port() -> Iterator[int]:
+    """A second one."""
+    with reserved() as port:
+        yield port
 
 
 @pytest.fixture

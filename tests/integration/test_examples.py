@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
 import sqlite3
+import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -14,7 +18,8 @@ import aiohttp
 import pytest
 from standardwebhooks import Webhook
 
-from tests.integration.processes import eventually
+from tests.integration.processes import ROOT, eventually
+from tests.programs import BIN, program
 
 SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"
 
@@ -92,3 +97,30 @@ async def test_it_refuses_what_is_not_genuine_or_too_old(receiver, session):
         assert await status(session, receiver, signed(f"{number}.1")) == 204
     assert receiver.kept() == [f"{number}.1" for number in range(len(FORGED))]
     assert "Traceback" not in receiver.output.read_text()
+
+
+async def test_the_commands_on_the_page_bring_three_webhooks(tmp_path, reserved_port, another_port):
+    """Pasted as a whole, as the page says; but for the ports, the pip, and the interval, which is shorter."""
+    program("curl"), program("openssl")
+    page = (ROOT / "docs" / "webhooks.md").read_text().split("\n### Try your receiver\n", 1)[1]
+    [block, *_] = re.findall(r"^```console\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    pip, *commands = re.findall(r"^\$ (.+)$", block, re.MULTILINE)
+    assert pip == "pip install standardwebhooks"
+    script = "\n".join(commands).replace("simulate ", f"simulate --port {another_port} ")
+    script = script.replace("8080", str(reserved_port)).replace("8123", str(another_port))
+    (tmp_path / "deploy").symlink_to(ROOT / "deploy")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("ASSET_WORKER", "TWELVE"))}
+    environ |= {"PATH": f"{BIN}{os.pathsep}{environ['PATH']}", "PORT": str(reserved_port), "no_proxy": "*"}
+    environ |= {"ASSET_WORKER_ACCOUNT__INTERVAL": "0.2"}
+    output = tmp_path / "output"
+    with output.open("wb") as out:
+        shell = subprocess.Popen(  # noqa: ASYNC220 - it starts without blocking
+            ["sh", "-c", f"{script}\nwait"], cwd=tmp_path, env=environ, stdout=out, stderr=out, start_new_session=True
+        )
+    try:
+        shown = re.findall(r"^(?:ready|degraded) .+$", block, re.MULTILINE)
+        assert len(shown) == 3
+        await eventually(lambda: all(line in output.read_text() for line in shown), otherwise=output.read_text)
+    finally:
+        os.killpg(shell.pid, signal.SIGKILL)
+        shell.wait()
