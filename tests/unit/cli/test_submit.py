@@ -161,3 +161,8 @@ def test_nothing_is_written_or_created_where_a_link_of_another_writer_leads(
     result = submitted(queue_file, "a1")
     assert (result.exit_code, f"nothing was written to {queue_file}" in result.stderr) == (2, True)
     assert [path.read_bytes() for path in tmp_path.glob("target")] == [b"kept\n"] * is_there
+
+
+def test_a_queue_file_that_is_created_is_named_as_its_name_may_be_a_slip(queue_file: Path):
+    assert submitted(queue_file, "a1").stderr == f"asset-worker: {queue_file} was not there, and was created\n"
+    assert submitted(queue_file, "a2").stderr == ""

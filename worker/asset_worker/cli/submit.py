@@ -16,6 +16,7 @@ from asset_worker.cli.usage import PathOption, fail
 from asset_worker.domain.assets import asset_id
 from asset_worker.intake.splitter import LINE_BYTES_LIMIT
 from asset_worker.runtime.links import Place, UntrustedLinkError, refuse_untrusted, walked
+from asset_worker.runtime.text import visible
 
 NEW_FILE_MODE = 0o640
 """Rights of a new queue file, before the umask: the worker reads it as a member of its group, and nobody else does."""
@@ -28,7 +29,8 @@ NEW_FILE_MODE = 0o640
 def submit(ids: tuple[str, ...], queue_file: Path, metadata: tuple[str, ...]) -> None:
     """Append assets to a queue file, the safe way: one write, on disk when the command returns.
 
-    Many processes may submit to one file at once.
+    Many processes may submit to one file at once. A queue file that is missing is created. A repeat (pending, or done
+    within queue.dedupe_window) gives no second event, and its metadata is ignored.
 
     \b
     Examples:
@@ -38,11 +40,13 @@ def submit(ids: tuple[str, ...], queue_file: Path, metadata: tuple[str, ...]) ->
     lines = "".join(_line(text, _pairs(metadata)) for text in ids).encode()
     try:
         with walked(queue_file.absolute()) as place:
-            _append(place, lines)
+            is_new = _append(place, lines)
     except UntrustedLinkError as error:
         fail(f"nothing was written to {queue_file}: {error.strerror}")
     except OSError as error:
         fail(f"{queue_file} can't be written ({error.strerror}): check the path, its rights and the disk")
+    if is_new:
+        click.echo(f"asset-worker: {visible(str(queue_file))} was not there, and was created", err=True)
 
 
 def _pairs(metadata: tuple[str, ...]) -> dict[str, str]:
@@ -70,8 +74,10 @@ def _line(text: str, metadata: dict[str, str]) -> str:
     return rendered + "\n"
 
 
-def _append(place: Place, lines: bytes) -> None:
+def _append(place: Place, lines: bytes) -> bool:
     """Append all lines or none, in one write with O_APPEND: no other writer's bytes come between (POSIX, `write`).
+
+    Return whether the file was missing, and was created.
 
     Raises:
         UntrustedLinkError: another user's link leads here; nothing was appended.
@@ -96,6 +102,7 @@ def _append(place: Place, lines: bytes) -> None:
             os.fsync(directory)
         finally:
             os.close(directory)
+    return is_new
 
 
 def _open(place: Place) -> tuple[int, bool]:
