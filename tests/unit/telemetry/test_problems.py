@@ -9,6 +9,7 @@ import pytest
 
 from asset_worker.api.trouble import ApiProblem, Cause
 from asset_worker.domain.deliveries import SinkProblem
+from asset_worker.intake.account.intake import AccountIntake
 from asset_worker.telemetry.problems import (
     ADVICE,
     API_PROBLEMS,
@@ -97,6 +98,31 @@ def test_a_limit_that_others_have_used_up_is_a_problem_and_makes_nothing_unready
         (Reason.RATE_LIMITED, "others have used 60 of 60 requests")
     ]
     assert found.is_ready
+
+
+ACCOUNT = SimpleNamespace(name=AccountIntake.name, unreadable="401 wrong", unreadable_since=9.0)
+QUEUE_FILE = SimpleNamespace(name="queue file", unreadable="/q: Permission denied", unreadable_since=9.0)
+
+
+@pytest.mark.parametrize(
+    ("problem", "expected"),
+    [
+        pytest.param(ApiProblem(Cause.KEY_REFUSED, 100.0, "401 wrong", 130.5), ["key_refused"], id="key"),
+        pytest.param(ApiProblem(Cause.UNAVAILABLE, 100.0, "503", 130.5), ["api_unavailable"], id="outage"),
+        pytest.param(
+            ApiProblem(Cause.RATE_LIMITED, 100.0, "others", 130.5, stops_work=False),
+            ["rate_limited", "input_unreadable"],
+            id="a limit does not explain it",
+        ),
+        pytest.param(None, ["input_unreadable"], id="the list alone"),
+    ],
+)
+def test_an_account_that_can_not_be_read_is_no_second_problem_while_the_api_has_one(problem, expected):
+    gate = SimpleNamespace(**(vars(SOURCES.gate) | {"problem": problem}))
+    found = take_snapshot(sources(gate=gate, inputs=[ACCOUNT])).problems
+    assert [each.reason.value for each in found] == expected
+    with_the_file = problems_of(sources(gate=gate, inputs=[ACCOUNT, QUEUE_FILE]))
+    assert [each.reason.value for each in with_the_file] == [*expected, "input_unreadable"]
 
 
 def test_a_problem_has_its_beginning_its_latest_error_and_the_next_try():

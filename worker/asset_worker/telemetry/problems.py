@@ -62,6 +62,9 @@ API_PROBLEMS: Final[Mapping[str, tuple[Reason, str]]] = {
 }
 """What to report by the present cause."""
 
+READ_FROM_API: Final = frozenset({"account"})
+"""The inputs, by name, that can't be read while the API refuses the key or is away: that is one problem, not two."""
+
 SINK_REASONS: Final[Mapping[str, Reason]] = {
     "failing": Reason.SINK_FAILING,
     "down": Reason.SINK_DOWN,
@@ -117,8 +120,9 @@ def _problems(sources: Sources) -> Iterator[Problem]:
     if (found := sources.gate.problem) is not None:
         reason, text = API_PROBLEMS[found.cause.value]
         yield Problem(reason, text, found.since, found.last_error, found.next_try, found.stops_work)
+    explained = READ_FROM_API if found is not None and found.stops_work else frozenset()
     for each in sources.inputs:
-        if each.unreadable is not None:
+        if each.unreadable is not None and each.name not in explained:
             text = f"the {each.name} can't be read ({each.unreadable})"
             yield Problem(Reason.INPUT_UNREADABLE, text, each.unreadable_since, each.unreadable)
     if (failure := sources.queue.failure) is not None:
