@@ -217,10 +217,12 @@ def test_the_sidecar_starts_before_the_uploader_and_shares_what_it_should_and_no
 def test_policy_monitor_and_service_select_the_pods_and_name_ports_that_these_have(overlay):
     documents = rendered(overlay)
     labels = workload(overlay)["spec"]["template"]["metadata"]["labels"]
-    ports = {port["name"] for each in containers(overlay) for port in each.get("ports", [])}
+    numbers = {p["name"]: p["containerPort"] for each in containers(overlay) for p in each.get("ports", [])}
+    ports = set(numbers)
     policy = only(documents, "NetworkPolicy")["spec"]
     assert policy["podSelector"]["matchLabels"].items() <= labels.items()
-    assert {port["port"] for rule in policy["ingress"] for port in rule["ports"]} == ports
+    admitted = {port["port"] for rule in policy["ingress"] for port in rule["ports"]}
+    assert admitted == {numbers["admin"], *ports - {"admin"}}, "plugins may not know named ports of init containers"
     [endpoint] = PODMONITOR["spec"]["podMetricsEndpoints"]
     [expression] = PODMONITOR["spec"]["selector"]["matchExpressions"]
     assert (expression["operator"], expression["key"] in labels, endpoint["port"] in ports) == ("Exists", True, True)
@@ -230,11 +232,26 @@ def test_policy_monitor_and_service_select_the_pods_and_name_ports_that_these_ha
 
 
 @each_overlay
-def test_only_prometheus_may_ask_the_worker_and_it_may_ask_for_names_and_public_addresses_alone(overlay):
+def test_only_prometheus_may_ask_the_worker(overlay):
     policy = only(rendered(overlay), "NetworkPolicy")["spec"]
-    assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
-    [admin] = [rule for rule in policy["ingress"] if rule["ports"] == [{"port": "admin"}]]
+    assert "Ingress" in policy["policyTypes"]
+    [admin] = [rule for rule in policy["ingress"] if rule["ports"] == [{"port": 9090}]]
     assert admin["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+
+
+def test_whom_an_uploader_may_ask_is_left_to_its_owner():
+    policy = only(rendered("sidecar"), "NetworkPolicy")["spec"]
+    assert (policy["policyTypes"], "egress" in policy) == (["Ingress"], False)
+
+
+def test_a_policy_that_no_overlay_narrows_is_for_pods_with_a_worker_alone():
+    policy = yaml.safe_load((KUBERNETES / "base" / "network-policy.yaml").read_text())["spec"]
+    assert policy["podSelector"] == PODMONITOR["spec"]["selector"]
+
+
+def test_a_worker_of_its_own_may_ask_for_names_and_public_addresses_alone():
+    policy = only(rendered("account"), "NetworkPolicy")["spec"]
+    assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
     names, web = policy["egress"]
     assert {(each["port"], each["protocol"]) for each in names["ports"]} == {(53, "UDP"), (53, "TCP")}
     assert web["ports"] == [{"port": 443}]
