@@ -12,6 +12,8 @@ import yaml
 ROOT = Path(__file__).parents[3]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 OVERLAYS = ("account", "sidecar")
+MONITORING = KUBERNETES / "monitoring"
+PODMONITOR = yaml.safe_load((MONITORING / "podmonitor.yaml").read_text())
 IMAGE = "asset-worker"
 
 

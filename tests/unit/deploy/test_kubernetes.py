@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import shutil
-import subprocess
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 
@@ -23,6 +17,7 @@ from tests.unit.deploy.manifests import (
     IMAGE,
     KUBERNETES,
     OVERLAYS,
+    PODMONITOR,
     container,
     containers,
     environment,
@@ -32,31 +27,14 @@ from tests.unit.deploy.manifests import (
     settings_file,
     workload,
 )
+from tests.unit.deploy.rendering import committed, render
 
 HEAD = """\
 # Rendered from overlays/{overlay}, where the comments are: change it there, and render it again with
-# RENEW_MANIFESTS=1 pytest tests/unit/deploy/test_kubernetes.py
+# RENEW_MANIFESTS=1 pytest tests/unit/deploy
 """
-RENDERERS = (("kubectl", "kustomize"), ("kustomize", "build"))
-OLDEST_RENDERER = 5
-"""The major version of kustomize: earlier ones put keys and documents in another order."""
-PODMONITOR = yaml.safe_load((KUBERNETES / "podmonitor.yaml").read_text())
-SCHEMA = json.loads((Path(__file__).parent / "podmonitor.schema.json").read_text())
 
 each_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
-
-
-def renderer() -> list[str]:
-    """The command that renders an overlay; without one, the test is skipped, in CI as well: few systems ship it."""
-    for name, action in RENDERERS:
-        if path := shutil.which(name):
-            words = ["version", "--client", "-o", "json"] if name == "kubectl" else ["version", "-o", "json"]
-            shown = subprocess.run([path, *words], capture_output=True, text=True, timeout=60, check=False).stdout
-            version = json.loads(shown or "{}")
-            major = re.match(r"v(\d+)\.", version.get("kustomizeVersion", version.get("version", "")))
-            if major is not None and int(major[1]) >= OLDEST_RENDERER:  # one that was built by hand has no number
-                return [path, action]
-    pytest.skip(f"neither kubectl nor kustomize, with kustomize {OLDEST_RENDERER} or newer, is installed")
 
 
 def settings(overlay: str, folder: Path) -> Settings:
@@ -83,23 +61,15 @@ def mount_of(container: dict[str, Any], path: object) -> dict[str, Any]:
 @each_overlay
 def test_the_committed_file_is_what_the_overlay_renders(overlay):
     """So that `kubectl apply -f` needs no kustomize."""
-    made = HEAD.format(overlay=overlay) + checked(*renderer(), KUBERNETES / "overlays" / overlay)
-    path = KUBERNETES / f"{overlay}.yaml"
-    if os.environ.get("RENEW_MANIFESTS"):
-        path.write_text(made)
-    assert path.read_text().startswith(HEAD.format(overlay=overlay))
-    assert list(yaml.safe_load_all(path.read_text())) == list(yaml.safe_load_all(made)), "whatever the renderer's style"
+    head = HEAD.format(overlay=overlay)
+    made = head + render(KUBERNETES / "overlays" / overlay)
+    found = committed(KUBERNETES / f"{overlay}.yaml", made)
+    assert found.startswith(head)
+    assert list(yaml.safe_load_all(found)) == list(yaml.safe_load_all(made)), "whatever the renderer's style"
 
 
 def test_the_manifests_pass_the_schemas_of_kubernetes():
     checked(BIN / "kubernetes-validate", "--strict", *(KUBERNETES / f"{overlay}.yaml" for overlay in OVERLAYS))
-
-
-def test_the_pod_monitor_passes_its_schema_and_a_misspelt_field_does_not():
-    jsonschema.validate(PODMONITOR, SCHEMA)
-    wrong = json.loads(json.dumps(PODMONITOR).replace('"interval"', '"intervall"'))
-    with pytest.raises(jsonschema.ValidationError, match="intervall"):
-        jsonschema.validate(wrong, SCHEMA)
 
 
 @each_overlay

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-
-import yaml
 
 from asset_worker import __version__
 from tests.unit import command_lines
@@ -40,14 +37,6 @@ def test_the_line_that_sets_image_and_receiver_finds_both():
     for old, new in replaced:
         assert (KUBERNETES / "account.yaml").read_text().count(old) == 1
         assert new.startswith(old.partition("asset-worker")[0][:7])
-
-
-def test_the_line_that_makes_a_prometheus_rule_of_the_alerts_makes_one():
-    line = only("kind: PrometheusRule").removesuffix(" | kubectl apply -f -")
-    made = subprocess.run(["sh", "-c", line], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-    rule = yaml.safe_load(made.stdout)
-    assert (rule["kind"], rule["metadata"]["name"]) == ("PrometheusRule", "asset-worker")
-    assert rule["spec"] == yaml.safe_load((DEPLOY / "alerts.yaml").read_text())
 
 
 def test_every_file_and_folder_is_in_the_table():
