@@ -36,9 +36,23 @@ def test_it_passes_the_schema_of_compose():
 def test_our_image_has_the_present_version_and_runs_commands_that_the_program_has(name):
     service = SERVICES[name]
     assert service["image"] == f"{IMAGE}:{__version__}"
-    assert (COMPOSE.parent / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
     if "entrypoint" not in service:
         command_lines.check(service["command"])
+
+
+def test_one_service_builds_our_image_and_no_other_builds_or_pulls_it():
+    """So it is built once, and an image of that name in a registry is not taken for it."""
+    policies = {name: (each["pull_policy"], "build" in each) for name, each in ours().items()}
+    assert policies.pop("setup") == ("build", True)
+    assert set(policies.values()) == {("never", False)}
+    build = SERVICES["setup"]["build"]
+    assert (COMPOSE.parent / build["context"] / build["dockerfile"]).is_file()
+
+
+def test_who_shares_the_network_namespace_is_restarted_with_its_owner():
+    sharing = {name for name, each in SERVICES.items() if each.get("network_mode") == f"service:{NAMESPACE}"}
+    assert sharing == SERVICES.keys() - {NAMESPACE, "setup"}
+    assert all(SERVICES[name]["depends_on"][NAMESPACE]["restart"] for name in sharing)
 
 
 @each_service
