@@ -103,6 +103,11 @@ async def test_the_uploader_submits_to_the_sidecar_and_reads_its_events_which_it
     found = events.stat()
     assert (oct(found.st_mode), found.st_uid, found.st_gid) == ("0o100640", 10001, GROUP)
 
+    code, checks = await its.run("asset-worker", "asset-worker doctor")
+    assert code == 0, checks
+    assert "/var/spool/assets/queue" in checks
+    assert "/var/lib/events" in checks
+
     worker.send(signal.SIGTERM)
     assert await worker.end() == 0, worker.stderr
 
