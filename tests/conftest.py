@@ -1,10 +1,11 @@
-"""What all tests share: virtual time on request, a log of its own for each, hypothesis profiles, compiled code."""
+"""What all tests share: virtual time on request, hypothesis profiles, log and signals as they were before each test."""
 
 import asyncio
 import gc
 import inspect
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from asset_worker.runtime.ending import SERVICE, STOPPING
 from tests.doubles.virtual_time import VirtualTimeLoop
 
 # The same cases in every run: new cases are for a thorough run, and must not fail somebody else's change.
@@ -52,6 +54,16 @@ def pytest_asyncio_loop_factories(
     if item.get_closest_marker("virtual_time"):
         return {"virtual": VirtualTimeLoop}
     return {"asyncio": asyncio.new_event_loop}
+
+
+@pytest.fixture(autouse=True)
+def _signals_of_one_test() -> Iterator[None]:
+    """A command that a test runs in this process leaves them ignored, also for each process that starts later."""
+    handlers = {number: signal.getsignal(number) for number in (*STOPPING, *SERVICE)}
+    yield
+    for number, handler in handlers.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)
