@@ -55,10 +55,40 @@ async def test_a_signal_while_a_one_off_is_loaded_ends_it_by_that_signal(serve, 
         run = worker.start("wait", simulator.store.add(NEVER), base_url=simulator.base_url)
         await asyncio.sleep(delay)
         run.send(signal.SIGINT)
+        await eventually(
+            lambda run=run: run.process.poll() is not None or "Exception ignored" in run.stderr,
+            otherwise=lambda run=run: run.stderr,
+        )
+        if run.process.poll() is None:
+            run.send(signal.SIGINT)  # the interpreter itself was not up yet, and has dropped the first
         code = await run.end()
-        # The interpreter itself may not be up yet, and reports the signal in its own way.
+        # It may also report the signal in its own way.
         is_starting = "KeyboardInterrupt" in run.stderr and "asset_worker" not in run.stderr
         assert code == -signal.SIGINT or (code == 1 and is_starting), run.stderr
+
+
+CTRL_C_IN_A_CALLBACK = """
+import os, signal, sys, weakref
+from asset_worker.__main__ import main
+
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "click":
+            kept = Finder()
+            reference = weakref.ref(kept, lambda _: os.kill(os.getpid(), signal.SIGINT))
+            del kept
+
+sys.meta_path.insert(0, Finder())
+sys.argv = ["asset-worker", "--version"]
+main()
+"""
+
+
+def test_a_ctrl_c_in_a_callback_of_an_import_is_not_dropped():
+    """Python prints a KeyboardInterrupt that is raised there, and goes on."""
+    environ = os.environ | {"PYTHONPATH": str(ROOT / "worker")}
+    done = subprocess.run([sys.executable, "-c", CTRL_C_IN_A_CALLBACK], env=environ, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
 
 
 async def test_a_shell_loop_ends_at_ctrl_c(serve, worker):
