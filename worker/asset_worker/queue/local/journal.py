@@ -42,7 +42,7 @@ from asset_worker.queue.local.sink_rows import (
     write_sink,
 )
 from asset_worker.queue.local.undelivered_rows import UndeliveredRows
-from asset_worker.queue.local.upgrading import is_earlier, is_of_newer_version, logging_upgrade, must_be_upgraded
+from asset_worker.queue.local.upgrading import earlier_version_text, is_earlier, logging_upgrade, newer_version_text
 from asset_worker.runtime.steady_time import Mark
 
 FILE_NAME = "journal.sqlite3"
@@ -115,7 +115,7 @@ class Journal:
         restrict(self._connection)
         version = check_is_journal(self._connection, self.path)  # before quick_check, which executes CHECK constraints
         if is_earlier(version) and not upgrades:
-            raise JournalError(must_be_upgraded(self.path, version))
+            raise JournalError(earlier_version_text(self.path, version))
         [check] = execute("PRAGMA quick_check(1)").fetchone()
         if check != "ok":
             raise sqlite3.DatabaseError(check)
@@ -361,7 +361,7 @@ def check_is_journal(connection: sqlite3.Connection, path: Path) -> int:
     execute = connection.execute
     [version], [owner] = execute("PRAGMA user_version").fetchone(), execute("PRAGMA application_id").fetchone()
     if version > SCHEMA_VERSION:
-        raise JournalError(is_of_newer_version(path, version))
+        raise JournalError(newer_version_text(path, version))
     [tables] = execute("SELECT count(*) FROM sqlite_master").fetchone()
     if tables and owner != APPLICATION_ID:
         raise JournalError(f"{path} is a database of another program: give another state.dir")

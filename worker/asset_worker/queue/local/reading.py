@@ -25,7 +25,7 @@ from asset_worker.queue.local.journal import (
 from asset_worker.queue.local.migrations import SCHEMA_VERSION
 from asset_worker.queue.local.schema import check_schema, check_values, restrict
 from asset_worker.queue.local.sink_rows import read_sinks
-from asset_worker.queue.local.upgrading import must_be_upgraded
+from asset_worker.queue.local.upgrading import earlier_version_text
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.private_files import open_to_read
 
@@ -134,7 +134,7 @@ def _read_from(path: Path) -> Iterator[sqlite3.Connection]:
 def _check_version(connection: sqlite3.Connection, path: Path) -> None:
     [version] = connection.execute("PRAGMA user_version").fetchone()
     if version < SCHEMA_VERSION:
-        raise JournalError(must_be_upgraded(path, version))
+        raise JournalError(earlier_version_text(path, version))
     if version > SCHEMA_VERSION:
         raise JournalError(
             f"{path} is of a newer version (schema {version}, this asset-worker reads {SCHEMA_VERSION}): ask with "

@@ -18,7 +18,7 @@ def is_earlier(version: int) -> bool:
     return 0 < version < SCHEMA_VERSION
 
 
-def must_be_upgraded(path: Path, version: int) -> str:
+def earlier_version_text(path: Path, version: int) -> str:
     """Return, for people, that a command does not read a journal of this version, and what to do."""
     return (
         f"{path} is of an earlier version (schema {version}, this asset-worker reads {SCHEMA_VERSION}): start the "
@@ -26,7 +26,7 @@ def must_be_upgraded(path: Path, version: int) -> str:
     )
 
 
-def is_of_newer_version(path: Path, version: int) -> str:
+def newer_version_text(path: Path, version: int) -> str:
     """Return, for people, that a newer version has written the journal, and what to do."""
     return (
         f"the journal {path} was written by a newer asset-worker (schema {version}, this one knows {SCHEMA_VERSION}) "
