@@ -253,7 +253,7 @@ async def test_a_quota_is_eaten_by_another_team(serve, worker: Worker):
 
     # Onset
     simulator.set_limit(ends_in(15.0, requests=60))
-    use_up(simulator)
+    simulator.use_up_limit()  # before the worker sends its next request
     began = await operator.until("rate_limited")
     [problem] = began["problems"]
     assert problem["problem"] == "the API's rate limit is used up"
@@ -287,9 +287,3 @@ def ends_in(seconds: float, *, requests: int) -> Limit:
     """A limit of about a minute's windows, of which the present one ends in so many seconds."""
     ends = time.time() + seconds
     return Limit(requests, ends / int(ends / 60.0))
-
-
-def use_up(simulator: Any) -> None:
-    """Use the limit as another program with the same key would, before the worker sends its next request."""
-    while simulator._window.charge(time.time()).allowed:
-        pass

@@ -123,6 +123,11 @@ class Simulator:
         """Replace the rate limit; None: no limit."""
         self._window = Window(limit) if limit else None
 
+    def use_up_limit(self) -> None:
+        """Use what is left in the present window of the rate limit, as another program with the same key would."""
+        while self._window is not None and self._window.charge(self.clock.now()).allowed:
+            pass
+
     def _endpoint(
         self, name: str, act: Callable[[web.Request, Fault | None], Awaitable[Reply]]
     ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
