@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import re
+import ssl
 from pathlib import Path
 
 import aiohttp
@@ -408,12 +409,18 @@ async def test_a_key_that_comes_back_in_an_error_is_redacted(client, server):
         ),
         (aiohttp.ServerDisconnectedError(), "the connection was closed without an answer"),
         (aiohttp.ClientPayloadError(), "the answer was cut off"),
+        (
+            aiohttp.ClientConnectorSSLError(
+                ConnectionKey("api.example.com", 443, True, True, None, None, None), ssl.SSLError(1, "unexpected end")
+            ),
+            "TLS with api.example.com:443 fails (unexpected end)",
+        ),
         (RuntimeError("unexpected"), "RuntimeError: unexpected"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
 async def test_the_text_of_a_failed_connection_is_in_plain_words(client, server, error, text):
-    if isinstance(error, OSError):
+    if isinstance(error, ConnectionRefusedError):
         key = ConnectionKey("api.example.com", 443, True, True, None, None, None)
         error = aiohttp.ClientConnectorError(key, error)
     server.get(URL_OF_IT, exception=error, repeat=True)

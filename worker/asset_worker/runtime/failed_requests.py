@@ -22,7 +22,9 @@ def failure_text(error: BaseException, *, host: str) -> str | None:
             return f"the name {error.host} can't be resolved ({_text_of(error.os_error)})"
         case aiohttp.ClientConnectorCertificateError():
             return f"the certificate of {host} can't be trusted ({_certificate_problem(error.certificate_error)})"
-        case aiohttp.ClientConnectorSSLError() | aiohttp.ServerFingerprintMismatch():
+        case aiohttp.ClientConnectorSSLError():
+            return f"TLS with {host} fails ({_text_of(error.os_error)})"
+        case aiohttp.ServerFingerprintMismatch():
             return f"TLS with {host} fails ({_text_of(error)})"
         case aiohttp.ClientProxyConnectionError():
             return f"the proxy can't be connected to ({_text_of(error.os_error)})"
@@ -45,8 +47,10 @@ def failure_text(error: BaseException, *, host: str) -> str | None:
 
 
 def _text_of(error: BaseException) -> str:
-    if isinstance(error, ssl.SSLError) and error.reason:
-        return error.reason.replace("_", " ").lower()
+    if isinstance(error, ssl.SSLError):
+        # Only errors that the ssl module itself makes have a reason. The number of none of them is the system's.
+        reason = getattr(error, "reason", None) or error.strerror
+        return str(reason).replace("_", " ").lower() if reason else type(error).__name__
     if isinstance(error, OSError) and error.errno and error.errno > 0:
         return os.strerror(error.errno)  # asyncio's own text repeats the address
     if isinstance(error, OSError) and error.strerror:
