@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from asset_worker.intake.file import directories, tail_reader
+from asset_worker.intake.file import beside, directories, search, tail_reader
 from asset_worker.intake.file.directories import Directories, Entry
 from asset_worker.intake.file.follower import DRAIN_SECONDS
+from asset_worker.runtime import paths
 from asset_worker.runtime.links import Place
 from tests.doubles.intake import Disk, Following
 
@@ -24,21 +25,15 @@ class FailingPaths:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._failing: dict[Path, tuple[str, int]] = {}
-        monkeypatch.setattr(tail_reader, "os", self)
-        monkeypatch.setattr(directories, "os", self)
-        real, real_open = Path.stat, Place.open
+        for module in (beside, directories, paths, search, tail_reader):
+            monkeypatch.setattr(module, "os", self)
+        real_open = Place.open
 
         def open_place(place: Place, flags: int) -> int:
             self._check("open", place.path)
             return real_open(place, flags)
 
         monkeypatch.setattr(Place, "open", open_place)
-
-        def stat(path: Path, **options: Any) -> os.stat_result:
-            self._check("stat", path)
-            return real(path, **options)
-
-        monkeypatch.setattr(Path, "stat", stat)
 
     def fail(self, call: str, number: int, *paths: Path) -> None:
         self._failing |= dict.fromkeys(paths, (call, number))
@@ -53,7 +48,7 @@ class FailingPaths:
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(os, name)
-        if name not in {"scandir", "pread", "fstat"}:
+        if name not in {"scandir", "pread", "stat", "fstat"}:
             return real
 
         def call(target: Any, *args: Any) -> Any:

@@ -41,7 +41,7 @@ def current_status(path: Path) -> os.stat_result | None:
         OSError: the path can't be examined.
     """
     try:
-        return path.stat()
+        return os.stat(path)
     except FileNotFoundError:
         return None
 
@@ -54,7 +54,7 @@ def is_same_file(one: str | Path, other: str | Path) -> bool:
     if os.path.realpath(one) == os.path.realpath(other):
         return True
     try:
-        return Path(one).samefile(other)
+        return os.path.samefile(one, other)
     except OSError:  # one of them is missing or can't be reached
         return False
 

@@ -88,7 +88,7 @@ class SearchBeside:
         self.inodes = {entry.inode for entry in entries}
         for entry in entries:
             try:
-                candidates.append((entry, entry.path.stat()))
+                candidates.append((entry, os.stat(entry.path)))
             except FileNotFoundError:
                 continue
             except OSError as error:

@@ -11,7 +11,7 @@ def missing_directory(path: Path) -> str | None:
 
     A file that is missing is nothing to report: its writer may create it. But no writer creates the directory.
     """
-    directory = os.path.dirname(os.path.realpath(path))  # noqa: PTH120 - four times a second: no objects
-    if os.path.isdir(directory):  # noqa: PTH112
+    directory = os.path.dirname(os.path.realpath(path))
+    if os.path.isdir(directory):
         return None
     return f"the directory {directory} does not exist: create it, or correct queue.file"

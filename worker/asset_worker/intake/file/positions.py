@@ -73,7 +73,7 @@ def _is_same(checkpoint: Checkpoint, file: TailReader, name: str) -> bool:
 def _is_still_there(checkpoint: Checkpoint, path: Path) -> bool:
     """Return whether the file of a checkpoint is still where it was, so that another is only a copy of it."""
     try:
-        return path.stat().st_ino == checkpoint.inode
+        return os.stat(path).st_ino == checkpoint.inode
     except FileNotFoundError:
         return False
     except OSError:

@@ -10,6 +10,7 @@ that is in no directory any more is given up.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -230,7 +231,7 @@ class FileSearch:
         for path, inode in paths.items():
             size = None
             try:
-                status = path.stat()
+                status = os.stat(path)
                 if checkpoint.inode != status.st_ino:
                     continue
                 size = status.st_size

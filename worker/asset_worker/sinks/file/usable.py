@@ -29,9 +29,9 @@ def find_problem(path: Path) -> TargetProblem | None:
 
 
 def _directory_problem(path: Path, directory: Path) -> TargetProblem | None:
-    if not directory.exists():
+    if not os.path.exists(directory):
         return TargetProblem(f"{path} can't be created: the directory {directory} does not exist: create it")
-    if not directory.is_dir():
+    if not os.path.isdir(directory):
         return TargetProblem(f"{path} can't be created: {directory} is not a directory: name another file")
     if not os.access(directory, os.W_OK | os.X_OK):
         return TargetProblem(
