@@ -169,6 +169,7 @@ class SimulatedApi:
         is_list, now = kind != "retrieve", self.now()
         request = Request(kind, asset_ids, key, now, now)
         clock_off = sum(each.seconds for each in self.met(f.DatesOff, is_list=is_list))
+        self.obedience.knows_clock &= not clock_off
         shown_clock = self.wall() + clock_off
         charge = UNLIMITED
         shown: dict[str, Document | None] = {}

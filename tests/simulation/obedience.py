@@ -45,12 +45,14 @@ class Obedience:
         self.violations: list[Violation] = []
         self.only: str | None = None
         """The endpoint that is limited; None: all are, together."""
+        self.knows_clock = True
+        """Whether all dates that the client has seen were the server's: if not, it can't read an instant."""
         self._waits: list[Told] = []
         self._spent: Told | None = None
 
     def forget(self) -> None:
         """Note that another client has come, which was told nothing."""
-        self._waits, self._spent = [], None
+        self._waits, self._spent, self.knows_clock = [], None, True
 
     def sent(self, endpoint: str, now: float) -> None:
         """Note that a request goes out now: whether it may."""
@@ -62,6 +64,8 @@ class Obedience:
 
     def told(self, endpoint: str, status: int, charge: Charge, *, made_at: float, now: float) -> None:
         """Note what an answer tells the client of the limits when its head arrives."""
+        if charge.by_clock and not self.knows_clock:
+            return
         if charge.wait is None:
             if charge.headers and (self._spent is None or made_at >= self._spent.made_at):
                 self._spent = None

@@ -13,7 +13,7 @@ from yarl import URL
 
 from tests.doubles.world import Document
 from tests.simulation.answers import Answer, Response, connection_error, pass_time
-from tests.simulation.faults import DatesOff, DeadConnections, Disconnected
+from tests.simulation.faults import DeadConnections, Disconnected
 from tests.simulation.obedience import Obedience
 from tests.simulation.rate_limits import Charge
 
@@ -154,9 +154,7 @@ class _Exchange:
             raise
         assert answer is not None
         self._pool.check()
-        if not (charge.by_clock and api.met(DatesOff, is_list=is_list)):
-            made_at = request.arrived_at or 0.0
-            api.obedience.told(endpoint, answer.status, charge, made_at=made_at, now=api.now())
+        api.obedience.told(endpoint, answer.status, charge, made_at=request.arrived_at or 0.0, now=api.now())
         return Response(answer, until=until, ended=self._ended)
 
     async def __aexit__(

@@ -37,6 +37,7 @@ from tests.simulation.answers import CONNECTION_ERRORS
 from tests.simulation.api import SimulatedApi
 from tests.simulation.assets import draw_asset_id, draw_lifecycle
 from tests.simulation.faults import Fault, draw_fault, draw_limits
+from tests.simulation.pool import Pool
 from tests.simulation.rate_limits import TOLD, RateLimits, Usage, Window
 
 READY = Lifecycle(ends_after=20.0, hls=Rendition(30.0), thumbnail=Rendition(5.0))
@@ -313,26 +314,65 @@ def test_a_client_that_does_not_obey_is_found(monkeypatch, told):
     simulated(monkeypatch, act)
 
 
-def test_a_new_process_was_told_nothing(monkeypatch):
+async def send(pool: Pool) -> int:
+    """Send a request without asking the gate. Return the status."""
+    async with pool.get(URL(f"https://api.example/v1.3/assets/{IDS[0]}"), headers={"x-api-key": "any"}) as response:
+        await response.read()
+        return int(response.status)
+
+
+def test_what_one_process_was_told_another_does_not_know(monkeypatch):
     async def act(world: World) -> None:
         world.api.upload("clip", DONE, asset_id=IDS[0])
-        world.api.limits = RateLimits((Window(1, 60.0),), "seconds")
-        first, second = (world.api.open_pool(10.0, client=name) for name in ("first", "first"))
-
-        async def send(pool: Any) -> int:
-            url = URL(f"https://api.example/v1.3/assets/{IDS[0]}")
-            async with pool.get(url, headers={"x-api-key": "k"}) as response:
-                await response.read()
-                return int(response.status)
-
-        assert [await send(first), await send(first)] == [200, 429]
-        assert await send(world.api.open_pool(10.0, client="second")) == 429
+        world.api.limits = RateLimits((Window(1, 600.0),), "seconds")
+        pool = world.api.open_pool(10.0, client="first")
+        assert [await send(pool), await send(pool)] == [200, 429]
+        await asyncio.sleep(1)
+        pool = world.api.open_pool(10.0, client="second")
+        assert await send(pool) == 429
         assert world.api.violations_of_limits == []
-        await asyncio.sleep(0.1)
-        assert await send(second) == 429
-        assert len(world.api.violations_of_limits) == 1
+        await asyncio.sleep(1)
+        pool = world.api.open_pool(10.0, client="second")
+        assert await send(pool) == 429
+        [violation] = world.api.violations_of_limits
+        assert violation.told.status == 429
 
     simulated(monkeypatch, act)
+
+
+def test_a_request_after_the_last_one_that_was_allowed_is_found(monkeypatch):
+    async def act(world: World) -> None:
+        world.api.upload("clip", DONE, asset_id=IDS[0])
+        world.api.limits = RateLimits((Window(2, 600.0),), "vendor, no wait")
+        pool = world.api.open_pool(10.0)
+        for statuses in ([200, 200], [429]):
+            for expected in statuses:
+                assert await send(pool) == expected
+                await asyncio.sleep(1)
+        [violation] = world.api.violations_of_limits
+        assert violation.told.status == 200
+
+    simulated(monkeypatch, act)
+
+
+def test_other_clients_use_the_limit_up_at_their_rate(monkeypatch):
+    async def act(world: World) -> None:
+        world.api.upload("clip", DONE, asset_id=IDS[0])
+        world.api.limits = RateLimits((Window(100, 86_400.0),), "vendor", others=2.0)
+        pool = world.api.open_pool(10.0)
+        await send(pool)
+        await asyncio.sleep(20)
+        await send(pool)
+        [first], [second] = (each.remaining for each in world.api.requests)
+        assert 40 <= first - second <= 43
+
+    simulated(monkeypatch, act)
+
+
+def test_an_asset_of_another_account_is_missing_in_lists(monkeypatch):
+    found, api = lists(monkeypatch, f.AssetRefused(3, 0))
+    assert {*found} == {each for each in IDS if int(each, 16) % 3}
+    assert [each for each, document in api.requests[0].shown.items() if document is None] == [IDS[2], IDS[5]]
 
 
 def test_a_limit_may_change_and_others_may_use_it_up(monkeypatch):
