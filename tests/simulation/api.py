@@ -17,11 +17,11 @@ from yarl import URL
 
 from asset_worker.simulator.answers import ERROR_CODES, PAGE_LIMIT, listing_of
 from asset_worker.simulator.lifecycles import KINDS, Lifecycle
-from asset_worker.simulator.listing import Filter
+from asset_worker.simulator.listing import ALL, Filter
 from tests.doubles.world import Document
 from tests.simulation import faults as f
 from tests.simulation.answers import Answer
-from tests.simulation.assets import Account
+from tests.simulation.assets import Account, is_asset_id
 from tests.simulation.faults import LIES, Fault
 from tests.simulation.obedience import Obedience, Violation
 from tests.simulation.pool import Kind, Pool, Request
@@ -202,6 +202,8 @@ class SimulatedApi:
     def _reply(
         self, url: URL, kind: Kind, asset_ids: tuple[str, ...], now: float
     ) -> tuple[Answer, dict[str, Document | None]]:
+        if not all(map(is_asset_id, asset_ids)):
+            return _refusal(400, "The parameter asset_id is invalid: it must be 24 hexadecimal digits."), {}
         if kind == "retrieve":
             [asset_id] = asset_ids
             if self._is_refused(asset_id):
@@ -234,7 +236,8 @@ class SimulatedApi:
     def _page(self, url: URL, now: float) -> tuple[Answer, dict[str, Document | None]]:
         query = listing_of(url.query)
         number, length = query["page"], query["page_limit"]
-        wanted = Filter(frozenset(query["asset_types"]), query["filename"].lower())
+        types, filename = query["asset_types"], query["filename"]
+        wanted = Filter(frozenset(types), filename.lower()) if types or filename else ALL
         lag = sum(each.seconds for each in self.met(f.ListLags, is_list=True) if each.pages)
         found = self.account.newest_first(now - lag, wanted)
         shift = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from bisect import bisect_right, insort
 from collections.abc import Mapping, Sequence
 from random import Random
@@ -17,6 +18,7 @@ from asset_worker.simulator.listing import ALL, Filter
 from tests.doubles.truth_check import end_of
 from tests.doubles.world import Document, Truth
 
+_ASSET_ID: Final = re.compile("[0-9a-f]{24}")
 MOMENT: Final = 1e-6
 """Seconds: nothing changes within them."""
 
@@ -24,6 +26,11 @@ MOMENT: Final = 1e-6
 def draw_asset_id(random: Random) -> str:
     """Return a random ID, as the API makes them."""
     return f"{random.getrandbits(96):024x}"
+
+
+def is_asset_id(text: str) -> bool:
+    """Return whether the API takes this for an ID: others are malformed."""
+    return _ASSET_ID.fullmatch(text) is not None
 
 
 def draw_lifecycle(random: Random, kind: str) -> Lifecycle:
@@ -140,7 +147,11 @@ class Account:
 
     def newest_first(self, moment: float, wanted: Filter = ALL) -> list[Document]:
         """Return the documents of all visible assets that pass the filter."""
-        shown = (found.at(moment) for _, _, found in reversed(self._newest_last) if wanted.passes(found.truth.created))
+        shown = (
+            found.at(moment)
+            for _, _, found in reversed(self._newest_last)
+            if wanted is ALL or wanted.passes(found.truth.created)
+        )
         return [each for each in shown if each is not None]
 
     def order(self, asset_id: str) -> tuple[str, str]:

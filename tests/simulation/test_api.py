@@ -16,6 +16,7 @@ from asset_worker.api import session
 from asset_worker.api.client import AssetsApi
 from asset_worker.api.errors import (
     ApiError,
+    BadIdError,
     EdgeRefusedError,
     KeyRefusedError,
     ListRefusedError,
@@ -163,6 +164,20 @@ def test_each_error_of_a_connection_is_transient(monkeypatch, how):
 def test_each_failure_is_the_error_that_it_should_be(monkeypatch, fault, kind, expected):
     found, _ = answer_with(monkeypatch, fault, kind=kind)
     assert type(found) is expected
+
+
+def test_an_id_that_is_none_is_malformed_and_so_is_a_list_with_it(monkeypatch):
+    two: list[Any] = [IDS[0], "no-asset"]
+
+    async def act(world: World) -> None:
+        world.api.upload("clip", DONE, asset_id=IDS[0])
+        with pytest.raises(BadIdError):
+            await world.use(lambda client: client.retrieve("no-asset"))
+        with pytest.raises(ListRefusedError):
+            await world.use(lambda client: client.list_assets(two))
+        assert [each.status for each in world.api.requests] == [400, 400]
+
+    simulated(monkeypatch, act)
 
 
 def test_a_key_that_is_not_known_is_refused(monkeypatch):
