@@ -1,0 +1,137 @@
+"""The worker's own parts over simulated files: the file sink and the follower, through rotation, crashes and faults."""
+
+import asyncio
+from pathlib import Path
+from random import Random
+from unittest.mock import patch
+
+import pytest
+from structlog.testing import capture_logs
+
+from asset_worker.runtime.stop import Stop
+from asset_worker.sinks import delivery
+from asset_worker.sinks.delivery import Delivery
+from asset_worker.sinks.file.sink import FileSink
+from tests.doubles.clocks import ManualClock
+from tests.doubles.intake import Following
+from tests.doubles.outbox import InstantSleep, MemoryOutbox
+from tests.doubles.threads import InlineThread
+from tests.simulation.file_system import SimulatedFiles
+from tests.simulation.installing import installed
+from tests.simulation.system_calls import ProcessDiedError, SimulatedOs
+
+DIRECTORY = Path("/simulated/spool")
+QUEUE = DIRECTORY / "queue"
+EVENTS = DIRECTORY / "events.jsonl"
+SECOND = 10**9
+KEPT = 30
+"""How many rotated files there are at most."""
+
+
+class World:
+    """A disk whose clock goes on by a second with each look at it, and the processes that use it."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.time = 1_700_000_000 * SECOND
+        self.files = SimulatedFiles(self.random, lambda: self.time)
+        self.files.mkdir(DIRECTORY)
+        self.written = 0
+        self.outbox = MemoryOutbox()
+
+    def submit(self, count: int = 1) -> None:
+        """Append lines to the queue."""
+        for _ in range(count):
+            self.written += 1
+            self.files.append(QUEUE, b"asset%d\n" % self.written)
+
+    def rotate(self, path: Path, how: str) -> None:
+        """Rotate a file; the one that was rotated before is kept under the next number."""
+        for number in range(KEPT - 1, 0, -1):
+            if self.files.exists(f"{path}.{number}"):
+                self.files.rename(f"{path}.{number}", f"{path}.{number + 1}")
+        if how == "rename":
+            self.files.rename(path, f"{path}.1")
+        else:
+            self.files.copy(path, f"{path}.1")
+            self.files.truncate(path)
+
+    def lines(self, path: Path) -> list[bytes]:
+        """Return the lines of a file and of those that were rotated away, the oldest first."""
+        paths = [*(f"{path}.{number}" for number in range(KEPT, 0, -1)), str(path)]
+        return [line for each in paths if self.files.exists(each) for line in self.files.read(each).splitlines()]
+
+    @property
+    def bodies(self) -> list[bytes]:
+        return [event.body for event in self.outbox.events]
+
+    def deliver(self, system: SimulatedOs, sleep: InstantSleep | None = None) -> None:
+        """Let a process write all that there is, and end."""
+
+        async def run() -> None:
+            stop = Stop()
+            stop.set("test")
+            sink = FileSink(EVENTS, InlineThread(), lock_timeout=0)
+            await Delivery(sink, self.outbox, ManualClock(), sleep=sleep or InstantSleep()).run(stop)
+
+        with installed(system), capture_logs(), patch.object(delivery, "BATCH_EVENTS", 3):
+            asyncio.run(run())
+
+
+@pytest.fixture
+def world() -> World:
+    return World(1)
+
+
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("how", ["rename", "copytruncate"])
+def test_every_line_is_read_once_through_rotations_and_restarts(seed: int, how: str):
+    world = World(seed)
+    system = SimulatedOs(world.files)
+    read: list[str] = []
+    with installed(system):
+        following = Following(QUEUE)
+        world.submit(2)
+        for _ in range(30):
+            world.time += SECOND
+            match world.random.randrange(5):
+                case 0 if world.files.exists(QUEUE):
+                    read += following.step()
+                    world.rotate(QUEUE, how)
+                    world.submit(world.random.randint(0, 2))
+                case 1:
+                    following.restart()
+                case _:
+                    world.submit(world.random.randint(0, 2))
+            read += following.step(1.0)
+        for _ in range(4):
+            read += following.step(10.0)
+        following.follower.close()
+    assert read == [f"asset{number}" for number in range(1, world.written + 1)]
+    assert not world.files.descriptors
+
+
+@pytest.mark.parametrize("power", [False, True], ids=["the process dies", "the power is cut"])
+@pytest.mark.parametrize("seed", range(60))
+def test_every_event_is_written_once_whichever_call_a_process_dies_in(seed: int, power: bool):
+    world = World(seed)
+    crashes = 0
+    for _ in range(8):
+        world.time += SECOND
+        world.outbox.add(world.random.randint(1, 5))
+        system = SimulatedOs(world.files)
+        system.dies_in = world.random.randint(0, 40)
+        try:
+            world.deliver(system)
+        except ProcessDiedError:
+            crashes += 1
+            system.close_all()
+            if power:
+                world.files.power_cut()
+        if world.files.exists(EVENTS) and world.random.random() < 0.5:
+            # What was written and not recorded before a crash would be repeated if it was only in a copy.
+            world.rotate(EVENTS, "rename" if system.dead else world.random.choice(["rename", "copytruncate"]))
+        assert not world.files.descriptors
+    world.deliver(SimulatedOs(world.files))
+    assert world.lines(EVENTS) == world.bodies
+    assert crashes, "none of the processes died"
