@@ -81,7 +81,7 @@ class SimulatedDisk:
             now_ns: the wall clock, in nanoseconds.
             root: the disk's directory; there is no such directory outside of the simulation.
             tick: the resolution of the file system's times, in nanoseconds.
-            inode_reuse: how probable it is that a new file gets the number of one that is gone.
+            inode_reuse: how probable it is that a new file gets the number of the one that was gone last.
         """
         assert re.fullmatch("/[^/]+", root), root
         self.root = root
@@ -142,7 +142,7 @@ class SimulatedDisk:
     def make_node(self, directory: Directory, name: str, kind: type[Inode], mode: int) -> Inode:
         """Create a file or a directory with this name."""
         if self._free and self._random.random() < self._inode_reuse:
-            number = self._free.pop(self._random.randrange(len(self._free)))
+            number = self._free.pop()
         else:
             self._last_number = number = self._last_number + 1
         now = self.now()

@@ -3,6 +3,7 @@
 The worker uses it through `system_calls.py`, as if by the module `os`. Everybody else in the simulated world (writers
 of the queue file, logrotate, operators) uses the methods of `SimulatedFiles` that take paths. Faults, a full disk and
 missing permissions don't concern them, and what they do is on the disk at once, unless `others_are_durable` is False.
+So is then what the worker did before to the same file or, if it is a name, in the same directory: the disk keeps order.
 
 What the worker does is on the disk after a sync, as POSIX has it: the bytes of a file after fdatasync(2) or fsync(2) of
 it, a name after fsync(2) of its directory. On ext4 a sync of the file makes its new name durable, too; a program must
@@ -35,6 +36,8 @@ class Writer:
 
     def write(self, data: bytes) -> None:
         """Write where the last write ended: after a truncation, that leaves a hole."""
+        if self._descriptor not in self._files.descriptors:  # it was closed, or the power was cut
+            raise error(errno.EBADF)
         if data:
             self._file.write(self.position, data, self._files.now())
             self.position += len(data)

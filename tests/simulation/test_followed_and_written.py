@@ -1,6 +1,7 @@
 """The worker's own parts over simulated files: the file sink and the follower, through rotation, crashes and faults."""
 
 import asyncio
+import errno
 from pathlib import Path
 from random import Random
 from unittest.mock import patch
@@ -8,6 +9,8 @@ from unittest.mock import patch
 import pytest
 from structlog.testing import capture_logs
 
+from asset_worker.runtime import paths
+from asset_worker.runtime.links import walked
 from asset_worker.runtime.stop import Stop
 from asset_worker.sinks import delivery
 from asset_worker.sinks.delivery import Delivery
@@ -16,6 +19,7 @@ from tests.doubles.clocks import ManualClock
 from tests.doubles.intake import Following
 from tests.doubles.outbox import InstantSleep, MemoryOutbox
 from tests.doubles.threads import InlineThread
+from tests.simulation.disk import FALLIBLE
 from tests.simulation.file_system import SimulatedFiles
 from tests.simulation.installing import installed
 from tests.simulation.system_calls import ProcessDiedError, SimulatedOs
@@ -83,7 +87,7 @@ def world() -> World:
     return World(1)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(25))
 @pytest.mark.parametrize("how", ["rename", "copytruncate"])
 def test_every_line_is_read_once_through_rotations_and_restarts(seed: int, how: str):
     world = World(seed)
@@ -112,7 +116,7 @@ def test_every_line_is_read_once_through_rotations_and_restarts(seed: int, how: 
 
 
 @pytest.mark.parametrize("power", [False, True], ids=["the process dies", "the power is cut"])
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(30))
 def test_every_event_is_written_once_whichever_call_a_process_dies_in(seed: int, power: bool):
     world = World(seed)
     crashes = 0
@@ -135,3 +139,62 @@ def test_every_event_is_written_once_whichever_call_a_process_dies_in(seed: int,
     world.deliver(SimulatedOs(world.files))
     assert world.lines(EVENTS) == world.bodies
     assert crashes, "none of the processes died"
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_every_event_is_written_once_although_calls_fail_and_the_disk_is_full(seed: int):
+    world = World(seed)
+    for _ in range(5):
+        world.outbox.add(world.random.randint(1, 7))
+        kind = world.random.choice([errno.EIO, errno.EACCES, errno.ESTALE, errno.ENOENT])
+        calls = {*world.random.sample(sorted(FALLIBLE), 3)}
+        world.files.fail(DIRECTORY, kind, calls=calls, times=world.random.randint(1, 9))
+        world.files.room[str(DIRECTORY)] = world.random.randint(0, 150)
+
+        def mend(count: int) -> None:
+            if count >= 4:
+                world.files.mend()
+
+        system = SimulatedOs(world.files)
+        world.deliver(system, InstantSleep(mend))
+        world.files.mend()
+    assert world.lines(EVENTS) == world.bodies
+
+
+def test_the_same_seed_gives_the_same_disk():
+    def history() -> list[object]:
+        world = World(5)
+        for _ in range(10):
+            world.outbox.add(3)
+            system = SimulatedOs(world.files)
+            system.dies_in = world.random.randint(0, 40)
+            try:
+                world.deliver(system)
+            except ProcessDiedError:
+                world.files.power_cut()
+            if world.files.exists(EVENTS):
+                world.rotate(EVENTS, "rename")
+        names = world.files.listdir(DIRECTORY)
+        return [names, *((world.files.status(DIRECTORY / each), world.files.read(DIRECTORY / each)) for each in names)]
+
+    assert history() == history()
+
+
+def test_real_paths_lead_to_real_files_meanwhile(tmp_path: Path):
+    """Also a path that is walked name by name, through a link."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "real" / "queue").write_bytes(b"a1\n")
+    world = World(1)
+    world.submit()
+    with installed(SimulatedOs(world.files)):
+        for path, expected in ((tmp_path / "link" / "queue", "a1"), (QUEUE, "asset1")):
+            following = Following(path)
+            assert following.step() == [expected]
+            following.follower.close()
+            assert paths.is_same_file(path, path)
+        with walked(QUEUE) as place:
+            assert (place.real, place.links) == (QUEUE, ())
+        with walked(tmp_path / "link" / "queue") as place:
+            assert (place.real, len(place.links)) == (tmp_path / "real" / "queue", 1)
+    assert not world.files.descriptors
