@@ -144,11 +144,12 @@ def test_what_is_written_again_is_not_forgotten():
         files.fail(PATH, errno.EIO, calls={"fdatasync"}, times=1)
         with pytest.raises(OSError, match="Input/output"):
             system.fdatasync(descriptor)
-        system.ftruncate(descriptor, 1)
-        system.write(descriptor, b"BC")
+        system.ftruncate(descriptor, 2)
+        system.write(descriptor, b"C")
+        system.write(system.open(PATH, os.O_RDWR), b"A")
         system.fdatasync(descriptor)
 
-    assert after_power_cuts(do) == {b"\0BC": 300}
+    assert after_power_cuts(do) == {b"A\0C": 300}
 
 
 def test_a_process_that_dies_loses_its_descriptors_and_locks_and_nothing_else():

@@ -82,11 +82,6 @@ class World:
             asyncio.run(run())
 
 
-@pytest.fixture
-def world() -> World:
-    return World(1)
-
-
 @pytest.mark.parametrize("seed", range(40))
 @pytest.mark.parametrize("how", ["rename", "copytruncate"])
 def test_every_line_is_read_once_through_rotations_and_whichever_call_a_process_dies_in(seed: int, how: str):
