@@ -382,6 +382,17 @@ def test_a_refusal_pauses_for_as_long_as_the_server_requests_and_then_one_reques
     assert send_all(limiter, 35.0) == 1
 
 
+def test_the_request_after_a_short_pause_keeps_to_our_own_rate() -> None:
+    """The pause alone would let it go a quarter of a second after the one that was refused."""
+    limiter = RateLimiter(requests_per_second=2, share=1.0)
+    assert send_all(limiter, 0.0) == 1
+    pause = limiter.answered(0.0, sent_at=0.0, status=429, report=NOTHING_REPORTED)
+    assert pause == Pause(FIRST_BACKOFF_SECONDS, requested_by_server=False)
+    assert limiter.delay(FIRST_BACKOFF_SECONDS) > 0
+    assert limiter.delay(0.499) > 0
+    assert limiter.delay(2.0) == 0  # the pace has been halved by the refusal
+
+
 def test_refusals_of_what_was_in_flight_are_the_same_event() -> None:
     limiter = limiter_after()
     for _ in range(3):

@@ -246,7 +246,9 @@ class RateLimiter:
         self._in_flight_since_pause = 0
         self._paused_at = now
         self._paused_until = now + seconds
-        self._tokens = 1.0
+        # One request is to follow the pause at once, but a short pause does not fill the bucket at our own rate.
+        self._fill(now)
+        self._tokens = min(self._tokens + self._own_rate * seconds, 1.0)
         self._filled_at = self._paused_until
         return Pause(seconds, requested_by_server=requested >= backoff)
 
