@@ -40,14 +40,15 @@ check: $(STAMP) ## format, lint, layers and types
 	$(BIN)/mypy
 
 # They mostly use the processor, and give way to tests that also watch the clock.
-unit: $(STAMP) ## the pure core, the client, the parts one by one
-	nice -n 10 $(BIN)/pytest -n auto --dist worksteal tests/unit
+unit: $(STAMP) ## the pure core, the client, the parts one by one; the whole worker in a simulated world
+	nice -n 10 $(BIN)/pytest -n auto --dist worksteal tests/unit tests/simulation
 
 # These mostly wait for processes and clocks, so more of them than there are cores run at once.
 integration: $(STAMP) ## real processes, files, sockets and servers
 	$(BIN)/pytest -n 7 --dist worksteal tests/integration
 
-soak: $(STAMP) ## a thousand kills, and a hundred thousand assets (some twenty minutes)
+soak: $(STAMP) ## ten thousand simulated histories, a thousand kills, a hundred thousand assets (some forty minutes)
+	$(BIN)/python -m tests.simulation --histories 10000
 	$(BIN)/python -m tests.integration.soak --kills 1000
 	$(BIN)/python -m tests.integration.soak --kills 50 --webhooks
 	$(BIN)/python -m tests.integration.soak --kills 50 --account

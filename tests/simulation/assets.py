@@ -130,6 +130,11 @@ class Account:
         found = self._found.get(asset_id)
         return None if found is None else found.at(moment)
 
+    def all_visible_at(self) -> float:
+        """Return when the last of the assets became visible that ever do; before all time: there is none."""
+        moments = (each.born + each.lifecycle.visible_after for each in self.assets.values())
+        return max((each for each in moments if math.isfinite(each)), default=-math.inf)
+
     def timeline(self, asset_id: str, wait_for: Mapping[str, str]) -> list[tuple[float, str]]:
         """Return what a waiter would be told of an asset, without deadlines, and from when on.
 

@@ -164,7 +164,7 @@ LIES: Final[Mapping[str, list_faults.Fault]] = {
 }
 """How lists may lie."""
 
-_KEY_CODES: Final = (
+KEY_CODES: Final = (
     (401, "api_key_invalid"),
     (401, "unauthorized"),
     (403, "api_not_allowed"),
@@ -210,7 +210,7 @@ _DRAWS: Final[tuple[tuple[int, Callable[[Random], Fault]], ...]] = (
     ),
     (2, lambda random: Cut(_share(random), _where(random))),
     (1, lambda random: NotJson(_share(random), _where(random))),
-    (2, lambda random: key_refused(*random.choice(_KEY_CODES))),
+    (2, lambda random: key_refused(*random.choice(KEY_CODES))),
     (1, lambda random: edge_refuses(random.choice((401, 403)))),
     (1, lambda random: AssetRefused(3, random.randrange(3))),
     (3, lambda random: ListLags(random.choice((5.0, 30.0, 120.0)))),

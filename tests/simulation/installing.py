@@ -8,7 +8,7 @@ from functools import cache
 from types import ModuleType
 from unittest.mock import patch
 
-from tests.simulation.system_calls import SimulatedOs
+from tests.simulation.system_calls import SimulatedFcntl, SimulatedOs
 
 PACKAGES = ("asset_worker.intake.file", "asset_worker.sinks.file")
 MODULES = ("asset_worker.runtime.links", "asset_worker.runtime.paths")
@@ -26,11 +26,11 @@ def modules() -> list[ModuleType]:
 
 
 @contextmanager
-def installed(system: SimulatedOs) -> Iterator[None]:
+def installed(system: SimulatedOs, fcntl: SimulatedFcntl | None = None) -> Iterator[None]:
     """Let the worker's files be simulated, until exit."""
     with ExitStack() as replaced:
         for module in modules():
-            for name, stand_in in (("os", system), ("fcntl", system.fcntl)):
+            for name, stand_in in (("os", system), ("fcntl", fcntl or system.fcntl)):
                 if name in vars(module):
                     replaced.enter_context(patch.object(module, name, stand_in))
         yield

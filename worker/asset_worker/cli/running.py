@@ -33,7 +33,7 @@ from asset_worker.telemetry.logs import configure
 
 _log = structlog.get_logger()
 
-_MAY_PASS = (
+MAY_PASS = (
     AdminAddressInUseError,
     JournalUnavailableError,
     KeyNotThereError,
@@ -42,7 +42,7 @@ _MAY_PASS = (
     TokenNotThereError,
 )
 """The errors that keep the service from starting now, but perhaps not later."""
-_MUST_BE_CORRECTED = (
+MUST_BE_CORRECTED = (
     AdminAddressError,
     BadKeyError,
     BadProxyError,
@@ -125,11 +125,11 @@ def run_to_the_end(work: Coroutine[Any, Any, int]) -> int:
     """
     try:
         return run_loop(work)
-    except _MAY_PASS as error:
+    except MAY_PASS as error:
         fail(str(error), code=Exit.TEMPORARY)
     except NoKeyError as error:
         fail(f"{error}{misnamed_key_advice(os.environ)}")
-    except _MUST_BE_CORRECTED as error:
+    except MUST_BE_CORRECTED as error:
         fail(str(error))
     except Exception as error:  # noqa: BLE001 - every other error must reach the log
         # The traceback goes to the log, where the key is redacted, and not to the interpreter's own handler.
