@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
-from unittest.mock import patch
 
-from tests.simulation import model
 from tests.simulation.machine import EPOCH
 
 if TYPE_CHECKING:
@@ -57,13 +54,3 @@ def ends_no_wait_early(record: Record) -> Iterator[str]:
 
 def _loop_time(text: str) -> float:
     return datetime.fromisoformat(text).timestamp() - EPOCH
-
-
-PROMISES: Final[Sequence[Callable[[Record], Iterator[str]]]] = (keeps_instants, ends_no_wait_early)
-
-
-@contextmanager
-def held() -> Iterator[None]:
-    """Let the model hold these promises, too, within the context."""
-    with patch.object(model, "PROMISES", tuple(dict.fromkeys((*model.PROMISES, *PROMISES)))):
-        yield

@@ -18,7 +18,7 @@ from asset_worker.domain.run_plan import Exit
 from tests.doubles import truth_check
 from tests.doubles.truth_check import MILLISECONDS, Expected
 from tests.doubles.world import EPOCH as EPOCH_OF_CHECK
-from tests.simulation import frugality
+from tests.simulation import frugality, instants
 from tests.simulation.actions import Drift, SetClock
 from tests.simulation.disk_faults import FilesFail, JournalFails
 from tests.simulation.evidence import (
@@ -317,6 +317,8 @@ PROMISES: Final[Sequence[Callable[[Record], Iterator[str]]]] = (
     _watches_the_account,
     _delivers_everything_everywhere,
     _tells_the_truth,
+    instants.keeps_instants,
+    instants.ends_no_wait_early,
     _is_frugal,
     _leaks_no_secret,
     _stays_small,
