@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from asset_worker.intake.file.siblings import SeenFile
+from asset_worker.intake.file.siblings import COMMON, SeenFile
 
 HEAD_BYTES: Final = 1024
 """At most this many bytes at the beginning of a file are hashed."""
@@ -48,6 +48,9 @@ class Checkpoint(msgspec.Struct, frozen=True):
     """Its modification time then, in nanoseconds; 0: not known."""
     is_doubtful: bool = False
     """Whether a rotated file that can't be read has the inode: if that is another file, all of it is to be read."""
+    start: str = COMMON
+    """What `SeenFile.head` is to be once the checkpoint of a closed file is no longer kept. `COMMON`: it is not known,
+    because the file is open, or an earlier version closed it."""
 
     @property
     def identity(self) -> tuple[int, int]:
@@ -63,6 +66,10 @@ class Checkpoint(msgspec.Struct, frozen=True):
     def is_complete(self) -> bool:
         """Whether everything that was in the file had been read, or rejected as a partial line."""
         return self.size in {self.offset, self.rejected or self.offset}
+
+    def seen(self) -> SeenFile:
+        """Return the record of the closed file as one that is not to be read."""
+        return SeenFile(self.inode, self.size, self.mtime, self.start)
 
     def matches(self, head: bytes, tail: bytes) -> bool:
         """Return whether the bytes at a file's beginning and before the position are those that were read."""

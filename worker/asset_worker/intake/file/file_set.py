@@ -94,7 +94,10 @@ class FileSet:
     def retire(self, file: TailReader) -> None:
         """Close an old file that has been read to its end; its checkpoint is kept."""
         self._record("retired", f"{file.offset} bytes read")
-        self._search.retire(file.checkpoint())
+        for dropped in self._search.retire(file):
+            is_gone = self._is_listed and dropped.inode not in self._beside.inodes
+            if not is_gone:  # a file that comes to its inode may begin with the same lines
+                self._search.seen.add(dropped)
         self.old.remove(file)
         file.close()
 

@@ -23,6 +23,7 @@ from asset_worker.intake.file.directories import Directories, Entry
 from asset_worker.intake.file.gaps import gap_of_missing
 from asset_worker.intake.file.queue_file import QueueFile
 from asset_worker.intake.file.seen import SeenFiles
+from asset_worker.intake.file.siblings import SeenFile
 from asset_worker.intake.file.tail_reader import NotAFileError, TailReader, describe
 
 RETIRED_KEPT: Final = 8
@@ -98,9 +99,14 @@ class FileSearch:
         """Begin a new look."""
         self.is_stale = False
 
-    def retire(self, checkpoint: Checkpoint) -> None:
-        """Keep the checkpoint of a file that is closed, in case it grows later."""
-        self.retired = [*self.retired, checkpoint][-RETIRED_KEPT:]
+    def retire(self, file: TailReader) -> list[SeenFile]:
+        """Keep the checkpoint of a file that is closed, in case it grows later.
+
+        Return the files whose checkpoints are not kept any longer, as files that are not to be read.
+        """
+        retired = [*self.retired, msgspec.structs.replace(file.checkpoint(), start=file.seen().head)]
+        self.retired = retired[-RETIRED_KEPT:]
+        return [each.seen() for each in retired[:-RETIRED_KEPT] if self.retired_on(each.inode) is None]
 
     def give_up_missing(self) -> None:
         """Forget the files that two searches did not find, and say what may be missing of them.

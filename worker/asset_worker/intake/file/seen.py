@@ -77,6 +77,13 @@ class SeenFiles:
             since, _ = self._noticed.get(file.inode, (float("inf"), None))
             self._noticed[file.inode] = (since, file)
 
+    def add(self, file: SeenFile) -> None:
+        """Remember a file at once that is not to be read, because what was known of it is not kept any longer."""
+        if self.files is None:
+            self._noted.append(file)
+        else:
+            self._remember([file], None)
+
     def end_look(
         self, directory_time: int, now: float, *, may_be_rotated: bool, inodes: AbstractSet[int] | None
     ) -> None:

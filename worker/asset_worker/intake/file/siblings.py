@@ -23,7 +23,8 @@ SEEN_HEAD_BYTES: Final = 256
 
 
 _UNREAD: Final = ""
-_COMMON: Final = "-"
+COMMON: Final = "-"
+"""See `SeenFile.head`."""
 
 
 class Kind(Enum):
@@ -51,7 +52,7 @@ class SeenFile(msgspec.Struct, frozen=True, array_like=True):
     mtime: int
     """Its modification time in nanoseconds."""
     head: str
-    """The hash of its first bytes. `_UNREAD`: they could not be read. `_COMMON`: they have no line, and so don't show
+    """The hash of its first bytes. `_UNREAD`: they could not be read. `COMMON`: they have no line, and so don't show
     that a longer file is this one."""
 
     @property
@@ -82,7 +83,7 @@ def seen_file(inode: int, size: int, mtime: int, head: bytes | None) -> SeenFile
     if head is None:
         return SeenFile(inode, size, mtime, _UNREAD)
     is_common = size <= SEEN_HEAD_BYTES and not holds_lines(head)
-    return SeenFile(inode, size, mtime, _COMMON if is_common else hash_of_head(head[:size]))
+    return SeenFile(inode, size, mtime, COMMON if is_common else hash_of_head(head[:size]))
 
 
 def hash_of_head(head: bytes) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from asset_worker.intake.file.checkpoint import HEAD_BYTES, TAIL_BYTES, Checkpoint, digest, first_id, unused_id
+from asset_worker.intake.file.siblings import SeenFile, seen_file
 from asset_worker.intake.lines import holds_lines
 from asset_worker.intake.splitter import LINE_BYTES_LIMIT, Line, LineSplitter, count_newlines
 
@@ -172,6 +173,10 @@ class TailReader:
             self.size,
             self.mtime,
         )
+
+    def seen(self) -> SeenFile:
+        """Return the record of the file as one that has been read to its end."""
+        return seen_file(self.identity[1], self.size, self.mtime, self._head)
 
     def is_intact(self) -> bool:
         """Return whether what was read is still there: the file was neither truncated nor rewritten.
