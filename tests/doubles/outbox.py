@@ -86,12 +86,12 @@ class Crash(BaseException):
 class FaultyOs:
     """`os`, where `before` is called before each call that touches a file, with the call's name and arguments.
 
-    It may raise, change files, return a number of bytes that a `write` writes at most, or return an exception to be
-    raised after the call.
+    It may raise, change files, return a number of bytes that a `write` or `pwrite` writes at most, or return an
+    exception to be raised after the call.
     """
 
     CALLS = frozenset(
-        {"open", "stat", "fstat", "pread", "write", "lseek", "ftruncate", "fdatasync", "scandir", "fsync"}
+        {"open", "stat", "fstat", "pread", "write", "pwrite", "lseek", "ftruncate", "fdatasync", "scandir", "fsync"}
     )
 
     def __init__(self, before: Callable[..., int | BaseException | None]) -> None:
@@ -104,9 +104,9 @@ class FaultyOs:
 
         def call(*args: Any, **kwargs: Any) -> Any:
             effect = self.before(name, *args)
-            if isinstance(effect, int) and name == "write":
-                fd, data = args
-                return os.write(fd, bytes(data)[:effect])
+            if isinstance(effect, int) and name in {"write", "pwrite"}:
+                fd, data, *rest = args
+                return real(fd, bytes(data)[:effect], *rest)
             result = real(*args, **kwargs)
             if isinstance(effect, BaseException):
                 raise effect

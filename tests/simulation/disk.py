@@ -15,6 +15,7 @@ FALLIBLE = frozenset(
         "stat",
         "fstat",
         "pread",
+        "pwrite",
         "write",
         "ftruncate",
         "fdatasync",

@@ -16,6 +16,7 @@ from tests.simulation.inodes import Directory, File, Inode
 from tests.simulation.names import Entry, Listing, SimulatedPath
 
 FIRST_DESCRIPTOR = 1_000_000
+_SETTABLE = os.O_APPEND | os.O_NONBLOCK
 
 
 class ProcessDiedError(BaseException):
@@ -68,7 +69,7 @@ class SimulatedOs:
             self.dies_in -= 1
             if self.dies_in < 0:
                 self.dead, self.dies_in = True, None
-                if call == "write":
+                if call in {"write", "pwrite"}:
                     return True
                 raise self.death
         if self.files.faults:
@@ -248,9 +249,24 @@ class SimulatedOs:
         self._live()
         if fd < FIRST_DESCRIPTOR:
             return os.write(fd, data)
-        opened, file, dies = self._data("write", fd, os.W_OK)
+        opened = self._opened(fd)
+        opened.position, written = self._write("write", fd, data, opened.position)
+        return written
+
+    def pwrite(self, fd: int, data: Any, offset: int) -> int:
+        """Do as `os.pwrite`. With O_APPEND it appends, as Linux does."""
+        self._live()
+        if fd < FIRST_DESCRIPTOR:
+            return os.pwrite(fd, data, offset)
+        if offset < 0:
+            raise error(errno.EINVAL)
+        return self._write("pwrite", fd, data, offset)[1]
+
+    def _write(self, call: str, fd: int, data: Any, position: int) -> tuple[int, int]:
+        """Return where the written bytes end, and how many they are."""
+        opened, file, dies = self._data(call, fd, os.W_OK)
         data = bytes(data)
-        offset = file.size if opened.flags & os.O_APPEND else opened.position
+        offset = file.size if opened.flags & os.O_APPEND else position
         if dies:
             data = data[: self.files.share_of(len(data))]
         room = self.files.room_at(opened.path) + max(0, file.size - offset)
@@ -261,10 +277,10 @@ class SimulatedOs:
             size = file.size
             file.write(offset, data, self.files.now())
             self.files.take_room(opened.path, file.size - size)
-            opened.position = offset + len(data)
+            position = offset + len(data)
         if dies:
             raise self.death
-        return len(data)
+        return position, len(data)
 
     def ftruncate(self, fd: int, length: int) -> None:
         """Do as `os.ftruncate`."""
@@ -339,6 +355,18 @@ class SimulatedOs:
                 raise AssertionError("this waits for ever: nothing else runs meanwhile") from None
             raise
 
+    def set_flags(self, fd: int, command: int, argument: int) -> int:
+        """Do as `fcntl.fcntl` with F_GETFL or F_SETFL."""
+        self._live()
+        if fd < FIRST_DESCRIPTOR:
+            return fcntl.fcntl(fd, command, argument)
+        opened = self._opened(fd)
+        if command == fcntl.F_GETFL:
+            return opened.flags
+        assert command == fcntl.F_SETFL, command
+        opened.flags = (opened.flags & ~_SETTABLE) | (argument & _SETTABLE)
+        return 0
+
     def set_blocking(self, fd: int, blocking: bool) -> None:
         """Do as `os.set_blocking`: files never block."""
         self._live()
@@ -360,3 +388,7 @@ class SimulatedFcntl:
     def flock(self, fd: int, operation: int) -> None:
         """Do as `fcntl.flock`. Nothing waits for a lock: that would be for ever."""
         self._system.flock(fd, operation)
+
+    def fcntl(self, fd: int, command: int, argument: int = 0) -> int:
+        """Do as `fcntl.fcntl`: get or set a file's flags."""
+        return self._system.set_flags(fd, command, argument)

@@ -39,6 +39,7 @@ class World:
         self.random = Random(seed)
         self.time = 1_700_000_000 * SECOND
         self.files = SimulatedFiles(self.random, lambda: self.time)
+        self.files.forgets_failed_syncs = True
         self.files.mkdir(DIRECTORY)
         self.written = 0
         self.outbox = MemoryOutbox()
@@ -172,6 +173,26 @@ def test_every_event_is_written_once_although_calls_fail_and_the_disk_is_full(se
         system = SimulatedOs(world.files)
         world.deliver(system, InstantSleep(mend))
         world.files.mend()
+    assert world.lines(EVENTS) == world.bodies
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_event_is_lost_in_a_power_cut_after_a_sync_that_failed(seed: int):
+    """A later sync reports success, and writes only what was written after the one that failed."""
+    world = World(seed)
+    for _ in range(6):
+        world.outbox.add(world.random.randint(1, 5))
+        system = SimulatedOs(world.files)
+        system.dies_in = world.random.choice([None, world.random.randint(10, 40)])
+        world.files.fail(DIRECTORY, errno.EIO, calls={"fdatasync"}, times=1)
+        try:
+            world.deliver(system, InstantSleep(lambda _: None))
+        except ProcessDiedError:
+            system.close_all()
+        world.files.mend()
+        if world.random.random() < 0.3:
+            world.files.power_cut()
+    world.deliver(SimulatedOs(world.files))
     assert world.lines(EVENTS) == world.bodies
 
 

@@ -17,7 +17,7 @@ import pytest
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import DaemonThread
 from asset_worker.sinks.delivery import Delivery
-from asset_worker.sinks.file import opening, scan
+from asset_worker.sinks.file import opening, scan, writing
 from asset_worker.sinks.file import sink as file_sink
 from asset_worker.sinks.file.sink import FileSink
 from asset_worker.sinks.ports import SinkUnavailableError
@@ -440,6 +440,50 @@ async def test_a_failed_write_is_taken_back(path: Path, fault: str):
     found = lines(path)
     assert [line for line in found if not line.endswith(b"other")] == bodies(outbox)
     assert sum(line.endswith(b"other") for line in found) == ("writer" in fault) * 2
+
+
+async def test_events_of_a_process_that_died_are_written_again_before_each_sync(path: Path):
+    """After a sync that failed, a second one of the same bytes reports success and writes nothing."""
+    outbox = MemoryOutbox()
+    outbox.add(1)
+    await deliver(path, outbox)
+    before = recorded(outbox, path)
+    outbox.add(2)
+    await deliver(path, outbox)
+    forget(outbox, path, *before)
+    calls: list[str] = []
+
+    def note(call: str, *_: object) -> None:
+        if call in {"pwrite", "fdatasync"}:
+            calls.append(call)
+        if calls.count("fdatasync") == 1 and call == "fdatasync":
+            raise OSError(errno.EIO, "Input/output error")
+
+    faulty = FaultyOs(note)
+    with patch.object(file_sink, "os", faulty), patch.object(writing, "os", faulty):
+        await deliver(path, outbox)
+    assert calls == ["pwrite", "pwrite", "fdatasync"] * 2
+    assert lines(path) == bodies(outbox)
+
+
+async def test_a_file_that_is_truncated_after_its_events_were_found_gets_none_of_them_again(path: Path):
+    """They are in the copy that was made before. Written where they were, they would be there twice."""
+    outbox = MemoryOutbox()
+    outbox.add(1)
+    await deliver(path, outbox)
+    before = recorded(outbox, path)
+    outbox.add(2)
+    await deliver(path, outbox)
+    forget(outbox, path, *before)
+
+    def truncated(fd: int, start: int, wanted: list[bytes]) -> scan.ScanResult:
+        result = scan.scan(fd, start, wanted)
+        os.truncate(path, 0)
+        return result
+
+    with patch.object(file_sink, "scan", truncated):
+        await deliver(path, outbox)
+    assert path.read_bytes() == b""
 
 
 async def test_a_partial_line_that_another_writer_went_on_after_is_left(path: Path):

@@ -26,7 +26,7 @@ from asset_worker.domain.events import Stored
 from asset_worker.runtime.stop import Stop
 from asset_worker.sinks import delivery
 from asset_worker.sinks.delivery import Delivery
-from asset_worker.sinks.file import opening, scan, sink
+from asset_worker.sinks.file import opening, scan, sink, writing
 from asset_worker.sinks.file.sink import FileSink
 from asset_worker.sinks.ports import Sent
 from tests.doubles.clocks import ManualClock
@@ -153,7 +153,7 @@ class FileSinkMachine(RuleBasedStateMachine):
         self.old = existing or b""
         self.stack = ExitStack()
         self.stack.enter_context(capture_logs())
-        for module in (sink, opening, scan):
+        for module in (sink, opening, scan, writing):
             self.stack.enter_context(patch.object(module, "os", FaultyOs(self.before)))
         self.stack.enter_context(patch.object(delivery, "BATCH_EVENTS", 4))
         self.stack.enter_context(patch.object(scan, "CHUNK_BYTES", 50))
@@ -286,7 +286,7 @@ class FileSinkMachine(RuleBasedStateMachine):
             case Failing(calls=calls) if call in calls:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
             case ShortWrites(bytes_taken=taken, calls=calls):
-                if call == "write":
+                if call in {"write", "pwrite"}:
                     return taken
                 if call in calls:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -29,19 +29,27 @@ def scanned(path: Path, content: bytes, start: int = 0) -> ScanResult:
     ("content", "expected"),
     [
         pytest.param(b"", ScanResult(0, 0), id="empty"),
-        pytest.param(A + b"\n", ScanResult(1, 11), id="one line"),
-        pytest.param(A + b"\n" + B + b"\n" + C + b"\n", ScanResult(3, 36), id="all"),
-        pytest.param(A + b"\n" + B + b"\n" + C, ScanResult(2, 23, (23, 35)), id="only the newline is missing"),
-        pytest.param(A + b"\n" + B[:4], ScanResult(1, 11, (11, 15)), id="partial"),
+        pytest.param(A + b"\n", ScanResult(1, 11, starts=(0,)), id="one line"),
+        pytest.param(A + b"\n" + B + b"\n" + C + b"\n", ScanResult(3, 36, starts=(0, 11, 23)), id="all"),
+        pytest.param(A + b"\n" + B + b"\n" + C, ScanResult(2, 23, (23, 35), (0, 11)), id="only the newline is missing"),
+        pytest.param(A + b"\n" + B[:4], ScanResult(1, 11, (11, 15), (0,)), id="partial"),
         pytest.param(A[:1], ScanResult(0, 0, (0, 1)), id="partial after one byte"),
-        pytest.param(A + b"\n" + B[:4] + b"\0\0\0", ScanResult(1, 11, (11, 18)), id="partial, filled with zeros"),
+        pytest.param(A + b"\n" + B[:4] + b"\0\0\0", ScanResult(1, 11, (11, 18), (0,)), id="partial, filled with zeros"),
         pytest.param(A[:4] + b"\0" * 300, ScanResult(0, 0, (0, 304)), id="partial, filled with many zeros"),
-        pytest.param(A + b"\n" + A[:-2] + b"x", ScanResult(1, 11), id="another writer's partial line"),
-        pytest.param(b"other\n" + A + b"\nother\n\n" + B + b"\n" + b"y" * 500, ScanResult(2, 36), id="other writers"),
-        pytest.param(b"y" * 300 + A + b"\n" + A + b"\n", ScanResult(1, 322), id="an overlong line that ends as ours"),
+        pytest.param(A + b"\n" + A[:-2] + b"x", ScanResult(1, 11, starts=(0,)), id="another writer's partial line"),
+        pytest.param(
+            b"other\n" + A + b"\nother\n\n" + B + b"\n" + b"y" * 500,
+            ScanResult(2, 36, starts=(6, 24)),
+            id="other writers",
+        ),
+        pytest.param(
+            b"y" * 300 + A + b"\n" + A + b"\n",
+            ScanResult(1, 322, starts=(311,)),
+            id="an overlong line that ends as ours",
+        ),
         pytest.param(b"y" * 300 + b"\n" + A[:5], ScanResult(0, 0, (301, 306)), id="partial after an overlong line"),
         pytest.param(B + b"\n" + C + b"\n", ScanResult(0, 0), id="later events only"),
-        pytest.param(A + b"\r\n" + A + b"\n", ScanResult(1, 23), id="a changed line is not ours"),
+        pytest.param(A + b"\r\n" + A + b"\n", ScanResult(1, 23, starts=(12,)), id="a changed line is not ours"),
     ],
 )
 def test_a_scan_finds_whole_lines_in_order_and_a_partial_one(
@@ -54,7 +62,7 @@ def test_a_scan_finds_whole_lines_in_order_and_a_partial_one(
 
 def test_a_scan_starts_at_its_offset(tmp_path: Path):
     """What stands before is not looked at."""
-    assert scanned(tmp_path / "events", A + b"\n" + A + b"\n" + B[:3], start=11) == ScanResult(1, 22, (22, 25))
+    assert scanned(tmp_path / "events", A + b"\n" + A + b"\n" + B[:3], start=11) == ScanResult(1, 22, (22, 25), (11,))
 
 
 def test_a_large_file_is_read_once_and_in_little_memory(tmp_path: Path):
@@ -80,7 +88,7 @@ def test_a_large_file_is_read_once_and_in_little_memory(tmp_path: Path):
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         os.close(fd)
-    assert found == ScanResult(1, path.stat().st_size)
+    assert found == ScanResult(1, path.stat().st_size, starts=(path.stat().st_size - len(A) - 1,))
     assert sum(read) < path.stat().st_size + 2 * scanning.CHUNK_BYTES
     assert peak < 8 * scanning.CHUNK_BYTES
 

@@ -74,6 +74,8 @@ class ScanResult(msgspec.Struct, frozen=True):
     """The offset after the last of these; if there are none, where the scan began."""
     partial: tuple[int, int] | None = None
     """The start and end of a partial last line that is the beginning of the next event; None: there is none."""
+    starts: tuple[int, ...] = ()
+    """Where each of the events begins."""
 
 
 def scan(fd: int, start: int, bodies: Sequence[bytes]) -> ScanResult:
@@ -88,20 +90,23 @@ def scan(fd: int, start: int, bodies: Sequence[bytes]) -> ScanResult:
     count, end = 0, start
     line_start = position = start
     rest = b""
+    starts: list[int] = []
     while chunk := os.pread(fd, CHUNK_BYTES, position):
         *parts, last = chunk.split(b"\n")
         for part in parts:
-            line_start = position = position + len(part) + 1
+            begin, line_start = line_start, position + len(part) + 1
+            position = line_start
             line, rest = rest + part, b""
             if line == bodies[count]:
+                starts.append(begin)
                 count, end = count + 1, line_start
                 if count == len(bodies):
-                    return ScanResult(count, end)
+                    return ScanResult(count, end, starts=tuple(starts))
         position += len(last)
         rest = _cut(rest + last, longest)
     if position > line_start and bodies[count].startswith(_without_zeros(rest)):
-        return ScanResult(count, end, (line_start, position))
-    return ScanResult(count, end)
+        return ScanResult(count, end, (line_start, position), tuple(starts))
+    return ScanResult(count, end, starts=tuple(starts))
 
 
 def _cut(line: bytes, longest: int) -> bytes:

@@ -2,8 +2,9 @@
 
 Bytes are only written to the file in which the last recorded checkpoint was made, after that checkpoint. So events that
 were written but not recorded before a crash follow the checkpoint in this one file, and a scan from the checkpoint
-shows where to continue. In a new file (the first one, the next after a rotation, a truncated one) a checkpoint is made
-and recorded before anything is written.
+shows where to continue. What it finds is written over itself, because a sync of it may have failed (see `writing.py`).
+In a new file (the first one, the next after a rotation, a truncated one) a checkpoint is made and recorded before
+anything is written.
 
 - Rotation by renaming is noticed at the next batch. After a crash, the file of the checkpoint is searched for in its
   directory. If it was compressed, or moved to another directory, it is given up, and the batch in progress is repeated.
@@ -22,7 +23,6 @@ and recorded before anything is written.
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import stat
 from collections.abc import Sequence
@@ -37,6 +37,7 @@ from asset_worker.runtime.threads import DaemonThread, WorkerThread
 from asset_worker.sinks.file import usable
 from asset_worker.sinks.file.opening import checkpoint_at_end, locked, open_checkpointed, open_regular, open_special
 from asset_worker.sinks.file.scan import Checkpoint, scan
+from asset_worker.sinks.file.writing import require_whole, write_again
 from asset_worker.sinks.lines import encode, lines_of
 from asset_worker.sinks.ports import Sent, SinkContext, SinkUnavailableError, TargetProblem
 
@@ -188,10 +189,14 @@ class FileSink:
         fd = self._fd
         with locked(fd, self._lock_timeout):
             start = self._checkpoint.offset if self._checkpoint.matches(fd) else 0
-            found = scan(fd, start, [event.body for event in events])
+            bodies = [event.body for event in events]
+            found = scan(fd, start, bodies)
             if found.partial is not None and os.fstat(fd).st_size == found.partial[1]:
                 os.ftruncate(fd, found.partial[0])
-            # The events found may not be on the disk yet: the process that wrote them may have died before syncing.
+            # The events found may not be on the disk yet: the process that wrote them may have died before syncing, or
+            # the sync may have failed.
+            if found.starts and os.fstat(fd).st_size >= found.end:  # if not, the file was truncated after the scan
+                write_again(fd, start, found, bodies)
             os.fdatasync(fd)
             may_have_more = found.count == len(events)
             sent = self._record(fd, found.count, found.end if may_have_more else os.fstat(fd).st_size)
@@ -206,7 +211,7 @@ class FileSink:
         written = 0
         try:
             written = os.write(fd, lines)
-            _require_whole(written, len(lines))
+            require_whole(written, len(lines))
             os.fdatasync(fd)
             sent = self._record(fd, len(events), os.lseek(fd, 0, os.SEEK_CUR))
         except OSError:
@@ -240,13 +245,6 @@ def find_warnings(_target: str) -> tuple[()]:
 def open_sink(target: str, _context: SinkContext) -> FileSink:
     """Return a sink that appends to the file `target`, with a thread of its own."""
     return FileSink(Path(target).expanduser(), DaemonThread("events-file"))
-
-
-def _require_whole(written: int, wanted: int) -> None:
-    if written < wanted:
-        raise OSError(
-            errno.ENOSPC, f"only {written} of {wanted} bytes could be written: the disk is full, or a limit is reached"
-        )
 
 
 def _remove_last_write(fd: int, size: int, written: int) -> bool:
