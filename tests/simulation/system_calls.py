@@ -364,6 +364,8 @@ class SimulatedOs:
         if command == fcntl.F_GETFL:
             return opened.flags
         assert command == fcntl.F_SETFL, command
+        if opened.flags & os.O_PATH:
+            raise error(errno.EBADF)
         opened.flags = (opened.flags & ~_SETTABLE) | (argument & _SETTABLE)
         return 0
 

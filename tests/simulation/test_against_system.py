@@ -37,6 +37,8 @@ CALLS = st.one_of(
     st.tuples(st.sampled_from(["close", "fstat", "fsync", "fdatasync", "lock", "unlock"]), WHICH),
     st.tuples(st.just("pread"), WHICH, SIZES, SIZES | st.just(-1)),
     st.tuples(st.just("write"), WHICH, DATA),
+    st.tuples(st.just("pwrite"), WHICH, DATA, SIZES | st.just(-1)),
+    st.tuples(st.just("set appending"), WHICH, st.booleans()),
     st.tuples(st.just("ftruncate"), WHICH, SIZES | st.just(-1)),
     st.tuples(
         st.just("lseek"),
@@ -103,6 +105,10 @@ class Both:
                 control = system.fcntl if which == 0 else fcntl
                 operation = fcntl.LOCK_EX | fcntl.LOCK_NB if name == "lock" else fcntl.LOCK_UN
                 control.flock(self.descriptor(which, number), operation)
+            case "set appending", (number, appends):
+                control, descriptor = system.fcntl if which == 0 else fcntl, self.descriptor(which, number)
+                flags = control.fcntl(descriptor, fcntl.F_GETFL) & ~os.O_APPEND
+                control.fcntl(descriptor, fcntl.F_SETFL, flags | (os.O_APPEND if appends else 0))
             case "fstat", (number,):
                 return visible(system.fstat(self.descriptor(which, number)))
             case "stat" | "lstat", (path,):
