@@ -22,6 +22,7 @@ from asset_worker.domain.assets import (
     assess,
     asset_from,
     asset_id,
+    has_usual_form,
 )
 
 EXPECTATIONS = Expectations()
@@ -121,7 +122,9 @@ def test_one_that_is_missing_has_the_grace_from_acceptance_or_since_it_was_misse
         assert isinstance(verdict, Done)
         assert verdict.outcome == expected
         assert verdict.reason is not None
-        assert ("first found missing" in verdict.reason) == (expected == "not_found" and missing is not None)
+        if expected is Outcome.NOT_FOUND:
+            never_seen = "after acceptance (wrong ID, deleted, or another account's)"
+            assert verdict.reason.endswith("found missing (deleted)" if missing is not None else never_seen)
     else:
         assert verdict == Waiting(("visibility",), expected)
 
@@ -289,6 +292,7 @@ def test_an_answer_without_id_or_status_is_malformed(document):
         pytest.param({"message": 7}, '{"message":7}', ["error.message is a number"], id="message is a number"),
         pytest.param(7, "7", ["error is a number"], id="number"),
         pytest.param(False, None, ["error is a boolean"], id="false"),
+        pytest.param([None], None, ["error is a list"], id="list of nothing"),
     ],
 )
 def test_the_reason_of_a_failure_comes_from_an_error_of_any_type(error, reason, oddities):
@@ -336,7 +340,12 @@ def test_a_rendition_that_is_only_its_status_is_read(shown, verdict):
 
 def test_the_other_fields_of_an_odd_asset_are_read():
     found = asset_from({"_id": "a", "status": "ready", "error": 1, "file_type": "video/mp4", "method": "url"})
-    assert (found.file_type, found.method) == ("video/mp4", "url")
+    assert (found.id, found.file_type, found.method) == ("a", "video/mp4", "url")
+    assert found.oddities == ("error is a number",)
+    found = asset_from({"_id": "a", "status": "failed", "error": {"message": "bad codec"}, "method": 7})
+    assert (found.error, found.method) == ("bad codec", None)
+    assert found.oddities == ("method is a number",)
+    assert asset_from({"_id": "a", "status": "failed", "error": {"message": ""}, "method": 7}).error is None
 
 
 @given(
@@ -401,6 +410,22 @@ def test_texts_of_usual_length_stay_as_they_are():
         file_type,
         "multipart",
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "is_usual"),
+    [
+        ("6298d673f1090f1100476d4c", True),
+        ("6298D673F1090F1100476D4C", True),
+        ("6298d673f1090f1100476d4", False),
+        ("6298d673f1090f1100476d4c0", False),
+        ("6298d673f1090f1100476d4g", False),
+        ("my-reserved-id-for-video", False),
+    ],
+)
+def test_an_id_of_the_usual_form_has_24_hexadecimal_digits(text, is_usual):
+    """A list asks for no others, as one that the API refuses would make the whole list fail."""
+    assert has_usual_form(asset_id(text)) is is_usual
 
 
 def test_the_defaults_are_a_public_promise():

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asset_worker.domain.assets import Done, Outcome, asset_from
-from asset_worker.domain.events import Times, completed, rejected, timestamp
+from asset_worker.domain.events import Stored, Times, completed, made_at, rejected, timestamp
 from asset_worker.domain.instants import seconds_of
 from asset_worker.domain.submissions import Options, Rejection, Submission
 from asset_worker.runtime.redaction import REDACTED, Secrets
@@ -133,11 +133,37 @@ def test_a_rejected_event_has_the_line_and_no_subject():
         pytest.param(b"x" * 1022 + "€".encode()[:2], "x" * 1021 + "\ufffd", id="long because a character is cut"),
         pytest.param(b"\xff" * 1024, "\ufffd" * 341, id="no text, which takes more room when it is shown"),
         pytest.param(b"x\xe2\x82", "x\ufffd", id="a whole line that ends within a character"),
+        pytest.param(b"0123456789" * 90, "0123456789" * 90, id="shorter than both ends"),
+        pytest.param(b"x" * 767 + "€".encode() + b"y" * 254, "x" * 767 + "€" + "y" * 254, id="as long as both ends"),
+        pytest.param(b"x" * 1020 + "€€".encode(), "x" * 768 + "x" * 250 + "€€", id="three bytes too many"),
+        pytest.param(b"x" * 767 + "€".encode() + b"y" * 300, "x" * 767 + "y" * 256, id="cut within a character"),
     ],
 )
 def test_a_rejected_line_is_shown_up_to_1_kib(raw, shown):
     event = rejected(Rejection("stdin", 3, "no", raw, "k1"), at=0.0, source=SOURCE)
     assert json.loads(event.body)["data"]["line"] == shown
+
+
+def test_of_a_line_that_was_never_held_as_a_whole_both_ends_are_shown():
+    event = rejected(Rejection("stdin", 3, "no", b"head" * 200, "k1", tail=b"tail" * 5), at=0.0, source=SOURCE)
+    data = json.loads(event.body)["data"]
+    assert data["line"] == "head" * 192 + "tail" * 5
+    assert (data["outcome"], data["polls"], event.outcome) == ("rejected", 0, Outcome.REJECTED)
+
+
+def test_the_event_carries_its_outcome_for_those_who_count():
+    assert make(outcome=Outcome.DEGRADED).outcome is Outcome.DEGRADED
+
+
+def test_instants_by_another_clock_are_all_shifted_alike():
+    assert Times(1.0, 4.0, 2.0, 3.0).shifted(100.0) == Times(101.0, 104.0, 102.0, 103.0)
+    assert Times(1.0, 4.0).shifted(-1.0) == Times(0.0, 3.0)
+
+
+def test_a_stored_event_says_when_it_was_made():
+    assert made_at(Stored(1, f"{ID}.1", make().body)) == 1795442400.123
+    assert made_at(Stored(1, "x", b"{}")) is None
+    assert made_at(Stored(1, "x", b"damaged")) is None
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))

@@ -31,6 +31,13 @@ def test_what_is_no_date_time_is_unknown(odd: object) -> None:
     assert seconds_of(odd) is None
 
 
+def test_a_text_of_more_than_64_characters_is_no_date_time() -> None:
+    """No server writes one, and a long number must not be read at length."""
+    longest = f"2026-11-27T06:53:46.{'0' * 43}Z"
+    assert (len(longest), seconds_of(longest)) == (64, 1_795_762_426)
+    assert seconds_of(longest.replace("Z", "0Z")) is None
+
+
 @given(st.text(max_size=70) | st.datetimes().map(str))
 def test_no_text_raises(text: str) -> None:
     seconds_of(text)

@@ -39,6 +39,7 @@ def test_what_ends_every_kind_of_run_alike(plan: RunPlan, end: dict[str, object]
     "end",
     [
         pytest.param({"outcomes": {"ready", "failed"}}, id="one failed"),
+        pytest.param({"outcomes": {"failed"}, "was_reading": True}, id="one failed, before the input ended"),
         pytest.param({"outcomes": {"timed_out", "degraded"}}, id="time ran out, and one is degraded"),
         pytest.param({"outcomes": {"timed_out", "dead_letter"}}, id="time ran out, and an event was refused"),
         pytest.param({"outcomes": {"timed_out"}, "has_left": True}, id="time ran out, and an event is left"),
@@ -72,6 +73,7 @@ def test_time_that_ran_out_has_a_code_of_its_own_if_all_others_are_ready(outcome
             id="while input was read",
         ),
         pytest.param({}, [Exit.DONE] * 4, id="after the end"),
+        pytest.param({"outcomes": {"failed"}}, [Exit.NOT_READY] * 3 + [Exit.DONE], id="after the end, and one failed"),
     ],
 )
 def test_only_a_one_off_dies_of_the_signal_that_stops_it(end: dict[str, object], codes: list[int]):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from asset_worker.domain.assets import Expectations, WaitFor
-from asset_worker.domain.submissions import Options, expectations_for
+from asset_worker.domain.submissions import Options, Submission, expectations_for
 
 DEFAULTS = Expectations(deadline=14_400.0, not_found_grace=60.0, rendition_deadline=3600.0)
 SECONDS = st.floats(0.001, 1e6)
@@ -34,6 +35,16 @@ def test_the_deadline_of_the_settings_is_for_the_time_after_a_grace_of_the_submi
 @given(SECONDS, SECONDS)
 def test_a_deadline_of_the_submission_is_kept_to_the_second(grace: float, deadline: float):
     assert expectations_for(Options(not_found_grace=grace, deadline=deadline), DEFAULTS).deadline == deadline
+
+
+@pytest.mark.parametrize(("origin", "is_found"), [("account", True), ("stdin", False), ("http", False)])
+def test_only_what_the_account_shows_was_asked_for_by_nobody(origin: str, is_found: bool):
+    assert Submission("a", origin, 0).is_found is is_found
+
+
+def test_the_source_names_the_line_if_there_is_one():
+    assert Submission("a", "file:/var/spool/assets", 12).source == "file:/var/spool/assets:12"
+    assert Submission("a", "account", 0).source == "account"
 
 
 def test_options_of_an_earlier_version_are_read():

@@ -22,7 +22,9 @@ EXPECTATIONS = Expectations(deadline=30, unanswered_factor=2.0)
         pytest.param(10.0, None, 105.0, 45.0, id="held for a while"),
         pytest.param(10.0, Options(deadline=15), 105.0, 15.0, id="the submission's own deadline"),
         pytest.param(59.5, None, 100.0, 1.0, id="near the limit"),
+        pytest.param(60.0, None, 100.0, 20.0, id="at the limit"),
         pytest.param(600.0, None, 100.0, 20.0, id="past the limit"),
+        pytest.param(600.0, Options(deadline=2), 100.0, 2.0, id="past a limit that this run was there for"),
     ],
 )
 def test_a_look_may_take_until_the_age_limit_and_a_second_at_least(age, options, now, left):

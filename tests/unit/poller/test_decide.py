@@ -6,10 +6,11 @@ import json
 
 import pytest
 
-from asset_worker.domain.assets import Expectations, Missing, Outcome, Unanswered
+from asset_worker.domain.assets import Ages, Expectations, Missing, Outcome, Unanswered
 from asset_worker.domain.progress import LastSeen, Progress
 from asset_worker.domain.submissions import Options
-from asset_worker.poller.decide import Defer, Settle
+from asset_worker.poller.decide import Defer, Settle, ages_of, late_start_of, wait_state
+from asset_worker.runtime.redaction import REDACTED, Secrets
 from tests.doubles.looks import ID, NOW, decided, lease, seen
 
 
@@ -40,6 +41,8 @@ def test_one_that_was_seen_before_is_gone_only_when_it_stays_away_for_the_grace(
     first = decided(lease(age=500.0, progress=before), Missing())
     assert isinstance(first, Defer)
     assert (first.progress.missing_at, first.progress.waiting_on) == (NOW, ("visibility",))
+    assert first.progress.last_seen == LastSeen("missing", was="processing")
+    assert ages_of(lease(age=500.0, progress=before), Missing(), held=0.0).missing == 0.0
     assert isinstance(decided(lease(age=559.0, missing_age=59.0, progress=first.progress), Missing()), Defer)
     back = decided(lease(age=559.0, missing_age=59.0, progress=first.progress), seen())
     assert back.progress.missing_at is None
@@ -50,6 +53,19 @@ def test_one_that_was_seen_before_is_gone_only_when_it_stays_away_for_the_grace(
     assert data["asset"] == {"_id": ID, "status": "processing"}
     never_seen = Progress(polls=8, phase_polls=8, last_seen=LastSeen("missing"))
     assert isinstance(decided(lease(age=60.0, progress=never_seen), Missing()), Settle)
+
+
+def test_the_time_without_an_asset_is_counted_from_the_first_404_after_it_was_seen():
+    """Counted anew at each look, the grace would never end."""
+    before = Progress(last_seen=LastSeen("missing", was="processing"), missing_at=NOW - 30)
+    assert decided(lease(missing_age=30.0, progress=before), Missing()).progress.missing_at == NOW - 30
+
+
+def test_one_that_was_never_seen_is_not_gone():
+    """Its grace is counted from the acceptance."""
+    first = decided(lease(), Missing())
+    assert (first.progress.missing_at, first.progress.last_seen) == (None, LastSeen("missing"))
+    assert decided(lease(progress=first.progress), Missing()).progress.missing_at is None
 
 
 def test_a_look_is_due_when_a_deadline_can_decide():
@@ -109,6 +125,54 @@ def test_the_wait_that_the_server_asks_for_is_kept():
 def test_the_wait_that_the_server_asks_for_ends_at_the_next_deadline(age: float, factor: float, delay: float) -> None:
     expectations = Expectations(deadline=5.0, unanswered_factor=factor)
     assert decided(lease(age=age), Unanswered("429", 3600.0), expectations=expectations).delay == delay
+
+
+def test_an_answer_asks_for_no_wait():
+    assert decided(lease(), seen(), schedule=lambda _: 0.25).delay == 0.25
+
+
+def test_an_asset_that_is_ready_at_its_first_look_became_so_then():
+    step = decided(lease(), seen("ready"))
+    assert json.loads(step.event.body)["data"]["ready_at"] == "2026-11-23T14:00:00.000Z"
+
+
+def test_the_key_is_neither_in_the_event_nor_in_the_reason_that_people_see():
+    secrets = Secrets()
+    secrets.add("tlk_0123456789SECRET")
+    failed = seen("failed", error={"message": "no tlk_0123456789SECRET"})
+    step = decided(lease(), failed, redact=secrets.redact)
+    assert step.verdict.reason == f"no {REDACTED}"
+    assert b"SECRET" not in step.event.body
+
+
+@pytest.mark.parametrize(
+    ("options", "ready", "seconds"),
+    [
+        pytest.param(None, None, 0.0, id="no grace of its own"),
+        pytest.param(Options(deadline=5.0), None, 0.0, id="other options"),
+        pytest.param(Options(not_found_grace=600.0), None, 600.0, id="a grace of its own"),
+        pytest.param(Options(not_found_grace=600.0), 1.0, 0.0, id="its renditions begin when it is ready"),
+    ],
+)
+def test_an_asset_with_a_grace_of_its_own_may_have_begun_at_the_end_of_it(
+    options: Options | None, ready: float | None, seconds: float
+) -> None:
+    look = wait_state(Progress(), Ages(accepted=10.0, ready=ready), ("asset",))
+    assert late_start_of(lease(options=options), look) == seconds
+
+
+@pytest.mark.parametrize(
+    ("created_at", "head_start"),
+    [
+        pytest.param("2026-11-23T13:59:45.000Z", 0.0, id="new: 5 s apart"),
+        pytest.param("2026-11-23T13:59:44.960Z", 5.0, id="more than 5 s before the acceptance"),
+        pytest.param("2026-11-23T13:59:55.000Z", 0.0, id="new: created 5 s after it was accepted"),
+        pytest.param("2026-11-23T13:59:59.960Z", -10.0, id="created long after it was accepted"),
+        pytest.param("2026-11-23T13:58:09.680Z", 100.3, id="old, to a tenth of a second"),
+    ],
+)
+def test_the_head_start_of_an_asset_that_is_not_new_is_kept(created_at: str, head_start: float) -> None:
+    assert decided(lease(age=10.0), seen(created_at=created_at)).progress.head_start == head_start
 
 
 def test_the_event_describes_the_whole_wait():

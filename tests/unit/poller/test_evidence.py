@@ -76,7 +76,10 @@ WAITING_FOR_HLS = seen("ready", hls={"status": "processing"}, **BORN)
         ),
         pytest.param(seen("failed", **BORN), known(DONE), Worth.DOUBTFUL, id="failed after ready"),
         pytest.param(without(DONE, "hls"), known(WAITING_FOR_HLS), Worth.DOUBTFUL, id="rendition gone"),
-        pytest.param(WAITING_FOR_HLS, known(DONE), Worth.DOUBTFUL, id="rendition taken back"),
+        pytest.param(WAITING_FOR_HLS, known(DONE), Worth.DOUBTFUL, id="rendition gone, another taken back"),
+        pytest.param(
+            changed(DONE, hls={"status": "processing"}), known(DONE), Worth.DOUBTFUL, id="rendition taken back"
+        ),
         *(
             pytest.param(changed(DONE, **{name: value}), known(PROCESSING), Worth.DOUBTFUL, id=f"another {name}")
             for name, value in {
@@ -115,7 +118,7 @@ def test_an_outcome_that_a_deadline_makes_needs_a_retrieve(listed, ages):
     assert worth(listed, before, **ages) is Worth.DOUBTFUL
 
 
-@pytest.mark.parametrize(("ready_for", "expected"), [(359.0, Worth.STATE), (361.0, Worth.DOUBTFUL)])
+@pytest.mark.parametrize(("ready_for", "expected"), [(359.0, Worth.STATE), (360.0, Worth.DOUBTFUL)])
 def test_after_a_tenth_of_the_deadline_of_renditions_a_retrieve_must_have_shown_ready(ready_for, expected):
     before = known(WAITING_FOR_HLS, ready_at=NOW - ready_for)
     assert worth(WAITING_FOR_HLS, before, age=5000.0, ready_age=ready_for) is expected
@@ -197,13 +200,25 @@ def test_the_text_of_a_shape_names_all_of_it():
     "fields",
     [
         pytest.param({"hls": "ready"}, id="odd"),
-        pytest.param({f"key-{number}": 1 for number in range(80)}, id="too many keys"),
-        pytest.param({"hls": HLS | {f"key-{number}": 1 for number in range(80)}}, id="too many keys of a rendition"),
+        pytest.param({f"key-{number}": 1 for number in range(65 - len(DONE.document))}, id="too many keys"),
+        pytest.param({"hls": HLS | {f"key-{number}": 1 for number in range(63)}}, id="too many keys of a rendition"),
         pytest.param({"k" * 65: 1}, id="too long a key"),
     ],
 )
 def test_what_is_odd_has_no_shape(fields):
     assert shape_of(changed(DONE, **fields)) is None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({f"key-{number}": 1 for number in range(64 - len(DONE.document))}, id="keys"),
+        pytest.param({"hls": HLS | {f"key-{number}": 1 for number in range(62)}}, id="keys of a rendition"),
+        pytest.param({"k" * 64: 1}, id="characters of a key"),
+    ],
+)
+def test_what_has_as_much_as_a_shape_may_have_has_one(fields):
+    assert shape_of(changed(DONE, **fields)) is not None
 
 
 @pytest.mark.parametrize(
@@ -245,6 +260,18 @@ def test_the_document_of_another_asset_is_neither_behind_nor_in_agreement():
     assert not is_behind(DONE, PROCESSING)
     assert agree_on_state(PROCESSING, PROCESSING)
     assert not agree_on_state(another, PROCESSING)
+
+
+def test_an_asset_that_one_of_both_leaves_out_is_neither_behind_nor_in_agreement():
+    assert not is_behind(Missing(), DONE)
+    assert not agree_on_state(Missing(), DONE)
+    assert not agree_on_state(DONE, Missing())
+    assert agree_on_state(Missing(), Missing())
+
+
+def test_what_was_never_seen_is_older_than_nothing():
+    assert not is_older(None, LastSeen("ready"))
+    assert not is_older(LastSeen("ready"), None)
 
 
 @pytest.mark.parametrize(

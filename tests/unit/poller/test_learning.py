@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from asset_worker.domain.assets import Missing, Unanswered
 from asset_worker.domain.progress import LastSeen, Progress
-from asset_worker.poller.decide import Defer, samples
+from asset_worker.poller.decide import Defer, Sample, samples
 from asset_worker.poller.feedback import Feedback
 from asset_worker.schedule.adaptive import AdaptiveSchedule
-from asset_worker.schedule.ports import WaitState
+from asset_worker.schedule.ports import Renditions, WaitState
 from tests.doubles.looks import NOW, decided, lease, seen
 
 READY = seen("ready", file_type="video/mp4", method="direct")
@@ -88,6 +88,8 @@ def _earlier(progress: Progress, seconds: float) -> Progress:
         pytest.param(
             msgspec.structs.replace(WATCHED, last_seen=LastSeen("missing", was="processing")), READY, id="seen-again"
         ),
+        pytest.param(msgspec.structs.replace(WATCHED, last_seen=None), READY, id="never-seen"),
+        pytest.param(msgspec.structs.replace(WATCHED, waiting_at=None), READY, id="never-seen-waiting"),
         pytest.param(WATCHED, Missing(), id="missing"),
         pytest.param(WATCHED, Unanswered("timeout"), id="unanswered"),
     ],
@@ -99,6 +101,46 @@ def test_a_look_without_one_before_that_showed_the_asset_teaches_nothing(progres
 def test_a_wait_is_watched_from_the_first_look_that_showed_the_asset():
     [sample] = samples(lease(age=10, progress=WATCHED), READY, held=1.0, wall_offset=0.0)
     assert (sample.since, sample.look.age, sample.ended) == (6, 11, ("asset",))
+
+
+def test_a_sample_describes_the_wait_after_the_look():
+    before = msgspec.structs.replace(WATCHED, phase_polls=3, last_seen=LastSeen("processing", {"hls": "pending"}))
+    streaming = {"hls": {"status": "processing"}, "thumbnail": {"status": "ready"}}
+    ready = seen("ready", file_type="video/mp4", method="url", **streaming)
+    [sample] = samples(lease(age=10, progress=before), ready, held=0.0, wall_offset=0.0)
+    look = WaitState(attempt_number=4, age=10.0, file_type="video/mp4", method="url", waiting_on=())
+    assert sample == Sample(look, 6.0, ("asset",), Renditions(("hls",), ("hls",)))
+    failed = seen("failed", **streaming)
+    [sample] = samples(lease(age=10, progress=before), failed, held=0.0, wall_offset=0.0)
+    assert sample.renditions == Renditions(("hls",), ()), "nobody waits for those of a failed asset"
+
+
+@pytest.mark.parametrize(
+    ("waiting_on", "shown", "goes_on", "ended"),
+    [
+        pytest.param(
+            ("hls", "thumbnail"), {"hls": "processing", "thumbnail": "ready"}, ("hls",), ("thumbnail",), id="one"
+        ),
+        pytest.param(
+            ("hls",), {"hls": "error", "thumbnail": "processing"}, (), ("hls",), id="only what was waited for"
+        ),
+        pytest.param(("answer",), {"hls": "ready"}, (), (), id="what the look without an answer waited for"),
+    ],
+)
+def test_after_ready_each_rendition_that_was_waited_for_goes_on_or_has_ended(waiting_on, shown, goes_on, ended):
+    before = msgspec.structs.replace(WATCHED, ready_at=NOW - 8, last_seen=LastSeen("ready"), waiting_on=waiting_on)
+    document = {name: {"status": status} for name, status in shown.items()}
+    [sample] = samples(
+        lease(age=10, ready_age=8.0, progress=before), seen("ready", **document), held=0.0, wall_offset=0.0
+    )
+    assert (sample.look.phase, sample.look.age, sample.since) == ("renditions", 8.0, 4.0)
+    assert (sample.look.waiting_on, sample.ended, sample.renditions) == (goes_on, ended, None)
+
+
+def test_a_ready_that_is_taken_back_begins_the_age_of_the_renditions_anew():
+    before = msgspec.structs.replace(WATCHED, ready_at=NOW - 8, last_seen=LastSeen("ready"), waiting_on=("hls",))
+    [sample] = samples(lease(age=10, ready_age=8.0, progress=before), PROCESSING, held=0.0, wall_offset=0.0)
+    assert (sample.since, sample.look.age, sample.ended) == (0.0, 0.0, ())
 
 
 def test_a_wait_is_watched_from_its_beginning_at_the_earliest():

@@ -48,6 +48,15 @@ def test_four_contradictions_suspend_lists_if_they_are_a_quarter_of_the_recent_c
     assert bool(check(suspension, 0.0, agreeing=agreeing, contradicting=4)) == is_suspended
 
 
+def test_only_the_latest_forty_checks_count():
+    suspension = ListSuspension()
+    assert check(suspension, 0.0, agreeing=60, contradicting=9) == []
+    assert check(suspension, 0.0, agreeing=30, contradicting=1) != [], "ten of forty are a quarter"
+    suspension = ListSuspension()
+    assert check(suspension, 0.0, agreeing=60, contradicting=9) == []
+    assert check(suspension, 0.0, agreeing=31, contradicting=1) == [], "the first of ten no longer counts"
+
+
 def test_contradictions_from_before_a_pause_do_not_count_after_it():
     suspension = ListSuspension()
     check(suspension, 0.0, contradicting=4)
@@ -83,6 +92,23 @@ def test_twenty_checks_in_a_row_must_agree_before_lists_are_restored():
     assert check(suspension, 130.0, agreeing=1) == [Restored()]
 
 
+def test_lists_are_restored_a_minute_after_the_pause_at_the_earliest():
+    """It takes a while to notice that they lag."""
+    suspension = ListSuspension()
+    suspension.refused(0.0, "404")
+    assert check(suspension, 119.9, agreeing=100) == []
+    assert check(suspension, 120.0, agreeing=1) == [Restored()]
+
+
+def test_a_list_that_was_behind_interrupts_the_checks_that_agree():
+    suspension = ListSuspension()
+    suspension.refused(0.0, "404")
+    check(suspension, 130.0, agreeing=19)
+    suspension.behind()
+    assert check(suspension, 130.0, agreeing=19) == []
+    assert check(suspension, 130.0, agreeing=1) == [Restored()]
+
+
 def test_checks_that_agreed_before_a_pause_do_not_count_after_it():
     suspension = ListSuspension()
     check(suspension, 0.0, agreeing=19)
@@ -97,6 +123,7 @@ def test_lists_under_way_when_they_were_suspended_prove_nothing():
     suspension.refused(0.0, "404")
     assert check(suspension, 1.0, agreeing=CHECKS_TO_RESTORE) == []
     assert suspension.checked(FIRST_PAUSE_SECONDS, agreed=True) is None
+    assert suspension.checked(130.0, agreed=True) is None
     assert suspension.refused(FIRST_PAUSE_SECONDS, "404") is None
     assert not suspension.is_usable(3 * FIRST_PAUSE_SECONDS - 1)
 
@@ -127,6 +154,12 @@ def test_lists_that_fail_again_and_again_while_retrieves_work_are_suspended():
         suspension.failed_alone(number + 0.5, "500", asked_at=float(number)) for number in range(FAILURES_TO_DOUBT)
     ]
     assert found == [None] * (FAILURES_TO_DOUBT - 1) + [Suspended("500", FIRST_PAUSE_SECONDS)]
+
+
+def test_a_list_requested_when_the_failure_before_it_was_known_counts():
+    suspension = ListSuspension()
+    found = [suspension.failed_alone(now + 1.0, "500", asked_at=now) for now in (0.0, 1.0, 2.0)]
+    assert found == [None, None, Suspended("500", 60.0)]
 
 
 def test_lists_that_were_requested_before_the_same_success_count_once():

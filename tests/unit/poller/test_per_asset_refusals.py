@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from asset_worker.domain.assets import AssetId
 from asset_worker.poller.per_asset_refusals import DENIALS, PerAssetRefusals
 
-ODD, OTHER, THIRD = AssetId("odd"), AssetId("other"), AssetId("third")
+ODD, OTHER, THIRD, FOURTH = map(AssetId, ("odd", "other", "third", "fourth"))
 
 
 def deny_while_others_are_answered(refusals, times, *, by_api=True):
@@ -110,6 +110,43 @@ def test_an_asset_is_no_witness_for_itself():
     refusals.answered(ODD)
     refusals.denied(ODD, 1.0, by_api=False)
     assert refusals.witness_for(ODD) == OTHER
+
+
+def test_a_list_that_shows_the_denied_asset_makes_it_no_witness_for_itself():
+    refusals = PerAssetRefusals()
+    refusals.denied(ODD, 1.0, by_api=False)
+    refusals.shown(OTHER)
+    refusals.shown(ODD)
+    assert refusals.witness_for(ODD) == OTHER
+
+
+def test_an_asset_that_is_shown_again_is_the_one_shown_last():
+    refusals = PerAssetRefusals()
+    refusals.denied(ODD, 1.0, by_api=False)
+    for shown in (OTHER, THIRD, OTHER):
+        refusals.shown(shown)
+    assert refusals.witness_for(ODD) == OTHER
+
+
+def test_a_denied_asset_is_no_witness_for_another():
+    refusals = PerAssetRefusals()
+    refusals.shown(OTHER)
+    refusals.shown(THIRD)
+    refusals.denied(THIRD, 1.0, by_api=False)
+    refusals.denied(ODD, 2.0, by_api=False)
+    assert refusals.witness_for(ODD) == OTHER
+
+
+def test_only_the_two_assets_shown_last_are_witnesses():
+    refusals = PerAssetRefusals()
+    for shown in (OTHER, THIRD, FOURTH):
+        refusals.shown(shown)
+    refusals.denied(FOURTH, 1.0, by_api=False)
+    refusals.denied(ODD, 1.0, by_api=False)
+    assert refusals.witness_for(ODD) == THIRD
+    refusals.denied(THIRD, 2.0, by_api=False)
+    refusals.denied(ODD, 2.0, by_api=False)
+    assert refusals.witness_for(ODD) is None
 
 
 def test_a_list_that_shows_others_proves_nothing_about_retrieves():
