@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asset_worker.api.errors import TransientError
-from asset_worker.domain.assets import Expectations
+from asset_worker.domain.assets import Expectations, Outcome
 from asset_worker.domain.progress import LastSeen, Progress
 from asset_worker.poller.counts import MOST_CLASSES, Counts
 from asset_worker.poller.policy import Batching
@@ -38,6 +38,16 @@ async def test_a_deadline_that_passes_without_an_answer_is_no_evidence():
     assert poller.counts.completions == {"timed_out": 1}
     [lags] = poller.counts.detection_lags.read().values()
     assert lags.count == 0, "no look has shown it waiting"
+
+
+@pytest.mark.parametrize("kind", ["list", "retrieve"])
+def test_a_settlement_has_the_evidence_of_the_look_that_showed_the_end(kind):
+    counts = Counts()
+    counts.settled(lease(age=10.0, progress=WATCHED), Outcome.READY, seen("ready"), kind, elapsed=12.5)
+    assert counts.settlements == {"list": 0, "retrieve": 0, "none": 0} | {kind: 1}
+    assert counts.completions == {"ready": 1}
+    [lags] = counts.detection_lags.read().values()
+    assert (lags.count, lags.sum) == (1, 6.5), "from 4 s before the lease to 2.5 s after it"
 
 
 def durations(counts):

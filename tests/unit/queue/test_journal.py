@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 
@@ -12,7 +13,7 @@ from asset_worker.domain.events import Event
 from asset_worker.domain.progress import LastSeen, Progress
 from asset_worker.domain.submissions import Options, Submission
 from asset_worker.queue.absent_sinks import SinkState
-from asset_worker.queue.local.journal import APPLICATION_ID, Journal, JournalError
+from asset_worker.queue.local.journal import APPLICATION_ID, Journal, JournalError, JournalUnavailableError
 from asset_worker.queue.local.migrations import MIGRATIONS, SCHEMA_VERSION
 from asset_worker.queue.local.settled_rows import Settlement
 from tests.doubles.clocks import ManualClock
@@ -108,3 +109,47 @@ def test_a_journal_opens_again_and_again_at_the_same_version(tmp_path):
     for _ in range(3):
         with closing(Journal(tmp_path / "j")) as journal:
             assert pragma(journal._connection, "user_version") == SCHEMA_VERSION
+
+
+RIGHTS = "can't be opened (no luck): check the rights on it and on its directory"
+
+
+@pytest.mark.parametrize(
+    ("code", "exists", "is_permitted", "text"),
+    [
+        pytest.param(sqlite3.SQLITE_BUSY, True, True, "can't be used just now (no luck): check the disk", id="in use"),
+        pytest.param(sqlite3.SQLITE_CANTOPEN, True, False, RIGHTS, id="no rights on the file"),
+        pytest.param(sqlite3.SQLITE_CANTOPEN, False, False, "can't be used just now", id="the file is gone"),
+        pytest.param(sqlite3.SQLITE_READONLY_DIRECTORY, True, True, RIGHTS, id="no rights on the directory"),
+        pytest.param(sqlite3.SQLITE_CORRUPT, True, True, "is damaged (no luck)", id="damaged"),
+    ],
+)
+def test_the_error_says_whether_waiting_helps_or_rights_are_missing(
+    tmp_path, monkeypatch, code, exists, is_permitted, text
+):
+    """As root and as another user: the rights are asked for, and not tried."""
+    path = tmp_path / "j"
+
+    def fail(*_, **__):
+        if not exists:
+            path.unlink()
+        error = sqlite3.OperationalError("no luck")
+        error.sqlite_errorcode = code
+        raise error
+
+    monkeypatch.setattr(sqlite3, "connect", fail)
+    monkeypatch.setattr(os, "access", lambda *_: is_permitted)
+    with pytest.raises(JournalError) as caught:
+        Journal(path)
+    assert f"the journal {path} {text}" in str(caught.value)
+    assert isinstance(caught.value, JournalUnavailableError) == ("just now" in text)
+
+
+def test_the_oldest_settlements_are_pruned_first(tmp_path):
+    with closing(Journal(tmp_path / "j")) as journal, journal.transaction():
+        for number, completed_at in enumerate([3.0, 1.0, 2.0]):
+            journal.settle(Settlement(AssetId(f"a{number}"), 1, "ready", 0.0, completed_at))
+        assert journal.prune(before=3.0, limit=1) == 1
+        assert journal.settled.find(AssetId("a1")) is None
+        assert journal.prune(before=3.0, limit=9) == 1
+        assert journal.settled.find(AssetId("a0")) is not None

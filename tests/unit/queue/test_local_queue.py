@@ -305,6 +305,37 @@ async def test_progress_of_a_settled_wait_is_not_written_onto_the_next_wait_for_
 
 
 @pytest.mark.virtual_time
+async def test_progress_that_came_with_events_is_not_overwritten_by_an_older_one(tmp_path):
+    """The older one was still to be saved: with it, the step would be reported again."""
+    queue = open_local(tmp_path / "j", ManualClock())
+    await put(queue, 0)
+    [lease] = await queue.take(1)
+    await queue.defer(lease, 0.0, Progress(polls=1))
+    [lease] = await queue.take(1)
+    reported = Progress(polls=2, announced=("playable",))
+    await queue.defer(lease, 0.0, reported, [rejection("k")])
+    await queue.close()
+    [lease] = await open_local(tmp_path / "j", ManualClock()).take(1)
+    assert lease.progress == reported
+
+
+async def test_there_is_room_for_what_is_pending_already_and_for_as_many_new_ones_as_the_limit_allows(tmp_path):
+    queue = open_local(tmp_path / "j", ManualClock(), max_pending=3)
+    assert queue.has_room_for(IDS[:3])
+    assert not queue.has_room_for(IDS[:4])
+    await put(queue, 0)
+    accepting = asyncio.ensure_future(put(queue, 1))
+    await asyncio.sleep(0)
+    for _ in range(2):  # while it is being accepted, and afterwards
+        assert queue.has_room_for(IDS[:3])
+        assert not queue.has_room_for(IDS[2:4])
+        await accepting
+    await put(queue, 2)
+    assert queue.has_room_for([])
+    assert queue.has_room_for(IDS[:3])
+    assert not queue.has_room_for(IDS[3:4])
+
+
 async def test_progress_outlives_a_crash_once_it_is_a_second_old(tmp_path):
     clock = ManualClock()
     queue = open_local(tmp_path / "j", clock)
