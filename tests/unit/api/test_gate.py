@@ -395,6 +395,20 @@ async def opened(gate: Gate) -> Gate:
     return gate
 
 
+async def test_one_more_may_come_when_nobody_waits() -> None:
+    it = gate(concurrency=1)
+    first = asyncio.create_task(request(it, seconds=10))
+    await settle()
+    await it.wait_for_capacity()
+    assert (now(), it.has_capacity) == (0, True)
+    second = asyncio.create_task(request(it, seconds=10))
+    await settle()
+    assert not it.has_capacity
+    await it.wait_for_capacity()
+    assert now() == 10
+    assert (await first, await second) == (0, 10)
+
+
 async def test_a_new_asset_is_probed_within_seconds_beside_one_that_failed() -> None:
     it = await opened(gate())
     began = now()
@@ -448,4 +462,6 @@ async def test_after_a_pause_the_endpoint_goes_first_that_was_not_refused() -> N
     await settle()
     await asyncio.wait_for(it.wait_for_capacity(), 1)
     retrieves = asyncio.create_task(request(it, seconds=1))
+    await settle()
+    assert not it.has_capacity
     assert [await retrieves, await lists] == [30, 31]

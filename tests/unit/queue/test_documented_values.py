@@ -22,6 +22,7 @@ from asset_worker.queue.local import commits, dead_letter_access, engine, schedu
         pytest.param(
             engine.KEEP_COUNTS_SECONDS, 7 * 86400, id="submissions: seconds for which an outcome is kept at least"
         ),
+        pytest.param(engine.KEEP_EVENTS_SECONDS, 86400, id="submissions: seconds for which an event is kept at least"),
         pytest.param(
             memory.KEEP_COUNTS_SECONDS, 7 * 86400, id="submissions: seconds for which an outcome is kept at least"
         ),
