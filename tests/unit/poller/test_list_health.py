@@ -84,6 +84,8 @@ def test_beyond_256_shapes_assets_are_confirmed():
     for number in range(9):
         assert health.shown(f"a{number}", new, 0.0) is CONFIRM
         health.compared(f"a{number}", 0.0, agreed=True)
+    health.doubted("doubted", new, 0.0)
+    assert health.compared("doubted", 0.0, agreed=False) == Step()
     assert health.proven == 256
 
 
@@ -206,6 +208,18 @@ def test_a_confirmation_that_began_before_another_shape_disagreed_vouches_for_wh
     assert health.compared("wrong", 0.0, agreed=False).change == Disagreed(VIDEO, 12, None)
 
 
+def test_a_confirmation_that_agrees_contradicts_nothing_that_was_settled_after_it_began():
+    """Nor does it vouch for that."""
+    health = proven(VIDEO, IMAGE)
+    health.doubted("in flight", VIDEO, 0.0)
+    names = settled(health, VIDEO, 6)
+    health.doubted("wrong image", IMAGE, 0.0)
+    health.compared("wrong image", 0.0, agreed=False)
+    assert health.compared("in flight", 0.0, agreed=True) == Step()
+    health.doubted("wrong", VIDEO, 0.0)
+    assert health.compared("wrong", 0.0, agreed=False).change == Disagreed(VIDEO, 12, names)
+
+
 def test_a_confirmation_from_before_the_last_disagreement_that_shows_nothing_takes_no_place():
     health = proven(VIDEO, IMAGE)
     health.doubted("in flight", VIDEO, 0.0)
@@ -291,6 +305,25 @@ def test_failures_with_an_agreement_in_between_are_not_in_a_row():
         confirming += step.confirm
 
 
+def test_a_confirmation_that_shows_nothing_leaves_its_place_to_the_next_asset():
+    """Counted as if it were still in flight, it would have others held for nothing."""
+    health = ListHealth(always_last)
+    names = numbered("a", 3)
+    assert [health.shown(each, VIDEO, 0.0) for each in names] == [CONFIRM] * 3
+    for each in names:
+        assert health.not_compared(each, 0.0) == Step()
+    again = numbered("b", 4)
+    assert [health.shown(each, VIDEO, 0.0) for each in again] == [CONFIRM] * 3 + [HOLD]
+
+
+def test_an_asset_that_is_retrieved_in_any_case_is_one_of_the_confirmations():
+    health = ListHealth(always_last)
+    health.doubted("doubted", VIDEO, 0.0)
+    assert [health.shown(each, VIDEO, 0.0) for each in ("a0", "a1", "a2")] == [CONFIRM, CONFIRM, HOLD]
+    health.doubted("odd", None, 0.0)
+    assert health.compared("odd", 0.0, agreed=False) == Step(), "what has no shape proves and refutes nothing"
+
+
 def test_while_confirmations_take_long_others_start_beside_them():
     health = ListHealth(always_last)
     for each in numbered("a", 20):
@@ -324,6 +357,25 @@ def test_an_audit_that_shows_nothing_is_made_up_for_by_the_next_asset():
     assert health.shown("next", VIDEO, 0.0) is CONFIRM
     assert health.shown("after", VIDEO, 0.0) is HOLD
     assert health.compared("next", 0.0, agreed=True) == Step(settle=("after",))
+
+
+def test_an_audit_that_shows_nothing_is_made_up_for_although_nothing_was_held():
+    health = proven(VIDEO, uniform=lambda: 0.0)
+    settled(health, VIDEO, 40)
+    assert health.shown("audited", VIDEO, 0.0) is CONFIRM
+    assert health.not_compared("audited", 0.0) == Step()
+    assert health.shown("next", VIDEO, 0.0) is CONFIRM
+
+
+def test_an_audit_that_a_held_asset_made_up_for_is_not_made_again():
+    health = proven(VIDEO, uniform=lambda: 0.0)
+    settled(health, VIDEO, 40)
+    assert health.shown("audited", VIDEO, 0.0) is CONFIRM
+    settled(health, VIDEO, 10, prefix="later-")
+    assert health.shown("held", VIDEO, 0.0) is HOLD
+    assert health.not_compared("audited", 0.0) == Step(confirm=("held",))
+    assert health.compared("held", 0.0, agreed=True) == Step()
+    assert health.shown("next", VIDEO, 0.0) is SETTLE
 
 
 def test_an_asset_that_can_not_wait_is_not_released_later():
