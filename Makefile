@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 RELEASE_TOOLS := $(VENV)/release/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check unit integration soak bench format reference lock audit release-check sbom clean
+.PHONY: help setup demo test check unit integration soak bench mutate format reference lock audit release-check sbom clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -59,6 +59,9 @@ bench: $(STAMP) ## what polling costs and how late it is, side by side with the 
 	$(BIN)/python -m tests.bench
 	$(BIN)/python -m tests.bench.plots
 	$(BIN)/python -m tests.bench.report
+
+mutate: $(STAMP) ## change the code a little, again and again: do tests notice? (a quarter of an hour; SEED, MINUTES, ONLY=api)
+	$(BIN)/python -m tests.mutation --minutes "$(or $(MINUTES),15)" --seed "$(SEED)" --only "$(ONLY)"
 
 format: $(STAMP) ## rewrite the files the way the checks want them
 	$(BIN)/ruff format .

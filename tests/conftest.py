@@ -16,7 +16,7 @@ import aiohttp
 import aioresponses.core
 import pytest
 import structlog
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from asset_worker.runtime.ending import SERVICE, STOPPING
 from tests.doubles.virtual_time import VirtualTimeLoop
@@ -26,6 +26,9 @@ settings.register_profile(
     "ci", deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("thorough", parent=settings.get_profile("ci"), derandomize=False, max_examples=5_000)
+settings.register_profile(
+    "mutation", parent=settings.get_profile("ci"), phases=[Phase.explicit, Phase.generate], report_multiple_bugs=False
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 # With them, each process that a test starts would send traces.

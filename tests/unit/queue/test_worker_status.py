@@ -14,18 +14,20 @@ from asset_worker.queue.local.lock import COMMAND, TRY_SECONDS, StateDirectory, 
 from asset_worker.queue.local.worker_status import FILE_NAME, MAX_BYTES, read_worker, save
 from asset_worker.runtime.clock import read_clocks
 
-REPORT = WorkerReport(
-    "running",
-    os.getpid(),
-    version="1.2.3",
-    updated_at="2026-11-27T12:00:00.000Z",
-    problems=[ProblemReport("the journal can't be written")],
-)
+
+def report():
+    return WorkerReport(
+        "running",
+        os.getpid(),
+        version="1.2.3",
+        updated_at="2026-11-27T12:00:00.000Z",
+        problems=[ProblemReport("the journal can't be written")],
+    )
 
 
 def kept(path, **changes):
     """Write a report, as the worker of this process would."""
-    assert save(path / FILE_NAME, msgspec.structs.replace(REPORT, reading=read_clocks(), **changes))
+    assert save(path / FILE_NAME, msgspec.structs.replace(report(), reading=read_clocks(), **changes))
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def test_the_lock_says_whether_it_runs_and_the_file_what_it_does(path):
         assert shown(path) == ("running", os.getpid(), "1.2.3")
         found = read_worker(path)
         assert found is not None
-        assert found.problems == REPORT.problems
+        assert found.problems == report().problems
         assert found.updated_ago == pytest.approx(0, abs=5)
     assert shown(path) == ("died", os.getpid(), "1.2.3"), "its process ID lives on, in this process"
     kept(path, state="stopped")
@@ -55,7 +57,7 @@ def test_the_age_of_a_report_does_not_follow_the_wall_clock(path):
     with StateDirectory(path):
         reading = read_clocks()
         reading = msgspec.structs.replace(reading, elapsed=reading.elapsed - 40, wall=reading.wall + 1e6)
-        save(path / FILE_NAME, msgspec.structs.replace(REPORT, reading=reading))
+        save(path / FILE_NAME, msgspec.structs.replace(report(), reading=reading))
         found = read_worker(path)
     assert found is not None
     assert found.updated_ago == pytest.approx(40, abs=5)
@@ -79,7 +81,7 @@ def test_nothing_is_known_of_a_directory_in_which_no_worker_ran(path):
     "content",
     [
         pytest.param(b"", id="empty"),
-        pytest.param(msgspec.json.encode(REPORT)[:40], id="half"),
+        pytest.param(msgspec.json.encode(report())[:40], id="half"),
         pytest.param(b'{"state": "dreaming", "pid": 1}', id="unknown-state"),
         pytest.param(b'{"pid": "seven", "state": "running"}', id="other-types"),
         pytest.param(b"\xff\xfe", id="no-text"),
@@ -95,26 +97,26 @@ def test_a_file_that_is_no_report_counts_for_nothing(path, content):
 
 
 def test_fields_of_a_later_version_are_skipped(path):
-    document = msgspec.to_builtins(REPORT) | {"moon": "full", "state": "stopped"}
+    document = msgspec.to_builtins(report()) | {"moon": "full", "state": "stopped"}
     (path / FILE_NAME).write_bytes(msgspec.json.encode(document))
     assert shown(path) == ("stopped", os.getpid(), "1.2.3")
 
 
 def test_no_link_is_followed(path, tmp_path_factory):
     other = tmp_path_factory.mktemp("other") / "secret"
-    other.write_bytes(msgspec.json.encode(REPORT))
+    other.write_bytes(msgspec.json.encode(report()))
     (path / FILE_NAME).symlink_to(other)
     assert read_worker(path) is None
     kept(path, state="stopped")
     assert shown(path) == ("stopped", os.getpid(), "1.2.3")
-    assert other.read_bytes() == msgspec.json.encode(REPORT)
+    assert other.read_bytes() == msgspec.json.encode(report())
     assert (path / FILE_NAME).stat().st_mode & 0o777 == 0o600
 
 
 def test_a_report_that_cannot_be_written_leaves_the_one_before(path, monkeypatch):
     kept(path, state="stopped")
     (path / FILE_NAME).with_suffix(".new").mkdir()
-    assert not save(path / FILE_NAME, REPORT)
+    assert not save(path / FILE_NAME, report())
     assert shown(path) == ("stopped", os.getpid(), "1.2.3")
 
 
@@ -129,9 +131,9 @@ def test_on_a_full_disk_the_report_takes_the_place_of_the_one_before(path, monke
     found = read_worker(path)
     assert found is not None
     assert (found.state, found.pending) == ("stopped", 1)
-    assert not save(path / FILE_NAME, msgspec.structs.replace(REPORT, stop_reason="x" * 100_000)), "there is no room"
+    assert not save(path / FILE_NAME, msgspec.structs.replace(report(), stop_reason="x" * 100_000)), "there is no room"
     assert shown(path) == ("stopped", os.getpid(), "1.2.3")
-    assert not save(path / "other.json", REPORT)
+    assert not save(path / "other.json", report())
 
 
 def test_a_worker_that_starts_while_somebody_asks_is_not_refused(path, monkeypatch):
