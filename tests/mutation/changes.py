@@ -48,6 +48,7 @@ NO_VALUES: dict[type[ast.AST], tuple[str, ...]] = {
     ast.AnnAssign: ("annotation",),
     ast.arg: ("annotation",),
 }
+NOTHING = {"None", "False", "0", "()", "[]", "{}", "''"}
 LOGS = {"debug", "info", "warning", "error", "exception"}
 DECIDING = {"get", "startswith", "endswith", "removeprefix", "removesuffix", "partition", "split", "pop"}
 TEXTS = {"__repr__", "__str__"}
@@ -206,7 +207,7 @@ def _replacements(node: ast.AST, where: Where) -> Iterator[ast.AST]:
             yield ast.Constant(not value)
         case ast.Constant(value=int(value)):
             yield ast.Constant(value + 1)
-            if where.scope is not None:
+            if where.scope is not None and value > 0:
                 yield ast.Constant(value - 1)
         case ast.Constant(value=float(value)):
             yield ast.Constant(value * 2 if value else 1.0)
@@ -214,7 +215,7 @@ def _replacements(node: ast.AST, where: Where) -> Iterator[ast.AST]:
                 yield ast.Constant(value / 2)
         case ast.Constant(value=str(value)) if _decides(where):
             yield ast.Constant(value + "?")
-        case ast.Return(value=ast.expr() as value) if not (isinstance(value, ast.Constant) and value.value is None):
+        case ast.Return(value=ast.expr() as value) if ast.unparse(value) not in NOTHING:
             yield ast.Return(ast.Constant(None))
         case ast.Expr(value=ast.Call() | ast.Await()) | ast.Raise() | ast.Delete():
             yield ast.Pass()

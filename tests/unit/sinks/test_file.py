@@ -542,6 +542,62 @@ async def test_workers_that_share_a_file_take_turns(path: Path):
     assert lines(path) == bodies(outbox)
 
 
+@pytest.mark.parametrize("before", [0, 1], ids=["nothing was recorded", "an event was recorded"])
+async def test_after_a_crash_and_a_rotation_the_file_of_the_last_batch_is_found_although_another_is_at_the_path(
+    path: Path, before: int
+):
+    """What another program has begun at the path since then is no sign that the batch was lost."""
+    outbox, rotated = MemoryOutbox(), path.with_suffix(".1")
+    outbox.add(before)
+    path.touch()
+    await deliver(path, outbox)
+    checkpoint = opening.checkpoint_at_end(path)
+    assert checkpoint is not None
+    outbox.add(2)
+    await deliver(path, outbox)
+    forget(outbox, path, before, checkpoint.encode())
+    path.rename(rotated)
+    path.write_bytes(b"{}\n" * 1_000)
+    await deliver(path, outbox)
+    assert [line for line in lines(rotated, path) if line != b"{}"] == bodies(outbox)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL])
+async def test_a_file_system_without_locks_is_written_to_without_them(path: Path, number: int):
+    """No other worker can take turns there."""
+    outbox = MemoryOutbox()
+    outbox.add(2)
+    with patch("asset_worker.sinks.file.opening.fcntl.flock", side_effect=OSError(number, "no locks")) as flock:
+        await deliver(path, outbox)
+    assert lines(path) == bodies(outbox)
+    assert all(call.args[1] != fcntl.LOCK_UN for call in flock.call_args_list), "there was nothing to give back"
+
+
+async def test_a_lock_that_fails_for_another_reason_is_an_outage(path: Path):
+    """It may be held."""
+    sink = FileSink(path, InlineThread())
+    with (
+        patch("asset_worker.sinks.file.opening.fcntl.flock", side_effect=OSError(errno.EIO, "failed")),
+        pytest.raises(SinkUnavailableError, match="failed"),
+    ):
+        await sink.send(MemoryOutbox().add(1))
+    await sink.close()
+
+
+async def test_a_closed_sink_has_closed_its_file(path: Path):
+    """The descriptor is free again."""
+    sink = FileSink(path, InlineThread())
+    outbox = MemoryOutbox()
+    while not (await sink.send(outbox.add(1))).count:
+        pass
+    fd = os.open(path, os.O_RDONLY)
+    os.close(fd)
+    await sink.close()
+    opened = os.open(path, os.O_RDONLY)
+    os.close(opened)
+    assert opened < fd
+
+
 async def test_two_workers_on_one_file_keep_each_others_lines(path: Path):
     """Both in threads of their own, in small batches."""
     mine = [stored(position) for position in range(1, 200)]

@@ -59,3 +59,12 @@ def test_attempts_that_keep_to_the_delays_all_count_and_those_that_come_sooner_d
         since_first += delay
         assert is_planned(plan, attempts, since_first=since_first)
         since_first += latency
+
+
+@pytest.mark.parametrize(
+    ("since_first", "attempts", "planned"),
+    [(0.0, 1, False), (4.9, 1, False), (4.999, 1, True), (5.0, 1, True), (304.9, 2, False), (305.0, 2, True)],
+)
+def test_an_attempt_is_planned_from_the_sum_of_the_delays_before_it_on(since_first, attempts, planned):
+    """A millisecond less is a matter of rounding."""
+    assert is_planned(SPECIFIED, attempts, since_first=since_first) == planned

@@ -30,6 +30,9 @@ def test_each_2xx_is_a_delivery(status: int):
     ("status", "reason"),
     [
         (100, "HTTP 100: Continue"),
+        (199, "HTTP 199"),
+        (300, "HTTP 300: redirects are not followed: give the URL that it leads to"),
+        (399, "HTTP 399: redirects are not followed: give the URL that it leads to"),
         (301, "HTTP 301: redirects are not followed: give the URL that it leads to"),
         (304, "HTTP 304: redirects are not followed: give the URL that it leads to"),
         (400, "HTTP 400: Bad Request"),

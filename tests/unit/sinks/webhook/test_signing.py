@@ -86,6 +86,11 @@ def test_what_is_no_secret_is_refused_and_not_shown(text: str, why: str):
     assert "MfKQ" not in str(refused.value)
 
 
+def test_ten_secrets_are_as_many_as_there_may_be():
+    secrets = ["whsec_" + b64encode(bytes([number]) * 24).decode() for number in range(10)]
+    assert [each.text for each in parse_secrets("\n".join(secrets))] == secrets
+
+
 def test_a_short_secret_is_known_as_such():
     short, long = (parse_secrets("whsec_" + b64encode(b"x" * size).decode())[0] for size in (23, 24))
     assert (short.is_short, long.is_short) == (True, False)

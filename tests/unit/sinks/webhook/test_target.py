@@ -167,6 +167,8 @@ def test_user_and_query_may_be_secrets(url: str):
     ("url", "shown"),
     [
         ("https://u:p@app.example:1/a?b=c", "https://***@app.example:1/a?***"),
+        ("https://u@app.example/a", "https://***@app.example/a"),
+        ("https://:p@app.example/a", "https://***@app.example/a"),
         ("https://[::1]/a", "https://[::1]/a"),
         ("https://app.example", "https://app.example/"),
     ],
@@ -209,6 +211,13 @@ def test_a_name_that_misleads_or_shows_secrets_is_refused(name: str):
 def test_a_header_that_is_ours_or_no_header_is_refused(names: list[str], why: str):
     with pytest.raises(ValueError, match=why):
         checked_headers(names)
+
+
+def test_no_header_that_the_sink_or_the_connection_sets_may_be_given():
+    ours = ["connection", "content-length", "content-type", "host", "transfer-encoding", "ce-id", "webhook-signature"]
+    for name in [*ours, "content-encoding", "expect", "keep-alive", "te", "trailer", "upgrade"]:
+        with pytest.raises(ValueError, match="itself" if name in ours else "not sent that way"):
+            checked_headers([name])
 
 
 def test_other_headers_are_free():
