@@ -562,6 +562,44 @@ async def test_after_a_crash_and_a_rotation_the_file_of_the_last_batch_is_found_
     assert [line for line in lines(rotated, path) if line != b"{}"] == bodies(outbox)
 
 
+async def test_after_a_crash_a_copy_in_place_of_the_file_of_the_last_batch_is_recognised(path: Path):
+    """As a restored backup is: what it holds is not written again."""
+    outbox = MemoryOutbox()
+    outbox.add(1)
+    await deliver(path, outbox)
+    before = recorded(outbox, path)
+    outbox.add(2)
+    await deliver(path, outbox)
+    forget(outbox, path, *before)
+    copy = path.with_suffix(".copy")
+    copy.write_bytes(path.read_bytes())
+    copy.replace(path)
+    await deliver(path, outbox)
+    assert lines(path) == bodies(outbox)
+
+
+async def test_a_sink_opens_nothing_but_its_file(path: Path):
+    """The directory is closed once the file's name is durable."""
+    sink, outbox = FileSink(path, InlineThread()), MemoryOutbox()
+    before = set(Path("/dev/fd").iterdir())
+    while not (await sink.send(outbox.add(1))).count:
+        pass
+    assert len(set(Path("/dev/fd").iterdir()) - before) == 1
+    await sink.close()
+    assert set(Path("/dev/fd").iterdir()) == before
+
+
+async def test_a_lock_that_is_given_back_in_time_is_waited_for(path: Path):
+    """Each worker holds it for one write."""
+    other = os.open(path, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    sink = FileSink(path, InlineThread(), lock_timeout=5.0)
+    with patch("asset_worker.sinks.file.opening.time.sleep", side_effect=lambda _: os.close(other)) as sleep:
+        await sink.send(MemoryOutbox().add(1))
+    sleep.assert_called_once_with(opening.LOCK_RETRY_SECONDS)
+    await sink.close()
+
+
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL])
 async def test_a_file_system_without_locks_is_written_to_without_them(path: Path, number: int):
     """No other worker can take turns there."""
@@ -582,20 +620,6 @@ async def test_a_lock_that_fails_for_another_reason_is_an_outage(path: Path):
     ):
         await sink.send(MemoryOutbox().add(1))
     await sink.close()
-
-
-async def test_a_closed_sink_has_closed_its_file(path: Path):
-    """The descriptor is free again."""
-    sink = FileSink(path, InlineThread())
-    outbox = MemoryOutbox()
-    while not (await sink.send(outbox.add(1))).count:
-        pass
-    fd = os.open(path, os.O_RDONLY)
-    os.close(fd)
-    await sink.close()
-    opened = os.open(path, os.O_RDONLY)
-    os.close(opened)
-    assert opened < fd
 
 
 async def test_two_workers_on_one_file_keep_each_others_lines(path: Path):
