@@ -1,4 +1,7 @@
-"""The values that were chosen for the constants. Tests that import a constant do not notice that it is another one."""
+"""The values that were chosen for the constants: tests that import a constant do not notice that it is another one.
+
+Those that the documentation gives are in `test_documented_values.py`.
+"""
 
 from __future__ import annotations
 
@@ -40,11 +43,7 @@ CHOSEN: dict[str, dict[str, float]] = {
     "file.file_set": {
         "COARSE_TICK": 2_000_000_000,
     },
-    "file.follower": {
-        "DRAIN_SECONDS": 5.0,
-    },
     "file.intake": {
-        "INTERVAL_SECONDS": 0.25,
         "BATCH_LINES": 10_000,
         "PROGRESS_SECONDS": 2.0,
         "CLOSE_SECONDS": 1.0,
@@ -64,10 +63,6 @@ CHOSEN: dict[str, dict[str, float]] = {
         "SMALLEST_CHUNK_BYTES": 4096,
         "READ_BYTES": 4 * 1024 * 1024,
     },
-    "http.bodies": {
-        "MOST_ITEMS": 1000,
-        "MOST_BYTES": 8 << 20,
-    },
     "http.intake": {
         "DURABLE_SECONDS": 10.0,
         "MOST_WAITING": 64,
@@ -80,11 +75,7 @@ CHOSEN: dict[str, dict[str, float]] = {
         "DEADLINE_LIMIT": 10 * 365 * 86400.0,
         "GRACE_LIMIT": 7 * 86400.0,
     },
-    "rejections": {
-        "REPORTED_IN_A_ROW": 1000,
-    },
     "splitter": {
-        "LINE_BYTES_LIMIT": 64 * 1024,
         "LONG_LINE_KEPT": 16 * 1024,
     },
 }

@@ -1,4 +1,7 @@
-"""The values that were chosen for the constants. Tests that import a constant do not notice that it is another one."""
+"""The values that were chosen for the constants: tests that import a constant do not notice that it is another one.
+
+Those that the documentation gives are in `test_documented_values.py`.
+"""
 
 from __future__ import annotations
 
@@ -21,18 +24,11 @@ CHOSEN: dict[str, dict[str, float]] = {
         "MAX_FACTOR": 1000.0,
         "LONGEST_CEILING": 3600.0,
     },
-    "forecast": {
-        "HALF": 0.5,
-        "NINE_TENTHS": 0.9,
-    },
     "forecasts": {
-        "ENDS_TO_FORECAST": 20,
-        "ENDS_AFTER": 10,
         "REQUEST_SECONDS": 0.3,
     },
     "knowledge": {
         "MAX_CLASSES": 80,
-        "CLOCK_TOLERANCE": 5.0,
         "ENDS_TO_KNOW_SLOW": 100,
     },
     "learned": {
