@@ -26,7 +26,6 @@ from typing import Any, NoReturn
 from asset_worker.api import trouble
 from asset_worker.api.limits import limiter
 from asset_worker.cli import main
-from asset_worker.intake.file.follower import Follower
 from asset_worker.queue.local import engine, request_files, schedule_store
 from asset_worker.queue.local.dead_letter_rows import DeadLetterRows
 from asset_worker.queue.local.journal import Journal
@@ -48,25 +47,18 @@ STEPS: dict[str, tuple[Any, str]] = {
     "outbox": (Journal, "add_events"),
     "advance": (Journal, "advance"),
     "progress": (Journal, "save_progress"),
-    "begin_run": (Journal, "begin_run"),
     "tally": (Journal, "tally"),
     "end_run": (Journal, "end_run"),
-    "prune": (Journal, "prune"),
     "keep_event": (LastEvents, "keep"),
     "prune_events": (LastEvents, "prune"),
     "prepare": (Journal, "_prepare"),
-    "read": (Follower, "step"),
     "record": (FileSink, "_record"),
     "examine": (FileSink, "_find_written"),
-    "send": (FileSink, "_send"),
-    "keep": (schedule_store, "save"),
     "claim": (UndeliveredRows, "claim"),
     "failed": (UndeliveredRows, "change"),
     "superseded": (DeadLetterRows, "supersede"),
     "delivered": (UndeliveredRows, "delete"),
-    "all_due": (UndeliveredRows, "make_due"),
     "dead_letter": (DeadLetterRows, "add"),
-    "put_back": (DeadLetterRows, "put_back"),
     "carried_out": (RequestRows, "add"),
     "answer": (RequestFiles, "answer"),
     "spans": (SpanExport, "_send"),

@@ -32,18 +32,6 @@ async def test_without_batching_there_are_no_lists(serve, worker):
     assert simulator.stats.by_route == {"retrieve": 20}
 
 
-async def test_incomplete_lists_lose_no_asset(serve, worker):
-    """The endpoint leaves out half of the assets during the whole run."""
-    simulator = await serve(time_scale=10)
-    simulator.set_faults("omit")
-    ids = [simulator.store.add(Lifecycle(20)) for _ in range(100)]
-    worker.submit(*ids)
-    run = worker.run("--once", base_url=simulator.base_url)
-    assert await run.end() == 0
-    assert sorted(event["subject"] for event in worker.events()) == sorted(ids)
-    assert len(run.logs("api.list_doubted")) == 1
-
-
 async def test_the_learned_state_survives_a_restart_and_is_shown(serve, worker):
     simulator = await serve()
     ids = waiting(simulator, 60, kind=KINDS["clip"])

@@ -125,12 +125,12 @@ async def all_done_under(simulator: Simulator, worker: Worker, *, text: str, cou
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize(("limited", "count"), [("40/2", 240), ("50/5", 150)])
-async def test_a_limit_reported_in_any_way_is_obeyed_and_used_up(serve, worker_in, limited, count):
+async def test_a_limit_reported_in_any_way_is_obeyed_and_used_up(serve, worker_in):
     """All styles at the same time: under a limit, a worker mostly waits.
 
     Up to five tries: windows follow the wall clock, and a busy machine leaves some of them unused.
     """
+    limited, count = "40/2", 240
     allowed, tries = Limit.parse(limited), []
 
     async def one(style: Style, number: int) -> LimitedRun:

@@ -94,9 +94,7 @@ async def test_each_event_costs_a_retrieve_if_lists_are_not_to_be_trusted(serve,
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    "fault", ["omit", "omit:0.5", "lag=20", "lag=20:0.5", "lag=600", "bare", "bare:0.5", "mix", "mix:0.5"]
-)
+@pytest.mark.parametrize("fault", ["omit:0.5", "lag=20", "bare", "mix:0.5"])
 async def test_lists_that_were_right_and_go_wrong_make_no_false_event(serve, worker, fault):
     """The shapes are proven, and the other assets were seen, when lists go wrong for ever."""
     simulator = await serve(time_scale=10, seed=3)
@@ -183,10 +181,6 @@ def change_key(simulator: Simulator) -> None:
     "begin",
     [
         pytest.param(lambda simulator: simulator.set_faults("status=503"), id="503"),
-        pytest.param(lambda simulator: simulator.set_faults("html=404"), id="404 of a gateway"),
-        pytest.param(lambda simulator: simulator.set_faults("status=403"), id="403"),
-        pytest.param(lambda simulator: simulator.set_faults("reset"), id="reset"),
-        pytest.param(lambda simulator: simulator.set_faults("cut"), id="cut"),
         pytest.param(lambda simulator: simulator.set_faults("hang"), id="hang"),
         pytest.param(lambda simulator: simulator.set_limit(Limit.parse("1/3:vendor")), id="429"),
         pytest.param(change_key, id="refused key"),

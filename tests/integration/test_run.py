@@ -10,7 +10,7 @@ import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_structured
 from cloudevents.core.formats.json import JSONFormat
 
-from asset_worker.simulator.lifecycles import KINDS, Lifecycle, Rendition, outcome
+from asset_worker.simulator.lifecycles import KINDS, Lifecycle, Rendition
 from tests.integration.holding import change, waiting
 from tests.integration.processes import KEY, eventually
 
@@ -223,12 +223,3 @@ async def test_a_second_worker_on_the_same_state_directory_is_refused(serve, wor
     assert await second.end() == 75
     assert str(first.process.pid) in second.stderr
     assert str(worker.state) in second.stderr
-
-
-async def test_every_outcome_of_a_random_mix_is_right(serve, worker):
-    simulator = await serve(time_scale=400, seed=3)
-    ids = [simulator.store.add() for _ in range(300)]
-    worker.submit(*ids)
-    assert await worker.run("--once", base_url=simulator.base_url).end() == 1
-    found = {event["subject"]: event["data"]["outcome"] for event in worker.events()}
-    assert found == {asset_id: outcome(simulator.store.lifecycle(asset_id)) for asset_id in ids}

@@ -24,18 +24,8 @@ TOKEN, OTHER = "one-token-of-tests-0123456789", "other-token-of-tests-987654321"
 POINTS = [
     "commit:before:5",
     "commit:after:5",
-    "commit:before:6",
-    "commit:after:6",
-    "commit:before:7",
-    "commit:after:7",
-    "accept:before:1",
-    "accept:after:1",
-    "settle:before:1",
-    "settle:after:1",
-    "keep_event:before:1",
     "keep_event:after:1",
     "keep_event:after:3",
-    "prune_events:before:1",
     "prune_events:after:1",
 ]
 

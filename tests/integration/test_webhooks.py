@@ -6,16 +6,14 @@ import asyncio
 import signal
 import time
 from functools import partial
-from random import Random
 
 import pytest
 
 from asset_worker.simulator.lifecycles import Lifecycle
 from asset_worker.simulator.signatures import secret_text
 from tests.integration.admin import admin_of, status_of
-from tests.integration.kills import survive
 from tests.integration.processes import eventually
-from tests.integration.webhooks import FAULTS, SECRET, Hooks, receiver_of, receiving
+from tests.integration.webhooks import SECRET, Hooks, receiver_of, receiving
 
 DONE = Lifecycle()
 
@@ -42,20 +40,6 @@ async def received(hooks, count, run):
     await eventually(lambda: len(hooks.accepted()) >= count, otherwise=lambda: run.stderr)
 
 
-@pytest.mark.timeout(400)
-async def test_every_event_arrives_although_a_third_of_the_attempts_fail_and_the_worker_is_killed(
-    simulator, worker, hooks
-):
-    """`python -m tests.integration.soak --kills 50 --webhooks` is the long form."""
-    hooks.receiver.faults.replace(*FAULTS)
-    survived = await survive(simulator, worker, kills=5, random=Random(1), each=42, hooks=hooks)
-    assert survived.wrong == []
-    assert (survived.kills, survived.assets) == (5, 210)
-    deliveries = hooks.receiver.deliveries
-    failed = deliveries.requests - deliveries.by_answer["204"]
-    assert failed > deliveries.requests / 5, "too few attempts failed to show anything"
-
-
 async def until_problem(run, *words):
     """Wait until `/readyz` reports one problem with these words; without words: none."""
     admin = await admin_of(run)
@@ -68,7 +52,7 @@ async def until_problem(run, *words):
     raise AssertionError(f"{status} {problems} instead of {words}: {run.stderr[-4000:]}")
 
 
-@pytest.mark.parametrize("way", ["sighup", "retry", "restart"])
+@pytest.mark.parametrize("way", ["sighup", "restart"])
 async def test_a_410_pauses_the_sink_until_it_is_resumed(simulator, worker, hooks, way):
     hooks.receiver.faults.replace("gone")
     events = submit(simulator, worker, 20)
@@ -87,9 +71,6 @@ async def test_a_410_pauses_the_sink_until_it_is_resumed(simulator, worker, hook
     match way:
         case "sighup":
             run.send(signal.SIGHUP)
-        case "retry":
-            asked = worker.start("dead-letters", "retry", "--sink", "hooks", "--state-dir", worker.state)
-            assert await asked.end() == 0, asked.stderr
         case "restart":
             run.send(signal.SIGTERM)
             assert await run.end() == 0
