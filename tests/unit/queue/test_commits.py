@@ -145,6 +145,23 @@ async def test_a_write_that_waits_at_stop_retrying_is_tried_once_more(tmp_path):
 
 
 @pytest.mark.virtual_time
+async def test_a_read_is_retried_as_a_write_is_until_the_process_is_about_to_end(tmp_path):
+    thread = FailingThread(failure(sqlite3.SQLITE_IOERR), failure(sqlite3.SQLITE_FULL))
+    commits = Commits(Journal(tmp_path / "j"), thread, ManualClock())
+    assert await commits.read(lambda journal: journal.intakes()) == {}
+    assert asyncio.get_running_loop().time() == 2 * RETRY_SECONDS
+    assert commits.failure
+    thread.errors = [failure(sqlite3.SQLITE_CORRUPT)]
+    with pytest.raises(sqlite3.OperationalError, match="it failed"):
+        await commits.read(lambda journal: journal.intakes())
+    commits.stop_retrying()
+    thread.errors = [failure(sqlite3.SQLITE_FULL)]
+    with pytest.raises(sqlite3.OperationalError, match="it failed"):
+        await commits.read(lambda journal: journal.intakes())
+    assert asyncio.get_running_loop().time() == 2 * RETRY_SECONDS
+
+
+@pytest.mark.virtual_time
 async def test_a_queue_closes_while_its_disk_is_full(tmp_path):
     thread = FailingThread()
     queue = open_local(tmp_path / "j", ManualClock(), thread=thread)

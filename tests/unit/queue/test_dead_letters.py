@@ -15,7 +15,7 @@ from asset_worker.queue.local.lock import StateDirectory
 from asset_worker.queue.local.request_files import RequestFiles
 from asset_worker.runtime.steady_time import Mark
 from tests.doubles.clocks import ManualClock
-from tests.doubles.local_queue import open_local
+from tests.doubles.local_queue import maintain, open_local
 from tests.unit.queue.outbox_model import event_of, wants_all
 
 A, B, OLD = "https://a.example/#1", "https://b.example/#2", "stdout"
@@ -237,6 +237,7 @@ async def test_an_answer_that_can_not_be_written_is_written_later_and_the_reques
     assert queue.outbox.owed(A) == 3
 
 
+@pytest.mark.virtual_time
 async def test_dead_letters_are_kept_for_the_retention_from_their_last_attempt(journal, tmp_path):
     journal.close()
     clock = ManualClock(wall=1000.0)
@@ -249,13 +250,16 @@ async def test_dead_letters_are_kept_for_the_retention_from_their_last_attempt(j
         clock.move(1.5)
         await queue._prune_dead_letters()
         assert sum(queue.dead_letters_by_sink().values()) == 1
-        clock.move(1000.0)
+        clock.move(997.5)
         await queue._prune_dead_letters()
+        assert sum(queue.dead_letters_by_sink().values()) == 1
+        clock.move(0.1)
+        await maintain(queue)
+        assert sum(queue.dead_letters_by_sink().values()) == 0
         await queue._prune_dead_letters()
     assert [(line["event"], line["count"]) for line in lines] == [
         ("dead_letters.pruned", 4), ("dead_letters.pruned", 1)
     ]  # fmt: skip
-    assert sum(queue.dead_letters_by_sink().values()) == 0
 
 
 # The command

@@ -124,6 +124,14 @@ async def test_all_become_due_in_several_transactions(queue, monkeypatch):
     assert positions(await take(queue, 10)) == list(range(1, 11))
 
 
+async def test_a_take_gives_records_to_no_more_events_than_it_returns(queue):
+    """The others need none while they come after the sink's position."""
+    await put(queue, events=[event_of(f"a{number}", 1) for number in range(5)])
+    assert positions(await take(queue, 2)) == [1, 2]
+    assert (queue.outbox.position("hook"), queue.journal.undelivered.count("hook")) == (2, 2)
+    assert queue.outbox.owed("hook") == 5
+
+
 @pytest.mark.parametrize("count", range(6))
 async def test_a_take_that_is_cancelled_loses_and_repeats_no_event(queue, count):
     """What it has recorded is due."""

@@ -63,6 +63,10 @@ async def test_assets_past_their_age_limit_are_leased_once_wherever_they_wait():
     clock.move(2.0)
     [again] = await queue.take(9)
     assert (again.submission, again.late) == (overdue[0].submission, 0.0), "its first due time no longer counts"
+    await queue.defer(overdue[1], 2.0, overdue[1].progress)
+    clock.move(2.0)
+    [due] = queue.take_overdue(9, age_limit=lambda _: 0.0)
+    assert (due.submission, due.late) == (overdue[1].submission, 0.0), "it is due now"
 
 
 async def test_the_search_for_overdue_assets_goes_round_in_steps():

@@ -45,6 +45,22 @@ def test_a_request_is_found_answered_and_gone(files, tmp_path):
     assert names(tmp_path) == []
 
 
+def test_no_more_requests_are_read_at_once_than_that_and_the_others_after_them(files, monkeypatch):
+    monkeypatch.setattr(request_files, "MAX_FOUND", 2)
+    for number in "012":
+        files.write(number * 32, RETRY)
+    assert files.find() == [Found("0" * 32, RETRY), Found("1" * 32, RETRY)]
+    files.answer("0" * 32, Answer())
+    assert files.find() == [Found("1" * 32, RETRY), Found("2" * 32, RETRY)]
+
+
+def test_a_request_may_be_as_large_as_that(files, tmp_path):
+    files.write(ID, RETRY)
+    path = tmp_path / "requests" / f"{ID}.json"
+    path.write_bytes(path.read_bytes().ljust(request_files.MAX_BYTES))
+    assert files.find() == [Found(ID, RETRY)]
+
+
 def test_a_request_is_on_the_disk_before_it_has_its_name(files, tmp_path, monkeypatch):
     """And its name is on the disk before the command waits for an answer."""
     steps, sync, rename = [], os.fsync, os.rename
@@ -70,6 +86,15 @@ def test_what_a_worker_that_was_killed_has_left_of_an_answer_goes_with_the_reque
     (tmp_path / "requests" / f"{ID}.answer.json.draft").touch(mode=0o600)
     files.delete(ID)
     assert names(tmp_path) == []
+
+
+def test_an_answer_is_written_although_a_worker_that_was_killed_has_left_a_part_of_it(files, tmp_path):
+    files.write(ID, RETRY)
+    draft = tmp_path / "requests" / f"{ID}.answer.json.draft"
+    draft.write_text('{"counts": {"a part of an answer that was longer')
+    draft.chmod(0o600)
+    files.answer(ID, Answer())
+    assert (files.read_answer(ID), names(tmp_path)) == (Answer(), [f"{ID}.answer.json"])
 
 
 def link(path):
@@ -126,6 +151,10 @@ def test_what_can_not_be_set_aside_is_reported_once(files, tmp_path, monkeypatch
     monkeypatch.setattr(os, "rename", fail)
     assert [type(each) for each in files.find()] == [Found, Refused]
     assert files.find() == [Found(ID, RETRY)]
+    (tmp_path / "requests" / "x.json").rmdir()
+    assert files.find() == [Found(ID, RETRY)]
+    (tmp_path / "requests" / "x.json").mkdir()
+    assert [type(each) for each in files.find()] == [Found, Refused], "another one of this name"
 
 
 def test_other_files_are_left_alone(files, tmp_path):
@@ -144,6 +173,9 @@ def test_what_commands_have_left_behind_is_deleted_after_an_hour_but_no_request(
     for name in ("old.answer.json", "old.json.draft", f"{ID}.json", "notes"):
         (tmp_path / "requests" / name).touch()
         os.utime(tmp_path / "requests" / name, (old, old))
+    ahead = time.time() + request_files.STALE_SECONDS + 60  # the clock was wrong when it was written
+    (tmp_path / "requests" / "ahead.answer.json").touch()
+    os.utime(tmp_path / "requests" / "ahead.answer.json", (ahead, ahead))
     (tmp_path / "requests" / "new.answer.json").touch()
     files.clean()
     assert names(tmp_path) == [f"{ID}.json", "new.answer.json", "notes"]

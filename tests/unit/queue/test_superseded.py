@@ -188,3 +188,37 @@ async def test_a_step_whose_attempt_has_just_failed_is_superseded_even_if_it_sti
     taken = await take(queue, without=[1])
     assert taken.superseded == (STEP,)
     assert [each.event.id for each in taken.events] == [END]
+
+
+async def test_a_completion_supersedes_every_step_of_its_asset_if_one_waits_for_a_retry(queue):
+    """Also one that was never sent, for it waits for the other: the completion would wait for both."""
+    await report_step(queue)
+    await take(queue)
+    await fail(queue, 1)
+    await put(queue, events=[event_of(ASSET, 1, Transition.OVERDUE)])
+    await settle(queue)
+    taken = await take(queue)
+    assert taken.superseded == (STEP, f"{ASSET}.1.overdue")
+    assert [each.event.id for each in taken.events] == [END]
+    assert (queue.dead_letters_by_sink(), queue.outbox.owed(HOOK)) == ({HOOK: 2}, 1)
+
+
+async def test_a_take_says_when_the_retry_of_a_step_is_due(queue):
+    await report_step(queue)
+    await take(queue)
+    await fail(queue, 1)
+    assert (await take(queue)).next_at == 900.0
+
+
+async def test_steps_are_sent_in_the_room_that_completions_leave_and_no_more_of_them_than_may_be(queue):
+    steps = [event_of(f"b{number}", 1, Transition.PLAYABLE) for number in range(3)]
+    await put(queue, events=[*steps, event_of("a", 1)])
+    for limit, at_most, ids in (
+        (2, 9, ["a.1", "b0.1.playable"]),
+        (9, 2, ["a.1", "b0.1.playable", "b1.1.playable"]),
+        (1, 9, ["a.1"]),
+    ):
+        taken = await queue.outbox.take(
+            HOOK, limit, now=50.0, until=50.0, without=(), wants=wants_all, transitions=at_most
+        )
+        assert [each.event.id for each in taken.events] == ids
