@@ -60,15 +60,16 @@ async def test_a_watcher_sees_each_look_and_what_follows_from_it():
 
 
 @pytest.mark.parametrize(
-    ("age", "delay", "due_in"),
+    ("age", "held", "delay", "due_in"),
     [
-        pytest.param(1.0, 5.0, 5.0, id="before the limit"),
-        pytest.param(1.0, 600.0, 59.0, id="not beyond the limit"),
-        pytest.param(59.9, 600.0, LEAST_DELAY_SECONDS, id="at the limit"),
+        pytest.param(1.0, 0.0, 5.0, 5.0, id="before the limit"),
+        pytest.param(1.0, 0.0, 600.0, 59.0, id="not beyond the limit"),
+        pytest.param(1.0, 30.0, 600.0, 29.0, id="not beyond the limit after a look that took long"),
+        pytest.param(59.9, 0.0, 600.0, LEAST_DELAY_SECONDS, id="at the limit"),
     ],
 )
 async def test_an_asset_that_was_not_looked_at_is_due_again_at_its_age_limit_at_the_latest(
-    age: float, delay: float, due_in: float
+    age: float, held: float, delay: float, due_in: float
 ):
     loop = asyncio.get_running_loop()
     clock, expectations = LoopClock(loop), Expectations(deadline=30.0, unanswered_factor=2.0)
@@ -84,6 +85,7 @@ async def test_an_asset_that_was_not_looked_at_is_due_again_at_its_age_limit_at_
     await put(queue, [ID])
     await asyncio.sleep(age)
     leases = await queue.take(1)
+    await asyncio.sleep(held)
     await actions.put_back(leases, delay)
     began = loop.time()
     [lease] = await queue.take(1)

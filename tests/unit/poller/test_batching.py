@@ -18,8 +18,11 @@ from asset_worker.api.errors import (
 )
 from asset_worker.domain.assets import Expectations
 from asset_worker.domain.submissions import Options
+from asset_worker.poller.actions import Actions
+from asset_worker.poller.batching import ListLooker
 from asset_worker.poller.list_suspension import FAILURES_TO_DOUBT
 from asset_worker.poller.loop import Poller
+from asset_worker.poller.per_asset_refusals import PerAssetRefusals
 from asset_worker.poller.policy import Batching
 from asset_worker.runtime.stop import Stop
 from tests.doubles.api import PROCESSING, READY, ListingApi
@@ -45,6 +48,35 @@ async def test_assets_due_together_share_a_list_and_only_those_done_are_retrieve
     assert len(api.lists) < 9
     assert [event["data"]["polls"] for event in events] == [4, 4, 4]
     assert poller.looks == 12
+
+
+@pytest.mark.parametrize(
+    ("error", "looks"),
+    [
+        pytest.param(TransientError("503"), 2, id="503"),
+        pytest.param(KeyRefusedError("403"), 0, id="a refused key, which is no look"),
+    ],
+)
+async def test_the_asset_whose_retrieve_checks_a_list_that_failed_stays_leased_for_it_and_the_others_wait(error, looks):
+    clock = LoopClock(asyncio.get_running_loop())
+    queue, usual, refusals = queue_in_memory(clock), policy(batching=Batching()), PerAssetRefusals()
+    actions = Actions(queue, schedule=SCHEDULE, policy=usual, clock=clock, feedback=None, refusals=refusals)
+    lists = ListLooker(
+        ListingApi({}, list_errors=[error]),
+        actions,
+        policy=usual,
+        clock=clock,
+        uniform=lambda: 1.0,
+        feedback=None,
+        refusals=refusals,
+    )
+    await put(queue, IDS)
+    leases = await queue.take(3)
+    [check] = [each async for each in lists.look_at(leases, Stop())]
+    assert check.lease == leases[0]
+    states = [queue.pending_state(lease.submission.asset_id) for lease in leases]
+    assert [state.due_in is None for state in states] == [True, False, False]
+    assert sum(actions.counts.looks.values()) == looks
 
 
 async def test_an_asset_that_is_due_alone_is_retrieved():

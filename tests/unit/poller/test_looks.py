@@ -164,6 +164,24 @@ async def test_what_everything_gets_for_longer_than_the_grace_settles_nothing(er
     assert outcomes(events) == dict.fromkeys(IDS, "ready")
 
 
+async def test_denials_of_an_asset_that_other_failures_interrupt_do_not_end_its_wait_early():
+    """What answers now this way and now that is no statement about the asset."""
+
+    class Api(DenyingApi):
+        asked = 0
+
+        async def retrieve(self, asset_id):
+            self.asked += asset_id == ID
+            if asset_id == ID and self.asked % 2:
+                raise TransientError("503")
+            return await super().retrieve(asset_id)
+
+    api = Api(dict.fromkeys(IDS, STILL), error=PAGE, denied=[ID])
+    expectations = Expectations(deadline=600)
+    events, _, _ = await poll(api, ids=(ID, *IDS), expectations=expectations, schedule=SCHEDULE, seconds=5000.0)
+    assert outcomes(events) == dict.fromkeys((ID, *IDS), "timed_out")
+
+
 async def test_a_key_that_is_refused_from_now_on_is_known_by_an_asset_that_was_answered_before():
     """Those that are pending were never answered: they could be another account's."""
     api = DenyingApi({IDS[0]: [READY]}, error=REFUSED, denied=[ID], all_denied=(0.5, math.inf))
