@@ -436,3 +436,7 @@ def test_the_defaults_are_a_public_promise():
         "not_found_grace": 60,
         "unanswered_factor": 2.0,
     }
+
+
+def test_an_asset_that_is_processed_is_waited_for_until_its_deadline():
+    assert assess(asset("processing"), EXPECTATIONS, Ages(400.0)) == Waiting(("asset",), 14000.0)

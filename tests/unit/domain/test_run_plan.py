@@ -21,6 +21,12 @@ ALL_READY = RunEnd(
 TERMINATED = 128 + 15
 
 
+def test_scripts_rely_on_the_exit_codes():
+    assert {each.name: each.value for each in Exit} == {
+        "DONE": 0, "NOT_READY": 1, "USAGE": 2, "KEY_REFUSED": 3, "TIME_RAN_OUT": 4, "TEMPORARY": 75
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("plan", [WAIT, ONCE, STDIN, SERVICE])
 @pytest.mark.parametrize(
     ("end", "code"),
