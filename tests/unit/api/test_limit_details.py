@@ -26,7 +26,6 @@ from asset_worker.api.limits.limiter import (
     Shortage,
 )
 from asset_worker.api.limits.pauses import FIRST_STRIKES, Pauses
-from asset_worker.api.limits.quota import ROUNDING_SECONDS, Quota
 from asset_worker.api.limits.rate_limit_headers import NOTHING_REPORTED, RateLimitReport, ReportedQuota
 from asset_worker.api.subjects import Endpoint
 
@@ -210,48 +209,6 @@ class TestPauses:
             pauses.answered(RETRIEVE)
             assert pauses.refused(LIST)
         assert pauses.alone is None
-
-
-class TestQuota:
-    def known(self, *, limit: int = 100, remaining: int = 50, reset_in: float = 60.0) -> Quota:
-        return Quota(0.0, ReportedQuota("q", limit, remaining, reset_in))
-
-    @pytest.mark.parametrize(
-        ("reset_in", "remaining"),
-        [
-            pytest.param(60.0, 40, id="of this window"),
-            pytest.param(29.0 + 0.1, 40, id="more than half of it is left"),
-            pytest.param(29.0 - 0.1, 100, id="of the window before"),
-        ],
-    )
-    def test_an_answer_that_was_overtaken_lowers_what_remains_if_it_is_of_this_window(self, reset_in, remaining):
-        quota = self.known()
-        quota.fill(60.0, 1.0, 0)  # a new window, of which nothing is known
-        quota.update(61.0, 55.0, ReportedQuota("q", 100, 40, reset_in))
-        assert quota.report("q", 61.0).remaining == remaining
-
-    def test_of_a_short_window_it_is_the_rounding_that_counts(self):
-        for reset_in, remaining in ((ROUNDING_SECONDS + 0.1, 40), (ROUNDING_SECONDS - 0.1, 100)):
-            quota = self.known(reset_in=2.0)
-            quota.fill(2.0, 1.0, 0)
-            quota.update(2.0, 1.0, ReportedQuota("q", 100, 40, reset_in))
-            assert quota.report("q", 2.0).remaining == remaining
-
-    def test_from_the_reset_on_all_of_it_remains(self):
-        quota = self.known(reset_in=60.04)
-        assert (quota.report("q", 0.0).remaining, quota.report("q", 0.0).resets_in) == (50, 60.0)
-        assert quota.report("q", 60.04).remaining == 100
-
-    def test_others_have_used_it_if_none_is_left_to_us_that_we_have_not_had(self):
-        quota = self.known(limit=10, remaining=0)
-        assert quota.used_by_others(1.0) == "others have used 10 of 10 requests"
-        for _ in range(8):
-            quota.sent()
-        assert quota.used_by_others(1.0) == "others have used 2 of 10 requests"
-        quota.sent()
-        assert quota.used_by_others(1.0) is None, "nine of ten were ours"
-        assert self.known(limit=10, remaining=1).used_by_others(1.0) is None, "one is left to us"
-        assert self.known(limit=10, remaining=5).used_by_others(0.5) is not None, "those are the others'"
 
 
 class TestAdaptiveRate:

@@ -1,5 +1,7 @@
 """What headers report, one family after the other."""
 
+from email.utils import formatdate
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -286,3 +288,45 @@ def test_garbage_is_never_an_error_and_never_beyond_the_bounds(headers: dict[str
         assert quota.remaining >= 0
         assert 0 < quota.reset_in <= LONGEST_RESET_SECONDS
         assert 0 <= quota.window <= LONGEST_RESET_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("limit", "remaining", "is_rounded_down"),
+    [
+        pytest.param("", "0", True, id="nothing is left, no limit"),
+        pytest.param("1", "0", True, id="nothing is left"),
+        pytest.param("10", "4", True, id="less than half is left"),
+        pytest.param("10", "5", False, id="half is left"),
+        pytest.param("11", "5", True, id="a little less than half is left"),
+        pytest.param("", "5", False, id="no limit"),
+    ],
+)
+def test_a_reset_of_now_is_rounded_down_if_much_is_spent(limit: str, remaining: str, is_rounded_down: bool) -> None:
+    headers = {"X-Ratelimit-Limit": limit, "X-Ratelimit-Remaining": remaining, "X-Ratelimit-Reset": "0"}
+    [quota] = parse_rate_limits(headers, server_now=NOW).quotas
+    assert quota.is_rounded_down is is_rounded_down
+    assert quota.reset_in == (1.0 if is_rounded_down else SHORTEST_RESET_SECONDS)
+    assert (quota.limit, quota.remaining) == (max(int(limit or remaining), 1), int(remaining))
+
+
+@pytest.mark.parametrize(
+    ("made", "reset", "reset_in"),
+    [
+        pytest.param(0, -1, None, id="it had passed a second before the answer was made"),
+        pytest.param(0, 0, 1.0, id="the same second, rounded down"),
+        pytest.param(-9, -9, SHORTEST_RESET_SECONDS, id="the answer was nine seconds on the way"),
+        pytest.param(-10, -10, None, id="ten seconds: too late to count"),
+        pytest.param(-30, -9, SHORTEST_RESET_SECONDS, id="still ahead when the answer was made"),
+        pytest.param(-120, 5, 5.0, id="a date that is as old as an answer can be"),
+    ],
+)
+def test_until_when_a_reset_that_has_passed_counts(made: int, reset: int, reset_in: float | None) -> None:
+    """The answer was made at `made` and arrives at 0. A reset in the second in which it was made is rounded down."""
+    headers = {
+        "Date": formatdate(NOW + made, usegmt=True),
+        "X-Ratelimit-Limit": "10",
+        "X-Ratelimit-Remaining": "1",
+        "X-Ratelimit-Reset": f"{NOW + reset:.0f}",
+    }
+    found = [quota.reset_in for quota in parse_rate_limits(headers, server_now=NOW).quotas]
+    assert found == ([] if reset_in is None else [reset_in])

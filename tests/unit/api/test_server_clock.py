@@ -6,7 +6,15 @@ from random import Random
 import pytest
 
 from asset_worker.api.limits.rate_limit_headers import RateLimitReport, parse_rate_limits
-from asset_worker.api.limits.server_clock import ENOUGH, LATEST, SKEW_SECONDS, ServerClock, parse_by_clocks
+from asset_worker.api.limits.server_clock import (
+    ENOUGH,
+    FAR_SECONDS,
+    LATEST,
+    NEAR_SECONDS,
+    SKEW_SECONDS,
+    ServerClock,
+    parse_by_clocks,
+)
 
 NOW = 1_795_460_400.0
 HOUR = 3600.0
@@ -146,3 +154,50 @@ def test_a_wrong_edge_is_not_taken_for_a_wrong_clock_of_ours() -> None:
     for now in range(100):
         clock.read(at(NOW + now + (5 * HOUR if now % 3 == 0 else 0)), now=now, own=NOW + now, took=0.1)
         assert clock.newly_skewed(now=now, own=NOW + now) is None
+
+
+@pytest.mark.parametrize(
+    ("dates", "took", "believed"),
+    [
+        pytest.param([0, -2], 1.0, 0, id="rounding and the time on the way explain a date that is older"),
+        pytest.param([0, -2], 0.9, -2, id="they do not explain it, so the clock was set back"),
+        pytest.param([0, -FAR_SECONDS], 0.1, -FAR_SECONDS, id="set back by as much as clocks may differ"),
+        pytest.param([HOUR, FAR_SECONDS, 0], 0.1, 0, id="set back by so much after another clock was believed"),
+        pytest.param(
+            [-HOUR, -HOUR, -HOUR, FAR_SECONDS, 0, 0, 0], 0.1, FAR_SECONDS, id="the latest of those that belong together"
+        ),
+    ],
+)
+def test_dates_at_the_bounds_of_what_belongs_to_one_clock(dates: list[float], took: float, believed: float) -> None:
+    """All dates arrive at one instant, as seconds after `NOW`."""
+    clock = ServerClock()
+    found = [read(clock, at(NOW + date), now=0.0, took=took) for date in dates]
+    assert found[-1] == NOW + believed
+
+
+def test_our_own_clock_is_another_one_only_if_it_differs_by_more_than_usual() -> None:
+    clock = ServerClock()
+    for own, others in ((FAR_SECONDS, 0), (-FAR_SECONDS, 0), (FAR_SECONDS + 1, 1), (-FAR_SECONDS - 1, 1)):
+        assert len(clock.read(at(NOW), now=0.0, own=NOW + own, took=0.1)) == 1 + others
+
+
+def test_our_clock_is_wrong_beyond_the_bound_and_right_again_within_half_of_it() -> None:
+    clock = ServerClock()
+    for _ in range(ENOUGH):
+        read(clock, at(NOW), now=0.0)
+    skews = (SKEW_SECONDS, SKEW_SECONDS + 1, SKEW_SECONDS / 2 + 1, SKEW_SECONDS + 2, SKEW_SECONDS / 2, SKEW_SECONDS + 3)
+    news = [clock.newly_skewed(now=0.0, own=NOW + skew) for skew in skews]
+    assert news == [None, SKEW_SECONDS + 1, None, None, None, SKEW_SECONDS + 3]
+
+
+def test_a_reset_is_near_up_to_a_quarter_of_an_hour() -> None:
+    for ahead, quotas in ((NEAR_SECONDS, 1), (NEAR_SECONDS + 1, 0)):
+        report = parse_by_clocks(spent(NOW + ahead), [NOW, NOW + 5 * HOUR])
+        assert len(report.quotas) == quotas, "else all have passed, by the other clock"
+
+
+def test_the_next_of_several_resets_shows_which_clock_is_right() -> None:
+    headers = {**spent(0), "X-Ratelimit-Reset": f"{NOW + 42:.0f}, {NOW + 5 * HOUR:.0f}"}
+    headers |= {name: f"{value}, {value}" for name, value in headers.items() if not name.endswith("Reset")}
+    for clocks in ([NOW], [NOW, NOW + 6 * HOUR], [NOW + 6 * HOUR, NOW]):
+        assert [quota.reset_in for quota in parse_by_clocks(headers, clocks).quotas] == [42.0, 5 * HOUR]
