@@ -87,9 +87,11 @@ class TestQuota:
         assert quota.report("q", reset_in).resets_in == pytest.approx(length, abs=0.051)
 
     def test_a_window_may_be_shorter_than_a_second(self):
-        quota = self.known(reset_in=0.5)
-        quota.fill(0.5, 1.0, 0)
-        assert quota.report("q", 0.5).resets_in == 0.5
+        for limit in (100, 99):
+            quota = self.known(reset_in=0.5)
+            quota.update(0.0, 0.0, ReportedQuota("q", limit, 50, 0.5))
+            quota.fill(0.5, 1.0, 0)
+            assert (quota.report("q", 0.5).limit, quota.report("q", 0.5).resets_in) == (limit, 0.5)
 
     def test_a_server_that_rounds_resets_down_is_given_another_second_from_then_on(self):
         quota = Quota(0.0, ReportedQuota("q", 100, 10, 1.0, is_rounded_down=True))

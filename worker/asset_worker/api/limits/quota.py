@@ -61,7 +61,6 @@ class Quota:
     def __init__(self, now: float, report: ReportedQuota) -> None:
         self._as_of = -math.inf
         self._assumed = True
-        self._credit = math.inf
         self._filled_at = now
         self._is_rounded_down = False
         self._known_since = now
@@ -69,9 +68,10 @@ class Quota:
         self._rate = math.inf
         self._spent = 0
         self._limit = report.limit
-        self._remaining = report.remaining
-        self._reset_at = now + report.reset_in
-        self.update(now, now, report)
+        self._credit: float
+        self._remaining: int
+        self._reset_at: float
+        self.update(now, now, report)  # sets these
 
     def update(self, now: float, sent_at: float, report: ReportedQuota) -> None:
         """Update the quota from an answer that arrives at `now`, to a request sent at `sent_at`.
