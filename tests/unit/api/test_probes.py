@@ -54,3 +54,23 @@ def test_what_is_fresh_waits_and_so_do_the_best_of_the_others(waiting: list[Cand
     assert len(stale) - len(turned_away) == min(kept, len(stale))
     left = [IN_ORDER.index(waiting[place]) for place in stale if place not in turned_away]
     assert max(left, default=0) <= min((IN_ORDER.index(waiting[place]) for place in turned_away), default=9)
+
+
+@pytest.mark.parametrize("each", IN_ORDER, ids=lambda each: each.key)
+def test_what_has_neither_failed_nor_been_tried_since_the_outage_began_may_well_succeed(each: Candidate) -> None:
+    assert each.is_fresh == (each in {ANSWERED, UNKNOWN})
+    assert not Candidate(each.key, Memory(is_answered_lately=True, has_failed=False), 40.0).is_fresh, "it was tried"
+
+
+@pytest.mark.parametrize(
+    ("fresh_at", "chosen"),
+    [
+        pytest.param(59.0, ANSWERED, id="sooner than the probe: the best of the fresh ones"),
+        pytest.param(60.0, ANSWERED_ONCE, id="with the probe: the probe"),
+    ],
+)
+def test_the_best_of_the_fresh_ones_goes_only_if_it_may_go_sooner(fresh_at: float, chosen: Candidate) -> None:
+    waiting = [UNKNOWN, ANSWERED, ANSWERED_ONCE]
+    last = ANSWERED.key if chosen is ANSWERED_ONCE else None
+    choice = next_probe(waiting, last=last, probe_at=60.0, fresh_at=fresh_at)
+    assert (waiting[choice.place], choice.at) == (chosen, min(fresh_at, 60.0))

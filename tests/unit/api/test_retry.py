@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from asset_worker.api.errors import NotFoundError, RateLimitedError, TransientError
+from asset_worker.api.errors import HeldError, NotFoundError, RateLimitedError, TransientError
 from asset_worker.api.retry import ATTEMPTS, BACKOFF_MAX_SECONDS, LONGEST_WAIT_SECONDS, Retries
 from asset_worker.runtime.stop import Stop
 
@@ -74,3 +74,18 @@ async def test_a_stop_ends_the_wait():
     with pytest.raises(RateLimitedError):
         await Retries(stop).again(Attempts(RateLimitedError("429", 10.0)), RateLimitedError("429", 10.0))
     assert asyncio.get_running_loop().time() == 2
+
+
+async def test_a_request_that_was_held_back_in_an_outage_is_not_repeated():
+    retries, attempt = Retries(Stop()), Attempts()
+    with pytest.raises(HeldError):
+        await retries.again(attempt, HeldError("the API is unavailable"))
+    assert attempt.made_at == []
+
+
+async def test_the_latest_transient_failure_is_kept():
+    retries = Retries(Stop())
+    await retries.again(Attempts(), TransientError("503"))
+    assert retries.latest_failure == "503"
+    await retries.again(Attempts(TransientError("502")), TransientError("503"))
+    assert retries.latest_failure == "502"
