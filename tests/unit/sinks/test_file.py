@@ -267,6 +267,60 @@ async def test_a_deleted_file_is_made_again(path: Path):
     assert lines(path) == [second[0].body]
 
 
+async def test_a_file_that_takes_the_place_of_a_rotated_one_is_marked_before_it_is_written_to(path: Path):
+    """As with logrotate's `create`, though another writer has already made it longer than the one before."""
+    outbox, rotated = MemoryOutbox(), path.with_suffix(".1")
+    sink = FileSink(path, InlineThread())
+    first, second = outbox.add(1), outbox.add(1)
+    await sink.send(first)
+    await sink.send(first)
+    path.rename(rotated)
+    path.write_bytes(b"other\n" * 100)
+    assert (await sink.send(second)).count == 0
+    assert (await sink.send(second)).count == 1
+    await sink.close()
+    assert lines(rotated) == [first[0].body]
+    assert lines(path) == [*[b"other"] * 100, second[0].body]
+
+
+@pytest.mark.parametrize("others", [0, 1], ids=["the disk fails", "another writer has gone on"])
+async def test_a_failed_write_that_can_not_be_taken_back_is_found_at_the_next_try(path: Path, others: int):
+    """What it has written counts, and nothing is repeated."""
+    outbox = MemoryOutbox()
+    outbox.add(1)
+    await deliver(path, outbox)
+    outbox.add(2)
+    calls: list[str] = []
+
+    def before(call: str, *_: object) -> None:
+        calls.append(call)
+        if call == "ftruncate" or (call == "fdatasync" and calls[-2:] == ["write", call]):
+            with path.open("ab") as other:
+                other.write(b"other\n" * others)
+            raise OSError(errno.EIO, "Input/output error")
+
+    with patch.object(file_sink, "os", FaultyOs(before)):
+        await deliver(path, outbox)
+    assert calls.count("write") == 1
+    assert lines(path) == [*bodies(outbox), *[b"other"] * others]
+
+
+async def test_after_a_restart_lines_go_to_a_pipe_that_has_taken_the_place_of_the_file(path: Path):
+    outbox = MemoryOutbox()
+    outbox.add(1)
+    await deliver(path, outbox)
+    path.unlink()
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    outbox.add(1)
+    sink = FileSink(path, InlineThread())
+    sink.resume(await outbox.checkpoint(sink.name))
+    assert (await sink.send(outbox.events[1:])).count == 1
+    assert os.read(reader, 4096) == stored(2).body + b"\n"
+    await sink.close()
+    os.close(reader)
+
+
 async def test_symbolic_links_are_followed_and_rotation_is_seen_where_they_lead(path: Path, tmp_path: Path):
     """The siblings are those of the file, not of the link."""
     real = tmp_path / "elsewhere" / "real.jsonl"
@@ -509,12 +563,14 @@ async def test_a_partial_line_that_another_writer_went_on_after_is_left(path: Pa
     assert lines(path) == [stored(1).body, stored(2).body[:9] + b"other", stored(2).body]
 
 
-async def test_a_rotated_file_that_may_not_be_opened_is_given_up(path: Path):
+@pytest.mark.parametrize("before_ours", [b"", b"other\n"])
+async def test_a_rotated_file_that_may_not_be_opened_is_given_up(path: Path, before_ours: bytes):
     """It would stop the sink for good."""
     outbox, rotated = MemoryOutbox(), path.with_suffix(".1")
     outbox.add(1)
     await deliver(path, outbox)
     path.rename(rotated)
+    path.write_bytes(before_ours)
     outbox.add(1)
 
     def before(call: str, *args: object) -> None:
@@ -523,7 +579,8 @@ async def test_a_rotated_file_that_may_not_be_opened_is_given_up(path: Path):
 
     with patch.object(opening, "os", FaultyOs(before)):
         await deliver(path, outbox)
-    assert (lines(rotated), lines(path)) == ([stored(1).body], [stored(2).body])
+    assert lines(rotated) == [stored(1).body]
+    assert path.read_bytes() == before_ours + stored(2).body + b"\n"
 
 
 async def test_workers_that_share_a_file_take_turns(path: Path):
