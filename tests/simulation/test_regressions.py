@@ -1,13 +1,16 @@
 """Histories that broke a promise once, each as short as it could be made, and named after what was wrong."""
 
+import errno
+
 import pytest
 
 from asset_worker.simulator.lifecycles import Lifecycle
-from tests.simulation.actions import Append, Begin, Pause
+from tests.simulation.actions import Append, Begin, Kill, Pause, Rotate
+from tests.simulation.disk_faults import FilesFail
 from tests.simulation.faults import Disconnected
 from tests.simulation.history import History, run
 from tests.simulation.rate_limits import RateLimits, Window
-from tests.simulation.setup import Setup
+from tests.simulation.setup import ROOT, Setup
 
 DONE = Lifecycle()
 HISTORIES = {
@@ -17,6 +20,16 @@ HISTORIES = {
             Begin(fault=Disconnected("TLS"), lasts=20.0),
             Append(after=1.0, lives=(DONE,)),
             Pause(after=20.0),
+        ),
+    ),
+    "a file rotated while the worker was down was missed where the directory could not be listed": History(
+        Setup(),
+        (
+            Kill(after=1.0, steps=250, down=7.0),
+            Append(lives=(DONE,)),
+            Begin(after=5.0, fault=FilesFail(ROOT, errno.EIO, frozenset({"scandir"})), lasts=31.0),
+            Rotate(after=1.4),
+            Append(after=3.0, lives=(DONE,)),
         ),
     ),
     "the request after a short pause came sooner than the own rate allows": History(

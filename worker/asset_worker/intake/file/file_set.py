@@ -163,7 +163,9 @@ class FileSet:
             self._is_settled, search.seen.has_stepped_back = True, False
             self._beside.is_starting = False
         inodes = self._beside.inodes if entries is not None and is_certain else None
-        search.seen.end_look(directory_time, now, may_be_rotated=may_be_rotated, inodes=inodes)
+        search.seen.end_look(
+            directory_time, now, may_be_rotated=may_be_rotated, is_listed=self._is_listed, inodes=inodes
+        )
         self._notice_unlinked(here)
 
     def _is_current(self, here: os.stat_result | None) -> bool:

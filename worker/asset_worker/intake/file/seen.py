@@ -85,7 +85,7 @@ class SeenFiles:
             self._remember([file], None)
 
     def end_look(
-        self, directory_time: int, now: float, *, may_be_rotated: bool, inodes: AbstractSet[int] | None
+        self, directory_time: int, now: float, *, may_be_rotated: bool, is_listed: bool, inodes: AbstractSet[int] | None
     ) -> None:
         """End a complete look.
 
@@ -94,6 +94,8 @@ class SeenFiles:
                 only after `SETTLE_SECONDS`, because a file may be found a little late.
             now: monotonic seconds.
             may_be_rotated: see `judge`.
+            is_listed: whether all is known that is beside the path. What could not be listed was not looked at, so
+                `since` stays before it.
             inodes: those of the files beside the path; None: they were not listed.
         """
         if may_be_rotated:
@@ -106,6 +108,8 @@ class SeenFiles:
         self._noted = []
         if self.since is None:
             self.since = directory_time
+        if not is_listed:
+            return
         if self._next_since is None:
             self._next_since = (now, directory_time)
         elif now - self._next_since[0] >= SETTLE_SECONDS:
