@@ -36,6 +36,8 @@ def main() -> int:
     until = time.monotonic() + 60 * arguments.minutes - CLOSING_SECONDS
 
     parts = chosen(arguments.only)
+    if not parts:
+        parser.error(f"{arguments.only} is no folder or module below {PACKAGE}: write api/limits, or api/breaker.py")
     changes = [change for path in parts for change in changes_of(module_of(path), path)]
     equivalent = equivalent_changes(changes, set(parts))
     tried = [change for change in changes if change not in equivalent]
