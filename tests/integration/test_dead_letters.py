@@ -98,13 +98,18 @@ async def refused(simulator, worker, receiver, config, *, count=EVENTS):
     return run, ids
 
 
+def without_instants(letters):
+    """Leave out what is taken from two clocks that are read one after the other: it may differ by a millisecond."""
+    return [{name: value for name, value in each.items() if not name.endswith("_at")} for each in letters]
+
+
 async def test_beside_a_running_worker_dead_letters_are_shown_sent_again_and_dropped(serve, worker, receiver, config):
     simulator = await serve()
     run, ids = await refused(simulator, worker, receiver, config)
     code, out, error, _ = await called(worker, "list", "--json")
     assert code == 0, error
     found = [json.loads(line) for line in out.splitlines()]
-    assert found == listed(worker)
+    assert without_instants(found) == without_instants(listed(worker))
     assert sorted(each["id"] for each in found) == ids
     assert {(each["sink"], each["attempts"]) for each in found} == {("hook", 2)}
     assert all("500" in each["reason"] for each in found)
