@@ -8,6 +8,7 @@ import sqlite3
 import pytest
 from structlog.testing import capture_logs
 
+from asset_worker.domain.unavailable import QueueUnavailableError
 from asset_worker.queue.local.commits import RETRY_SECONDS, Commits
 from asset_worker.queue.local.journal import Journal
 from asset_worker.runtime.threads import HANG_SECONDS
@@ -125,7 +126,7 @@ async def test_after_stop_retrying_a_failure_is_raised_at_once_and_close_returns
     thread = full_forever()
     commits = Commits(Journal(tmp_path / "j"), thread, ManualClock())
     commits.stop_retrying()
-    with pytest.raises(sqlite3.OperationalError, match="it failed"):
+    with pytest.raises(QueueUnavailableError, match="the process is about to end: it failed"):
         await commits.write(lambda journal: journal.set_intake("i", b"1"))
     assert asyncio.get_running_loop().time() == 0.0
     thread.errors.clear()
@@ -139,7 +140,7 @@ async def test_a_write_that_waits_at_stop_retrying_is_tried_once_more(tmp_path):
     await asyncio.sleep(10.5 * RETRY_SECONDS)
     assert commits.failure
     commits.stop_retrying()
-    with pytest.raises(sqlite3.OperationalError, match="it failed"):
+    with pytest.raises(QueueUnavailableError, match="the process is about to end: it failed"):
         await writing
     assert asyncio.get_running_loop().time() == pytest.approx(11 * RETRY_SECONDS)
 
@@ -156,7 +157,7 @@ async def test_a_read_is_retried_as_a_write_is_until_the_process_is_about_to_end
         await commits.read(lambda journal: journal.intakes())
     commits.stop_retrying()
     thread.errors = [failure(sqlite3.SQLITE_FULL)]
-    with pytest.raises(sqlite3.OperationalError, match="it failed"):
+    with pytest.raises(QueueUnavailableError, match="the process is about to end: it failed"):
         await commits.read(lambda journal: journal.intakes())
     assert asyncio.get_running_loop().time() == 2 * RETRY_SECONDS
 
@@ -170,7 +171,7 @@ async def test_a_queue_closes_while_its_disk_is_full(tmp_path):
     putting = asyncio.ensure_future(put(queue, 1))
     await asyncio.sleep(2.5 * RETRY_SECONDS)
     closing = asyncio.ensure_future(queue.close())
-    with pytest.raises(sqlite3.OperationalError, match="it failed"):
+    with pytest.raises(QueueUnavailableError, match="the process is about to end: it failed"):
         await putting
     thread.errors.clear()
     await closing

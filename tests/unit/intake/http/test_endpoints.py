@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 
 from asset_worker.domain.assets import AssetId
 from asset_worker.domain.states import AssetState, SettledState
+from asset_worker.domain.unavailable import QueueUnavailableError
 from asset_worker.intake.http import endpoints as module
 from asset_worker.intake.http.bodies import MOST_BYTES, MOST_ITEMS
 from asset_worker.intake.http.endpoints import BODY_SECONDS, Endpoints, routes_without_token
@@ -248,6 +249,21 @@ async def test_no_room_is_no_failure_and_accepts_nothing():
         assert "queue.max_pending" in body["error"]
         assert server.queue.ids == []
         assert (await server.post(b'["a1"]'))[0] == 202
+
+
+async def test_a_journal_that_fails_while_the_process_ends_is_answered_as_one_that_fails_now(monkeypatch):
+    async def unavailable(*_: Any) -> None:
+        raise QueueUnavailableError("the process is about to end")
+
+    async with served() as server:
+        monkeypatch.setattr(server.queue, "accept", unavailable)
+        monkeypatch.setattr(server.queue, "find", unavailable)
+        status, body, headers = await server.post(b'"a1"')
+        assert (status, int(headers["Retry-After"]) > 0) == (503, True)
+        assert "not on the disk yet" in body["error"]
+        status, body, headers = await server.ask("GET", "/submissions/a1", headers=AUTHORIZED)
+        assert (status, int(headers["Retry-After"]) > 0) == (503, True)
+        assert "the journal can't be read now" in body["error"]
 
 
 @pytest.mark.virtual_time

@@ -8,6 +8,7 @@ import pytest
 
 from asset_worker.domain.assets import AssetId
 from asset_worker.domain.submissions import Batch, Submission
+from asset_worker.domain.unavailable import QueueUnavailableError
 from asset_worker.intake.http.intake import DURABLE_SECONDS, MOST_WAITING, Denied, HttpIntake
 from asset_worker.intake.ingest import Ingest
 from asset_worker.queue.memory import open_memory_queue
@@ -130,6 +131,15 @@ async def test_an_error_of_the_queue_reaches_the_client():
     http, _ = intake(Failing())
     with pytest.raises(OSError, match="damaged"):
         await http.accept(some("a1"))
+
+
+async def test_a_client_sends_again_what_the_queue_could_not_write_before_the_end_of_the_process():
+    class Ending(Receiver):
+        async def accept(self, batch):
+            raise QueueUnavailableError("the process is about to end")
+
+    http, _ = intake(Ending())
+    assert await http.accept(some("a1")) is Denied.NOT_DURABLE
 
 
 def ingest(queue) -> Ingest:

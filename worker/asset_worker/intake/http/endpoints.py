@@ -11,6 +11,7 @@ from aiohttp import web
 from asset_worker.domain.assets import ASSET_ID, AssetId
 from asset_worker.domain.states import AssetState
 from asset_worker.domain.submissions import Submission
+from asset_worker.domain.unavailable import QueueUnavailableError
 from asset_worker.intake.http import answers
 from asset_worker.intake.http.bodies import (
     MOST_BYTES,
@@ -53,7 +54,11 @@ class AssetStates(Protocol):
     """The queue, as these endpoints ask it."""
 
     async def find(self, asset_id: AssetId) -> AssetState:
-        """Return what is known of an asset."""
+        """Return what is known of an asset.
+
+        Raises:
+            QueueUnavailableError: the process is about to end, and the journal can't be read.
+        """
         ...
 
 
@@ -114,7 +119,7 @@ class Endpoints:
         try:
             async with asyncio.timeout(LOOKUP_SECONDS):
                 state = await self._states.find(asset_id)
-        except TimeoutError:
+        except (QueueUnavailableError, TimeoutError):
             return _answer(
                 503, answers.error("the journal can't be read now: ask again later"), retry_after=FAILED_RETRY_SECONDS
             )

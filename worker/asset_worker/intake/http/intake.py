@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 from asset_worker.domain.assets import AssetId
 from asset_worker.domain.submissions import Batch, Submission
+from asset_worker.domain.unavailable import QueueUnavailableError
 from asset_worker.domain.worker_report import InputReport
 from asset_worker.runtime.stop import Stop
 
@@ -41,7 +42,11 @@ class WholeReceiver(Protocol):
         ...
 
     async def accept(self, batch: Batch) -> Sequence[Submission]:
-        """Accept a batch; it is durable when this returns. Return the submissions that are no repeats."""
+        """Accept a batch; it is durable when this returns. Return the submissions that are no repeats.
+
+        Raises:
+            QueueUnavailableError: the process is about to end, and the batch may or may not be durable.
+        """
         ...
 
 
@@ -89,7 +94,7 @@ class HttpIntake:
         can't be taken back, and the queue must know what it has written.
 
         Raises:
-            Exception: an error of the queue; nothing was accepted.
+            Exception: the queue is damaged; nothing was accepted.
         """
         if self.is_stopping:
             return Denied.STOPPING
@@ -101,7 +106,10 @@ class HttpIntake:
         await asyncio.wait({task}, timeout=DURABLE_SECONDS)
         if not task.done():
             return Denied.NOT_DURABLE
-        accepted = task.result()
+        try:
+            accepted = task.result()
+        except QueueUnavailableError:
+            return Denied.NOT_DURABLE
         return Denied.FULL if accepted is None else accepted
 
     async def _accept(self, submissions: Sequence[Submission]) -> Sequence[Submission] | None:

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
+from asset_worker.domain.unavailable import QueueUnavailableError
 from asset_worker.queue.local.journal import Journal, is_transient
 from asset_worker.queue.ports import Failure
 from asset_worker.runtime.clock import Clock, wall_time
@@ -65,7 +66,8 @@ class Commits:
         durable, also if the caller was cancelled: what is counted in memory then stays true.
 
         Raises:
-            sqlite3.Error: the journal is damaged, or it can't be written after `stop_retrying`.
+            sqlite3.Error: the journal is damaged.
+            QueueUnavailableError: it can't be written after `stop_retrying`.
         """
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Write(change, done, applied))
@@ -77,18 +79,21 @@ class Commits:
         """Run `query` between two transactions, and return what it returns. Transient failures are retried.
 
         Raises:
-            sqlite3.Error: the journal is damaged, or it can't be read after `stop_retrying`.
+            sqlite3.Error: the journal is damaged.
+            QueueUnavailableError: it can't be read after `stop_retrying`.
         """
         while True:
             try:
                 return await self._thread.run(query, self._journal)
             except sqlite3.Error as error:
-                if not is_transient(error) or not self._retries:
+                if not is_transient(error):
                     raise
+                if not self._retries:
+                    raise _unavailable(error) from error
                 await self._wait_to_retry(error)
 
     def stop_retrying(self) -> None:
-        """Raise transient failures at once from now on: the process is about to end."""
+        """Raise `QueueUnavailableError` at a transient failure from now on: the process is about to end."""
         self._retries = False
 
     async def close(self) -> None:
@@ -117,7 +122,7 @@ class Commits:
                 if is_transient(error) and self._retries:
                     await self._wait_to_retry(error)
                     continue
-                failure: BaseException = error
+                failure: BaseException = _unavailable(error) if is_transient(error) else error
             except Exception as error:  # noqa: BLE001 - handed to every writer of the group
                 failure = error
             else:
@@ -153,3 +158,7 @@ class Commits:
         if self._failing_since is not None:
             self._failing_since = None
             _log.info("journal.recovered", path=str(self._journal.path))
+
+
+def _unavailable(error: sqlite3.Error) -> QueueUnavailableError:
+    return QueueUnavailableError(f"the journal can't be used, and the process is about to end: {error}")

@@ -15,6 +15,7 @@ from asset_worker.domain.events import Event
 from asset_worker.domain.progress import Progress
 from asset_worker.domain.states import AssetState, SettledState, combined
 from asset_worker.domain.submissions import Submission
+from asset_worker.domain.unavailable import QueueUnavailableError
 from asset_worker.queue.local.commits import Commits
 from asset_worker.queue.local.dead_letter_rows import Selection
 from asset_worker.queue.local.journal import FILE_NAME, Journal
@@ -207,7 +208,8 @@ class LocalQueue(PendingAssets):
         """Return what is known of an asset. While the journal can't be read, it is tried again.
 
         Raises:
-            sqlite3.Error: the journal is damaged, or it can't be read at the end of the process.
+            sqlite3.Error: the journal is damaged.
+            QueueUnavailableError: it can't be read at the end of the process.
         """
         pending = self.pending_state(asset_id)  # before the read: a wait that ends meanwhile is in one of the two
 
@@ -356,7 +358,7 @@ class LocalQueue(PendingAssets):
         try:
             async with asyncio.timeout_at(self._ends_by):
                 return await work
-        except (sqlite3.Error, TimeoutError):
+        except (QueueUnavailableError, sqlite3.Error, TimeoutError):
             return None
 
 
