@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 import pytest
 
+from asset_worker.runtime import paths
 from asset_worker.runtime.stop import Stop
 from asset_worker.runtime.threads import DaemonThread
 from asset_worker.sinks.delivery import Delivery
@@ -581,6 +582,28 @@ async def test_a_rotated_file_that_may_not_be_opened_is_given_up(path: Path, bef
         await deliver(path, outbox)
     assert lines(rotated) == [stored(1).body]
     assert path.read_bytes() == before_ours + stored(2).body + b"\n"
+
+
+@pytest.mark.parametrize("call", ["stat", "open"])
+async def test_a_rotated_file_that_is_renamed_once_more_while_it_is_looked_for_is_found(path: Path, call: str):
+    """A second rotation comes between the list of the directory and the next step."""
+    outbox, rotated, rotated_twice = MemoryOutbox(), path.with_suffix(".1"), path.with_suffix(".2")
+    outbox.add(1)
+    await deliver(path, outbox)
+    before = recorded(outbox, path)
+    outbox.add(2)
+    await deliver(path, outbox)
+    forget(outbox, path, *before)
+    path.rename(rotated)
+
+    def rotate_again(name: str, *args: object) -> None:
+        if name == call and args[0] == rotated and rotated.exists():
+            rotated.rename(rotated_twice)
+
+    with patch.object(opening, "os", FaultyOs(rotate_again)), patch.object(paths, "os", FaultyOs(rotate_again)):
+        await deliver(path, outbox)
+    assert lines(rotated_twice) == bodies(outbox)
+    assert not path.exists() or not path.read_bytes()
 
 
 async def test_workers_that_share_a_file_take_turns(path: Path):

@@ -100,7 +100,8 @@ def open_checkpointed(path: Path, checkpoint: Checkpoint) -> int | None:
     Return its descriptor; None: the file is gone.
 
     Raises:
-        OSError: it is not known whether the file is gone. A missing directory may come back with the file in it.
+        OSError: it is not known whether the file is gone. A missing directory may come back with the file in it, and a
+            file that has just been renamed once more is found by the next attempt.
     """
     fd = _open_existing(path)
     if fd is not None:
@@ -109,7 +110,8 @@ def open_checkpointed(path: Path, checkpoint: Checkpoint) -> int | None:
         os.close(fd)
     try:
         with os.scandir(_directory(path)) as siblings:
-            names = [sibling.path for sibling in siblings if sibling.inode() == checkpoint.inode]
+            same = [each for each in siblings if each.inode() == checkpoint.inode]
+            names = [each.path for each in same if each.is_file(follow_symlinks=False)]
     except FileNotFoundError as error:
         raise _missing_directory(path) from error
     for name in names:
@@ -117,10 +119,11 @@ def open_checkpointed(path: Path, checkpoint: Checkpoint) -> int | None:
             fd = _open_existing(Path(name))
         except PermissionError:  # rotation has removed the permission; waiting for it would stop the sink forever
             continue
-        if fd is not None:
-            if os.fstat(fd).st_ino == checkpoint.inode and checkpoint.matches(fd):
-                return fd
-            os.close(fd)
+        if fd is None:
+            raise OSError(errno.EAGAIN, "the file was renamed at this moment")
+        if os.fstat(fd).st_ino == checkpoint.inode and checkpoint.matches(fd):
+            return fd
+        os.close(fd)
     return None
 
 

@@ -9,7 +9,7 @@ anything is written.
 - Rotation by renaming is noticed at the next batch. After a crash, the file of the checkpoint is searched for in its
   directory. If it was compressed, or moved to another directory, it is given up, and the batch in progress is repeated.
 - Truncation (`copytruncate`) is noticed by the size or, after a crash, by the bytes before the checkpoint. Then the
-  whole file is scanned.
+  whole file is scanned. The copy is not searched: a crash between the copy and the record of a batch repeats the batch.
 - A partial last line is removed if it is the beginning of the next event. Another writer's partial line is kept, and
   a newline is written after it.
 - Other writers are tolerated. Workers that share a file take turns under an advisory lock (`flock`). It is held for one
