@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -47,16 +48,23 @@ def lines_of_copies(world: World) -> list[bytes]:
 def lines_of_events(world: World) -> list[bytes]:
     """Return all lines that the events file and its rotated copies hold, the oldest first.
 
+    If a process is killed after its file was copied and truncated, and before it has recorded what it had written, this
+    is in the copy, where nobody looks: the next process writes it again. Such repeats are left out.
+
     What was written in part is cut off again. If the machine dies before that cut is on the disk, and the file was
     rotated meanwhile, a part of a line stays at its end, and its event is in the next file.
     """
     count = world.rotations[EVENTS_FILE]
     lines: list[bytes] = []
-    for path in [*(f"{EVENTS_FILE}.{number}" for number in range(count, 0, -1)), EVENTS_FILE]:
+    copied: set[bytes] = set()
+    for place, path in enumerate([*(f"{EVENTS_FILE}.{number}" for number in range(count, 0, -1)), EVENTS_FILE], 1):
         text = world.files.read(path) if world.files.exists(path) else b""
         if world.power_cuts and path != EVENTS_FILE:
             text = text[: text.rfind(b"\n") + 1]
-        lines += text.splitlines()
+        lines += [line for line in text.splitlines() if line not in copied]
+        copied_at = world.copied_at.get(place, math.inf)
+        ends = [each for each in world.exits if each.at >= copied_at]
+        copied = {*text.splitlines()} if ends and ends[0].was_killed else set()
     return lines
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 ROUNDING: Final = 1e-6
 NOTICED_SECONDS: Final = 12.0
-"""So long after a fault began, the answers of the requests that were in flight have come: they time out after 10 s."""
+"""So long after the first refusal, the requests that were in flight have been answered: they time out after 10 s."""
 FIRST_PROBES: Final = 4
 """Probes that go out within the first fifteen seconds: intervals of 1, 2, 4 and 8 s, a quarter shorter at most."""
 FRESH_SECONDS: Final = 5.0
@@ -56,7 +56,11 @@ def spares_a_refused_key(world: World) -> Iterator[str]:
             continue
         if fault.share < 1 or fault.where != "everywhere":
             continue
-        begins = trouble.begins + NOTICED_SECONDS
+        answers = [each for each in world.api.requests if each.was_seen and each.status == fault.status]
+        told = [each.answered_at for each in answers if trouble.begins <= each.answered_at < trouble.ends]
+        if not told:
+            continue  # another fault hid it: the worker can't know that the key is refused
+        begins = min(told) + NOTICED_SECONDS
         found = [each for each in sent if begins <= each < trouble.ends]
         begun_anew = [each for each in (*world.starts, *world.key_changes) if trouble.begins <= each < trouble.ends]
         if found and not begun_anew and len(found) > (most := _most_probes(trouble.ends - begins)):

@@ -1,13 +1,14 @@
 """Histories that broke a promise once, each as short as it could be made, and named after what was wrong."""
 
 import errno
+import sqlite3
 
 import pytest
 
 from asset_worker.simulator.lifecycles import Lifecycle
-from tests.simulation.actions import Append, Begin, Kill, Pause, Rotate
-from tests.simulation.disk_faults import FilesFail
-from tests.simulation.faults import Disconnected
+from tests.simulation.actions import Append, Begin, Kill, Pause, Rotate, StopWorker, Submit
+from tests.simulation.disk_faults import DiskSlow, FilesFail, JournalFails
+from tests.simulation.faults import Disconnected, Failing
 from tests.simulation.history import History, run
 from tests.simulation.rate_limits import RateLimits, Window
 from tests.simulation.setup import ROOT, Setup
@@ -30,6 +31,33 @@ HISTORIES = {
             Begin(after=5.0, fault=FilesFail(ROOT, errno.EIO, frozenset({"scandir"})), lasts=31.0),
             Rotate(after=1.4),
             Append(after=3.0, lives=(DONE,)),
+        ),
+    ),
+    "a client was answered 500 when the journal failed while the worker stopped": History(
+        Setup(http=True, grace=5.0),
+        (
+            Begin(fault=JournalFails(sqlite3.SQLITE_FULL), lasts=50.0),
+            Submit(after=3.8, lives=(DONE,)),
+            StopWorker(after=0.8, down=13.5),
+            Pause(after=22.0),
+        ),
+    ),
+    "the model took a batch that was only in the copy of a truncated file for a repeat": History(
+        Setup(),
+        (
+            Begin(fault=DiskSlow("journal", 2.4), lasts=59.0),
+            Append(lives=(DONE,)),
+            Rotate(after=24.0, how="events_copy"),
+            Kill(after=0.1),
+        ),
+    ),
+    "the model took requests that reached nobody for probes with a refused key": History(
+        Setup(batch="off"),
+        (
+            Begin(after=1.0, fault=Failing(status=401, code="api_key_invalid"), lasts=28.0),
+            Begin(fault=Disconnected("TLS"), lasts=40.0),
+            Append(after=13.0, lives=(DONE,) * 8),
+            Pause(after=30.0),
         ),
     ),
     "the request after a short pause came sooner than the own rate allows": History(

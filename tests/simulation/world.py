@@ -107,6 +107,8 @@ class World:
         self.exits: list[Exit] = []
         self.starts: list[float] = []
         self.rotations = {QUEUE_FILE: 0, EVENTS_FILE: 0}
+        self.copied_at: dict[int, float] = {}
+        """When the events file was copied and truncated, by the number of that rotation."""
         self.unhandled: list[str] = []
         """Errors in the event loop that nobody has handled."""
         self.power_cuts: list[float] = []
@@ -246,6 +248,8 @@ class World:
         if how in {"copytruncate", "events_copy"}:
             self.files.copy(path, f"{path}.1")
             self.files.truncate(path, 0)
+            if path == EVENTS_FILE:
+                self.copied_at[count] = self.loop.time()
         else:
             self.files.rename(path, f"{path}.1")
 
