@@ -6,7 +6,7 @@ import math
 import signal
 import traceback
 from base64 import b64decode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, Final, TypeVar
@@ -42,6 +42,7 @@ from tests.simulation.setup import (
 )
 from tests.simulation.system_calls import SimulatedOs
 from tests.simulation.threads import ProcessDied
+from tests.simulation.writers import Writers
 
 T = TypeVar("T")
 
@@ -74,6 +75,7 @@ class World:
         self.loop.set_exception_handler(self._unhandled)
         self.machine = Machine(self.loop.time)
         self.files = SimulatedFiles(Random(random.random()), self.machine.wall_ns)
+        self.writers = Writers(self.files, self.loop)
         self.api = SimulatedApi(Random(random.random()), self.loop.time, self.machine.true_time)
         self.api.keys = {*KEYS}
         self.receivers = {
@@ -93,8 +95,6 @@ class World:
         self._is_over = False
         self.troubles: list[Trouble] = []
         self._files_faults: dict[int, Any] = {}
-        self._torn: list[Callable[[], None]] = []
-        """What completes each line that is written in part."""
         self._key_number = 0
         self._idle_asks = 0
         self.system = SimulatedOs(self.files)
@@ -209,35 +209,25 @@ class World:
     def append(self, lives: tuple[Lifecycle, ...], *, form: str, junk: tuple[str, ...], repeats: int) -> None:
         """See `actions.Stage`."""
         for asset_id in self._ids(lives, repeats):
-            self._write(FORMS[form].format(asset_id).encode())
+            self.writers.append(FORMS[form].format(asset_id).encode())
             self._submitted(asset_id, "file", is_certain=True)
         for line in junk:
-            self._write(line.encode() + b"\n")
+            self.writers.append(line.encode() + b"\n")
             self.rejected.append(Rejected(line, self.loop.time()))
 
     def tear(self, life: Lifecycle, *, share: float, rest_after: float) -> None:
         """See `actions.Stage`."""
         [asset_id] = self._ids((life,), 0)
-        line = asset_id.encode() + b"\n"
-        cut = max(1, int(share * len(line)))
-        for earlier in [*self._torn]:
-            earlier()
-        self.files.append(QUEUE_FILE, line[:cut])
 
-        def complete() -> None:
-            if complete not in self._torn:
-                return
-            self._torn.remove(complete)
-            self.files.append(QUEUE_FILE, line[cut:])
+        def done() -> None:
             self._submitted(asset_id, "file", is_certain=True)
 
-        self._torn.append(complete)
-        self.loop.call_later(rest_after, complete)
+        self.writers.tear(asset_id.encode() + b"\n", share=share, rest_after=rest_after, done=done)
 
     def rotate(self, how: str) -> None:
         """See `actions.Stage`. A line that is written in part is not rotated away from its writer."""
         path = EVENTS_FILE if how.startswith("events") else QUEUE_FILE
-        if not self.files.exists(path) or (path == QUEUE_FILE and self._torn):
+        if not self.files.exists(path) or (path == QUEUE_FILE and self.writers.is_within_line):
             return
         if how == "events_copy" and self.exits:
             # What a killed worker has written last, and not noted, is then in the copy, where nobody looks for it.
@@ -361,7 +351,7 @@ class World:
         process = self.process
         if process is None or not process.is_running or process.service is None or not process.service.is_built:
             return False
-        if self._torn or any(each.certain_at == math.inf for each in self.submissions):
+        if self.writers.is_within_line or any(each.certain_at == math.inf for each in self.submissions):
             return False
         if self.setup.account and now < self.api.account.all_visible_at() + ACCOUNT_SECONDS:
             return False
@@ -377,7 +367,7 @@ class World:
             return "the worker does not run"
         known = process.service.snapshot()
         unanswered = sum(each.certain_at == math.inf for each in self.submissions)
-        torn = len(self._torn)
+        torn = int(self.writers.is_within_line)
         return f"{known.pending} pending, {known.outbox_depth} undelivered, {unanswered} not answered, {torn} torn"
 
     def close(self) -> None:
@@ -429,11 +419,6 @@ class World:
         submission = Submission(asset_id, now, through, now if is_certain else math.inf)
         self.submissions.append(submission)
         return submission
-
-    def _write(self, data: bytes) -> None:
-        for complete in [*self._torn]:  # the writers take turns
-            complete()
-        self.files.append(QUEUE_FILE, data)
 
     def _write_secret(self, name: str, text: str) -> None:
         draft = self._directory / f"{name}.new"
