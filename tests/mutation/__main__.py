@@ -19,7 +19,9 @@ from tests.mutation.changes import Change, changes_of
 from tests.mutation.subjects import PACKAGE, chosen, module_of, test_files
 from tests.mutation.trials import Result, Trials
 
-EQUIVALENT = Path(__file__).with_name("equivalent.toml")
+EQUIVALENT = Path(__file__).with_name("equivalent")
+"""A folder with a file for each folder of modules. `line` is the line where the changed code begins, `change` is as
+printed here, and `why` says why no test can notice it: the program does the same with the change."""
 GOAL = 0.95
 CLOSING_SECONDS = 10.0
 """What is being tried when time is up may take so long."""
@@ -56,6 +58,12 @@ def main() -> int:
     return summed_up(trials.results, len(equivalent), seed, screen)
 
 
+def equivalent_entries() -> list[dict[str, str]]:
+    """Return what is listed as equivalent: `module`, `line`, `change` and `why` of each."""
+    files = sorted(EQUIVALENT.glob("*.toml"))
+    return [entry for file in files for entry in tomllib.loads(file.read_text())["equivalent"]]
+
+
 def equivalent_changes(changes: list[Change], files: set[Path]) -> list[Change]:
     """Return those of the changes that no test can notice.
 
@@ -63,7 +71,7 @@ def equivalent_changes(changes: list[Change], files: set[Path]) -> list[Change]:
         LookupError: A change that is listed for one of the files is not among them.
     """
     found = []
-    for entry in tomllib.loads(EQUIVALENT.read_text())["equivalent"]:
+    for entry in equivalent_entries():
         path = PACKAGE / entry["module"]
         if path not in files:
             continue
@@ -74,7 +82,7 @@ def equivalent_changes(changes: list[Change], files: set[Path]) -> list[Change]:
             if each.path == path and each.what == entry["change"] and lines[each.line - 1].strip() == entry["line"]
         ]
         if not same:
-            raise LookupError(f"{EQUIVALENT.name}: {path} has no such change any more: {entry['change']}")
+            raise LookupError(f"{EQUIVALENT}: {path} has no such change any more: {entry['change']}")
         found += same
     return found
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tomllib
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from tests.mutation.__main__ import EQUIVALENT, equivalent_changes
+from tests.mutation.__main__ import equivalent_changes, equivalent_entries
 from tests.mutation.changes import Change, changes_of
 from tests.mutation.reach import NotExchangeableError, exchange, key_of, record, uses_of_names
 from tests.mutation.subjects import chosen, module_of
@@ -160,7 +159,7 @@ def test_each_statement_that_a_test_runs_is_recorded(path, module):
 def test_every_equivalent_change_is_found_and_has_a_reason():
     parts = chosen("")
     changes = [change for path in parts for change in changes_of(module_of(path), path)]
-    entries = tomllib.loads(EQUIVALENT.read_text())["equivalent"]
+    entries = equivalent_entries()
     assert all(each["why"] for each in entries)
     assert len(equivalent_changes(changes, set(parts))) >= len(entries)
 
