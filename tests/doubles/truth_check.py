@@ -159,7 +159,10 @@ def _wrong(
     elif end_of(at_answer, expected.wait_for) is not None:
         return f"it had ended: {at_answer}"
     elif outcome == "not_found":
-        gone = truth.deleted if truth is not None and _was_seen(world.answers[asset_id]) else expected.accepted
+        waited = datetime.fromisoformat(data["completed_at"]) - datetime.fromisoformat(data["submitted_at"])
+        looks = [each for each in world.answers[asset_id] if each.seen > completed - waited.total_seconds()]
+        was_seen = _was_seen(looks, expected.wait_for)
+        gone = truth.deleted if truth is not None and was_seen else expected.accepted
         if at_answer is not None or completed - gone < expected.grace:
             return f"it was {at_answer}, missing for {completed - gone:.3f} s"
     elif outcome == "timed_out":
@@ -177,13 +180,19 @@ def _wrong(
     return None
 
 
-def _was_seen(answers: Sequence[Answer]) -> bool:
-    """Whether a look saw the asset: a list that a retrieve at once contradicted doesn't count."""
-    seen = [
-        answer.document is not None and not (answer.is_list and not after.is_list and after.document is None)
-        for answer, after in itertools.pairwise(answers)
-    ]
-    return any(seen) or answers[-1].document is not None
+def _was_seen(answers: Sequence[Answer], wait_for: Mapping[str, str]) -> bool:
+    """Whether a look saw the asset.
+
+    A list that a retrieve at once contradicted doesn't count, nor one that shows an end: no retrieve has confirmed it,
+    or else the asset would have been settled.
+    """
+    for answer, after in itertools.zip_longest(answers, answers[1:]):
+        if answer.document is None:
+            continue
+        is_contradicted = after is not None and not after.is_list and after.document is None
+        if not answer.is_list or not (is_contradicted or end_of(answer.document, wait_for)):
+            return True
+    return False
 
 
 def _ready_since(world: World, asset_id: str) -> float:
