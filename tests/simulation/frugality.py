@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 ROUNDING: Final = 1e-6
 NOTICED_SECONDS: Final = 12.0
-"""So long after the first refusal, the requests that were in flight have been answered: they time out after 10 s."""
+"""So long after a fault began, the answers of the requests that were in flight have come: they time out after 10 s."""
 FIRST_PROBES: Final = 4
 """Probes that go out within the first fifteen seconds: intervals of 1, 2, 4 and 8 s, a quarter shorter at most."""
 FRESH_SECONDS: Final = 5.0
@@ -48,22 +48,25 @@ def obeys_the_server(world: World) -> Iterator[str]:
 
 
 def spares_a_refused_key(world: World) -> Iterator[str]:
-    """While the key is refused, only probes are sent, at growing intervals."""
-    sent = sorted(each.sent_at for each in world.api.requests)
+    """While the key is refused, only probes are sent, at growing intervals.
+
+    Another fault may hide from the worker that the key is refused, or make an answer look like one to a good key. Then
+    nothing is judged.
+    """
     for trouble in world.troubles:
         fault = trouble.fault
         if not isinstance(fault, Failing) or (fault.status, fault.code) not in KEY_CODES or fault.page != "json":
             continue
         if fault.share < 1 or fault.where != "everywhere":
             continue
-        answers = [each for each in world.api.requests if each.was_seen and each.status == fault.status]
-        told = [each.answered_at for each in answers if trouble.begins <= each.answered_at < trouble.ends]
-        if not told:
-            continue  # another fault hid it: the worker can't know that the key is refused
-        begins = min(told) + NOTICED_SECONDS
-        found = [each for each in sent if begins <= each < trouble.ends]
         begun_anew = [each for each in (*world.starts, *world.key_changes) if trouble.begins <= each < trouble.ends]
-        if found and not begun_anew and len(found) > (most := _most_probes(trouble.ends - begins)):
+        sent = [each for each in world.api.requests if trouble.begins <= each.sent_at < trouble.ends]
+        requests = [each for each in sent if each.arrived_at is None or each.arrived_at < trouble.ends]
+        if begun_anew or any(each.status != fault.status or each.error is not None for each in requests):
+            continue
+        begins = trouble.begins + NOTICED_SECONDS
+        found = [each for each in requests if each.sent_at >= begins]
+        if found and len(found) > (most := _most_probes(trouble.ends - begins)):
             yield f"{len(found)} requests in {trouble.ends - begins:.1f} s with a refused key, and {most} are probes"
 
 
