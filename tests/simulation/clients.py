@@ -45,4 +45,6 @@ async def post_until_answered(world: World, submissions: Sequence[Submission]) -
                 world.unhandled.append(f"POST /submissions failed: {work.exception()!r}")
                 return
         await asyncio.sleep(wait)
+        for each in submissions:
+            each.repeats += 1
         wait = min(2 * wait, LONGEST_RETRY_SECONDS)

@@ -19,6 +19,8 @@ class Submission(msgspec.Struct):
     """`file`, `http` or `account`."""
     certain_at: float = math.inf
     """From when on the worker must keep it: the line is in the file, or the request was answered with 202."""
+    repeats: int = 0
+    """How often the request was sent again, because it was not answered, or with an answer that says so."""
 
 
 class Rejected(msgspec.Struct, frozen=True):
