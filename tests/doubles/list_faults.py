@@ -152,7 +152,7 @@ def _without(own: Document, names: Sequence[str]) -> Document:
 
 
 def _with_renditions(own: Document, change: Callable[[Document], object]) -> Document:
-    return own | {name: change(own[name]) for name in ("hls", "thumbnail") if name in own}
+    return own | {name: change(own[name]) for name in ("hls", "thumbnail") if isinstance(own.get(name), dict)}
 
 
 def drops_addresses(share: float) -> Fault:

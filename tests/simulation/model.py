@@ -171,11 +171,9 @@ def _watches_the_account(record: Record) -> Iterator[str]:
     if not record.setup.account or any(isinstance(each.fault, QUIET_FAULTS) for each in world.troubles):
         return
     following = next((line.at for line in world.log_lines if line.event == "account.following"), math.inf)
-    off = [
-        each for each in world.troubles if isinstance(each.fault, DatesOff) and each.begins <= following <= each.ends
-    ]
+    wrong = [each.fault for each in world.troubles if each.begins <= following <= each.ends]
     # Following begins at the date of the first answer, also if that is ahead.
-    following += max([0.0, *(each.fault.seconds for each in off if isinstance(each.fault, DatesOff))])
+    following += max([0.0, *(each.seconds for each in wrong if isinstance(each, DatesOff))])
     settled = {each["subject"] for each in record.completions}
     for asset_id, truth in world.api.account.assets.items():
         is_shown = truth.deleted == math.inf and truth.lifecycle.visible_after < SHOWN_SOON
