@@ -29,7 +29,7 @@ class Pauses:
         self._answered: set[Endpoint] = set(Endpoint)
         """Those answered since the latest pause."""
         self._suspect: Endpoint | None = None
-        self._strikes = 0
+        self._strikes = 0  # rounds running in which only the suspect was refused
         self._needed = FIRST_STRIKES
 
     def sent(self, endpoint: Endpoint) -> None:
@@ -42,7 +42,6 @@ class Pauses:
         self.first = None
         if self.alone is endpoint:
             self.alone = None
-            self._strikes = 0
 
     def refused(self, endpoint: Endpoint) -> bool:
         """Record that a request that was sent after the latest pause was refused. Return whether all others pause."""
@@ -61,7 +60,6 @@ class Pauses:
         self._answered.clear()
         if self._strikes >= self._needed:
             self.alone = endpoint
-            self.first = None
             return False
         # With `poll.batch = "off"`, no list would ever come.
         self.first = endpoint.other if self._lists_are_used else None
