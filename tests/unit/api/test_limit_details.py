@@ -6,16 +6,6 @@ import math
 
 import pytest
 
-from asset_worker.api.limits.adaptive_rate import (
-    DECREASE,
-    FIRST_GUESS,
-    HEADROOM,
-    IDLE_SECONDS,
-    LOWEST_RATE,
-    MIN_ACCEPTED,
-    SHORTEST_CLIMB_SECONDS,
-    AdaptiveRate,
-)
 from asset_worker.api.limits.limiter import (
     BACKOFF_GROWTH,
     FIRST_BACKOFF_SECONDS,
@@ -25,8 +15,8 @@ from asset_worker.api.limits.limiter import (
     RateLimiter,
     Shortage,
 )
-from asset_worker.api.limits.pauses import FIRST_STRIKES, Pauses
-from asset_worker.api.limits.rate_limit_headers import NOTHING_REPORTED, RateLimitReport, ReportedQuota
+from asset_worker.api.limits.pauses import FIRST_STRIKES
+from asset_worker.api.limits.rate_limit_headers import MAX_QUOTAS, NOTHING_REPORTED, RateLimitReport, ReportedQuota
 from asset_worker.api.subjects import Endpoint
 
 LIST, RETRIEVE = Endpoint.LIST, Endpoint.RETRIEVE
@@ -93,6 +83,74 @@ class TestLimiter:
         assert limited_alone_pause(FIRST_BACKOFF_SECONDS).requested_by_server
         assert not limited_alone_pause(FIRST_BACKOFF_SECONDS / 2).requested_by_server
 
+    def test_above_a_hundred_requests_in_flight_there_is_no_limit_any_more(self):
+        limiter = RateLimiter(requests_per_second=0, share=1.0)
+        for _ in range(99):
+            answer(limiter, 0.0)
+        assert most_at_once(limiter, 1.0) == 100
+        limiter.answered(2.0, sent_at=1.0, status=200, report=NOTHING_REPORTED)
+        assert most_at_once(limiter, 2.0) == 1000
+
+    def test_the_wait_for_our_own_rate_is_what_is_missing_from_a_whole_request(self):
+        limiter = RateLimiter(requests_per_second=2, share=1.0)
+        for now in (0.0, 10.0):
+            assert limiter.delay(now) == 0
+            answer(limiter, now)
+        assert limiter.delay(10.0) == pytest.approx(0.5)
+        assert limiter.delay(10.375) == pytest.approx(0.125)
+
+    @pytest.mark.parametrize(
+        ("per_second", "wait", "then"),
+        [
+            pytest.param(20, 5.0, 0.0, id="a long pause: at once"),
+            pytest.param(0.1, 2.0, 3.0, id="a short one: ten seconds after the request before"),
+        ],
+    )
+    def test_the_request_after_a_pause_goes_when_our_own_rate_allows_it(self, per_second, wait, then):
+        limiter = RateLimiter(requests_per_second=per_second, share=1.0)
+        assert limiter.delay(0.0) == 0
+        limiter.sent(0.0)
+        limiter.answered(5.0, sent_at=0.0, status=429, report=asked(wait))
+        assert limiter.delay(5.0) == pytest.approx(wait)
+        assert limiter.delay(5.0 + wait) == pytest.approx(then)
+
+    @pytest.mark.parametrize(
+        ("refusals", "per_second"),
+        [
+            pytest.param([()], 53 / 20, id="no quota is reported"),
+            pytest.param([(9,)], 53 / 20, id="it is not spent"),
+            pytest.param([(0, 9)], None, id="one of two is spent"),
+            pytest.param([(0,), ()], None, id="the first in a row decides: it was spent"),
+            pytest.param([(), (0,)], 53 / 20, id="the first in a row decides: none was reported"),
+        ],
+    )
+    def test_a_refusal_that_no_spent_quota_explains_sets_the_rate_below_what_was_accepted(self, refusals, per_second):
+        """Over the time with the pause in it, because the server's window had it, too: a tenth below, 4 % above."""
+        limiter = RateLimiter(requests_per_second=0, share=1.0)
+        for fifth in range(52):
+            answer(limiter, fifth / 5)
+        now, until = 10.4, 20.0
+        for number, remaining in enumerate(refusals):
+            quotas = [ReportedQuota(f"{index}", 10**6, left, until - now) for index, left in enumerate(remaining)]
+            pause = answer(limiter, now, 429, asked(2.0 if number < len(refusals) - 1 else until - now, *quotas))
+            assert pause is not None
+            now += pause.seconds
+        answer(limiter, now)
+        expected = 0.0 if per_second is None else 1 / (per_second * 1.04 * 0.9)
+        assert limiter.delay(now) == pytest.approx(expected, abs=1e-3)
+
+    def test_which_endpoint_goes_first_after_a_pause(self):
+        limiter, first = RateLimiter(requests_per_second=0, share=1.0), []
+        for now, status, endpoint in ((0.0, 200, LIST), (1.0, 429, RETRIEVE), (10.0, 200, LIST)):
+            answer(limiter, now, status, endpoint=endpoint)
+            first.append(limiter.first)
+        assert first == [None, LIST, None]
+
+    def test_without_lists_none_goes_first_after_a_pause(self):
+        limiter = RateLimiter(requests_per_second=0, share=1.0)
+        answer(limiter, 1.0, 429)
+        assert limiter.first is None
+
     def test_a_refusal_that_is_late_is_no_sign_that_its_endpoint_is_limited_alone(self):
         limiter = RateLimiter(requests_per_second=0, share=1.0)
         for now in (0.0, 1.0):
@@ -105,6 +163,7 @@ class TestLimiter:
             assert pause.endpoint is None
             answer(limiter, now + 1.0, 429, sent_at=now, endpoint=LIST)
             answer(limiter, now + 5.0)
+            answer(limiter, now + 6.0, 429, sent_at=now, endpoint=LIST)
         assert not limiter.is_any_alone
 
     def test_a_shortage_is_none_while_all_depends_on_an_answer(self):
@@ -116,6 +175,97 @@ class TestLimiter:
         limiter.sent(21.0)
         assert limiter.delay(100.0) == math.inf
         assert limiter.shortage(100.0) is None
+
+    def test_a_gap_of_ten_seconds_is_a_shortage_until_its_end(self):
+        limiter = RateLimiter(requests_per_second=0, share=1.0)
+        answer(limiter, 1.0, 429, asked(10.0))
+        why = "429: the API doesn't say who has used its limit"
+        assert [limiter.shortage(now) for now in (1.0, 10.5)] == [Shortage(1.0, why)] * 2
+        assert limiter.shortage(11.0) is None
+
+    def test_a_gap_that_our_own_rate_makes_is_no_shortage_when_the_pause_has_ended(self):
+        limiter = RateLimiter(requests_per_second=0.05, share=1.0)
+        assert limiter.delay(0.0) == 0
+        answer(limiter, 0.0, 429, asked(10.0))
+        assert limiter.shortage(9.9) is not None
+        assert limiter.delay(10.0) == pytest.approx(10.0)
+        assert limiter.shortage(10.0) is None
+
+
+class TestAnswersToRequestsFromBeforeAPause:
+    """Requests A and B are in flight when A is refused, and all pause. What follows is about B."""
+
+    @pytest.fixture(params=[0.0, 1.0], ids=["sent before the pause", "sent in the instant in which it begins"])
+    def sent_at(self, request):
+        return request.param
+
+    @pytest.fixture
+    def limiter(self, sent_at):
+        limiter = RateLimiter(requests_per_second=0, share=1.0)
+        for _ in range(5):
+            answer(limiter, 0.0)
+        limiter.sent(0.0)
+        limiter.sent(sent_at)
+        pause = limiter.answered(1.0, sent_at=0.0, status=429, report=asked(3.0))
+        assert pause == Pause(3.0, requested_by_server=True)
+        return limiter
+
+    def test_an_accepted_one_does_not_end_the_slow_start(self, limiter, sent_at):
+        assert limiter.answered(2.0, sent_at=sent_at, status=200, report=NOTHING_REPORTED) is None
+        assert limiter.delay(2.0) == 2.0
+        assert most_at_once(limiter, 4.0) == 1
+        assert answer(limiter, 5.0, 429) == Pause(FIRST_BACKOFF_SECONDS * BACKOFF_GROWTH, False), "the second running"
+
+    def test_a_lost_one_lets_no_second_one_out_beside_the_first(self, limiter, sent_at):
+        assert most_at_once(limiter, 4.0) == 1
+        limiter.lost(sent_at=sent_at)
+        assert limiter.delay(5.0) == math.inf
+        limiter.lost(sent_at=4.0)
+        assert most_at_once(limiter, 5.0) == 1
+
+    def test_a_refused_one_begins_no_pause_of_its_own(self, limiter, sent_at):
+        assert limiter.answered(2.0, sent_at=sent_at, status=429, report=asked(1.0)) is None
+        assert limiter.delay(2.0) == 2.0
+        assert answer(limiter, 4.0, 429) == Pause(FIRST_BACKOFF_SECONDS * BACKOFF_GROWTH, False), "the second running"
+
+
+class TestWhichQuotasStillExist:
+    def reported(self, *names: str, remaining: int = 0) -> RateLimitReport:
+        return RateLimitReport(tuple(ReportedQuota(name, 10, remaining, 60.0) for name in names))
+
+    def after(self, *answers: tuple[float, int, RateLimitReport]) -> list[str]:
+        limiter = RateLimiter(requests_per_second=0, share=1.0)
+        for now, status, report in answers:
+            limiter.delay(now)
+            answer(limiter, now, status, report)
+        return [quota.name for quota in limiter.quotas(answers[-1][0])]
+
+    @pytest.mark.parametrize(
+        ("now", "status", "left"),
+        [
+            pytest.param(59.0, 200, ["a", "b"], id="its window has not ended"),
+            pytest.param(60.0, 200, ["b"], id="its window has ended"),
+            pytest.param(60.0, 502, ["a", "b"], id="a gateway that fails may leave it out"),
+            pytest.param(60.0, 429, ["a", "b"], id="so may a refusal"),
+        ],
+    )
+    def test_one_that_an_answer_leaves_out_counts_until_its_window_ends(self, now, status, left):
+        assert self.after((0.0, 200, self.reported("a", "b")), (now, status, self.reported("b"))) == left
+
+    @pytest.mark.parametrize("known", [MAX_QUOTAS, MAX_QUOTAS + 1])
+    def test_if_there_are_more_than_an_answer_can_hold_only_those_of_the_latest_are_kept(self, known):
+        names = [f"{number}" for number in range(known)]
+        answers = [(number / 10, 200, self.reported(name)) for number, name in enumerate(names)]
+        assert self.after(*answers) == (names if known == MAX_QUOTAS else names[-1:])
+
+
+def most_at_once(limiter: RateLimiter, now: float) -> int:
+    """Send all that may go out at `now`; return how many these were, 1000 at most."""
+    sent = 0
+    while limiter.delay(now) == 0 and sent < 1000:
+        limiter.sent(now)
+        sent += 1
+    return sent
 
 
 def limited_alone_pause(wait: float) -> Pause:
@@ -158,6 +308,37 @@ class TestOneEndpointAlone:
             assert limiter.paused_alone_for(now + pause.seconds, LIST) is None
             assert limiter.delay(now) == 0, "others go on"
 
+    def test_a_request_of_the_other_kind_does_not_end_the_wait_for_the_one_that_is_tried(self):
+        limiter = limited_alone()
+        assert limiter.is_any_alone
+        limiter.sent(40.0, LIST)
+        limiter.sent(40.1, RETRIEVE)
+        assert limiter.paused_alone_for(40.1, LIST) == FIRST_BACKOFF_SECONDS
+
+    def test_a_request_that_was_sent_in_the_instant_in_which_the_pause_began_says_nothing_about_its_end(self):
+        limiter = limited_alone()
+        for _ in range(3):
+            limiter.sent(40.0, LIST)
+        assert answer(limiter, 40.0, 429, asked(10.0), sent_at=39.9, endpoint=LIST) == Pause(10.0, True, LIST)
+        assert answer(limiter, 41.0, 429, sent_at=40.0, endpoint=LIST) is None
+        limiter.sent(60.0, LIST)
+        limiter.lost(sent_at=40.0, endpoint=LIST)
+        assert limiter.paused_alone_for(60.0, LIST) == FIRST_BACKOFF_SECONDS, "that of second 60 is still tried"
+
+    def test_after_a_common_pause_one_may_be_tried_whatever_became_of_the_one_before(self):
+        limiter = limited_alone()
+        limiter.sent(40.0, LIST)
+        pause = answer(limiter, 41.0, 429)
+        assert pause is not None
+        assert pause.endpoint is None, "the limit is common after all"
+        now = 100.0
+        while not limiter.is_limited_alone(LIST):
+            now += 10.0
+            answer(limiter, now)
+            answer(limiter, now + 5.0, 429, endpoint=LIST)
+        assert limiter.paused_alone_for(now + 5.0, LIST) == pytest.approx(FIRST_BACKOFF_SECONDS)
+        assert limiter.paused_alone_for(now + 6.0, LIST) is None
+
     def test_late_refusals_belong_to_the_same_pause_and_can_only_make_it_longer(self):
         limiter = limited_alone()
         for _ in range(2):
@@ -172,114 +353,8 @@ class TestOneEndpointAlone:
         )
 
 
-class TestPauses:
-    def alone(self) -> Pauses:
-        pauses = Pauses()
-        for endpoint in Endpoint:
-            pauses.sent(endpoint)
-            pauses.answered(endpoint)
-        pauses.refused(LIST)
-        for _ in range(FIRST_STRIKES):
-            pauses.answered(RETRIEVE)
-            pauses.refused(LIST)
-        assert pauses.alone is LIST
-        return pauses
-
-    def test_once_an_endpoint_pauses_alone_none_goes_first(self):
-        assert self.alone().first is None
-
-    def test_an_endpoint_that_was_answered_has_to_be_found_limited_anew(self):
-        pauses = self.alone()
-        pauses.answered(LIST)
-        assert pauses.refused(LIST)
-        for _ in range(FIRST_STRIKES - 1):
-            pauses.answered(RETRIEVE)
-            assert pauses.refused(LIST)
-        pauses.answered(RETRIEVE)
-        assert not pauses.refused(LIST)
-
-    def test_a_refusal_says_nothing_about_an_endpoint_while_the_other_is_not_answered(self):
-        pauses = Pauses()
-        for endpoint in Endpoint:
-            pauses.sent(endpoint)
-            pauses.answered(endpoint)
-        pauses.refused(RETRIEVE)
-        pauses.refused(LIST)  # neither was answered since
-        for _ in range(FIRST_STRIKES - 1):
-            pauses.answered(RETRIEVE)
-            assert pauses.refused(LIST)
-        assert pauses.alone is None
-
-
-class TestAdaptiveRate:
-    def refused(self, own_rate: float = math.inf, *, accepted: int = 0, seconds: float = 10.0) -> AdaptiveRate:
-        rate = AdaptiveRate()
-        rate.sent(0.0, idle_since=-math.inf)
-        for _ in range(accepted):
-            rate.accepted()
-        rate.refused(own_rate)
-        rate.recovered(seconds, learn=True)
-        return rate
-
-    def test_after_a_refusal_the_rate_is_a_tenth_below_what_was_accepted(self):
-        assert self.refused(accepted=50).rate == pytest.approx(5.0 * HEADROOM * (1 - DECREASE))
-
-    def test_it_climbs_back_within_the_time_that_it_lasted(self):
-        rate = self.refused(accepted=50)
-        sent_for = 0.0
-        while sent_for < 10.0:
-            sent_for += 1 / rate.rate
-            rate.accepted()
-        assert rate.rate == pytest.approx(5.0 * HEADROOM, rel=1e-4)
-
-    def test_with_few_accepted_requests_the_rate_is_a_guess_if_one_can_be_made(self):
-        guessed = self.refused(20.0, accepted=MIN_ACCEPTED - 1)
-        assert guessed.rate == pytest.approx(20.0 * FIRST_GUESS * (1 - DECREASE))
-        assert self.refused(accepted=5).rate == pytest.approx(0.5 * HEADROOM * (1 - DECREASE)), "no rate was known"
-        assert self.refused(20.0, accepted=MIN_ACCEPTED).rate == pytest.approx(1.0 * HEADROOM * (1 - DECREASE))
-
-    def test_it_is_never_lower_than_one_request_a_minute_and_never_higher_than_what_was_refused(self):
-        assert self.refused(accepted=0).rate == pytest.approx(LOWEST_RATE * (1 - DECREASE))
-        assert self.refused(2.0, accepted=50).rate == pytest.approx(2.0 * (1 - DECREASE))
-
-    def test_an_event_at_once_counts_as_a_millisecond(self):
-        assert self.refused(accepted=20, seconds=0.0).rate == pytest.approx(20_000 * HEADROOM * (1 - DECREASE))
-
-    def test_time_without_requests_to_send_does_not_count(self):
-        for idle, counted in ((IDLE_SECONDS + 2 / 4.68 - 0.01, 100 + 50), (IDLE_SECONDS + 2 / 4.68 + 0.01, 50)):
-            rate = self.refused(accepted=50)  # 4.68 a second
-            assert rate.rate == pytest.approx(4.68)
-            for _ in range(100):
-                rate._accepted += 1
-            rate.sent(50.0, idle_since=50.0 - idle)
-            for _ in range(50):
-                rate._accepted += 1
-            rate.refused(math.inf)
-            rate.recovered(60.0, learn=True)
-            expected = counted / (50.0 if counted > 50 else 10.0) * HEADROOM
-            assert rate.rate == pytest.approx(min(expected, 4.68) * (1 - DECREASE))
-
-
 def test_a_burst_is_never_larger_than_ten():
     limiter = RateLimiter(requests_per_second=1e6, share=1.0)
     for now in range(200):
         answer(limiter, float(now))
-    sent = 0
-    while limiter.delay(1000.0) == 0:
-        limiter.sent(1000.0)
-        sent += 1
-    assert sent == LARGEST_BURST
-
-
-def test_the_climb_takes_three_seconds_at_least():
-    rate = AdaptiveRate()
-    rate.sent(0.0, idle_since=-math.inf)
-    for _ in range(20):
-        rate.accepted()
-    rate.refused(math.inf)
-    rate.recovered(0.1, learn=True)
-    sent_for = 0.0
-    while sent_for < SHORTEST_CLIMB_SECONDS:
-        sent_for += 1 / rate.rate
-        rate.accepted()
-    assert rate.rate == pytest.approx(200 * HEADROOM, rel=1e-3)
+    assert most_at_once(limiter, 1000.0) == LARGEST_BURST

@@ -75,6 +75,57 @@ def test_a_refusal_of_the_other_endpoint_shows_a_common_limit_and_more_rounds_ar
     assert rounds(pauses, limited=LIST, times=4) == [True, True, True, False]
 
 
+def test_the_other_endpoint_too_needs_more_rounds_after_a_common_limit() -> None:
+    pauses = used()
+    pauses.refused(LIST)
+    rounds(pauses, limited=LIST, times=2)
+    assert pauses.refused(RETRIEVE)
+    assert rounds(pauses, limited=RETRIEVE, times=4) == [True, True, True, False]
+
+
+def test_however_often_a_limit_proved_common_the_rounds_that_are_needed_have_an_end() -> None:
+    pauses = used()
+    for endpoint, needed in zip([LIST, RETRIEVE] * 4, [2, 4, 8, 16, 32, 64, 64, 64], strict=True):
+        assert pauses.refused(endpoint)
+        assert rounds(pauses, limited=endpoint, times=needed) == [*[True] * (needed - 1), False]
+
+
+def test_an_endpoint_that_was_answered_has_to_be_found_limited_anew() -> None:
+    pauses = used()
+    pauses.refused(LIST)
+    assert rounds(pauses, limited=LIST, times=2) == [True, False]
+    pauses.answered(LIST)
+    assert pauses.refused(LIST)
+    assert rounds(pauses, limited=LIST, times=2) == [True, False]
+
+
+def test_a_refusal_says_nothing_about_an_endpoint_while_the_other_is_not_answered() -> None:
+    pauses = used()
+    pauses.refused(RETRIEVE)
+    pauses.refused(LIST)  # neither was answered since
+    assert rounds(pauses, limited=LIST, times=1) == [True]
+    assert pauses.alone is None
+
+
+def test_none_goes_first_once_one_was_answered_or_an_endpoint_pauses_alone() -> None:
+    for endpoint in Endpoint:
+        pauses = used()
+        pauses.refused(endpoint)
+        pauses.answered(endpoint)
+        assert pauses.first is None
+        pauses.refused(endpoint)
+        assert rounds(pauses, limited=endpoint, times=2) == [True, False]
+        assert pauses.first is None
+
+
+def test_once_a_list_was_sent_one_goes_first_after_each_refusal_of_a_retrieve() -> None:
+    pauses = Pauses()
+    pauses.sent(LIST)
+    pauses.sent(RETRIEVE)
+    pauses.refused(RETRIEVE)
+    assert pauses.first is LIST
+
+
 def test_lists_are_not_waited_for_if_none_are_sent_but_retrieves_are() -> None:
     for endpoint, first in ((RETRIEVE, None), (LIST, RETRIEVE)):
         pauses = Pauses()

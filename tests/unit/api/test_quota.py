@@ -54,7 +54,11 @@ class TestQuota:
         quota.sent()
         assert quota.used_by_others(1.0) is None, "nine of ten were ours"
         assert self.known(limit=10, remaining=1).used_by_others(1.0) is None, "one is left to us"
-        assert self.known(limit=10, remaining=5).used_by_others(0.5) is not None, "those are the others'"
+        half = self.known(limit=10, remaining=5)
+        assert half.used_by_others(0.5) == "others have used 5 of 10 requests", "those left are the others'"
+        for _ in range(5):
+            half.sent()
+        assert half.used_by_others(0.5) is None, "we have had our half"
 
     @pytest.mark.parametrize(
         ("remaining", "reset_in", "resets_in"),
@@ -116,10 +120,42 @@ class TestQuota:
         assert self.sent_at_once(quota, 60.0) == 25
         assert self.sent_at_once(quota, 60.0) == 0, "no time has passed"
 
+    def test_of_a_new_window_nobody_is_said_to_have_used_anything_until_a_request_within_it_is_answered(self):
+        """What an overtaken answer shows as used may be our own requests that were in flight at the reset."""
+        quota = self.known()
+        quota.fill(60.0, 1.0, 0)
+        quota.update(61.0, 59.0, ReportedQuota("q", 100, 0, 60.0))
+        assert quota.report("q", 61.0).remaining == 0
+        assert quota.used_by_others(1.0) is None
+        quota.update(62.0, 61.0, ReportedQuota("q", 100, 0, 59.0))
+        assert quota.used_by_others(1.0) == "others have used 100 of 100 requests"
+
+    def test_the_wait_for_the_pace_is_what_is_missing_from_a_whole_request(self):
+        quota = self.known(limit=100, remaining=4, reset_in=60.0)
+        assert self.sent_at_once(quota, 0.0) == 1
+        quota.update(0.0, 0.0, ReportedQuota("q", 100, 3, 60.0))
+        for now, wait in ((0.0, 60 / 3), (10.0, 0.4 * 50 / 3), (20.0, 0.0)):
+            quota.fill(now, 1.0, 0)
+            assert quota.delay(now, 1.0, 0, 0.0) == pytest.approx(wait)
+
+    def test_the_last_request_that_is_ours_goes_at_our_pace(self):
+        quota = self.known(limit=100, remaining=21, reset_in=60.0)
+        quota.fill(0.0, 0.8, 0)
+        assert quota.delay(0.0, 0.8, 0, 0.0) == 0.0
+        assert quota.delay(0.0, 0.8, 1, 0.0) == 60.0, "it may be in flight"
+
+    def test_while_all_that_is_left_is_in_flight_no_credit_is_saved(self):
+        quota = self.known(limit=100, remaining=4, reset_in=60.0)
+        assert self.sent_at_once(quota, 0.0) == 1
+        quota.fill(30.0, 1.0, 4)
+        assert quota.delay(30.0, 1.0, 4, 0.0) == 30.0, "until the reset"
+        quota.fill(30.0, 1.0, 0)
+        assert quota.delay(30.0, 1.0, 0, 0.0) == pytest.approx(30 / 4)
+
     def test_the_trickle_counts_from_when_the_window_was_first_known_and_at_most_its_length(self):
-        late = Quota(0.0, ReportedQuota("q", 1000, 10, 600.0, window=3600.0))
-        assert late.delay(0.0, 0.5, 0, 0.0) == 120.0
-        assert late.delay(0.0, 0.5, 2, 0.0) == 150.0, "two requests may not be subtracted yet"
+        late = Quota(900.0, ReportedQuota("q", 1000, 10, 600.0, window=3600.0))
+        assert late.delay(900.0, 0.5, 0, 900.0) == 120.0
+        assert late.delay(900.0, 0.5, 2, 900.0) == 150.0, "two requests may not be subtracted yet"
         moving = self.known(limit=1000, remaining=10, reset_in=600.0)
         moving.update(300.0, 300.0, ReportedQuota("q", 1000, 10, 600.0))
         assert moving.delay(300.0, 0.5, 0, 300.0) == 120.0

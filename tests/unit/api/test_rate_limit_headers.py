@@ -128,6 +128,14 @@ DATE = "Mon, 23 Nov 2026 19:00:00 GMT"
             id="limit 0",
         ),
         pytest.param(
+            {"X-Ratelimit-Remaining": "5", "X-Ratelimit-Reset": "soon"}, NOTHING_REPORTED, id="reset in words"
+        ),
+        pytest.param(
+            {"RateLimit": '"a";r=5, "b";r=0', "RateLimit-Policy": '"b";q=9;w=0, "c";q=9;w=0, "d";q=9'},
+            NOTHING_REPORTED,
+            id="structured, neither a reset nor a window",
+        ),
+        pytest.param(
             {"X-Ratelimit-Remaining": "many", "X-Ratelimit-Reset": "soon", "Retry-After": "later"},
             NOTHING_REPORTED,
             id="words",
@@ -318,6 +326,8 @@ def test_a_reset_of_now_is_rounded_down_if_much_is_spent(limit: str, remaining: 
         pytest.param(-10, -10, None, id="ten seconds: too late to count"),
         pytest.param(-30, -9, SHORTEST_RESET_SECONDS, id="still ahead when the answer was made"),
         pytest.param(-120, 5, 5.0, id="a date that is as old as an answer can be"),
+        pytest.param(120, 60, None, id="passed by a date that is by the same clock"),
+        pytest.param(121, 60, 60.0, id="not passed by a date that is by another clock"),
     ],
 )
 def test_until_when_a_reset_that_has_passed_counts(made: int, reset: int, reset_in: float | None) -> None:

@@ -68,6 +68,15 @@ def test_a_clock_that_is_set_back_a_little_is_believed_at_once() -> None:
     assert read(clock, at(NOW + 20 - 30), now=20) == NOW - 10
 
 
+def test_what_was_known_long_ago_counts_less_because_clocks_drift_apart() -> None:
+    """By a second in some three hours, so that the dates of a server whose clock is slower are believed."""
+    clock = ServerClock()
+    read(clock, at(NOW), now=0.0)
+    assert read(clock, None, now=5_000.0) == pytest.approx(NOW + 5_000 - 0.5, abs=0.01)
+    assert read(clock, None, now=10_000.0) == pytest.approx(NOW + 10_000 - 1.0, abs=0.01)
+    assert read(clock, at(NOW + 10_000), now=10_000.5) == NOW + 10_000
+
+
 def test_an_answer_that_took_long_does_not_set_the_servers_clock_back() -> None:
     clock = ServerClock()
     read(clock, at(NOW), now=0.0)

@@ -22,6 +22,8 @@ from asset_worker.api.limits.trickle import LONGEST_GAP_SECONDS, SHORTEST_GAP_SE
         (-2, 800, 86_400.0, LONGEST_GAP_SECONDS),
         (2000, 8000, 86_400.0, 86.4),
         (20_000, 80_000, 86_400.0, SHORTEST_GAP_SECONDS),
+        (1, 48, 600.0, 1_200.0),
+        (100, 1, 600.0, 600.0),
         (12, 48, 60.0, SHORTEST_GAP_SECONDS),
     ],
 )

@@ -42,9 +42,9 @@ class AdaptiveRate:
         """The rate to keep; infinite until a limit has been met."""
         self._measured = math.inf
         self._climb_seconds = SHORTEST_CLIMB_SECONDS
-        self._climbed = 0.0
+        self._climbed = 0.0  # seconds of the climb so far
         self._since = -math.inf
-        self._accepted = 0
+        self._accepted = 0  # requests, since `_since`
         self._refused_rate = math.inf
 
     def sent(self, now: float, *, idle_since: float) -> None:

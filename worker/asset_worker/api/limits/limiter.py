@@ -101,7 +101,7 @@ class RateLimiter:
         self._alone_paused_at = -math.inf
         self._alone_paused_until = -math.inf
         self._alone_refusals_in_a_row = 0
-        self._alone_is_tried = False
+        self._alone_is_tried = False  # one request is in flight, and its answer decides
 
     def delay(self, now: float) -> float:
         """Return the seconds until the next request may be sent; 0: now.
