@@ -114,15 +114,33 @@ def test_what_was_never_seen_is_null():
     assert data["submission"]["metadata"] == {}
 
 
-def test_a_rejected_event_has_the_line_and_no_subject():
+def test_a_rejected_event_is_the_contract_to_the_letter():
+    """It has the line, and no subject: there is no asset."""
     event = rejected(Rejection("stdin", 3, "no", b"\xff../..", "k1"), at=1795442400.0, source=SOURCE)
-    body = json.loads(event.body)
-    assert "subject" not in body
-    assert body["type"] == "dev.asset-worker.asset.rejected"
-    assert body["data"]["line"] == "�../.."
-    assert body["data"]["submission"]["source"] == "stdin:3"
-    assert body["data"].keys() - {"line"} == json.loads(make().body)["data"].keys()
     assert event.id == "rejected.k1"
+    assert json.loads(event.body) == {
+        "specversion": "1.0",
+        "id": "rejected.k1",
+        "source": SOURCE,
+        "type": "dev.asset-worker.asset.rejected",
+        "time": "2026-11-23T14:00:00.000Z",
+        "datacontenttype": "application/json",
+        "data": {
+            "asset_id": None,
+            "outcome": "rejected",
+            "reason": "no",
+            "line": "\ufffd../..",
+            "renditions": {"hls": None, "thumbnail": None},
+            "asset": None,
+            "submitted_at": "2026-11-23T14:00:00.000Z",
+            "ready_at": None,
+            "completed_at": "2026-11-23T14:00:00.000Z",
+            "last_seen_waiting_at": None,
+            "polls": 0,
+            "submission": {"source": "stdin:3", "metadata": {}},
+        },
+    }
+    assert json.loads(event.body)["data"].keys() - {"line"} == json.loads(make().body)["data"].keys()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from asset_worker.domain.progress import LastSeen, Progress
@@ -25,6 +26,24 @@ def test_an_instant_in_the_future_becomes_now_and_nothing_else_changes(name: str
 def test_without_instants_in_the_future_it_is_the_same_object(progress: Progress):
     """The queue saves what has changed: a million waits that have not must cost nothing."""
     assert progress.not_after(NOW) is progress
+
+
+def test_a_stored_wait_of_which_nothing_is_kept_has_seen_nothing_yet():
+    """Rows in the journal leave out what is as at the start, so that must mean the same in each version."""
+    assert msgspec.json.encode(Progress()) == b"{}"
+    assert msgspec.structs.asdict(msgspec.json.decode(b"{}", type=Progress)) == {
+        "polls": 0,
+        "phase_polls": 0,
+        "last_seen": None,
+        "waiting_on": (),
+        "ready_at": None,
+        "ready_is_certain": False,
+        "missing_at": None,
+        "waiting_at": None,
+        "announced": (),
+        "identity": None,
+        "head_start": 0.0,
+    }
 
 
 def test_assets_in_the_same_state_share_one_summary():

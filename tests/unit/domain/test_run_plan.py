@@ -27,6 +27,18 @@ def test_scripts_rely_on_the_exit_codes():
     }  # fmt: skip
 
 
+def test_without_anything_said_a_run_is_a_service_that_keeps_what_it_knows():
+    assert msgspec.structs.asdict(SERVICE) == {
+        "asset_ids": (),
+        "once": False,
+        "keeps_state": True,
+        "ends_by_itself": False,
+        "key_refused_limit": None,
+        "may_be_traced": True,
+    }
+    assert [plan.is_one_off for plan in (WAIT, ONCE, STDIN, SERVICE)] == [True, True, False, False]
+
+
 @pytest.mark.parametrize("plan", [WAIT, ONCE, STDIN, SERVICE])
 @pytest.mark.parametrize(
     ("end", "code"),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asset_worker.domain.assets import Expectations, WaitFor
-from asset_worker.domain.submissions import Options, Submission, expectations_for
+from asset_worker.domain.submissions import Batch, Options, Submission, expectations_for
 
 DEFAULTS = Expectations(deadline=14_400.0, not_found_grace=60.0, rendition_deadline=3600.0)
 SECONDS = st.floats(0.001, 1e6)
@@ -45,6 +45,12 @@ def test_only_what_the_account_shows_was_asked_for_by_nobody(origin: str, is_fou
 def test_the_source_names_the_line_if_there_is_one():
     assert Submission("a", "file:/var/spool/assets", 12).source == "file:/var/spool/assets:12"
     assert Submission("a", "account", 0).source == "account"
+
+
+def test_an_asset_that_was_settled_is_accepted_again_unless_the_intake_says_otherwise():
+    """As a list of the account does, which goes on to show it."""
+    assert Batch([], [], "file:q", None).accepts_settled
+    assert not Batch([], [], "account", None, accepts_settled=False).accepts_settled
 
 
 def test_options_of_an_earlier_version_are_read():

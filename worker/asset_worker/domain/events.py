@@ -70,7 +70,7 @@ class Heading(msgspec.Struct, frozen=True):
     @property
     def word(self) -> str:
         """The last word of the type: the outcome of a completion, or the name of a transition."""
-        return self.type.rsplit(".", 1)[-1]
+        return self.type.rpartition(".")[2]
 
     @property
     def is_transition(self) -> bool:
