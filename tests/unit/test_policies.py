@@ -16,6 +16,7 @@ from asset_worker.intake.account.filters import Filters
 from asset_worker.intake.account.position import BEFORE_ALL
 from asset_worker.poller.policy import Batching
 from asset_worker.schedule.adaptive import AdaptiveSchedule
+from asset_worker.schedule.learned import LearnedState
 from asset_worker.schedule.ports import WaitState
 from asset_worker.settings.tree import Settings
 from asset_worker.sinks.delivery import SHUTDOWN_RETRY_SECONDS
@@ -45,12 +46,14 @@ def test_only_a_run_that_keeps_state_gives_assets_past_their_age_limit_a_long_lo
 def test_how_looks_share_lists_follows_from_the_longest_and_the_shortest_delay(
     poll: dict[str, Any], ahead: float, gather: float
 ):
-    batching = policies.batching(settings(poll=poll).poll)
-    assert isinstance(batching, Batching)
-    assert batching.limit == LIST_LIMIT
-    assert batching.ahead == pytest.approx(ahead)
-    assert batching.gather == pytest.approx(gather)
-    assert batching.gather < batching.ahead
+    expected = Batching(LIST_LIMIT, ahead=ahead, gather=pytest.approx(gather), confirm_all=False)
+    assert policies.batching(settings(poll=poll).poll) == expected
+    assert gather < ahead
+
+
+def test_every_asset_that_a_list_shows_done_is_confirmed_if_the_settings_ask_for_it():
+    batching = policies.batching(settings(poll={"batch": "confirm"}).poll)
+    assert batching == Batching(LIST_LIMIT, ahead=1.5, gather=0.5, confirm_all=True)
 
 
 def test_a_service_sends_nothing_to_a_webhook_in_the_second_half_of_its_grace_period():
@@ -125,6 +128,7 @@ def test_looks_that_wait_to_retry_leave_requests_to_others(concurrency: int, loo
     [
         pytest.param(0, 30, [], id="nothing pending"),
         pytest.param(1, 30, [0.0], id="one asset: at once"),
+        pytest.param(2, 30, [0.005, 0.015], id="two: already spread"),
         pytest.param(4, 30, [0.005, 0.015, 0.025, 0.035], id="a hundredth of a second apart"),
         pytest.param(4, 0.02, [0.0025, 0.0075, 0.0125, 0.0175], id="all within poll.max"),
     ],
@@ -155,6 +159,40 @@ def test_a_fixed_schedule_has_no_other_longest_delay_than_its_interval():
 
 def test_the_adaptive_schedule_is_the_default():
     assert isinstance(policies.schedule(Settings().poll, None, lambda: 0.5), AdaptiveSchedule)
+
+
+def test_an_adaptive_schedule_expects_a_request_for_each_look_until_it_is_told_otherwise():
+    poll = Settings().poll
+    assert policies.adaptive(poll, None, lambda: 0.5).requests_per_look == 1.0
+    assert policies.adaptive(poll, LearnedState(requests_per_look=0.25), lambda: 0.5).requests_per_look == 1.0
+
+
+@pytest.mark.parametrize("strategy", ["fixed", "exponential", "adaptive"])
+def test_reports_show_the_delays_without_jitter(strategy: str):
+    poll = settings(poll={"strategy": strategy, "initial": 2, "max": 30}).poll
+    assert policies.typical_schedule(poll, None)(WaitState(1)) == pytest.approx(2.0)
+
+
+def test_reports_expect_a_look_to_cost_what_it_cost_the_worker_lately():
+    poll, learned = Settings().poll, LearnedState(requests_per_look=0.25)
+    for schedule in (policies.typical_schedule(poll, learned), policies.typical_adaptive(poll, learned)):
+        assert isinstance(schedule, AdaptiveSchedule)
+        assert schedule.requests_per_look == 0.25
+    assert policies.typical_adaptive(poll, None).requests_per_look == 1.0
+
+
+@pytest.mark.parametrize(
+    ("plan", "patience"),
+    [
+        pytest.param(RunPlan(once=True, ends_by_itself=True), 12.0, id="a run that ends by itself: its grace period"),
+        pytest.param(
+            RunPlan(keeps_state=False, ends_by_itself=True), SHUTDOWN_RETRY_SECONDS, id="a run that keeps nothing"
+        ),
+        pytest.param(KEEPS, 0.0, id="a service leaves them to its next start"),
+    ],
+)
+def test_how_long_a_run_that_is_done_waits_for_events_that_a_webhook_refused(plan: RunPlan, patience: float):
+    assert policies.drain_patience(settings(shutdown={"grace": 12}), plan) == patience
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ from tests.doubles.clocks import ManualClock
 HOUR = 3600.0
 WALL = 1_795_000_000.0
 """In 2026."""
+YEAR_2026 = 1_767_225_600.0
+"""Its start: a wall clock that shows an earlier time has not been set."""
 UNSET = 60.0
 """What the wall clock of a machine without a battery shows a minute after its start: 1970."""
 
@@ -50,6 +52,9 @@ def reading(boot="a", elapsed=0.0, wall=0.0):
         pytest.param(Reading("a", 60.0, UNSET), reading("b", 0.0), 0.0, id="the wall clock had not been set before"),
         pytest.param(Reading("a", 60.0, UNSET), Reading("a", 90.0, WALL), 30.0, id="it was set within the boot"),
         pytest.param(reading(), Reading("b", 60.0, UNSET), 0.0, id="the wall clock is not set now"),
+        pytest.param(reading(None), reading("b", 10.0, HOUR), 10.0, id="boot unknown before, set forward since"),
+        pytest.param(Reading("a", 9.0, YEAR_2026), Reading("b", 0.0, YEAR_2026 + 5), 5.0, id="set to the first second"),
+        pytest.param(Reading("a", 9.0, YEAR_2026 - 5), Reading("b", 0.0, YEAR_2026), 0.0, id="not set until now"),
     ],
 )
 def test_how_much_time_has_passed(earlier, later, passed):
@@ -106,6 +111,9 @@ def test_a_damaged_mark_counts_as_none(damage):
     [
         pytest.param(60.0, 60.0, 0.0, id="not set"),
         pytest.param(60.0, 60.5, 0.0, id="adjusted little by little"),
+        pytest.param(60.0, 61.0, 0.0, id="by a second: that may be adjusted, too"),
+        pytest.param(60.0, 61.25, 1.25, id="set forward a little"),
+        pytest.param(60.0, 58.75, -1.25, id="set back a little"),
         pytest.param(60.0, 60.0 + 5 * HOUR, 5 * HOUR, id="set forward"),
         pytest.param(60.0, 60.0 - 5 * HOUR, -5 * HOUR, id="set back"),
         pytest.param(3 * HOUR, 3 * HOUR, 0.0, id="suspended"),
@@ -114,6 +122,11 @@ def test_a_damaged_mark_counts_as_none(damage):
 def test_when_the_wall_clock_was_set(elapsed, wall, step):
     before, after = Mark(WALL, reading()), Mark(WALL + elapsed, reading("a", elapsed, wall))
     assert step_between(before, after) == pytest.approx(step)
+
+
+def test_when_a_wall_clock_that_was_wrong_all_the_time_is_set():
+    before, after = Mark(WALL - 500.0, reading()), Mark(WALL - 440.0, reading("a", 60.0, 160.0))
+    assert step_between(before, after) == 100.0
 
 
 def test_the_system_clock_starts_with_the_wall_clock_and_follows_the_time_since_boot():
