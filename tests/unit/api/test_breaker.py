@@ -70,12 +70,12 @@ def test_a_second_outage_is_probed_as_soon_as_the_first() -> None:
 
 
 def test_probes_are_spread_by_jitter() -> None:
-    delays = set()
+    delays = []
     for number in (0.0, 0.5, 1.0):
         it = Breaker(concurrency=20, uniform=lambda number=number: number)  # type: ignore[misc]
         fail(it, FAILURES_TO_OPEN)
-        delays.add(it.delay(0.0))
-    assert delays == {0.75, 1.0, 1.25}
+        delays.append(it.delay(0.0))
+    assert delays == [0.75, 1.0, 1.25]
 
 
 def test_a_probe_that_succeeds_closes_it_and_concurrency_comes_back_in_steps() -> None:
