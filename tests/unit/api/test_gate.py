@@ -18,6 +18,7 @@ from asset_worker.api.errors import (
     TransientError,
 )
 from asset_worker.api.gate import Gate
+from asset_worker.api.limits.limiter import RateLimiter
 from asset_worker.api.probes import FRESH_SECONDS
 from asset_worker.api.subjects import Endpoint, Subject
 from asset_worker.runtime.stop import Stop
@@ -28,13 +29,16 @@ A = Subject(Endpoint.RETRIEVE, "a")
 NO_HEADERS: Mapping[str, str] = {}
 
 
-def gate(*, requests_per_second: float = 0, concurrency: int = 20, share: float = 1.0) -> Gate:
+def gate(
+    *, requests_per_second: float = 0, concurrency: int = 20, share: float = 1.0, limiter: RateLimiter | None = None
+) -> Gate:
     return Gate(
         clock=LoopClock(asyncio.get_running_loop()),
         requests_per_second=requests_per_second,
         concurrency=concurrency,
         share=share,
         uniform=lambda: 0.5,
+        limiter=limiter,
     )
 
 
@@ -374,6 +378,17 @@ async def test_a_stall_lasts_while_nothing_may_be_sent_or_all_fails() -> None:
     assert it.stalled_for == 5
     await request(it)
     assert it.stalled_for == 0
+
+
+async def test_a_gate_keeps_the_pause_of_the_one_before_and_its_stall_begins_with_itself() -> None:
+    limiter = RateLimiter(requests_per_second=0, share=1.0)
+    await asyncio.gather(request(gate(limiter=limiter), 429, headers={"Retry-After": "30"}), return_exceptions=True)
+    await asyncio.sleep(10)
+    it = gate(limiter=limiter)
+    assert it.stalled_for == 0
+    await asyncio.sleep(5)
+    assert it.stalled_for == 5
+    assert await request(it) == 30
 
 
 async def test_a_refused_key_is_no_stall() -> None:

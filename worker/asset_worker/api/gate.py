@@ -92,7 +92,8 @@ class Gate:
         self._is_stopped = False
         self.traffic = Traffic()
         """What is counted about the attempts."""
-        self._granted_at = 0.0
+        self._granted_at = self._now()
+        """When permission was last given; at first, when the gate was made."""
         self._failing_since: float | None = None
         """When the first of the latest attempts was sent that all failed or were given up; None: the latest did not."""
         self._trouble: Trouble | None = None
