@@ -210,7 +210,7 @@ class Gate:
         """Wait until the attempt may be sent, and give permission; see `permit` for the errors."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append((turn, permit))
-        if len(self._waiters) == 1 or self._is_stopped or not self._is_first_come():
+        if len(self._waiters) == 1 or not self._is_first_come():
             self._grant_waiting()
         try:
             await turn
