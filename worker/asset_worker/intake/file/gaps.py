@@ -17,8 +17,7 @@ def gap_of_missing(checkpoint: Checkpoint, path: Path, *, is_current: bool, was_
         is_current: it was at the path when it was last seen. Otherwise it had been rotated away.
         was_closed: it was not open when it vanished, because the worker was down; so more may have been written to it.
     """
-    may_have_grown = was_closed and (is_current or checkpoint.size < 0)
-    if checkpoint.is_complete and not may_have_grown:
+    if checkpoint.is_complete and not (was_closed and is_current):  # it may have grown since
         return None
     if not is_current and checkpoint.size < 0 and not checkpoint.offset:
         return None

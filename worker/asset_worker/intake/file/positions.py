@@ -63,8 +63,6 @@ def _candidates(queue_file: QueueFile, inodes: set[int]) -> Iterator[Path]:
 
 def _is_same(checkpoint: Checkpoint, file: TailReader, name: str) -> bool:
     """Return whether a file may be the one of a checkpoint: it is on the same inode, or was restored from a copy."""
-    if not checkpoint.offset:
-        return False
     if checkpoint.inode == file.identity[1]:
         return True
     return checkpoint.is_restored(file.mtime) and not _is_still_there(checkpoint, Path(name.removeprefix(_PREFIX)))
