@@ -88,6 +88,11 @@ def test_a_name_is_taken_literally_whatever_it_holds(name: str):
     assert not is_rotated(f"x{name}.1", f"/spool/{name}", ("NAME.*[0-9]*",))
 
 
+@pytest.mark.parametrize("glob", ["NAME.*", "*"])
+def test_a_glob_of_names_beside_the_file_is_taken_as_it_is(glob: str):
+    assert checked_glob(glob) == glob
+
+
 @pytest.mark.parametrize("glob", ["", "sub/NAME.*", "/var/spool/NAME.*"])
 def test_a_glob_that_can_match_nothing_beside_the_file_is_refused(glob: str):
     with pytest.raises(ValueError, match="must not"):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asset_worker.intake.file.siblings import SEEN_KEPT, Kind, SeenFile, Times, judge, latest, seen_file
+from asset_worker.intake.file.siblings import SEEN_KEPT, Kind, SeenFile, Times, hash_of_head, judge, latest, seen_file
 
 FLAGS = {name: st.booleans() for name in ("is_known", "is_compressed", "may_be_rotated", "is_later", "is_first_look")}
 
@@ -56,6 +56,7 @@ def test_each_kind(flags: dict[str, bool], kind: Kind):
     [
         pytest.param(100, 100, False, True, id="in the tick of the last look"),
         pytest.param(99, 150, False, False, id="an archive put back"),
+        pytest.param(99, 100, False, False, id="an archive put back in the tick of the last look"),
         pytest.param(50, 50, False, True, id="made while the clock was behind"),
         pytest.param(50, 150, True, True, id="the clock was set back"),
     ],
@@ -94,11 +95,36 @@ def test_a_file_without_a_line_that_has_content_now_is_not_known(common: bytes):
     assert seen.is_continued_by(len(common), 1, common)
 
 
-def test_a_file_that_could_not_be_read_is_known_by_its_growth():
-    seen = seen_file(7, 10, 5, None)
-    assert seen.is_continued_by(20, 6, b"whatever")
-    assert not seen.is_continued_by(20, 4, None)
-    assert not seen.is_continued_by(9, 6, None)
+@pytest.mark.parametrize(
+    ("before", "now"), [(None, b"whatever"), (None, None), (b"whatever", None)], ids=["before", "ever", "now"]
+)
+def test_a_file_that_can_not_be_read_is_known_by_its_growth(before: bytes | None, now: bytes | None):
+    seen = seen_file(7, 10, 5, before)
+    assert seen.is_continued_by(20, 6, now)
+    assert seen.is_continued_by(20, 5, now)
+    assert not seen.is_continued_by(20, 4, now)
+    assert not seen.is_continued_by(9, 6, now)
+
+
+def test_a_file_that_was_remembered_when_it_was_empty_is_not_known_once_it_has_content():
+    """Earlier versions remembered the hash of nothing, with which any file begins."""
+    seen = SeenFile(7, 0, 1, hash_of_head(b""))
+    assert not seen.is_continued_by(3, 2, b"a1\n")
+
+
+@pytest.mark.parametrize(("size", "is_known"), [(255, False), (256, False), (257, True), (300, True)])
+def test_a_long_comment_shows_that_a_file_has_grown(size: int, is_known: bool):
+    """Two files that begin with 257 bytes of the same comment are one; with fewer, they may be two."""
+    seen = seen_file(7, size, 1, (b"#" * size)[:256])
+    assert seen.is_continued_by(size + 3, 2, (b"#" * size + b"a1\n")[:256]) is is_known
+
+
+def test_a_line_of_a_single_byte_shows_that_a_file_has_grown():
+    assert seen_file(7, 1, 1, b"x").is_continued_by(3, 2, b"xyz")
+
+
+def test_a_file_is_known_by_the_hash_that_earlier_versions_stored():
+    assert hash_of_head(b"a1\n") == "2734092fdec18581"
 
 
 @given(times=st.lists(st.integers(0, 1000), max_size=300))
