@@ -100,8 +100,10 @@ def test_links_that_are_not_followed_are_counted(count: int, which: str):
         (
             13,
             True,
-            "and the same bytes are there, but in another file (inode 13, was 12) with another modification time: its "
-            "lines may have been written anew",
+            (
+                "and the same bytes are there, but in another file (inode 13, was 12) with another modification time: "
+                "its lines may have been written anew"
+            ),
         ),
     ],
 )

@@ -186,6 +186,6 @@ def test_a_copy_is_another_queue_while_it_is_not_known_whether_the_original_is_t
 
 def test_a_search_for_a_position_leaves_no_file_open(path: Path):
     positions = {"file:/other": position(read_to(path, 2))}
-    before = len(os.listdir("/proc/self/fd"))
+    before = len([*Path("/proc/self/fd").iterdir()])
     assert found(path, positions) == "file:/other"
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len([*Path("/proc/self/fd").iterdir()]) == before
