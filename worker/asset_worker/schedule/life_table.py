@@ -118,9 +118,7 @@ class LifeTable:
 
 
 def pool(tables: Sequence[LifeTable]) -> LifeTable:
-    """Return a table with the counts of all `tables`. It must not be changed: it may be one of them."""
-    if len(tables) == 1:
-        return tables[0]
+    """Return a table with the counts of all `tables`."""
     return LifeTable(
         [sum(each) for each in zip(*(table.ends for table in tables), strict=True)],
         [sum(each) for each in zip(*(table.exposure for table in tables), strict=True)],
@@ -153,18 +151,17 @@ def seen_until(chain: Sequence[LifeTable]) -> float:
     """
     shares = [0.0] * BINS
     for table in chain:
-        counts, general = table.exposure, PRIOR_WEIGHT if any(shares) else 0.0
-        seen = [count + general * share for count, share in zip(counts, shares, strict=True)]
+        seen = [count + PRIOR_WEIGHT * share for count, share in zip(table.exposure, shares, strict=True)]
         most = max(seen)
         shares = [each / most for each in seen] if most > 0 else shares
     return max((end for share, end in zip(shares, EDGES[1:], strict=True) if share >= FEW), default=0.0)
 
 
 def quantile(share: float, survival: Sequence[float]) -> float:
-    """Return the duration, in seconds, within which this share of waits ends; `survival` is by `EDGES`."""
+    """Return the duration, in seconds, within which this share (over 0) of waits ends; `survival` is by `EDGES`."""
     for index, (start, end) in enumerate(pairwise(survival)):
         if end <= 1 - share:
-            part = (start - (1 - share)) / (start - end) if start > end else 1.0
+            part = (start - (1 - share)) / (start - end)
             return EDGES[index] + part * (EDGES[index + 1] - EDGES[index])
     return EDGES[-1]
 
