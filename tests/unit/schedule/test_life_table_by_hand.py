@@ -228,6 +228,14 @@ def test_bounds_are_the_more_apart_the_fewer_waits_an_estimate_rests_on() -> Non
     assert upper == near([1, exp(-0.5 + 0.196), exp(-0.8 + 0.392), *[exp(-0.9 + 0.392)] * (BINS - 2)])
 
 
+@pytest.mark.parametrize("waits", [1e-6, 1e-20, 1e-300])
+def test_where_almost_no_wait_was_on_the_upper_bound_is_that_all_last(waits: float) -> None:
+    """Also where an estimate leaves next to none: a bound never says more than was seen."""
+    lower, upper = survival_bounds((60.0,) * BINS, [waits] * BINS)
+    assert upper == [1.0] * (BINS + 1)
+    assert lower == near([1.0, *[0.0] * BINS])
+
+
 def test_an_upper_bound_does_not_rise_with_age() -> None:
     """What is seen of few waits at a later age does not say that more last to it than to an earlier one."""
     _, upper = survival_bounds((0.5, 0.1, *[0.0] * (BINS - 2)), [50.0, 0.1, *[1.0] * (BINS - 2)])

@@ -178,9 +178,9 @@ def survival_bounds(rates: Rates, waits: Sequence[float]) -> tuple[list[float], 
     """
     steps = ((rate / lived if lived > 0 else 0.0) for rate, lived in zip(rates, waits, strict=True))
     spans = [_STANDARD_ERRORS * sqrt(variance) for variance in accumulate(steps, initial=0.0)]
-    survival = survival_from(rates)
-    lower = [left * exp(-span) for left, span in zip(survival, spans, strict=True)]
-    upper = [min(left * exp(min(span, 50.0)), 1.0) for left, span in zip(survival, spans, strict=True)]
+    hazards = list(accumulate(rates, initial=0.0))
+    lower = [exp(-hazard - span) for hazard, span in zip(hazards, spans, strict=True)]
+    upper = [exp(min(span - hazard, 0.0)) for hazard, span in zip(hazards, spans, strict=True)]
     return lower, list(accumulate(upper, min))
 
 
