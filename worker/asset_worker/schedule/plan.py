@@ -159,7 +159,7 @@ def _candidates(
         start, width, rate = EDGES[bin_], WIDTHS[bin_], rates[bin_]
         hazard = rate / width
         step = _clamp(keller_interval(hazard, price), floor, ceiling) / _POINTS_PER_INTERVAL
-        parts = min(max(ceil(width / step), 1), _POINTS_PER_BIN)
+        parts = min(ceil(width / step), _POINTS_PER_BIN)
         kept = exp(-rate / parts)
         for part in range(1, parts + 1):
             age = start + width * part / parts
