@@ -93,3 +93,9 @@ def test_the_time_that_a_look_took_counts_toward_the_grace_of_an_asset_that_vani
     step = step_after(taken, Missing(), held=10.0)
     assert isinstance(step, Settle)
     assert step.verdict.outcome is Outcome.NOT_FOUND
+
+
+def test_a_retrieve_that_shows_it_failed_says_nothing_about_when_it_became_ready():
+    before = Progress(polls=8, ready_at=NOW - 9)
+    step = step_after(lease(ready_age=9.0, progress=before), seen("failed"), held=0.0)
+    assert (step.progress.ready_at, step.progress.ready_is_certain) == (NOW - 9, False)

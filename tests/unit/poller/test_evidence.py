@@ -10,6 +10,7 @@ from asset_worker.domain.assets import Expectations, Missing, WaitFor, asset_fro
 from asset_worker.domain.progress import LastSeen, Progress
 from asset_worker.poller.decide import Settle
 from asset_worker.poller.evidence import (
+    Shape,
     Worth,
     agree_on_state,
     difference,
@@ -65,6 +66,7 @@ WAITING_FOR_HLS = seen("ready", hls={"status": "processing"}, **BORN)
         pytest.param(seen("failed", error={"message": "no"}), None, Worth.END, id="first look, failed"),
         pytest.param(seen("queued"), None, Worth.STATE, id="unknown status"),
         pytest.param(Missing(), None, Worth.DOUBTFUL, id="left out"),
+        pytest.param(Missing(), known(PROCESSING), Worth.DOUBTFUL, id="left out after it was shown"),
         pytest.param(Missing(), Progress(last_seen=LastSeen("missing")), Worth.STATE, id="left out again"),
         pytest.param(DONE, known(PROCESSING), Worth.END, id="done after a look"),
         pytest.param(PROCESSING, known(DONE), Worth.DOUBTFUL, id="status taken back"),
@@ -124,6 +126,12 @@ def test_after_a_tenth_of_the_deadline_of_renditions_a_retrieve_must_have_shown_
     assert worth(WAITING_FOR_HLS, before, age=5000.0, ready_age=ready_for) is expected
     certain = known(WAITING_FOR_HLS, ready_at=NOW - ready_for, ready_is_certain=True)
     assert worth(WAITING_FOR_HLS, certain, age=5000.0, ready_age=ready_for) is Worth.STATE
+
+
+@pytest.mark.parametrize("limit", ["deadline", "rendition_deadline"])
+def test_a_deadline_of_less_than_a_second_ends_no_wait_that_goes_on(limit):
+    expectations = Expectations(**{limit: 0.5})
+    assert worth(WAITING_FOR_HLS, age=0.2, expectations=expectations) is Worth.STATE
 
 
 def test_renditions_that_are_not_awaited_hold_up_nothing():
@@ -208,6 +216,10 @@ def test_a_shape_is_made_of_type_status_renditions_and_keys():
         without(DONE, "thumbnail"),
     ]
     assert len({shape, *map(shape_of, others)}) == 1 + len(others)
+
+
+def test_an_asset_without_a_type_has_a_shape_without_a_kind():
+    assert shape_of(seen("ready")) == Shape("", "ready", (), frozenset({"_id", "status"}))
 
 
 def test_the_text_of_a_shape_names_all_of_it():

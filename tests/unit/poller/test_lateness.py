@@ -40,6 +40,13 @@ def test_lateness_says_nothing_about_looks_due_while_requests_were_held() -> Non
     assert lateness.of(3.0, now=129.0, is_cut_off=False, gathered_at=0.0) == Late(3.0, float("inf"))
 
 
+def test_a_look_that_came_due_when_requests_went_out_again_is_late_because_they_are_scarce() -> None:
+    lateness = Lateness()
+    assert lateness.of(0.0, now=125.0, is_cut_off=True, gathered_at=0.0) == Late(0.0, float("inf"))
+    assert lateness.of(1.0, now=126.0, is_cut_off=False, gathered_at=0.0) is None
+    assert lateness.of(1.0, now=127.0, is_cut_off=False, gathered_at=0.0) == Late(1.0, 2.0)
+
+
 def test_a_look_that_came_due_in_a_pause_for_new_assets_is_late_from_the_end_of_the_pause() -> None:
     lateness = Lateness()
     assert lateness.of(0.5, now=10.0, is_cut_off=False, gathered_at=9.75) == Late(0.25, float("inf"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asset_worker.domain.assets import AssetId
-from asset_worker.poller.list_lag import AUDIT_SHARE, SUSPICIOUS_SHARE, ListLag
+from asset_worker.poller.list_lag import ListLag
 from tests.doubles.looks import IDS, seen
 
 PROCESSING = seen()
@@ -95,15 +95,18 @@ def test_a_list_that_was_requested_before_the_retrieve_was_answered_is_not_late(
     lag.behind(A, READY, now=100.0)
     assert lag.listed({A: PROCESSING}, asked_at=99.0) is None
     assert lag.listed({A: READY}, asked_at=101.0) is None
-    assert lag.audit_share == AUDIT_SHARE
+    assert lag.audit_share == 0.05
 
 
-def test_after_one_late_list_more_are_audited_until_one_is_not_late():
+def test_one_list_in_twenty_is_audited_and_every_second_one_after_a_late_one():
     lag = ListLag()
+    assert lag.audit_share == 0.05
+    measured(lag, 3.0)
+    assert lag.audit_share == 0.05
     measured(lag, 9.0)
-    assert lag.audit_share == SUSPICIOUS_SHARE
+    assert lag.audit_share == 0.5
     measured(lag, 0.5)
-    assert lag.audit_share == AUDIT_SHARE
+    assert lag.audit_share == 0.05
 
 
 def test_when_the_lag_was_too_much_nothing_is_followed_any_longer():

@@ -6,7 +6,7 @@ from asset_worker.domain.assets import AssetId, Missing, asset_from
 from asset_worker.domain.progress import Progress
 from asset_worker.domain.submissions import Submission
 from asset_worker.poller.observing import both
-from asset_worker.poller.recent import FINISHED, LONGEST_ADDRESS, LONGEST_NAME, LONGEST_REASON, NAMES, Recent
+from asset_worker.poller.recent import Recent
 from asset_worker.queue.ports import Lease
 from tests.doubles.looks import decided
 
@@ -70,17 +70,31 @@ def test_odd_answers_are_no_error():
 
 def test_what_is_kept_is_bounded():
     recent = Recent(Clock())
-    long = "https://cdn.example/" + "x" * LONGEST_ADDRESS
-    for number in range(NAMES + 10):
+    long = "https://cdn.example/" + "x" * 2048
+    for number in range(1010):
         fields = {"filename": "n" * 10_000, "error": {"message": "r" * 10_000}}
         look(
             recent, f"a{number}", asset(f"a{number}", "failed", hls={"status": "ready", "manifest_url": long}, **fields)
         )
-    assert [each.asset_id for each in recent.finished] == [f"a{NAMES + 9 - number}" for number in range(FINISHED)]
+    assert [each.asset_id for each in recent.finished] == [f"a{1009 - number}" for number in range(50)]
     [last, *_] = recent.finished
-    assert (len(last.filename), len(last.reason or "")) == (LONGEST_NAME, LONGEST_REASON)
+    assert (len(last.filename), len(last.reason or "")) == (255, 500)
     assert last.addresses == {}
     assert [bool(recent.name_of(f"a{number}")) for number in (9, 10)] == [False, True]
+
+
+def test_an_address_of_2048_characters_is_kept():
+    recent = Recent(Clock())
+    address = "https://cdn.example/".ljust(2048, "x")
+    look(recent, "a", asset("a", "ready", hls={"status": "ready", "manifest_url": address}))
+    assert recent.finished[0].addresses == {"hls": address}
+
+
+def test_the_names_of_those_that_were_looked_at_last_are_kept():
+    recent = Recent(Clock())
+    for number in [*range(1000), 0, 1000]:
+        look(recent, f"a{number}", asset(f"a{number}", filename="n"))
+    assert [recent.name_of(f"a{number}") for number in (0, 1, 2, 1000)] == ["n", "", "n", "n"]
 
 
 def test_two_may_watch():

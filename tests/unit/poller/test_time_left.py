@@ -67,6 +67,27 @@ def test_it_shrinks_between_looks_but_not_below_zero(taught):
     assert (late.p50, late.p90) == (0, 0)
 
 
+def test_the_rest_of_the_renditions_shrinks_between_looks(taught):
+    now, later = (
+        left(taught, looked_at(ago, seen=READY, waiting_on=("hls",), ready_ago=100.0 + ago), age=200.0 + ago)
+        for ago in (0.0, 50.0)
+    )
+    assert later.p50 == pytest.approx(now.p50 - 50)
+    assert later.p90 == pytest.approx(now.p90 - 50)
+
+
+@pytest.mark.parametrize(
+    ("polls", "head_start"),
+    [
+        pytest.param(2, 0.0, id="new, and ready at its first look"),
+        pytest.param(3, 500.0, id="old, and seen in process"),
+    ],
+)
+def test_it_is_known_of_a_ready_asset_if_it_is_known_when_it_became_so(taught, polls, head_start):
+    ready = looked_at(seen=READY, waiting_on=("hls",), ready_ago=100.0, polls=polls, head_start=head_start)
+    assert left(taught, ready, age=200.0).p50 == around(200)
+
+
 def test_deadlines_cap_it(taught):
     assert left(taught, looked_at(), age=40.0, deadline=90.0).p90 == 50.0
     assert left(taught, looked_at(), age=40.0, deadline=20.0).p90 == 0.0
@@ -81,6 +102,8 @@ def test_deadlines_cap_it(taught):
         pytest.param(Progress(), id="not-looked-at"),
         pytest.param(Progress(2, 2, None, ("answer",)), id="no-answer-ever"),
         pytest.param(looked_at(waiting_on=("answer",)), id="no-answer"),
+        pytest.param(Progress(2, 2, PROCESSING, ("asset",)), id="never-found-waiting"),
+        pytest.param(looked_at(seen=None), id="found-waiting-but-never-seen"),
         pytest.param(looked_at(seen=LastSeen("missing"), waiting_on=("visibility",)), id="not-visible"),
         pytest.param(looked_at(seen=LastSeen("processing", **VIDEO)), id="never-seen-without-stream"),
         pytest.param(looked_at(seen=LastSeen("processing", SHOWN)), id="other-class"),
