@@ -293,7 +293,7 @@ class ListHealth:
 
     def _disagreed(self, shape: Shape, record: _Record, now: float) -> Step:
         records = self._records.items()
-        is_news = self._needed < MOST_CONFIRMATIONS or any(each.is_proven or each.agreed for _, each in records)
+        is_news = self._needed < MOST_CONFIRMATIONS or any(each.agreed for _, each in records)
         was_trusted = record.is_proven or bool(record.unaudited)
         self._generation += 1
         self._settled_in_agreement = 0
