@@ -18,7 +18,6 @@ from asset_worker.api.errors import (
     UncertainNotFoundError,
 )
 from asset_worker.domain.assets import Expectations
-from asset_worker.poller.actions import KEY_REFUSED_DELAY_SECONDS
 from asset_worker.poller.policy import Batching
 from tests.doubles.api import PROCESSING, READY, ListingApi, ScriptedApi
 from tests.doubles.looks import ID, IDS, SCHEDULE
@@ -59,10 +58,11 @@ async def test_a_failed_request_makes_no_outcome(problem):
     assert event["data"]["outcome"] == "ready"
 
 
-async def test_a_refused_key_counts_as_no_look():
+async def test_a_refused_key_counts_as_no_look_and_is_tried_again_after_a_second():
+    start = asyncio.get_running_loop().time()
     [event], poller, _ = await poll(ScriptedApi(KeyRefusedError("401"), READY))
+    assert asyncio.get_running_loop().time() - start == pytest.approx(1.0)
     assert event["data"]["polls"] == poller.looks == 1
-    assert KEY_REFUSED_DELAY_SECONDS > 0
 
 
 async def test_a_request_that_was_not_sent_in_an_outage_counts_as_no_look_and_is_made_after_its_wait():
