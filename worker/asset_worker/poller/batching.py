@@ -214,7 +214,7 @@ class ListLooker:
         is_step = listed.worth is Worth.STEP
         is_end = isinstance(observation, Asset) and ends_the_wait(observation, self._expectations_for(lease))
         if not isinstance(observation, Asset) or not (is_end or is_step):
-            waits = isinstance(observation, Asset) and isinstance(listed.step, Defer) and bool(listed.step.steps)
+            waits = isinstance(listed.step, Defer) and bool(listed.step.steps)
             return Check(self._actions.count_look(lease), observation, is_audit=waits)
         asset_id = lease.submission.asset_id
         match self.confirmations.treat(asset_id, observation, is_doubtful=listed.worth is Worth.DOUBTFUL):
