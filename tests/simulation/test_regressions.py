@@ -42,6 +42,14 @@ HISTORIES = {
             Pause(after=22.0),
         ),
     ),
+    "a stop during a start that the disk holds up took longer than its grace": History(
+        Setup(grace=5.0),
+        (
+            Kill(after=4.0, down=0.1),
+            Begin(fault=DiskSlow("journal", 14.5), lasts=9.6),
+            StopWorker(after=0.5, down=12.0),
+        ),
+    ),
     "the model took a batch that was only in the copy of a truncated file for a repeat": History(
         Setup(),
         (

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +123,8 @@ class Service:
                 stopping_on_signals(self._stop, self._forced_stop, before_end=self._abandon_inputs, end=end)
             )
             grace = shutdown_grace(self._settings, self._plan)
+            starting = asyncio.create_task(self._end_while_starting(grace, end), name="starting")
+            stack.callback(starting.cancel)
             if self._notifier is not None:
                 self._announcer = await stack.enter_async_context(
                     announcing(self._notifier, self._view, stop=self._stop, grace=grace)
@@ -166,6 +169,7 @@ class Service:
             )
             await stack.enter_async_context(parts.traces)
             self.is_built = True
+            starting.cancel()
             self._log_start()
             # The parts live as long as the process: the garbage collector need not check them again and again.
             gc.freeze()
@@ -176,6 +180,17 @@ class Service:
         code = exit_code(self._plan, self._end(tally))
         self._log_end(code)
         return code
+
+    async def _end_while_starting(self, grace: float, end: Callable[[int], object]) -> None:
+        """End the process if the start goes on for longer than the grace after a stop.
+
+        The disk may hang, and a journal of a million assets takes time to be upgraded or read. Nothing is lost by it.
+        """
+        await self._stop.wait()
+        await asyncio.sleep(grace)
+        code = (exit_code_of(self._stop.reason) or 0) if self._plan.is_one_off else 0
+        _log.warning("worker.stopped", exit_code=code, detail="the start took longer than the grace of the stop")
+        end(code)
 
     def _background(self, overview: Overview | None) -> dict[str, Coroutine[Any, Any, None]]:
         """Return what runs beside the parts, by the names of its tasks."""

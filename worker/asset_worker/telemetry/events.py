@@ -106,10 +106,11 @@ EVENTS: Final = (
     ),
     LogEvent(
         "worker.stopped",
-        "info, error",
+        "info, warning, error",
         "The worker has stopped. At level error, an error ended it: there are only `exit_code`, and `exception`, the "
-        "traceback; or `error`, if the state directory was moved, deleted, replaced or taken.",
-        ("exit_code", "pending", "completions", "outbox_depth", "exception", "error"),
+        "traceback; or `error`, if the state directory was moved, deleted, replaced or taken. At level warning, it was "
+        "asked to stop while it started, and the start took longer than `shutdown.grace`: `exit_code` and `detail`.",
+        ("exit_code", "pending", "completions", "outbox_depth", "exception", "error", "detail"),
     ),
     LogEvent(
         "intake.accepted",
