@@ -57,12 +57,27 @@ def key_of(module: int, line: int) -> int:
 
 
 def uses_of_names(trees: dict[str, ast.Module]) -> dict[str, set[int]]:
-    """Return, for each name, the statements in functions of the modules that mention it."""
+    """Return, for each name, the statements in functions of the modules that mention it.
+
+    Also those that mention a constant of the same module in whose value it is mentioned.
+    """
     uses: dict[str, set[int]] = defaultdict(set)
     for number, tree in enumerate(trees.values()):
         for name, line in _mentions(tree, 0):
             uses[name].add(key_of(number, line))
+    for tree in trees.values():
+        for constant, value in reversed(list(_constants(tree))):  # the names in a value come before it
+            for name, _ in _mentions(value, 0):
+                uses[name] |= uses[constant]
     return uses
+
+
+def _constants(tree: ast.Module) -> Iterator[tuple[str, ast.Assign | ast.AnnAssign]]:
+    """Yield the names that the module's own statements assign to, each with its statement."""
+    for statement in tree.body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                yield name, statement
 
 
 def _mentions(node: ast.AST, line: int) -> Iterator[tuple[str, int]]:

@@ -20,7 +20,8 @@ CODE = '''
 
 import functools
 
-LIMIT = 3
+HALF = 3
+LIMIT = 2 * HALF
 
 
 class Counter:
@@ -154,6 +155,7 @@ def test_each_statement_that_a_test_runs_is_recorded(path, module):
     reached.clear()
     assert not module.Counter().is_full
     assert reached & uses_of_names(trees)["LIMIT"]
+    assert reached & uses_of_names(trees)["HALF"], "a constant that is only in the value of another one"
 
 
 def test_every_equivalent_change_is_found_and_has_a_reason():
