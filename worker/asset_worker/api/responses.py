@@ -158,7 +158,6 @@ RULES: Final = (
     Rule((408,), None, _TIMED_OUT, _TIMED_OUT),
     # The API refuses lists. A gateway that refuses one may refuse everything: that says nothing about lists.
     Rule(range(400, 500), _VENDORS_CODE, _TRANSIENT, _NO_LIST),
-    Rule(range(400, 500), None, _TRANSIENT, _TRANSIENT),
     Rule((301, 302, 303, 307, 308), None, Meaning(TransientError, _REDIRECT), Meaning(TransientError, _REDIRECT)),
     Rule((503,), None, _UNAVAILABLE, _UNAVAILABLE),
     Rule(range(500, sys.maxsize), None, _SERVER_ERROR, _SERVER_ERROR),
