@@ -29,6 +29,8 @@ def replaced(*timeouts: tuple[float, float, bool]) -> list[Replaced]:
         pytest.param([(0, 10, OLD), (10, 20, NEW), (39, 49, OLD)], [True, False, False], id="an outage for 29 s"),
         pytest.param([(0, 10, OLD), (10, 20, NEW), (40, 50, OLD)], [True, False, True], id="30 s after the outage"),
         pytest.param([(0, 10, OLD), (9, 19, NEW), (11, 21, OLD)], [True, False, True], id="a new one from before"),
+        pytest.param([(0, 10, OLD), (39.9, 49.9, NEW), (50, 60, OLD)], [True, False, False], id="within 30 s"),
+        pytest.param([(0, 10, OLD), (40, 50, NEW), (51, 61, OLD)], [True, False, True], id="30 s after it"),
         pytest.param([(0, 10, OLD), (99, 109, NEW), (100, 110, OLD)], [True, False, True], id="long after"),
     ],
 )

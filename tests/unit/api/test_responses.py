@@ -19,7 +19,7 @@ from asset_worker.api.errors import (
     UncertainNotFoundError,
 )
 from asset_worker.api.limits.rate_limit_headers import RateLimitReport, ReportedQuota
-from asset_worker.api.responses import LONGEST_TEXT, Verdict, error_of, meaning_of, verdict_of
+from asset_worker.api.responses import LONGEST_TEXT, Verdict, error_of, is_success, meaning_of, verdict_of
 
 SUCCEEDED, FAILED, RATE_LIMITED, KEY_REFUSED, LOST = (
     Verdict.SUCCEEDED,
@@ -72,6 +72,14 @@ SPENT = RateLimitReport((ReportedQuota("q", 10, 0, 30.0),))
         ),
         pytest.param(410, None, (UncertainNotFoundError, FAILED), (TransientError, FAILED), NO_WORD, id="410 gateway"),
         pytest.param(
+            410,
+            "endpoint_not_exist",
+            (UncertainNotFoundError, FAILED),
+            (ListRefusedError, SUCCEEDED),
+            NO_WORD,
+            id="410 path",
+        ),
+        pytest.param(
             400, "parameter_invalid", (BadIdError, SUCCEEDED), (ListRefusedError, SUCCEEDED), "", id="400 parameter"
         ),
         pytest.param(
@@ -83,7 +91,10 @@ SPENT = RateLimitReport((ReportedQuota("q", 10, 0, 30.0),))
             405, "method_not_allowed", (TransientError, FAILED), (ListRefusedError, SUCCEEDED), "", id="another 4xx"
         ),
         pytest.param(405, None, (TransientError, FAILED), (TransientError, FAILED), "", id="another 4xx of a gateway"),
-        pytest.param(302, None, (TransientError, FAILED), (TransientError, FAILED), REDIRECT, id="redirect"),
+        *(
+            pytest.param(status, None, (TransientError, FAILED), (TransientError, FAILED), REDIRECT, id=f"{status}")
+            for status in (301, 302, 303, 307, 308)
+        ),
         pytest.param(503, None, (TransientError, FAILED), (TransientError, FAILED), "", id="503"),
         pytest.param(500, "internal", (TransientError, FAILED), (TransientError, FAILED), "", id="another 5xx"),
         pytest.param(204, None, (TransientError, FAILED), (TransientError, FAILED), "", id="another 2xx"),
@@ -97,6 +108,7 @@ def test_an_answer_means_an_error_and_a_verdict(
     to_a_list: tuple[type[ApiError] | None, Verdict],
     hint: str,
 ) -> None:
+    assert meaning_of(status, code) == meaning_of(status, code, is_list=False)
     for is_list, (kind, verdict) in ((False, to_a_retrieve), (True, to_a_list)):
         meaning = meaning_of(status, code, is_list=is_list)
         assert (meaning.error, meaning.verdict, meaning.hint) == (kind, verdict, hint)
@@ -157,6 +169,10 @@ def test_an_answer_whose_body_never_came_has_a_verdict_where_its_status_suffices
     assert verdict_of(status, MalformedAnswerError("larger than 65536 bytes")) is cut_off
 
 
+def test_a_success_is_a_200_or_one_that_a_proxy_has_changed() -> None:
+    assert [status for status in range(1000) if is_success(status)] == [200, 203]
+
+
 def test_an_error_shows_the_beginning_of_the_servers_message_or_the_statuss_own_phrase() -> None:
     def text(status: int, message: str) -> str:
         return str(error_of(status, None, message, is_list=False, retry_after=None))
@@ -169,7 +185,7 @@ def test_an_error_shows_the_beginning_of_the_servers_message_or_the_statuss_own_
 def test_only_errors_that_may_pass_carry_a_wait() -> None:
     refused = error_of(429, None, "", is_list=False, retry_after=7.0)
     assert isinstance(refused, RateLimitedError)
-    assert refused.retry_after == 7.0
+    assert (str(refused), refused.retry_after) == ("429 Too Many Requests", 7.0)
     unavailable = error_of(503, None, "", is_list=True, retry_after=8.0)
     assert isinstance(unavailable, TransientError)
     assert unavailable.retry_after == 8.0

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from asset_worker.api.errors import HeldError, NotFoundError, RateLimitedError, TransientError
-from asset_worker.api.retry import ATTEMPTS, BACKOFF_MAX_SECONDS, LONGEST_WAIT_SECONDS, Retries
+from asset_worker.api.retry import ATTEMPTS, BACKOFF_MAX_SECONDS, LONGEST_WAIT_SECONDS, Retries, retry_after_of
 from asset_worker.runtime.stop import Stop
 
 pytestmark = pytest.mark.virtual_time
@@ -89,3 +90,37 @@ async def test_the_latest_transient_failure_is_kept():
     assert retries.latest_failure == "503"
     await retries.again(Attempts(TransientError("502")), TransientError("503"))
     assert retries.latest_failure == "502"
+
+
+async def test_a_failure_that_is_not_repeated_is_kept_too():
+    retries, attempt = Retries(Stop()), Attempts()
+    with pytest.raises(TransientError):
+        await retries.again(attempt, TransientError("503"), may_repeat=lambda _: False)
+    assert (retries.latest_failure, attempt.made_at, retries.count) == ("503", [], 0)
+
+
+async def test_each_retry_is_logged_with_its_wait():
+    attempt = Attempts(TransientError("502"))
+    with capture_logs() as logs:
+        await Retries(Stop()).again(attempt, RateLimitedError("429", 12.0), asset_id="a")
+    first, second = attempt.made_at
+    waits = [line.pop("wait") for line in logs]
+    assert waits == pytest.approx([first, second - first], abs=0.001)
+    about = {"event": "api.retry", "log_level": "info", "asset_id": "a"}
+    assert logs == [{**about, "attempt": 1, "error": "429"}, {**about, "attempt": 2, "error": "502"}]
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (TransientError("503", 7.0), 7.0),
+        (RateLimitedError("429", 0.5), 0.5),
+        (TransientError("503"), 0.0),
+        (NotFoundError("404"), 0.0),
+        (OSError("broken"), 0.0),
+        (None, 0.0),
+    ],
+    ids=repr,
+)
+def test_only_an_error_that_may_pass_asks_for_a_wait(error: Exception | None, seconds: float):
+    assert retry_after_of(error) == seconds

@@ -16,10 +16,33 @@ def ended(traffic: Traffic, status: int | None, verdict: Verdict = Verdict.FAILE
 
 @pytest.mark.parametrize(
     ("status", "expected"),
-    [(200, "2xx"), (101, "1xx"), (301, "3xx"), (429, "4xx"), (599, "5xx"), (600, "5xx"), (0, "5xx"), (None, "none")],
+    [
+        (100, "1xx"),
+        (199, "1xx"),
+        (200, "2xx"),
+        (301, "3xx"),
+        (429, "4xx"),
+        (599, "5xx"),
+        (600, "5xx"),
+        (99, "5xx"),
+        (0, "5xx"),
+        (None, "none"),
+    ],
 )
 def test_there_are_six_classes_of_statuses(status: int | None, expected: str):
     assert class_of(status) == expected
+
+
+def test_at_first_nothing_is_counted():
+    traffic = Traffic()
+    assert (traffic.sent, traffic.refused, traffic.in_flight, traffic.ended, traffic.succeeded_at) == (
+        0,
+        0,
+        0,
+        {},
+        None,
+    )
+    assert traffic.durations.read() == {}
 
 
 def test_attempts_are_counted_by_endpoint_and_status():

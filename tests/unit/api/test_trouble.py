@@ -80,7 +80,8 @@ def test_only_refusals_without_a_code_for_a_minute_ask_people_to_look():
     over = 100.0 + EDGE_SECONDS
     assert not Trouble(Cause.PROXY_OR_KEY, 100.0, over - 0.1, "403").is_lasting_edge(over - 0.1)
     assert Trouble(Cause.PROXY_OR_KEY, 100.0, over, "403").is_lasting_edge(over)
-    assert Trouble(Cause.PROXY_OR_KEY, 100.0, over - 37.0, "403").is_lasting_edge(over), "probes are rare by then"
+    assert Trouble(Cause.PROXY_OR_KEY, 100.0, 120.0, "403").is_lasting_edge(over), "probes are rare by then"
+    assert not Trouble(Cause.PROXY_OR_KEY, 100.0, 119.9, "403").is_lasting_edge(over), "only the first few are known"
     assert not Trouble(Cause.PROXY_OR_KEY, 100.0, 101.0, "403").is_lasting_edge(over), "nothing was tried since"
     assert not Trouble(Cause.UNAVAILABLE, 100.0, 999.0, "502").is_lasting_edge(999.0)
 
