@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,11 +15,21 @@ from asset_worker.domain.events import Times, completed, rejected
 from asset_worker.domain.submissions import Rejection, Submission
 from asset_worker.queue.local.engine import PROGRESS_EVERY_SECONDS, LocalQueue
 from asset_worker.queue.local.journal import Journal
+from asset_worker.queue.local.migrations import MIGRATIONS
 from asset_worker.runtime.redaction import Secrets
 from tests.doubles.threads import InlineThread
 from tests.unit.queue.conformance import DEDUPE_WINDOW, IDS
 
 RETENTION = 1000.0
+
+
+@contextmanager
+def tables_in_memory() -> Iterator[sqlite3.Connection]:
+    """The tables of a journal, without a file."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        for migrate in MIGRATIONS:
+            migrate(connection)
+        yield connection
 
 
 class CrashableQueue(LocalQueue):

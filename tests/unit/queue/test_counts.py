@@ -18,6 +18,30 @@ from tests.doubles.local_queue import maintain, open_local, put
 WAITS = st.sampled_from([(), ("asset",), ("hls", "thumbnail"), ("hls",), ("visibility",)])
 
 
+def test_an_asset_counts_for_each_thing_that_it_waits_for_and_for_its_first_look_until_then():
+    counts = WaitCounts()
+    counts.add((), 3)
+    counts.change((), ("hls", "thumbnail"))
+    counts.change(("hls", "thumbnail"), ("hls", "thumbnail"))
+    counts.add(("hls",))
+    assert counts.read() == {"first look": 2, "hls": 2, "thumbnail": 1}
+    counts.add(("hls",), -1)
+    counts.add(("hls", "thumbnail"), -1)
+    assert counts.read() == {"first look": 2}
+
+
+def test_the_oldest_acceptance_is_the_first_of_which_an_asset_is_pending():
+    acceptances, restored = Acceptances(), [Acceptance(3.0, 1), Acceptance(1.0, 1), Acceptance(2.0, 1)]
+    assert acceptances.oldest_at is None
+    acceptances.restore(restored)
+    last = acceptances.add(4.0, 2)
+    seen = []
+    for each in (last, restored[2], restored[1], restored[0], last):
+        seen.append(acceptances.oldest_at)
+        acceptances.remove_one(each)
+    assert [*seen, acceptances.oldest_at] == [1.0, 1.0, 1.0, 3.0, 4.0, None]
+
+
 @given(st.lists(st.tuples(st.integers(0, 5), st.none() | WAITS)))
 def test_the_counts_are_those_of_a_walk(changes):
     """None: the asset is settled."""

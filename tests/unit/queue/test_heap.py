@@ -109,3 +109,39 @@ def test_entries_that_no_longer_count_are_not_visited_without_end():
     heap.push_all([(float(number), AssetId(f"a{number}")) for number in range(4 * VISITED_AT_MOST)])
     assert heap.count_due(1e9, 10) == 0
     assert visited <= 2 * VISITED_AT_MOST
+
+
+def every(_, __):
+    return True
+
+
+def test_what_is_due_is_returned_once_the_earliest_first_and_leaves_the_heap():
+    heap = DueHeap(every)
+    heap.push_all([(3.0, AssetId("c")), (1.0, AssetId("a")), (2.0, AssetId("b"))])
+    heap.push(AssetId("a"), 2.5)
+    assert (heap.next_due, len(heap)) == (1.0, 4)
+    assert heap.pop_due(0.5, 9) == []
+    assert heap.pop_due(2.0, 1) == [(1.0, "a")]
+    heap.push(AssetId("b"), 1.5)
+    assert heap.pop_due(2.5, 9) == [(1.5, "b"), (2.5, "a")]
+    assert (heap.next_due, len(heap)) == (3.0, 1)
+    assert heap.pop_due(3.0, 0) == []
+    assert heap.pop_due(3.0, 1) == [(3.0, "c")]
+    assert (heap.next_due, len(heap)) == (None, 0)
+
+
+def test_an_entry_that_no_longer_counts_is_passed_over():
+    heap = DueHeap(lambda asset_id, due: (asset_id, due) != ("a", 1.0))
+    heap.push_all([(1.0, AssetId("a")), (2.0, AssetId("b")), (3.0, AssetId("a"))])
+    assert heap.count_due(2.0, 9) == 1
+    assert heap.next_due == 2.0
+    heap.push(AssetId("a"), 1.0)
+    assert heap.pop_due(3.0, 9) == [(2.0, "b"), (3.0, "a")]
+
+
+@pytest.mark.parametrize("limit", [0, 1, 999, 1000, 1001])
+def test_what_is_due_is_counted_up_to_a_limit_wherever_it_is_in_the_heap(limit):
+    heap = DueHeap(every)
+    heap.push_all([(float(number), AssetId(f"a{number}")) for number in range(2_000)])
+    assert heap.count_due(999.0, limit) == min(limit, 1000)
+    assert heap.count_due(-1.0, limit) == 0

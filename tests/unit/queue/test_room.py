@@ -51,6 +51,10 @@ async def begun(wait: Coroutine[Any, Any, int]) -> asyncio.Task[int]:
     return waiting
 
 
+async def test_at_first_there_is_room_for_as_many_as_the_limit_says(room: Room):
+    assert (room.left(), await room.wait()) == (LIMIT, LIMIT)
+
+
 async def test_a_wait_for_the_sinks_is_logged_when_it_begins_and_when_half_is_delivered(room: Room, clock: ManualClock):
     with capture_logs() as logs:
         room.set_undelivered(11)
