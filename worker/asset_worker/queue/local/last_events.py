@@ -37,10 +37,12 @@ class LastEvents:
         ).fetchone()
         if row is None:
             return None
+        expanding = zlib.decompressobj()
         try:
-            return zlib.decompressobj().decompress(row[0], BODY_BYTES_LIMIT)
+            body = expanding.decompress(row[0], BODY_BYTES_LIMIT)
         except zlib.error:
             return None
+        return body if expanding.eof else None
 
     def end_future(self, now: float) -> None:
         """Set instants that are later than `now`, in steady time, to `now`."""
