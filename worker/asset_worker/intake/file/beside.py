@@ -90,7 +90,7 @@ class SearchBeside:
             try:
                 candidates.append((entry, os.stat(entry.path)))
             except FileNotFoundError:
-                continue
+                pass
             except OSError as error:
                 if not self._seen.is_known_inode(entry.inode):
                     self._set_aside(entry, None, error, may_be_rotated=may_be_rotated)

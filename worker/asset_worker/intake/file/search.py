@@ -250,7 +250,7 @@ class FileSearch:
             except FileNotFoundError:
                 self.is_stale |= size is not None
             except NotAFileError:
-                continue
+                pass
             except OSError as error:
                 if path == self._path:
                     raise
