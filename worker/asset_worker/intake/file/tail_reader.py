@@ -233,8 +233,7 @@ class TailReader:
                 return
             data_begins = size  # the rest of the file is a hole
         if data_begins > self.end:
-            self._splitter.skip_zeros(data_begins - self.end)
-            self._recent = bytes(len(self._recent))
+            self._splitter.skip_zeros(data_begins - self.end)  # what was read last are zeros, too
 
     def _move_off_unterminated_line(self) -> None:
         """If an earlier run read an unterminated last line that has grown since, go back to the start of the line.
