@@ -10,7 +10,6 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from math import isfinite
 from typing import Any, Final
 
 import msgspec
@@ -223,7 +222,7 @@ def _duration(document: Mapping[str, Any], key: str, *, most: float, in_words: s
         seconds = None
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise _Unusable(f"{key} must be {DURATION_WORDS}")
-    if not (0 < seconds <= most and isfinite(seconds)):
+    if not 0 < seconds <= most:
         raise _Unusable(f"{key} must be more than 0 seconds, and at most {in_words}")
     return float(seconds)
 

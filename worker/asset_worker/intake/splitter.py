@@ -189,7 +189,7 @@ def _parts(line: Line) -> list[Line]:
     if not last or line.zeros or line.too_long or is_utf16(line.raw):
         return [line]
     before, behind = line.raw[:last].rstrip(_NUL), line.raw[last:]
-    if not before and not behind and last == 1:  # it belongs to the newline before, which was one of UTF-16
+    if not behind and last == 1:  # it belongs to the newline before, which was one of UTF-16
         return [Line(b"", line.offset, line.end)]
     divided = line.offset + last
     return [
