@@ -71,3 +71,9 @@ def test_the_log_shows_how_many_zeros():
     runs = [Zeros(ORIGIN, 3, 3000, 3050), Zeros(ORIGIN, 7, 20, 4000)]
     assert shown_zeros(runs[:1]) == {"source": "file:/q:3", "bytes": 3000, "end": 3050}
     assert shown_zeros(runs) == {"count": 2, "first": "file:/q:3", "last": "file:/q:7", "bytes": 3020, "end": 4000}
+
+
+def test_a_good_line_behind_zeros_ends_a_row_of_which_the_text_before_them_was_the_last():
+    """Both have the same number."""
+    row = row_after(None, Batch([Submission(AssetId("a5"), ORIGIN, 5)], [rejection(5)], ORIGIN, b""), now=9.0)
+    assert row is None
