@@ -94,7 +94,7 @@ class Outlook:
         None: too few of the class were seen at such ages to know that.
         """
         bin_ = bisect_right(EDGES, age) - 1
-        if bin_ >= BINS or (low := self._at_edge(bin_)) is None or (high := self._at_edge(bin_ + 1)) is None:
+        if (low := self._at_edge(bin_)) is None or (high := self._at_edge(bin_ + 1)) is None:
             return None
         part = (age - EDGES[bin_]) / (EDGES[bin_ + 1] - EDGES[bin_])
         half, most = (start + part * (end - start) for start, end in zip(low, high, strict=True))
