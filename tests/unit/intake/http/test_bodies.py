@@ -20,6 +20,8 @@ from asset_worker.intake.http.bodies import (
     Refused,
     format_of,
     items_in,
+    too_large,
+    too_many,
 )
 from asset_worker.intake.lines import parse
 from asset_worker.intake.splitter import LINE_BYTES_LIMIT, Line
@@ -52,7 +54,12 @@ def status_of(body: bytes | str, form: Format = Format.JSON) -> tuple[int, str]:
         ("text/plain", Format.LINES),
         ("text/plain; charset=utf-8", Format.LINES),
         ('Text/Plain ; Charset="UTF-8"', Format.LINES),
+        ("text/plain; charset=utf8", Format.LINES),
+        ("text/plain; charset=us-ascii", Format.LINES),
+        ("text/plain; format=flowed", Format.LINES),
         ("application/x-ndjson", Format.LINES),
+        ("application/ndjson", Format.LINES),
+        ("application/jsonl", Format.LINES),
         ("application/json", Format.JSON),
         ("application/json;charset=UTF-8", Format.JSON),
     ],
@@ -60,6 +67,7 @@ def status_of(body: bytes | str, form: Format = Format.JSON) -> tuple[int, str]:
 def test_the_content_type_says_how_to_read(content_type, form):
     assert format_of(content_type, None) is form
     assert format_of(content_type, "identity") is form
+    assert format_of(content_type, "") is form
 
 
 @pytest.mark.parametrize(
@@ -120,6 +128,11 @@ def test_other_bodies_are_refused(fields):
             id="a key twice",
         ),
         pytest.param("{}", [Refused(None, "the object has no asset_id")], id="no ID"),
+        pytest.param(
+            '{"asset_id": "../x"}',
+            [Refused(None, "asset_id must be 1 to 64 letters, digits, '-' or '_'")],
+            id="a text that is no ID",
+        ),
     ],
 )
 def test_a_json_document_holds_one_submission_or_several(body, items):
@@ -153,6 +166,7 @@ def test_an_element_that_is_neither_object_nor_text_is_refused(value):
         '["a1",',
         '["a1",]',
         '["a1" "a2"]',
+        '["a1";"a2"]',
         '["a1"],',
         '["a1"]["a2"]',
         '"a1" "a2"',
@@ -252,6 +266,14 @@ def test_any_bytes_give_items_or_a_bad_request(body, form):
         read(body, form)
     except BadRequestError as error:
         assert error.status == 400
+
+
+def test_a_request_that_is_too_long_is_told_how_much_it_may_hold():
+    found = [(each.status, str(each)) for each in (too_many(), too_large())]
+    assert found == [
+        (413, "a request holds 1000 submissions at most: send several"),
+        (413, "the body of a request has 8 MiB at most: send several"),
+    ]
 
 
 def test_a_secret_is_accepted_nowhere_and_shown_nowhere():

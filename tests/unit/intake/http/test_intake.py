@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
 from asset_worker.domain.assets import AssetId
 from asset_worker.domain.submissions import Batch, Submission
 from asset_worker.domain.unavailable import QueueUnavailableError
+from asset_worker.domain.worker_report import InputReport
 from asset_worker.intake.http.intake import DURABLE_SECONDS, MOST_WAITING, Denied, HttpIntake
 from asset_worker.intake.ingest import Ingest
 from asset_worker.queue.memory import open_memory_queue
@@ -140,6 +142,41 @@ async def test_a_client_sends_again_what_the_queue_could_not_write_before_the_en
 
     http, _ = intake(Ending())
     assert await http.accept(some("a1")) is Denied.NOT_DURABLE
+
+
+async def test_what_becomes_of_a_batch_whose_client_has_gone_needs_no_report():
+    """Neither an error of the queue, nor that the process ended meanwhile."""
+    reported: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+
+    class Failing(Receiver):
+        async def accept(self, batch):
+            await self.may_accept.wait()
+            raise OSError("damaged")
+
+    for receiver, ends in ((Failing(), True), (Receiver(), False)):
+        http, _ = intake(receiver)
+        accepting = asyncio.ensure_future(http.accept(some("a1")))
+        await asyncio.sleep(0.01)
+        accepting.cancel()
+        await asyncio.wait([accepting])
+        if ends:
+            receiver.may_accept.set()
+            await asyncio.sleep(0.01)
+        else:
+            [task] = [each for each in asyncio.all_tasks() if each.get_name() == "http"]
+            task.cancel()
+            await asyncio.wait([task])
+            del task
+        gc.collect()
+    await asyncio.sleep(0)
+    assert reported == []
+
+
+def test_there_is_nothing_to_read_and_nothing_to_lose():
+    http, _ = intake(Receiver())
+    assert (http.is_following, http.has_lost_input, http.unreadable, http.unreadable_since) == (True, False, None, None)
+    assert http.progress == InputReport()
 
 
 def ingest(queue) -> Ingest:
