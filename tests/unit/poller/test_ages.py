@@ -99,3 +99,10 @@ def test_a_retrieve_that_shows_it_failed_says_nothing_about_when_it_became_ready
     before = Progress(polls=8, ready_at=NOW - 9)
     step = step_after(lease(ready_age=9.0, progress=before), seen("failed"), held=0.0)
     assert (step.progress.ready_at, step.progress.ready_is_certain) == (NOW - 9, False)
+
+
+def test_a_retrieve_after_one_that_showed_ready_starts_nothing_anew():
+    """Otherwise no deadline of the renditions would ever come."""
+    step = step_after(lease(age=4000.0, ready_age=3590.0, progress=CERTAIN), RENDITIONS_UNDER_WAY, held=0.0)
+    assert (step.progress.ready_at, step.progress.ready_is_certain) == (CERTAIN.ready_at, True)
+    assert step.look.age == 3590.0

@@ -61,6 +61,12 @@ def test_the_time_without_an_asset_is_counted_from_the_first_404_after_it_was_se
     assert decided(lease(missing_age=30.0, progress=before), Missing()).progress.missing_at == NOW - 30
 
 
+def test_what_an_asset_was_before_it_was_missing_stays_known_while_it_is():
+    before = Progress(last_seen=LastSeen("missing", was="processing"), missing_at=NOW - 30)
+    step = decided(lease(missing_age=30.0, progress=before), Missing())
+    assert step.progress.last_seen == LastSeen("missing", was="processing")
+
+
 def test_one_that_was_never_seen_is_not_gone():
     """Its grace is counted from the acceptance."""
     first = decided(lease(), Missing())
@@ -173,6 +179,12 @@ def test_an_asset_with_a_grace_of_its_own_may_have_begun_at_the_end_of_it(
 )
 def test_the_head_start_of_an_asset_that_is_not_new_is_kept(created_at: str, head_start: float) -> None:
     assert decided(lease(age=10.0), seen(created_at=created_at)).progress.head_start == head_start
+
+
+def test_the_head_start_stays_that_of_the_first_look():
+    before = Progress(last_seen=LastSeen("processing"), head_start=7.0)
+    later = decided(lease(progress=before), seen(created_at="2026-11-23T13:00:00Z"))
+    assert later.progress.head_start == 7.0
 
 
 def test_the_event_describes_the_whole_wait():

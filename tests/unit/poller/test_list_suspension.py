@@ -176,3 +176,9 @@ def test_a_list_in_between_shows_that_lists_work():
         assert suspension.failed_alone(number + 0.5, "500", asked_at=float(number)) is None
         if number % (FAILURES_TO_DOUBT - 1):
             suspension.answered()
+
+
+def test_lists_that_are_too_far_behind_are_suspended():
+    suspension = ListSuspension()
+    assert suspension.lagged(0.0, 4.4) == Suspended("lists are 4 s or more behind", FIRST_PAUSE_SECONDS)
+    assert not suspension.is_usable(FIRST_PAUSE_SECONDS - 1)

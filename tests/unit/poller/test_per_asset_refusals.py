@@ -65,6 +65,7 @@ def test_an_answer_about_it_or_another_failure_clears_it():
     for clear in (PerAssetRefusals.answered, PerAssetRefusals.unanswered):
         refusals = PerAssetRefusals()
         deny_while_others_are_answered(refusals, DENIALS)
+        assert refusals.is_denied(ODD)
         clear(refusals, ODD)
         assert not refusals.is_denied(ODD)
         assert refusals.denied(ODD, 51.0, by_api=True) is None

@@ -83,11 +83,12 @@ def test_what_is_kept_is_bounded():
     assert [bool(recent.name_of(f"a{number}")) for number in (9, 10)] == [False, True]
 
 
-def test_an_address_of_2048_characters_is_kept():
+def test_an_address_of_2048_characters_is_kept_and_a_longer_one_is_not():
     recent = Recent(Clock())
-    address = "https://cdn.example/".ljust(2048, "x")
-    look(recent, "a", asset("a", "ready", hls={"status": "ready", "manifest_url": address}))
-    assert recent.finished[0].addresses == {"hls": address}
+    for length in (2049, 2048):
+        address = "https://cdn.example/".ljust(length, "x")
+        look(recent, "a", asset("a", "ready", hls={"status": "ready", "manifest_url": address}))
+    assert [each.addresses for each in recent.finished] == [{"hls": address}, {}]
 
 
 def test_the_names_of_those_that_were_looked_at_last_are_kept():

@@ -102,7 +102,10 @@ async def test_only_a_refusal_of_an_asset_that_was_shown_before_says_that_the_ke
 
 @pytest.mark.parametrize(("after", "due_in"), [(1.0, 1.0), (1000.0, 0.25)], ids=["in time", "past its age limit"])
 async def test_the_first_refusal_of_an_asset_is_no_look_at_it(after, due_in):
-    """The key may have been refused only now: a new one may show how the asset ended."""
+    """The key may have been refused only now: a new one may show how the asset ended.
+
+    So it is tried again after `KEY_REFUSED_DELAY_SECONDS`, but not long after the age limit.
+    """
     looking = Looking({ID: REFUSED})
     assert await looking.look(after=after) is None
     assert sum(looking.actions.counts.looks.values()) == 0
