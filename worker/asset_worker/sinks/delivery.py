@@ -186,7 +186,6 @@ class Delivery:
             retry=retry_if_exception_type(SinkUnavailableError),
             sleep=sleep,
             before_sleep=self._attempt_failed,
-            reraise=True,
         )
 
     def _attempt_failed(self, state: RetryCallState) -> None:
