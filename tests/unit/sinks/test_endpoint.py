@@ -9,6 +9,8 @@ from asset_worker.sinks.endpoint import (
     FIRST_PROBE_SECONDS,
     LONGEST_PROBE_SECONDS,
     UP,
+    Endpoint,
+    still_down,
 )
 from asset_worker.sinks.ports import Delivered, Failed, Gone
 
@@ -143,3 +145,24 @@ def test_a_receiver_that_refuses_steps_is_not_down():
     probed = endpoint.after(FAILED, position=99, now=5.0, is_transition=True)
     assert probed.probe_at is not None
     assert probed.probe_at > 5.0, "a step that fails as a probe is a probe that failed"
+
+
+def test_a_step_that_is_accepted_ends_the_row_and_one_that_finds_it_gone_pauses_it():
+    """Only a failure of a step says nothing."""
+    failed = failing(*range(9))
+    assert failed.after(FAILED, position=9, now=9.0, is_transition=True) == failed
+    assert failed.after(Delivered(), position=9, now=9.0, is_transition=True) == UP
+    gone = failed.after(Gone("HTTP 410"), position=9, now=9.0, is_transition=True)
+    assert gone.condition == Condition("paused", 9.0, "HTTP 410")
+
+
+def test_a_receiver_that_works_gets_as_many_events_as_its_concurrency_allows():
+    assert [slots(UP, in_flight=count) for count in (0, 3, 8, 9)] == [8, 5, 0, 0]
+
+
+def test_a_receiver_that_was_down_when_the_last_run_ended_is_probed_at_once():
+    """It is down since then, and one failure more is no new outage."""
+    found = still_down(Condition("down", 50.0, "HTTP 503"), now=100.0)
+    assert found == Endpoint(failures=10, is_of_several=True, since=50.0, error="HTTP 503", probe_at=100.0)
+    assert [slots(found, now=now) for now in (99.9, 100.0)] == [0, 1]
+    assert found.after(FAILED, position=1, now=100.0).condition == Condition("down", 50.0, "HTTP 500")
