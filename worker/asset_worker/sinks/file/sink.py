@@ -79,7 +79,6 @@ class FileSink:
         """Continue after the checkpoint, in the file that it names."""
         self._checkpoint = Checkpoint.decode(checkpoint)
         self._remember(self._checkpoint)
-        self._is_checkpoint_in_file = False
         self._is_scanned = self._checkpoint is None
 
     async def check(self) -> None:
