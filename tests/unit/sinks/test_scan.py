@@ -48,6 +48,8 @@ def scanned(path: Path, content: bytes, start: int = 0) -> ScanResult:
             id="an overlong line that ends as ours",
         ),
         pytest.param(A + b"\n" + B + b"\n" + C + b"y\n", ScanResult(2, 23, starts=(0, 11)), id="ours, and more"),
+        pytest.param(A + b"\n" + B + b"yy\n", ScanResult(1, 11, starts=(0,)), id="ours, and two bytes more"),
+        pytest.param(A + b"\0\0\n", ScanResult(0, 0), id="ours, filled with zeros, and a newline"),
         pytest.param(b"y" * 300 + b"\n" + A[:5], ScanResult(0, 0, (301, 306)), id="partial after an overlong line"),
         pytest.param(B + b"\n" + C + b"\n", ScanResult(0, 0), id="later events only"),
         pytest.param(A + b"\r\n" + A + b"\n", ScanResult(1, 23, starts=(12,)), id="a changed line is not ours"),

@@ -8,6 +8,7 @@ import socket
 import pytest
 
 from asset_worker.runtime.threads import DaemonThread
+from asset_worker.sinks.file import usable
 from asset_worker.sinks.file.sink import FileSink
 from asset_worker.sinks.ports import SinkUnavailableError
 from asset_worker.sinks.registry import find_problem
@@ -19,6 +20,11 @@ def denied(monkeypatch, *paths):
     """Take the rights on these paths away; from root, too."""
     access = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: path not in paths and access(path, mode))
+
+
+def lacking(monkeypatch, right):
+    """Take one right on everything away; from root, too."""
+    monkeypatch.setattr(os, "access", lambda _, mode: not mode & right)
 
 
 def missing(path):
@@ -71,6 +77,40 @@ async def test_missing_rights_are_a_problem_that_is_not_final(tmp_path, monkeypa
     problem = find_problem(str(path))
     assert problem is not None
     assert ("give this user the rights" in problem.text, problem.is_final) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "says"),
+    [
+        ("file", os.R_OK, "can't be read and written"),
+        ("file", os.W_OK, "can't be read and written"),
+        ("pipe", os.R_OK, None),
+        ("pipe", os.W_OK, "can't be read and written"),
+        ("new", os.W_OK, "can't be written"),
+        ("new", os.X_OK, "can't be written"),
+        ("new", os.R_OK, None),
+    ],
+)
+async def test_each_right_that_is_needed_is_looked_for_and_no_other(tmp_path, monkeypatch, name, right, says):
+    """A file is searched after a crash; a pipe is only written to."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    lacking(monkeypatch, right)
+    problem = find_problem(str(tmp_path / name))
+    if says is None:
+        assert problem is None
+    else:
+        assert problem is not None
+        assert says in problem.text
+        assert not problem.is_final
+
+
+def test_a_directory_that_a_file_takes_the_place_of_at_this_moment_is_a_problem(tmp_path, monkeypatch):
+    path = below_a_file(tmp_path)
+    monkeypatch.setattr(usable, "current_status", lambda _: None)
+    problem = find_problem(str(path))
+    assert problem is not None
+    assert (f"{tmp_path / 'file'} is not a directory" in problem.text, problem.is_final) == (True, False)
 
 
 def test_a_directory_and_a_socket_are_final(tmp_path):
