@@ -109,6 +109,26 @@ def test_an_answer_that_repeats_the_event_is_not_shown(body: bytes):
     assert meaning(Answer(400, body=body)) == Failed("HTTP 400: Bad Request")
 
 
+ECHO = b"the secret film of the whole sum"
+"""32 characters of the event."""
+
+
+@pytest.mark.parametrize(
+    ("body", "is_shown"),
+    [
+        (ECHO, False),
+        (ECHO[1:], True),
+        (b"No: " + ECHO, False),
+        (ECHO + b"!", False),
+        (b"No: " + ECHO[1:] + b"!", True),
+        (b"No: " + ECHO + b"!", False),
+    ],
+)
+def test_32_characters_in_a_row_repeat_the_event_and_fewer_may_be_chance(body: bytes, is_shown: bool):
+    reason = body.decode() if is_shown else "Bad Request"
+    assert meaning(Answer(400, body=body)) == Failed(f"HTTP 400: {reason}")
+
+
 def test_a_word_of_the_event_may_be_in_a_reason():
     assert meaning(Answer(400, body=b"no asset a1.1")) == Failed("HTTP 400: no asset a1.1")
 

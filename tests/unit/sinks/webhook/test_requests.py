@@ -99,3 +99,15 @@ def test_no_text_of_an_event_makes_a_header(metadata: str, source: str):
 def test_a_damaged_event_has_no_binary_request(body: bytes):
     with pytest.raises(msgspec.DecodeError):
         request_of(Stored(1, "a1.1", body), "binary")
+
+
+def test_each_attribute_is_a_header_and_what_a_header_may_not_hold_is_percent_encoded():
+    """Extensions as well, if they are texts; neither the data nor its type."""
+    printable = "".join(map(chr, range(0x20, 0x80)))
+    event = msgspec.json.encode(
+        {"id": "a.1", "mine": printable, "count": 5, "nothing": None, "datacontenttype": "text/plain", "data": "t"}
+    )
+    kept = printable.replace("%", "%25").replace(" ", "%20").replace('"', "%22").replace("\x7f", "%7F")
+    request = request_of(Stored(1, "a.1", event), "binary")
+    assert request.headers == {"Content-Type": "text/plain", "ce-id": "a.1", "ce-mine": kept}
+    assert request.body == b'"t"'

@@ -76,6 +76,7 @@ def test_padding_may_be_left_out_as_the_package_does():
         (f"{ONE} {OTHER}", "line 1 is not a secret"),
         ("whsk_S3CRETaa", "line 1 is not a secret"),
         ("whsec_ä", "line 1 is not a secret"),
+        ("whsec_MfKQ!!!!9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "line 1 is not a secret"),
         ("\n".join("whsec_" + b64encode(bytes([number]) * 24).decode() for number in range(11)), "more than 10"),
     ],
 )

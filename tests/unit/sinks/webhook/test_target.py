@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from asset_worker.sinks.webhook.target import (
+    WebhookTarget,
     check_transport,
     checked_header_value,
     checked_headers,
     checked_name,
     checked_url,
+    credentials_of,
     default_name,
     has_secret,
+    has_user,
     is_for_this_machine,
     masked,
 )
@@ -43,6 +47,11 @@ def test_a_url_is_kept_as_it_is_written(url: str):
         pytest.param("https://", "https://HOST/PATH", id="no host"),
         pytest.param("https:///hooks", "https://HOST/PATH", id="no host, but a path"),
         pytest.param("https://?x=secret", "https://HOST/PATH", id="no host, but a query"),
+        pytest.param("ftp://app.example/", "https://HOST/PATH", id="another scheme"),
+        pytest.param("mailto:ada", "https://HOST/PATH", id="no authority"),
+        pytest.param("https://[::1]x/", "https://HOST", id="a bracket too much"),
+        pytest.param("https://[1::2::3]/", "does not appear to be", id="an address with two gaps"),
+        pytest.param("https://127.1./", "four numbers", id="a short address that ends in a dot"),
         pytest.param("https://app.example:99999/", "https://HOST:PORT/PATH", id="no port"),
         pytest.param("https://app.example:0/", "no port 0", id="port 0"),
         pytest.param("https://app.example:secret/", "https://HOST:PORT/PATH", id="a word for a port"),
@@ -115,6 +124,11 @@ def test_the_default_name_shows_scheme_host_port_and_path(url: str, name: str):
     assert checked_name(found) == found
 
 
+def test_only_public_addresses_are_connected_to_unless_others_are_allowed():
+    target = WebhookTarget(url="https://x/", name="x", timeout=15.0, concurrency=8, mode="structured", retry=())
+    assert target.allow_private is False
+
+
 def test_default_names_are_contracts():
     """Positions and dead letters are kept under them."""
     assert default_name("https://app.example/hooks") == "https://app.example/hooks#3382dd71"
@@ -177,7 +191,25 @@ def test_a_masked_url_shows_where_secrets_are(url: str, shown: str):
     assert masked(url, "***") == shown
 
 
-@pytest.mark.parametrize("name", ["hooks", "Team A / production", "a" * 200, "https://app.example/hooks#6298d673"])
+@pytest.mark.parametrize(
+    ("url", "sent"),
+    [
+        ("https://app.example/", None),
+        ("https://ada:s3cret@app.example/", "ada:s3cret"),
+        ("https://ada@app.example/", "ada:"),
+        ("https://:s3cret@app.example/", ":s3cret"),
+        ("https://ad%40:%C3%A4@app.example/", "ad@:\xe4"),
+    ],
+)
+def test_the_user_of_a_url_is_sent_as_basic_authentication(url: str, sent: str | None):
+    expected = None if sent is None else b64encode(sent.encode()).decode()
+    assert (credentials_of(url), has_user(url)) == (expected, sent is not None)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a", "user@host", "is it?", "hooks", "Team A / production", "a" * 200, "https://app.example/hooks#6298d673"],
+)
 def test_a_name_is_any_short_text(name: str):
     assert checked_name(name) == name
 
