@@ -14,7 +14,7 @@ from asset_worker.queue.local.journal import Journal
 from asset_worker.runtime.threads import HANG_SECONDS
 from tests.doubles.clocks import LoopClock, ManualClock
 from tests.doubles.local_queue import open_local, put
-from tests.doubles.threads import InlineThread, SuspendingThread
+from tests.doubles.threads import ClosingThread, InlineThread, SuspendingThread
 
 TRANSIENT = {
     "busy": sqlite3.SQLITE_BUSY,
@@ -221,3 +221,24 @@ async def test_transactions_are_counted_and_timed_once_they_are_durable(tmp_path
     assert (commits.made.count, commits.made.succeeded_at) == (1, clock.now())
     assert commits.made.durations.read()[()].sum == 2.0
     await commits.close()
+
+
+async def test_a_close_waits_for_the_transactions_in_progress_then_closes_the_file_and_the_thread(tmp_path):
+    class Thread(SuspendingThread, ClosingThread):
+        close = ClosingThread.close
+
+    thread, journal = Thread(), Journal(tmp_path / "j")
+    commits = Commits(journal, thread, ManualClock())
+    applied = []
+    writes = [
+        asyncio.ensure_future(commits.write(lambda journal: journal.set_intake("i", b"1") or 7, applied.append))
+        for _ in range(2)
+    ]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    last = asyncio.ensure_future(commits.write(lambda journal: journal.set_intake("i", b"2")))
+    await commits.close()
+    assert [write.done() for write in (*writes, last)] == [True, True, True]
+    assert (applied, thread.closed) == ([7, 7], True)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        journal.intakes()

@@ -138,7 +138,7 @@ def test_the_error_says_whether_waiting_helps_or_rights_are_missing(
         raise error
 
     monkeypatch.setattr(sqlite3, "connect", fail)
-    monkeypatch.setattr(os, "access", lambda *_: is_permitted)
+    monkeypatch.setattr(os, "access", lambda _, mode: is_permitted or mode != os.R_OK | os.W_OK)
     with pytest.raises(JournalError) as caught:
         Journal(path)
     assert f"the journal {path} {text}" in str(caught.value)

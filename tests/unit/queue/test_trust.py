@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asset_worker.queue.local.trust import reason_to_distrust
+from asset_worker.queue.local.trust import CREATED_AGAIN, reason_to_distrust, reason_to_distrust_requests
 
 PATH = Path("/srv/state")
 USERS = st.integers(0, 2**32 - 2)
@@ -47,3 +47,18 @@ def test_a_shared_directory_such_as_tmp_stays_shared(mode, shown, advises):
     assert f"(mode {shown})" in reason
     assert reason.endswith("name a directory in it, which the worker will create: --state-dir /srv/state/state")
     assert ("chmod o-w /srv/state" in reason) == advises
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "reason"),
+    [
+        (0o700, 5, None),
+        (0o755, 0, None),
+        (0o2755, 5, None),
+        (0o700, 1, f"/srv/state belongs to user 1, and this process runs as user 5: {CREATED_AGAIN}"),
+        (0o770, 5, "others may write to /srv/state (mode 0770): take that right away (chmod 0700 /srv/state)"),
+        (0o702, 0, "others may write to /srv/state (mode 0702): take that right away (chmod 0700 /srv/state)"),
+    ],
+)
+def test_requests_are_taken_from_a_directory_to_which_only_its_owner_may_write(mode, owner, reason):
+    assert reason_to_distrust_requests(PATH, mode=stat.S_IFDIR | mode, owner=owner, user=5) == reason

@@ -115,3 +115,11 @@ def test_a_newer_one_is_refused_with_both_versions_and_ways_to_go_on(tmp_path):
     ):
         assert says in str(raised.value)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("version", "is_earlier"),
+    [(0, False), (1, True), (SCHEMA_VERSION - 1, True), (SCHEMA_VERSION, False), (SCHEMA_VERSION + 1, False)],
+)
+def test_a_journal_of_each_earlier_version_is_upgraded_and_a_new_one_is_created(version, is_earlier):
+    assert upgrading.is_earlier(version) == is_earlier

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from asset_worker.domain.worker_report import ProblemReport, WorkerReport
+from asset_worker.queue.local import worker_status
 from asset_worker.queue.local.lock import COMMAND, TRY_SECONDS, StateDirectory, find_holder
 from asset_worker.queue.local.worker_status import FILE_NAME, MAX_BYTES, read_worker, save
 from asset_worker.runtime.clock import read_clocks
@@ -167,3 +168,77 @@ def test_a_lock_file_alone_is_enough(path):
 def test_a_directory_that_cannot_be_read_is_an_error(path):
     with pytest.raises(FileNotFoundError):
         read_worker(path / "missing")
+
+
+def test_what_a_worker_reported_at_its_stop_is_not_that_of_one_with_the_same_process_id(path):
+    """Process IDs are used again: in a container, each worker may have the ID 1."""
+    kept(path, state="stopped")
+    with StateDirectory(path):
+        assert shown(path) == ("running", os.getpid(), None)
+
+
+def test_a_report_of_a_mebibyte_is_read_and_no_larger_one(path):
+    assert MAX_BYTES == 2**20
+    document = msgspec.json.encode(msgspec.structs.replace(report(), state="stopped"))
+    for size, state in ((MAX_BYTES, ("stopped", os.getpid(), "1.2.3")), (MAX_BYTES + 1, None)):
+        (path / FILE_NAME).write_bytes(document.rjust(size))
+        assert shown(path) == state
+
+
+@pytest.mark.parametrize(("seconds", "shows"), [(1.26, 1.3), (0.64, 0.6)])
+def test_the_age_of_a_report_is_shown_to_a_tenth_of_a_second(path, monkeypatch, seconds, shows):
+    reading = read_clocks()
+    kept(path)
+    save(path / FILE_NAME, msgspec.structs.replace(report(), reading=reading))
+    later = msgspec.structs.replace(reading, elapsed=reading.elapsed + seconds, wall=reading.wall + seconds)
+    monkeypatch.setattr(worker_status, "read_clocks", lambda: later)
+    found = read_worker(path)
+    assert found is not None
+    assert found.updated_ago == shows
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    def open_on_full_disk(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(worker_status, "open_new", open_on_full_disk)
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_on_a_full_disk_a_report_may_be_as_long_as_the_blocks_of_the_one_before(path):
+    file = path / FILE_NAME
+    file.write_bytes(b"x")
+    room = file.stat().st_blocks * 512
+    longest = room - len(msgspec.json.encode(msgspec.structs.replace(report(), stop_reason=""))) - 1
+    assert not save(file, msgspec.structs.replace(report(), stop_reason="x" * (longest + 1)))
+    assert file.read_bytes() == b"x"
+    assert save(file, msgspec.structs.replace(report(), stop_reason="x" * longest))
+    assert file.stat().st_size == room
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_on_a_full_disk_a_file_that_has_another_name_too_stays_as_it_is(path):
+    kept_before = b" " * 2000
+    (path / FILE_NAME).write_bytes(kept_before)
+    os.link(path / FILE_NAME, path / "other")
+    assert not save(path / FILE_NAME, report())
+    assert (path / "other").read_bytes() == kept_before
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_disk_that_takes_nothing_at_all_is_no_success_and_leaves_nothing_open(path, monkeypatch):
+    def pwrite(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    (path / FILE_NAME).write_bytes(b" " * 2000)
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    open_files = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    assert not save(path / FILE_NAME, report())
+    assert len(os.listdir("/proc/self/fd")) == open_files  # noqa: PTH208
+
+
+def test_a_report_that_can_not_take_its_place_leaves_no_draft(path):
+    (path / FILE_NAME).mkdir()
+    assert not save(path / FILE_NAME, report())
+    assert [each.name for each in path.iterdir()] == [FILE_NAME]
