@@ -115,7 +115,6 @@ class AdaptiveSchedule:
         multiplies delays by the factor and saves looks where ends are unlikely. The longest delay grows too, up to an
         hour."""
         # A ratio of sums: what a look costs is all requests over all looks, not the mean over requests of 1/looks.
-        self._requests = float(REQUESTS_REMEMBERED)
         self._requested_looks = REQUESTS_REMEMBERED / requests_per_look
         self._price_factor = 1.0
         """How many times the price of a request a look costs at present; follows its causes with some tolerance."""
@@ -158,13 +157,12 @@ class AdaptiveSchedule:
 
     def requested(self, looks: int) -> None:
         """Learn that one request looked at this many assets. Requests that only confirm or check are not reported."""
-        self._requests += 1 - self._requests / REQUESTS_REMEMBERED
         self._requested_looks += looks - self._requested_looks / REQUESTS_REMEMBERED
 
     @property
     def requests_per_look(self) -> float:
         """The requests that one look costs, in (0, 1]: below 1 while looks share list requests."""
-        return self._requests / self._requested_looks
+        return REQUESTS_REMEMBERED / self._requested_looks
 
     def chance_of_end(self, look: WaitState, *, within: float) -> float:
         """Return the chance that a wait that went on `within` seconds ago has ended by now, at age `look.age`.
