@@ -174,7 +174,7 @@ def test_the_shortest_delay_is_half_a_second() -> None:
         watch(learner, 20.0, learner=learner)
     learner.price = 1e-6
     looks = (WaitState(attempt_number=2, age=15 + i / 20, file_type="video/mp4", method="direct") for i in range(200))
-    assert min(map(learner, looks)) == pytest.approx(0.5, rel=0.02)
+    assert min(map(learner, looks)) == pytest.approx(0.5)
 
 
 def test_waits_that_are_not_about_the_asset_are_spaced_exponentially() -> None:
