@@ -187,6 +187,7 @@ def test_no_descriptor_is_left_open_by_who_is_refused_or_looks(path, monkeypatch
 @pytest.mark.parametrize("user", [None, 5])
 def test_a_directory_is_judged_for_the_user_of_this_process_unless_another_is_named(path, user):
     reason = find_distrust(path, SimpleNamespace(st_mode=0o40700, st_uid=77), user=user)
+    assert reason is not None
     assert (
         f"belongs to user 77, who may change what is kept there, and this process runs as user {user or os.geteuid()}:"
         in reason
