@@ -1,13 +1,14 @@
 """From batches to the queue: what is put, counted and logged."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from asset_worker.domain.assets import AssetId
 from asset_worker.domain.events import Event
 from asset_worker.domain.submissions import Batch, Options, Rejection, Submission, Zeros
 from asset_worker.intake.ingest import MADE_AT_ONCE, NAMED_IN_LOG, Ingest
@@ -34,6 +35,9 @@ class FakeQueue:
 
     async def room(self) -> int:
         return 5
+
+    def has_room_for(self, asset_ids: Collection[AssetId]) -> bool:
+        return len(asset_ids) <= 5
 
     async def put(
         self,
@@ -84,6 +88,16 @@ def queue() -> FakeQueue:
 @pytest.fixture
 def ingest(queue: FakeQueue) -> Ingest:
     return Ingest(queue, Noon(), source=SOURCE, secrets=SECRETS)
+
+
+async def test_those_are_returned_that_the_queue_has_accepted(ingest: Ingest):
+    await ingest.accept(batch("a1"))
+    assert [each.asset_id for each in await ingest.accept(batch("a1", "a2"))] == ["a2"]
+
+
+async def test_there_is_as_much_room_as_in_the_queue(ingest: Ingest):
+    assert await ingest.room() == 5
+    assert [ingest.has_room_for([AssetId("a1")] * count) for count in (5, 6)] == [True, False]
 
 
 async def test_submissions_are_put_together_with_the_position(ingest: Ingest, queue: FakeQueue):

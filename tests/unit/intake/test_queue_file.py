@@ -9,6 +9,7 @@ from asset_worker.intake.file.queue_file import QueueFile
 from asset_worker.intake.file.tail_reader import NotAFileError, OutputFileError
 from asset_worker.runtime.links import Place, UntrustedLinkError
 from tests.doubles.intake import Disk, Following
+from tests.doubles.searching import open_descriptors
 
 WRITER = 2000
 
@@ -181,3 +182,12 @@ def test_a_pipe_that_appears_before_the_file_is_opened_is_not_read(tmp_path, mon
     monkeypatch.setattr(Place, "status", lambda _: None)
     with pytest.raises(NotAFileError, match="not a regular file"):
         QueueFile(tmp_path / "queue").open(tmp_path / "queue")
+
+
+def test_a_file_that_is_refused_is_closed(tmp_path: Path):
+    (tmp_path / "queue").write_text("{}\n")
+    queue_file = QueueFile(tmp_path / "queue", Outputs(tmp_path / "queue"))
+    before = open_descriptors()
+    with pytest.raises(OutputFileError):
+        queue_file.open(tmp_path / "queue")
+    assert open_descriptors() == before
