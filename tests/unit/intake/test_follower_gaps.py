@@ -206,4 +206,7 @@ def test_a_mounted_file_that_was_replaced_outside_is_reported_once(
         following.step()
     [gap] = gaps(following)
     assert "Mount its directory" in gap
+    monkeypatch.undo()
+    following.step()
+    assert gaps(following) == []
     os.close(descriptor)
