@@ -193,8 +193,8 @@ def _detected(end: float, age: float, delay: Callable[[float], float], following
     next_look = age + delay(age)
     step_end = end - following
     if step_end <= next_look:
-        return max(end, next_look + following) + REQUEST_SECONDS
-    return max(end + delay(step_end) / 2, next_look + following) + REQUEST_SECONDS
+        return next_look + following + REQUEST_SECONDS
+    return end + delay(step_end) / 2 + REQUEST_SECONDS
 
 
 def _mean(points: Sequence[Point]) -> float:
