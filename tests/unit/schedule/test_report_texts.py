@@ -152,3 +152,11 @@ def test_a_row_has_the_percentiles_and_the_density_of_the_estimate() -> None:
 def test_a_class_of_which_one_wait_has_ended_is_in_the_short_report() -> None:
     [brief] = briefs(seen(ends=1, waits=0), most=9)
     assert 0 < brief.evidence < 1, "it has decayed a little"
+
+
+def test_a_percentile_that_was_not_reached_in_all_bins_has_no_upper_bound() -> None:
+    """Half of these waits go on past the last bin, so nobody knows when nine tenths will have ended."""
+    [row] = rows(seen(ends=30, waits=30))
+    assert row.p90 == EDGES[-1]
+    assert row.p90_interval == (EDGES[-1], None)
+    assert row.p50_interval[1] is None

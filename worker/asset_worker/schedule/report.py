@@ -171,7 +171,7 @@ def plot(row: Row, *, width: int = 72) -> str:
 def _interval(share: float, lower: Sequence[float], upper: Sequence[float], seen_until: float) -> Interval:
     """Return the interval of a percentile. Beyond the ages at which waits were seen, nothing shows an upper bound."""
     highest = quantile(share, upper)
-    return quantile(share, lower), highest if highest <= seen_until else None
+    return quantile(share, lower), highest if highest < seen_until else None
 
 
 def _interval_text(interval: Interval) -> str:
