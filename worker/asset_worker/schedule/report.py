@@ -154,7 +154,7 @@ def plot(row: Row, *, width: int = 72) -> str:
     """
     first = next((i for i, share in enumerate(row.density) if share > 0.002), 0)
     last = next((i for i in range(BINS - 1, -1, -1) if row.density[i] > 0.002), BINS - 1)
-    bins_each = max(1, -(-(last + 1 - first) // width))
+    bins_each = -(-(last + 1 - first) // width)
     columns = [sum(row.density[i : i + bins_each]) for i in range(first, last + 1, bins_each)]
     highest = max(columns)
     bars = "".join(_BARS[-(-round(8000 * share / highest) // 1000)] if highest > 0 else " " for share in columns)
