@@ -56,7 +56,6 @@ class AccountIntake:
         self._clock = clock
         self._once = once
         self._newest_name, self._older_name = f"account:{account.address}", f"account-backfill:{account.address}"
-        self._is_unreadable = False
         position = self._decoded(stored, self._newest_name, Position)
         self._is_new = position is None
         position = position or Position(began=clock.steady(), filters=account.filters)
