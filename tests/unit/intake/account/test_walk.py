@@ -40,6 +40,7 @@ def ages(*times: object, above: float = 0) -> list[float]:
         pytest.param((1, "yesterday", 3), [1, 1, 3], id="no time"),
         pytest.param((None, 2, 3), [0, 2, 3], id="the newest is unreadable: now"),
         pytest.param((None, None), [0, 0], id="all unreadable"),
+        pytest.param((1, 4, None, 6), [1, 4, 4, 6], id="unreadable: that of the next newer one"),
         pytest.param((1, 2, "1970-01-01T00:00:00Z", 4), [1, 2, 4, 4], id="1970 in the midst"),
         pytest.param((1, 2, -(10**9), 4), [1, 1, 2, 4], id="the future in the midst"),
         pytest.param((-(10**9), 2, 3), [-(10**9), 2, 3], id="the future at the top"),
@@ -59,6 +60,7 @@ def test_on_a_later_page_the_page_before_is_the_neighbour():
 def test_the_first_asset_of_a_later_page_may_be_newer_than_the_page_before_was():
     """That was answered by a replica that lags."""
     assert ages(3, 9, 10, above=5) == [3, 9, 10]
+    assert ages(9, 3, 12, above=10) == [9, 9, 12], "but not for the sake of the second one"
 
 
 def full(first: int, total: int | None) -> Page:
@@ -84,6 +86,8 @@ def test_a_walk_goes_from_page_to_page_and_knows_how_far_it_has_come():
     ("shown", "is_end"),
     [
         pytest.param(page(1, 2, total=52), True, id="short, as the total says"),
+        pytest.param(page(1, 2, total=100), True, id="shorter than the total says, which is that of a full page"),
+        pytest.param(page(1, 2, total=101), False, id="another page must follow"),
         pytest.param(page(1, 2, total=80), True, id="shorter than the total says, but no page follows"),
         pytest.param(page(1, 2, total=None), False, id="no total: the next page is empty"),
         pytest.param(page(1, 2, total=400), False, id="a short page in the midst"),
@@ -123,6 +127,16 @@ def test_a_page_that_repeats_assets_though_the_list_has_not_grown_is_read_again_
         above = after(step.walk, full(300, 500)).walk
     last = after(above, full(349, 500))
     assert (last.has_shifted, last.walk.page, last.walk.again) == (False, 9, 0)
+
+
+def test_on_the_second_page_too_a_list_that_got_shorter_sends_the_reader_back():
+    step = after(Walk(2, 500, NOW - 10), full(300, 499))
+    assert (step.has_shifted, step.walk) == (True, Walk(1, 499, NOW - 10))
+
+
+def test_without_totals_a_page_that_repeats_assets_is_taken_for_one_that_moved_down():
+    above = after(Walk(7, None, NOW), full(300, None)).walk
+    assert not after(above, full(349, None)).has_shifted
 
 
 def test_a_list_that_grows_sends_nobody_back():
@@ -205,6 +219,17 @@ def test_two_readings_show_what_either_shows_in_one_order(first, again, both):
     order = [asset.id for asset in found.assets]
     for ids in (first, again):
         assert [each for each in order if each in ids] == list(ids)
+
+
+@pytest.mark.parametrize(
+    ("first", "again", "both"),
+    [("ab", "cd", "cdab"), ("ab", "acdb", "acdb"), ("abc", "axby", "axbyc"), ("abcd", "axy", "axybcd")],
+)
+def test_what_only_the_later_reading_shows_comes_right_after_what_it_follows_there(first, again, both):
+    readings = [
+        Page(tuple(asset_from({"_id": each, "status": "s"}) for each in ids), 0, 9, None) for ids in (first, again)
+    ]
+    assert "".join(asset.id for asset in united(*readings).assets) == both
 
 
 def test_of_two_readings_the_later_one_says_what_an_asset_is():
