@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from pathlib import Path
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from asset_worker.domain.progress import Progress
 from asset_worker.domain.submissions import Submission
 from asset_worker.domain.transitions import Transition
-from asset_worker.queue.local.engine import open_local_queue
+from asset_worker.queue.local.dead_letter_requests import Request
+from asset_worker.queue.local.engine import LocalQueue, open_local_queue
 from asset_worker.queue.local.journal import FILE_NAME, Journal, JournalError
+from asset_worker.queue.local.request_files import RequestFiles
 from asset_worker.queue.local.settled_rows import Settlement
 from asset_worker.runtime.steady_time import Mark, Reading
 from tests.doubles.clocks import ManualClock
@@ -26,7 +31,7 @@ from tests.doubles.local_queue import (
     settle,
     submission,
 )
-from tests.doubles.threads import ClosingThread
+from tests.doubles.threads import ClosingThread, HangingThread, InlineThread
 from tests.unit.queue.conformance import DEDUPE_WINDOW, IDS
 from tests.unit.queue.outbox_model import event_of
 
@@ -178,7 +183,9 @@ async def test_dead_letters_are_deleted_after_their_retention(path, clock):
     await queue.outbox.take("hook", 9, now=now, until=now, without=(), wants=lambda _: True)
     for position, age in ((1, RETENTION), (2, RETENTION + 1)):
         await queue.outbox.dead_letter("hook", position, attempts=1, first_at=0.0, now=now - age, reason="why")
-    await maintain(queue)
+    with capture_logs() as logs:
+        await maintain(queue)
+    assert logs == [{"event": "dead_letters.pruned", "log_level": "warning", "count": 1, "kept_for": RETENTION}]
     assert queue.journal._execute("SELECT position FROM dead_letters").fetchall() == [(1,)]
     assert queue.dead_letters_by_sink() == {"hook": 1}
     queue.crash()
@@ -269,3 +276,122 @@ async def test_instants_in_the_future_are_those_of_now_once_a_run_begins(path, c
     rows = {row.submission.asset_id: (row.accepted_at, row.progress) for row in queue.journal.pending()}
     assert rows == {IDS[0]: (now, Progress(polls=1, ready_at=now)), IDS[1]: (now - 5.0, None)}
     queue.crash()
+
+
+async def test_an_acceptance_in_the_future_is_set_to_now_once_a_run_begins(path, clock):
+    journal = Journal(path)
+    with journal.transaction():
+        journal.accept([submission(0)], at=clock.steady() + 100.0, window_start=0.0)
+    journal.close()
+    queue = open_local(path, clock)
+    await queue.begin(ends_by_itself=False)
+    assert [row.accepted_at for row in queue.journal.pending()] == [clock.steady()]
+    queue.crash()
+
+
+async def test_a_wall_clock_that_is_set_is_logged_and_kept_at_once_and_a_start_is_no_such_step(queue, clock):
+    with capture_logs() as logs:
+        await queue.begin(ends_by_itself=False)
+    assert logs == []
+    clock.wall += 5.0
+    with capture_logs() as logs:
+        await queue._save_progress()
+    assert logs == [{"event": "clock.stepped", "log_level": "info", "seconds": 5.0}]
+    assert queue.journal.clock_mark() == clock.mark()
+
+
+@pytest.mark.virtual_time
+async def test_requests_are_carried_out_within_a_quarter_of_a_second_and_old_answers_deleted_every_minute(queue, path):
+    files, state = RequestFiles(path.parent), path.parent / "requests"
+    files.write("0" * 32, Request("retry", all=True))
+    stale = state / f"{1:032x}.answer.json"
+    stale.write_text("{}")
+    os.utime(stale, (0, 0))
+    working = asyncio.ensure_future(queue.run_maintenance())
+    await asyncio.sleep(0.1)
+    assert (files.read_answer("0" * 32) is not None, stale.exists()) == (True, False)
+    files.write("2" * 32, Request("retry", all=True))
+    await asyncio.sleep(0.1)
+    assert files.read_answer("2" * 32) is None
+    await asyncio.sleep(0.1)
+    assert files.read_answer("2" * 32) is not None
+    stale.write_text("{}")
+    os.utime(stale, (0, 0))
+    await asyncio.sleep(59.5)
+    assert stale.exists()
+    await asyncio.sleep(0.5)
+    assert not stale.exists()
+    working.cancel()
+    await asyncio.wait([working])
+
+
+@pytest.mark.virtual_time
+async def test_what_is_old_is_deleted_every_minute_and_what_is_due_counted_every_second(queue, clock):
+    await put(queue, events=[event_of("a", 1)])
+    assert (queue.recent_due_count(), queue.outbox.oldest_at("stdout")) == (0, None)
+    working = asyncio.ensure_future(queue.run_maintenance())
+    await asyncio.sleep(0.5)
+    assert queue.outbox.oldest_at("stdout") == 0.0
+    await put(queue, 0)
+    with queue.journal.transaction():
+        queue.journal.settle(Settlement(IDS[1], 1, "ready", 0.0, clock.steady() - 8 * DAY))
+    assert queue.recent_due_count() == 0
+    await asyncio.sleep(1.0)
+    assert queue.recent_due_count() == 1
+    await asyncio.sleep(58.0)
+    assert queue.journal.settled.find(IDS[1]) is not None
+    await asyncio.sleep(1.0)
+    assert queue.journal.settled.find(IDS[1]) is None
+    working.cancel()
+    await asyncio.wait([working])
+
+
+@pytest.mark.virtual_time
+async def test_a_disk_that_hangs_holds_up_the_end_of_a_run_for_three_seconds_in_all(path, clock):
+    queue = open_local(path, clock, thread=HangingThread())
+    assert await queue.finish() is None
+    await queue.close()
+    assert asyncio.get_running_loop().time() == 3.0
+    queue.crash()
+
+
+async def test_the_queue_is_opened_in_a_thread_with_the_clock_of_the_event_loop_and_closed_at_the_end(path):
+    threads = []
+
+    class Clock(ManualClock):
+        def monotonic(self):
+            threads.append(threading.current_thread())
+            return super().monotonic()
+
+    clock = Clock()
+    threads.clear()
+    async with open_local_queue(
+        path.parent,
+        clock,
+        sinks=["stdout"],
+        dedupe_window=DEDUPE_WINDOW,
+        dead_letter_retention=RETENTION,
+        max_pending=9,
+        first_looks=lambda count: [0.0] * count,
+    ) as queue:
+        assert threads[0] is threading.current_thread()
+        assert threads[1] is not threading.current_thread()
+        await put(queue, 0)
+    assert [each.name for each in path.parent.iterdir()] == [FILE_NAME]
+
+
+async def test_no_event_is_kept_unless_that_is_asked_for(path, clock):
+    journal = Journal(path)
+    queue = LocalQueue(
+        journal,
+        InlineThread(),
+        clock,
+        sinks=["stdout"],
+        dedupe_window=DEDUPE_WINDOW,
+        dead_letter_retention=RETENTION,
+        max_pending=9,
+        first_looks=lambda count: [0.0] * count,
+    )
+    await settle(queue, 0)
+    assert journal.settled.events.find(IDS[0], completion=1) is None
+    journal.close()
