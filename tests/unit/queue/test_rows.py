@@ -18,6 +18,7 @@ from asset_worker.queue.local import sink_rows
 from asset_worker.queue.local.clock_row import read_clock_mark
 from asset_worker.queue.local.dead_letter_rows import DeadLetterRows, Selection
 from asset_worker.queue.local.last_events import LastEvents
+from asset_worker.queue.local.migrations import MIGRATIONS
 from asset_worker.queue.local.pending_rows import PendingRow, add_pending, read_pending, replace_submissions
 from asset_worker.queue.local.request_rows import RequestRows
 from asset_worker.queue.local.settled_rows import SettledRows, Settlement
@@ -299,3 +300,36 @@ def test_the_mark_of_the_clock_is_read_as_it_was_stored(database):
     assert read_clock_mark(database) is None
     database.execute("INSERT INTO clock VALUES (0, 1.0, 'boot', 2.0, 3.0)")
     assert read_clock_mark(database) == Mark(1.0, Reading("boot", 2.0, 3.0))
+
+
+# The migration to version 3
+
+
+def test_the_fields_of_the_renditions_are_gathered_and_all_others_stay():
+    with sqlite3.connect(":memory:") as old:
+        for migrate in MIGRATIONS[:2]:
+            migrate(old)
+        options = {"metadata": {}, "deadline": 9.0, "traceparent": "00", "hls": "ready"}
+        seen = {"status": "s", "file_type": "video/mp4", "method": "url", "was": "ready", "hls": "failed"}
+        least = ({"deadline": 9.0}, {"sighting": {"status": "s"}})
+        rows = [(options, {"polls": 1, "sighting": seen}), least, (None, None)]
+        for number, (each, progress) in enumerate(rows):
+            encoded = [None if value is None else msgspec.json.encode(value) for value in (each, progress)]
+            old.execute("INSERT INTO pending VALUES (?, 'stdin', 1, ?, 1.0, 1, ?)", (f"a{number}", *encoded))
+        MIGRATIONS[2](old)
+        kept = old.execute("SELECT options, progress FROM pending ORDER BY asset_id").fetchall()
+    old.close()
+    assert [[value and msgspec.json.decode(value) for value in row] for row in kept] == [
+        [
+            {"metadata": {}, "deadline": 9.0, "traceparent": "00", "wait_for": {"hls": "ready"}},
+            {
+                "polls": 1,
+                "last_seen": {
+                    "status": "s", "file_type": "video/mp4", "method": "url", "was": "ready",
+                    "renditions": {"hls": "failed"},
+                },
+            },
+        ],
+        [{"deadline": 9.0}, {"last_seen": {"status": "s"}}],
+        [None, None],
+    ]  # fmt: skip
