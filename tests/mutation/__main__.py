@@ -20,8 +20,9 @@ from tests.mutation.subjects import PACKAGE, chosen, module_of, test_files
 from tests.mutation.trials import Result, Trials
 
 EQUIVALENT = Path(__file__).with_name("equivalent")
-"""A folder with a file for each folder of modules. `line` is the line where the changed code begins, `change` is as
-printed here, and `why` says why no test can notice it: the program does the same with the change."""
+"""A folder with a file for each folder of modules. `line` is the line where the changed code begins, and `change` is as
+printed here. `within` names the function (`Breaker._hold`), where several have that line. `why` says why no test can
+notice the change: the program does the same with it."""
 GOAL = 0.95
 CLOSING_SECONDS = 10.0
 """What is being tried when time is up may take so long."""
@@ -59,7 +60,7 @@ def main() -> int:
 
 
 def equivalent_entries() -> list[dict[str, str]]:
-    """Return what is listed as equivalent: `module`, `line`, `change` and `why` of each."""
+    """Return what is listed as equivalent: `module`, `line`, `change` and `why` of each, and perhaps `within`."""
     files = sorted(EQUIVALENT.glob("*.toml"))
     return [entry for file in files for entry in tomllib.loads(file.read_text())["equivalent"]]
 
@@ -68,7 +69,7 @@ def equivalent_changes(changes: list[Change], files: set[Path]) -> list[Change]:
     """Return those of the changes that no test can notice.
 
     Raises:
-        LookupError: A change that is listed for one of the files is not among them.
+        LookupError: A change that is listed for one of the files is not among them, or is so in several functions.
     """
     found = []
     for entry in equivalent_entries():
@@ -79,10 +80,15 @@ def equivalent_changes(changes: list[Change], files: set[Path]) -> list[Change]:
         same = [
             each
             for each in changes
-            if each.path == path and each.what == entry["change"] and lines[each.line - 1].strip() == entry["line"]
+            if each.path == path
+            and each.what == entry["change"]
+            and lines[each.line - 1].strip() == entry["line"]
+            and entry.get("within", each.where.scope) == each.where.scope
         ]
         if not same:
             raise LookupError(f"{EQUIVALENT}: {path} has no such change any more: {entry['change']}")
+        if len(scopes := {str(each.where.scope) for each in same}) > 1:
+            raise LookupError(f"{EQUIVALENT}: {path}: {entry['change']} is in {sorted(scopes)}: say `within` which one")
         found += same
     return found
 

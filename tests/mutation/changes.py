@@ -152,6 +152,8 @@ def _is_text(node: ast.AST) -> bool:
             return True
         case ast.Expr(value=ast.Constant()) | ast.keyword(arg="strict"):
             return True
+        case ast.Delete(targets=targets):
+            return all(isinstance(each, ast.Name) for each in targets)  # it says that an argument is not used
         case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id="_log"), attr=attr))):
             return attr in LOGS
         case ast.Call(func=ast.Name(id=name)) | ast.Expr(value=ast.Call(func=ast.Name(id=name))):

@@ -166,6 +166,21 @@ def test_every_equivalent_change_is_found_and_has_a_reason():
     assert len(equivalent_changes(changes, set(parts))) >= len(entries)
 
 
+def test_a_line_that_several_functions_have_is_listed_with_the_function(tmp_path, monkeypatch):
+    def listed(entry: str) -> int:
+        (tmp_path / "api.toml").write_text(f'[[equivalent]]\nmodule = "api/breaker.py"\nwhy = "w"\n{entry}')
+        path = Path("worker/asset_worker/api/breaker.py")
+        return len(equivalent_changes(list(changes_of(module_of(path), path)), {path}))
+
+    monkeypatch.setattr("tests.mutation.__main__.EQUIVALENT", tmp_path)
+    entry = 'line = "self._is_regular = True"\nchange = "True → False"\n'
+    assert listed(f'{entry}within = "Breaker._hold"') == 1
+    with pytest.raises(LookupError, match=r"Breaker\.__init__.*Breaker\._hold.*say `within` which one"):
+        listed(entry)
+    with pytest.raises(LookupError, match="no such change any more"):
+        listed(f'{entry}within = "Breaker.sent"')
+
+
 def test_the_command_tries_changes_and_leaves_no_trace():
     command = [
         sys.executable,
