@@ -16,7 +16,7 @@ from asset_worker.queue.local.schedule_store import load, load_or_start, save, s
 from asset_worker.schedule.adaptive import AdaptiveSchedule
 from asset_worker.schedule.learned import LearnedState, UnreadableState, to_bytes
 from asset_worker.schedule.ports import WaitState
-from tests.doubles.threads import InlineThread
+from tests.doubles.threads import ClosingThread
 
 
 def trained():
@@ -32,6 +32,7 @@ def test_what_was_saved_is_loaded(tmp_path):
     schedule, path = trained(), tmp_path / "schedule.msgpack"
     save(path, schedule.learned())
     assert load(path) == schedule.learned()
+    assert load_or_start(path) == schedule.learned()
     assert sorted(tmp_path.iterdir()) == [path]
 
 
@@ -51,6 +52,14 @@ def test_a_file_that_cannot_be_read_is_renamed_and_logged(tmp_path, kept):
     assert [log["event"] for log in logs] == ["schedule.unreadable"]
     assert (tmp_path / "schedule.unreadable").read_bytes() == kept
     assert not path.exists()
+
+
+def test_an_error_without_a_number_is_named_by_its_text(tmp_path, monkeypatch):
+    def fail(_):
+        raise OSError("the disk is odd")
+
+    monkeypatch.setattr(schedule_store, "open_to_read", fail)
+    assert load(tmp_path / "schedule.msgpack") == UnreadableState("the disk is odd")
 
 
 def put_link(path):
@@ -152,7 +161,8 @@ def test_the_new_file_is_synced_before_it_replaces_the_old_one(tmp_path, monkeyp
 @pytest.mark.virtual_time
 async def test_it_is_written_every_minute_and_at_the_end(tmp_path):
     schedule, path = trained(), tmp_path / "schedule.msgpack"
-    saving = asyncio.ensure_future(save_periodically(schedule, path, InlineThread()))
+    thread = ClosingThread()
+    saving = asyncio.ensure_future(save_periodically(schedule, path, thread))
     await asyncio.sleep(59)
     assert not path.exists()
     await asyncio.sleep(2)
@@ -160,5 +170,6 @@ async def test_it_is_written_every_minute_and_at_the_end(tmp_path):
     schedule.observe(WaitState(2, age=900.0, waiting_on=(), file_type="image/png"), since=0, ended=("asset",))
     saving.cancel()
     await asyncio.gather(saving, return_exceptions=True)
+    assert thread.closed
     assert path.read_bytes() != first
     assert load(path) == schedule.learned()
