@@ -3,6 +3,7 @@
 import pytest
 
 from asset_worker.queue.local import (
+    commits,
     dead_letter_access,
     dead_letter_requests,
     engine,
@@ -21,6 +22,7 @@ from asset_worker.queue.local import (
         pytest.param(engine.CHECK_FILES_SECONDS, 1, id="seconds until a journal that was moved is noticed"),
         pytest.param(engine.MARK_EVERY_SECONDS, 60, id="seconds that a crash may take from steady time"),
         pytest.param(engine.SHUTDOWN_SECONDS, 3, id="seconds for which a disk that hangs holds up a stop"),
+        pytest.param(commits.RETRY_SECONDS, 1, id="seconds until a disk that was full is tried again"),
         pytest.param(dead_letter_access.LOOK_SECONDS, 0.05, id="seconds between two looks for an answer"),
         pytest.param(dead_letter_access.LOCK_SECONDS, 1, id="seconds until a command notices that the worker ended"),
         pytest.param(request_files.MAX_BYTES, 4 * 2**20, id="bytes of a request at most"),
