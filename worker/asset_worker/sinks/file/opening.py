@@ -110,8 +110,7 @@ def open_checkpointed(path: Path, checkpoint: Checkpoint) -> int | None:
         os.close(fd)
     try:
         with os.scandir(_directory(path)) as siblings:
-            same = [each for each in siblings if each.inode() == checkpoint.inode]
-            names = [each.path for each in same if each.is_file(follow_symlinks=False)]
+            names = [sibling.path for sibling in siblings if sibling.inode() == checkpoint.inode]
     except FileNotFoundError as error:
         raise _missing_directory(path) from error
     for name in names:
@@ -120,7 +119,9 @@ def open_checkpointed(path: Path, checkpoint: Checkpoint) -> int | None:
         except PermissionError:  # rotation has removed the permission; waiting for it would stop the sink forever
             continue
         if fd is None:
-            raise OSError(errno.EAGAIN, "the file was renamed at this moment")
+            if (status := current_status(Path(name))) is None or stat.S_ISREG(status.st_mode):
+                raise OSError(errno.EAGAIN, "the file was renamed at this moment")
+            continue
         if os.fstat(fd).st_ino == checkpoint.inode and checkpoint.matches(fd):
             return fd
         os.close(fd)
