@@ -138,13 +138,12 @@ def names(letter, count):
 @pytest.mark.virtual_time
 @pytest.mark.usefixtures("hours_pass")
 @pytest.mark.parametrize(
-    ("status", "error"),
+    ("status", "error", "batching"),
     [
-        pytest.param(401, KeyRefusedError("401"), id="a refused key"),
-        pytest.param(503, TransientError("503"), id="an outage"),
+        pytest.param(401, KeyRefusedError("401"), None, id="a refused key, retrieves"),
+        pytest.param(503, TransientError("503"), Batching(ahead=1.5, gather=0.5), id="an outage, lists"),
     ],
 )
-@pytest.mark.parametrize("batching", [None, Batching(ahead=1.5, gather=0.5)], ids=["retrieves", "lists"])
 async def test_an_hour_of_a_refused_key_or_an_outage_stretches_no_delay(status, error, batching):
     """What is uploaded after the repair is found as soon as before, though much else is pending."""
     api, schedule = GatedApi(), learner(knows=5.0)

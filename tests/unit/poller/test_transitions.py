@@ -37,7 +37,7 @@ from tests.doubles.watching import EXPECTATIONS, clips, watch
 from tests.doubles.world import EPOCH, World, switched
 from tests.unit.poller.test_hostile_lists import FAULTS, MILD, populate
 
-CASES = settings(max_examples=int(os.environ.get("LIST_CASES", "8")), phases=[Phase.explicit, Phase.generate])
+CASES = settings(max_examples=int(os.environ.get("LIST_CASES", "5")), phases=[Phase.explicit, Phase.generate])
 SLOW_AFTER = 40.0
 STATUSES = {"processed": "status", "playable": "hls", "thumbnail_ready": "thumbnail"}
 

@@ -22,8 +22,8 @@ PATIENCE = 60.0
 LINES = 1_000
 
 
-def end_of(code: str, *, stderr: int, **options) -> int:
-    """Run code after `LINES` lines were written to its stderr; return its exit code."""
+def started(code: str, *, stderr: int, **options) -> subprocess.Popen[bytes]:
+    """A process that writes `LINES` lines to its stderr, and then runs this code."""
     script = textwrap.dedent(
         f"""
         import os, signal, sys
@@ -34,28 +34,26 @@ def end_of(code: str, *, stderr: int, **options) -> int:
         """
     )
     environ = os.environ | {"PYTHONPATH": str(ROOT / "worker")}
-    return subprocess.run(
-        [sys.executable, "-c", f"{script}{code}\n"],
-        stderr=stderr,
-        stdout=subprocess.DEVNULL,
-        env=environ,
-        timeout=PATIENCE,
-        check=False,
-        **options,
-    ).returncode
+    command = [sys.executable, "-c", f"{script}{code}\n"]
+    return subprocess.Popen(command, stderr=stderr, stdout=subprocess.DEVNULL, env=environ, **options)
 
 
-ENDS = [
-    pytest.param("pass", 0, id="the end of the program"),
-    pytest.param("sys.exit(3)", 3, id="an exit code"),
-    pytest.param("raise ValueError('the last')", 1, id="an exception"),
-    pytest.param("ending.exit_at_once(143)", 143, id="at once"),
-    pytest.param("ending.die_of_signal(128 + signal.SIGTERM)", -signal.SIGTERM, id="a signal"),
-    pytest.param("ending.die_of_signal(128 + signal.SIGINT)", -signal.SIGINT, id="an interrupt"),
-]
+def end_of(code: str, **options) -> int:
+    with started(code, **options) as process:
+        return process.wait(PATIENCE)
 
 
-@pytest.mark.parametrize(("code", "ends_with"), ENDS)
+ENDS = {
+    "the end of the program": ("pass", 0),
+    "an exit code": ("sys.exit(3)", 3),
+    "an exception": ("raise ValueError('the last')", 1),
+    "at once": ("ending.exit_at_once(143)", 143),
+    "a signal": ("ending.die_of_signal(128 + signal.SIGTERM)", -signal.SIGTERM),
+    "an interrupt": ("ending.die_of_signal(128 + signal.SIGINT)", -signal.SIGINT),
+}
+
+
+@pytest.mark.parametrize(("code", "ends_with"), ENDS.values(), ids=ENDS)
 def test_nothing_is_lost_at_any_end(tmp_path: Path, code: str, ends_with: int):
     with (tmp_path / "log").open("wb") as log:
         assert end_of(code, stderr=log.fileno()) == ends_with
@@ -73,9 +71,11 @@ def stopped_terminal() -> Iterator[int]:
     os.close(master)
 
 
-@pytest.mark.parametrize(("code", "ends_with"), ENDS)
-def test_a_terminal_that_is_stopped_keeps_no_process_from_ending(stopped_terminal: int, code: str, ends_with: int):
-    assert end_of(code, stderr=stopped_terminal) == ends_with
+def test_a_terminal_that_is_stopped_keeps_no_process_from_ending(stopped_terminal: int):
+    """Each waits a second for the terminal."""
+    processes = [started(code, stderr=stopped_terminal) for code, _ in ENDS.values()]
+    ends = [process.wait(PATIENCE) for process in processes]
+    assert dict(zip(ENDS, ends, strict=True)) == {name: ends_with for name, (_, ends_with) in ENDS.items()}
 
 
 def test_a_signal_that_is_ignored_or_blocked_at_the_start_ends_the_process_nevertheless():

@@ -54,30 +54,27 @@ async def test_the_first_signal_sets_both_stops_and_the_second_ends_the_process(
 
 
 async def test_how_the_second_signal_ends_the_process_can_be_chosen():
+    """It may be the other signal than the first."""
     ended: list[int] = []
     stop = Stop()
     with stopping_on_signals(stop, stop, end=ended.append):
-        for _ in range(2):
-            os.kill(os.getpid(), signal.SIGTERM)
+        for number in STOPPING:
+            os.kill(os.getpid(), number)
             await no_repeat()
-    assert ended == [128 + signal.SIGTERM]
+    assert ended == [128 + STOPPING[1]]
 
 
 @pytest.mark.parametrize("repeat", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_that_is_sent_twice_is_one(repeat: signal.Signals, monkeypatch: pytest.MonkeyPatch):
     """As by `timeout`, to the process and to its group; or SIGINT by the terminal, and SIGTERM by a supervisor."""
-    monkeypatch.setattr(signals, "REPEAT_SECONDS", 2.0)  # a busy machine may take a while from one to the next
+    monkeypatch.setattr(signals, "REPEAT_SECONDS", 60.0)  # a busy machine may take a while from one to the next
     ended: list[int] = []
     stop = Stop()
     with stopping_on_signals(stop, stop, end=ended.append):
         for number in (signal.SIGTERM, repeat, repeat):
             os.kill(os.getpid(), number)
             await asyncio.sleep(0.01)
-        assert (stop.reason, ended) == ("SIGTERM", [])
-        await no_repeat()
-        os.kill(os.getpid(), repeat)
-        await asyncio.sleep(0.05)
-    assert ended == [128 + repeat]
+    assert (stop.reason, ended) == ("SIGTERM", [])
 
 
 async def test_a_repeat_is_recognised_although_the_process_did_not_run_in_between():
