@@ -6,7 +6,7 @@ import sqlite3
 import pytest
 
 from asset_worker.simulator.lifecycles import Lifecycle
-from tests.simulation.actions import Append, Begin, Kill, Pause, Rotate, StopWorker, Submit
+from tests.simulation.actions import Append, Begin, Kill, Pause, Rotate, SetClock, StopWorker, Submit
 from tests.simulation.disk_faults import DiskSlow, FilesFail, JournalFails
 from tests.simulation.faults import Disconnected, Failing
 from tests.simulation.history import History, run
@@ -74,6 +74,15 @@ HISTORIES = {
             Begin(fault=RateLimits((Window(3, 60.0),), told="nothing"), lasts=90.0),
             Append(lives=(DONE,) * 6),
             Pause(after=90.0),
+        ),
+    ),
+    "the model took a file for lost that was reported, because the clock was set back": History(
+        Setup(),
+        (
+            SetClock(after=8.0, by=-30.0),
+            StopWorker(after=12.0, down=14.0),
+            Append(after=4.0, lives=(DONE,), junk=("{",)),
+            Rotate(after=9.0),
         ),
     ),
 }
