@@ -191,7 +191,9 @@ def _watches_the_account(record: Record) -> Iterator[str]:
     if not record.setup.account or any(isinstance(each.fault, QUIET_FAULTS) for each in world.troubles):
         return
     following = next((line.at for line in world.log_lines if line.event == "account.following"), math.inf)
-    wrong = [each.fault for each in world.troubles if each.begins <= following <= each.ends]
+    pages = (each for each in world.api.requests if each.kind == "page" and each.was_seen)
+    first = next((each.answered_at for each in pages), math.inf)
+    wrong = [each.fault for each in world.troubles if each.begins <= first and each.ends >= following]
     # Following begins at the date of the first answer, also if that is ahead.
     following += max([0.0, *(each.seconds for each in wrong if isinstance(each, DatesOff))])
     settled = {each["subject"] for each in record.completions}

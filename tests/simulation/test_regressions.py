@@ -6,9 +6,9 @@ import sqlite3
 import pytest
 
 from asset_worker.simulator.lifecycles import Lifecycle
-from tests.simulation.actions import Append, Begin, Kill, Pause, Rotate, SetClock, StopWorker, Submit
+from tests.simulation.actions import Append, Begin, Kill, Pause, Rotate, SetClock, StopWorker, Submit, Upload
 from tests.simulation.disk_faults import DiskSlow, FilesFail, JournalFails
-from tests.simulation.faults import Disconnected, Failing
+from tests.simulation.faults import DatesOff, Disconnected, Failing
 from tests.simulation.history import History, run
 from tests.simulation.rate_limits import RateLimits, Window
 from tests.simulation.setup import ROOT, Setup
@@ -74,6 +74,13 @@ HISTORIES = {
             Begin(fault=RateLimits((Window(3, 60.0),), told="nothing"), lasts=90.0),
             Append(lives=(DONE,) * 6),
             Pause(after=90.0),
+        ),
+    ),
+    "the model took following to begin before the first answer, whose date was ahead": History(
+        Setup(account=True),
+        (
+            Begin(after=0.01, fault=DatesOff(90.0), lasts=0.9),
+            Upload(after=1.0, lives=(DONE,)),
         ),
     ),
     "the model took a file for lost that was reported, because the clock was set back": History(

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from asset_worker.intake.file import directories
-from asset_worker.intake.file.checkpoint import Checkpoint, decode
+from asset_worker.intake.file.checkpoint import Checkpoint, FollowerState, decode, digest
 from asset_worker.intake.file.file_set import COARSE_TICK, FileSet
 from asset_worker.intake.file.follower import DRAIN_SECONDS
 from asset_worker.intake.file.gaps import reason_to_reread
 from asset_worker.intake.file.names import ROTATED
 from asset_worker.intake.file.queue_file import QueueFile
+from asset_worker.intake.file.search import RETIRED_KEPT
 from asset_worker.intake.file.tail_reader import TailReader
 from tests.doubles.intake import Disk, Following
 from tests.doubles.searching import open_descriptors
@@ -32,8 +33,8 @@ def stored(following: Following) -> tuple[Checkpoint, ...]:
     return state.files
 
 
-def file_set(disk: Disk) -> FileSet:
-    return FileSet(QueueFile(disk.path()), None, ROTATED, lambda *_: None)
+def file_set(disk: Disk, state: FollowerState | None = None) -> FileSet:
+    return FileSet(QueueFile(disk.path()), state, ROTATED, lambda *_: None)
 
 
 def settled(files: FileSet, *times: float) -> list[bool]:
@@ -365,3 +366,79 @@ def test_a_new_file_does_not_repeat_one_that_was_empty_or_is_still_there(
     following.restart()
     assert following.step() == ["c1"]
     assert "reread" not in following.event_names()
+
+
+NOTHING = digest(b"")
+
+
+def read_nowhere(inode: int) -> Checkpoint:
+    """The checkpoint of a file of which nothing was read, and that is nowhere now."""
+    return Checkpoint(0, inode, 0, 0, 0, NOTHING, 0, NOTHING, size=0)
+
+
+def test_what_was_closed_since_the_last_listing_is_remembered_until_the_next_one(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+):
+    """Only a listing can show that it is gone."""
+    monkeypatch.setattr(directories, "PAUSE_SECONDS", 100.0)
+    disk.append(b"a1\n")
+    files = file_set(disk)
+    files.look(100)
+    files.files[0].read(9)
+    disk.tick()
+    disk.replace(b"b1\n")
+    files.look(101)
+    files.files[-1].read(9)
+    assert settled(files, 201, 203) == [True, True]
+    files._search.retired = [read_nowhere(10**6 + number) for number in range(RETIRED_KEPT)]
+    disk.tick()
+    disk.append(b"", "other")
+    files.look(204)
+    files.retire(files.old[0])
+    remembered = []
+    for now in (205, 310):
+        files.look(now)
+        remembered.append([each.inode for each in files.state().seen or ()])
+    assert remembered == [[10**6], []]
+    files.close()
+
+
+def test_a_file_of_which_nothing_had_been_read_is_searched_for_though_a_new_one_is_at_the_path(disk: Disk):
+    disk.append(b"a1\n")
+    files = file_set(disk, FollowerState((read_nowhere(10**6),), (), 0, seen=()))
+    files.look(100)
+    assert [each.inode for each in files.state().files] == [10**6, disk.path().stat().st_ino]
+    files.close()
+
+
+def test_a_file_that_is_deleted_while_it_is_looked_for_is_not_there(disk: Disk, monkeypatch: pytest.MonkeyPatch):
+    disk.append(b"a1\n")
+    files = file_set(disk, FollowerState((read_nowhere(10**6),), (), 0, seen=()))
+    opened: list[int] = []
+
+    def delete(*_: object) -> TailReader:
+        opened.append(1)
+        raise FileNotFoundError
+
+    monkeypatch.setattr(files._search, "open", delete)
+    files.look(100)
+    assert (files.files, len(opened) > 0) == ([], True)
+
+
+def test_an_old_file_that_was_rewritten_with_the_lines_of_a_missing_one_is_read_on(disk: Disk):
+    missing = Checkpoint(0, 10**6, 3, 1, 3, digest(b"m1\n"), 3, digest(b"m1\n"))
+    disk.append(b"o1\n")
+    files = file_set(disk, FollowerState((), (), 0, seen=()))
+    files.look(100)
+    [old] = files.files
+    old.read(9)
+    disk.tick()
+    disk.rename("queue", "queue.1")
+    disk.append(b"b1\n")
+    files.look(100.2)
+    disk.tick()
+    files._search.missing.append(missing)
+    disk.path("queue.1").write_bytes(b"m1\n")
+    files.look(100.4)
+    assert [(file is old, file.offset) for file in files.old] == [(True, 3)]
+    files.close()
