@@ -13,7 +13,7 @@ import time
 import tomllib
 from collections import Counter
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from tests.mutation.changes import Change, changes_of
 from tests.mutation.subjects import PACKAGE, chosen, module_of, test_files
@@ -59,8 +59,12 @@ def main() -> int:
     return summed_up(trials.results, len(equivalent), seed, screen)
 
 
-def equivalent_entries() -> list[dict[str, str]]:
-    """Return what is listed as equivalent: `module`, `line`, `change` and `why` of each, and perhaps `within`."""
+def equivalent_entries() -> list[dict[str, Any]]:
+    """Return what is listed as equivalent: `module`, `line`, `change` and `why` of each.
+
+    Perhaps also `within`, the function, and `becomes`, what the line may be after the change: where several functions
+    have the line, or the same change can be made at several of its places.
+    """
     files = sorted(EQUIVALENT.glob("*.toml"))
     return [entry for file in files for entry in tomllib.loads(file.read_text())["equivalent"]]
 
@@ -69,7 +73,8 @@ def equivalent_changes(changes: list[Change], files: set[Path]) -> list[Change]:
     """Return those of the changes that no test can notice.
 
     Raises:
-        LookupError: A change that is listed for one of the files is not among them, or is so in several functions.
+        LookupError: A change that is listed for one of the files is not among them, or is so in several functions or
+            places.
     """
     found = []
     for entry in equivalent_entries():
@@ -77,6 +82,10 @@ def equivalent_changes(changes: list[Change], files: set[Path]) -> list[Change]:
         if path not in files:
             continue
         lines = path.read_text().splitlines()
+
+        def after(change: Change, lines: list[str] = lines) -> str:
+            return change.before_and_after(lines)[1].strip()
+
         same = [
             each
             for each in changes
@@ -84,11 +93,14 @@ def equivalent_changes(changes: list[Change], files: set[Path]) -> list[Change]:
             and each.what == entry["change"]
             and lines[each.line - 1].strip() == entry["line"]
             and entry.get("within", each.where.scope) == each.where.scope
+            and after(each) in entry.get("becomes", [after(each)])
         ]
         if not same:
             raise LookupError(f"{EQUIVALENT}: {path} has no such change any more: {entry['change']}")
         if len(scopes := {str(each.where.scope) for each in same}) > 1:
             raise LookupError(f"{EQUIVALENT}: {path}: {entry['change']} is in {sorted(scopes)}: say `within` which one")
+        if "becomes" not in entry and len(places := {after(each) for each in same}) > 1:
+            raise LookupError(f"{EQUIVALENT}: {path}: {entry['change']}: say what it `becomes` of {sorted(places)}")
         found += same
     return found
 

@@ -166,13 +166,28 @@ def test_every_equivalent_change_is_found_and_has_a_reason():
     assert len(equivalent_changes(changes, set(parts))) >= len(entries)
 
 
-def test_a_line_that_several_functions_have_is_listed_with_the_function(tmp_path, monkeypatch):
-    def listed(entry: str) -> int:
-        (tmp_path / "api.toml").write_text(f'[[equivalent]]\nmodule = "api/breaker.py"\nwhy = "w"\n{entry}')
-        path = Path("worker/asset_worker/api/breaker.py")
+@pytest.fixture
+def listed(tmp_path, monkeypatch):
+    """How many changes of a module an entry lists."""
+    monkeypatch.setattr("tests.mutation.__main__.EQUIVALENT", tmp_path)
+
+    def count(entry: str, module: str = "api/breaker.py") -> int:
+        (tmp_path / "api.toml").write_text(f'[[equivalent]]\nmodule = "{module}"\nwhy = "w"\n{entry}')
+        path = Path("worker/asset_worker") / module
         return len(equivalent_changes(list(changes_of(module_of(path), path)), {path}))
 
-    monkeypatch.setattr("tests.mutation.__main__.EQUIVALENT", tmp_path)
+    return count
+
+
+def test_a_change_that_can_be_made_at_several_places_of_a_line_is_listed_with_what_the_line_becomes(listed):
+    entry = 'line = "visited, level = 0, [0] if size else []"\nchange = "0 → 1"\n'
+    places = ["visited, level = 1, [0] if size else []", "visited, level = 0, [1] if size else []"]
+    assert [listed(f"{entry}becomes = {each}", "queue/heap.py") for each in (places[:1], places)] == [1, 2]
+    with pytest.raises(LookupError, match="say what it `becomes`"):
+        listed(entry, "queue/heap.py")
+
+
+def test_a_line_that_several_functions_have_is_listed_with_the_function(listed):
     entry = 'line = "self._is_regular = True"\nchange = "True → False"\n'
     assert listed(f'{entry}within = "Breaker._hold"') == 1
     with pytest.raises(LookupError, match=r"Breaker\.__init__.*Breaker\._hold.*say `within` which one"):

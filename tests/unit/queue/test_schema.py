@@ -7,6 +7,7 @@ import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -191,6 +192,17 @@ def test_triggers_and_views_are_off_where_python_can_turn_them_off():
         connection.execute("CREATE VIEW v AS SELECT 1")
         with pytest.raises(sqlite3.OperationalError, match="prohibited"):
             connection.execute("SELECT * FROM v")
+
+
+@pytest.mark.parametrize("version", [(3, 11, 9), (3, 12), (4, 0)])
+def test_all_that_python_can_turn_off_is_off(monkeypatch, version):
+    names = ("DEFENSIVE", "ENABLE_TRIGGER", "ENABLE_VIEW")
+    for name in names:
+        monkeypatch.setattr(sqlite3, f"SQLITE_DBCONFIG_{name}", name, raising=False)
+    monkeypatch.setattr("asset_worker.queue.local.schema.sys", SimpleNamespace(version_info=version))
+    settings = {}
+    restrict(SimpleNamespace(execute=lambda _: None, setconfig=settings.__setitem__))
+    assert settings == ({} if version < (3, 12) else dict.fromkeys(names, False) | {"DEFENSIVE": True})
 
 
 def hot_journal_that_names(file: Path, pages: int) -> bytes:
