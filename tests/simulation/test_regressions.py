@@ -33,6 +33,18 @@ HISTORIES = {
             Append(after=3.0, lives=(DONE,)),
         ),
     ),
+    "each attempt to read a file that was new after a start left a descriptor behind": History(
+        Setup(),
+        (
+            Append(lives=(DONE,)),
+            Begin(after=8.0, fault=FilesFail(ROOT, errno.EIO, frozenset({"scandir"})), lasts=43.0),
+            Kill(steps=358, down=6.0),
+            Rotate(),
+            Append(lives=(DONE,)),
+            Begin(fault=FilesFail(f"{ROOT}/queue", errno.EIO, frozenset({"pread"})), lasts=14.0),
+            Pause(after=34.0),
+        ),
+    ),
     "a client was answered 500 when the journal failed while the worker stopped": History(
         Setup(http=True, grace=5.0),
         (

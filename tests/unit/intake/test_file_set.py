@@ -442,3 +442,23 @@ def test_an_old_file_that_was_rewritten_with_the_lines_of_a_missing_one_is_read_
     files.look(100.4)
     assert [(file is old, file.offset) for file in files.old] == [(True, 3)]
     files.close()
+
+
+def test_a_file_that_can_not_be_read_at_the_first_look_is_closed_again(disk: Disk, monkeypatch: pytest.MonkeyPatch):
+    """Or else each attempt would leave a descriptor behind."""
+    missing = Checkpoint(0, 10**6, 3, 1, 3, digest(b"m1\n"), 3, digest(b"m1\n"))
+    disk.append(b"a1\n")
+    files = file_set(disk, FollowerState((missing,), (), 0, seen=()))
+
+    def fail(*_: object) -> bool:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(TailReader, "holds", fail)
+    before = open_descriptors()
+    with pytest.raises(OSError, match="Input/output error"):
+        files.look(100)
+    assert (open_descriptors(), files.files, files.state().files) == (before, [], (missing,))
+    monkeypatch.undo()
+    files.look(101)
+    assert [file.offset for file in files.files] == [0]
+    files.close()

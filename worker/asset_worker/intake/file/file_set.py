@@ -142,14 +142,16 @@ class FileSet:
         self._notice_step_back(directory_time)
         with ExitStack() as opened:
             newest = current if stays else self._open_current(opened)
+            begun = None if newest is current or newest in self.old else newest
+            held = self._missing_in(begun) if begun is not None and is_first else None
             beside: list[TailReader] = []
             if entries is not None:
                 beside = self._find_beside(entries, newest, rewritten, opened, may_be_rotated=may_be_rotated)
             opened.pop_all()
         for file in rewritten:
             self._record("truncated", file.name)
-        if newest is not None and newest is not current and newest not in self.old:
-            self._begin(newest)
+        if begun is not None:
+            self._begin(begun, held)
         self._move_on(
             newest, beside, rewritten, now, is_listed=entries is not None, directory_exists=directory_time > 0
         )
@@ -268,13 +270,20 @@ class FileSet:
         opened.callback(file.close)
         return file
 
-    def _begin(self, file: TailReader) -> None:
-        """Prepare a file that came to the path to be read from its start; say so if that may repeat what was read."""
+    def _missing_in(self, file: TailReader) -> list[Checkpoint]:
+        """Return the missing checkpoints whose bytes are in a file."""
+        return [each for each in self._search.missing if each.offset and file.holds(each)]
+
+    def _begin(self, file: TailReader, held: Sequence[Checkpoint] | None) -> None:
+        """Prepare a file that came to the path to be read from its start; say so if that may repeat what was read.
+
+        `held` are the checkpoints that were missing whose bytes are in it; None: this is not the first look.
+        """
         search = self._search
         file.id = search.unused_id(file, self.files)
-        if self._directory_times is not None or not search.missing:
+        if held is None or not search.missing:
             return
-        copied = next((each for each in search.missing if each.offset and file.holds(each)), None)
+        copied = next((each for each in held if each in search.missing), None)
         before = copied or search.missing[-1]
         if before.offset and before in (copied, search.stored[-1]):
             why = reason_to_reread(before, inode=file.identity[1], is_same_content=copied is not None)
