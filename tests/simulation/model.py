@@ -6,6 +6,7 @@ tasks it has.
 
 from __future__ import annotations
 
+import errno
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -97,10 +98,14 @@ def _may_repeat(world: World) -> bool:
     """Return whether the events file may hold an event twice, which it may only after the worst.
 
     What could not be synced is cut off again, and written to the next file if the file is rotated then. If the machine
-    dies before that cut is on the disk, both files have it.
+    dies before that cut is on the disk, both files have it. And what was written before a crash is not found in a
+    rotated file that the worker may not open.
     """
-    failing = [each for each in world.troubles if isinstance(each.fault, FilesFail) and "fdatasync" in each.fault.calls]
-    return bool(world.power_cuts and failing and world.rotations[EVENTS_FILE])
+    faults = [each.fault for each in world.troubles if isinstance(each.fault, FilesFail)]
+    is_unsynced = bool(world.power_cuts) and any("fdatasync" in each.calls for each in faults)
+    is_forbidden = any(each.number == errno.EACCES and "open" in each.calls for each in faults)
+    was_killed = any(each.was_killed for each in world.exits)
+    return bool(world.rotations[EVENTS_FILE]) and (is_unsynced or (is_forbidden and was_killed))
 
 
 def _runs_on(world: World) -> Iterator[str]:
