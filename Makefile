@@ -30,7 +30,7 @@ TARGET_BY_TARGET := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target
 
 # The integration tests mostly wait, and leave half of two cores to the unit tests.
 test: check ## every check: format, lint, layers, types, tests
-	@echo "unit and integration tests, side by side: some six minutes on two cores"
+	@echo "unit and integration tests, side by side: some five minutes on two cores"
 	@$(MAKE) --no-print-directory -j2 $(TARGET_BY_TARGET) unit integration
 
 check: $(STAMP) ## format, lint, layers and types
@@ -39,9 +39,9 @@ check: $(STAMP) ## format, lint, layers and types
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-# They mostly use the processor, and give way to tests that also watch the clock.
+# They mostly use the processor, one more of them than there are cores, and give way to tests that also watch the clock.
 unit: $(STAMP) ## the pure core, the client, the parts one by one; the whole worker in a simulated world
-	nice -n 10 $(BIN)/pytest -n auto --dist worksteal tests/unit tests/simulation
+	nice -n 10 $(BIN)/pytest -n $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )) --dist worksteal tests/unit tests/simulation
 
 # These mostly wait for processes and clocks, so more of them than there are cores run at once.
 integration: $(STAMP) ## real processes, files, sockets and servers
