@@ -38,9 +38,19 @@ def started(code: str, *, stderr: int, **options) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stderr=stderr, stdout=subprocess.DEVNULL, env=environ, **options)
 
 
+def ends_of(*processes: subprocess.Popen[bytes]) -> list[int]:
+    """The exit codes of processes. One that does not end is killed, and fails the test."""
+    try:
+        return [process.wait(PATIENCE) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
 def end_of(code: str, **options) -> int:
-    with started(code, **options) as process:
-        return process.wait(PATIENCE)
+    [code_at_end] = ends_of(started(code, **options))
+    return code_at_end
 
 
 ENDS = {
@@ -73,8 +83,7 @@ def stopped_terminal() -> Iterator[int]:
 
 def test_a_terminal_that_is_stopped_keeps_no_process_from_ending(stopped_terminal: int):
     """Each waits a second for the terminal."""
-    processes = [started(code, stderr=stopped_terminal) for code, _ in ENDS.values()]
-    ends = [process.wait(PATIENCE) for process in processes]
+    ends = ends_of(*(started(code, stderr=stopped_terminal) for code, _ in ENDS.values()))
     assert dict(zip(ENDS, ends, strict=True)) == {name: ends_with for name, (_, ends_with) in ENDS.items()}
 
 
