@@ -9,9 +9,9 @@ from unittest.mock import patch
 
 from asset_worker.domain.assets import AssetId, Outcome
 from asset_worker.queue.local import journal as journals
-from asset_worker.queue.local.commits import Commits
 from asset_worker.queue.local.engine import LocalQueue
 from asset_worker.queue.local.journal import Journal
+from asset_worker.queue.local.journal_store import JournalStore
 from asset_worker.queue.local.migrations import MIGRATIONS
 from asset_worker.queue.local.settled_rows import SettledRows
 from asset_worker.queue.ports import Lease
@@ -76,7 +76,7 @@ def event_before_settling() -> Iterator[None]:
 def failed_acceptance_taken_for_done() -> Iterator[None]:
     """Submissions are taken for accepted although their transaction has failed."""
 
-    def transact(self: Commits, changes: list[Callable[[Journal], Any]]) -> list[Any]:
+    def transact(self: JournalStore, changes: list[Callable[[Journal], Any]]) -> list[Any]:
         results: list[Any] = []
         try:
             with self._journal.transaction():
@@ -86,7 +86,7 @@ def failed_acceptance_taken_for_done() -> Iterator[None]:
                 raise
         return results
 
-    with patch.object(Commits, "_transact", transact):
+    with patch.object(JournalStore, "transact", transact):
         yield
 
 

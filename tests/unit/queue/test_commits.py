@@ -9,8 +9,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from asset_worker.domain.unavailable import QueueUnavailableError
-from asset_worker.queue.local.commits import RETRY_SECONDS, Commits
+from asset_worker.queue.commits import RETRY_SECONDS, Commits
 from asset_worker.queue.local.journal import Journal
+from asset_worker.queue.local.journal_store import JournalStore
 from asset_worker.runtime.threads import HANG_SECONDS
 from tests.doubles.clocks import LoopClock, ManualClock
 from tests.doubles.local_queue import open_local, put
@@ -124,7 +125,7 @@ async def test_a_disk_that_does_not_answer_is_a_failure_until_it_does(tmp_path):
 @pytest.mark.virtual_time
 async def test_after_stop_retrying_a_failure_is_raised_at_once_and_close_returns(tmp_path):
     thread = full_forever()
-    commits = Commits(Journal(tmp_path / "j"), thread, ManualClock())
+    commits = Commits(JournalStore(Journal(tmp_path / "j")), thread, ManualClock())
     commits.stop_retrying()
     with pytest.raises(QueueUnavailableError, match="the process is about to end: it failed"):
         await commits.write(lambda journal: journal.set_intake("i", b"1"))
@@ -135,7 +136,7 @@ async def test_after_stop_retrying_a_failure_is_raised_at_once_and_close_returns
 
 @pytest.mark.virtual_time
 async def test_a_write_that_waits_at_stop_retrying_is_tried_once_more(tmp_path):
-    commits = Commits(Journal(tmp_path / "j"), full_forever(), ManualClock())
+    commits = Commits(JournalStore(Journal(tmp_path / "j")), full_forever(), ManualClock())
     writing = asyncio.ensure_future(commits.write(lambda journal: journal.set_intake("i", b"1")))
     await asyncio.sleep(10.5 * RETRY_SECONDS)
     assert commits.failure
@@ -148,7 +149,7 @@ async def test_a_write_that_waits_at_stop_retrying_is_tried_once_more(tmp_path):
 @pytest.mark.virtual_time
 async def test_a_read_is_retried_as_a_write_is_until_the_process_is_about_to_end(tmp_path):
     thread = FailingThread(failure(sqlite3.SQLITE_IOERR), failure(sqlite3.SQLITE_FULL))
-    commits = Commits(Journal(tmp_path / "j"), thread, ManualClock())
+    commits = Commits(JournalStore(Journal(tmp_path / "j")), thread, ManualClock())
     assert await commits.read(lambda journal: journal.intakes()) == {}
     assert asyncio.get_running_loop().time() == 2 * RETRY_SECONDS
     assert commits.failure
@@ -192,7 +193,7 @@ async def test_changes_are_made_in_the_order_of_the_calls(tmp_path, thread):
 
 
 async def test_a_change_that_fails_undoes_what_it_shares_a_commit_with(tmp_path):
-    commits = Commits(Journal(tmp_path / "j"), InlineThread(), ManualClock())
+    commits = Commits(JournalStore(Journal(tmp_path / "j")), InlineThread(), ManualClock())
 
     def fail(journal):
         journal.set_intake("i", b"2")
@@ -215,7 +216,7 @@ async def test_transactions_are_counted_and_timed_once_they_are_durable(tmp_path
             clock.move(2)
             return await super().run(call, *args, **kwargs)
 
-    commits = Commits(Journal(tmp_path / "j"), Slow(failure(sqlite3.SQLITE_FULL)), clock)
+    commits = Commits(JournalStore(Journal(tmp_path / "j")), Slow(failure(sqlite3.SQLITE_FULL)), clock)
     assert (commits.made.count, commits.made.succeeded_at) == (0, None)
     await asyncio.gather(*(commits.write(lambda journal: journal.set_intake("i", b"1")) for _ in range(3)))
     assert (commits.made.count, commits.made.succeeded_at) == (1, clock.now())
@@ -228,7 +229,7 @@ async def test_a_close_waits_for_the_transactions_in_progress_then_closes_the_fi
         close = ClosingThread.close
 
     thread, journal = Thread(), Journal(tmp_path / "j")
-    commits = Commits(journal, thread, ManualClock())
+    commits = Commits(JournalStore(journal), thread, ManualClock())
     applied = []
     writes = [
         asyncio.ensure_future(commits.write(lambda journal: journal.last_position(), applied.append)) for _ in range(2)

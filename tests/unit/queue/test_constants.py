@@ -2,8 +2,8 @@
 
 import pytest
 
+from asset_worker.queue import commits
 from asset_worker.queue.local import (
-    commits,
     dead_letter_access,
     dead_letter_requests,
     engine,

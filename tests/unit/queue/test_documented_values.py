@@ -6,8 +6,8 @@ page of `docs/` that promises it.
 
 import pytest
 
-from asset_worker.queue import memory
-from asset_worker.queue.local import commits, dead_letter_access, engine, schedule_store, status_report
+from asset_worker.queue import commits, memory
+from asset_worker.queue.local import dead_letter_access, engine, schedule_store, status_report
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from asset_worker.domain.progress import Progress
-from asset_worker.queue.local.commits import RETRY_SECONDS
+from asset_worker.queue.commits import RETRY_SECONDS
 from asset_worker.queue.local.engine import MARK_EVERY_SECONDS, PROGRESS_EVERY_SECONDS
 from asset_worker.queue.local.journal import FILE_NAME
 from asset_worker.queue.local.status_report import read_status

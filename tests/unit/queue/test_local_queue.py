@@ -12,8 +12,8 @@ import pytest
 
 from asset_worker.domain.progress import LastSeen, Progress
 from asset_worker.domain.submissions import Options
+from asset_worker.queue.commits import RETRY_SECONDS
 from asset_worker.queue.local import engine
-from asset_worker.queue.local.commits import RETRY_SECONDS
 from asset_worker.queue.local.engine import (
     PROGRESS_EVERY_SECONDS,
     PRUNE_EVERY_SECONDS,

@@ -38,9 +38,9 @@ def leave_stop_signals_to_main_thread() -> None:
 
 
 @contextmanager
-def reporting_hang(report: Callable[[str], None]) -> Iterator[None]:
+def reporting_hang(report: Callable[[str], None], waits_for: str = "the disk") -> Iterator[None]:
     """Call `report`, on the event loop, with what is wrong, if the block waits longer than `HANG_SECONDS`."""
-    what = f"the disk has not answered for {HANG_SECONDS:.0f} s"
+    what = f"{waits_for} has not answered for {HANG_SECONDS:.0f} s"
     timer = asyncio.get_running_loop().call_later(HANG_SECONDS, report, what)
     try:
         yield

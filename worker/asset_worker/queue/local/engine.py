@@ -16,9 +16,10 @@ from asset_worker.domain.progress import Progress
 from asset_worker.domain.states import AssetState, SettledState, combined
 from asset_worker.domain.submissions import Submission
 from asset_worker.domain.unavailable import QueueUnavailableError
-from asset_worker.queue.local.commits import Commits
+from asset_worker.queue.commits import Commits
 from asset_worker.queue.local.dead_letter_rows import Selection
 from asset_worker.queue.local.journal import FILE_NAME, Journal
+from asset_worker.queue.local.journal_store import JournalStore
 from asset_worker.queue.local.outbox import LocalOutbox
 from asset_worker.queue.local.request_service import RequestService
 from asset_worker.queue.local.settled_rows import Settlement
@@ -94,7 +95,7 @@ class LocalQueue(PendingAssets):
         """
         room = Room(max_pending, clock)
         super().__init__(clock, room)
-        self._commits = Commits(journal, thread, clock)
+        self._commits = Commits(JournalStore(journal), thread, clock)
         self.commits = self._commits.made
         self._dedupe_window = dedupe_window
         self._dead_letter_retention = dead_letter_retention

@@ -16,7 +16,7 @@ import msgspec
 from asset_worker.domain.deliveries import Condition, Owed, Taken
 from asset_worker.domain.events import Stored, made_at
 from asset_worker.queue.absent_sinks import SinkState, seconds_left, states_at_start
-from asset_worker.queue.local.commits import Commits
+from asset_worker.queue.commits import Commits
 from asset_worker.queue.local.dead_letter_rows import Selection
 from asset_worker.queue.local.journal import Journal
 from asset_worker.queue.local.undelivered_rows import Claim
@@ -47,7 +47,7 @@ class LocalOutbox:
 
     def __init__(
         self,
-        commits: Commits,
+        commits: Commits[Journal],
         room: Room,
         *,
         sinks: Sequence[str],

@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from asset_worker.queue.local.commits import Commits
+from asset_worker.queue.commits import Commits
 from asset_worker.queue.local.dead_letter_requests import Answer, Done, Request, carry_out
+from asset_worker.queue.local.journal import Journal
 from asset_worker.queue.local.outbox import LocalOutbox
 from asset_worker.queue.local.request_files import Refused, RequestFiles, UnusableRequestsError
 from asset_worker.runtime.clock import Clock
@@ -25,7 +26,7 @@ class RequestService:
     """Finds requests, carries each out once, and answers it."""
 
     def __init__(
-        self, state: Path, commits: Commits, outbox: LocalOutbox, clock: Clock, *, receivers: Collection[str]
+        self, state: Path, commits: Commits[Journal], outbox: LocalOutbox, clock: Clock, *, receivers: Collection[str]
     ) -> None:
         """`state` is the state directory; `receivers` are the independent sinks of this run."""
         self._files = RequestFiles(state)

@@ -7,38 +7,81 @@ two commits take, and a single writer does not wait for others.
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from asset_worker.domain.unavailable import QueueUnavailableError
-from asset_worker.queue.local.journal import Journal, is_transient
 from asset_worker.queue.ports import Failure
 from asset_worker.runtime.clock import Clock, wall_time
-from asset_worker.runtime.log import get_logger
 from asset_worker.runtime.measures import SHORT_SECONDS, Operations
 from asset_worker.runtime.threads import WorkerThread, reporting_hang
 
+S = TypeVar("S")
+S_co = TypeVar("S_co", covariant=True)
 T = TypeVar("T")
-_log = get_logger()
 
 RETRY_SECONDS = 1.0
-"""The wait between two attempts while the disk is full or failing."""
+"""The wait between two attempts while the store is full, failing or away."""
+
+
+class Store(Protocol[S_co]):
+    """Where an engine keeps what it must not lose. One thread uses it, and every call blocks.
+
+    `S_co` is what changes and queries are called with.
+    """
+
+    @property
+    def what(self) -> str:
+        """What people call it, for messages."""
+        ...
+
+    @property
+    def answers(self) -> str:
+        """What people wait for while a call hangs."""
+        ...
+
+    def transact(self, changes: Sequence[Callable[[S_co], Any]]) -> list[Any]:
+        """Make these changes in one transaction. Return what they return, once it is durable.
+
+        After a transient error the same sequence is passed again: a change that has become durable all the same must
+        not be made twice.
+        """
+        ...
+
+    def read(self, query: Callable[[S_co], T]) -> T:
+        """Return what `query` returns."""
+        ...
+
+    def is_transient(self, error: Exception) -> bool:
+        """Return whether an error is the store's, and the same may succeed later."""
+        ...
+
+    def log_failure(self, error: str, *, retry_in: float | None) -> None:
+        """Log that it can't be written now. None: an attempt hangs."""
+        ...
+
+    def log_recovery(self) -> None:
+        """Log that it can be written again."""
+        ...
+
+    def close(self) -> None:
+        """Release it."""
+        ...
 
 
 class _Write(NamedTuple):
     """A change that waits for its transaction."""
 
-    change: Callable[[Journal], Any]
+    change: Callable[[Any], Any]
     done: asyncio.Future[Any]
     applied: Callable[[Any], None] | None
 
 
-class Commits:
-    """Runs transactions on a journal for callers in the event loop."""
+class Commits(Generic[S]):
+    """Runs transactions on a store for callers in the event loop."""
 
-    def __init__(self, journal: Journal, thread: WorkerThread, clock: Clock) -> None:
-        self._journal = journal
+    def __init__(self, store: Store[S], thread: WorkerThread, clock: Clock) -> None:
+        self._store = store
         self._thread = thread
         self._clock = clock
         self._waiting: list[_Write] = []
@@ -53,20 +96,20 @@ class Commits:
 
     @property
     def failure(self) -> Failure | None:
-        """Why the journal can't be written now, and since when; None: it can."""
+        """Why the store can't be written now, and since when; None: it can."""
         if self._failing_since is None:
             return None
         return Failure(self._error, since=wall_time(self._clock, self._failing_since))
 
-    async def write(self, change: Callable[[Journal], T], applied: Callable[[T], None] | None = None) -> T:
+    async def write(self, change: Callable[[S], T], applied: Callable[[T], None] | None = None) -> T:
         """Run `change` within a transaction. Return what it returns, once the transaction is durable.
 
-        Changes are made in the order of the calls. After a transient failure (a full disk, an I/O error) the
-        transaction is retried until it succeeds. `applied` is called with what `change` returns as soon as it is
+        Changes are made in the order of the calls. After a transient failure (a full disk, a lost connection)
+        the transaction is retried until it succeeds. `applied` is called with what `change` returns as soon as it is
         durable, also if the caller was cancelled: what is counted in memory then stays true.
 
         Raises:
-            sqlite3.Error: the journal is damaged.
+            Exception: an error of the store that does not pass: it is damaged.
             QueueUnavailableError: it can't be written after `stop_retrying`.
         """
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -75,21 +118,21 @@ class Commits:
             self._task = asyncio.create_task(self._commit_all(), name="commits")
         return await done
 
-    async def read(self, query: Callable[[Journal], T]) -> T:
+    async def read(self, query: Callable[[S], T]) -> T:
         """Run `query` between two transactions, and return what it returns. Transient failures are retried.
 
         Raises:
-            sqlite3.Error: the journal is damaged.
+            Exception: an error of the store that does not pass: it is damaged.
             QueueUnavailableError: it can't be read after `stop_retrying`.
         """
         while True:
             try:
-                return await self._thread.run(query, self._journal)
-            except sqlite3.Error as error:
-                if not is_transient(error):
+                return await self._thread.run(self._store.read, query)
+            except Exception as error:
+                if not self._store.is_transient(error):
                     raise
                 if not self._retries:
-                    raise _unavailable(error) from error
+                    raise self._unavailable(error) from error
                 await self._wait_to_retry(error)
 
     def stop_retrying(self) -> None:
@@ -97,10 +140,10 @@ class Commits:
         self._retries = False
 
     async def close(self) -> None:
-        """Wait for the transactions in progress, then close the journal and its thread."""
+        """Wait for the transactions in progress, then close the store and its thread."""
         if self._task is not None:
             await asyncio.wait([self._task])
-        await self._thread.run(self._journal.close)
+        await self._thread.run(self._store.close)
         self._thread.close()
 
     async def _commit_all(self) -> None:
@@ -116,15 +159,13 @@ class Commits:
         while True:
             began = self._clock.monotonic()
             try:
-                with reporting_hang(self._failed):
-                    results = await self._thread.run(self._transact, changes)
-            except sqlite3.Error as error:
-                if is_transient(error) and self._retries:
+                with reporting_hang(self._failed, self._store.answers):
+                    results = await self._thread.run(self._store.transact, changes)
+            except Exception as error:  # noqa: BLE001 - handed to every writer of the group
+                if self._store.is_transient(error) and self._retries:
                     await self._wait_to_retry(error)
                     continue
-                failure: BaseException = _unavailable(error) if is_transient(error) else error
-            except Exception as error:  # noqa: BLE001 - handed to every writer of the group
-                failure = error
+                failure = self._unavailable(error) if self._store.is_transient(error) else error
             else:
                 self.made.durations.observe((), self._clock.monotonic() - began)
                 self.made.succeeded_at = self._clock.now()
@@ -140,11 +181,7 @@ class Commits:
                     write.done.set_exception(failure)
             return
 
-    def _transact(self, changes: list[Callable[[Journal], Any]]) -> list[Any]:
-        with self._journal.transaction():
-            return [change(self._journal) for change in changes]
-
-    async def _wait_to_retry(self, error: sqlite3.Error) -> None:
+    async def _wait_to_retry(self, error: Exception) -> None:
         self._failed(str(error), retry_in=RETRY_SECONDS)
         await asyncio.sleep(RETRY_SECONDS)
 
@@ -152,13 +189,12 @@ class Commits:
         self._error = error
         if self._failing_since is None:
             self._failing_since = self._clock.steady()
-            _log.error("journal.failed", path=str(self._journal.path), error=error, retry_in=retry_in)
+            self._store.log_failure(error, retry_in=retry_in)
 
     def _recovered(self) -> None:
         if self._failing_since is not None:
             self._failing_since = None
-            _log.info("journal.recovered", path=str(self._journal.path))
+            self._store.log_recovery()
 
-
-def _unavailable(error: sqlite3.Error) -> QueueUnavailableError:
-    return QueueUnavailableError(f"the journal can't be used, and the process is about to end: {error}")
+    def _unavailable(self, error: Exception) -> QueueUnavailableError:
+        return QueueUnavailableError(f"{self._store.what} can't be used, and the process is about to end: {error}")
