@@ -150,9 +150,12 @@ async def test_a_write_that_waits_at_stop_retrying_is_tried_once_more(tmp_path):
 async def test_a_read_is_retried_as_a_write_is_until_the_process_is_about_to_end(tmp_path):
     thread = FailingThread(failure(sqlite3.SQLITE_IOERR), failure(sqlite3.SQLITE_FULL))
     commits = Commits(JournalStore(Journal(tmp_path / "j")), thread, ManualClock())
-    assert await commits.read(lambda journal: journal.intakes()) == {}
+    reading = asyncio.ensure_future(commits.read(lambda journal: journal.intakes()))
+    await asyncio.sleep(RETRY_SECONDS / 2)
+    is_failing = commits.failure is not None
+    assert await reading == {}
     assert asyncio.get_running_loop().time() == 2 * RETRY_SECONDS
-    assert commits.failure
+    assert (is_failing, commits.failure) == (True, None), "it is read again, and no write fails"
     thread.errors = [failure(sqlite3.SQLITE_CORRUPT)]
     with pytest.raises(sqlite3.OperationalError, match="it failed"):
         await commits.read(lambda journal: journal.intakes())
@@ -161,6 +164,54 @@ async def test_a_read_is_retried_as_a_write_is_until_the_process_is_about_to_end
     with pytest.raises(QueueUnavailableError, match="the process is about to end: it failed"):
         await commits.read(lambda journal: journal.intakes())
     assert asyncio.get_running_loop().time() == 2 * RETRY_SECONDS
+
+
+class HangingStore:
+    """A store whose first call hangs until it is interrupted."""
+
+    what = answers = "the store"
+    patience = 30.0
+
+    def __init__(self):
+        self.interrupted = asyncio.Event()
+
+    def interrupt(self):
+        self.interrupted.set()
+
+    def transact(self, changes):
+        return [change(self) for change in changes]
+
+    def read(self, query):
+        return query(self)
+
+    def is_transient(self, error):
+        return isinstance(error, ConnectionError)
+
+    def log_failure(self, error, *, retry_in):
+        pass
+
+    def log_recovery(self):
+        pass
+
+
+class HangingThread:
+    """Runs calls inline, the first of which hangs until the store is interrupted."""
+
+    async def run(self, call, *args):
+        store = call.__self__
+        if not store.interrupted.is_set():
+            await store.interrupted.wait()
+            raise ConnectionError("interrupted")
+        return call(*args)
+
+
+@pytest.mark.parametrize("method", ["read", "write"])
+@pytest.mark.virtual_time
+async def test_a_call_that_hangs_is_interrupted_after_the_patience_of_the_store_and_made_again(method):
+    commits = Commits(HangingStore(), HangingThread(), ManualClock())
+    assert await getattr(commits, method)(lambda _: "done") == "done"
+    assert asyncio.get_running_loop().time() == 30 + RETRY_SECONDS
+    assert commits.failure is None
 
 
 @pytest.mark.virtual_time

@@ -19,6 +19,7 @@ from asset_worker.runtime.threads import WorkerThread, reporting_hang
 S = TypeVar("S")
 S_co = TypeVar("S_co", covariant=True)
 T = TypeVar("T")
+X = TypeVar("X")
 
 RETRY_SECONDS = 1.0
 """The wait between two attempts while the store is full, failing or away."""
@@ -38,6 +39,15 @@ class Store(Protocol[S_co]):
     @property
     def answers(self) -> str:
         """What people wait for while a call hangs."""
+        ...
+
+    @property
+    def patience(self) -> float | None:
+        """For how many seconds a call may hang before it is interrupted; None: for ever."""
+        ...
+
+    def interrupt(self) -> None:
+        """Let the present call fail with a transient error. Called from another thread than that of the call."""
         ...
 
     def transact(self, changes: Sequence[Callable[[S_co], Any]]) -> list[Any]:
@@ -127,13 +137,17 @@ class Commits(Generic[S]):
         """
         while True:
             try:
-                return await self._thread.run(self._store.read, query)
+                found = await self._run(self._store.read, query)
             except Exception as error:
                 if not self._store.is_transient(error):
                     raise
                 if not self._retries:
                     raise self._unavailable(error) from error
                 await self._wait_to_retry(error)
+            else:
+                if self._task is None:  # a write would say by itself that it succeeds again
+                    self._recovered()
+                return found
 
     def stop_retrying(self) -> None:
         """Raise `QueueUnavailableError` at a transient failure from now on: the process is about to end."""
@@ -159,8 +173,7 @@ class Commits(Generic[S]):
         while True:
             began = self._clock.monotonic()
             try:
-                with reporting_hang(self._failed, self._store.answers):
-                    results = await self._thread.run(self._store.transact, changes)
+                results = await self._run(self._store.transact, changes)
             except Exception as error:  # noqa: BLE001 - handed to every writer of the group
                 if self._store.is_transient(error) and self._retries:
                     await self._wait_to_retry(error)
@@ -180,6 +193,18 @@ class Commits(Generic[S]):
                 if not write.done.done():
                     write.done.set_exception(failure)
             return
+
+    async def _run(self, call: Callable[[X], T], argument: X) -> T:
+        """Return what a call of the store returns. That it hangs is reported, and after some time it is interrupted."""
+        patience = self._store.patience
+        loop = asyncio.get_running_loop()
+        timer = None if patience is None else loop.call_later(patience, self._store.interrupt)
+        try:
+            with reporting_hang(self._failed, self._store.answers):
+                return await self._thread.run(call, argument)
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     async def _wait_to_retry(self, error: Exception) -> None:
         self._failed(str(error), retry_in=RETRY_SECONDS)

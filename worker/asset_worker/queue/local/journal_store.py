@@ -18,6 +18,7 @@ class JournalStore:
 
     what: Final = "the journal"
     answers: Final = "the disk"
+    patience: Final = None
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -30,6 +31,9 @@ class JournalStore:
     def read(self, query: Callable[[Journal], T]) -> T:
         """Return what `query` returns."""
         return query(self._journal)
+
+    def interrupt(self) -> None:
+        """Do nothing: no call to a disk can be interrupted."""
 
     def is_transient(self, error: Exception) -> bool:
         """Return whether an error is SQLite's, and the same may succeed later."""
