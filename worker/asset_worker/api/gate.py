@@ -36,6 +36,7 @@ from asset_worker.api.trouble import (
     scarcity_after,
     trouble_after,
 )
+from asset_worker.domain.quota_share import LearnedRate
 from asset_worker.domain.worker_report import QuotaReport
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.log import get_logger
@@ -139,6 +140,16 @@ class Gate:
         """Record that another key is in use: an attempt may try it at once."""
         self._breaker.key_changed(self._now())
         self._grant_waiting()
+
+    def share(self, portion: float, learned: LearnedRate | None) -> LearnedRate | None:
+        """Use this portion of all limits from now on; see `SharedLimits`."""
+        now = self._now()
+        self._limiter.use_portion(portion)
+        if learned is not None:
+            self._limiter.adopt(learned.rate, at=now - learned.age)
+        self._grant_waiting()
+        known = self._limiter.learned
+        return None if known is None else LearnedRate(known[0], now - known[1])
 
     async def watch(self, stop: Stop) -> None:
         """Watch for shortages until the stop; from then on refuse permission to attempts that wait and to new ones."""

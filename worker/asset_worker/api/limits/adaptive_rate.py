@@ -41,11 +41,29 @@ class AdaptiveRate:
         self.rate = math.inf
         """The rate to keep; infinite until a limit has been met."""
         self._measured = math.inf
+        self._learned_at = -math.inf
         self._climb_seconds = SHORTEST_CLIMB_SECONDS
         self._climbed = 0.0  # seconds of the climb so far
         self._since = -math.inf
         self._accepted = 0  # requests, since `_since`
         self._refused_rate = math.inf
+
+    def scale(self, factor: float) -> None:
+        """Keep so many times the rate: this worker's portion of what the server accepts has changed."""
+        self.rate *= factor
+        self._measured *= factor
+        self._refused_rate *= factor
+
+    @property
+    def learned(self) -> tuple[float, float] | None:
+        """What was measured last, in requests per second, and when; None: no limit has been met."""
+        return None if self._measured == math.inf else (self._measured, self._learned_at)
+
+    def adopt(self, measured: float, *, at: float) -> None:
+        """Take over what another worker has measured, at an instant later than what is known."""
+        self._measured, self._learned_at = max(measured, LOWEST_RATE), at
+        self._climbed = 0.0
+        self.rate = self._measured * (1 - DECREASE)
 
     def sent(self, now: float, *, idle_since: float) -> None:
         """Record that a request goes out. Since `idle_since` none was sent, though one was allowed."""
@@ -76,6 +94,7 @@ class AdaptiveRate:
             self._measured = max(guess if is_guess else min(average, self._refused_rate), LOWEST_RATE)
             self._climb_seconds = min(max(lasted, SHORTEST_CLIMB_SECONDS), LONGEST_CLIMB_SECONDS)
             self._climbed = 0.0
+            self._learned_at = now
             self.rate = self._measured * (1 - DECREASE)
             if is_guess:
                 return  # the count goes on, so that it soon suffices for an average

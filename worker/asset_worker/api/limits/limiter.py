@@ -82,6 +82,7 @@ class RateLimiter:
         """`requests_per_second` 0: no rate of our own. `share` (0 to 1) is how much of a reported quota we may use."""
         self._own_rate = requests_per_second or math.inf
         self._share = share
+        self._portion = 1.0
         self._quotas: dict[str, Quota] = {}
         self._names = Names(MOST_NAMES)
         self._adaptive_rate = AdaptiveRate()
@@ -103,6 +104,26 @@ class RateLimiter:
         self._alone_refusals_in_a_row = 0
         self._alone_is_tried = False  # one request is in flight, and its answer decides
 
+    def use_portion(self, portion: float) -> None:
+        """Use this portion of all limits from now on: other workers with the same key use the rest.
+
+        `portion` is more than 0, and at most 1.
+        """
+        self._adaptive_rate.scale(portion / self._portion)
+        self._portion = portion
+
+    @property
+    def learned(self) -> tuple[float, float] | None:
+        """The rate that the server accepts from all workers, learned from refusals, and when; None: it is not known."""
+        learned = self._adaptive_rate.learned
+        return None if learned is None else (learned[0] / self._portion, learned[1])
+
+    def adopt(self, rate: float, *, at: float) -> None:
+        """Take over the rate, in requests per second for all workers, that another one has learned at this instant."""
+        learned = self._adaptive_rate.learned
+        if learned is None or at > learned[1]:
+            self._adaptive_rate.adopt(rate * self._portion, at=at)
+
     def delay(self, now: float) -> float:
         """Return the seconds until the next request may be sent; 0: now.
 
@@ -118,8 +139,8 @@ class RateLimiter:
         rate = self._fill(now)
         delay = delay if self._tokens >= WHOLE_TOKEN else max(delay, (1.0 - self._tokens) / rate)
         for quota in self._quotas.values():
-            quota.fill(now, self._share, self._in_flight)
-            delay = max(delay, quota.delay(now, self._share, self._in_flight, self._last_sent_at))
+            quota.fill(now, self._share, self._in_flight, self._portion)
+            delay = max(delay, quota.delay(now, self._share, self._in_flight, self._last_sent_at, self._portion))
         return delay
 
     def quotas(self, now: float) -> list[QuotaReport]:
@@ -131,7 +152,7 @@ class RateLimiter:
         delay = self.delay(now)
         if not 0.0 < delay < math.inf or now - self._last_sent_at + delay < SHORTAGE_SECONDS:
             return None
-        of_quotas = (quota.used_by_others(self._share) for quota in self._quotas.values())
+        of_quotas = (quota.used_by_others(self._share, self._portion) for quota in self._quotas.values())
         why = next(filter(None, of_quotas), None)
         if why is None and now < self._paused_until:
             why = "429: the API doesn't say who has used its limit"
@@ -207,7 +228,7 @@ class RateLimiter:
 
     def _fill(self, now: float) -> float:
         """Fill the bucket up to `now`. Return the rate at which it is filled, in requests per second."""
-        rate = min(self._own_rate, self._adaptive_rate.rate)
+        rate = min(self._own_rate * self._portion, self._adaptive_rate.rate)
         burst = max(1.0, min(rate * BURST_SECONDS, LARGEST_BURST))
         since = max(now - self._filled_at, 0.0)
         gained = burst if math.inf in {rate, since} else rate * since
@@ -238,7 +259,7 @@ class RateLimiter:
             return None
         if not self._refusals_in_a_row:
             self._is_explained = any(quota.remaining == 0 for quota in report.quotas)
-            self._adaptive_rate.refused(self._own_rate)
+            self._adaptive_rate.refused(self._own_rate * self._portion)
         backoff = _backoff(self._refusals_in_a_row)
         seconds = max(requested, backoff)
         self._refusals_in_a_row += 1
@@ -248,7 +269,7 @@ class RateLimiter:
         self._paused_until = now + seconds
         # One request is to follow the pause at once, but a short pause does not fill the bucket at our own rate.
         self._fill(now)
-        self._tokens = min(self._tokens + self._own_rate * seconds, 1.0)
+        self._tokens = min(self._tokens + self._own_rate * self._portion * seconds, 1.0)
         self._filled_at = self._paused_until
         return Pause(seconds, requested_by_server=requested >= backoff)
 

@@ -110,13 +110,13 @@ class Quota:
         remaining = self._limit if now >= self._reset_at else self._remaining
         return QuotaReport(name, self._limit, remaining, round(max(self._reset_at - now, 0.0), 1))
 
-    def used_by_others(self, share: float) -> str | None:
+    def used_by_others(self, share: float, portion: float = 1.0) -> str | None:
         """Return how much of it others have used, in words, if they have left too little to us; None: they have not.
 
-        `share` (0 to 1) is ours; the rest is left to others.
+        `share` (0 to 1) is ours; the rest is left to others. `portion` (0 to 1) of that is this worker's.
         """
-        ours = self._limit - self._reserve(share)
-        if self._assumed or self._usable(share, in_flight=0) >= 1 or self._spent >= HAD * ours:
+        ours = portion * (self._limit - self._reserve(share))
+        if self._assumed or self._usable(share, 0, portion) >= 1 or self._spent >= HAD * ours:
             return None
         return f"others have used {self._limit - self._remaining - self._spent} of {self._limit} requests"
 
@@ -127,8 +127,12 @@ class Quota:
         """
         return self._assumed and sent_at >= self._as_of
 
-    def fill(self, now: float, share: float, in_flight: int) -> None:
-        """Fill the credit up to `now`. `share` (0 to 1) is ours; `in_flight` requests may not be subtracted yet."""
+    def fill(self, now: float, share: float, in_flight: int, portion: float = 1.0) -> None:
+        """Fill the credit up to `now`.
+
+        `share` (0 to 1) is ours, and `portion` (0 to 1) of that this worker's; `in_flight` requests may not be
+        subtracted yet.
+        """
         if now >= self._reset_at:
             # A new window, assumed to be unspent until an answer reports it. Saved credit is not carried over.
             self._remaining = self._limit
@@ -138,20 +142,20 @@ class Quota:
             self._credit, self._filled_at = 1.0, now
             self._known_since = now
             self._spent = 0
-        usable = max(self._usable(share, in_flight), 0)
+        usable = max(self._usable(share, in_flight, portion), 0)
         spread = min(self._reset_at - now, max(FIRST_SPREAD_SECONDS, SPREAD_GROWTH * (now - self._known_since)))
         self._rate = usable / max(spread, self._length * SHORTEST_SPREAD)
         gained = self._rate * max(now - self._filled_at, 0.0)
         self._credit = min(self._credit + gained, max(usable * SPENT_AT_ONCE, 1.0))
         self._filled_at = now
 
-    def delay(self, now: float, share: float, in_flight: int, last_sent_at: float) -> float:
+    def delay(self, now: float, share: float, in_flight: int, last_sent_at: float, portion: float = 1.0) -> float:
         """Return the seconds until the pace or the trickle allows one more request, as far as is known now.
 
         Call `fill` first, with the same arguments.
         """
-        next_at = min(self._reset_at, last_sent_at + self._gap(share, in_flight))
-        if self._usable(share, in_flight) >= 1:
+        next_at = min(self._reset_at, last_sent_at + self._gap(share, in_flight, portion))
+        if self._usable(share, in_flight, portion) >= 1:
             paced_in = 0.0 if self._credit >= WHOLE_TOKEN else (1.0 - self._credit) / self._rate
             next_at = min(next_at, now + paced_in)
         return max(next_at - now, 0.0)
@@ -161,15 +165,15 @@ class Quota:
         self._credit = max(self._credit - 1.0, 0.0)
         self._spent += 1
 
-    def _gap(self, share: float, in_flight: int) -> float:
+    def _gap(self, share: float, in_flight: int, portion: float) -> float:
         return trickle_gap(
-            remaining=self._remaining - in_flight,
-            unspent=self._limit - self._reserve(share) - self._spent,
+            remaining=math.floor(portion * self._remaining) - in_flight,
+            unspent=math.floor(portion * (self._limit - self._reserve(share))) - self._spent,
             known_for=min(self._reset_at - self._known_since, self._length),
         )
 
-    def _usable(self, share: float, in_flight: int) -> int:
-        return self._remaining - self._reserve(share) - in_flight
+    def _usable(self, share: float, in_flight: int, portion: float) -> int:
+        return math.floor(portion * (self._remaining - self._reserve(share))) - in_flight
 
     def _reserve(self, share: float) -> int:
         return math.floor((1.0 - share) * self._limit + 1e-6)
