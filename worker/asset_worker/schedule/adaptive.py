@@ -15,7 +15,7 @@ from asset_worker.schedule import backlog
 from asset_worker.schedule.after_asset import AfterAsset
 from asset_worker.schedule.forecasts import Forecasts
 from asset_worker.schedule.knowledge import Knowledge
-from asset_worker.schedule.learned import LearnedState
+from asset_worker.schedule.learned import LearnedState, sum_of
 from asset_worker.schedule.life_table import EDGES, WIDTHS, Rates, rates_of_last, survival_at, survival_from
 from asset_worker.schedule.plan import Plan, plan
 from asset_worker.schedule.ramps import Ramp, follow
@@ -207,7 +207,7 @@ class AdaptiveSchedule:
         self.backlog_factor = backlog.after_idle(self.backlog_factor, idle=seconds)
 
     def learned(self) -> LearnedState:
-        """Return everything that was learned so far, to be stored."""
+        """Return everything that was learned here so far, to be stored."""
         return LearnedState.of(
             self._knowledge.tables,
             self._starts,
@@ -216,9 +216,25 @@ class AdaptiveSchedule:
             after_asset=self._knowledge.after_asset.counts,
         )
 
+    def use_others(self, learned: Sequence[LearnedState]) -> None:
+        """Plan with what others have learned, too, from now on, and no longer with that of the last call."""
+        together = sum_of(learned)
+        self._knowledge.use_others(together.tables())
+        self._knowledge.after_asset.use_others(together.after_asset_counts())
+
+    def add(self, learned: Sequence[LearnedState]) -> None:
+        """Learn what workers had learned that learn no more."""
+        together = sum_of(learned)
+        self._knowledge.add(together.tables())
+        self._knowledge.after_asset.add(together.after_asset_counts())
+        for classes, count in together.starts:
+            self._starts[tuple(classes)] = self._starts.get(tuple(classes), 0.0) + count
+        if together.price is not None and self.price == self._first_price:
+            self.price = together.price
+
     def evidence(self) -> dict[tuple[AssetClass, ...], float]:
         """Return the number of ends seen in each class, with decay; the keys can be passed to `plan_for`."""
-        return {(name,): table.evidence for name, table in self._knowledge.tables.items()}
+        return {(name,): self._knowledge.table_of(name).evidence for name in self._knowledge.tables}
 
     def waits_of(self, name: AssetClass) -> list[float]:
         """Return the waits that the estimate for a class rests on in each bin of age."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from asset_worker.schedule.classes import AssetClass
-from asset_worker.schedule.life_table import HALF_LIFE
+from asset_worker.schedule.life_table import HALF_LIFE, MOST_EVIDENCE
 from asset_worker.schedule.ports import Renditions
 
 _KEPT = 2 ** (-1 / HALF_LIFE)
@@ -29,6 +29,20 @@ class AfterAsset:
     def __init__(self, counts: Mapping[Shown, Mapping[tuple[str, ...], float]]) -> None:
         self.counts = {shown: dict(each) for shown, each in counts.items()}
         """Of assets, by the renditions that were left."""
+        self._others: Mapping[Shown, Mapping[tuple[str, ...], float]] = {}
+
+    def use_others(self, counts: Mapping[Shown, Mapping[tuple[str, ...], float]]) -> None:
+        """Count these assets, too, from now on, and no longer those of the last call: others have counted them."""
+        self._others = counts
+
+    def add(self, counts: Mapping[Shown, Mapping[tuple[str, ...], float]]) -> None:
+        """Add counts. At most what the decay leaves is kept."""
+        for shown, added in counts.items():
+            each = self.counts.setdefault(shown, {})
+            for left, count in added.items():
+                each[left] = each.get(left, 0.0) + count
+            kept = min(1.0, MOST_EVIDENCE / max(sum(each.values()), 1.0))
+            self.counts[shown] = {left: count * kept for left, count in each.items()}
 
     def count(self, name: AssetClass, seen: Renditions) -> None:
         """Count an asset of this class that has ended; older ones count half after `HALF_LIFE` newer ones."""
@@ -39,9 +53,10 @@ class AfterAsset:
 
     def evidence(self, shown: Shown) -> float:
         """Return how many such assets were counted, with decay."""
-        return sum(self.counts.get(shown, {}).values())
+        return sum(self.counts.get(shown, {}).values()) + sum(self._others.get(shown, {}).values())
 
     def shares(self, shown: Shown) -> dict[tuple[str, ...], float]:
         """Return the share of such assets by the renditions that were left; empty: none was counted."""
         total = self.evidence(shown)
-        return {left: count / total for left, count in self.counts.get(shown, {}).items()} if total else {}
+        own, others = self.counts.get(shown, {}), self._others.get(shown, {})
+        return {left: (own.get(left, 0.0) + others.get(left, 0.0)) / total for left in {*own, *others}} if total else {}

@@ -111,7 +111,7 @@ class Forecasts:
         following = self._following(key, used) if self._is_known(key.classes) else None
         outlook = None
         if following is not None:
-            tables = [knowledge.tables[name] for name in key.classes]
+            tables = [knowledge.table_of(name) for name in key.classes]
             estimates = [knowledge.estimate_of(name) for name in key.classes]
             step = Step(
                 survival_from(rates_of_last([each.rates for each in estimates])),
@@ -165,7 +165,7 @@ class Forecasts:
         return [_detected(age, 0.0, delay, 0.0) for age in ends]
 
     def _is_known(self, classes: tuple[AssetClass, ...]) -> bool:
-        return all(self._knowledge.tables[name].evidence >= _LEAST_EVIDENCE for name in classes)
+        return all(self._knowledge.table_of(name).evidence >= _LEAST_EVIDENCE for name in classes)
 
 
 def _key(classes: tuple[AssetClass, ...], shown: tuple[str, ...], expectations: Expectations) -> _Key:

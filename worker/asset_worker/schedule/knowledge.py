@@ -22,7 +22,7 @@ from asset_worker.schedule.life_table import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from asset_worker.schedule.ports import Renditions, WaitState
 
@@ -69,6 +69,9 @@ class Knowledge:
         """`prior` is the hazard that is assumed before anything is learned. The others change by what is learned."""
         self._prior = prior
         self.tables = tables
+        """What was learned here."""
+        self._others: dict[AssetClass, LifeTable] = {}
+        """What other workers have learned."""
         self.after_asset = after_asset
         self._updates_by_step: dict[str, float] = {}
         self._estimates: dict[AssetClass, Estimate] = {}
@@ -88,6 +91,30 @@ class Knowledge:
             if renditions is not None:
                 self.after_asset.count(name, renditions)
 
+    def use_others(self, tables: Mapping[AssetClass, LifeTable]) -> None:
+        """Rest the estimates on what others have learned, too, from now on, and no longer on that of the last call."""
+        before, self._others = self._others, {}
+        for each, table in tables.items():
+            [name] = self._with_tables((each,))
+            self._others[name] = pool([self._others[name], table]) if name in self._others else table
+        for name in before.keys() | self._others.keys():
+            evidence = [each[name].evidence if name in each else 0.0 for each in (before, self._others)]
+            changed = abs(evidence[1] - evidence[0])
+            self.tables[name].updates += changed
+            self._count_update(name.step, changed)
+
+    def add(self, tables: Mapping[AssetClass, LifeTable]) -> None:
+        """Add what somebody has learned who learns no more."""
+        for each, table in tables.items():
+            [name] = self._with_tables((each,))
+            self.tables[name].add(table)
+            self._count_update(name.step, table.evidence)
+
+    def table_of(self, name: AssetClass) -> LifeTable:
+        """Return what was learned of a class, here and elsewhere."""
+        own = self.tables[name]
+        return pool([own, self._others[name]]) if name in self._others else own
+
     @property
     def updates(self) -> float:
         """Grows by 1 with each end that was learned of, and by less with each wait that goes on."""
@@ -104,12 +131,13 @@ class Knowledge:
 
     def estimate_of(self, name: AssetClass) -> Estimate:
         """Return the estimate for a class; recomputed when enough has been learned since."""
-        own, known = self.tables[name], self._estimates.get(name)
+        updates, known = self.tables[name].updates, self._estimates.get(name)
         step_updates = self._updates_by_step.get(name.step, 0.0)
-        if known is not None and own.updates < known.stale_at and step_updates < known.step_stale_at:
+        if known is not None and updates < known.stale_at and step_updates < known.step_stale_at:
             return known
-        step = [table for other, table in self.tables.items() if other.step == name.step]
-        kind = [table for other, table in self.tables.items() if other.step == name.step and other.kind == name.kind]
+        tables = {other: self.table_of(other) for other in self.tables if other.step == name.step}
+        own, step = tables[name], list(tables.values())
+        kind = [table for other, table in tables.items() if other.kind == name.kind]
         # A level with the same tables as the more specific one would add nothing.
         levels = [level for level, inner in ((step, kind), (kind, [own])) if len(level) > len(inner)]
         chain = [*(pool(level) for level in levels), own]
@@ -121,7 +149,7 @@ class Knowledge:
             seen_until(chain),
             quantile(0.9, survival),
             quantile(0.99, survival),
-            own.updates + _STALE_GROWTH * max(own.evidence, _LEAST_EVIDENCE),
+            updates + _STALE_GROWTH * max(own.evidence, _LEAST_EVIDENCE),
             step_updates + _STALE_GROWTH * max(sum(table.evidence for table in step), _LEAST_EVIDENCE),
         )
         return found
@@ -132,12 +160,12 @@ class Knowledge:
         None: too few of each class have ended. What was learned of other classes does not count.
         """
         enough = _STORED_SHARE * evidence_of(ENDS_TO_KNOW_SLOW)
-        known = [name for name in self.classes_of(look) if self.tables[name].evidence >= enough]
+        known = [name for name in self.classes_of(look) if self.table_of(name).evidence >= enough]
         return min((self.estimate_of(name).p99 for name in known), default=None)
 
     def waits_of(self, name: AssetClass) -> list[float]:
         """Return the waits that the estimate for a class rests on in each bin of age; other classes count for a few."""
-        pairs = zip(self.tables[name].exposure, self.estimate_of(name).survival, strict=False)
+        pairs = zip(self.table_of(name).exposure, self.estimate_of(name).survival, strict=False)
         return [lived + PRIOR_WEIGHT * left for lived, left in pairs]
 
     def _with_tables(self, classes: tuple[AssetClass, ...]) -> tuple[AssetClass, ...]:

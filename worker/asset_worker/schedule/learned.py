@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
-from asset_worker.schedule.after_asset import Shown
+from asset_worker.schedule.after_asset import AfterAsset, Shown
 from asset_worker.schedule.classes import AssetClass, is_step
-from asset_worker.schedule.life_table import BINS, HALF_LIFE, LifeTable
+from asset_worker.schedule.life_table import BINS, HALF_LIFE, LifeTable, pool
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 VERSION: Final = 2
 """The version of the layout, of the bins and of what teaches. `from_bytes` reads only this version: version 1 learned
@@ -97,9 +97,40 @@ class LearnedState(msgspec.Struct, frozen=True, array_like=True):
             for each in self.classes
         }
 
+    def as_of_one(self) -> LearnedState:
+        """Return this without what the decay would not have left, had one worker learned all of it."""
+        tables = self.tables()
+        for table in tables.values():
+            table.add(LifeTable())
+        after = AfterAsset({})
+        after.add(self.after_asset_counts())
+        starts = {tuple(classes): count for classes, count in self.starts}
+        made = LearnedState.of(tables, starts, 1.0, self.requests_per_look, after_asset=after.counts)
+        return msgspec.structs.replace(made, price=self.price)
+
     def after_asset_counts(self) -> dict[Shown, dict[tuple[str, ...], float]]:
         """Return the counts of what was left when assets had ended."""
         return {Shown(each.name, each.shown): dict(each.left) for each in self.after_asset}
+
+
+def sum_of(learned: Sequence[LearnedState]) -> LearnedState:
+    """Return what several workers have learned together: all their counts. The price is the first that there is."""
+    tables: dict[AssetClass, LifeTable] = {}
+    starts: dict[tuple[AssetClass, ...], float] = {}
+    left: dict[Shown, dict[tuple[str, ...], float]] = {}
+    for each in learned:
+        for name, table in each.tables().items():
+            tables[name] = pool([tables[name], table]) if name in tables else table
+        for classes, count in each.starts:
+            starts[tuple(classes)] = starts.get(tuple(classes), 0.0) + count
+        for shown, counts in each.after_asset_counts().items():
+            known = left.setdefault(shown, {})
+            for case, count in counts.items():
+                known[case] = known.get(case, 0.0) + count
+    price = next((each.price for each in learned if each.price is not None), None)
+    requests_per_look = learned[0].requests_per_look if learned else 1.0
+    made = LearnedState.of(tables, starts, 1.0, requests_per_look, after_asset=left)
+    return msgspec.structs.replace(made, price=price)
 
 
 class UnreadableState(msgspec.Struct, frozen=True):

@@ -47,6 +47,10 @@ def evidence_of(ends: int) -> float:
     return kept * (1 - kept**ends) / (1 - kept)
 
 
+MOST_EVIDENCE: Final = 1 / (2 ** (1 / HALF_LIFE) - 1)
+"""What the decay leaves of any number of ends (`evidence_of`)."""
+
+
 class LifeTable:
     """The waits of one class of asset: exposure and ends by bin of age, with exponential decay.
 
@@ -75,8 +79,19 @@ class LifeTable:
 
     @property
     def evidence(self) -> float:
-        """All ends, with decay: at most `HALF_LIFE` / ln 2."""
+        """All ends, with decay: at most `MOST_EVIDENCE`."""
         return sum(self._ends) / self._unit
+
+    def add(self, other: LifeTable) -> None:
+        """Add the counts of another table, as if both had counted the same waits one after another.
+
+        At most `MOST_EVIDENCE` is kept.
+        """
+        ends = [a + b for a, b in zip(self.ends, other.ends, strict=True)]
+        exposure = [a + b for a, b in zip(self.exposure, other.exposure, strict=True)]
+        kept = min(1.0, MOST_EVIDENCE / max(sum(ends), 1.0))
+        self._ends, self._exposure, self._unit = [each * kept for each in ends], [each * kept for each in exposure], 1.0
+        self.updates += other.evidence
 
     def survived(self, since: float, until: float) -> None:
         """Count a wait that was in progress at age `since` and still is at age `until`, in seconds."""
