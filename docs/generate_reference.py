@@ -24,7 +24,8 @@ from asset_worker.settings.starter import starter
 from asset_worker.settings.tree import sections
 from asset_worker.settings.types import Section
 from asset_worker.settings.webhook import Webhook
-from asset_worker.telemetry.events import EVENTS, LogEvent
+from asset_worker.telemetry.events import EVENTS
+from asset_worker.telemetry.log_event import LogEvent
 from asset_worker.telemetry.runbook import EVENTS_WITH_SECTION
 from asset_worker.telemetry.snapshot import DECLARATIONS
 
