@@ -77,9 +77,9 @@ lock: ## renew the lock files from pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-header --extra fast --extra otel pyproject.toml -o requirements.lock
+		--no-header --extra fast --extra otel --extra postgres pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-header --extra fast --extra otel --group dev pyproject.toml -o requirements-dev.lock
+		--no-header --extra fast --extra otel --extra postgres --group dev pyproject.toml -o requirements-dev.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --group bench --constraint requirements-dev.lock -o requirements-bench.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -5,10 +5,12 @@ from __future__ import annotations
 from yarl import URL
 
 from asset_worker.api.key import ApiKey
+from asset_worker.queue.postgres.errors import DatabaseError, DatabaseUnavailableError
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.proxy import proxy_of_environment
 from asset_worker.runtime.redaction import SHORTEST_KEY, Secrets
 from asset_worker.settings import tree
+from asset_worker.settings.fleet import Postgres
 from asset_worker.telemetry.bearer import BearerTokens
 
 
@@ -43,3 +45,24 @@ def redact_proxy_password(api: tree.Api, secrets: Secrets) -> None:
     proxy = proxy_of_environment(URL(api.base_url))
     if proxy is not None and proxy.password is not None and len(proxy.password) >= SHORTEST_KEY:
         secrets.add(proxy.password)
+
+
+def database_url(postgres: Postgres) -> str:
+    """Return what to connect to.
+
+    Raises:
+        DatabaseError: the file of the URL can't be used.
+        DatabaseUnavailableError: it is not there yet, or is empty.
+    """
+    if postgres.url_file is None:
+        assert postgres.url is not None, "the settings have one of the two"
+        return postgres.url.get_secret_value()
+    try:
+        url = postgres.url_file.read_text("utf-8").strip()
+    except FileNotFoundError:
+        raise DatabaseUnavailableError(f"postgres.url_file {postgres.url_file} is not there") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatabaseError(f"postgres.url_file {postgres.url_file} can't be read: {error}") from error
+    if not url:
+        raise DatabaseUnavailableError(f"postgres.url_file {postgres.url_file} is empty: put the URL there")
+    return url

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +16,7 @@ from asset_worker.domain.run_plan import RunPlan
 from asset_worker.intake.account.filters import Filters
 from asset_worker.intake.account.position import BEFORE_ALL
 from asset_worker.poller.policy import Batching
+from asset_worker.queue.outbox_readers import is_reader
 from asset_worker.runtime.randomness import Uniform
 from asset_worker.schedule.adaptive import AdaptiveSchedule
 from asset_worker.schedule.learned import LearnedState
@@ -177,6 +178,23 @@ def inputs(settings: Settings) -> tuple[Path | str, ...]:
     queue = settings.queue
     files = () if queue.file is None else (queue.file,)
     return (*files, *(["-"] if queue.stdin else []), *(["account"] if settings.account.follow else []))
+
+
+def shares_queue(settings: Settings, plan: RunPlan) -> bool:
+    """Return whether the worker shares its queue with a fleet: one that ends by itself has a queue of its own."""
+    return settings.queue.engine == "postgres" and not plan.ends_by_itself
+
+
+def settings_of_a_fleet(settings: Settings, sinks: Sequence[str]) -> dict[str, object]:
+    """Return the settings that all workers of a fleet must share, by their names. `sinks` are the names of the sinks.
+
+    What one accepts another may settle, and what one settles another may have to deliver.
+    """
+    return {
+        "api.base_url": settings.api.base_url,
+        "events.sinks": sorted(name for name in sinks if not is_reader(name)),
+        "queue.dedupe_window": settings.queue.dedupe_window,
+    }
 
 
 def account_since(account: Account) -> float | None:

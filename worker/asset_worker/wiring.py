@@ -9,23 +9,28 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager, nullcontext
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
-from asset_worker import policies
+from asset_worker import __version__, policies
 from asset_worker.api.client import AssetsApi
 from asset_worker.api.gate import Gate
 from asset_worker.api.key import ANY_SOURCE, ApiKey, KeySource, key_source
 from asset_worker.api.limits.limiter import RateLimiter
 from asset_worker.api.retry import Retries
 from asset_worker.api.session import Session, open_session
-from asset_worker.credentials import redact_proxy_password
+from asset_worker.credentials import database_url, redact_proxy_password
+from asset_worker.domain.inbox import INBOX
+from asset_worker.domain.quota_share import SharedLimits
 from asset_worker.domain.run_plan import RunPlan
+from asset_worker.domain.submissions import ACCOUNT_ORIGIN
 from asset_worker.intake.account.ports import Account
 from asset_worker.intake.http.intake import HttpIntake
+from asset_worker.intake.in_turn import IntakeInTurn, Turns
 from asset_worker.intake.ingest import Ingest
-from asset_worker.intake.ports import Intake, IntakeContext
+from asset_worker.intake.ports import Inbox, Intake, IntakeContext
 from asset_worker.intake.registry import open_intake
 from asset_worker.poller.feedback import Feedback
 from asset_worker.poller.foresight import make_time_left
@@ -37,6 +42,8 @@ from asset_worker.queue.local.lock import hold
 from asset_worker.queue.local.schedule_store import FILE_NAME, load_or_start, save_periodically
 from asset_worker.queue.memory import open_memory_queue
 from asset_worker.queue.ports import Queue, QueueEngine
+from asset_worker.queue.postgres.errors import DatabaseError
+from asset_worker.queue.postgres.learning import SharesLearned, share_periodically
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.paths import is_same_open_file
 from asset_worker.runtime.redaction import Secrets
@@ -63,6 +70,15 @@ from asset_worker.sinks.ports import (
 from asset_worker.sinks.registry import Target, find_problem, open_sink
 from asset_worker.telemetry.sources import LoopLag, Sources
 from asset_worker.traces import make_traces
+
+
+@runtime_checkable
+class SharesLimits(Protocol):
+    """A queue of a fleet, whose workers share the limits of one key."""
+
+    def share_limits(self, limits: SharedLimits) -> None:
+        """Let these limits follow this worker's portion of the fleet's quota."""
+        ...
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -117,6 +133,8 @@ async def build(
         sinks = [open_sink(target, context) for target in settings.events.targets]
         queue = await stack.enter_async_context(make_queue(settings, plan, clock, sinks, traces.readers))
         gate, retries = make_gate(settings.limits, clock, key_source(settings.api.key_file)), Retries(stop)
+        if isinstance(queue, SharesLimits):
+            queue.share_limits(gate)
         redact_proxy_password(settings.api, secrets)
         session = await stack.enter_async_context(
             open_session(settings.api.base_url, total_timeout=settings.api.timeout)
@@ -158,9 +176,11 @@ async def build(
             once=plan.once,
             is_output=output_of(sinks),
             account=make_account(settings, plan, api, poller),
+            inbox=queue if isinstance(queue, Inbox) else None,
             partial_wait=settings.queue.partial_wait,
         )
-        intakes = [open_intake(source, intake_context) for source in policies.inputs(settings)]
+        sources = [*policies.inputs(settings), *([INBOX] if policies.shares_queue(settings, plan) else [])]
+        intakes = [make_intake(source, intake_context, queue) for source in sources]
         http = HttpIntake(ingest, stop, endless=not plan.ends_by_itself) if settings.admin.accepts_submissions else None
         yield Parts(
             queue=queue,
@@ -174,9 +194,20 @@ async def build(
             deliveries=deliveries,
             time_left=make_time_left(policies.expectations(settings, plan), chosen),
             schedule=chosen,
-            keep_schedule=make_schedule_keeper(settings, plan, chosen),
+            keep_schedule=make_schedule_keeper(settings, plan, chosen, queue),
             traces=traces.export(queue),
         )
+
+
+def make_intake(source: Path | str, context: IntakeContext, queue: object) -> Intake:
+    """Return an intake that reads a source. Of a fleet, one worker follows the account at a time."""
+    if source == ACCOUNT_ORIGIN and isinstance(queue, Turns):
+        return IntakeInTurn(
+            ACCOUNT_ORIGIN,
+            queue,
+            lambda positions: open_intake(source, msgspec.structs.replace(context, positions=positions)),
+        )
+    return open_intake(source, context)
 
 
 def make_account(settings: Settings, plan: RunPlan, api: AssetsApi, poller: Poller) -> Account:
@@ -263,6 +294,10 @@ async def make_queue(
         return
     with ExitStack() as stack:
         directory = await hold(settings.state.directory, stack)
+        if policies.shares_queue(settings, plan):
+            async with open_shared_queue(settings, clock, directory.path, names) as shared:
+                yield shared
+            return
         async with open_local_queue(
             directory.path,
             clock,
@@ -276,6 +311,41 @@ async def make_queue(
             check_directory=directory.check,
         ) as durable:
             yield durable
+
+
+@asynccontextmanager
+async def open_shared_queue(
+    settings: Settings, clock: Clock, directory: Path, sinks: Sequence[str]
+) -> AsyncIterator[QueueEngine[AnyOutbox]]:
+    """Open the queue of the fleet. `directory` is the worker's own state directory.
+
+    Raises:
+        DatabaseError: the database or its driver can't be used.
+    """
+    try:
+        from asset_worker.queue.postgres.opening import open_postgres_queue  # noqa: PLC0415 - an optional dependency
+    except ImportError as error:
+        raise DatabaseError(
+            "queue.engine is postgres, which needs a driver: install asset-worker with the extra `postgres`"
+        ) from error
+    fleet = settings.fleet
+    async with open_postgres_queue(
+        database_url(settings.postgres),
+        clock,
+        directory,
+        schema=fleet.schema,
+        name=fleet.name,
+        version=__version__,
+        lease=fleet.lease,
+        sinks=sinks,
+        dedupe_window=settings.queue.dedupe_window,
+        dead_letter_retention=settings.events.dead_letter_retention,
+        max_pending=settings.queue.max_pending,
+        first_looks=lambda count: policies.first_looks(count, settings.poll, random.random),
+        keeps_events=settings.admin.token_file is not None,
+        settings=policies.settings_of_a_fleet(settings, sinks),
+    ) as queue:
+        yield queue
 
 
 def make_gate(
@@ -293,18 +363,23 @@ def make_gate(
 
 
 def make_schedule(settings: Settings, plan: RunPlan) -> Schedule:
-    """Return the schedule, with what earlier runs have learned."""
-    is_kept = settings.poll.strategy == "adaptive" and plan.keeps_state
+    """Return the schedule, with what earlier runs have learned; that of a fleet is in its database."""
+    is_kept = settings.poll.strategy == "adaptive" and plan.keeps_state and not policies.shares_queue(settings, plan)
     learned = load_or_start(settings.state.directory / FILE_NAME) if is_kept else None
     return policies.schedule(settings.poll, learned, random.random)
 
 
 def make_schedule_keeper(
-    settings: Settings, plan: RunPlan, chosen: Schedule
+    settings: Settings, plan: RunPlan, chosen: Schedule, queue: object = None
 ) -> Callable[[], Coroutine[Any, Any, None]] | None:
-    """Return a function that saves what the schedule learns in the state directory; None: there is nothing to save."""
+    """Return a function that saves what the schedule learns; None: there is nothing to save.
+
+    A queue of a fleet keeps it for all workers, else the state directory does.
+    """
     if not isinstance(chosen, AdaptiveSchedule) or not plan.keeps_state:
         return None
+    if isinstance(queue, SharesLearned):
+        return lambda: share_periodically(chosen, queue)
     return lambda: save_periodically(chosen, settings.state.directory / FILE_NAME, DaemonThread("schedule"))
 
 

@@ -56,6 +56,7 @@ def test_every_form_has_a_module():
     assert set(FORMS.values()) == {
         "asset_worker.intake.account.intake",
         "asset_worker.intake.file.intake",
+        "asset_worker.intake.inbox",
         "asset_worker.intake.stdin",
     }
 

@@ -245,7 +245,10 @@ class IndependentMachine(RuleBasedStateMachine):
             self.events.append((asset, is_wanted and asset is not None, event.outcome is None))
             self.ids.append(event.id)
             events.append(event)
-        self.run(put(self.queue, events=events))
+        self.run(self.added([asset for asset, _ in kinds], events))
+
+    async def added(self, assets, events):
+        await put(self.queue, events=events)
 
     @precondition(lambda self: self.kept.ordered < self.last)
     @rule(data=st.data())

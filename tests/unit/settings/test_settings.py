@@ -21,6 +21,8 @@ from asset_worker.settings.variables import misnamed_key, nearest_key
 ROOT = Path(__file__).parents[3]
 KEY = "tlk_4F2SECRET"
 
+MACHINES = {"state.dir", "fleet.name"}
+"""Those whose defaults are a machine's own."""
 DEFAULTS = {
     "api.base_url": "https://api.twelvelabs.io/v1.3",
     "api.key": None,
@@ -40,12 +42,17 @@ DEFAULTS = {
     "limits.share": 0.8,
     "wait_for.hls": "if_requested",
     "wait_for.thumbnail": "if_requested",
+    "queue.engine": "local",
     "queue.file": None,
     "queue.stdin": False,
     "queue.dedupe_window": 86400,
     "queue.partial_wait": 5,
     "queue.max_pending": 1_000_000,
     "queue.rotated": ("NAME.*[0-9]*", "NAME.old", "NAME-DATE*", "STEM-DATE*SUFFIX", "STEM.[0-9]*SUFFIX"),
+    "postgres.url": None,
+    "postgres.url_file": None,
+    "fleet.schema": "asset_worker",
+    "fleet.lease": 10,
     "account.follow": False,
     "account.interval": 10,
     "account.overlap": 120,
@@ -87,7 +94,7 @@ def value(settings_, path):
 
 def test_every_default_is_a_public_promise():
     found = Settings()
-    assert {path: value(found, path) for path in known_keys() if path != "state.dir"} == DEFAULTS
+    assert {path: value(found, path) for path in known_keys() if path not in MACHINES} == DEFAULTS
 
 
 def test_the_later_source_wins(tmp_path):
@@ -481,7 +488,7 @@ def test_the_starter_file_is_good_and_shows_every_setting_with_its_default(tmp_p
     shown = tomllib.loads(re.sub(r"^# (\w+ = )", r"\1", text, flags=re.MULTILINE))
     found = {f"{section}.{name}": leaf for section, leaves in shown.items() for name, leaf in leaves.items()}
     assert sorted(found) == sorted(known_keys())
-    examples = {path for path, default in DEFAULTS.items() if default is None} | {"state.dir"}
+    examples = {path for path, default in DEFAULTS.items() if default is None} | MACHINES
     for path in set(found) - examples:
         default = DEFAULTS[path]
         assert found[path] == ([*default] if isinstance(default, tuple) else default), path

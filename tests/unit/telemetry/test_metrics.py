@@ -12,7 +12,7 @@ from asset_worker.telemetry.metrics import LONGEST_LABEL, SnapshotCollector
 from asset_worker.telemetry.problems import Reason
 from asset_worker.telemetry.snapshot import DECLARATIONS, Snapshot, take_snapshot
 from tests.doubles.snapshots import NOTHING, snapshot
-from tests.unit.telemetry.test_snapshot import QUEUE, sources
+from tests.unit.telemetry.test_snapshot import QUEUE, SHARED_QUEUE, sources
 
 EXPECTED = """\
 # HELP asset_worker_pending_assets Assets accepted and not settled.
@@ -87,6 +87,11 @@ asset_worker_journal_commits_total counter
 asset_worker_journal_commit_duration_seconds histogram
 asset_worker_last_success_timestamp_seconds gauge part
 asset_worker_build_info gauge version,python
+asset_worker_fleet_workers gauge
+asset_worker_fleet_portion gauge
+asset_worker_fleet_unowned_assets gauge
+asset_worker_fleet_unowned_age_seconds gauge
+asset_worker_fleet_leases_lost_total counter
 """
 """The other families, with their labels: renaming one breaks dashboards and alerts, too."""
 
@@ -132,6 +137,18 @@ def test_a_family_without_a_sample_is_announced():
     missing = [each.metric_name for each in DECLARATIONS.values() if f"# TYPE {each.metric_name or ''}" not in text]
     assert missing == []
     assert "asset_worker_sink_backlog_events{" not in text
+
+
+def test_the_metrics_of_a_fleet_have_values_in_a_fleet_only():
+    shown = exported(take_snapshot(sources(queue=SHARED_QUEUE))).splitlines()
+    assert [line for line in shown if line.startswith("asset_worker_fleet")] == [
+        "asset_worker_fleet_workers 3.0",
+        "asset_worker_fleet_portion 0.25",
+        "asset_worker_fleet_unowned_assets 7.0",
+        "asset_worker_fleet_unowned_age_seconds 1.5",
+        "asset_worker_fleet_leases_lost_total 2.0",
+    ]
+    assert "\nasset_worker_fleet" not in exported(take_snapshot(sources()))
 
 
 def test_buckets_are_cumulative_and_end_in_infinity():

@@ -20,7 +20,7 @@ from asset_worker.telemetry.problems import (
     shown_problem,
 )
 from asset_worker.telemetry.snapshot import take_snapshot
-from tests.unit.telemetry.test_snapshot import QUEUE, SOURCES, sink_of, sources
+from tests.unit.telemetry.test_snapshot import FLEET, QUEUE, SHARED_QUEUE, SOURCES, sink_of, sources
 
 
 def gate(cause: Cause) -> SimpleNamespace:
@@ -33,6 +33,11 @@ def sink(name: str) -> SimpleNamespace:
 
 
 FULL = SimpleNamespace(error="database or disk is full", since=7.0)
+
+
+def shared_queue_without_lease() -> SimpleNamespace:
+    fleet = SimpleNamespace(**(vars(FLEET) | {"lapse": FULL}))
+    return SimpleNamespace(**(vars(QUEUE) | {"fleet": fleet}))
 
 
 @pytest.mark.parametrize(
@@ -49,6 +54,21 @@ FULL = SimpleNamespace(error="database or disk is full", since=7.0)
         ),
         pytest.param(
             {"queue": SimpleNamespace(**(vars(QUEUE) | {"failure": FULL}))}, ["the journal can't be written"], id="disk"
+        ),
+        pytest.param(
+            {"queue": SimpleNamespace(**(vars(SHARED_QUEUE) | {"failure": FULL}))},
+            ["the fleet's database can't be used"],
+            id="database",
+        ),
+        pytest.param(
+            {"queue": shared_queue_without_lease()},
+            ["the lease on the assets that this worker owns has ended: it looks at none of them"],
+            id="lease",
+        ),
+        pytest.param(
+            {"queue": SimpleNamespace(**(vars(shared_queue_without_lease()) | {"failure": FULL}))},
+            ["the fleet's database can't be used"],
+            id="the database explains the lease",
         ),
         pytest.param(
             {"deliveries": [sink("file:/e"), *SOURCES.deliveries]},

@@ -37,6 +37,7 @@ def sources(**sink):
     )
     return Sources(
         queue=SimpleNamespace(
+            fleet=None,
             failure=None,
             waiting_for_sinks_since=None,
             pending_count=lambda: 3,

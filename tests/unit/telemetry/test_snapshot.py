@@ -42,6 +42,7 @@ def sink_of(name: str, **known: Any) -> SimpleNamespace:
 
 
 QUEUE = SimpleNamespace(
+    fleet=None,
     failure=None,
     waiting_for_sinks_since=None,
     pending_count=lambda: 1,
@@ -52,6 +53,8 @@ QUEUE = SimpleNamespace(
     waiting_on=lambda: {"asset": 1, "first look": 2},
     commits=operations(0.5, succeeded_at=101.0),
 )
+FLEET = SimpleNamespace(workers=3, portion=0.25, unowned=7, unowned_age=1.5, leases_lost=2, lapse=None)
+SHARED_QUEUE = SimpleNamespace(**(vars(QUEUE) | {"fleet": FLEET}))
 SOURCES = Sources(
     queue=QUEUE,
     poller=SimpleNamespace(
@@ -146,3 +149,10 @@ def test_rejected_lines_are_completions():
 
 def test_every_field_is_declared_with_its_meaning_and_unit():
     assert all(declared.text.endswith(".") and declared.unit for declared in DECLARATIONS.values())
+
+
+def test_the_values_of_a_fleet_are_there_if_there_is_one():
+    found = take_snapshot(sources(queue=SHARED_QUEUE))
+    of_fleet = [found.fleet_workers, found.fleet_portion, found.fleet_unowned, found.fleet_unowned_age]
+    assert [*of_fleet, found.fleet_leases_lost] == [{(): 3}, {(): 0.25}, {(): 7}, {(): 1.5}, {(): 2}]
+    assert take_snapshot(SOURCES).fleet_workers == {}

@@ -30,6 +30,7 @@ COMMANDS = {
     "doctor": "Check settings, key, network, clock, sinks, files and worker.",
     "simulate": "Serve a stand-in for the assets API on this machine.",
     "demo": "Run simulator and worker end to end, without a key.",
+    "fleet": "Share one queue among several workers, in PostgreSQL.",
     "config": "Show, check or describe the settings.",
 }
 

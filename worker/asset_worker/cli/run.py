@@ -106,7 +106,8 @@ def run(
     }
     settings = settings_from(config, flags)
     accepts_http = settings.admin.accepts_submissions
-    if not inputs(settings) and (once or not accepts_http):
+    has_inbox = settings.queue.engine == "postgres" and not once
+    if not inputs(settings) and (once or not (accepts_http or has_inbox)):
         fail(
             "there is nothing to watch: give --account, --queue-file or --stdin (or account.follow, queue.file or "
             "queue.stdin in the settings); or, for a service, --admin-port with admin.token_file in the settings"
@@ -118,6 +119,7 @@ def run(
             "an instant or to all, as in ASSET_WORKER_ACCOUNT__SINCE=all"
         )
     is_endless = accepts_http or settings.account.follow or settings.queue.file is not None
+    is_endless |= has_inbox and not settings.queue.stdin
     ends_by_itself = once or not is_endless
     plan = RunPlan(once=once, key_refused_limit=KEY_REFUSED_SECONDS if once else None, ends_by_itself=ends_by_itself)
     read_again = partial(load, config=config, environ=os.environ, overrides=flags)

@@ -21,6 +21,7 @@ from asset_worker.domain.run_plan import Exit, RunPlan
 from asset_worker.poller.observing import Observe, both, ignore
 from asset_worker.queue.local.journal import JournalError, JournalUnavailableError
 from asset_worker.queue.local.lock import StateDirectoryError, StateDirectoryUnavailableError
+from asset_worker.queue.postgres.errors import DatabaseError, DatabaseUnavailableError
 from asset_worker.reloading import Reloading
 from asset_worker.runtime.proxy import BadProxyError
 from asset_worker.runtime.redaction import Secrets
@@ -35,6 +36,7 @@ _log = structlog.get_logger()
 
 MAY_PASS = (
     AdminAddressInUseError,
+    DatabaseUnavailableError,
     JournalUnavailableError,
     KeyNotThereError,
     StateDirectoryUnavailableError,
@@ -46,6 +48,7 @@ MUST_BE_CORRECTED = (
     AdminAddressError,
     BadKeyError,
     BadProxyError,
+    DatabaseError,
     JournalError,
     NoStateDirectoryError,
     StateDirectoryError,

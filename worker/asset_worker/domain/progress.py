@@ -61,6 +61,19 @@ class Progress(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Seconds from the asset's creation to its acceptance; negative: it was accepted first. 0 while nobody has seen it,
     and for a new asset: the two are about the same time."""
 
+    def shows_more_than(self, before: Progress) -> bool:
+        """Return whether the looks since `before` have seen anything new, and were not only counted."""
+        return (
+            self.waiting_on != before.waiting_on
+            or self.last_seen != before.last_seen
+            or self.ready_at != before.ready_at
+            or self.ready_is_certain != before.ready_is_certain
+            or self.missing_at != before.missing_at
+            or self.announced != before.announced
+            or self.identity != before.identity
+            or self.head_start != before.head_start
+        )
+
     def not_after(self, now: float) -> Progress:
         """Return the same progress, with `now` in place of every instant that is later."""
         late = {

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from asset_worker.domain.inbox import Asked
 from asset_worker.domain.submissions import Batch, Submission
 from asset_worker.domain.worker_report import InputReport
 from asset_worker.intake.account.ports import Account
@@ -68,6 +69,15 @@ class Intake(Protocol):
         ...
 
 
+@runtime_checkable
+class Inbox(Protocol):
+    """The inbox of a fleet, as its intake uses it."""
+
+    async def read_inbox(self, limit: int) -> list[Asked]:
+        """Return the first `limit` rows that are this worker's to accept."""
+        ...
+
+
 class IntakeContext(msgspec.Struct, frozen=True):
     """What an intake may need besides its input."""
 
@@ -83,5 +93,7 @@ class IntakeContext(msgspec.Struct, frozen=True):
     """Returns whether this process writes events or its log to the file of a descriptor, so that it is not read."""
     account: Account | None = None
     """The account to follow; None: none."""
+    inbox: Inbox | None = None
+    """The inbox of the fleet; None: the worker is in none."""
     partial_wait: float = 0.0
     """With `once`, how long a last line without a newline may still grow, in seconds."""

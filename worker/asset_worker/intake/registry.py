@@ -16,9 +16,10 @@ from asset_worker.intake.ports import Intake, IntakeContext
 FORMS: Final[Mapping[str, str]] = {
     "-": "asset_worker.intake.stdin",
     "account": "asset_worker.intake.account.intake",
+    "inbox": "asset_worker.intake.inbox",
     "path": "asset_worker.intake.file.intake",
 }
-"""The modules, by the form of their inputs: `-` (stdin), `account`, `path`, or a URL's scheme."""
+"""The modules, by the form of their inputs: `-` (stdin), `account`, `inbox`, `path`, or a URL's scheme."""
 
 
 class IntakeModule(Protocol):
@@ -30,7 +31,7 @@ class IntakeModule(Protocol):
 
 
 def open_intake(source: Path | str, context: IntakeContext) -> Intake:
-    """Return an intake that reads `source`: a path, `-` for stdin, or `account`."""
+    """Return an intake that reads `source`: a path, `-` for stdin, `account`, or `inbox`."""
     form = "path" if isinstance(source, Path) else source.partition("://")[0]
     module = cast("IntakeModule", importlib.import_module(FORMS[form]))
     return module.open_intake(source, context)

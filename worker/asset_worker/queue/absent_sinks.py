@@ -8,10 +8,14 @@ the events are dropped.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import Final
 
 import msgspec
 
 from asset_worker.queue.outbox_readers import is_reader
+
+PUT_IT_BACK: Final = "put it back into events.sinks within that time, and it gets them; or else they are dropped"
+"""What to do about a sink that is absent, for the log."""
 
 
 class SinkState(msgspec.Struct, frozen=True):

@@ -62,7 +62,11 @@ class Acceptances:
 
     def restore(self, acceptances: Iterable[Acceptance]) -> None:
         """Take over acceptances in any order, each with at least one pending asset."""
-        self._in_order.extend(sorted(acceptances, key=lambda each: each.at))
+        added = sorted(acceptances, key=lambda each: each.at)
+        if added and self._in_order and added[0].at < self._in_order[-1].at:
+            added = sorted([*self._in_order, *added], key=lambda each: each.at)
+            self._in_order.clear()
+        self._in_order.extend(added)
 
     def remove_one(self, acceptance: Acceptance) -> None:
         """Record that one of the assets is no longer pending."""

@@ -19,7 +19,7 @@ from asset_worker.domain.states import PendingState
 from asset_worker.domain.submissions import Options, Submission
 from asset_worker.queue.counts import Acceptance, Acceptances, WaitCounts
 from asset_worker.queue.heap import DueHeap
-from asset_worker.queue.ports import Lease
+from asset_worker.queue.ports import FleetState, Lease
 from asset_worker.queue.room import Room
 from asset_worker.runtime.clock import Clock
 
@@ -69,6 +69,8 @@ class PendingAssets:
         """When `_due` was counted, in monotonic seconds."""
         self._being_accepted: set[AssetId] = set()
         self._heap = DueHeap(self._is_due_at)
+        self._life = 0
+        """See `Lease.life`."""
         self._examined = 0
         """How many of the pending assets `take_overdue` has examined since it last began with the first."""
         self._pushed = asyncio.Event()
@@ -94,17 +96,20 @@ class PendingAssets:
         while True:
             now = self._clock.monotonic()
             next_due = self._heap.next_due
-            if next_due is not None and next_due <= now:
+            may_lease = self._may_lease()
+            if next_due is not None and next_due <= now and may_lease:
                 steady = self._clock.steady()
                 due_now = self._heap.pop_due(now + ahead, limit)
                 return [self._lease(asset_id, steady, late=now - due) for due, asset_id in due_now]
             self._pushed.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(None if next_due is None else next_due - now):
+                async with asyncio.timeout(None if next_due is None or not may_lease else next_due - now):
                     await self._pushed.wait()
 
     def take_overdue(self, limit: int, *, age_limit: Callable[[Options | None], float]) -> list[Lease]:
         """Examine the next `limit` pending assets. Return leases on those that are due and past their age limit."""
+        if not self._may_lease():
+            return []
         if self._examined >= len(self._pending):
             self._examined = 0
         examined = list(islice(self._pending.items(), self._examined, self._examined + limit))
@@ -126,7 +131,7 @@ class PendingAssets:
         """
         now, steady = self._clock.monotonic(), self._clock.steady()
         leases: list[Lease] = []
-        for asset_id in asset_ids:
+        for asset_id in asset_ids if self._may_lease() else ():
             pending = self._pending.get(asset_id)
             if pending is None or pending.due is None:
                 continue
@@ -136,6 +141,15 @@ class PendingAssets:
             self._heap = DueHeap(self._is_due_at)
             self._heap.push_all([(each.due, key) for key, each in self._pending.items() if each.due is not None])
         return leases
+
+    @property
+    def fleet(self) -> FleetState | None:
+        """The fleet that shares the queue; None: nobody shares it."""
+        return None
+
+    def _may_lease(self) -> bool:
+        """Return whether assets may be looked at now. When that changes, `_pushed` must be set."""
+        return True
 
     def accepted_at(self, asset_id: AssetId) -> float | None:
         """Return when a pending asset was accepted, in steady time; None: it is not pending."""
@@ -255,7 +269,7 @@ class PendingAssets:
         kept: Iterable[tuple[Submission, float, int, Progress]],
         first_looks: Callable[[int], list[float]],
     ) -> None:
-        """Make the assets pending that were kept by an earlier run.
+        """Make assets pending that were kept: by an earlier run, or by another worker.
 
         Args:
             kept: for each, the submission, its acceptance in steady time, the completion and the progress.
@@ -271,13 +285,15 @@ class PendingAssets:
             self._wait_counts.add(progress.waiting_on)
             found[submission.asset_id] = Pending(submission, acceptance, completion, progress)
         self._acceptances.restore(together.values())
-        self._pending = {each: found[each] for each in sorted(found, key=lambda each: found[each].accepted_at)}
+        restored = {each: found[each] for each in sorted(found, key=lambda each: found[each].accepted_at)}
+        self._pending |= restored
         self._room.set_pending(len(self._pending))
-        delays = first_looks(len(self._pending)) if self._pending else []
+        delays = first_looks(len(restored)) if restored else []
         mono = self._clock.monotonic()
-        for pending, delay in zip(self._pending.values(), delays, strict=True):
+        for pending, delay in zip(restored.values(), delays, strict=True):
             pending.due = mono + delay
-        self._heap.push_all([(mono + delay, asset_id) for asset_id, delay in zip(self._pending, delays, strict=True)])
+        self._heap.push_all([(mono + delay, asset_id) for asset_id, delay in zip(restored, delays, strict=True)])
+        self._pushed.set()
         self._note_idle()
 
     def _postpone(self, lease: Lease, delay: float, progress: Progress) -> None:
@@ -292,7 +308,11 @@ class PendingAssets:
 
     def _remove(self, lease: Lease) -> None:
         """End a lease: the asset is no longer pending."""
-        pending = self._pending.pop(lease.submission.asset_id)
+        self._forget(lease.submission.asset_id)
+
+    def _forget(self, asset_id: AssetId) -> None:
+        """Make an asset pending no longer. If it is leased, the lease must not be ended any more."""
+        pending = self._pending.pop(asset_id)
         self._acceptances.remove_one(pending.acceptance)
         self._wait_counts.add(pending.progress.waiting_on, -1)
         self._room.set_pending(len(self._pending))
@@ -318,6 +338,7 @@ class PendingAssets:
             progress,
             late,
             now,
+            self._life,
         )
 
     def _note_idle(self) -> None:

@@ -41,6 +41,8 @@ class Lease(msgspec.Struct, frozen=True):
     """Seconds since it was due; negative: it was taken early, together with another that was due."""
     taken_at: float = 0.0
     """When it was taken, in steady time. The ages above are those of that moment."""
+    life: int = 0
+    """Which life of a worker took it, in a fleet: the leases of one that was retired end nothing."""
 
 
 class Queue(Protocol):
@@ -138,6 +140,23 @@ class Failure(msgspec.Struct, frozen=True):
     """In seconds since the epoch, UTC."""
 
 
+class FleetState(msgspec.Struct, frozen=True):
+    """The fleet, as this worker sees it."""
+
+    workers: int
+    """Workers whose lease is valid, this one included."""
+    portion: float
+    """The portion of the quota that this one uses, from 0 to 1."""
+    unowned: int
+    """Pending assets that nobody owned when they were counted last, up to some number."""
+    unowned_age: float
+    """For how many seconds there have been such assets; 0: there are none."""
+    leases_lost: int
+    """How often this worker could not extend its lease in time, or was retired, since the start."""
+    lapse: Failure | None
+    """Why the lease is over, and since when; None: it is valid."""
+
+
 class QueueStatus(Protocol):
     """What is reported to operators. Nothing here waits or reads the disk."""
 
@@ -149,6 +168,11 @@ class QueueStatus(Protocol):
     @property
     def failure(self) -> Failure | None:
         """Why the engine can't write now, while it tries again; None: it can."""
+        ...
+
+    @property
+    def fleet(self) -> FleetState | None:
+        """The fleet that shares the queue; None: nobody shares it."""
         ...
 
     @property

@@ -31,6 +31,7 @@ from asset_worker.intake.file.names import ROTATED, checked_glob
 from asset_worker.runtime.hosts import is_loopback
 from asset_worker.runtime.paths import is_same_file
 from asset_worker.settings.account import Account
+from asset_worker.settings.fleet import Fleet, Postgres
 from asset_worker.settings.types import (
     INTEGER,
     NUMBER,
@@ -186,8 +187,11 @@ class Waits(Section):
 
 
 class Queue(Section):
-    """Where assets come from."""
+    """Where assets come from, and where those that are pending are kept."""
 
+    engine: Literal["local", "postgres"] = "local"
+    """Where pending assets and undelivered events are kept. `local`: in the state directory of this worker. `postgres`:
+    in a database that several workers share. `wait`, `demo`, `run --once` and a stdin that ends use `local`."""
     file: File | None = Field(default=None, examples=["/var/spool/assets/queue"])
     """The queue file: it is followed, and each line names an asset."""
     rotated: Annotated[
@@ -356,12 +360,20 @@ class Settings(Section):
     limits: Limits = Limits()
     wait_for: Waits = Waits()
     queue: Queue = Queue()
+    postgres: Postgres = Postgres()
+    fleet: Fleet = Field(default_factory=Fleet)
     account: Account = Account()
     events: Events = Events()
     state: State = Field(default_factory=State)
     log: Log = Log()
     admin: Admin = Admin()
     shutdown: Shutdown = Shutdown()
+
+    @model_validator(mode="after")
+    def _database_is_named(self) -> Settings:
+        if self.queue.engine == "postgres" and self.postgres.url is None and self.postgres.url_file is None:
+            raise ValueError("queue.engine is postgres: set postgres.url or postgres.url_file to the database")
+        return self
 
 
 def known_keys() -> Iterator[str]:

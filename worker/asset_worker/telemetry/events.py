@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from asset_worker.telemetry.api_events import API_EVENTS
+from asset_worker.telemetry.fleet_events import FLEET_EVENTS
 from asset_worker.telemetry.log_event import LogEvent
 from asset_worker.telemetry.sink_events import SINK_EVENTS
 from asset_worker.telemetry.snapshot import DECLARATIONS
@@ -320,4 +321,5 @@ EVENTS: Final = (
         "Standard error was not read for a while, or could not be written, so `lines` lines of it were lost.",
         ("lines",),
     ),
+    *FLEET_EVENTS,
 )

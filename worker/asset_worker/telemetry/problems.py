@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from asset_worker.domain.events import timestamp
+from asset_worker.telemetry.queue_source import PendingCounts
 from asset_worker.telemetry.sources import Delivery, Sources
 
 
@@ -23,6 +24,8 @@ class Reason(Enum):
     INPUT_REJECTED = "input_rejected"
     INPUTS_WAITING = "inputs_waiting"
     JOURNAL_FAILING = "journal_failing"
+    DATABASE_FAILING = "database_failing"
+    LEASE_LOST = "lease_lost"
     SINK_FAILING = "sink_failing"
     SINK_DOWN = "sink_down"
     SINK_PAUSED = "sink_paused"
@@ -45,6 +48,10 @@ ADVICE: Final[Mapping[Reason, str]] = {
     Reason.INPUT_REJECTED: "Correct the program that writes this input: the latest error is an example.",
     Reason.INPUTS_WAITING: "Find the event target that fails or is slow. Reading goes on by itself.",
     Reason.JOURNAL_FAILING: "Free space on the disk of the state directory, or repair it. The work goes on by itself.",
+    Reason.DATABASE_FAILING: "Bring the fleet's database back, or the network on the way to it. The work goes on by "
+    "itself, and nothing is lost meanwhile.",
+    Reason.LEASE_LOST: "The worker goes on by itself as soon as the fleet's database answers in time; the others do "
+    "its work meanwhile. Look at the load of the database and of this machine.",
     Reason.SINK_FAILING: "Look at the latest error: often a missing directory, permissions or a full disk.",
     Reason.SINK_DOWN: "Repair the receiver. Its events are kept, and sent when it answers.",
     Reason.SINK_PAUSED: "When the receiver wants events again, send SIGHUP, or use `asset-worker dead-letters retry`.",
@@ -125,8 +132,7 @@ def _problems(sources: Sources) -> Iterator[Problem]:
         if each.unreadable is not None and each.name not in explained:
             text = f"the {each.name} can't be read ({each.unreadable})"
             yield Problem(Reason.INPUT_UNREADABLE, text, each.unreadable_since, each.unreadable)
-    if (failure := sources.queue.failure) is not None:
-        yield Problem(Reason.JOURNAL_FAILING, "the journal can't be written", failure.since, failure.error)
+    yield from _problems_of_queue(sources.queue)
     for delivery in sources.deliveries:
         if (problem := problem_of(delivery)) is not None:
             yield problem
@@ -136,6 +142,17 @@ def _problems(sources: Sources) -> Iterator[Problem]:
     for rejected in sources.lines.rejected_inputs:
         text = f"nothing but rejected lines comes from {rejected.origin}"
         yield Problem(Reason.INPUT_REJECTED, text, rejected.since, rejected.reason, stops_work=False)
+
+
+def _problems_of_queue(queue: PendingCounts) -> Iterator[Problem]:
+    failure, fleet = queue.failure, queue.fleet
+    if failure is not None and fleet is None:
+        yield Problem(Reason.JOURNAL_FAILING, "the journal can't be written", failure.since, failure.error)
+    elif failure is not None:
+        yield Problem(Reason.DATABASE_FAILING, "the fleet's database can't be used", failure.since, failure.error)
+    elif fleet is not None and (lapse := fleet.lapse) is not None:
+        text = "the lease on the assets that this worker owns has ended: it looks at none of them"
+        yield Problem(Reason.LEASE_LOST, text, lapse.since, lapse.error)
 
 
 def shown_problem(problem: Problem) -> dict[str, str]:

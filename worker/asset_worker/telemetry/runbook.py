@@ -20,6 +20,8 @@ REASONS: Final[Mapping[str, Reason]] = {
     "intake.rejected": Reason.INPUT_REJECTED,
     "intake.waiting": Reason.INPUTS_WAITING,
     "journal.failed": Reason.JOURNAL_FAILING,
+    "database.failed": Reason.DATABASE_FAILING,
+    "fleet.lease_lost": Reason.LEASE_LOST,
     "sink.paused": Reason.SINK_PAUSED,
 }
 """The problem that a log event tells of."""

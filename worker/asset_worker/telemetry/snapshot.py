@@ -16,6 +16,7 @@ from asset_worker.telemetry.problems import Problem, Reason, problems_of
 from asset_worker.telemetry.sources import Sources
 from asset_worker.telemetry.values.declaring import Declaration, gauge
 from asset_worker.telemetry.values.deliveries import Deliveries
+from asset_worker.telemetry.values.fleet import Fleet
 from asset_worker.telemetry.values.requests import Requests
 from asset_worker.telemetry.values.work import Work
 
@@ -43,7 +44,7 @@ def _successes(sources: Sources) -> Mapping[str, float]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Snapshot(Deliveries, Requests, Work):
+class Snapshot(Fleet, Deliveries, Requests, Work):
     """The worker at one instant. To add a metric or a heartbeat field, add a field here or in `values`."""
 
     problems: tuple[Problem, ...] = gauge(

@@ -10,63 +10,7 @@ import msgspec
 
 from asset_worker.domain.worker_report import InputReport, QuotaReport
 from asset_worker.runtime.measures import Histogram, Operations
-
-
-class Failure(Protocol):
-    """Why the journal can't be written."""
-
-    @property
-    def error(self) -> str:
-        """The text of the latest failure."""
-        ...
-
-    @property
-    def since(self) -> float:
-        """Since when, in seconds since the epoch, UTC."""
-        ...
-
-
-class PendingCounts(Protocol):
-    """The queue, as telemetry reads it."""
-
-    @property
-    def failure(self) -> Failure | None:
-        """Why the journal can't be written now; None: it can."""
-        ...
-
-    @property
-    def commits(self) -> Operations:
-        """The transactions of the journal since the start."""
-        ...
-
-    @property
-    def waiting_for_sinks_since(self) -> float | None:
-        """Since when the inputs have waited for the sinks, in seconds since the epoch, UTC; None: they don't."""
-        ...
-
-    def pending_count(self) -> int:
-        """Return how many assets are pending."""
-        ...
-
-    def recent_due_count(self) -> int:
-        """Return how many assets are due and not looked at yet, counted up to 1000, as it was a moment ago."""
-        ...
-
-    def oldest_age(self) -> float:
-        """Return the age in seconds of the asset that has been pending longest; 0 when none is pending."""
-        ...
-
-    def waiting_on(self) -> Mapping[str, int]:
-        """Return how many assets are pending by what they wait for; nothing is visited for it."""
-        ...
-
-    def outbox_depth(self) -> int:
-        """Return how many events the sink furthest behind still lacks."""
-        ...
-
-    def dead_letters_by_sink(self) -> Mapping[str, int]:
-        """Return how many dead letters each sink has; sinks that never had one may be left out."""
-        ...
+from asset_worker.telemetry.queue_source import PendingCounts
 
 
 class WorkCounts(Protocol):

@@ -15,7 +15,7 @@ import msgspec
 
 from asset_worker.domain.deliveries import Condition, Owed, Taken
 from asset_worker.domain.events import Stored, made_at
-from asset_worker.queue.absent_sinks import SinkState, seconds_left, states_at_start
+from asset_worker.queue.absent_sinks import PUT_IT_BACK, SinkState, seconds_left, states_at_start
 from asset_worker.queue.commits import Commits
 from asset_worker.queue.local.dead_letter_rows import Selection
 from asset_worker.queue.local.journal import Journal
@@ -25,8 +25,6 @@ from asset_worker.queue.sink_positions import SinkPositions
 from asset_worker.runtime.log import get_logger
 
 _log = get_logger()
-
-PUT_IT_BACK = "put it back into events.sinks within that time, and it gets them; or else they are dropped"
 
 
 EXAMINED_EVENTS: Final = 500

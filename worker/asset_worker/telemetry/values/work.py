@@ -13,7 +13,7 @@ from asset_worker.telemetry.sources import Sources
 from asset_worker.telemetry.values.declaring import counter, gauge, histogram
 
 NO_LINES: Final[Mapping[tuple[str, str], int]] = dict.fromkeys(
-    product(("file", "stdin", "account", "http"), ("accepted", "repeat", "rejected")), 0
+    product(("file", "stdin", "account", "http", "inbox"), ("accepted", "repeat", "rejected")), 0
 )
 """Shown from the start: `increase()` of Prometheus does not see the value with which a time series begins."""
 
