@@ -12,6 +12,8 @@ import pytest
 
 BIN = Path(sys.executable).parent
 """Where the programs of Python packages are."""
+ELSEWHERE = ("/usr/sbin", *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"))))
+"""Where Debian has servers, and PostgreSQL's own programs of each version: they are not on everybody's PATH."""
 
 
 def checked(*command: str | Path) -> str:
@@ -26,8 +28,9 @@ def program(*names: str) -> str:
 
     Without any, the test is skipped; in CI, which installs them, it fails.
     """
+    places = os.pathsep.join([os.environ.get("PATH", os.defpath), *ELSEWHERE])
     for name in names:
-        if (path := shutil.which(name)) is not None:
+        if (path := shutil.which(name, path=places)) is not None:
             return path
     missing = f"{' or '.join(names)} is not installed"
     if os.environ.get("CI"):

@@ -20,7 +20,9 @@ from tests.doubles.fleet import open_fleet, prune, tick
 from tests.doubles.local_queue import event_for, put, rejection
 from tests.unit.queue.conformance import DEDUPE_WINDOW, IDS
 from tests.unit.queue.outbox_model import event_of
+from tests.unit.queue.postgres.conftest import SYSTEM
 
+pytestmark = pytest.mark.parametrize("server", ["newest", SYSTEM], indirect=True)
 LEASE = 9.0
 
 
@@ -275,7 +277,7 @@ async def test_assets_that_others_should_claim_are_claimed_after_a_lease(opened,
     queue = await opened("a", lease=LEASE)
     await put(queue, 0, 1)
     sql("INSERT INTO pending (asset_id, accepted_at, completion, origin, line) VALUES ('x', 0, 1, 'stdin', 1)")
-    sql("INSERT INTO workers (name, version, alive_until, owned) VALUES ('b', '1', 'infinity', 0)")
+    sql("INSERT INTO workers (name, version, alive_until, owned) VALUES ('b', '1', now() + interval '1 day', 0)")
     counts = []
     for _ in range(4):
         await tick(queue)
