@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, closing, contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 from aiohttp import web
 
 from asset_worker.simulator.server import Options, Simulator
 from tests.integration.example_receiver import ExampleReceiver
+from tests.integration.fleets import Fleet
 from tests.integration.forking import Forking
 from tests.integration.processes import Worker
 
@@ -81,6 +83,23 @@ def worker_in(tmp_path: Path, forks: Forking | None) -> Iterator[Callable[[str],
     yield make
     for each in workers:
         each.kill_all()
+
+
+@pytest.fixture
+def fleet_at(serve: Serve, worker_in: Callable[[str], Worker], tmp_path: Path) -> Callable[[str], Awaitable[Fleet]]:
+    """Makes the tables of a fleet anew, which has no workers yet: `await fleet_at(url)`."""
+
+    async def make(url: str) -> Fleet:
+        simulator = await serve(time_scale=10)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("DROP SCHEMA IF EXISTS asset_worker CASCADE")
+        fleet = Fleet(url, simulator.base_url, worker_in, tmp_path)
+        fleet.store = simulator.store
+        run = fleet.run("fleet", "init")
+        assert await run.end() == 0, run.stderr
+        return fleet
+
+    return make
 
 
 @contextmanager

@@ -5,20 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
-import psycopg
 import pytest
 
 from asset_worker.simulator.lifecycles import Lifecycle
 from tests.doubles import postgres
-from tests.integration.processes import Run, Worker, eventually
-
-LEASE = 2.0
-Members = Callable[[str], Worker]
+from tests.integration.fleets import LEASE
+from tests.integration.processes import eventually
 
 
 @pytest.fixture(scope="module")
@@ -27,66 +21,9 @@ def server() -> Iterator[str]:
         yield url
 
 
-class Fleet:
-    """Workers by name, one database and what it holds."""
-
-    def __init__(self, url: str, base_url: str, make: Members, folder: Path) -> None:
-        self.events_file = folder / "events.jsonl"
-        """All write to one file: on one machine, each would have a sink of another name."""
-        self.url = url
-        self.base_url = base_url
-        self.make = make
-        self.workers: dict[str, Worker] = {}
-        self.store: Any = None
-
-    def worker(self, name: str) -> Worker:
-        if name not in self.workers:
-            self.workers[name] = self.make(name)
-        return self.workers[name]
-
-    def settings(self, name: str) -> dict[str, str]:
-        return {
-            "QUEUE__ENGINE": "postgres",
-            "POSTGRES__URL": self.url,
-            "FLEET__NAME": name,
-            "FLEET__LEASE": str(LEASE),
-        }
-
-    def start(self, name: str, *arguments: str, **settings: str) -> Run:
-        worker = self.worker(name)
-        where = ("--state-dir", str(worker.state), "--events", str(self.events_file))
-        return worker.start("run", *where, *arguments, base_url=self.base_url, **self.settings(name) | settings)
-
-    def run(self, *arguments: str) -> Run:
-        worker = self.worker("command")
-        return worker.start(*arguments, **self.settings("command"))
-
-    def sql(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            cursor = connection.execute(query, parameters or None)
-            return cursor.fetchall() if cursor.description else []
-
-    def submit(self, *asset_ids: str) -> None:
-        self.sql("SELECT asset_worker.submit(id) FROM unnest(%s::text[]) AS id", list(asset_ids))
-
-    def events(self) -> list[dict[str, Any]]:
-        lines = self.events_file.read_bytes().splitlines(keepends=True) if self.events_file.exists() else []
-        return [json.loads(line) for line in lines if line.endswith(b"\n")]
-
-    def counts(self) -> dict[str, int]:
-        return Counter(event["id"] for event in self.events())
-
-
 @pytest.fixture
-async def fleet(server, serve, worker_in, tmp_path):
-    simulator = await serve(time_scale=10)
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute("DROP SCHEMA IF EXISTS asset_worker CASCADE")
-    found = Fleet(server, simulator.base_url, worker_in, tmp_path)
-    found.store = simulator.store
-    run = found.run("fleet", "init")
-    assert await run.end() == 0, run.stderr
-    return found
+async def fleet(fleet_at, server):
+    return await fleet_at(server)
 
 
 async def test_what_is_submitted_by_sql_is_settled_once_by_one_of_the_workers(fleet):
@@ -205,24 +142,20 @@ async def test_one_worker_follows_the_account_and_after_its_death_another(fleet)
     assert all(run.logs("account.following") for run in runs.values())
 
 
-async def test_a_database_that_is_killed_and_started_again_loses_nothing(serve, worker_in, tmp_path):
-    simulator = await serve(time_scale=10)
-    with postgres.running_server(options={"fsync": "off", "listen_addresses": ""}) as url:
-        own = Fleet(url, simulator.base_url, worker_in, tmp_path)
-        assert await own.run("fleet", "init").end() == 0
+async def test_a_database_that_is_killed_and_started_again_loses_nothing(fleet_at):
+    with postgres.running_server(options=postgres.SAFE) as url:
+        own = await fleet_at(url)
         runs = [own.start(name) for name in "ab"]
         for run in runs:
             await run.until("worker.started")
-        assets = [simulator.store.add(Lifecycle(20)) for _ in range(200)]
+        assets = [own.store.add(Lifecycle(20)) for _ in range(200)]
         own.submit(*assets)
         await eventually(lambda: own.sql("SELECT count(*) FROM asset_worker.inbox") == [(0,)])
         postgres.crash(url)
         await eventually(lambda: any(run.logs("database.failed") for run in runs), otherwise=lambda: runs[0].stderr)
         await asyncio.sleep(2 * LEASE)
         postgres.start_again(url)
-        await eventually(lambda: len(own.events()) >= 200, otherwise=lambda: "".join(run.stderr for run in runs))
-        assert own.counts() == {f"{asset_id}.1": 1 for asset_id in assets}
-        assert own.sql("SELECT count(*) FROM asset_worker.pending") == [(0,)]
+        await own.settles_once(*assets)
         assert [run.process.poll() for run in runs] == [None, None]
         for run in runs:
             run.send(signal.SIGTERM)
