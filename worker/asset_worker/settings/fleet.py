@@ -27,6 +27,12 @@ def _lease(value: float) -> float:
     return value
 
 
+def _name(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("it must have no control characters: people read it on their terminals")
+    return value
+
+
 class Postgres(Section):
     """The database of a fleet. It needs the extra `postgres`, and `queue.engine = "postgres"`."""
 
@@ -48,7 +54,7 @@ with warnings.catch_warnings():
 
         schema: Annotated[str, AfterValidator(_schema)] = "asset_worker"  # type: ignore[assignment]
         """The schema with the fleet's tables. `asset-worker fleet init` creates them. One fleet serves one API key."""
-        name: Annotated[str, Field(min_length=1, max_length=200)] = Field(
+        name: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_name)] = Field(
             default_factory=platform.node, examples=["worker-1"], json_schema_extra={"default": "the host's name"}
         )
         """The worker's name in the fleet, the same after a restart. No two workers may have the same name."""
