@@ -12,9 +12,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import quote
 
 import psutil
 import psycopg
+from psycopg import sql
 
 from asset_worker.queue.postgres.schema import script
 from tests.programs import program
@@ -188,3 +190,24 @@ def empty(url: str, schema: str) -> None:
             (schema,),
         ).fetchall()
         connection.execute("TRUNCATE " + ", ".join(name for [name] in tables) + " RESTART IDENTITY")
+
+
+def with_password(url: str, role: str, password: str) -> str:
+    """Have a role that must give a password (set anew if it is there). Return the URL with it, percent-encoded."""
+    rules = Path(_directory_of(url), "data", "pg_hba.conf")
+    rule = f"local all {role} scram-sha-256\n"
+    with psycopg.connect(url, autocommit=True) as connection:
+        if connection.execute("SELECT to_regrole(%s)", (role,)).fetchone() == (None,):
+            connection.execute(f"CREATE ROLE {role} LOGIN")
+        connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(password)))
+        if rule not in (before := rules.read_text()):
+            rules.write_text(rule + before)
+            connection.execute("SELECT pg_reload_conf()")
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:  # the server reads its rules soon
+        try:
+            psycopg.connect(url.replace("//postgres@", f"//{role}@")).close()
+        except psycopg.OperationalError:
+            return url.replace("//postgres@", f"//{role}:{quote(password, safe='')}@")
+        time.sleep(0.01)
+    raise AssertionError("the server does not ask for a password")

@@ -1,6 +1,12 @@
-"""The credentials of a run: its key, the tokens of its clients, the password of its proxy. All are redacted."""
+"""The credentials of a run: its key, the tokens of its clients, the passwords of its proxy and of its database.
+
+All are redacted.
+"""
 
 from __future__ import annotations
+
+import os
+from contextlib import suppress
 
 from yarl import URL
 
@@ -45,6 +51,21 @@ def redact_proxy_password(api: tree.Api, secrets: Secrets) -> None:
     proxy = proxy_of_environment(URL(api.base_url))
     if proxy is not None and proxy.password is not None and len(proxy.password) >= SHORTEST_KEY:
         secrets.add(proxy.password)
+
+
+def redact_database_password(postgres: Postgres, secrets: Secrets) -> None:
+    """Redact the passwords for the database, unless they may be ordinary words.
+
+    Raises:
+        DatabaseError: see `database_url`.
+    """
+    address = database_url(postgres)
+    with suppress(ImportError):  # whoever connects says that there is no driver
+        from asset_worker.queue.postgres.address import passwords_in  # noqa: PLC0415 - an optional dependency
+
+        for password in [*passwords_in(address), os.environ.get("PGPASSWORD", "")]:
+            if len(password) >= SHORTEST_KEY:
+                secrets.add(password)
 
 
 def database_url(postgres: Postgres) -> str:

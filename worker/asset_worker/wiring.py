@@ -21,7 +21,7 @@ from asset_worker.api.key import ANY_SOURCE, ApiKey, KeySource, key_source
 from asset_worker.api.limits.limiter import RateLimiter
 from asset_worker.api.retry import Retries
 from asset_worker.api.session import Session, open_session
-from asset_worker.credentials import database_url, redact_proxy_password
+from asset_worker.credentials import database_url, redact_database_password, redact_proxy_password
 from asset_worker.domain.inbox import INBOX
 from asset_worker.domain.quota_share import SharedLimits
 from asset_worker.domain.run_plan import RunPlan
@@ -131,6 +131,8 @@ async def build(
         traces = make_traces(plan, source=source, clock=clock, secrets=secrets)
         context = SinkContext(clock, secrets, lines_on_stdout, traces.watch_attempt)
         sinks = [open_sink(target, context) for target in settings.events.targets]
+        if policies.shares_queue(settings, plan):
+            redact_database_password(settings.postgres, secrets)
         queue = await stack.enter_async_context(make_queue(settings, plan, clock, sinks, traces.readers))
         gate, retries = make_gate(settings.limits, clock, key_source(settings.api.key_file)), Retries(stop)
         if isinstance(queue, SharesLimits):

@@ -22,6 +22,8 @@ from asset_worker.runtime.threads import DaemonThread
 
 LIFE_FILE: Final = "life"
 """In the state directory: the id of this worker's life, which the next start ends at once."""
+INSUFFICIENT_PRIVILEGE: Final = "42501"
+"""The SQLSTATE of what a user may not do."""
 
 
 @asynccontextmanager
@@ -121,10 +123,12 @@ def read_version(connection: Connection, schema: str) -> tuple[int, int] | None:
 
 
 def explained(error: psycopg.Error) -> DatabaseError:
-    """Return why the database can't be used, in words."""
-    text = str(error).strip()
+    """Return why the database can't be used, in words, on one line."""
+    text = " ".join((error.diag.message_primary or str(error)).split())
     if is_transient(error):
         return DatabaseUnavailableError(f"the fleet's database can't be used now: {text}")
+    if error.sqlstate == INSUFFICIENT_PRIVILEGE:
+        text += ": grant this user the role that `asset-worker fleet init` has made for workers"
     return DatabaseError(f"the fleet's database can't be used: {text}")
 
 
