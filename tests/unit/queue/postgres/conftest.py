@@ -10,16 +10,7 @@ from tests.doubles import postgres
 from tests.doubles.clocks import ManualClock
 from tests.doubles.fleet import open_fleet
 
-SYSTEM = "the system's"
 _numbers = itertools.count()
-
-
-@pytest.fixture(scope="session")
-def server(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The URL of a server: of the newest version, or of that which the system has (the parameter `SYSTEM`)."""
-    programs = postgres.programs_of_the_system() if getattr(request, "param", None) == SYSTEM else postgres.PROGRAMS
-    with postgres.running_server(programs) as url:
-        yield url
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.unit.queue.postgres.conftest import SYSTEM
+from tests.unit.conftest import SYSTEM
 from tests.unit.queue.postgres.test_conformance import FleetQueueMachine
 
 EXAMPLES = settings().max_examples // 6

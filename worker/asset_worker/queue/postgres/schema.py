@@ -165,17 +165,21 @@ INSERT INTO {s}.schema (version, oldest_compatible) VALUES (1, 1);
 
 _ROLES = """
 -- Producers may submit, and nothing else. Workers may change rows, and no table. Grant these to your users.
+-- Whoever may not create roles needs no right to it if they are there. Roles belong to all databases of a server.
 DO $$ BEGIN
-    CREATE ROLE {s}_producer NOLOGIN;
-EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+    IF to_regrole('{s}_producer') IS NULL THEN CREATE ROLE {s}_producer NOLOGIN; END IF;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
 DO $$ BEGIN
-    CREATE ROLE {s}_worker NOLOGIN;
-EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+    IF to_regrole('{s}_worker') IS NULL THEN CREATE ROLE {s}_worker NOLOGIN; END IF;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
 GRANT USAGE ON SCHEMA {s} TO {s}_producer, {s}_worker;
 GRANT EXECUTE ON FUNCTION {s}.submit(text, jsonb) TO {s}_producer, {s}_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {s} TO {s}_worker;
 REVOKE INSERT, UPDATE, DELETE ON {s}.schema FROM {s}_worker;
 """
+
+LOCK: Final = "SELECT pg_advisory_xact_lock(hashtext('asset-worker fleet init'))"
+"""The statement that lets one transaction at a time create or change tables."""
 
 MIGRATIONS: Final = (_TABLES,)
 """What leads from each version to the next; the first creates the tables."""
