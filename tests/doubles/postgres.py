@@ -194,7 +194,7 @@ def empty(url: str, schema: str) -> None:
 
 def with_password(url: str, role: str, password: str) -> str:
     """Have a role that must give a password (set anew if it is there). Return the URL with it, percent-encoded."""
-    rules = Path(_directory_of(url), "data", "pg_hba.conf")
+    rules = folder_of(url) / "data" / "pg_hba.conf"
     rule = f"local all {role} scram-sha-256\n"
     with psycopg.connect(url, autocommit=True) as connection:
         if connection.execute("SELECT to_regrole(%s)", (role,)).fetchone() == (None,):

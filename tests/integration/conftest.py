@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 
 from asset_worker.simulator.server import Options, Simulator
+from tests.doubles import postgres
 from tests.integration.example_receiver import ExampleReceiver
 from tests.integration.fleets import Fleet
 from tests.integration.forking import Forking
@@ -100,6 +101,19 @@ def fleet_at(serve: Serve, worker_in: Callable[[str], Worker], tmp_path: Path) -
         return fleet
 
     return make
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """The URL of a PostgreSQL server."""
+    with postgres.running_server() as url:
+        yield url
+
+
+@pytest.fixture
+async def fleet(fleet_at: Callable[[str], Awaitable[Fleet]], server: str) -> Fleet:
+    """A fleet without workers."""
+    return await fleet_at(server)
 
 
 @contextmanager

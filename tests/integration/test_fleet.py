@@ -5,25 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections.abc import Iterator
-
-import pytest
 
 from asset_worker.simulator.lifecycles import Lifecycle
 from tests.doubles import postgres
 from tests.integration.fleets import LEASE
 from tests.integration.processes import eventually
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with postgres.running_server() as url:
-        yield url
-
-
-@pytest.fixture
-async def fleet(fleet_at, server):
-    return await fleet_at(server)
 
 
 async def test_what_is_submitted_by_sql_is_settled_once_by_one_of_the_workers(fleet):

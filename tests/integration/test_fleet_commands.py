@@ -12,12 +12,8 @@ from aiohttp import ClientSession
 from asset_worker.simulator.lifecycles import Lifecycle
 from tests.doubles.postgres import with_password
 from tests.integration.admin import admin_of
+from tests.integration.fleets import Fleet
 from tests.integration.processes import eventually
-from tests.integration.test_fleet import Fleet
-from tests.integration.test_fleet import fleet as _fleet
-from tests.integration.test_fleet import server as _server
-
-fleet, server = _fleet, _server
 
 
 async def done(fleet: Fleet, *arguments: str) -> str:

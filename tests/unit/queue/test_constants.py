@@ -2,10 +2,9 @@
 
 import pytest
 
-from asset_worker.queue import commits
+from asset_worker.queue import commits, dead_letters
 from asset_worker.queue.local import (
     dead_letter_access,
-    dead_letter_requests,
     engine,
     request_files,
     request_service,
@@ -29,7 +28,7 @@ from asset_worker.queue.local import (
         pytest.param(request_files.MAX_FOUND, 100, id="requests that are read at once"),
         pytest.param(request_files.STALE_SECONDS, 3600, id="seconds for which an answer is kept"),
         pytest.param(request_service.KEEP_ANSWERS_SECONDS, 7 * 86_400, id="seconds in which no request is done twice"),
-        pytest.param(dead_letter_requests.NAMED_IDS, 5, id="IDs that an error names"),
+        pytest.param(dead_letters.NAMED_IDS, 5, id="IDs that an error names"),
         pytest.param(schema._SHOWN_CHARACTERS, 64, id="characters of a forged name that are shown"),
     ],
 )

@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from asset_worker.domain.events import FIRST_INSTANT, LAST_INSTANT, timestamp
-from asset_worker.queue.local.dead_letter_report import DeadLetter, read_dead_letter, read_dead_letters
-from asset_worker.queue.local.dead_letter_requests import Request, carry_out
+from asset_worker.queue.dead_letters import DeadLetter, Request
+from asset_worker.queue.local.dead_letter_report import read_dead_letter, read_dead_letters
+from asset_worker.queue.local.dead_letter_requests import carry_out
 from asset_worker.queue.local.journal import FILE_NAME, Journal
 from asset_worker.queue.local.reading import shown_instant
 from asset_worker.runtime.steady_time import Mark, Reading

@@ -8,8 +8,9 @@ from contextlib import closing
 import pytest
 from structlog.testing import capture_logs
 
+from asset_worker.queue.dead_letters import Answer, Request
 from asset_worker.queue.local.dead_letter_access import LOCK_SECONDS, LONGEST_WAIT_SECONDS, NoAnswerError, ask
-from asset_worker.queue.local.dead_letter_requests import Answer, Request, carry_out
+from asset_worker.queue.local.dead_letter_requests import carry_out
 from asset_worker.queue.local.journal import FILE_NAME, Journal, JournalError
 from asset_worker.queue.local.lock import StateDirectory
 from asset_worker.queue.local.request_files import RequestFiles

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from asset_worker.domain.deliveries import Condition, Taken
+from asset_worker.queue.dead_letters import Request
 from asset_worker.queue.local import outbox as local_outbox
-from asset_worker.queue.local.dead_letter_requests import Request
 from asset_worker.queue.local.journal import FILE_NAME
 from asset_worker.queue.local.request_files import RequestFiles
 from tests.doubles.clocks import ManualClock

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from asset_worker.domain.progress import Progress
 from asset_worker.domain.submissions import Submission
 from asset_worker.domain.transitions import Transition
-from asset_worker.queue.local.dead_letter_requests import Request
+from asset_worker.queue.dead_letters import Request
 from asset_worker.queue.local.engine import LocalQueue, open_local_queue
 from asset_worker.queue.local.journal import FILE_NAME, Journal, JournalError
 from asset_worker.queue.local.request_files import RequestFiles

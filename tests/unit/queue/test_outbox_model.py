@@ -16,7 +16,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
-from asset_worker.queue.local.dead_letter_requests import Request
+from asset_worker.queue.dead_letters import Request
 from asset_worker.queue.local.journal import FILE_NAME
 from asset_worker.queue.local.request_files import RequestFiles
 from tests.doubles.local_queue import RETENTION, directory_in_memory, end_all_tasks, open_local

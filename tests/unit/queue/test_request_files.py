@@ -10,8 +10,8 @@ import time
 import msgspec
 import pytest
 
+from asset_worker.queue.dead_letters import Answer, Request
 from asset_worker.queue.local import request_files
-from asset_worker.queue.local.dead_letter_requests import Answer, Request
 from asset_worker.queue.local.request_files import Found, Refused, RequestFiles, UnusableRequestsError
 
 A = "https://a.example/#1"

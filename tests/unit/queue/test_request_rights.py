@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from asset_worker.queue.dead_letters import Answer, Request
 from asset_worker.queue.local import request_files
-from asset_worker.queue.local.dead_letter_requests import Answer, Request
 from asset_worker.queue.local.request_files import Found, RequestFiles, UnusableRequestsError
 
 ID = "0123456789abcdef0123456789abcdef"

@@ -9,9 +9,10 @@ from contextlib import closing
 import pytest
 from structlog.testing import capture_logs
 
+from asset_worker.queue.dead_letters import Answer, Request
 from asset_worker.queue.local import dead_letter_access
 from asset_worker.queue.local.dead_letter_access import ask
-from asset_worker.queue.local.dead_letter_requests import Answer, Request, carry_out
+from asset_worker.queue.local.dead_letter_requests import carry_out
 from asset_worker.queue.local.journal import APPLICATION_ID, FILE_NAME, Journal, JournalError
 from asset_worker.queue.local.lock import StateDirectory, StateDirectoryInUseError
 from asset_worker.queue.local.migrations import MIGRATIONS, SCHEMA_VERSION

@@ -14,9 +14,10 @@ from asset_worker.domain.progress import LastSeen, Progress
 from asset_worker.domain.submissions import Options, Submission
 from asset_worker.domain.transitions import Transition
 from asset_worker.queue.absent_sinks import SinkState
+from asset_worker.queue.dead_letters import Selection
 from asset_worker.queue.local import sink_rows
 from asset_worker.queue.local.clock_row import read_clock_mark
-from asset_worker.queue.local.dead_letter_rows import DeadLetterRows, Selection
+from asset_worker.queue.local.dead_letter_rows import DeadLetterRows
 from asset_worker.queue.local.last_events import LastEvents
 from asset_worker.queue.local.migrations import MIGRATIONS
 from asset_worker.queue.local.pending_rows import PendingRow, add_pending, read_pending, replace_submissions

@@ -7,7 +7,8 @@ import pytest
 
 from asset_worker.domain.progress import Progress
 from asset_worker.domain.transitions import Transition
-from asset_worker.queue.local.dead_letter_requests import Request, carry_out
+from asset_worker.queue.dead_letters import Request
+from asset_worker.queue.local.dead_letter_requests import carry_out
 from asset_worker.queue.local.journal import DEAD_LETTER
 from tests.doubles.clocks import ManualClock
 from tests.doubles.local_queue import event_for, open_local, put

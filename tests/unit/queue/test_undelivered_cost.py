@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 import pytest
 
 from asset_worker.domain.transitions import Transition
-from asset_worker.queue.local.dead_letter_rows import Selection
+from asset_worker.queue.dead_letters import Selection
 from asset_worker.queue.local.journal import Journal
 from tests.unit.queue.outbox_model import event_of, wants_all
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from asset_worker.domain.deliveries import SinkProblem
-from asset_worker.queue.local.dead_letter_requests import Request
+from asset_worker.queue.dead_letters import Request
 from asset_worker.queue.local.journal import FILE_NAME
 from asset_worker.queue.local.request_files import RequestFiles
 from asset_worker.sinks.ports import Delivered, Gone

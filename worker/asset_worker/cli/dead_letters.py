@@ -15,9 +15,9 @@ import msgspec
 
 from asset_worker.cli.usage import PathOption, fail, settings_from, state_directory
 from asset_worker.domain.run_plan import Exit
+from asset_worker.queue.dead_letters import Answer, DeadLetter, Found, Request
 from asset_worker.queue.local.dead_letter_access import NoAnswerError, ask
-from asset_worker.queue.local.dead_letter_report import EVERY, DeadLetter, Found, read_dead_letter, read_dead_letters
-from asset_worker.queue.local.dead_letter_requests import Answer, Request
+from asset_worker.queue.local.dead_letter_report import EVERY, read_dead_letter, read_dead_letters
 from asset_worker.queue.local.journal import JournalError, JournalUnavailableError
 from asset_worker.queue.local.lock import StateDirectoryError, StateDirectoryUnavailableError
 from asset_worker.queue.local.request_files import UnusableRequestsError

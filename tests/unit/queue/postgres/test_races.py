@@ -18,9 +18,9 @@ from asset_worker.runtime.threads import DaemonThread
 from tests.doubles.clocks import ManualClock
 from tests.doubles.fleet import open_fleet, prune, tick
 from tests.doubles.local_queue import event_for, put, rejection
+from tests.unit.conftest import SYSTEM
 from tests.unit.queue.conformance import DEDUPE_WINDOW, IDS
 from tests.unit.queue.outbox_model import event_of
-from tests.unit.queue.postgres.conftest import SYSTEM
 
 pytestmark = pytest.mark.parametrize("server", ["newest", SYSTEM], indirect=True)
 LEASE = 9.0

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from asset_worker.queue.local.dead_letter_requests import Answer, Request, carry_out
+from asset_worker.queue.dead_letters import Answer, Request
+from asset_worker.queue.local.dead_letter_requests import carry_out
 from asset_worker.queue.local.journal import FILE_NAME, Journal
 from asset_worker.queue.local.lock import COMMAND, StateDirectory, StateDirectoryInUseError
 from asset_worker.queue.local.reading import check_journal_exists

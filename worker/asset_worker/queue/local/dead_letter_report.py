@@ -3,46 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import msgspec
-
+from asset_worker.queue.dead_letters import DeadLetter, Found, letters_of
 from asset_worker.queue.local.reading import read_journal, shown_instant
 from asset_worker.runtime.clock import Clock
 
 _COLUMNS: Final = "id, sink, asset_id, attempts, first_at, last_at, reason"
 EVERY: Final = -1
 """The limit that SQLite takes as none."""
-
-
-class DeadLetter(msgspec.Struct, frozen=True):
-    """An event that a sink refused for good. Times are RFC 3339, UTC, by the present wall clock; None: not known."""
-
-    id: str
-    sink: str
-    asset_id: str | None
-    """The asset that the event is about; None: a rejected line."""
-    attempts: int | None
-    """How often it was sent."""
-    first_at: str | None
-    """When the first attempt failed."""
-    last_at: str | None
-    """When the last attempt failed."""
-    reason: str
-    """What happened then."""
-    event: Any = msgspec.UNSET
-    """The event, where it is asked for: JSON, or a text if it is damaged."""
-
-
-class Found(msgspec.Struct, frozen=True):
-    """The dead letters that were asked for."""
-
-    total: int
-    """How many there are, those beyond the limit included."""
-    letters: Iterable[DeadLetter]
-    """Read one by one, as there may be a million. The latest first."""
 
 
 def read_dead_letters(
@@ -63,7 +34,7 @@ def read_dead_letters(
             f"SELECT {_COLUMNS} FROM dead_letters WHERE ?1 IS NULL OR sink = ?1 ORDER BY last_at DESC LIMIT ?2",  # noqa: S608
             (sink, limit),
         )
-        show(Found(total, _letters(rows, ahead)))
+        show(Found(total, letters_of(rows, lambda instant: shown_instant(instant, ahead))))
 
     read_journal(directory, clock, read)
 
@@ -80,28 +51,6 @@ def read_dead_letter(directory: Path, event_id: str, *, clock: Clock, sink: str 
             f"SELECT {_COLUMNS}, body FROM dead_letters WHERE id = ?1 AND (?2 IS NULL OR sink = ?2) ORDER BY sink",  # noqa: S608
             (event_id, sink),
         )
-        return list(_letters(rows, clock.now() - now))
+        return list(letters_of(rows, lambda instant: shown_instant(instant, clock.now() - now)))
 
     return read_journal(directory, clock, read)
-
-
-def _letters(rows: Iterable[tuple[Any, ...]], ahead: float) -> Iterator[DeadLetter]:
-    for event_id, sink, asset_id, attempts, first_at, last_at, reason, *body in rows:
-        yield DeadLetter(
-            event_id,
-            sink,
-            asset_id,
-            attempts,
-            shown_instant(first_at, ahead),
-            shown_instant(last_at, ahead),
-            reason,
-            *map(_decoded, body),
-        )
-
-
-def _decoded(body: bytes) -> Any:
-    try:
-        msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return body.decode(errors="replace")
-    return msgspec.Raw(body)

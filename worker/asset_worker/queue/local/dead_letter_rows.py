@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from asset_worker.queue.dead_letters import Selection
+
 SUPERSEDED: Final = "superseded"
 """The reason of a dead letter that reports a step of an asset whose completion was to be sent."""
 
@@ -17,17 +19,6 @@ _IS_OVER: Final = (
 """The condition that a dead letter reports a step of a wait that is over: its completion must not be followed by it."""
 
 _encode = msgspec.json.Encoder().encode
-
-
-class Selection(msgspec.Struct, frozen=True):
-    """Which dead letters a request is about: those that match all of what is given."""
-
-    ids: tuple[str, ...] | None = None
-    """The IDs of their events; None: any."""
-    sinks: tuple[str, ...] | None = None
-    """The names of their sinks; None: any."""
-    is_over: bool | None = None
-    """Whether they report steps of waits that are over; None: any."""
 
 
 class DeadLetterRows:

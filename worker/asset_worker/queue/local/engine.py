@@ -17,7 +17,7 @@ from asset_worker.domain.states import AssetState, SettledState, combined
 from asset_worker.domain.submissions import Submission
 from asset_worker.domain.unavailable import QueueUnavailableError
 from asset_worker.queue.commits import Commits
-from asset_worker.queue.local.dead_letter_rows import Selection
+from asset_worker.queue.dead_letters import Selection
 from asset_worker.queue.local.journal import FILE_NAME, Journal
 from asset_worker.queue.local.journal_store import JournalStore
 from asset_worker.queue.local.outbox import LocalOutbox

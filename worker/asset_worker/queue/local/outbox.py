@@ -17,7 +17,7 @@ from asset_worker.domain.deliveries import Condition, Owed, Taken
 from asset_worker.domain.events import Stored, made_at
 from asset_worker.queue.absent_sinks import PUT_IT_BACK, SinkState, seconds_left, states_at_start
 from asset_worker.queue.commits import Commits
-from asset_worker.queue.local.dead_letter_rows import Selection
+from asset_worker.queue.dead_letters import Selection
 from asset_worker.queue.local.journal import Journal
 from asset_worker.queue.local.undelivered_rows import Claim
 from asset_worker.queue.room import Room

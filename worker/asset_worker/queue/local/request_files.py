@@ -19,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-from asset_worker.queue.local.dead_letter_requests import Answer, Request
+from asset_worker.queue.dead_letters import Answer, Request
 from asset_worker.queue.local.trust import CREATED_AGAIN, reason_to_distrust_requests
 from asset_worker.runtime.private_files import NotRegularFileError, create_private_directory, open_private
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from asset_worker.queue.commits import Commits
-from asset_worker.queue.local.dead_letter_requests import Answer, Done, Request, carry_out
+from asset_worker.queue.dead_letters import Answer, Request
+from asset_worker.queue.local.dead_letter_requests import Done, carry_out
 from asset_worker.queue.local.journal import Journal
 from asset_worker.queue.local.outbox import LocalOutbox
 from asset_worker.queue.local.request_files import Refused, RequestFiles, UnusableRequestsError
