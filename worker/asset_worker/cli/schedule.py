@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
+from asset_worker.cli.database import ask_database
 from asset_worker.cli.usage import PathOption, fail, settings_from, state_directory
 from asset_worker.domain.assets import ASSET_ID, AssetId
 from asset_worker.domain.run_plan import RunPlan
@@ -14,7 +16,7 @@ from asset_worker.policies import expectations, typical_adaptive, typical_schedu
 from asset_worker.poller.foresight import NextLook, as_lease, next_look, time_left
 from asset_worker.queue.local.journal import JournalError
 from asset_worker.queue.local.schedule_store import FILE_NAME, load
-from asset_worker.queue.local.status_report import PendingAsset, read_asset
+from asset_worker.queue.local.status_report import CompletedLine, PendingAsset, read_asset
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.text import visible_json_bytes
 from asset_worker.schedule.adaptive import AdaptiveSchedule
@@ -25,6 +27,9 @@ from asset_worker.schedule.ports import Schedule, WaitState
 from asset_worker.schedule.report import plot, rows, seconds_text, table
 from asset_worker.settings.tree import Poll, Settings
 from asset_worker.telemetry import words
+
+if TYPE_CHECKING:
+    from asset_worker.queue.postgres.connection import Connection
 
 PLOTTED = 6
 
@@ -59,7 +64,7 @@ def schedule(state_dir: Path | None, config: Path | None, asset: str | None, as_
     The percentiles are followed by the interval in which they lie with a probability of 95 %. `looks` is the expected
     number of looks at one more asset of the class, `requests` what they cost while looks share lists as they did
     lately, `lag` the expected time from its end to the look that finds it. A running worker writes what it has learned
-    once a minute.
+    once a minute; of a fleet, this is what all workers have learned together.
 
     With `--asset`, no look is shown earlier or later for the small random part of each delay, nor for a backlog. The
     exit code is 2 if the asset is not known here.
@@ -71,10 +76,7 @@ def schedule(state_dir: Path | None, config: Path | None, asset: str | None, as_
       asset-worker schedule --asset 6298d673f1090f1100476d4c
     """
     settings = settings_from(config, {"state": {"dir": state_dir}})
-    path = state_directory(settings) / FILE_NAME
-    learned = load(path)
-    if isinstance(learned, UnreadableState):
-        fail(f"{path} can't be read ({learned.why}): the next start of the worker renames it and learns from scratch")
+    learned = _learned_by_fleet(settings) if settings.queue.engine == "postgres" else _learned_here(settings)
     if asset is not None:
         _show_asset(asset, settings, learned, as_json=as_json)
         return
@@ -87,16 +89,51 @@ def schedule(state_dir: Path | None, config: Path | None, asset: str | None, as_
         click.echo(f"\npoll.strategy is {settings.poll.strategy}, so none of this is used", err=True)
 
 
+def _learned_here(settings: Settings) -> LearnedState | None:
+    path = state_directory(settings) / FILE_NAME
+    learned = load(path)
+    if isinstance(learned, UnreadableState):
+        fail(f"{path} can't be read ({learned.why}): the next start of the worker renames it and learns from scratch")
+    return learned
+
+
+def _learned_by_fleet(settings: Settings) -> LearnedState | None:
+    def read(connection: Connection) -> LearnedState | None:
+        from asset_worker.queue.postgres.opening import check_version  # noqa: PLC0415 - an optional dependency
+        from asset_worker.queue.postgres.schedule_reading import read_learned  # noqa: PLC0415
+
+        check_version(connection, settings.fleet.schema)
+        return read_learned(connection, settings.fleet.schema)
+
+    return ask_database(settings, read)
+
+
+def _asset_of_fleet(asset: str, settings: Settings) -> PendingAsset | CompletedLine | None:
+    def read(connection: Connection) -> PendingAsset | CompletedLine | None:
+        from asset_worker.queue.postgres.schedule_reading import read_asset  # noqa: PLC0415 - an optional dependency
+
+        return read_asset(connection, settings.fleet.schema, asset)
+
+    return ask_database(settings, read)
+
+
+def _asset_here(asset: str, directory: Path) -> PendingAsset | CompletedLine | None:
+    try:
+        return read_asset(directory, asset, clock=SystemClock())
+    except JournalError as error:
+        fail(str(error))
+
+
 def _show_asset(asset: str, settings: Settings, learned: LearnedState | None, *, as_json: bool) -> None:
     if not ASSET_ID.fullmatch(asset):
         fail(f"--asset {asset}: an asset ID has 1 to 64 letters, digits, '-' or '_'")
-    directory = state_directory(settings)
-    try:
-        kept = read_asset(directory, asset, clock=SystemClock())
-    except JournalError as error:
-        fail(str(error))
+    if settings.queue.engine == "postgres":
+        where, kept = "the fleet", _asset_of_fleet(asset, settings)
+    else:
+        directory = state_directory(settings)
+        where, kept = str(directory), _asset_here(asset, directory)
     if kept is None:
-        fail(f"{asset} is not known in {directory}: it was never accepted here, or it was settled long ago")
+        fail(f"{asset} is not known in {where}: it was never accepted here, or it was settled long ago")
     if not isinstance(kept, PendingAsset):
         text = f"{asset} was settled {seconds_text(kept.ago)} ago as {kept.outcome}: it is not looked at again"
         click.echo(visible_json_bytes(msgspec.json.encode(kept)) if as_json else text)

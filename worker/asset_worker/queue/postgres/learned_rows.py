@@ -18,6 +18,7 @@ class LearnedRows:
             f"INSERT INTO {schema}.learned (life, evidence) VALUES (%s, %s) "
             "ON CONFLICT (life) DO UPDATE SET evidence = excluded.evidence"
         )
+        self._all = f"SELECT evidence FROM {schema}.learned ORDER BY life"
         self._others = f"SELECT evidence FROM {schema}.learned WHERE life <> %s"
 
     def take_left(self, connection: Connection, *, without: Collection[int]) -> list[bytes]:
@@ -28,6 +29,10 @@ class LearnedRows:
     def keep(self, connection: Connection, life: int, evidence: bytes) -> None:
         """Replace what a life has learned."""
         execute(connection, self._keep, (life, evidence))
+
+    def all(self, connection: Connection) -> list[bytes]:
+        """Return what all lives have learned, those included that are over."""
+        return [bytes(evidence) for [evidence] in execute(connection, self._all).fetchall()]
 
     def others(self, connection: Connection, life: int) -> list[bytes]:
         """Return what all other lives have learned."""
