@@ -14,6 +14,7 @@ from tests.doubles.postgres import with_password
 from tests.integration.admin import admin_of
 from tests.integration.fleets import Fleet
 from tests.integration.processes import eventually
+from tests.integration.test_dead_letters import Receiver
 
 
 async def done(fleet: Fleet, *arguments: str) -> str:
@@ -61,6 +62,25 @@ async def test_a_run_that_ends_by_itself_uses_no_database(fleet, how):
     assert fleet.sql("SELECT count(*) FROM asset_worker.events") == [(0,)]
     if stdin:
         stdin.close()
+
+
+async def test_a_dead_letter_that_is_put_back_is_sent_by_the_worker(fleet):
+    async with Receiver() as receiver:
+        receiver.status = 503
+        sinks = json.dumps([{"url": receiver.url, "name": "hook", "retry": [0.1]}])
+        worker = fleet.worker("a")
+        settings = fleet.settings("a") | {"EVENTS__SINKS": sinks}
+        run = worker.start("run", "--state-dir", str(worker.state), base_url=fleet.base_url, **settings)
+        asset = fleet.store.add(Lifecycle(1))
+        fleet.submit(asset)
+        await run.until("sink.dead_letter")
+        shown = await done(fleet, "dead-letters", "list", "--json")
+        assert [json.loads(line)["id"] for line in shown.splitlines()] == [f"{asset}.1"]
+        receiver.status = 200
+        assert await done(fleet, "dead-letters", "retry", "--all") == "1 to be sent again to hook\n"
+        await eventually(lambda: receiver.received == [f"{asset}.1"], otherwise=lambda: run.stderr)
+        await eventually(lambda: fleet.sql("SELECT count(*) FROM asset_worker.deliveries") == [(0,)])
+        assert await done(fleet, "dead-letters", "list", "--json") == ""
 
 
 PASSWORD = "sesame-0/open-1:now-2@once-3"

@@ -169,7 +169,7 @@ def test_no_answer_is_an_error_that_says_what_becomes_of_the_request(state, monk
     def refuse(*_, **__):
         raise NoAnswerError("no answer within 30 seconds")
 
-    monkeypatch.setattr("asset_worker.cli.dead_letters.ask", refuse)
+    monkeypatch.setattr("asset_worker.cli.dead_letter_stores.ask", refuse)
     result = called(state, "retry", "--all")
     assert (result.exit_code, result.stderr) == (1, "asset-worker: no answer within 30 seconds\n")
 
@@ -182,7 +182,7 @@ def test_a_request_that_can_not_be_written_is_an_error_that_says_why(state, monk
     def refuse(*_, **__):
         raise OSError(problem, os.strerror(problem))
 
-    monkeypatch.setattr("asset_worker.cli.dead_letters.ask", refuse)
+    monkeypatch.setattr("asset_worker.cli.dead_letter_stores.ask", refuse)
     result = called(state, "retry", "--all")
     assert result.exit_code == code
     assert f"({os.strerror(problem)}): " in result.stderr

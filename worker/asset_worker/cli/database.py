@@ -28,10 +28,12 @@ def ask_database(
     work: Callable[[Connection], T],
     *,
     explain: Callable[[psycopg.Error], str | None] = lambda _: None,
+    idle_seconds: float = 60.0,
 ) -> T:
     """Return what `work` returns for a connection to the fleet's database, in one transaction; or end the command.
 
     `explain` says what an error means to this command, which then can't be used; None: what it means to all.
+    `idle_seconds` is how long the transaction may rest between two statements.
     """
     if settings.postgres.url is None and settings.postgres.url_file is None:
         fail(NO_DATABASE)
@@ -45,7 +47,7 @@ def ask_database(
     secrets = Secrets()
     try:
         redact_database_password(settings.postgres, secrets)
-        link = Link(database_url(settings.postgres), application="asset-worker command", idle_seconds=60.0)
+        link = Link(database_url(settings.postgres), application="asset-worker command", idle_seconds=idle_seconds)
         try:
             return link.transact(work)
         except psycopg.Error as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -13,16 +12,10 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from asset_worker.cli.usage import PathOption, fail, settings_from, state_directory
+from asset_worker.cli.dead_letter_stores import Store, store_of
+from asset_worker.cli.usage import PathOption, fail
 from asset_worker.domain.run_plan import Exit
 from asset_worker.queue.dead_letters import Answer, DeadLetter, Found, Request
-from asset_worker.queue.local.dead_letter_access import NoAnswerError, ask
-from asset_worker.queue.local.dead_letter_report import EVERY, read_dead_letter, read_dead_letters
-from asset_worker.queue.local.journal import JournalError, JournalUnavailableError
-from asset_worker.queue.local.lock import StateDirectoryError, StateDirectoryUnavailableError
-from asset_worker.queue.local.request_files import UnusableRequestsError
-from asset_worker.runtime.clock import SystemClock
-from asset_worker.runtime.os_errors import may_pass
 from asset_worker.runtime.text import clip, visible, visible_json_bytes
 
 DEFAULT_LIMIT = 100
@@ -45,7 +38,7 @@ def _common_options(command: _Command) -> _Command:
     for option in (
         click.option("--json", "as_json", is_flag=True, help="JSON, for scripts."),
         click.option("--config", type=PathOption(dir_okay=False), help="Settings file (TOML)."),
-        click.option("--state-dir", type=PathOption(), help="The state directory of the worker."),
+        click.option("--state-dir", type=PathOption(), help="The state directory of a worker without a fleet."),
     ):
         command = option(command)
     return command
@@ -67,6 +60,8 @@ def dead_letters() -> None:
 
     An event is a dead letter when the last attempt of its retry plan has failed. It is kept for
     events.dead_letter_retention. The worker may run or not.
+
+    With queue.engine = postgres they are those of all workers of the fleet, unless --state-dir is given.
 
     \b
     Examples:
@@ -90,13 +85,9 @@ def list_(sink: str | None, limit: int | None, state_dir: Path | None, config: P
       asset-worker dead-letters list
       asset-worker dead-letters list --sink hooks --json | jq .total
     """
-    shown = limit or (EVERY if as_json else DEFAULT_LIMIT)
-    directory = _directory(state_dir, config)
-    show = _print_json if as_json else partial(_print_table, directory=directory)
-    try:
-        read_dead_letters(directory, show, clock=SystemClock(), sink=sink, limit=shown)
-    except JournalError as error:
-        fail(str(error))
+    shown = limit or (None if as_json else DEFAULT_LIMIT)
+    store = store_of(state_dir, config)
+    store.read(_print_json if as_json else partial(_print_table, where=store.where), sink=sink, limit=shown)
 
 
 @dead_letters.command()
@@ -113,15 +104,12 @@ def show(event_id: str, sink: str | None, state_dir: Path | None, config: Path |
       asset-worker dead-letters show 6298d673f1090f1100476d4c.1
       asset-worker dead-letters show 6298d673f1090f1100476d4c.1 --sink hooks
     """
-    directory = _directory(state_dir, config)
-    try:
-        letters = read_dead_letter(directory, event_id, clock=SystemClock(), sink=sink)
-    except JournalError as error:
-        fail(str(error))
+    store = store_of(state_dir, config)
+    letters = store.find(event_id, sink=sink)
     if not letters:
         of = "" if sink is None else f" of the sink {sink}"
         fail(
-            f"no dead letter{of} in {directory.absolute()} has the ID {event_id}: see `asset-worker dead-letters list`",
+            f"no dead letter{of} in {store.where} has the ID {event_id}: see `asset-worker dead-letters list`",
             code=Exit.NOT_READY,
         )
     if as_json:
@@ -146,8 +134,8 @@ def retry(
       asset-worker dead-letters retry --sink hooks
     """
     request = _request("retry", ids, sink, every)
-    directory = _directory(state_dir, config)
-    answer = _answer(request, directory, as_json=as_json)
+    store = store_of(state_dir, config)
+    answer = _answer(request, store, as_json=as_json)
     for name, count in answer.counts.items():
         click.echo(f"{count} to be sent again to {visible(name)}")
     for name, count in answer.left.items():
@@ -157,7 +145,7 @@ def retry(
     if answer.left and not answer.counts:
         sys.exit(Exit.NOT_READY)
     if not answer.counts and not answer.over:
-        click.echo(_none_such(directory) + ("" if sink is None else "; the sink is resumed if it was paused"))
+        click.echo(_none_such(store) + ("" if sink is None else "; the sink is resumed if it was paused"))
 
 
 @dead_letters.command()
@@ -174,12 +162,12 @@ def drop(
       asset-worker dead-letters drop --sink hooks
     """
     request = _request("drop", ids, sink, every)
-    directory = _directory(state_dir, config)
-    answer = _answer(request, directory, as_json=as_json)
+    store = store_of(state_dir, config)
+    answer = _answer(request, store, as_json=as_json)
     for name, count in answer.counts.items():
         click.echo(f"{count} of {visible(name)} dropped")
     if not answer.counts:
-        click.echo(_none_such(directory))
+        click.echo(_none_such(store))
 
 
 def _request(action: str, ids: tuple[str, ...], sink: str | None, every: bool) -> Request:
@@ -190,25 +178,9 @@ def _request(action: str, ids: tuple[str, ...], sink: str | None, every: bool) -
     return msgspec.convert({"action": action, "ids": ids or None, "sink": sink, "all": every}, Request)
 
 
-def _answer(request: Request, directory: Path, *, as_json: bool) -> Answer:
+def _answer(request: Request, store: Store, *, as_json: bool) -> Answer:
     """Return the answer to a request that was carried out. Any other ends the process. With `as_json`, print it."""
-    try:
-        answer = ask(directory, request, clock=SystemClock())
-    except NoAnswerError as error:
-        fail(str(error), code=Exit.NOT_READY)
-    except (JournalUnavailableError, StateDirectoryUnavailableError) as error:
-        fail(str(error), code=Exit.TEMPORARY)
-    except (JournalError, StateDirectoryError, UnusableRequestsError) as error:
-        fail(str(error))
-    except sqlite3.Error as error:
-        fail(f"the journal in {directory} can't be written ({error}): nothing was done", code=Exit.TEMPORARY)
-    except OSError as error:
-        passes = may_pass(error)
-        what_to_do = "check the disk, and try again" if passes else "run this command as the user of the worker"
-        fail(
-            f"no request can be left for the worker in {directory / 'requests'} ({error.strerror}): {what_to_do}",
-            code=Exit.TEMPORARY if passes else Exit.USAGE,
-        )
+    answer = store.carry_out(request)
     if answer.error is not None:
         fail(answer.error, code=Exit.NOT_READY)
     if as_json:
@@ -218,13 +190,9 @@ def _answer(request: Request, directory: Path, *, as_json: bool) -> Answer:
     return answer
 
 
-def _directory(state_dir: Path | None, config: Path | None) -> Path:
-    return state_directory(settings_from(config, {"state": {"dir": state_dir}}))
-
-
-def _none_such(directory: Path) -> str:
-    """Return that nothing was found, and where: the directory may be that of another worker."""
-    return f"there are no such dead letters in {visible(str(directory.absolute()))}"
+def _none_such(store: Store) -> str:
+    """Return that nothing was found, and where: it may be the place of another worker."""
+    return f"there are no such dead letters in {visible(store.where)}"
 
 
 def _print_json(found: Found) -> None:
@@ -233,10 +201,10 @@ def _print_json(found: Found) -> None:
         click.echo(visible_json_bytes(msgspec.json.encode(letter)))
 
 
-def _print_table(found: Found, directory: Path) -> None:
+def _print_table(found: Found, where: str) -> None:
     letters = list(found.letters)
     if not letters:
-        click.echo(f"there are no dead letters in {visible(str(directory.absolute()))}", err=True)
+        click.echo(f"there are no dead letters in {visible(where)}", err=True)
         return
     rows = [("ID", "SINK", "ATTEMPTS", "FIRST", "LAST", "REASON"), *map(_row, letters)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

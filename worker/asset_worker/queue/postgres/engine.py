@@ -360,6 +360,7 @@ class PostgresQueue(OwnedAssets):
             await self._save_progress(with_counts=is_time)
             count_at = loop.time() + COUNTS_EVERY_SECONDS if is_time else count_at
             await self.outbox.look_for_oldest()
+            await self.outbox.look_for_resumed()
             self._count_due()
             if loop.time() >= prune_at:
                 await self._pruning.prune(self._clock.steady())

@@ -70,6 +70,8 @@ class PostgresOutbox:
         self._passed: dict[str, int] = {}
         self._checkpoints = {sink: checkpoints.get(SINK_CHECKPOINT.format(sink)) for sink in sinks}
         self._oldest_at: dict[str, float | None] = {}
+        self._conditions: dict[str, Condition | None] = {}
+        """What was recorded last about each sink."""
         self.dead_letters = Counter(dead_letters)
         """How many dead letters there are, by their sink."""
 
@@ -355,11 +357,19 @@ class PostgresOutbox:
 
     async def set_condition(self, sink: str, condition: Condition | None) -> None:
         """Record what is wrong with the sink, for the next run; None: it works."""
+        self._conditions[sink] = condition
         await self._write(
             lambda tables: tables.outbox.set_condition(tables.connection, self._name, sink, condition),
             lambda _: None,
             otherwise=None,
         )
+
+    async def look_for_resumed(self) -> None:
+        """Ask for the events of each paused sink about which nothing is recorded any more: a command resumes it so."""
+        for sink, condition in list(self._conditions.items()):
+            if condition is not None and condition.kind == "paused" and await self.condition(sink) is None:
+                self._conditions[sink] = None
+                self.ask_for_retry(sink)
 
     async def _write(self, change: Callable[[Tables], T], applied: Callable[[T], None], *, otherwise: T) -> T:
         """Return what `change` returns, or `otherwise` if the life was retired: its rows are others' then."""
