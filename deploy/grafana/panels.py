@@ -258,10 +258,49 @@ ROWS: Final[dict[str, list[Panel]]] = {
         ),
         Panel(
             "Time of a commit",
-            "How long the disk of the state directory takes. Above a second: docs/runbook.md#assetworkerslowjournal.",
+            "How long the disk of the state directory takes, or the database of a fleet. Above a second: "
+            "docs/runbook.md#assetworkerslowjournal.",
             "s",
             quantiles("asset_worker_journal_commit_duration_seconds"),
             limits={1: ORANGE},
+        ),
+    ],
+    "Fleet": [
+        Panel(
+            "Workers, as each sees them",
+            "Those whose lease is valid. All show the same number, unless one is cut off: "
+            "docs/runbook.md#assetworkerdatabaseaway. Empty: no worker has queue.engine = postgres.",
+            "short",
+            of_each("asset_worker_fleet_workers"),
+            width=6,
+        ),
+        Panel(
+            "Portion of the quota",
+            "Of what the fleet may send, by worker: that of the assets that it owns. They add up to 1 at most.",
+            "short",
+            of_each("asset_worker_fleet_portion"),
+            width=6,
+            is_stacked=True,
+        ),
+        Panel(
+            "Assets that nobody owns",
+            "As the workers see them, counted up to 50,000, and for how many seconds there have been some. For more than "
+            "two minutes: docs/runbook.md#assetworkerunowned.",
+            "short",
+            {
+                "assets": "max(asset_worker_fleet_unowned_assets{OURS})",
+                "seconds": "max(asset_worker_fleet_unowned_age_seconds{OURS})",
+            },
+            width=6,
+        ),
+        Panel(
+            "Leases lost in an hour",
+            "How often the database did not hear of a worker in time. More than two: "
+            "docs/runbook.md#assetworkerleaseslost.",
+            "short",
+            {"{{instance}}": "increase(asset_worker_fleet_leases_lost_total{OURS}[1h])"},
+            width=6,
+            limits={3: ORANGE},
         ),
     ],
     "Process": [

@@ -96,5 +96,5 @@ def test_panels_have_numbers_of_their_own_and_do_not_overlap():
 
 def test_the_rows_are_those_that_a_reader_needs_in_this_order():
     rows = [each["title"] for each in DASHBOARD["panels"] if each["type"] == "row"]
-    assert rows == ["Is it well", "Assets", "API", "Delivery", "Process"]
+    assert rows == ["Is it well", "Assets", "API", "Delivery", "Fleet", "Process"]
     assert DASHBOARD["schemaVersion"] >= 36, "from Grafana 9 on"
