@@ -284,8 +284,8 @@ ROWS: Final[dict[str, list[Panel]]] = {
         ),
         Panel(
             "Assets that nobody owns",
-            "As the workers see them, counted up to 50,000, and for how many seconds there have been some. For more than "
-            "two minutes: docs/runbook.md#assetworkerunowned.",
+            "As the workers see them, counted up to 50,000, and for how many seconds there have been some. For more "
+            "than two minutes: docs/runbook.md#assetworkerunowned.",
             "short",
             {
                 "assets": "max(asset_worker_fleet_unowned_assets{OURS})",
