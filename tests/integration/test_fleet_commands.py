@@ -83,6 +83,19 @@ async def test_a_dead_letter_that_is_put_back_is_sent_by_the_worker(fleet):
         assert await done(fleet, "dead-letters", "list", "--json") == ""
 
 
+async def test_doctor_tells_a_worker_from_another_of_its_name(fleet):
+    run = fleet.start("a")
+    await run.until("worker.started")
+    for state, is_ours in ((fleet.workers["a"].state, True), (fleet.worker("b").state, False)):
+        doctor = fleet.worker("b").start(
+            "doctor", "--json", "--state-dir", str(state), base_url=fleet.base_url, **fleet.settings("a")
+        )
+        await doctor.end()
+        checks = {each["name"]: each for each in json.loads(doctor.stdout)["checks"]}
+        assert checks["database"]["state"] == checks["tables"]["state"] == checks["rights"]["state"] == "ok"
+        assert checks["fleet_name"]["state"] == ("ok" if is_ours else "problem"), checks["fleet_name"]
+
+
 PASSWORD = "sesame-0/open-1:now-2@once-3"
 PARTS = [b"sesame-0", b"open-1", b"now-2", b"once-3"]
 

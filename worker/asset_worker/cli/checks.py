@@ -6,17 +6,23 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
 
+from asset_worker.cli.database import NO_DRIVER
+from asset_worker.credentials import redact_database_password
 from asset_worker.intake.file.queue_file import QueueFile
 from asset_worker.queue.local.files import reason_not_to_open
 from asset_worker.queue.local.journal import FILE_NAME
 from asset_worker.queue.local.lock import find_distrust, find_lock_problem
 from asset_worker.queue.local.reading import find_journal_problem
+from asset_worker.queue.postgres.errors import DatabaseError, DatabaseUnavailableError
 from asset_worker.runtime.links import UntrustedLinkError
+from asset_worker.runtime.redaction import Secrets
 from asset_worker.runtime.secret_files import exposure
+from asset_worker.settings.fleet import Postgres
 from asset_worker.settings.tree import NoStateDirectoryError, Settings, State
 from asset_worker.sinks.registry import Target, find_problem
 from asset_worker.sinks.registry import find_warnings as find_sink_warnings
@@ -42,16 +48,36 @@ def find_problems(settings: Settings) -> Iterator[Problem]:
         yield found
     if (found := state_problem(settings.state)) is not None:
         yield found
+    if settings.queue.engine == "postgres" and (found := database_problem(settings.postgres, Secrets())) is not None:
+        yield found
 
 
 def find_warnings(settings: Settings) -> Iterator[str]:
     """Yield what a worker with these settings would put up with, but somebody should correct."""
-    for what, file in (("key file", settings.api.key_file), ("file of tokens", settings.admin.token_file)):
+    for what, file in (
+        ("key file", settings.api.key_file),
+        ("file of tokens", settings.admin.token_file),
+        ("file of the database's URL", settings.postgres.url_file),
+    ):
         with suppress(OSError):  # a file that is not there yet is no problem
             if file is not None and (found := exposure(file)) is not None:
                 yield f"the {what} {file} is exposed: {found}"
     for target in settings.events.targets:
         yield from find_sink_warnings(target)
+
+
+def database_problem(postgres: Postgres, secrets: Secrets) -> Problem | None:
+    """Return what keeps a fleet's database from being connected to, as far as the settings and their file show.
+
+    `secrets` learns the passwords.
+    """
+    if find_spec("psycopg") is None:
+        return Problem(NO_DRIVER, is_final=True)
+    try:
+        redact_database_password(postgres, secrets)
+    except DatabaseError as error:
+        return Problem(str(error), is_final=not isinstance(error, DatabaseUnavailableError))
+    return None
 
 
 def sink_problems(targets: tuple[Target, ...]) -> Iterator[Problem]:

@@ -12,6 +12,7 @@ from typing import Final
 import click
 
 from asset_worker.cli.diagnosis import Check, State, advised, as_json, exit_code_for, line_of
+from asset_worker.cli.doctor_database import check_database, check_settings
 from asset_worker.cli.doctor_local import KeyReader, check_sink, local_checks
 from asset_worker.cli.usage import PathOption, end_with, of_unit
 from asset_worker.domain.run_plan import Exit
@@ -25,6 +26,8 @@ from asset_worker.telemetry.logs import configure
 
 LOCAL_SECONDS: Final = 3.0
 """For a check that makes no request. Only a file system that hangs takes as long."""
+DATABASE_SECONDS: Final = 15.0
+"""For all questions to a database: two of its hosts may hang."""
 
 
 @click.command()
@@ -46,6 +49,7 @@ def doctor(
 
     Each check is one line, with what to do. The key is tried with one request,
     and receivers of webhooks are connected to; no event is sent.
+    With queue.engine = postgres, the database of the fleet is asked, too.
 
     \b
     Examples:
@@ -83,6 +87,7 @@ async def _examine(settings: Settings, secrets: Secrets, report: Callable[[Check
     """Make all checks at once, and report them in their order."""
     parts = [
         *(_in_thread(name, call) for name, call in local_checks(settings)),
+        *([_check_database(settings, secrets, is_local=is_local)] if settings.queue.engine == "postgres" else []),
         *(_check_sink(target, is_local=is_local) for target in settings.events.targets),
         _check_key(settings, secrets, is_local=is_local),
     ]
@@ -102,6 +107,16 @@ async def _check_key(settings: Settings, secrets: Secrets, *, is_local: bool) ->
     return checks + await _guarded("api", check_api(settings, read.key, secrets.redact_text))
 
 
+async def _check_database(settings: Settings, secrets: Secrets, *, is_local: bool) -> list[Check]:
+    """Return what can be seen of a fleet's database; unless `is_local`, also what it answers."""
+    checks = await _in_thread("database", partial(check_settings, settings, secrets))
+    if is_local:
+        return checks or [Check("database", State.OK, "its URL can be read; it was not connected to")]
+    if any(check.state is State.PROBLEM for check in checks):
+        return checks
+    return checks + await _in_thread("database", partial(check_database, settings), seconds=DATABASE_SECONDS)
+
+
 async def _check_sink(target: Target, *, is_local: bool) -> list[Check]:
     """Return what can be seen of a sink; unless `is_local`, also whether the receiver of a webhook can be reached."""
     checks = await _in_thread("sink", partial(check_sink, target))
@@ -113,16 +128,17 @@ async def _check_sink(target: Target, *, is_local: bool) -> list[Check]:
     return warnings + await _guarded("sink", check_receiver(target))
 
 
-async def _in_thread(name: str, call: Callable[[], list[Check]]) -> list[Check]:
+async def _in_thread(name: str, call: Callable[[], list[Check]], *, seconds: float = LOCAL_SECONDS) -> list[Check]:
     """Return what a call returns that may block."""
     thread = DaemonThread(name)
 
     async def run() -> list[Check]:
         try:
-            async with asyncio.timeout(LOCAL_SECONDS):
+            async with asyncio.timeout(seconds):
                 return await thread.run(call)
         except TimeoutError:
-            text, fix = f"not examined within {LOCAL_SECONDS:g} s", "look whether a file system hangs"
+            what = "a file system hangs" if seconds == LOCAL_SECONDS else "the server and the network work"
+            text, fix = f"not examined within {seconds:g} s", f"look whether {what}"
             return [Check(name, State.PROBLEM, text, fix)]
         finally:
             thread.close()

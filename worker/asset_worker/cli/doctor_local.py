@@ -55,7 +55,7 @@ class KeyReader:
             return [advised("key", str(error))]
         except BadKeyError as error:
             return [advised("key", str(error), code=Exit.USAGE)]
-        return _exposed("key", self._api.key_file)
+        return exposed("key", self._api.key_file)
 
 
 def check_sink(target: Target) -> list[Check]:
@@ -64,7 +64,7 @@ def check_sink(target: Target) -> list[Check]:
     if target == "-":
         return [Check("sink", State.OK, "standard output of the worker", subject="-")]
     if (problem := find_problem(target)) is not None:
-        return [_of(Problem(problem.text, problem.is_final), "sink", subject=name)]
+        return [of_problem(Problem(problem.text, problem.is_final), "sink", subject=name)]
     warnings = [Check("sink", State.WARNING, text, subject=name) for text in find_warnings(target)]
     text = "it can be written" if isinstance(target, str) else "its secrets and headers can be read"
     return warnings or [Check("sink", State.OK, text, subject=name)]
@@ -74,7 +74,7 @@ def _queue_file(path: Path | None) -> Check:
     if path is None:
         return Check("queue_file", State.SKIPPED, "queue.file is not set")
     if (problem := queue_file_problem(path)) is not None:
-        return _of(problem, "queue_file", subject=str(path))
+        return of_problem(problem, "queue_file", subject=str(path))
     text = "it can be read" if path.exists() else "it is not there yet: it is followed from its creation"
     return Check("queue_file", State.OK, text, subject=str(path))
 
@@ -83,14 +83,14 @@ def _token_file(path: Path | None) -> list[Check]:
     if path is None:
         return []
     if (problem := token_file_problem(path)) is not None:
-        return [_of(problem, "token_file", subject=str(path))]
-    return _exposed("token_file", path) or [Check("token_file", State.OK, "it can be read", subject=str(path))]
+        return [of_problem(problem, "token_file", subject=str(path))]
+    return exposed("token_file", path) or [Check("token_file", State.OK, "it can be read", subject=str(path))]
 
 
 def _state_directory(settings: Settings) -> Check:
     owner = _owner_seen_by_root(settings.state)
     if (problem := state_problem(settings.state, user=owner)) is not None:
-        check = _of(problem, "state_directory")
+        check = of_problem(problem, "state_directory")
         # Somebody else looks: the worker that uses it is that of its owner.
         return replace(check, state=State.WARNING) if _worker_runs(settings.state) else check
     path = settings.state.directory
@@ -154,7 +154,8 @@ def _worker(state: StateSettings) -> list[Check]:
         return [Check("worker", State.PROBLEM, text, "check the rights on the state directory")]
 
 
-def _exposed(name: str, file: Path | None) -> list[Check]:
+def exposed(name: str, file: Path | None) -> list[Check]:
+    """Return a warning if others may read a file of secrets; empty: nobody may, or there is none."""
     try:
         text = None if file is None else exposure(file)
     except OSError:
@@ -165,5 +166,6 @@ def _exposed(name: str, file: Path | None) -> list[Check]:
     return [Check(name, State.WARNING, f"{file} is exposed: {what}", fix)]
 
 
-def _of(problem: Problem, name: str, *, subject: str | None = None) -> Check:
+def of_problem(problem: Problem, name: str, *, subject: str | None = None) -> Check:
+    """Return a problem as a check."""
     return advised(name, problem.text, subject=subject, code=Exit.USAGE if problem.is_final else Exit.NOT_READY)

@@ -80,7 +80,7 @@ async def open_postgres_queue(
             max_pending=max_pending,
             first_looks=first_looks,
             keeps_events=keeps_events,
-            former_life=_read_life(directory),
+            former_life=read_life(directory),
             on_life=partial(_write_life, directory),
         )
 
@@ -132,7 +132,8 @@ def explained(error: psycopg.Error) -> DatabaseError:
     return DatabaseError(f"the fleet's database can't be used: {text}")
 
 
-def _read_life(directory: Path) -> int | None:
+def read_life(directory: Path) -> int | None:
+    """Return the last life of the worker of a state directory; None: it is not known."""
     with suppress(OSError, ValueError):
         return int((directory / LIFE_FILE).read_text("ascii"))
     return None
