@@ -83,6 +83,21 @@ async def test_a_dead_letter_that_is_put_back_is_sent_by_the_worker(fleet):
         assert await done(fleet, "dead-letters", "list", "--json") == ""
 
 
+async def test_status_shows_what_a_worker_owns_and_that_it_runs(fleet):
+    run = fleet.start("a")
+    asset = fleet.store.add(Lifecycle(600))
+    fleet.submit(asset)
+    await eventually(lambda: fleet.sql("SELECT count(owner) FROM asset_worker.pending") == [(1,)])
+    shown = fleet.worker("b").start(
+        "status", "--json", "--state-dir", str(fleet.workers["a"].state), **fleet.settings("a")
+    )
+    assert await shown.end() == 0, shown.stderr
+    report = json.loads(shown.stdout)
+    assert (report["worker"]["state"], report["worker"]["pid"]) == ("running", run.process.pid)
+    assert [each["asset_id"] for each in report["pending"]] == [asset]
+    assert list(report["outbox_depth"].values()) == [0]
+
+
 async def test_doctor_tells_a_worker_from_another_of_its_name(fleet):
     run = fleet.start("a")
     await run.until("worker.started")

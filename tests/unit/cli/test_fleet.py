@@ -51,14 +51,15 @@ def test_psql_runs_the_printed_sql_in_one_transaction(no_tables, command: Comman
 
 def test_what_workers_are_called_does_not_move_the_cursor(database, command: Command, sql: Sql):
     sql(
-        "INSERT INTO asset_worker.workers (name, version, alive_until, owned, portion) VALUES "
-        "(%s, '1.0', clock_timestamp() + interval '1 hour', 3, 0.25), ('b', '1.0', now() - interval '1 hour', 0, 0)",
+        "INSERT INTO asset_worker.workers (name, version, alive_until, owned, portion, leases_lost) VALUES "
+        "(%s, '1.0', clock_timestamp() + interval '1 hour', 3, 0.25, 2), "
+        "('b', '1.0', now() - interval '1 hour', 0, 0, 0)",
         "a\x1b[2J",
     )
     result = command("fleet", "status")
     assert result.stdout.splitlines()[:3] == [
         "workers     2",
-        r"  a\x1b[2J  3 assets  25% of the quota  alive, 1.0",
+        r"  a\x1b[2J  3 assets  25% of the quota  alive, 1.0  2 leases lost",
         "  b  0 assets  0% of the quota  not heard of for 1 h",
     ]
     shown = command("fleet", "status", "--json").stdout

@@ -140,7 +140,8 @@ def _line_of(member: Member) -> str:
     state = (
         f"alive, {member.version}" if member.alive_for > 0 else f"not heard of for {words.duration(-member.alive_for)}"
     )
-    return f"  {member.name}  {words.counted(member.owned, 'asset')}  {member.portion:.0%} of the quota  {state}"
+    lost = f"  {words.counted(member.leases_lost, 'lease')} lost" if member.leases_lost else ""
+    return f"  {member.name}  {words.counted(member.owned, 'asset')}  {member.portion:.0%} of the quota  {state}{lost}"
 
 
 def _age(seconds: float | None) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
+from asset_worker.cli.database import ask_database
 from asset_worker.cli.systemd import unit_state
 from asset_worker.cli.usage import PathOption, fail, settings_from, state_directory
 from asset_worker.cli.watching import show_again_and_again
@@ -22,12 +25,16 @@ from asset_worker.queue.local.worker_status import read_worker
 from asset_worker.runtime.clock import SystemClock
 from asset_worker.runtime.text import visible, visible_json_bytes
 from asset_worker.schedule.forecast import TimeLeft, never_known
-from asset_worker.schedule.learned import UnreadableState
+from asset_worker.schedule.learned import LearnedState, UnreadableState
 from asset_worker.settings.tree import Settings
 from asset_worker.telemetry import words
 from asset_worker.telemetry.problems import SINK_REASONS
 
+if TYPE_CHECKING:
+    from asset_worker.queue.postgres.connection import Connection
+
 DEAD_LETTERS = "asset-worker dead-letters"
+FLEET_STATUS = "asset-worker fleet status"
 WATCH_SECONDS = 2.0
 MAX_LIMIT = 1_000_000
 """The largest `--limit`: the default of `queue.max_pending`."""
@@ -45,7 +52,8 @@ def status(state_dir: Path | None, config: Path | None, limit: int, as_json: boo
     """Show whether the worker runs, what is pending, and what completed lately.
 
     It reads the state directory of a worker, which need not be running: its present problems, what is pending for how
-    long and waiting for what, how long it may still take, and the events that sinks lack.
+    long and waiting for what, how long it may still take, and the events that sinks lack. Of a worker of a fleet, what
+    it owns is read from the database; `fleet status` shows the others.
 
     \b
     Examples:
@@ -72,12 +80,24 @@ def _report(settings: Settings, directory: Path, *, limit: int, as_json: bool) -
     Raises:
         JournalError: there is no journal, or it can't be read by this version.
     """
-    found = read_status(directory, clock=SystemClock(), limit=limit, time_left=_time_left(settings, directory))
+    is_of_fleet = settings.queue.engine == "postgres"
+    if not is_of_fleet:
+        found = read_status(directory, clock=SystemClock(), limit=limit, time_left=_time_left(settings, directory))
     try:
         worker = read_worker(directory)
     except OSError:
         worker = None
     unit = None if worker is None or worker.unit is None else unit_state(worker.unit)
+    first, *others = worker_lines(worker, unit)
+    lines = [first, f"state      {directory.absolute()}", *others]
+    if is_of_fleet:
+        lines.append(f"fleet      {settings.fleet.schema}, as {settings.fleet.name}: `{FLEET_STATUS}` shows all of it")
+        try:
+            found = _read_from_fleet(settings, limit=limit)
+        except SystemExit:
+            if not as_json:
+                click.echo(_shown(lines), nl=False)  # what the worker itself says of it
+            raise
     if as_json:
         document = {
             "worker": worker,
@@ -86,19 +106,41 @@ def _report(settings: Settings, directory: Path, *, limit: int, as_json: bool) -
             **msgspec.structs.asdict(found),
         }
         return visible_json_bytes(msgspec.json.encode(document)).decode() + "\n"
-    first, *others = worker_lines(worker, unit)
     is_reported = worker is not None and bool(worker.problems)
     is_named = "dir" in settings.state.model_fields_set
     option = f" --state-dir {shlex.quote(str(directory))}" if is_named else ""
-    lines = [first, f"state      {directory.absolute()}", *others]
     lines += [*_lines(found), *_webhook_lines(found, is_reported=is_reported, option=option)]
+    return _shown(lines)
+
+
+def _shown(lines: Iterable[str]) -> str:
     return "".join(f"{visible(line)}\n" for line in lines)
+
+
+def _read_from_fleet(settings: Settings, *, limit: int) -> StatusReport:
+    """Return what the database holds of the worker, or end the command."""
+    schema = settings.fleet.schema
+
+    def read(connection: Connection) -> StatusReport:
+        from asset_worker.queue.postgres import status_report  # noqa: PLC0415 - an optional dependency
+        from asset_worker.queue.postgres.opening import check_version  # noqa: PLC0415
+        from asset_worker.queue.postgres.schedule_reading import read_learned  # noqa: PLC0415
+
+        check_version(connection, schema)
+        forecast = _forecast(settings, read_learned(connection, schema))
+        return status_report.read_status(connection, schema, settings.fleet.name, limit=limit, time_left=forecast)
+
+    return ask_database(settings, read)
 
 
 def _time_left(settings: Settings, directory: Path) -> TimeLeft:
     """Return what forecasts waits, with what the worker had learned when it last saved that."""
     learned = load(directory / FILE_NAME)
-    if learned is None or isinstance(learned, UnreadableState):
+    return _forecast(settings, None if isinstance(learned, UnreadableState) else learned)
+
+
+def _forecast(settings: Settings, learned: LearnedState | None) -> TimeLeft:
+    if learned is None:
         return never_known
     return make_time_left(expectations(settings, RunPlan()), typical_schedule(settings.poll, learned))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -155,7 +156,26 @@ def _read_asset(connection: sqlite3.Connection, now: float, asset_id: str) -> Pe
     return None
 
 
-def _options_of(kept: bytes | None) -> Options | None:
+def pending_line(row: tuple[Any, ...], *, now: float, time_left: TimeLeft) -> PendingLine:
+    """Return how a row of pending assets is shown.
+
+    It has the ID, origin, line, instant of acceptance, options (JSON), completion and progress (JSON).
+    """
+    asset_id, origin, line, accepted_at, options, completion, progress = row
+    seen = msgspec.json.decode(progress, type=Progress) if progress else Progress()
+    left = time_left(asset_id, PendingState(accepted_at, completion, seen, None, _options_of(options)), now)
+    return PendingLine(
+        asset_id,
+        source_of(origin, line),
+        max(0.0, now - accepted_at),
+        seen.last_seen.status if seen.last_seen else None,
+        seen.waiting_on,
+        seen.polls,
+        None if left is None else left.rounded(),
+    )
+
+
+def _options_of(kept: bytes | str | None) -> Options | None:
     return msgspec.json.decode(kept, type=Options) if kept else None
 
 
@@ -169,27 +189,14 @@ def _read(connection: sqlite3.Connection, now: float, limit: int, ahead: float, 
         total, oldest = total + 1, min(oldest, accepted_at)
         for what in (decode(progress).waiting_on if progress else ()) or ("first look",):
             waiting_on[what] = waiting_on.get(what, 0) + 1
-    pending = []
-    for asset_id, origin, line, accepted_at, options, completion, blob in execute(
-        "SELECT asset_id, origin, line, accepted_at, options, completion, progress FROM pending "
-        "ORDER BY accepted_at LIMIT ?",
-        (limit,),
-    ):
-        progress = decode(blob) if blob else Progress()
-        status = progress.last_seen.status if progress.last_seen else None
-        state = PendingState(accepted_at, completion, progress, None, _options_of(options))
-        left = time_left(asset_id, state, now)
-        pending.append(
-            PendingLine(
-                asset_id,
-                source_of(origin, line),
-                max(0.0, now - accepted_at),
-                status,
-                progress.waiting_on,
-                progress.polls,
-                None if left is None else left.rounded(),
-            )
+    pending = [
+        pending_line(row, now=now, time_left=time_left)
+        for row in execute(
+            "SELECT asset_id, origin, line, accepted_at, options, completion, progress FROM pending "
+            "ORDER BY accepted_at LIMIT ?",
+            (limit,),
         )
+    ]
     completed = [
         CompletedLine(asset_id, outcome, max(0.0, completed_at - accepted_at), max(0.0, now - completed_at))
         for asset_id, outcome, accepted_at, completed_at in execute(

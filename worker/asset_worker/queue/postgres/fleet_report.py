@@ -22,6 +22,8 @@ class Member(msgspec.Struct, frozen=True):
     """How many assets it owned when it last extended its lease."""
     portion: float
     """Which portion of the quota it uses."""
+    leases_lost: int
+    """How often it could not extend its lease in time since its start."""
 
 
 class FleetReport(msgspec.Struct, frozen=True):
@@ -52,7 +54,8 @@ def read_report(connection: Connection, schema: str) -> FleetReport:
 
     workers = rows(
         "SELECT name, version, extract(epoch FROM started_at)::float8, "
-        "extract(epoch FROM alive_until - clock_timestamp())::float8, owned, portion FROM {s}.workers ORDER BY name"
+        "extract(epoch FROM alive_until - clock_timestamp())::float8, owned, portion, leases_lost "
+        "FROM {s}.workers ORDER BY name"
     )
     [(owned, unowned, oldest)] = rows(
         "SELECT count(owner), count(*) - count(owner), extract(epoch FROM clock_timestamp())::float8 "
