@@ -11,7 +11,7 @@ import yaml
 
 ROOT = Path(__file__).parents[3]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
-OVERLAYS = ("account", "sidecar")
+OVERLAYS = ("account", "fleet", "sidecar")
 MONITORING = KUBERNETES / "monitoring"
 PODMONITOR = yaml.safe_load((MONITORING / "podmonitor.yaml").read_text())
 IMAGE = "asset-worker"
@@ -48,8 +48,13 @@ def container(overlay: str, name: str) -> dict[str, Any]:
     return found
 
 
-def environment(container: dict[str, Any]) -> dict[str, str]:
-    return {each["name"]: each["value"] for each in container.get("env", [])}
+def environment(container: dict[str, Any], *, pod: str = "asset-worker-0") -> dict[str, str]:
+    """The variables of a container, in a pod of this name."""
+    fields = {"metadata.name": pod}
+    return {
+        each["name"]: each["value"] if "value" in each else fields[each["valueFrom"]["fieldRef"]["fieldPath"]]
+        for each in container.get("env", [])
+    }
 
 
 def settings_file(overlay: str) -> str | None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from asset_worker import __version__
+from asset_worker import __version__, policies
+from asset_worker.domain.run_plan import RunPlan
 from asset_worker.settings.loading import load
 from asset_worker.settings.tree import Settings
 from tests.programs import BIN, checked
@@ -81,7 +82,8 @@ def test_the_worker_runs_a_command_that_the_program_has_with_settings_that_are_g
 def test_every_path_in_the_settings_is_on_a_volume_with_the_rights_that_it_takes(overlay, tmp_path):
     worker, its = container(overlay, "asset-worker"), settings(overlay, tmp_path)
     written = [its.state.dir, *its.events.local_targets]
-    read = [its.api.key_file, its.events.secret_file, its.queue.file and its.queue.file.parent]
+    read = [its.api.key_file, its.events.secret_file, its.postgres.url_file]
+    read.append(its.queue.file and its.queue.file.parent)
     if "--config" in worker["args"]:
         read.append(Path(worker["args"][worker["args"].index("--config") + 1]))
     assert [mount_of(worker, path).get("readOnly", False) for path in written] == [False] * len(written)
@@ -112,7 +114,7 @@ def test_the_volumes_of_the_account_overlay_are_those_that_it_makes_and_the_secr
 
 @each_overlay
 def test_the_secret_is_one_that_the_comment_says_how_to_make(overlay, tmp_path):
-    """The key and the webhooks' secret are files of it, under the names that the settings use."""
+    """The key, the webhooks' secret and the database's URL are files of it, under the names that the settings use."""
     [source] = [
         p.read_text() for p in (KUBERNETES / "overlays" / overlay).glob("*.yaml") if "secretName" in p.read_text()
     ]
@@ -120,7 +122,8 @@ def test_the_secret_is_one_that_the_comment_says_how_to_make(overlay, tmp_path):
     [secret] = [each["secret"] for each in pod(overlay)["volumes"] if "secret" in each]
     assert command[command.index("generic") + 1] == secret["secretName"]
     its = settings(overlay, tmp_path)
-    used = {path.name for path in (its.api.key_file, its.events.secret_file) if path is not None}
+    files = (its.api.key_file, its.events.secret_file, its.postgres.url_file)
+    used = {path.name for path in files if path is not None}
     assert {word.removeprefix("--from-file=") for word in command if word.startswith("--from-file=")} == used
 
 
@@ -161,13 +164,37 @@ def test_a_worker_is_restarted_only_if_it_hangs(overlay):
 
 def test_readiness_is_shown_where_it_takes_no_service_away():
     assert "readinessProbe" not in container("sidecar", "asset-worker")
-    assert container("account", "asset-worker")["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "admin"}
-    assert [each["kind"] for each in rendered("account") if each["kind"] == "Service"] == []
+    for overlay in ("account", "fleet"):
+        assert container(overlay, "asset-worker")["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "admin"}
+        assert [each["kind"] for each in rendered(overlay) if each["kind"] == "Service"] == []
 
 
 def test_there_is_one_worker_for_an_account_and_the_old_one_ends_before_a_new_one_starts():
     spec = workload("account")["spec"]
     assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+
+
+def test_a_fleet_has_two_workers_on_different_nodes_of_which_one_at_a_time_is_replaced_or_moved():
+    spec, labels = workload("fleet")["spec"], {"app.kubernetes.io/name": "asset-worker-fleet"}
+    assert spec["replicas"] == 2
+    assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    [spread] = pod("fleet")["topologySpreadConstraints"]
+    budget = only(rendered("fleet"), "PodDisruptionBudget")["spec"]
+    assert (spread["topologyKey"], budget["maxUnavailable"]) == ("kubernetes.io/hostname", 1)
+    assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow", "no drain waits for a key"
+    assert [each["selector"]["matchLabels"] for each in (spec, budget)] == [labels, labels]
+    assert spread["labelSelector"]["matchLabels"] == labels
+    assert [each["kind"] for each in rendered("fleet") if "Autoscaler" in each["kind"]] == []
+
+
+def test_the_workers_of_a_fleet_have_the_names_of_their_pods_and_keep_nothing_else_to_themselves(tmp_path):
+    worker = container("fleet", "asset-worker")
+    assert environment(worker, pod="asset-worker-fleet-x")["ASSET_WORKER_FLEET__NAME"] == "asset-worker-fleet-x"
+    assert policies.shares_queue(settings("fleet", tmp_path), RunPlan())
+    volumes = {each["name"]: each for each in pod("fleet")["volumes"]}
+    assert volumes["state"] == {"name": "state", "emptyDir": {}}
+    name = only(rendered("fleet"), "ConfigMap")["metadata"]["name"]
+    assert volumes["settings"]["configMap"]["name"] == name
 
 
 def test_the_sidecar_starts_before_the_uploader_and_shares_what_it_should_and_no_more():
@@ -217,10 +244,13 @@ def test_a_policy_that_no_overlay_narrows_is_for_pods_with_a_worker_alone():
     assert policy["podSelector"] == PODMONITOR["spec"]["selector"]
 
 
-def test_a_worker_of_its_own_may_ask_for_names_and_public_addresses_alone():
-    policy = only(rendered("account"), "NetworkPolicy")["spec"]
+@pytest.mark.parametrize("overlay", ["account", "fleet"])
+def test_a_worker_of_its_own_may_ask_for_names_and_public_addresses_alone_and_a_fleet_its_database(overlay):
+    policy = only(rendered(overlay), "NetworkPolicy")["spec"]
     assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
-    names, web = policy["egress"]
+    names, web, *others = policy["egress"]
+    database = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "database"}}}
+    assert others == ([{"to": [database], "ports": [{"port": 5432}]}] if overlay == "fleet" else [])
     assert {(each["port"], each["protocol"]) for each in names["ports"]} == {(53, "UDP"), (53, "TCP")}
     assert web["ports"] == [{"port": 443}]
     closed = {network for each in web["to"] for network in each["ipBlock"]["except"]}
