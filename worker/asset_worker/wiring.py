@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import msgspec
 
-from asset_worker import __version__, policies
+from asset_worker import policies
 from asset_worker.api.client import AssetsApi
 from asset_worker.api.gate import Gate
 from asset_worker.api.key import ANY_SOURCE, ApiKey, KeySource, key_source
 from asset_worker.api.limits.limiter import RateLimiter
 from asset_worker.api.retry import Retries
 from asset_worker.api.session import Session, open_session
-from asset_worker.credentials import database_url, redact_database_password, redact_proxy_password
+from asset_worker.credentials import redact_database_password, redact_proxy_password
 from asset_worker.domain.inbox import INBOX
-from asset_worker.domain.quota_share import SharedLimits
 from asset_worker.domain.run_plan import RunPlan
 from asset_worker.domain.submissions import ACCOUNT_ORIGIN
 from asset_worker.intake.account.ports import Account
@@ -37,13 +36,10 @@ from asset_worker.poller.foresight import make_time_left
 from asset_worker.poller.loop import Poller
 from asset_worker.poller.observing import Observe, ignore
 from asset_worker.poller.policy import Policy, Traced, untraced
-from asset_worker.queue.local.engine import open_local_queue
-from asset_worker.queue.local.lock import hold
 from asset_worker.queue.local.schedule_store import FILE_NAME, load_or_start, save_periodically
-from asset_worker.queue.memory import open_memory_queue
 from asset_worker.queue.ports import Queue, QueueEngine
-from asset_worker.queue.postgres.errors import DatabaseError
 from asset_worker.queue.postgres.learning import SharesLearned, share_periodically
+from asset_worker.queues import SharesLimits, open_queue
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.paths import is_same_open_file
 from asset_worker.runtime.redaction import Secrets
@@ -70,15 +66,6 @@ from asset_worker.sinks.ports import (
 from asset_worker.sinks.registry import Target, find_problem, open_sink
 from asset_worker.telemetry.sources import LoopLag, Sources
 from asset_worker.traces import make_traces
-
-
-@runtime_checkable
-class SharesLimits(Protocol):
-    """A queue of a fleet, whose workers share the limits of one key."""
-
-    def share_limits(self, limits: SharedLimits) -> None:
-        """Let these limits follow this worker's portion of the fleet's quota."""
-        ...
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -133,7 +120,7 @@ async def build(
         sinks = [open_sink(target, context) for target in settings.events.targets]
         if policies.shares_queue(settings, plan):
             redact_database_password(settings.postgres, secrets)
-        queue = await stack.enter_async_context(make_queue(settings, plan, clock, sinks, traces.readers))
+        queue = await stack.enter_async_context(open_queue(settings, plan, clock, sinks, traces.readers))
         gate, retries = make_gate(settings.limits, clock, key_source(settings.api.key_file)), Retries(stop)
         if isinstance(queue, SharesLimits):
             queue.share_limits(gate)
@@ -269,85 +256,6 @@ async def refuse_unusable(target: Target, outbox: Outbox, sink: str) -> None:
     problem = find_problem(target)
     if problem is not None and problem.is_final and await outbox.checkpoint(sink) is None:
         raise UnusableTargetError(f"events can't be sent: {problem.text}")
-
-
-@asynccontextmanager
-async def make_queue(
-    settings: Settings,
-    plan: RunPlan,
-    clock: Clock,
-    sinks: Sequence[OrderedSink | IndependentSink],
-    readers: Sequence[str] = (),
-) -> AsyncIterator[QueueEngine[AnyOutbox]]:
-    """Open the queue in the state directory, which stays locked until exit; without state, in memory.
-
-    `readers` are the readers of its outbox beside the sinks.
-
-    Raises:
-        NoStateDirectoryError: there is no state directory.
-        StateDirectoryError: the state directory is in use, or can't be used.
-        JournalError: the journal in it can't be used.
-    """
-    names = [*(sink.name for sink in sinks), *readers]
-    window, most = settings.queue.dedupe_window, settings.queue.max_pending
-    if not plan.keeps_state:
-        async with open_memory_queue(clock, sinks=names, dedupe_window=window, max_pending=most) as in_memory:
-            yield in_memory
-        return
-    with ExitStack() as stack:
-        directory = await hold(settings.state.directory, stack)
-        if policies.shares_queue(settings, plan):
-            async with open_shared_queue(settings, clock, directory.path, names) as shared:
-                yield shared
-            return
-        async with open_local_queue(
-            directory.path,
-            clock,
-            sinks=names,
-            independent=[sink.name for sink in sinks if sink.kind == "independent"],
-            dedupe_window=window,
-            dead_letter_retention=settings.events.dead_letter_retention,
-            max_pending=most,
-            first_looks=lambda count: policies.first_looks(count, settings.poll, random.random),
-            keeps_events=settings.admin.token_file is not None,
-            check_directory=directory.check,
-        ) as durable:
-            yield durable
-
-
-@asynccontextmanager
-async def open_shared_queue(
-    settings: Settings, clock: Clock, directory: Path, sinks: Sequence[str]
-) -> AsyncIterator[QueueEngine[AnyOutbox]]:
-    """Open the queue of the fleet. `directory` is the worker's own state directory.
-
-    Raises:
-        DatabaseError: the database or its driver can't be used.
-    """
-    try:
-        from asset_worker.queue.postgres.opening import open_postgres_queue  # noqa: PLC0415 - an optional dependency
-    except ImportError as error:
-        raise DatabaseError(
-            "queue.engine is postgres, which needs a driver: install asset-worker with the extra `postgres`"
-        ) from error
-    fleet = settings.fleet
-    async with open_postgres_queue(
-        database_url(settings.postgres),
-        clock,
-        directory,
-        schema=fleet.schema,
-        name=fleet.name,
-        version=__version__,
-        lease=fleet.lease,
-        sinks=sinks,
-        dedupe_window=settings.queue.dedupe_window,
-        dead_letter_retention=settings.events.dead_letter_retention,
-        max_pending=settings.queue.max_pending,
-        first_looks=lambda count: policies.first_looks(count, settings.poll, random.random),
-        keeps_events=settings.admin.token_file is not None,
-        settings=policies.settings_of_a_fleet(settings, sinks),
-    ) as queue:
-        yield queue
 
 
 def make_gate(
