@@ -62,6 +62,71 @@ async def listening() -> AsyncIterator[Listen]:
         await asyncio.gather(*connections, return_exceptions=True)
 
 
+class Route:
+    """Forwards connections to a server, and may swallow what it should forward, while all connections stay open."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        """How many were opened."""
+        self._to: int | Path = 0
+        self._is_cut = False
+        self._path = 0
+        self._writers: list[asyncio.StreamWriter] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def listen(self, to: int | Path) -> int:
+        """Forward connections to a port or a Unix socket. Return the port at which they are accepted."""
+        self._to = to
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def change(self) -> None:
+        """Forward nothing more of the connections that exist, in either direction and for ever."""
+        self._path += 1
+
+    def cut(self) -> None:
+        """Forward nothing more, in either direction, until `heal`."""
+        self._is_cut = True
+
+    def heal(self) -> None:
+        """Forward what connections from now on send; the earlier ones stay silent."""
+        self.change()
+        self._is_cut = False
+
+    async def close(self) -> None:
+        """Close all."""
+        if self._server is not None:
+            self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:
+            writer.close()
+        for writer in self._writers:
+            with suppress(OSError):
+                await writer.wait_closed()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        if isinstance(self._to, int):
+            to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self._to)
+        else:
+            to_reader, to_writer = await asyncio.open_unix_connection(self._to)
+        self._writers += [writer, to_writer]
+        for source, target in ((reader, to_writer), (to_reader, writer)):
+            self._tasks.add(asyncio.ensure_future(self._forward(source, target, self._path)))
+
+    async def _forward(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, path: int) -> None:
+        with suppress(OSError):
+            while data := await source.read(65536):
+                if path == self._path and not self._is_cut:
+                    target.write(data)
+                    await target.drain()
+            if path == self._path and not self._is_cut:
+                target.close()
+
+
 class Authority:
     """A certificate authority that is not in any trust store."""
 

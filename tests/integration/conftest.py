@@ -95,7 +95,7 @@ def fleet_at(serve: Serve, worker_in: Callable[[str], Worker], tmp_path: Path) -
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("DROP SCHEMA IF EXISTS asset_worker CASCADE")
         fleet = Fleet(url, simulator.base_url, worker_in, tmp_path)
-        fleet.store = simulator.store
+        fleet.simulator, fleet.store = simulator, simulator.store
         run = fleet.run("fleet", "init")
         assert await run.end() == 0, run.stderr
         return fleet
