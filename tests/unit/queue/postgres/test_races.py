@@ -14,6 +14,7 @@ from asset_worker.domain.submissions import ACCOUNT_ORIGIN, Options, Submission
 from asset_worker.domain.transitions import Transition
 from asset_worker.queue.postgres import ownership
 from asset_worker.queue.postgres.connection import Link
+from asset_worker.queue.postgres.database import Database
 from asset_worker.runtime.threads import DaemonThread
 from tests.doubles.clocks import ManualClock
 from tests.doubles.fleet import open_fleet, prune, tick
@@ -417,6 +418,24 @@ async def test_a_renewal_that_gets_no_answer_within_a_lease_is_given_up(server, 
             await queue.renew()
     await queue.renew()
     assert sql("SELECT owned FROM workers") == [(0,)]
+    queue.crash()
+
+
+async def test_a_retired_worker_gives_up_a_call_that_hangs_and_begins_anew(server, schema, sql, monkeypatch):
+    """After a partition, the connection for renewals is a new one, and the other one may still be silent."""
+    monkeypatch.setattr(Database, "patience", 3600.0)
+    queue = open_fleet(server, schema, ManualClock(), thread=DaemonThread("queue"))
+    [(former,)] = sql("SELECT id FROM workers")
+    with psycopg.connect(server) as other:
+        other.execute(f"LOCK TABLE {schema}.pending")
+        finding = asyncio.ensure_future(queue.find("x"))
+        while not sql("SELECT pid FROM pg_locks WHERE NOT granted"):  # noqa: ASYNC110 - it happens in a thread
+            await asyncio.sleep(0.01)
+        sql("DELETE FROM workers")
+        async with asyncio.timeout(60):
+            await queue.renew()
+        assert queue.life > former
+    await finding
     queue.crash()
 
 

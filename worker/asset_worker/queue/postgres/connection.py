@@ -59,6 +59,7 @@ class Link:
         self._application = application
         self._idle = round(idle_seconds * 1000)
         self._connection: Connection | None = None
+        self._is_called = False
 
     def transact(self, work: Callable[[Connection], T]) -> T:
         """Return what `work` returns, once what it has written is committed.
@@ -67,11 +68,13 @@ class Link:
             psycopg.Error: nothing is known to be committed. After the loss of a connection it may be all the same.
         """
         connection = self._connected()
+        self._is_called = True
         try:
             with connection.transaction():
                 execute(connection, "SET LOCAL idle_in_transaction_session_timeout = " + str(self._idle))
                 return work(connection)
         finally:
+            self._is_called = False
             self._let_go_if_lost(connection)
 
     def ask(self, work: Callable[[Connection], T]) -> T:
@@ -81,9 +84,11 @@ class Link:
             psycopg.Error: as `transact`.
         """
         connection = self._connected()
+        self._is_called = True
         try:
             return work(connection)
         finally:
+            self._is_called = False
             self._let_go_if_lost(connection)
 
     def interrupt(self) -> None:
@@ -92,7 +97,7 @@ class Link:
         No timeout of TCP ends the wait for an answer if something between here and the server still acknowledges.
         """
         connection = self._connection
-        if connection is not None:
+        if connection is not None and self._is_called:
             with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
                 duplicate.shutdown(socket.SHUT_RDWR)
 

@@ -186,6 +186,7 @@ class OwnedAssets(PendingAssets):
         life = self._life
         is_alive = await self._membership.renew(owned=self.pending_count(), known=self._known_rate)
         if not is_alive:
+            self._database.interrupt()  # what it writes for the former life changes nothing, and it may hang
             await self._begin_anew(life)
         self._known_rate = self._limits.share(max(self._membership.portion, LEAST_PORTION), self._membership.learned)
         self._pushed.set()  # whoever waits to lease may do so again
