@@ -38,8 +38,8 @@ async def test_a_worker_that_is_cut_off_looks_at_nothing_after_its_lease_and_beg
     """What it owned is settled once: by the other worker."""
     fleet = await fleet_at(server)
     port = await to_database.listen(postgres.folder_of(server) / ".s.PGSQL.5432")
-    kept = fleet.start("a", POLL__BATCH="off")  # a look is then one request
-    lost = fleet.start("b", POLL__BATCH="off", POSTGRES__URL=f"postgresql://postgres@127.0.0.1:{port}/postgres")
+    kept = fleet.start("a")
+    lost = fleet.start("b", POSTGRES__URL=f"postgresql://postgres@127.0.0.1:{port}/postgres")
     for run in (kept, lost):
         await run.until("worker.started")
     assets = [fleet.store.add(Lifecycle(seconds)) for seconds in range(1, 121)]

@@ -101,6 +101,8 @@ class Gate:
         self._scarcity: Scarcity | None = None
         """That at the latest look of `watch`."""
         self._lasting_edge_is_logged = False
+        self._shared_until = math.inf
+        """Until when this process may use its portion of the limits, in steady time."""
 
     def permit(self, subject: Subject) -> Permit:
         """Return the permission for one attempt: a context manager. Entering it waits until the attempt may be sent.
@@ -141,9 +143,9 @@ class Gate:
         self._breaker.key_changed(self._now())
         self._grant_waiting()
 
-    def share(self, portion: float, learned: LearnedRate | None) -> LearnedRate | None:
-        """Use this portion of all limits from now on; see `SharedLimits`."""
-        now = self._now()
+    def share(self, portion: float, learned: LearnedRate | None, *, until: float) -> LearnedRate | None:
+        """Use this portion of all limits until then; see `SharedLimits`."""
+        now, self._shared_until = self._now(), until
         self._limiter.use_portion(portion)
         if learned is not None:
             self._limiter.adopt(learned.rate, at=now - learned.age)
@@ -307,7 +309,10 @@ class Gate:
     def _delay(self, now: float) -> float:
         if self.traffic.in_flight >= self._concurrency:
             return math.inf
-        return max(self._breaker.delay(now), self._limiter.delay(now))
+        return max(self._breaker.delay(now), self._delay_of_limits(now))
+
+    def _delay_of_limits(self, now: float) -> float:
+        return self._limiter.delay(now) if self._clock.steady() < self._shared_until else math.inf
 
     def _is_first_come(self) -> bool:
         """Return whether attempts go out in the order in which they came."""
@@ -328,7 +333,7 @@ class Gate:
             return place, self._delay(now)
         choice = self._breaker.next_probe([permit.subject for _, permit in self._waiters], now)
         is_full = self.traffic.in_flight >= self._concurrency
-        return choice.place, math.inf if is_full else max(choice.at - now, self._limiter.delay(now))
+        return choice.place, math.inf if is_full else max(choice.at - now, self._delay_of_limits(now))
 
     def _grant_waiting(self) -> None:
         """Give permission to waiting attempts, as far as they may be sent; set the timer for the next."""

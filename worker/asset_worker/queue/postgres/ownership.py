@@ -51,7 +51,7 @@ RELEASED_AT_ONCE: Final = 2_000
 class _Unlimited:
     """Limits that nobody shares."""
 
-    def share(self, portion: float, learned: LearnedRate | None) -> LearnedRate | None:  # noqa: ARG002
+    def share(self, portion: float, learned: LearnedRate | None, *, until: float) -> LearnedRate | None:  # noqa: ARG002
         """Do nothing."""
         return learned
 
@@ -188,7 +188,9 @@ class OwnedAssets(PendingAssets):
         if not is_alive:
             self._database.interrupt()  # what it writes for the former life changes nothing, and it may hang
             await self._begin_anew(life)
-        self._known_rate = self._limits.share(max(self._membership.portion, LEAST_PORTION), self._membership.learned)
+        membership = self._membership
+        portion = max(membership.portion, LEAST_PORTION)
+        self._known_rate = self._limits.share(portion, membership.learned, until=membership.valid_until)
         self._pushed.set()  # whoever waits to lease may do so again
 
     async def restore_balance(self) -> None:
