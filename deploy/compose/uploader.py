@@ -1,6 +1,7 @@
 """Stands in for an upload service: every few seconds it uploads a file, and submits the new asset to the worker.
 
-To submit is to append a line to the queue file, in one write: JSON as here, or the asset ID alone.
+To submit is to append a line to the queue file, in one write: JSON as here, or the asset ID alone. With DATABASE_URL,
+it is a statement of SQL in the database of a fleet.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from itertools import cycle
 from uuid import uuid4
 
 BASE_URL, KEY = os.environ["TWELVELABS_BASE_URL"], os.environ["TWELVE_LABS_API_KEY"]
-QUEUE_FILE, EVERY = os.environ["QUEUE_FILE"], float(os.environ["EVERY"])
+QUEUE_FILE, DATABASE_URL = os.environ.get("QUEUE_FILE", ""), os.environ.get("DATABASE_URL")
+EVERY = float(os.environ["EVERY"])
 FILES = ("photo.jpg", "podcast.mp3", "clip.mp4", "slides.pdf", "lecture.mp4")
 
 
@@ -32,7 +34,16 @@ def upload(name: str) -> str:
     return asset_id
 
 
-def submit(asset_id: str, name: str) -> None:
+def submit_to_fleet(asset_id: str, name: str) -> None:
+    """Put the asset into the inbox of the fleet. This may as well be a part of a transaction of your own."""
+    import psycopg  # noqa: PLC0415 - only here
+
+    with psycopg.connect(DATABASE_URL or "") as connection:
+        options = json.dumps({"metadata": {"name": name}})
+        connection.execute("SELECT asset_worker.submit(%s, %s)", (asset_id, options))
+
+
+def submit_to_queue_file(asset_id: str, name: str) -> None:
     """Append the asset to the queue file, which the worker's group may read."""
     line = json.dumps({"asset_id": asset_id, "metadata": {"name": name}}) + "\n"
     descriptor = os.open(QUEUE_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
@@ -42,6 +53,7 @@ def submit(asset_id: str, name: str) -> None:
         os.close(descriptor)
 
 
+submit = submit_to_fleet if DATABASE_URL else submit_to_queue_file
 for each in cycle(FILES):
     submitted = upload(each)
     submit(submitted, each)

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
+import psycopg
 import pytest
 
 from asset_worker.simulator.lifecycles import Lifecycle
 from asset_worker.simulator.signatures import secret_text
+from tests.doubles.container_database import running_database
 from tests.integration.admin import status_of
 from tests.integration.containers import COMMAND, GROUP, Containers, Mount, volume
 from tests.integration.processes import KEY, QUICK, Run, eventually
@@ -29,15 +31,27 @@ def containers(tmp_path: Path) -> Iterator[Containers]:
 class Pod:
     """The pod of an overlay: directories are its volumes, and the key and the secret are those of the test."""
 
-    def __init__(self, overlay: str, containers: Containers, folder: Path, base_url: str) -> None:
-        self._overlay, self._containers = overlay, containers
+    def __init__(
+        self,
+        overlay: str,
+        containers: Containers,
+        folder: Path,
+        base_url: str,
+        *,
+        name: str = "pod",
+        database: str = "",
+    ) -> None:
+        """`name` is that of the pod, and `database` the URL in its secret."""
+        self._overlay, self._containers, self._name = overlay, containers, name
+        folder /= name
+        folder.mkdir()
         self.volumes: dict[str, Path] = {}
-        for name in ("spool", "events", "state", "secret", "settings"):
-            self.volumes[name] = volume(folder / name)
-        files = {"secret/key": KEY, "secret/webhook-secret": secret_text(SECRET)}
+        for each in ("spool", "events", "state", "secret", "settings"):
+            self.volumes[each] = volume(folder / each)
+        files = {"secret/key": KEY, "secret/webhook-secret": secret_text(SECRET), "secret/database": database}
         files["settings/worker.toml"] = settings_file(overlay) or ""
-        for name, text in files.items():
-            path = folder / name
+        for file, text in files.items():
+            path = folder / file
             path.write_text(text)
             path.chmod(0o440)  # the manifests' defaultMode; the group is the volume's
         quick = {f"ASSET_WORKER_{name}": value for name, value in QUICK.items()}
@@ -51,7 +65,7 @@ class Pod:
             Mount(self.volumes[m["name"]], m["mountPath"], m.get("readOnly", False)) for m in spec["volumeMounts"]
         ]
         user = spec["securityContext"].get("runAsUser", pod(self._overlay)["securityContext"]["runAsUser"])
-        variables = environment(spec) | self._of_the_test | environ
+        variables = environment(spec, pod=self._name) | self._of_the_test | environ
         return self._containers.start(*(command or own), user=user, environ=variables, mounts=mounts)
 
     async def run(self, name: str, shell: str) -> tuple[int, str]:
@@ -131,3 +145,43 @@ async def test_the_worker_of_the_account_finds_an_upload_and_calls_the_webhook_w
     assert (receiver.deliveries.bad_signatures, asset_id in json.dumps(report, default=str)) == (0, True)
     worker.send(signal.SIGTERM)
     assert await worker.end() == 0, worker.stderr
+
+
+async def test_a_pod_of_a_fleet_takes_over_from_one_that_is_gone_also_when_its_own_container_was_started_again(
+    containers, serve, tmp_path
+):
+    simulator = await serve(time_scale=10, receiver=receiving())
+    receiver = receiver_of(simulator)
+    quick = {"ASSET_WORKER_EVENTS__SINKS": simulator.hooks_url, "ASSET_WORKER_FLEET__LEASE": "2"}
+    with running_database() as (url, address), psycopg.connect(url, autocommit=True) as connection:
+        admin, worker = (f"postgresql://{user}@{address}" for user in ("postgres", "worker"))
+        pods = {
+            name: Pod("fleet", containers, tmp_path, simulator.base_url, name=name, database=worker) for name in "ab"
+        }
+        own = {"ASSET_WORKER_POSTGRES__URL": admin, "ASSET_WORKER_POSTGRES__URL_FILE": ""}
+        init = pods["a"].start("asset-worker", "asset-worker", "fleet", "init", **own)
+        assert await init.end() == 0, init.stderr
+        connection.execute("CREATE USER worker IN ROLE asset_worker_worker")
+        runs = {name: pod.start("asset-worker", **quick) for name, pod in pods.items()}
+        for run in runs.values():
+            await run.until("worker.started")
+        names = "SELECT name FROM asset_worker.workers ORDER BY name"
+        assert connection.execute(names).fetchall() == [("a",), ("b",)], "the names of the pods"
+
+        assets = [simulator.store.add(Lifecycle(60)) for _ in range(20)]
+        connection.execute("SELECT asset_worker.submit(id) FROM unnest(%s::text[]) AS id", (assets,))
+        owners = "SELECT count(DISTINCT owner) FROM asset_worker.pending"
+        await eventually(lambda: connection.execute(owners).fetchall() == [(2,)])
+        runs["a"].send(signal.SIGKILL)
+        runs["a again"] = pods["a"].start("asset-worker", **quick)
+        await runs["a again"].until("worker.started")
+        runs["b"].send(signal.SIGKILL)
+        left = "SELECT (SELECT count(*) FROM asset_worker.pending) + (SELECT count(*) FROM asset_worker.deliveries)"
+        await eventually(
+            lambda: connection.execute(left).fetchall() == [(0,)], otherwise=lambda: runs["a again"].stderr
+        )
+        report = json.dumps(receiver.deliveries.report(after=0, limit=1000), default=str)
+        assert (receiver.deliveries.bad_signatures, [each for each in assets if each not in report]) == (0, [])
+        runs["a again"].send(signal.SIGTERM)
+        assert await runs["a again"].end() == 0
+        assert ("a",) not in connection.execute(names).fetchall(), "nobody need wait for its lease to end"

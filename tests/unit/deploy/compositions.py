@@ -1,7 +1,8 @@
-"""deploy/compose.yaml, and what is in it."""
+"""The compositions in deploy/, and what is in them."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -9,7 +10,9 @@ import yaml
 
 from tests.unit.deploy.manifests import IMAGE, ROOT
 
-COMPOSE = ROOT / "deploy" / "compose.yaml"
+DEPLOY = ROOT / "deploy"
+COMPOSE, FLEET = DEPLOY / "compose.yaml", DEPLOY / "compose-fleet.yaml"
+COMPOSITIONS = (COMPOSE, FLEET)
 NAMESPACE = "api"
 """The service in whose network namespace the others are."""
 USER = "10001:10001"
@@ -28,14 +31,14 @@ class Volume(msgspec.Struct, frozen=True):
         return self.source.startswith(".")
 
 
-def services() -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE.read_text())["services"]
+def services(composition: Path = COMPOSE) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = yaml.safe_load(composition.read_text())["services"]
     return found
 
 
-def ours() -> dict[str, dict[str, Any]]:
-    """The services that run the worker's image."""
-    return {name: each for name, each in services().items() if each["image"].startswith(f"{IMAGE}:")}
+def is_ours(service: dict[str, Any]) -> bool:
+    """Whether it runs the worker's image."""
+    return bool(service["image"].startswith(f"{IMAGE}:"))
 
 
 def volumes(service: dict[str, Any]) -> list[Volume]:

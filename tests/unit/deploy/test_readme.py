@@ -7,6 +7,8 @@ import shutil
 import subprocess
 from collections import Counter
 
+import pytest
+
 from asset_worker import __version__
 from tests.unit import command_lines
 from tests.unit.deploy.manifests import IMAGE, KUBERNETES, ROOT, rendered
@@ -26,7 +28,7 @@ def only(word):
 def test_what_is_run_in_containers_is_a_command_of_the_program():
     inner = [line.partition(" -- ")[2] for line in COMMANDS if " -- asset-worker" in line]
     inner.append("asset-worker " + only("docker run").partition(f" {IMAGE}:{__version__} ")[2])
-    assert len(inner) == 4
+    assert len(inner) == 5
     for line in inner:
         [arguments] = command_lines.command_lines(line)
         command_lines.check(arguments)
@@ -36,11 +38,12 @@ def test_the_image_has_the_present_version():
     assert set(re.findall(rf"{IMAGE}:(\d[\w.]*)", "\n".join(COMMANDS))) == {__version__}
 
 
-def test_the_line_that_sets_image_and_receiver_finds_both():
-    replaced = re.findall(r"s#([^#]+)#([^#]+)#", only("sed 's#image"))
+@pytest.mark.parametrize("manifest", ["account.yaml", "fleet.yaml"])
+def test_the_line_that_sets_image_and_receiver_finds_both(manifest):
+    replaced = re.findall(r"s#([^#]+)#([^#]+)#", only(f"kubernetes/{manifest}"))
     assert len(replaced) == 2
     for old, new in replaced:
-        assert (KUBERNETES / "account.yaml").read_text().count(old) == 1
+        assert (KUBERNETES / manifest).read_text().count(old) == 1
         assert new.startswith(old.partition("asset-worker")[0][:7])
 
 
