@@ -181,15 +181,14 @@ def create(url: str, schema: str) -> None:
         connection.execute(script(schema))
 
 
-def empty(url: str, schema: str) -> None:
+def empty(connection: psycopg.Connection, schema: str) -> None:
     """Delete all rows, and count from 1 again."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        tables = connection.execute(
-            "SELECT format('%%I.%%I', schemaname, tablename) FROM pg_tables "
-            "WHERE schemaname = %s AND tablename <> 'schema'",
-            (schema,),
-        ).fetchall()
-        connection.execute("TRUNCATE " + ", ".join(name for [name] in tables) + " RESTART IDENTITY")
+    tables = connection.execute(
+        "SELECT format('%%I.%%I', schemaname, tablename) FROM pg_tables "
+        "WHERE schemaname = %s AND tablename <> 'schema'",
+        (schema,),
+    ).fetchall()
+    connection.execute("TRUNCATE " + ", ".join(name for [name] in tables) + " RESTART IDENTITY")
 
 
 def with_password(url: str, role: str, password: str) -> str:

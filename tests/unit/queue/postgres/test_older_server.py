@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import psycopg
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -17,4 +18,5 @@ EXAMPLES = settings().max_examples // 6
 @pytest.mark.parametrize("server", [SYSTEM], indirect=True)
 def test_conformance(server, schema):
     FleetQueueMachine.url, FleetQueueMachine.schema = server, schema
-    run_state_machine_as_test(FleetQueueMachine, settings=settings(max_examples=EXAMPLES))
+    with psycopg.connect(server, autocommit=True) as FleetQueueMachine.connection:
+        run_state_machine_as_test(FleetQueueMachine, settings=settings(max_examples=EXAMPLES))
