@@ -14,6 +14,7 @@ from asset_worker.domain.deliveries import Condition, Owed, Taken
 from asset_worker.domain.events import Stored, made_at
 from asset_worker.queue.commits import Commits
 from asset_worker.queue.outbox_readers import is_reader
+from asset_worker.queue.postgres.changes import Delivered
 from asset_worker.queue.postgres.database import RetiredError, Tables
 from asset_worker.queue.postgres.outbox_rows import Examined
 from asset_worker.queue.room import Room
@@ -164,7 +165,7 @@ class PostgresOutbox:
             if checkpoint is not None:
                 name = SINK_CHECKPOINT.format(sink)
                 tables.pending.set_checkpoint(tables.connection, self._name, name, checkpoint, life=tables.life)
-            return tables.outbox.delete(tables.connection, tables.life, sink, taken)
+            return len(tables.outbox.delete(tables.connection, tables.life, sink, taken))
 
         def applied(deleted: int) -> None:
             self._checkpoints[sink] = checkpoint
@@ -272,9 +273,7 @@ class PostgresOutbox:
     async def delivered(self, sink: str, position: int, *, now: float) -> None:
         """Delete the row of an event that the sink accepted. The asset's next event is due `now`."""
         await self._write(
-            lambda tables: tables.outbox.delete(tables.connection, tables.life, sink, [position], now=now),
-            lambda deleted: self._count(sink, -deleted),
-            otherwise=0,
+            Delivered(sink, position, now), lambda deleted: self._count(sink, -int(deleted)), otherwise=False
         )
 
     async def failed(

@@ -161,13 +161,14 @@ class OutboxRows:
 
     def delete(
         self, connection: Connection, life: int, sink: str, positions: Sequence[int], *, now: float | None = None
-    ) -> int:
-        """Delete rows. The first of those that their assets have left is due `now`. Return how many were deleted."""
+    ) -> list[int]:
+        """Delete rows. The first of those that their assets have left is due `now`. Return the positions deleted."""
         rows = execute(connection, self._delete, (sink, list(positions), life)).fetchall()
         if now is not None and (assets := [asset_id for _, asset_id in rows if asset_id is not None]):
             execute(connection, self._advance_others, (now, sink, now, sink, assets))
-        execute(connection, self._unneeded, ([position for position, _ in rows],))
-        return len(rows)
+        deleted = [int(position) for position, _ in rows]
+        execute(connection, self._unneeded, (deleted,))
+        return deleted
 
     def delete_unneeded(self, connection: Connection, *, limit: int) -> int:
         """Delete at most `limit` events that come before all that sinks are owed. Return how many."""
