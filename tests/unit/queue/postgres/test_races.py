@@ -354,7 +354,8 @@ async def test_one_worker_at_a_time_follows_the_account_and_the_next_goes_on_whe
     found = [Submission(IDS[0], "account", 1)]
     await first.put(found, events=[], intake="account:url", position=b"7")
     with pytest.raises(TakenError):
-        await second.put(found, events=[], intake="account:url", position=b"3")
+        await second.put([Submission(IDS[1], "account", 1)], events=[], intake="account:url", position=b"3")
+    assert sql("SELECT asset_id, owner FROM pending") == [(IDS[0], first.life)], "or else nobody would look at it"
     sql("DELETE FROM workers WHERE id = %s", first.life)
     assert await asyncio.wait_for(taking, 5) == {"account:url": b"7"}
     with pytest.raises(TakenError):

@@ -12,26 +12,25 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, TypeVar
 
-import msgspec
 import psycopg
 
 from asset_worker.domain.assets import AssetId
 from asset_worker.domain.events import Event
-from asset_worker.domain.inbox import INBOX, Asked, TakenError, numbers_in
+from asset_worker.domain.inbox import Asked, TakenError
 from asset_worker.domain.progress import Progress
 from asset_worker.domain.states import AssetState, PendingState, SettledState, combined
-from asset_worker.domain.submissions import ACCOUNT_ORIGIN, Submission
+from asset_worker.domain.submissions import Submission
 from asset_worker.domain.unavailable import QueueUnavailableError
 from asset_worker.queue.pending import NOT_LOOKED_AT
 from asset_worker.queue.ports import Failure, Lease
 from asset_worker.queue.postgres import learning
-from asset_worker.queue.postgres.changes import Settling
+from asset_worker.queue.postgres.changes import THE_FLEET, Accepting, Settling
 from asset_worker.queue.postgres.connection import is_transient
 from asset_worker.queue.postgres.database import Database, RetiredError, Tables
 from asset_worker.queue.postgres.membership import Membership
 from asset_worker.queue.postgres.outbox import PostgresOutbox
 from asset_worker.queue.postgres.ownership import CLAIMED_AT_ONCE, OwnedAssets
-from asset_worker.queue.postgres.pending_rows import Ending, PendingRow
+from asset_worker.queue.postgres.pending_rows import Ending
 from asset_worker.queue.postgres.pruning import Pruning
 from asset_worker.runtime.clock import Clock
 from asset_worker.runtime.log import get_logger
@@ -43,8 +42,6 @@ _log = get_logger()
 
 RENEWALS_AT_START: Final = 2
 """The first asks for a portion of the quota, and with the second that is used."""
-THE_FLEET: Final = ""
-"""The name under which positions are stored that belong to no worker: those of the account."""
 TAKE_TASKS_EVERY_SECONDS: Final = 1.0
 PROGRESS_EVERY_SECONDS: Final = 1.0
 """The interval at which progress is saved that shows something new."""
@@ -53,20 +50,6 @@ COUNTS_EVERY_SECONDS: Final = 60.0
 PRUNE_EVERY_SECONDS: Final = 60.0
 SHUTDOWN_SECONDS: Final = 3.0
 """How long `finish` and `close` may take together."""
-
-
-class _Accepted(msgspec.Struct, frozen=True):
-    """What a `put` has done."""
-
-    life: int
-    """The life that owns the new assets."""
-    at: float
-    new: list[tuple[Submission, int]]
-    """Each with the number of the completion that it leads to."""
-    replaced: list[Submission]
-    """Of assets that this worker owned, and had only found in the account."""
-    taken: list[PendingRow]
-    """Assets that another worker had found in the account, and that this one owns now."""
 
 
 class PostgresQueue(OwnedAssets):
@@ -163,34 +146,17 @@ class PostgresQueue(OwnedAssets):
                 Nothing was accepted.
         """
         with self._accepting(submissions) as new:
-
-            def change(tables: Tables) -> _Accepted | None:
-                connection, life, rows = tables.connection, tables.life, tables.pending
-                if (
-                    intake == INBOX
-                    and position is not None
-                    and not rows.take_from_inbox(connection, numbers_in(position))
-                ):
-                    return None
-                now = self._clock.steady()
-                window_start = now - self._dedupe_window if accepts_settled else -math.inf
-                accepted = rows.accept(connection, new, life=life, at=now, window_start=window_start)
-                asked = list(self._asked_for(submissions).values())
-                replaced = rows.replace(connection, asked, life=life)
-                accepted_ids = {submission.asset_id for submission, _ in accepted}
-                elsewhere = [each for each in new if each.asset_id not in accepted_ids and not each.is_found]
-                taken = rows.take_found(connection, elsewhere, life=life)
-                if events:
-                    made = [(None, event) for event in events]
-                    rows.add_events(connection, made, life=life, sinks=self.outbox.sinks)
-                task = _task_of(intake)
-                if task is not None and not rows.has_task(connection, task, life=life):
-                    return None
-                if position is not None and intake != INBOX:
-                    name = self._membership.name if task is None else THE_FLEET
-                    rows.set_checkpoint(connection, name, intake, position, life=life)
-                return _Accepted(life, now, accepted, replaced, taken)
-
+            change = Accepting(
+                new,
+                list(self._asked_for(submissions).values()),
+                list(events),
+                self.outbox.sinks,
+                read_time=self._clock.steady,
+                window=self._dedupe_window if accepts_settled else math.inf,
+                name=self._membership.name,
+                intake=intake,
+                position=position,
+            )
             if (done := await self._write(change)) is None:
                 raise TakenError
             if done.life == self._life:  # or else it is claimed from the life that was retired
@@ -397,8 +363,3 @@ class PostgresQueue(OwnedAssets):
                 return await work
         except (QueueUnavailableError, psycopg.Error, TimeoutError):
             return None
-
-
-def _task_of(intake: str) -> str | None:
-    """Return the task that whoever reads this intake must have; None: each worker has an intake of its own."""
-    return ACCOUNT_ORIGIN if intake.startswith(ACCOUNT_ORIGIN) else None
