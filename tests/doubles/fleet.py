@@ -62,7 +62,7 @@ def open_fleet(
         read_time=lambda _: clock.now() - getattr(clock, "stepped", 0.0),
     )
     return CrashableFleetQueue(
-        Database(links[0], schema),
+        Database(links[0], schema, name),
         thread,
         membership,
         clock,

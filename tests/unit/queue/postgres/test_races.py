@@ -447,6 +447,20 @@ async def test_a_state_directory_of_another_worker_ends_nobodys_life(opened, sql
     assert sql("SELECT name FROM workers ORDER BY name") == [("a",), ("b",)]
 
 
+async def test_a_life_whose_number_another_worker_got_from_a_database_that_has_lost_it_is_over(opened, sql):
+    """As after a failover without a synchronous standby: the new primary counts lives from an earlier one on."""
+    queue = await opened("a")
+    former = queue.life
+    await put(queue, 0)
+    sql("UPDATE workers SET name = 'b'")
+    [lease] = await queue.take(1)
+    await queue.settle(lease, event_for(lease))
+    assert sql("SELECT count(*) FROM settled") == [(0,)]
+    await queue.renew()
+    assert queue.life > former
+    assert sql("SELECT name FROM workers ORDER BY name") == [("a",), ("b",)]
+
+
 async def test_a_database_that_stood_still_is_an_outage_though_no_extension_failed(opened, sql, clock):
     """It stood still for all workers: the others seem to be dead."""
     other, queue = await opened("b", lease=LEASE), await opened("a", lease=LEASE)

@@ -86,14 +86,17 @@ class Database:
     patience: Final = 30.0
     """No transaction takes so long, unless nothing answers any more."""
 
-    def __init__(self, link: Link, schema: str) -> None:
+    def __init__(self, link: Link, schema: str, name: str) -> None:
+        """`name` is the worker's: a database that has lost commits may give the number of its life to another one."""
         self.life = 0
         """The life that writes; 0: none was begun."""
         self._link = link
+        self._name = name
         self._statements = Statements(schema)
         self._attempt = _Attempt((), 0, 0)
         self._enter = (
-            f"INSERT INTO {schema}.groups (life, number) SELECT id, %s FROM {schema}.workers WHERE id = %s "
+            f"INSERT INTO {schema}.groups (life, number) SELECT id, %s FROM {schema}.workers "
+            "WHERE id = %s AND name = %s "
             "FOR KEY SHARE ON CONFLICT DO NOTHING RETURNING number"
         )
         self._forget = (
@@ -115,7 +118,9 @@ class Database:
         attempt, life = self._attempt, self.life
 
         def work(connection: Connection) -> list[Any]:
-            entered = life == attempt.life and execute(connection, self._enter, (attempt.number, life)).fetchone()
+            entered = (
+                life == attempt.life and execute(connection, self._enter, (attempt.number, life, self._name)).fetchone()
+            )
             if not entered:
                 made = (
                     attempt.results and execute(connection, self._was_made, (attempt.life, attempt.number)).fetchone()

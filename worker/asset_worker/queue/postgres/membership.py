@@ -188,7 +188,13 @@ class Membership:
             others = self.lives.others(connection, life)
             shown = portion.renew(owned, [(each.owned, each.portion) for each in others if each.alive_for > 0])
             renewed = self.lives.renew(
-                connection, life, owned=owned, portion=shown, leases_lost=self.leases_lost, facts=facts
+                connection,
+                life,
+                name=self.name,
+                owned=owned,
+                portion=shown,
+                leases_lost=self.leases_lost,
+                facts=facts,
             )
             return renewed, others
 
@@ -205,7 +211,7 @@ class Membership:
                 self._renewed_since = None
             self.valid_until = max(self.valid_until, sent + self.lease)
             self._renewed_since = sent if self._renewed_since is None else self._renewed_since
-            self._has_lapsed, self.error = False, ""
+            self._has_lapsed, self.error = not self.is_valid, ""
         return is_alive
 
     @property

@@ -70,7 +70,7 @@ async def open_postgres_queue(
     def begin() -> PostgresQueue:
         queue_link.ask(lambda connection: check_version(connection, schema))
         return PostgresQueue(
-            Database(queue_link, schema),
+            Database(queue_link, schema, name),
             queue_thread,
             membership,
             clock,

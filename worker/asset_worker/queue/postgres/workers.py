@@ -50,7 +50,7 @@ class Lives:
         self._renew = (
             f"UPDATE {schema}.workers SET alive_until = clock_timestamp() + %(lease)s * interval '1 second', "
             "owned = %(owned)s, portion = %(portion)s, leases_lost = %(leases_lost)s, facts = %(facts)s::jsonb "
-            "WHERE id = %(life)s"
+            "WHERE id = %(life)s AND name = %(name)s"
         )
         self._others = (
             "SELECT id, name, extract(epoch FROM alive_until - clock_timestamp())::float8, owned, portion, facts "
@@ -90,11 +90,23 @@ class Lives:
         return [Life(*row) for row in execute(connection, self._others, (life,)).fetchall()]
 
     def renew(
-        self, connection: Connection, life: int, *, owned: int, portion: float, leases_lost: int, facts: bytes
+        self,
+        connection: Connection,
+        life: int,
+        *,
+        name: str,
+        owned: int,
+        portion: float,
+        leases_lost: int,
+        facts: bytes,
     ) -> bool:
-        """Extend the lease. Return whether this life was not retired."""
+        """Extend the lease. Return whether this life was not retired.
+
+        After a failover that has lost some commits, or the restoring of a backup, another worker may have the number.
+        """
         parameters = {
             "life": life,
+            "name": name,
             "lease": self._lease,
             "owned": owned,
             "portion": portion,
