@@ -56,6 +56,9 @@ def wants_some(event):
 
 
 WANTS = {"hook": wants_all, PICKY: wants_some}
+HOW = st.sampled_from(["delivered", "failed", "dead"])
+"""How an attempt ends."""
+RETRY_AFTER = st.sampled_from([1.0, 5.0, 50.0])
 KINDS = [Outcome.READY, Outcome.FAILED, Transition.PLAYABLE, Transition.OVERDUE]
 
 
@@ -278,7 +281,9 @@ class IndependentMachine(RuleBasedStateMachine):
         transitions=st.integers(0, 4),
     )
     def one_takes(self, data, limit, until, transitions):
-        sink = data.draw(st.sampled_from(self.hooks))
+        self.takes(data.draw(st.sampled_from(self.hooks)), limit, until, transitions)
+
+    def takes(self, sink, limit, until, transitions):
         until += self.now()
         taken = self.run(self.take(sink, limit, until, transitions))
         positions, next_at, superseded, holding_up = self.model_take(
@@ -338,9 +343,20 @@ class IndependentMachine(RuleBasedStateMachine):
         return call, change
 
     @precondition(busy)
-    @rule(data=st.data(), how=st.sampled_from(["delivered", "failed", "dead"]), delay=st.sampled_from([1.0, 5.0, 50.0]))
+    @rule(data=st.data(), how=HOW, delay=RETRY_AFTER)
     def an_attempt_ends(self, data, how, delay):
-        sink = data.draw(st.sampled_from(self.busy()))
+        self.ends_one(data, data.draw(st.sampled_from(self.busy())), how, delay)
+
+    @precondition(lambda self: any(self.last > hook.position or hook.records for hook in self.kept.hooks.values()))
+    @rule(data=st.data(), how=HOW, delay=RETRY_AFTER)
+    def one_takes_all_and_an_attempt_ends(self, data, how, delay):
+        """Most attempts end before anything else happens."""
+        sink = data.draw(st.sampled_from(self.hooks))
+        self.takes(sink, 9, 0.0, 9)
+        if self.in_flight[sink]:
+            self.ends_one(data, sink, how, delay)
+
+    def ends_one(self, data, sink, how, delay):
         position = data.draw(st.sampled_from(sorted(self.in_flight[sink])))
         del self.in_flight[sink][position]
         call, change = self.ends_of_attempt(sink, position, how, delay)

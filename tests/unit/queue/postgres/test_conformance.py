@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import psycopg
 import pytest
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
 
 from tests.doubles import postgres
 from tests.doubles.fleet import maintain, open_fleet
 from tests.doubles.local_queue import end_all_tasks
 from tests.doubles.threads import SuspendingThread
 from tests.unit.queue.conformance import MAX_PENDING, DurableQueueMachine
+
+EXAMPLES = settings().max_examples * 2 // 3
+"""Fewer than over the local engine: a step takes some milliseconds."""
 
 
 class FleetQueueMachine(DurableQueueMachine):
@@ -62,4 +67,4 @@ class FleetQueueMachine(DurableQueueMachine):
 def test_conformance(server, schema):
     FleetQueueMachine.url, FleetQueueMachine.schema = server, schema
     with psycopg.connect(server, autocommit=True) as FleetQueueMachine.connection:
-        FleetQueueMachine.TestCase("runTest").runTest()
+        run_state_machine_as_test(FleetQueueMachine, settings=settings(max_examples=EXAMPLES))
