@@ -142,7 +142,12 @@ class LosingLink(Link):
     meanwhile = staticmethod(lambda: None)
 
     def transact(self, work):
-        result = super().transact(work)
+        return self.after(super().transact(work))
+
+    def ask(self, work):
+        return self.after(super().ask(work))
+
+    def after(self, result):
         if self.lost:
             self.lost -= 1
             self.close()
@@ -174,6 +179,27 @@ async def test_what_was_committed_although_the_answer_was_lost_is_not_done_again
     await queue.settle(lease, event_for(lease))
     assert (queue.pending_count(), await sent(queue)) == (0, ["rejected.k", f"{IDS[0]}.1"])
     assert sql("SELECT count(*) FROM pending") == [(0,)]
+
+
+@pytest.mark.usefixtures("losing")
+async def test_a_life_whose_beginning_got_no_answer_ends_with_its_lease_and_another_begins(opened, sql, monkeypatch):
+    """Its name is taken until then: by this worker itself."""
+    monkeypatch.setattr("asset_worker.queue.postgres.membership.RETRY_SECONDS", 0.01)
+    queue = await opened(lease=LEASE)
+    sql("DELETE FROM workers")
+    lease_link = queue.links[1]
+
+    def end_its_lease():
+        sql("UPDATE workers SET alive_until = clock_timestamp() + interval '0.2 seconds'")
+
+    def lose_next():
+        lease_link.lost, lease_link.meanwhile = 1, end_its_lease
+
+    queue._membership._count_lapse = lose_next
+    before = queue.life
+    await queue.renew()
+    assert queue.life > before + 1
+    assert sql("SELECT id FROM workers") == [(queue.life,)]
 
 
 async def test_the_numbers_of_old_groups_are_forgotten(opened, sql, clock):

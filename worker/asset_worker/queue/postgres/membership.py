@@ -128,8 +128,13 @@ class Membership:
         return self.life
 
     async def begin_anew(self) -> int:
-        """Begin another life, as soon as the database allows. Return its id."""
+        """Begin another life, as soon as the database allows. Return its id.
+
+        Raises:
+            DatabaseUnavailableError: another worker that is alive has this name.
+        """
         self._count_lapse()
+        lost_until = -float("inf")
         while True:
             sent = self._clock.steady()
             try:
@@ -137,6 +142,12 @@ class Membership:
             except psycopg.Error as error:
                 if not is_transient(error):
                     raise
+                lost_until = self._clock.steady() + 2 * self.lease
+                await asyncio.sleep(RETRY_SECONDS)
+            except DatabaseUnavailableError:
+                if sent >= lost_until:
+                    raise
+                # The name may be that of a life which was begun, and whose answer was lost: it ends with its lease.
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 self._start(life, sent)
