@@ -54,7 +54,7 @@ soak: $(STAMP) ## ten thousand simulated histories, a thousand kills, a hundred 
 	$(BIN)/python -m tests.integration.soak --kills 50 --account
 	$(BIN)/python -m tests.integration.soak
 
-bench: $(STAMP) ## what polling costs and how late it is, side by side with the usual ways (a quarter of an hour)
+bench: $(STAMP) ## what polling costs and how late it is, side by side with the usual ways (half an hour)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	$(BIN)/python -m tests.bench
 	$(BIN)/python -m tests.bench.plots

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from asset_worker.schedule.ports import Schedule
 from asset_worker.service import GC_THRESHOLD
 from asset_worker.settings.tree import Limits
 
-LONGEST_SECONDS = 120
+LONGEST_SECONDS = 300
 KEY = "tlk_benchmark_0123456789"
 Figures = dict[str, float]
 
@@ -52,53 +52,63 @@ def measured(way: Callable[..., Any], *arguments: str) -> Figures:
 
 
 @asynccontextmanager
+async def journal() -> AsyncIterator[Any]:
+    """The queue of the local engine, with its journal."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with open_local_queue(
+            Path(folder),
+            SystemClock(),
+            sinks=["-"],
+            dedupe_window=60,
+            dead_letter_retention=86_400.0,
+            max_pending=10**6,
+            first_looks=lambda n: [0.0] * n,
+        ) as queue:
+            yield queue
+
+
+@asynccontextmanager
 async def worker(
-    base_url: str, *, schedule: Schedule, batching: Batching | None, limits: Limits, on_ended: Callable[[str], Any]
+    base_url: str,
+    *,
+    schedule: Schedule,
+    batching: Batching | None,
+    limits: Limits,
+    on_ended: Callable[[str], Any],
+    open_queue: Callable[[], AbstractAsyncContextManager[Any]] = journal,
 ) -> AsyncIterator[tuple[Any, Callable[[], Poller]]]:
-    """The queue with its journal, and what makes a poller with gate and client."""
+    """The queue, and what makes a poller with gate and client."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     clock, never, secrets = SystemClock(), Stop(), Secrets()
     gate = wiring.make_gate(limits, clock)
     key = ApiKey(value=KEY, file=None, on_read=secrets.add)
-    with tempfile.TemporaryDirectory() as folder:
-        async with (
-            open_session(base_url, total_timeout=10) as session,
-            open_local_queue(
-                Path(folder),
-                clock,
-                sinks=["-"],
-                dedupe_window=60,
-                dead_letter_retention=86_400.0,
-                max_pending=10**6,
-                first_looks=lambda n: [0.0] * n,
-            ) as queue,
-        ):
-            api = AssetsApi(session, base_url, key, gate, Retries(never), redact=secrets.redact)
-            settle = queue.settle
+    async with open_session(base_url, total_timeout=10) as session, open_queue() as queue:
+        api = AssetsApi(session, base_url, key, gate, Retries(never), redact=secrets.redact)
+        settle = queue.settle
 
-            async def settle_and_report(lease: Any, event: Any, **steps: Any) -> None:
-                await settle(lease, event, **steps)
-                await on_ended(lease.submission.asset_id)
+        async def settle_and_report(lease: Any, event: Any, **steps: Any) -> None:
+            await settle(lease, event, **steps)
+            await on_ended(lease.submission.asset_id)
 
-            queue.settle = settle_and_report
+        queue.settle = settle_and_report
 
-            def make_poller() -> Poller:
-                return Poller(
-                    queue,
-                    api,
-                    schedule=schedule,
-                    policy=Policy(
-                        expectations=Expectations(deadline=10**6),
-                        source="-",
-                        redact=secrets.redact,
-                        looks_at_once=policies.looks_at_once(limits),
-                        batching=batching,
-                    ),
-                    clock=clock,
-                    feedback=wiring.make_feedback(schedule, gate, clock),
-                )
+        def make_poller() -> Poller:
+            return Poller(
+                queue,
+                api,
+                schedule=schedule,
+                policy=Policy(
+                    expectations=Expectations(deadline=10**6),
+                    source="-",
+                    redact=secrets.redact,
+                    looks_at_once=policies.looks_at_once(limits),
+                    batching=batching,
+                ),
+                clock=clock,
+                feedback=wiring.make_feedback(schedule, gate, clock),
+            )
 
-            yield queue, make_poller
+        yield queue, make_poller
 
 
 def _run(module: str, name: str, *arguments: str) -> None:

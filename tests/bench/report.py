@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from click import echo
 
+from tests.bench.fleet.report import estimate_rows, goal_rows, price_rows
 from tests.bench.grid import COMPETITORS, MANY, PENDING
 
 ROOT = Path(__file__).parents[2]
@@ -89,6 +90,16 @@ def webhook_table(found: dict[str, Any]) -> list[str]:
         ),
     ]
     return table(["what", "measured", "goal"], rows)
+
+
+def fleet_tables(found: dict[str, Any]) -> dict[str, list[str]]:
+    """The tables of `docs/fleet-sizing.md`, by their headings."""
+    fleet = found["fleet"]
+    return {
+        "## Measured": table(["what", "goal", "measured", ""], goal_rows(fleet)),
+        "## What an asset costs": table(["step", "one at a time", "by twenties", "by thousands"], price_rows(fleet)),
+        "## Sizing": table(["what", "estimate", "from"], estimate_rows(fleet)),
+    }
 
 
 def _milliseconds(row: dict[str, Any]) -> str:
@@ -191,11 +202,16 @@ def targets(found: dict[str, Any]) -> list[Target]:
 def show(found: dict[str, Any]) -> None:
     """Print everything that was measured, and the targets if all of it was."""
     for name, rows in found.items():
+        if name == "fleet":
+            continue
         echo(f"\n{name}")
         for row in _flat(rows) if isinstance(rows, list) else [rows]:
             echo("  " + "  ".join(_figures(row)))
     if "webhooks" in found:
         echo("\n" + "\n".join(webhook_table(found)))
+    if "fleet" in found:
+        for heading, lines in fleet_tables(found).items():
+            echo("\n" + "\n".join([heading, *lines]))
     if {"grid", "situations", "scarce", "cpu"} <= found.keys() and "auto" in {row["way"] for row in found["grid"]}:
         head = ["target", "before", "goal", "measured", ""]
         rows = [[*each[:4], "met" if each.is_met else "not met"] for each in targets(found)]
@@ -224,6 +240,8 @@ def main() -> None:
     show(found)
     renew(ROOT / "docs/polling.md", "## What it costs", cost_table(found), begins="|")
     renew(ROOT / "docs/webhooks.md", "## Measured", webhook_table(found), begins="|")
+    for heading, lines in fleet_tables(found).items():
+        renew(ROOT / "docs/fleet-sizing.md", heading, lines, begins="|")
     renew(ROOT / "README.md", "## What polling costs", short_table(found), begins="|")
     renew(ROOT / "README.md", "## What polling costs", bars(found), begins="```text", ends="```")
 

@@ -127,6 +127,10 @@ class RecordingQueue(MemoryQueue):
         self._on_settled(lease.submission.asset_id, event.outcome)
 
 
+MakeQueue = Callable[[LoopClock, Callable[[AssetId, str], None]], Any]
+"""Makes a queue of a clock and of what is called at each settlement."""
+
+
 class World:
     """One worker, its API, and what became of the assets."""
 
@@ -140,12 +144,14 @@ class World:
         list_lag: float = 0.0,
         latency: float = LATENCY,
         seed: int = 3,
+        make_queue: MakeQueue = RecordingQueue,
     ) -> None:
         self._clock = LoopClock(asyncio.get_running_loop())
         random, limits = Random(seed), limits or Limits()
         gate = wiring.make_gate(limits, self._clock)
         self.api = VirtualApi(gate, list_lag=list_lag, latency=latency)
-        self.queue = RecordingQueue(self._clock, self._settled)
+        self.gate = gate
+        self.queue = make_queue(self._clock, self._settled)
         self.schedule = policies.schedule(poll, learned, random.random)
         self.poller = Poller(
             self.queue,
@@ -209,6 +215,32 @@ class World:
         `accepted_ago`: it has been pending for so many seconds, and an earlier run has looked at it. `fields` are more
         of its document. Its renditions, if it has them, take `hls` and `thumbnail` seconds more.
         """
+        asset_id = self.watch(
+            asset_class, duration, accepted_ago, created_ago=created_ago, fields=fields, hls=hls, thumbnail=thumbnail
+        )
+        steady = self._clock.steady()
+        self.queue._add([(Submission(asset_id, "-", self.count), 1)], accepted_at=steady - accepted_ago)
+        if accepted_ago:
+            self.queue._pending[asset_id].progress = self.progress_of(asset_id)
+        return asset_id
+
+    def progress_of(self, asset_id: AssetId) -> Progress:
+        """What a look shows now."""
+        seen = last_seen_of(self.api.shown(asset_id), None)
+        return Progress(1, 1, seen, ("asset",), waiting_at=self._clock.steady())
+
+    def watch(
+        self,
+        asset_class: AssetClass,
+        duration: float,
+        accepted_ago: float = 0.0,
+        *,
+        created_ago: float = 0.0,
+        fields: dict[str, str] | None = None,
+        hls: float = 0.0,
+        thumbnail: float = 0.0,
+    ) -> AssetId:
+        """Let the API have an asset, as `add` does."""
         self.count += 1
         asset_id = AssetId(f"{self.count:024x}")
         accepted_at = self.now - accepted_ago
@@ -234,11 +266,6 @@ class World:
             accepted_at,
             fields or {},
         )
-        steady = self._clock.steady()
-        self.queue._add([(Submission(asset_id, "-", self.count), 1)], accepted_at=steady - accepted_ago)
-        if accepted_ago:
-            seen = last_seen_of(self.api.shown(asset_id), None)
-            self.queue._pending[asset_id].progress = Progress(1, 1, seen, ("asset",), waiting_at=steady)
         return asset_id
 
     async def until(self, is_over: Callable[[], bool]) -> None:

@@ -103,6 +103,14 @@ def run_fleet(
     return outcome
 
 
+def limiters(portions: list[float], *, own: float = 0.0, share: float = 0.8) -> list[RateLimiter]:
+    """A limiter for each of these portions, with this own rate and this share of a quota."""
+    made = [RateLimiter(requests_per_second=own, share=share) for _ in portions]
+    for limiter, portion in zip(made, portions, strict=True):
+        limiter.use_portion(portion)
+    return made
+
+
 def adopt_the_latest(_now: float, limiters: Sequence[RateLimiter]) -> None:
     """What one has learned from a refusal reaches the others."""
     learned = [each.learned for each in limiters if each.learned is not None]

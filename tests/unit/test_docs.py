@@ -233,6 +233,10 @@ def test_the_costs_that_the_documents_show_are_those_that_were_measured():
         (README, "What polling costs", report.short_table(found)),
         (ROOT / "docs/polling.md", "What it costs", report.cost_table(found)),
         (ROOT / "docs/webhooks.md", "Measured", report.webhook_table(found)),
+        *(
+            (ROOT / "docs/fleet-sizing.md", heading.removeprefix("## "), made)
+            for heading, made in report.fleet_tables(found).items()
+        ),
     ):
         assert [f"| {' | '.join(row)} |" for row in table_of(document, heading)] == made[2:]
 

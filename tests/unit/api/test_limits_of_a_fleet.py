@@ -5,19 +5,12 @@ from __future__ import annotations
 import pytest
 
 from asset_worker.api.limits.limiter import RateLimiter
-from tests.doubles.limited_fleet import adopt_the_latest, run_fleet
+from tests.doubles.limited_fleet import adopt_the_latest, limiters, run_fleet
 from tests.doubles.limited_server import Server
 
 STYLES = ["vendor", "ietf counted", "ietf structured"]
 PORTIONS = [pytest.param([0.25] * 4, id="even"), pytest.param([0.7, 0.1, 0.1, 0.1], id="uneven")]
 HALF_AN_HOUR = 1_800.0
-
-
-def limiters(portions: list[float], *, own: float = 0.0, share: float = 0.8) -> list[RateLimiter]:
-    made = [RateLimiter(requests_per_second=own, share=share) for _ in portions]
-    for limiter, portion in zip(made, portions, strict=True):
-        limiter.use_portion(portion)
-    return made
 
 
 @pytest.mark.parametrize("portions", PORTIONS)
