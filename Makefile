@@ -47,11 +47,13 @@ unit: $(STAMP) ## the pure core, the client, the parts one by one; the whole wor
 integration: $(STAMP) ## real processes, files, sockets and servers
 	$(BIN)/pytest -n 7 --dist worksteal tests/integration
 
-soak: $(STAMP) ## ten thousand simulated histories, a thousand kills, a hundred thousand assets (some forty minutes)
+soak: $(STAMP) ## ten thousand simulated histories, a thousand kills and more, a hundred thousand assets (an hour)
 	$(BIN)/python -m tests.simulation --histories 10000
 	$(BIN)/python -m tests.integration.soak --kills 1000
 	$(BIN)/python -m tests.integration.soak --kills 50 --webhooks
 	$(BIN)/python -m tests.integration.soak --kills 50 --account
+	$(BIN)/python -m tests.integration.soak --kills 100 --fleet
+	$(BIN)/python -m tests.integration.soak --fleet
 	$(BIN)/python -m tests.integration.soak
 
 bench: $(STAMP) ## what polling costs and how late it is, side by side with the usual ways (half an hour)

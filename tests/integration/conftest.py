@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, closing, contextmanager
 from pathlib import Path
 
-import psycopg
 import pytest
 from aiohttp import web
 
@@ -92,12 +91,9 @@ def fleet_at(serve: Serve, worker_in: Callable[[str], Worker], tmp_path: Path) -
 
     async def make(url: str) -> Fleet:
         simulator = await serve(time_scale=10)
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute("DROP SCHEMA IF EXISTS asset_worker CASCADE")
         fleet = Fleet(url, simulator.base_url, worker_in, tmp_path)
         fleet.simulator, fleet.store = simulator, simulator.store
-        run = fleet.run("fleet", "init")
-        assert await run.end() == 0, run.stderr
+        await fleet.init()
         return fleet
 
     return make

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from tests.integration.processes import Run, Worker, eventually
 
 LEASE = 2.0
 Members = Callable[[str], Worker]
-_LEFT = "SELECT " + ", ".join(
+LEFT = "SELECT " + ", ".join(
     f"(SELECT count(*) FROM asset_worker.{table})" for table in ("inbox", "pending", "deliveries", "dead_letters")
 )
+"""What nobody has accepted, what is pending, what sinks are owed, and what they have refused."""
 
 
 class Fleet:
@@ -45,10 +46,11 @@ class Fleet:
             "FLEET__LEASE": str(LEASE),
         }
 
-    def start(self, name: str, *arguments: str, **settings: str) -> Run:
+    def start(self, name: str, *arguments: str, webhooks: Sequence[Mapping[str, Any]] = (), **settings: str) -> Run:
+        """Start a worker. `webhooks` are further sinks, as tables of the setting `events.sinks`."""
         worker = self.worker(name)
-        where = ("--state-dir", str(worker.state), "--events", str(self.events_file))
-        run = worker.start("run", *where, *arguments, base_url=self.base_url, **self.settings(name) | settings)
+        chosen = self.settings(name) | {"EVENTS__SINKS": json.dumps([str(self.events_file), *webhooks])} | settings
+        run = worker.start("run", "--state-dir", worker.state, *arguments, base_url=self.base_url, **chosen)
         self.runs.append(run)
         return run
 
@@ -68,13 +70,19 @@ class Fleet:
         lines = self.events_file.read_bytes().splitlines(keepends=True) if self.events_file.exists() else []
         return [json.loads(line) for line in lines if line.endswith(b"\n")]
 
+    async def init(self) -> None:
+        """Make the tables anew."""
+        self.sql("DROP SCHEMA IF EXISTS asset_worker CASCADE")
+        run = self.run("fleet", "init")
+        assert await run.end() == 0, run.stderr
+
     async def settles_once(self, *asset_ids: str) -> None:
         """Wait until all that was submitted is settled; each asset has one event, which the sink has received."""
         await eventually(
             lambda: len({event["id"] for event in self.events()}) >= len(asset_ids),
             otherwise=lambda: "".join(run.stderr[-2000:] for run in self.runs),
         )
-        await eventually(lambda: self.sql(_LEFT) == [(0, 0, 0, 0)], otherwise=lambda: self.sql(_LEFT))
+        await eventually(lambda: self.sql(LEFT) == [(0, 0, 0, 0)], otherwise=lambda: self.sql(LEFT))
         assert self.counts() == {f"{asset_id}.1": 1 for asset_id in asset_ids}
         settled = self.sql("SELECT asset_id, completion FROM asset_worker.settled")
         assert sorted(settled) == [(asset_id, 1) for asset_id in sorted(asset_ids)]

@@ -7,6 +7,10 @@ the second half of the run never grows.
 `python -m tests.integration.soak --kills 1000`: kill -9 at random moments while assets are processed (`kills.survive`).
 With `--webhooks`, their events also go to a receiver that fails a third of the time. With `--account`, nobody submits
 them: the worker follows an account of 100,000 older assets, whose list changes while it is read (`accounts.Storm`).
+With `--fleet`, up to four workers share a queue in PostgreSQL (`fleet_kills.Storm`).
+
+`python -m tests.integration.soak --fleet`: a worker of a fleet starts while a million assets wait, and a fleet works
+for a minute while a snapshot of its database is held open.
 """
 
 from __future__ import annotations
@@ -14,7 +18,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import tempfile
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from random import Random
 
@@ -26,7 +31,10 @@ from asset_worker.queue.local.journal import CHECKPOINT_PAGES, FILE_NAME
 from asset_worker.simulator.faults import Fault
 from asset_worker.simulator.lifecycles import KINDS, FailureRates, draw
 from asset_worker.simulator.server import Options, Simulator
+from tests.doubles import postgres
+from tests.integration import fleet_kills, fleet_load
 from tests.integration.accounts import Storm, Weathered, add_older
+from tests.integration.fleets import Fleet
 from tests.integration.kills import Survived, survive
 from tests.integration.processes import Worker
 from tests.integration.webhooks import FAULTS, Hooks, receiving
@@ -37,6 +45,12 @@ AHEAD_SECONDS = 5.0
 PATIENCE_SECONDS = 60.0
 """Seconds without an event after which the run ends."""
 OLDER_ASSETS = 100_000
+ASSETS_PER_KILL_OF_FLEET = 90
+WAITING = 1_000_000
+"""Assets that wait while a worker of a fleet starts."""
+MEMORY_FOR_EACH = 2_000
+"""Bytes that each of them may take in the worker."""
+SNAPSHOT_SECONDS = 60.0
 BURST = 500
 """Assets that are uploaded within one interval of the account."""
 FAILURE_RATES = FailureRates(late_visible=0.01)
@@ -223,6 +237,57 @@ async def _weather(kills: int, seed: int, faults: tuple[str, ...], worker: Worke
         return await Storm(simulator, worker, Random(seed)).rage(kills=kills, burst=BURST, within=300)
 
 
+@asynccontextmanager
+async def _fleet(simulator: Simulator, folder: Path, workers: list[Worker]) -> AsyncIterator[Fleet]:
+    """A fleet on a server of its own; its workers are appended to `workers`."""
+
+    def make(name: str) -> Worker:
+        (folder / name).mkdir()
+        workers.append(Worker(folder / name))
+        return workers[-1]
+
+    with postgres.running_server(options=postgres.SAFE) as url:
+        fleet = Fleet(url, simulator.base_url, make, folder)
+        fleet.store = simulator.store
+        await fleet.init()
+        try:
+            yield fleet
+        finally:
+            for worker in workers:
+                worker.kill_all()
+
+
+async def _survive_together(kills: int, seed: int, faults: tuple[str, ...], folder: Path) -> Survived:
+    parsed = tuple(map(Fault.parse, faults))
+    options = Options(time_scale=300, seed=seed, faults=parsed, receiver=receiving(seed=seed))
+    async with Simulator(options) as simulator, _fleet(simulator, folder, []) as fleet:
+        hooks = Hooks(simulator, folder)
+        hooks.receiver.faults.replace(*FAULTS)
+        storm = fleet_kills.Storm(simulator, fleet, Random(seed), hooks)
+        return await storm.rage(kills=kills, each=ASSETS_PER_KILL_OF_FLEET, within=300)
+
+
+async def _bear(folder: Path) -> SoakResult:
+    async with Simulator(Options()) as simulator, _fleet(simulator, folder, []) as fleet:
+        fleet_load.let_wait(fleet, WAITING)
+        restarted = await fleet_load.restarts_with(fleet, WAITING, within=300, LIMITS__REQUESTS_PER_SECOND="1")
+    folder = folder / "second"
+    folder.mkdir()
+    async with Simulator(Options()) as simulator, _fleet(simulator, folder, []) as fleet:
+        for name in "ab":
+            await fleet.start(name).until("worker.started")
+        with fleet_load.snapshot_of(fleet):
+            tenths = await fleet_load.settles(fleet, 0, seconds=SNAPSHOT_SECONDS)
+    waited = (
+        f"{WAITING} assets wait: started after {restarted.started:.1f} s, all owned after {restarted.owned:.1f} s, "
+        f"{restarted.memory:.0f} bytes for each (at most {MEMORY_FOR_EACH})"
+    )
+    lines = [waited, f"settled in each tenth of {SNAPSHOT_SECONDS:.0f} s with a snapshot held open: {tenths}"]
+    wrong = ["too much memory"] * (restarted.memory > MEMORY_FOR_EACH)
+    wrong += ["throughput collapses while a snapshot is held"] * (tenths[-1] < max(tenths) / 4)
+    return SoakResult(lines, [], wrong)
+
+
 @click.command()
 @click.option("--assets", default=100_000, show_default=True)
 @click.option("--seconds", default=200.0, show_default=True)
@@ -233,8 +298,18 @@ async def _weather(kills: int, seed: int, faults: tuple[str, ...], worker: Worke
 )
 @click.option("--webhooks", is_flag=True, help="With --kills: also send webhooks, to a receiver that fails.")
 @click.option("--account", is_flag=True, help="With --kills: follow an account instead of a queue file.")
+@click.option(
+    "--fleet", is_flag=True, help="With --kills: workers that share a queue. Alone: what a fleet has to bear."
+)
 def main(
-    assets: int, seconds: float, kills: int, seed: int, faults: tuple[str, ...], webhooks: bool, account: bool
+    assets: int,
+    seconds: float,
+    kills: int,
+    seed: int,
+    faults: tuple[str, ...],
+    webhooks: bool,
+    account: bool,
+    fleet: bool,
 ) -> None:
     """Run one worker for long and check what grows, or kill it again and again and check what is lost."""
     with tempfile.TemporaryDirectory() as folder:
@@ -245,14 +320,18 @@ def main(
                 click.echo(weathered.summary)
                 wrong = weathered.wrong
             elif kills:
-                survived = asyncio.run(_survive(kills, seed, faults, worker, webhooks=webhooks))
+                survived = asyncio.run(
+                    _survive_together(kills, seed, faults, worker.folder)
+                    if fleet
+                    else _survive(kills, seed, faults, worker, webhooks=webhooks)
+                )
                 click.echo(
                     f"{survived.kills} kills survived, {survived.before_started} of them before the worker was ready; "
                     f"{survived.assets} assets, {survived.lines} events, {survived.seconds:.0f} s"
                 )
                 wrong = survived.wrong
             else:
-                result = asyncio.run(soak(assets, seconds, worker, bounds=Bounds()))
+                result = asyncio.run(_bear(worker.folder) if fleet else soak(assets, seconds, worker, bounds=Bounds()))
                 click.echo("\n".join(result.lines))
                 wrong = result.wrong
         finally:

@@ -10,6 +10,7 @@ from typing import Any
 from asset_worker.simulator.receiver import Receiver, ReceiverOptions
 from asset_worker.simulator.server import Simulator
 from asset_worker.simulator.signatures import secret_text
+from tests.integration.fleets import Fleet
 from tests.integration.processes import Run, Worker
 
 FAULTS = (
@@ -91,7 +92,7 @@ class Hooks:
         """The IDs of the events that the receiver has accepted, each once, in order."""
         return [event.id for event in self.receiver.deliveries.events()]
 
-    def wrong(self, worker: Worker) -> list[str]:
+    def wrong(self, worker: Worker | Fleet) -> list[str]:
         """Broken promises: every event of the events file was received, signed, under one ID."""
         deliveries, events = self.receiver.deliveries, {event["id"]: event for event in worker.events()}
         received = {event.id: event for event in deliveries.events()}
