@@ -12,8 +12,8 @@ from asset_worker.domain.inbox import INBOX, TakenError, position_of
 from asset_worker.domain.progress import LastSeen, Progress
 from asset_worker.domain.submissions import ACCOUNT_ORIGIN, Options, Submission
 from asset_worker.domain.transitions import Transition
-from asset_worker.queue.postgres import ownership
-from asset_worker.queue.postgres.connection import Link
+from asset_worker.queue.postgres import ownership, pending_rows
+from asset_worker.queue.postgres.connection import Link, execute
 from asset_worker.queue.postgres.database import Database
 from asset_worker.runtime.threads import DaemonThread
 from tests.doubles.clocks import ManualClock
@@ -562,3 +562,35 @@ async def test_a_settlement_finds_each_asset_by_its_id_whatever_the_statistics_s
     text = "\n".join(line for [line] in plan)
     assert "pending_pkey" in text
     assert "pending_by_owner" not in text
+
+
+@pytest.fixture
+def plans(monkeypatch):
+    """The plans of the statements about pending assets, as the server makes them when they are run."""
+    found = []
+
+    def explained(connection, query, parameters=None):
+        if query.startswith(("SELECT", "UPDATE")):
+            found.extend(line for [line] in execute(connection, f"EXPLAIN {query}", parameters).fetchall())
+        return execute(connection, query, parameters)
+
+    monkeypatch.setattr(pending_rows, "execute", explained)
+    return found
+
+
+async def test_of_many_that_wait_the_first_are_read_without_a_look_at_all_others(opened, sql, plans):
+    """Also when the server has no statistics yet, as after a producer has submitted very many at once."""
+    queue = await opened()
+    sql("INSERT INTO inbox (asset_id) SELECT 'asked-' || n FROM generate_series(1, 20000) AS n")
+    sql(
+        "INSERT INTO pending (asset_id, accepted_at, completion, origin, line) "
+        "SELECT 'left-' || n, n, 1, 'inbox', n FROM generate_series(1, 20000) AS n"
+    )
+    for table in ("inbox", "pending"):
+        sql(f"DELETE FROM pg_statistic WHERE starelid = '{table}'::regclass")
+    assert len(await queue.read_inbox(10)) == 10
+    await queue.claim()
+    assert queue.pending_count() == 20_000
+    assert any("inbox_pkey" in line for line in plans)
+    assert any("pending_unowned" in line for line in plans)
+    assert not any("Sort" in line for line in plans), "\n".join(plans)
