@@ -521,6 +521,34 @@ async def test_what_a_dead_worker_owed_is_delivered_by_another_though_its_own_ev
     assert await first.outbox.read("stdout", 9) == [], "they are no longer its own"
 
 
+async def test_an_event_is_counted_before_the_sink_has_seen_it_in_the_same_transaction(opened):
+    """Or else the sink takes it for one that others have adopted, and never sends it again after a failure."""
+    queue = await opened(sinks=["hook"])
+    await put(queue, 0, 1, 2, events=[rejection("a")])
+    leases = await queue.take(3)
+    holding_up = asyncio.ensure_future(queue.find(IDS[0]))
+
+    async def taken(now):
+        return await queue.outbox.take("hook", 9, now=now, until=now, without=(), wants=lambda _: True)
+
+    step = event_of(IDS[1], 1, Transition.PLAYABLE)
+    together = await asyncio.gather(
+        put(queue, events=[rejection("b")]),
+        queue.settle(leases[0], event_for(leases[0])),
+        queue.defer(leases[1], 0.0, Progress(polls=1), [step]),
+        taken(5.0),
+    )
+    await holding_up
+    assert queue.outbox.owed("hook") == 4
+    assert {owed.event.id for owed in together[-1].events} == {"rejected.a", "rejected.b", f"{IDS[0]}.1"}
+    for owed in together[-1].events:
+        await queue.outbox.failed(
+            "hook", owed.event.position, attempts=1, first_at=5.0, now=5.0, next_at=6.0, error="why"
+        )
+    assert [owed.event.id for owed in (await taken(7.0)).events] == [owed.event.id for owed in together[-1].events]
+    assert queue.outbox.owed("hook") == 4
+
+
 async def test_an_event_waits_for_an_earlier_one_of_its_asset_that_another_worker_sends(opened, sql):
     first, second = await opened("a", sinks=["hook"]), await opened("b", sinks=["hook"])
     await put(first, 0)

@@ -24,7 +24,7 @@ from asset_worker.domain.unavailable import QueueUnavailableError
 from asset_worker.queue.pending import NOT_LOOKED_AT
 from asset_worker.queue.ports import Failure, Lease
 from asset_worker.queue.postgres import learning
-from asset_worker.queue.postgres.changes import THE_FLEET, Accepting, Settling
+from asset_worker.queue.postgres.changes import THE_FLEET, Accepted, Accepting, Settling
 from asset_worker.queue.postgres.connection import is_transient
 from asset_worker.queue.postgres.database import Database, RetiredError, Tables
 from asset_worker.queue.postgres.membership import Membership
@@ -157,13 +157,16 @@ class PostgresQueue(OwnedAssets):
                 intake=intake,
                 position=position,
             )
-            if (done := await self._write(change)) is None:
+
+            def applied(done: Accepted | None) -> None:
+                if done is not None and done.life == self._life:  # or else it is claimed from the life that was retired
+                    self._add(done.new, accepted_at=done.at)
+                    self._replace(done.replaced)
+                    self._adopt(done.taken)
+                    self.outbox.add(len(events))
+
+            if (done := await self._write(change, applied)) is None:
                 raise TakenError
-            if done.life == self._life:  # or else it is claimed from the life that was retired
-                self._add(done.new, accepted_at=done.at)
-                self._replace(done.replaced)
-                self._adopt(done.taken)
-                self.outbox.add(len(events))
         return [*(submission for submission, _ in done.new), *done.replaced, *(row.submission for row in done.taken)]
 
     async def read_inbox(self, limit: int) -> list[Asked]:
@@ -219,10 +222,8 @@ class PostgresQueue(OwnedAssets):
             return True
 
         self._forget_progress(asset_id)
-        if not await self._write_as(lease, change):
-            return
-        self._postpone(lease, delay, progress)
-        self.outbox.add(len(events))
+        if await self._write_as(lease, change, events=len(events)):
+            self._postpone(lease, delay, progress)
 
     async def settle(self, lease: Lease, event: Event, *, steps: Sequence[Event] = ()) -> None:
         """End a lease: settle the asset and put its events into the outbox, if it is still this worker's."""
@@ -239,11 +240,9 @@ class PostgresQueue(OwnedAssets):
             (*steps, event),
             event.body.decode() if self._keeps_events else None,
         )
-        if not await self._write_as(lease, Settling(ending, self.outbox.sinks)):
-            return
-        self._forget_progress(asset_id)
-        self._remove(lease)
-        self.outbox.add(1 + len(steps))
+        if await self._write_as(lease, Settling(ending, self.outbox.sinks), events=1 + len(steps)):
+            self._forget_progress(asset_id)
+            self._remove(lease)
 
     async def find(self, asset_id: AssetId) -> AssetState:
         """Return what is known of an asset: that it is pending, here or elsewhere, how its last wait ended, or both.

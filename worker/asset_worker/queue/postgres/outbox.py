@@ -77,7 +77,10 @@ class PostgresOutbox:
         """How many dead letters there are, by their sink."""
 
     def add(self, count: int) -> None:
-        """Record that so many more events are durable, which every sink lacks."""
+        """Record that so many more events are durable, which every sink lacks.
+
+        It is called as soon as they are (`Commits.write`): what looks at them in the same transaction counts them, too.
+        """
         if count:
             for sink in self.sinks:
                 self._count(sink, count, new=count)

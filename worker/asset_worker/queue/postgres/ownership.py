@@ -128,10 +128,18 @@ class OwnedAssets(PendingAssets):
         """Return whether a lease is one of the present life."""
         return lease.life == self._life
 
-    async def _write_as(self, lease: Lease, change: Callable[[Tables], bool]) -> bool:
-        """Make a change for an asset. Return False if it is another worker's: it is then forgotten here."""
+    async def _write_as(self, lease: Lease, change: Callable[[Tables], bool], *, events: int) -> bool:
+        """Make a change for an asset. Return False if it is another worker's: it is then forgotten here.
+
+        With it, so many events are put into the outbox.
+        """
+
+        def applied(made: object) -> None:
+            if made and self._holds(lease):
+                self.outbox.add(events)
+
         try:
-            is_made = await self._commits.write(change)
+            is_made = await self._commits.write(change, applied)
         except RetiredError:
             await self._begin_anew(lease.life)
             return False
@@ -139,12 +147,15 @@ class OwnedAssets(PendingAssets):
             self._forget_moved(lease.submission.asset_id)
         return is_made and self._holds(lease)
 
-    async def _write(self, change: Callable[[Tables], T]) -> T:
-        """Make a change that is not about what this life owns; in another life, if this one was retired."""
+    async def _write(self, change: Callable[[Tables], T], applied: Callable[[T], None] | None = None) -> T:
+        """Make a change that is not about what this life owns; in another life, if this one was retired.
+
+        For `applied`, see `Commits.write`.
+        """
         while True:
             life = self._life
             try:
-                return await self._commits.write(change)
+                return await self._commits.write(change, applied)
             except RetiredError:
                 await self._begin_anew(life)
 
