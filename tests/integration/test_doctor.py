@@ -35,6 +35,7 @@ async def test_locally_a_worker_is_seen_to_run_to_stop_and_to_be_killed(serve, w
     async def examined() -> tuple[int, str, str]:
         run = worker.start("doctor", "--local", "--json", "--state-dir", worker.state, base_url=simulator.base_url)
         code = await run.end()
+        assert run.stdout, f"{code}: {run.stderr}"
         [found] = [each for each in json.loads(run.stdout)["checks"] if each["name"] == "worker"]
         return code, found["state"], found["text"]
 
