@@ -89,7 +89,7 @@ class Fleet:
 
     def counts(self) -> dict[str, int]:
         """Return how many different events there are of each ID. What a dead worker owed may be written again."""
-        different = {event["id"]: set[str]() for event in self.events()}
+        different: dict[str, set[str]] = {}
         for event in self.events():
-            different[event["id"]].add(json.dumps(event))
+            different.setdefault(event["id"], set()).add(json.dumps(event))
         return {each: len(events) for each, events in different.items()}
