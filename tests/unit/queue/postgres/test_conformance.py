@@ -13,7 +13,7 @@ from tests.doubles.local_queue import end_all_tasks
 from tests.doubles.threads import SuspendingThread
 from tests.unit.queue.conformance import MAX_PENDING, DurableQueueMachine
 
-EXAMPLES = settings().max_examples * 2 // 3
+EXAMPLES = settings().max_examples // 3
 """Fewer than over the local engine: a step takes some milliseconds."""
 
 

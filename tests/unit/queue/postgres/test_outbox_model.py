@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import psycopg
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, precondition, rule
+from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
 
 from tests.doubles import postgres
 from tests.doubles.fleet import open_fleet
 from tests.doubles.local_queue import end_all_tasks
 from tests.doubles.threads import SuspendingThread
 from tests.unit.queue.outbox_model import ORDERED, Hook, IndependentMachine
+
+EXAMPLES = settings().max_examples // 2
+"""Fewer than over the local engine: a step takes some milliseconds."""
 
 
 class FleetMachine(IndependentMachine):
@@ -108,4 +112,4 @@ class FleetMachine(IndependentMachine):
 def test_outbox(server, schema):
     FleetMachine.url, FleetMachine.schema = server, schema
     with psycopg.connect(server, autocommit=True) as FleetMachine.connection:
-        FleetMachine.TestCase("runTest").runTest()
+        run_state_machine_as_test(FleetMachine, settings=settings(max_examples=EXAMPLES))
