@@ -172,8 +172,8 @@ class PostgresQueue(OwnedAssets):
     async def read_inbox(self, limit: int) -> list[Asked]:
         """Return the first `limit` rows of the inbox that are this worker's to accept, the first first.
 
-        The workers share the rows by their numbers, so that they don't read the same ones. Those that nobody has
-        accepted for a lease are anybody's.
+        The workers share the rows by their numbers, so that they don't read the same ones. Those of a worker that has
+        no room wait until it has, or is gone.
         """
         if not self._may_lease():
             return []
